@@ -1,0 +1,17 @@
+//! Programs one host: observe → diff → apply.
+//!
+//! Each part of a host is a *room* ([`room::Room`]): links, firewall, DHCP, instances. A room says
+//! which items follow from the host objects (pure), what is there (observe), and makes changes
+//! (apply). The [`engine`] does the rest, the same for all rooms.
+//!
+//! Must not know: SQL, EC2.
+
+pub mod dhcp;
+pub mod engine;
+pub mod firewall;
+pub mod image;
+pub mod instance;
+pub mod link;
+pub mod metadata_proxy;
+pub mod room;
+pub mod settings;

@@ -1,0 +1,2 @@
+//! The `novanet` binary: argument parsing, tables, exit codes and wiring.
+fn main() {}

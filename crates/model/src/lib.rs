@@ -1,0 +1,30 @@
+//! What novanet is about, as types and pure functions: ids, addresses, networks, rules, flags,
+//! the host objects that follow from rows, and the messages between server and agent.
+//!
+//! Must not know: I/O, async, clocks, SQL, HTTP. Everything here can be called from a property
+//! test without a set-up.
+
+pub mod carve;
+pub mod error;
+pub mod flags;
+pub mod ids;
+pub mod ifname;
+pub mod instance_type;
+pub mod mac;
+pub mod network;
+pub mod object;
+pub mod plan;
+pub mod rows;
+pub mod rule;
+pub mod wire;
+
+pub use error::ModelError;
+pub use ids::{
+    AmiId, CombinationId, GroupId, ImageId, InstanceId, NetworkId, ProjectId, ProjectNumber,
+    ReservationId, RuleId,
+};
+pub use ifname::IfName;
+pub use ipnet::Ipv4Net;
+pub use mac::MacAddr;
+pub use network::NetworkKind;
+pub use object::{HostObject, ObjectKey};

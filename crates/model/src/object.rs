@@ -1,0 +1,307 @@
+//! Host objects: one keyed thing that a host must have. A host's objects are its desired state.
+//!
+//! Rows make objects ([`crate::plan`]), the server sends objects, the agent makes them true. The
+//! body is JSON; a change of a field here is a change of the protocol between server and agent.
+
+use crate::rule::{Source, Traffic};
+use crate::{
+    CombinationId, GroupId, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber, RuleId,
+};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// The key of a host object, unique on its host: `kind/part/part`. Sorts by kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ObjectKey(pub String);
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One thing that a host must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum HostObject {
+    /// A bridge, for one network. Two networks may name the same one.
+    Bridge(Bridge),
+    /// The network's gateway address on its bridge, with NAT to the outside.
+    Gateway(Gateway),
+    /// A DHCP range served on a bridge.
+    Dhcp(Dhcp),
+    /// Which address the DHCP server gives to a MAC.
+    Binding(Binding),
+    /// A floating IP in force: outside address, inside address.
+    Float(Float),
+    /// A security group that an instance on this host is in.
+    Group(Group),
+    /// A rule of such a group.
+    Rule(Rule),
+    /// A member of a group that is the source of a rule on this host.
+    Member(Member),
+    /// An address of a project that has instances on this host.
+    ProjectAddress(ProjectAddress),
+    /// A port of an instance on this host: what may pass it, and where it is plugged.
+    Port(Port),
+    /// An instance on this host.
+    Instance(Instance),
+}
+
+/// See [`HostObject::Bridge`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// The network it is for.
+    pub network: NetworkId,
+    /// Its name, e.g. `br100`.
+    pub bridge: IfName,
+    /// The interface to enslave, from the network's row; `None`: the host's own `flat_interface` flag.
+    pub interface: Option<IfName>,
+    /// The 802.1Q tag of the device to enslave, in VLAN networks.
+    pub vlan: Option<u16>,
+    /// MTU; `None`: the host's `network_device_mtu` flag, or the kernel's default.
+    pub mtu: Option<u32>,
+    /// The administrator makes this bridge (flat networks): wait for it, never make or remove it.
+    pub foreign: bool,
+}
+
+/// See [`HostObject::Gateway`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// The network it is for.
+    pub network: NetworkId,
+    /// The bridge that carries the address.
+    pub bridge: IfName,
+    /// Gateway address with the network's prefix length, e.g. `10.0.0.1/24`.
+    pub address: Ipv4Net,
+}
+
+/// See [`HostObject::Dhcp`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dhcp {
+    /// The network it is for.
+    pub network: NetworkId,
+    /// The bridge it is served on.
+    pub bridge: IfName,
+    /// The server's own address, on the bridge.
+    pub server: Ipv4Addr,
+    /// The network.
+    pub cidr: Ipv4Net,
+    /// First address that may be handed out.
+    pub start: Ipv4Addr,
+    /// Length of a lease in seconds.
+    pub lease_seconds: u32,
+    /// DNS domain of the instances (`dhcp_domain`).
+    pub domain: String,
+    /// DNS servers to forward to; empty: the host's own resolver.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// See [`HostObject::Binding`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The network it is in.
+    pub network: NetworkId,
+    /// The bridge of that network.
+    pub bridge: IfName,
+    /// Who gets the address.
+    pub mac: MacAddr,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Host name, without the domain; at most 63 bytes.
+    pub hostname: String,
+    /// The instance.
+    pub instance: InstanceId,
+}
+
+/// See [`HostObject::Float`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Float {
+    /// The floating IP.
+    pub address: Ipv4Addr,
+    /// The fixed IP behind it.
+    pub fixed: Ipv4Addr,
+    /// The interface it is on; `None`: the host's `public_interface` flag.
+    pub interface: Option<IfName>,
+}
+
+/// See [`HostObject::Group`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The group.
+    pub group: GroupId,
+    /// Its project: rules by address never let in another project's private addresses.
+    pub project: ProjectNumber,
+}
+
+/// See [`HostObject::Rule`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The rule.
+    pub rule: RuleId,
+    /// The group it belongs to.
+    pub group: GroupId,
+    /// What it lets through.
+    pub traffic: Traffic,
+    /// From whom.
+    pub source: Source,
+}
+
+/// See [`HostObject::Member`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The group.
+    pub group: GroupId,
+    /// A fixed IP of one of its instances, on whatever host.
+    pub address: Ipv4Addr,
+}
+
+/// See [`HostObject::ProjectAddress`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectAddress {
+    /// The project.
+    pub project: ProjectNumber,
+    /// A fixed IP of one of its instances, on whatever host.
+    pub address: Ipv4Addr,
+}
+
+/// See [`HostObject::Port`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The instance.
+    pub instance: InstanceId,
+    /// 0 for `eth0`, 1 for `eth1` …
+    pub index: u32,
+    /// The network.
+    pub network: NetworkId,
+    /// Host end of the cable: [`port_name`].
+    pub name: IfName,
+    /// The bridge it is plugged into.
+    pub bridge: IfName,
+    /// The instance's MAC on it.
+    pub mac: MacAddr,
+    /// The instance's fixed IP on it.
+    pub address: Ipv4Addr,
+    /// Number of the combination of `groups`, interned by the store; never re-used for another one.
+    pub combination: CombinationId,
+    /// The instance's groups, ascending.
+    pub groups: Vec<GroupId>,
+}
+
+/// See [`HostObject::Instance`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its host name.
+    pub hostname: String,
+    /// Digest of its image, `sha256:…`.
+    pub image: String,
+    /// Memory limit in MiB.
+    pub memory_mb: u32,
+    /// Processor limit.
+    pub vcpus: u32,
+    /// How many ports it has: it starts when all of them are known.
+    pub ports: u32,
+    /// Counts the reboots asked for; another number than the running one: stop and start.
+    pub boot: i64,
+    /// Static network configuration to write before boot (flat networks without DHCP).
+    pub injected: Option<InjectedNetwork>,
+}
+
+/// Addresses that a flat network's instance finds in its file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InjectedNetwork {
+    /// Address with prefix length.
+    pub address: Ipv4Net,
+    /// Default gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// DNS servers.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// Name of an instance's port on its host: `nv` (the prefix that the host guard hangs on), the
+/// instance's number in hex, and `.1`, `.2` … for further ports.
+pub fn port_name(instance: InstanceId, index: u32) -> IfName {
+    let name = if index == 0 {
+        format!("nv{:x}", instance.0)
+    } else {
+        format!("nv{:x}.{index}", instance.0)
+    };
+    IfName::new(name).unwrap_or_else(|e| unreachable!("instance numbers stay far below 2^44: {e}"))
+}
+
+impl HostObject {
+    /// Its key on a host.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey(match self {
+            Self::Bridge(o) => format!("bridge/{}", o.network),
+            Self::Gateway(o) => format!("gateway/{}", o.network),
+            Self::Dhcp(o) => format!("dhcp/{}", o.network),
+            Self::Binding(o) => format!("binding/{}/{}", o.network, o.address),
+            Self::Float(o) => format!("float/{}", o.address),
+            Self::Group(o) => format!("group/{}", o.group.0),
+            Self::Rule(o) => format!("rule/{}/{}", o.group.0, o.rule),
+            Self::Member(o) => format!("member/{}/{}", o.group.0, o.address),
+            Self::ProjectAddress(o) => format!("project/{}/{}", o.project, o.address),
+            Self::Port(o) => format!("port/{}/{}", o.instance.0, o.index),
+            Self::Instance(o) => format!("instance/{}", o.instance.0),
+        })
+    }
+
+    /// The word before the first `/` of its key.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bridge(_) => "bridge",
+            Self::Gateway(_) => "gateway",
+            Self::Dhcp(_) => "dhcp",
+            Self::Binding(_) => "binding",
+            Self::Float(_) => "float",
+            Self::Group(_) => "group",
+            Self::Rule(_) => "rule",
+            Self::Member(_) => "member",
+            Self::ProjectAddress(_) => "project",
+            Self::Port(_) => "port",
+            Self::Instance(_) => "instance",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_port_name_fits() {
+        assert_eq!(port_name(InstanceId(10), 0).as_str(), "nva");
+        assert_eq!(
+            port_name(InstanceId(0xffff_ffff), 9).as_str(),
+            "nvffffffff.9"
+        );
+    }
+
+    #[test]
+    fn a_body_survives_json() {
+        let object = HostObject::Rule(Rule {
+            rule: RuleId(1),
+            group: GroupId(2),
+            traffic: Traffic::Icmp {
+                icmp_type: Some(8),
+                code: None,
+            },
+            source: Source::Cidr("0.0.0.0/0".parse().expect("a cidr")),
+        });
+        let text = serde_json::to_string(&object).expect("serialises");
+        assert_eq!(
+            text,
+            r#"{"kind":"rule","rule":1,"group":2,"traffic":{"protocol":"icmp","icmp_type":8,"code":null},"source":{"cidr":"0.0.0.0/0"}}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<HostObject>(&text).expect("parses"),
+            object
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! The plan: which host objects follow from which rows.
+//!
+//! The plan of a cloud is the union of these row-local functions over all rows; the incremental
+//! plan is the same functions over the rows that changed. There is no second planner. Each function
+//! answers with `(host, object)` pairs; what a host no longer gets, the store turns into tombstones.
+
+use crate::object::{
+    Binding, Bridge, Dhcp, Float, Gateway, Group, HostObject, Instance, Member, Port,
+    ProjectAddress, Rule, port_name,
+};
+use crate::rows;
+use crate::{GroupId, NetworkKind, ProjectNumber};
+
+/// An object and the host that must have it.
+pub type Placed = (String, HostObject);
+
+/// What every plan needs to know of the cloud's configuration (the server's flags).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudSettings {
+    /// `dhcp_lease_time` in seconds.
+    pub dhcp_lease_time: u32,
+    /// `dhcp_domain`.
+    pub dhcp_domain: String,
+}
+
+impl Default for CloudSettings {
+    fn default() -> Self {
+        Self {
+            dhcp_lease_time: 120,
+            dhcp_domain: "novalocal".to_owned(),
+        }
+    }
+}
+
+/// A network: bridge, gateway address and DHCP range on its host. A VLAN network has objects like
+/// the others; that a host cannot run one yet is the host's to say.
+pub fn objects_of_network(network: &rows::Network, settings: &CloudSettings) -> Vec<Placed> {
+    let Some(host) = &network.host else {
+        return Vec::new();
+    };
+    let mut objects = vec![HostObject::Bridge(Bridge {
+        network: network.id,
+        bridge: network.bridge.clone(),
+        interface: network.bridge_interface.clone(),
+        vlan: network.vlan,
+        mtu: network.mtu,
+        foreign: network.kind == NetworkKind::Flat,
+    })];
+    if network.kind != NetworkKind::Flat {
+        let address = ipnet::Ipv4Net::new(network.gateway, network.cidr.prefix_len())
+            .unwrap_or_else(|_| unreachable!("a prefix length taken from a network is valid"));
+        objects.push(HostObject::Gateway(Gateway {
+            network: network.id,
+            bridge: network.bridge.clone(),
+            address,
+        }));
+        objects.push(HostObject::Dhcp(Dhcp {
+            network: network.id,
+            bridge: network.bridge.clone(),
+            server: network.gateway,
+            cidr: network.cidr,
+            start: network.dhcp_start,
+            lease_seconds: settings.dhcp_lease_time,
+            domain: settings.dhcp_domain.clone(),
+            dns: network.dns.clone(),
+        }));
+    }
+    objects
+        .into_iter()
+        .map(|object| (host.clone(), object))
+        .collect()
+}
+
+/// An instance: itself and its ports on its host, a DHCP binding on each network's host.
+pub fn objects_of_instance(instance: &rows::Instance) -> Vec<Placed> {
+    let Some(host) = &instance.host else {
+        return Vec::new();
+    };
+    if instance.deleting {
+        return Vec::new();
+    }
+    let mut placed = vec![(
+        host.clone(),
+        HostObject::Instance(Instance {
+            instance: instance.id,
+            hostname: instance.hostname.clone(),
+            image: instance.image_digest.clone(),
+            memory_mb: instance.memory_mb,
+            vcpus: instance.vcpus,
+            ports: u32::try_from(instance.ports.len()).unwrap_or(u32::MAX),
+            boot: instance.boot,
+            injected: instance.ports.iter().find_map(|p| p.injected.clone()),
+        }),
+    )];
+    for port in &instance.ports {
+        placed.push((
+            host.clone(),
+            HostObject::Port(Port {
+                instance: instance.id,
+                index: port.index,
+                network: port.network,
+                name: port_name(instance.id, port.index),
+                bridge: port.bridge.clone(),
+                mac: port.mac,
+                address: port.address,
+                combination: instance.combination,
+                groups: instance.groups.clone(),
+            }),
+        ));
+        if let (Some(network_host), true) = (&port.network_host, port.kind != NetworkKind::Flat) {
+            placed.push((
+                network_host.clone(),
+                HostObject::Binding(Binding {
+                    network: port.network,
+                    bridge: port.bridge.clone(),
+                    mac: port.mac,
+                    address: port.address,
+                    hostname: instance.hostname.clone(),
+                    instance: instance.id,
+                }),
+            ));
+        }
+    }
+    placed
+}
+
+/// An instance's addresses as a member of its groups and its project, on the hosts that need them:
+/// `group_hosts` has the hosts with a rule whose source is that group, `project_hosts` those with an
+/// instance of the project.
+pub fn objects_of_membership(
+    instance: &rows::Instance,
+    group_hosts: impl Fn(GroupId) -> Vec<String>,
+    project_hosts: &[String],
+) -> Vec<Placed> {
+    if instance.deleting || instance.host.is_none() {
+        return Vec::new();
+    }
+    let mut placed = Vec::new();
+    for port in &instance.ports {
+        for &group in &instance.groups {
+            for host in group_hosts(group) {
+                placed.push((
+                    host,
+                    HostObject::Member(Member {
+                        group,
+                        address: port.address,
+                    }),
+                ));
+            }
+        }
+        for host in project_hosts {
+            placed.push((
+                host.clone(),
+                HostObject::ProjectAddress(ProjectAddress {
+                    project: instance.project_number,
+                    address: port.address,
+                }),
+            ));
+        }
+    }
+    placed
+}
+
+/// A group, on the hosts that have an instance in it.
+pub fn objects_of_group(
+    group: GroupId,
+    project: ProjectNumber,
+    member_hosts: &[String],
+) -> Vec<Placed> {
+    member_hosts
+        .iter()
+        .map(|host| (host.clone(), HostObject::Group(Group { group, project })))
+        .collect()
+}
+
+/// A rule, on the hosts that have an instance in its group.
+pub fn objects_of_rule(rule: &rows::SecurityRule, member_hosts: &[String]) -> Vec<Placed> {
+    let object = Rule {
+        rule: rule.id,
+        group: rule.group,
+        traffic: rule.traffic,
+        source: rule.source,
+    };
+    member_hosts
+        .iter()
+        .map(|host| (host.clone(), HostObject::Rule(object.clone())))
+        .collect()
+}
+
+/// A floating IP that leads somewhere, on the gateway host of that address.
+pub fn objects_of_floating_ip(float: &rows::FloatingIp) -> Vec<Placed> {
+    let Some(target) = &float.fixed else {
+        return Vec::new();
+    };
+    let Some(host) = &target.host else {
+        return Vec::new();
+    };
+    vec![(
+        host.clone(),
+        HostObject::Float(Float {
+            address: float.address,
+            fixed: target.address,
+            interface: float.interface.clone(),
+        }),
+    )]
+}

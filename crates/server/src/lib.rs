@@ -1,0 +1,1 @@
+//! HTTP: the EC2 API and the agent API.

@@ -1,0 +1,1 @@
+//! Migrations and all SQL; SQLite and PostgreSQL through one code.
