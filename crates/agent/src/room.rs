@@ -6,7 +6,9 @@
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
+use std::sync::Arc;
 use thiserror::Error;
+use tokio::sync::Notify;
 
 /// A part of the host: links, firewall, DHCP …
 ///
@@ -31,6 +33,10 @@ pub trait Room {
 
     /// Items that follow from one object.
     fn items(&self, object: &HostObject) -> Vec<(Self::Key, Self::Value)>;
+
+    /// Notified when the room has reason to believe that something of ours was changed by somebody
+    /// else (a kernel notification, a process that ended): the engine observes again at once.
+    fn disturbed(&self) -> Arc<Notify>;
 
     /// What is there now.
     async fn observe(
