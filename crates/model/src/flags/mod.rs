@@ -1,1 +1,1 @@
-//! Flags.
+//! nova-network's flags.
