@@ -10,5 +10,5 @@ mod host;
 mod postgres;
 
 pub use eventually::{eventually, eventually_async};
-pub use host::{Host, HostOptions, Output, Process, connect};
+pub use host::{Host, HostOptions, Output, Process, connect, inside_host};
 pub use postgres::{Database, Postgres, PostgresOptions};

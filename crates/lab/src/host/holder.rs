@@ -1,27 +1,29 @@
-//! The process that holds a host's namespaces, and how they are furnished.
+//! The two processes behind a host: the one that holds its namespaces, and the one that clears up after it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::HostOptions;
+use super::furnish::furnish;
 
-/// Process 1 of the host. It reaps what is orphaned in the host and ends when its standard input does, that is when its maker dropped the host or died.
-/// `cat` waits in the background because only `wait` reaps; a background command has its input from the null device unless it is given another.
-/// Its `/proc` is not shared with threads of other pid namespaces.
-const INIT: &str = "mount -t proc -o nosuid,nodev,noexec proc /proc && mount --make-private /proc && exec 3<&0 && { cat <&3 >&2 & } && echo ready && exec >&2 && wait $!";
+const INIT: &str = include_str!("init.sh");
+const CGROUPS_ENTER: &str = include_str!("cgroups-enter.sh");
+const CGROUPS_MOUNT: &str = include_str!("cgroups-mount.sh");
+const KEEPER: &str = include_str!("keeper.sh");
 
-/// The holder process and handles to its namespaces.
+/// The processes, and handles to the host's namespaces.
 #[derive(Debug)]
 pub(super) struct Holder {
-    child: Child,
+    init: Child,
+    keeper: Child,
     pub(super) net: OwnedFd,
     pub(super) mnt: OwnedFd,
     pub(super) uts: OwnedFd,
@@ -30,199 +32,120 @@ pub(super) struct Holder {
 
 impl Holder {
     pub(super) fn start(name: &str, options: &HostOptions) -> Result<Self> {
-        let child = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new()
-                .name("lab-maker".into())
-                .spawn_scoped(scope, || make(name, options))?;
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let mark = format!(
+            "novanet-lab-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let mut keeper = apart(
+            Command::new("sh")
+                .args(["-c", KEEPER, "keeper", &mark])
+                .stdin(Stdio::piped()),
+        )
+        .spawn()?;
+        // A thread that leaves the machine's namespaces is never used for anything else.
+        let init = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("lab-maker".into());
+            let thread = thread.spawn_scoped(scope, || make(name, options, &mark))?;
             thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        let namespace = |pid: u32, kind: &str| -> Result<OwnedFd> {
-            let path = format!("/proc/{pid}/ns/{kind}");
-            Ok(File::open(&path).with_context(|| path.clone())?.into())
+        });
+        let init = match init {
+            Ok(init) => init,
+            Err(error) => {
+                drop(keeper.stdin.take());
+                keeper.wait()?;
+                return Err(error);
+            }
         };
-        let pid = child.id();
+        let namespace = |kind: &str| -> Result<File> {
+            let path = format!("/proc/{}/ns/{kind}", init.id());
+            File::open(&path).with_context(|| path.clone())
+        };
+        let net = namespace("net")?;
+        let (mnt, uts, pid_namespace) = (
+            namespace("mnt")?.into(),
+            namespace("uts")?.into(),
+            namespace("pid")?.into(),
+        );
+        tell(
+            &mut keeper,
+            &format!("{} {}", init.id(), net.metadata()?.ino()),
+        )?;
         Ok(Self {
-            net: namespace(pid, "net")?,
-            mnt: namespace(pid, "mnt")?,
-            uts: namespace(pid, "uts")?,
-            pid_namespace: namespace(pid, "pid")?,
-            child,
+            init,
+            keeper,
+            net: net.into(),
+            mnt,
+            uts,
+            pid_namespace,
         })
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.init.id()
     }
 
-    /// Ends the host's process 1, and so by the kernel's hand all others in it, and waits until they are gone.
+    /// Lets the host live on after its maker, until its process 1 is killed.
+    pub(super) fn keep(&mut self) -> Result<()> {
+        tell(&mut self.init, "keep")?;
+        tell(&mut self.keeper, "keep")
+    }
+
+    /// Ends the host's process 1, and so by the kernel's hand all others in it, and waits until they are gone and cleared up after.
     pub(super) fn stop(&mut self) {
-        let _ended_already_is_fine = self.child.kill();
-        let _nothing_to_do_about_it = self.child.wait();
+        let _ended_already_is_fine = self.init.kill();
+        let _nothing_to_do_about_it = self.init.wait();
+        drop(self.keeper.stdin.take());
+        let _nothing_to_do_about_it = self.keeper.wait();
     }
 }
 
-/// Leaves the machine's namespaces (this thread is never used for anything else), furnishes new ones, and starts the holder in them.
-fn make(name: &str, options: &HostOptions) -> Result<Child> {
-    unshare(
-        CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWPID,
-    )
-    .context("unshare (are you root?)")?;
+fn tell(child: &mut Child, line: &str) -> Result<()> {
+    let input = child.stdin.as_mut().context("the process has no input")?;
+    writeln!(input, "{line}").context("talking to a process of the host")
+}
+
+/// A group of its own: an interrupt at the terminal is for the maker, which then drops the host in order.
+fn apart(command: &mut Command) -> &mut Command {
+    command.current_dir("/").process_group(0)
+}
+
+/// Leaves the machine's namespaces, furnishes new ones, and starts the holder in them.
+fn make(name: &str, options: &HostOptions, mark: &str) -> Result<Child> {
+    let apart_from = CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWPID;
+    unshare(apart_from).context("unshare (are you root?)")?;
     nix::unistd::sethostname(name).context("sethostname")?;
     furnish(options)?;
     let mut holder = Command::new("sh");
-    holder
-        .args(["-c", INIT])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    // A group of its own: an interrupt at the terminal is for the maker, which then drops the host in order.
-    let mut child = holder
-        .current_dir("/")
-        .process_group(0)
-        .spawn()
-        .context("starting the holder")?;
+    if options.own_cgroups {
+        holder.args(["-c", CGROUPS_ENTER, "cgroups", mark, CGROUPS_MOUNT, INIT]);
+    } else {
+        holder.args(["-c", INIT]);
+    }
+    let mut init = apart(
+        holder
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )
+    .spawn()
+    .context("starting the holder")?;
     let mut said = String::new();
-    BufReader::new(child.stdout.take().context("the holder has no output")?)
-        .read_line(&mut said)?;
+    BufReader::new(init.stdout.take().context("the holder has no output")?).read_line(&mut said)?;
     if said != "ready\n" {
-        let _ended_already_is_fine = child.kill();
-        child.wait()?;
-        child
-            .stderr
+        let _ended_already_is_fine = init.kill();
+        init.wait()?;
+        init.stderr
             .take()
             .context("the holder has no error output")?
             .read_to_string(&mut said)?;
         bail!("the holder did not start: {said}");
     }
-    Ok(child)
-}
-
-/// Gives the host its own `/sys`, `/run`, private folders and files. The machine's mounts stay as they are: first of all nothing propagates back.
-fn furnish(options: &HostOptions) -> Result<()> {
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .context("making mounts private")?;
-    // Where a file is really kept may be a link into /run: ask before /run is covered.
-    let files: Vec<(PathBuf, &str)> = options
-        .files
-        .iter()
-        .map(|(path, text)| (real(path), text.as_str()))
-        .collect();
-    cover("/run")?;
-    for folder in ["/run/lock", "/run/netns"] {
-        std::fs::create_dir(folder).with_context(|| folder.to_owned())?;
-    }
-    own_sys()?;
-    // First every place, then what is mounted there: a layer over a folder hides what was mounted inside.
-    for folder in &options.private {
-        if !folder.is_dir() {
-            private_layer(folder)?;
-            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        }
-    }
-    for (path, _) in &files {
-        if !path.exists() {
-            private_layer(path)?;
-            std::fs::write(path, "").with_context(|| path.display().to_string())?;
-        }
-    }
-    options.private.iter().try_for_each(cover)?;
-    for (number, (path, text)) in files.iter().enumerate() {
-        let source = format!("/run/.lab-file-{number}");
-        std::fs::write(&source, text).with_context(|| source.clone())?;
-        bind(Path::new(&source), path)?;
-    }
-    // From here on, what is mounted in the host is seen by every thread that is in it (see `Host::exec_in`), but not outside.
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)
-        .context("sharing mounts in the host")
-}
-
-/// `unshare` of the network keeps the old `/sys`, where programs would see the machine's devices; a fresh one has no cgroups, so those are carried over.
-fn own_sys() -> Result<()> {
-    let none = None::<&str>;
-    let kept = Path::new("/run/.lab-cgroup");
-    std::fs::create_dir(kept)?;
-    let cgroups = Path::new("/sys/fs/cgroup");
-    bind(cgroups, kept)?;
-    mount(
-        Some("sysfs"),
-        "/sys",
-        Some("sysfs"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        none,
-    )
-    .context("mounting /sys")?;
-    mount(Some(kept), cgroups, none, MsFlags::MS_MOVE, none).context("keeping the cgroups")?;
-    std::fs::remove_dir(kept)?;
-    Ok(())
-}
-
-/// Lets something be created beside what the machine has: the nearest folder that exists becomes a writable overlay, seen in this host only.
-fn private_layer(path: &Path) -> Result<()> {
-    let parent = path
-        .ancestors()
-        .skip(1)
-        .find(|p| p.is_dir())
-        .context("a relative path")?;
-    let layers = tempfile::Builder::new()
-        .prefix(".lab-layers")
-        .tempdir_in("/run")?
-        .keep();
-    cover(&layers)?;
-    let (upper, work) = (layers.join("upper"), layers.join("work"));
-    std::fs::create_dir(&upper)?;
-    std::fs::create_dir(&work)?;
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        parent.display(),
-        upper.display(),
-        work.display()
-    );
-    mount(
-        Some("overlay"),
-        parent,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(options.as_str()),
-    )
-    .with_context(|| format!("laying a private layer over {}", parent.display()))?;
-    umount2(&layers, MntFlags::MNT_DETACH).context("hiding the layers")?;
-    std::fs::remove_dir(&layers)?;
-    Ok(())
-}
-
-fn cover(path: impl AsRef<Path>) -> Result<()> {
-    let path = path.as_ref();
-    mount(
-        Some("lab"),
-        path,
-        Some("tmpfs"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        Some("mode=755"),
-    )
-    .with_context(|| format!("mounting an empty {}", path.display()))
-}
-
-fn bind(from: &Path, to: &Path) -> Result<()> {
-    let none = None::<&str>;
-    mount(
-        Some(from),
-        to,
-        none,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        none,
-    )
-    .with_context(|| format!("binding {} on {}", from.display(), to.display()))
-}
-
-/// The path with links followed, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize()
-        .or_else(|_| std::fs::read_link(path))
-        .unwrap_or_else(|_| path.to_owned())
+    Ok(init)
 }

@@ -3,7 +3,9 @@
 //! The holder is process 1 of the host's pid namespace and ends when its standard input does. So a host goes away with everything that runs in it
 //! when it is dropped, and also when the process that made it is killed.
 
+mod furnish;
 mod holder;
+mod inside;
 mod link;
 mod process;
 
@@ -17,6 +19,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use holder::Holder;
+pub use inside::inside_host;
 pub use link::connect;
 pub use process::{Output, Process};
 
@@ -29,6 +32,8 @@ pub struct HostOptions {
     pub files: Vec<(PathBuf, String)>,
     /// Sysctls to set, by dotted name.
     pub sysctls: Vec<(String, String)>,
+    /// Whether the host gets cgroups of its own, in which all controllers of the machine are usable and which go away with it.
+    pub own_cgroups: bool,
 }
 
 impl Default for HostOptions {
@@ -37,6 +42,7 @@ impl Default for HostOptions {
             private: Vec::new(),
             files: Vec::new(),
             sysctls: vec![("net.ipv4.ip_forward".into(), "1".into())],
+            own_cgroups: false,
         }
     }
 }
@@ -56,6 +62,13 @@ impl HostOptions {
         self
     }
 
+    /// Gives the host cgroups of its own (what runs a container there wants them).
+    #[must_use]
+    pub fn own_cgroups(mut self) -> Self {
+        self.own_cgroups = true;
+        self
+    }
+
     /// Sets a sysctl in the host.
     #[must_use]
     pub fn sysctl(mut self, name: &str, value: &str) -> Self {
@@ -70,6 +83,7 @@ pub struct Host {
     name: String,
     holder: Holder,
     started: Mutex<Vec<process::Shared>>,
+    kept: bool,
 }
 
 /// How much of a host a thread enters.
@@ -97,6 +111,7 @@ impl Host {
             name: name.into(),
             holder,
             started: Mutex::new(Vec::new()),
+            kept: false,
         };
         host.run(&["ip", "link", "set", "dev", "lo", "up"])?;
         for (sysctl, value) in &options.sysctls {
@@ -185,6 +200,13 @@ impl Host {
             .to_owned())
     }
 
+    /// Lets the host live on after this process. It ends, with everything in it, when the process [`Host::pid`] is killed (SIGKILL).
+    pub fn keep(mut self) -> Result<u32> {
+        self.holder.keep()?;
+        self.kept = true;
+        Ok(self.pid())
+    }
+
     fn enter<T: Send>(&self, depth: Depth, work: impl FnOnce() -> T + Send) -> Result<T> {
         enter(&self.holder, depth, work).with_context(|| format!("entering the host {}", self.name))
     }
@@ -192,6 +214,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         // A dead child that nobody has waited for keeps its pid namespace alive, and the holder could not end.
         let started = self
             .started

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use novanet_lab::{Host, HostOptions, connect, eventually};
+use novanet_lab::{Host, HostOptions, connect, eventually, inside_host};
 
 #[test]
 fn two_hosts_on_a_cable_reach_each_other() {
@@ -196,4 +196,158 @@ fn a_process_in_a_host_can_be_talked_to_and_ended() {
     sleep.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(!sleep.wait(Duration::from_secs(5)).unwrap().success());
     assert!(sleep.signal(nix::sys::signal::Signal::SIGTERM).is_err());
+}
+
+#[test]
+fn a_daemon_started_by_code_that_looks_in_ends_with_the_host() {
+    let host = Host::new("daemons").unwrap();
+    let pid = host
+        .exec_in(|| {
+            let output = Command::new("sh")
+                .args(["-c", "sleep 600 >/dev/null 2>&1 & echo $!"])
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        })
+        .unwrap();
+    let cmdline = || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    eventually(Duration::from_secs(5), || {
+        if cmdline().contains("sleep\x00600") {
+            Ok(())
+        } else {
+            Err(cmdline())
+        }
+    })
+    .unwrap();
+    // What code in the host reads about itself and its children agrees with what it was told.
+    let seen = host
+        .exec_in(|| std::fs::read_to_string(format!("/proc/{pid}/comm")))
+        .unwrap();
+    assert_eq!(seen.unwrap(), "sleep\n");
+    drop(host);
+    assert_eq!(cmdline(), "");
+}
+
+#[test]
+fn a_whole_test_runs_as_a_process_of_a_host() {
+    inside_host(
+        "host::a_whole_test_runs_as_a_process_of_a_host",
+        &HostOptions::default(),
+        || {
+            assert!(std::process::id() < 100, "the pids of a new host are small");
+            assert_eq!(std::fs::read_to_string("/proc/1/comm").unwrap(), "sh\n");
+            assert_eq!(std::fs::read_dir("/sys/class/net").unwrap().count(), 1);
+        },
+    )
+    .unwrap();
+}
+
+#[test]
+fn what_fails_inside_a_host_fails_the_test() {
+    let name = "host::what_fails_inside_a_host_fails_the_test";
+    let mut outside = false;
+    let result = inside_host(name, &HostOptions::default(), || panic!("the reason"));
+    if let Err(error) = result {
+        outside = true;
+        assert!(error.to_string().contains("the reason"), "{error}");
+    }
+    assert!(outside);
+}
+
+#[test]
+fn a_host_with_cgroups_of_its_own_leaves_none() {
+    let host = Host::with("limits", &HostOptions::default().own_cgroups()).unwrap();
+    let made = || {
+        let found = Command::new("find")
+            .args([
+                "/sys/fs/cgroup",
+                "-maxdepth",
+                "2",
+                "-name",
+                &format!("novanet-lab-{}-*", std::process::id()),
+            ])
+            .output();
+        String::from_utf8(found.unwrap().stdout).unwrap()
+    };
+    let trees = made();
+    assert_ne!(trees, "");
+    let boxes = || {
+        trees
+            .lines()
+            .filter(|tree| Path::new(tree).join("box").exists())
+            .count()
+    };
+    // A container's cgroup, and a process in it that the host's process 1 would not end.
+    let script = "
+        set -e
+        for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
+          [ -e $tree/cgroup.procs ] || continue
+          mkdir $tree/box
+        done
+        for pids in /sys/fs/cgroup/pids/box /sys/fs/cgroup/box; do
+          [ -e $pids/pids.max ] || continue
+          echo 7 >$pids/pids.max
+          sleep 600 >/dev/null 2>&1 &
+          echo $! >$pids/cgroup.procs
+        done
+    ";
+    let inside = host
+        .exec_in(|| Command::new("sh").args(["-c", script]).output().unwrap())
+        .unwrap();
+    assert!(inside.status.success(), "{inside:?}");
+    assert_eq!(
+        host.sh(
+            "cat /sys/fs/cgroup/pids/box/pids.max /sys/fs/cgroup/box/pids.max 2>/dev/null || true"
+        )
+        .unwrap()
+        .stdout,
+        "7\n"
+    );
+    assert_eq!(
+        boxes(),
+        trees.lines().count(),
+        "what the host makes is inside its own cgroups"
+    );
+    drop(host);
+    assert_eq!(made(), "");
+}
+
+#[test]
+fn a_kept_host_lives_on_until_it_is_killed() {
+    let host = Host::new("kept").unwrap();
+    host.spawn(Command::new("sleep").arg("600")).unwrap();
+    let pid = host.keep().unwrap();
+    let enter = |command: &str| {
+        Command::new("nsenter")
+            .args([
+                "-t",
+                &pid.to_string(),
+                "-m",
+                "-n",
+                "-u",
+                "-p",
+                "sh",
+                "-c",
+                command,
+            ])
+            .output()
+            .unwrap()
+    };
+    assert_eq!(
+        String::from_utf8(enter("hostname").stdout).unwrap(),
+        "kept\n"
+    );
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid.cast_signed()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    let ended = || {
+        if enter("true").status.success() {
+            Err("still there")
+        } else {
+            Ok(())
+        }
+    };
+    eventually(Duration::from_secs(5), ended).unwrap();
 }
