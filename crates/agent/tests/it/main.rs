@@ -2,4 +2,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod firewall;
+mod firewall_float;
+mod firewall_objects;
+mod firewall_repair;
+mod firewall_scale;
+mod firewall_spoof;
 mod firewall_world;
