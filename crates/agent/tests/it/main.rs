@@ -4,6 +4,7 @@
 mod firewall;
 mod firewall_float;
 mod firewall_objects;
+mod firewall_property;
 mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
