@@ -1,0 +1,3 @@
+//! The agent's rooms on a real kernel, each test in namespaces of its own.
+
+mod instance;
