@@ -1,5 +1,7 @@
-//! What the agent promises, in namespaces with real packets.
+//! Tests of the agent, one binary: linking is what costs on two cores. Rooms are tried on the real
+//! kernel, each test in namespaces of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod firewall;
 mod firewall_world;
+mod instance;
