@@ -3,10 +3,8 @@
 
 use super::netlink::Socket;
 use super::seen;
+use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use novanet_model::IfName;
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket,
-};
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;

@@ -49,7 +49,10 @@ pub(crate) fn apply(
         Err(error) => {
             let lost = |step: &Step<'_>| {
                 let error = io::Error::new(error.kind(), error.to_string());
-                (step.change.key.clone(), RoomError::kernel(step.change.key.to_string(), error))
+                (
+                    step.change.key.clone(),
+                    RoomError::kernel(step.change.key.to_string(), error),
+                )
             };
             failed.extend(steps.iter().map(lost));
             return failed;
@@ -86,7 +89,11 @@ fn messages_of<'a>(
     if let Some(from) = from
         && !stays
     {
-        let step = Step { change, address, adds: None };
+        let step = Step {
+            change,
+            address,
+            adds: None,
+        };
         // An address on a device that is gone is gone with it.
         match request(socket, devices, address, from, false) {
             Ok(request) => steps.push((step, request)),
@@ -95,7 +102,11 @@ fn messages_of<'a>(
         }
     }
     if let Some(to) = to {
-        let step = Step { change, address, adds: Some(to) };
+        let step = Step {
+            change,
+            address,
+            adds: Some(to),
+        };
         steps.push((step, request(socket, devices, address, to, true)?));
     }
     Ok(steps)
@@ -168,7 +179,10 @@ fn finish(
 fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), RoomError> {
     let seen = seen::Snapshot::take(socket)?;
     let ours = seen.floats.contains(&address)
-        || seen.addresses.iter().any(|a| a.address == address && a.ours);
+        || seen
+            .addresses
+            .iter()
+            .any(|a| a.address == address && a.ours);
     if ours {
         return Ok(());
     }

@@ -189,7 +189,10 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
             plain: true,
         }),
     )];
-    let uplink = bridge.interface.as_ref().or(settings.flat_interface.as_ref());
+    let uplink = bridge
+        .interface
+        .as_ref()
+        .or(settings.flat_interface.as_ref());
     if let Some(uplink) = uplink {
         items.push((
             LinkKey::Uplink(uplink.clone()),

@@ -31,7 +31,12 @@ const LOOPBACK: u32 = 1;
 
 /// Makes a bridge, marks it and takes it up: two messages for one send, so that a kill between
 /// them cannot leave a bridge without our mark, which we would then not dare to touch.
-pub(crate) fn make_bridge(name: &IfName, mac: MacAddr, mtu: Option<u32>, alias: &str) -> [Request; 2] {
+pub(crate) fn make_bridge(
+    name: &IfName,
+    mac: MacAddr,
+    mtu: Option<u32>,
+    alias: &str,
+) -> [Request; 2] {
     let mut link = LinkBridge::new(name.as_str())
         .address(mac.0.to_vec())
         .stp_state(BridgeStpState::Disabled)
@@ -73,7 +78,10 @@ pub(crate) fn mend_bridge(index: u32, mac: Option<MacAddr>, mtu: Option<u32>) ->
 
 /// Removes a device.
 pub(crate) fn remove_link(index: u32) -> Request {
-    Request::new(Message::DelLink(LinkUnspec::new_with_index(index).build()), 0)
+    Request::new(
+        Message::DelLink(LinkUnspec::new_with_index(index).build()),
+        0,
+    )
 }
 
 /// Puts a device into a group, to be removed with the others there.

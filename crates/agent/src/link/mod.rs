@@ -176,9 +176,7 @@ impl Links {
             (LinkKey::Uplink(name), Some(LinkValue::Uplink(spec))) => {
                 self.ensure_uplink(name, spec)
             }
-            (LinkKey::Uplink(name), None) => {
-                uplink::release(&mut self.socket, &self.notes, name)
-            }
+            (LinkKey::Uplink(name), None) => uplink::release(&mut self.socket, &self.notes, name),
             (LinkKey::Address(device, address), Some(LinkValue::Address(prefix))) => {
                 self.ensure_address(device, *address, *prefix)
             }
@@ -204,7 +202,11 @@ impl Links {
                 self.socket.send_together(&requests)
             }
             Some(link) if link.is_bridge() && link.alias == alias => {
-                let mac = if self.borrows_mac(&link)? { None } else { Some(spec.mac) };
+                let mac = if self.borrows_mac(&link)? {
+                    None
+                } else {
+                    Some(spec.mac)
+                };
                 let requests = message::mend_bridge(link.index, mac, spec.mtu);
                 self.socket.send_together(&requests)
             }
@@ -270,9 +272,8 @@ impl Links {
         prefix: u8,
     ) -> Result<(), RoomError> {
         let net = net(address, prefix)?;
-        let link = seen::link(&mut self.socket, device)?.ok_or_else(|| {
-            RoomError::Refused(format!("address {net}: {device} is not there"))
-        })?;
+        let link = seen::link(&mut self.socket, device)?
+            .ok_or_else(|| RoomError::Refused(format!("address {net}: {device} is not there")))?;
         match self.socket.request(message::add_address(link.index, net)) {
             Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             other => other.map_err(|e| RoomError::kernel(format!("add {net} to {device}"), e)),
@@ -308,5 +309,6 @@ impl Links {
 }
 
 fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
-    Ipv4Net::new(address, prefix).map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
+    Ipv4Net::new(address, prefix)
+        .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
 }

@@ -83,9 +83,7 @@ impl Belongings {
     pub(crate) fn addresses_off(&self, device: u32) -> Vec<Request> {
         self.addresses
             .iter()
-            .map(|address| {
-                Request::new(Message::DelAddress(address_for(address, device, None)), 0)
-            })
+            .map(|address| Request::new(Message::DelAddress(address_for(address, device, None)), 0))
             .collect()
     }
 
@@ -264,7 +262,12 @@ impl Record {
         let disk: OnDisk = serde_json::from_str(&text).ok()?;
         let mut belongings = Belongings::default();
         if disk.boot == boot() {
-            for message in disk.addresses.iter().chain(&disk.routes).filter_map(|h| unhex(h)) {
+            for message in disk
+                .addresses
+                .iter()
+                .chain(&disk.routes)
+                .filter_map(|h| unhex(h))
+            {
                 match message {
                     Message::NewAddress(address) => belongings.addresses.push(address),
                     Message::NewRoute(route) => belongings.routes.push(route),
@@ -284,7 +287,10 @@ impl Record {
         let routes = &self.belongings.routes;
         Belongings {
             addresses: self.belongings.addresses.clone(),
-            routes: routes.iter().map(|r| route_for(r, self.device, device)).collect(),
+            routes: routes
+                .iter()
+                .map(|r| route_for(r, self.device, device))
+                .collect(),
         }
     }
 
@@ -336,7 +342,10 @@ fn write_whole(path: &Path, disk: &OnDisk) -> io::Result<()> {
 }
 
 fn hex(message: Message) -> String {
-    netlink::encode(message).iter().map(|byte| format!("{byte:02x}")).collect()
+    netlink::encode(message)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn unhex(text: &str) -> Option<Message> {

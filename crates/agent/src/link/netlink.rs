@@ -81,7 +81,10 @@ impl Socket {
 
     /// Does all of these in one system call. Their ACKs must fit the receive buffer: what has no
     /// answer by then is reported as lost.
-    pub(crate) fn send_together(&mut self, requests: &[Request]) -> io::Result<Vec<io::Result<()>>> {
+    pub(crate) fn send_together(
+        &mut self,
+        requests: &[Request],
+    ) -> io::Result<Vec<io::Result<()>>> {
         self.send_batch(requests)
     }
 
@@ -250,7 +253,9 @@ impl Iterator for Packets<'_> {
             self.0 = rest.get(padding..).unwrap_or_default();
             match NetlinkMessage::deserialize(one) {
                 Ok(message) => return Some(message),
-                Err(error) => tracing::debug!(%error, "a netlink message that this version cannot read"),
+                Err(error) => {
+                    tracing::debug!(%error, "a netlink message that this version cannot read")
+                }
             }
         }
     }

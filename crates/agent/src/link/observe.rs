@@ -162,7 +162,8 @@ fn addresses(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: &mut
             _ => lo(),
         };
         // Both a route and an address of ours: report the one that is wrong, to be removed.
-        let right = matches!(wanted, Some(LinkValue::Float(s)) if s.mode == FloatingAddressMode::Route);
+        let right =
+            matches!(wanted, Some(LinkValue::Float(s)) if s.mode == FloatingAddressMode::Route);
         if let Some(name) = name
             && !(right && items.contains_key(&key))
         {
@@ -182,7 +183,11 @@ fn float(
     if let Some(LinkValue::Float(spec)) = wanted
         && spec.mode == mode
         && (spec.interface == *device
-            || seen.link(&spec.interface).and_then(|l| seen.bridge_of(l)).as_ref() == Some(device))
+            || seen
+                .link(&spec.interface)
+                .and_then(|l| seen.bridge_of(l))
+                .as_ref()
+                == Some(device))
     {
         return spec.clone();
     }

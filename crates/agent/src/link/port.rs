@@ -61,10 +61,13 @@ fn namespace_of(socket: &mut Socket, pid: u32) -> Result<Option<i32>, RoomError>
     let Some(Message::NewNsId(message)) = answer else {
         return Ok(None);
     };
-    let id = message.attributes.iter().find_map(|attribute| match attribute {
-        NsidAttribute::Id(id) => Some(*id),
-        _ => None,
-    });
+    let id = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NsidAttribute::Id(id) => Some(*id),
+            _ => None,
+        });
     Ok(id.filter(|id| *id >= 0))
 }
 
@@ -134,7 +137,10 @@ pub(crate) async fn remove(names: Vec<IfName>) -> Vec<(LinkKey, RoomError)> {
     };
     let same = |name| {
         let error = io::Error::new(error.kind(), error.to_string());
-        (LinkKey::Port(name), RoomError::kernel("remove cables", error))
+        (
+            LinkKey::Port(name),
+            RoomError::kernel("remove cables", error),
+        )
     };
     keys.into_iter().map(same).collect()
 }

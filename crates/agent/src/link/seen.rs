@@ -43,11 +43,18 @@ impl Link {
 
     /// In words, for an error about something foreign.
     pub(crate) fn describe(&self) -> String {
-        let kind = if self.kind.is_empty() { "interface" } else { &self.kind };
+        let kind = if self.kind.is_empty() {
+            "interface"
+        } else {
+            &self.kind
+        };
         if self.alias.is_empty() {
             format!("a {kind} that novanet did not make")
         } else {
-            format!("a {kind} that novanet did not make (alias {:?})", self.alias)
+            format!(
+                "a {kind} that novanet did not make (alias {:?})",
+                self.alias
+            )
         }
     }
 }
@@ -136,9 +143,11 @@ impl Address {
 
 /// Whether an address has our protocol number.
 pub(crate) fn is_ours(message: &AddressMessage) -> bool {
-    message.attributes.contains(&AddressAttribute::Protocol(
-        AddressProtocol::Other(PROTOCOL),
-    ))
+    message
+        .attributes
+        .contains(&AddressAttribute::Protocol(AddressProtocol::Other(
+            PROTOCOL,
+        )))
 }
 
 /// Links and IPv4 addresses of the host, and our float routes.
@@ -203,10 +212,13 @@ pub(crate) fn float_of(message: &Message) -> Option<Ipv4Addr> {
     if u8::from(route.header.protocol) != PROTOCOL || route.header.destination_prefix_length != 32 {
         return None;
     }
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
-        _ => None,
-    })
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+            _ => None,
+        })
 }
 
 /// The IPv4 addresses of a device (0: of all).

@@ -72,8 +72,12 @@ fn read_or_refuse(path: &str) -> Result<Option<String>, RoomError> {
 }
 
 fn write(path: &str, value: &str) -> Result<(), RoomError> {
-    std::fs::write(file(path), value)
-        .map_err(|e| RoomError::kernel(format!("set sysctl {} to {value}", path.replace('/', ".")), e))
+    std::fs::write(file(path), value).map_err(|e| {
+        RoomError::kernel(
+            format!("set sysctl {} to {value}", path.replace('/', ".")),
+            e,
+        )
+    })
 }
 
 fn missing(path: &str) -> RoomError {
@@ -86,7 +90,10 @@ fn missing(path: &str) -> RoomError {
 }
 
 fn load_br_netfilter(path: &str) -> Result<(), RoomError> {
-    match std::process::Command::new("modprobe").arg("br_netfilter").output() {
+    match std::process::Command::new("modprobe")
+        .arg("br_netfilter")
+        .output()
+    {
         Ok(output) if output.status.success() => Ok(()),
         _ => Err(missing(path)),
     }

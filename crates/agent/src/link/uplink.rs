@@ -8,7 +8,7 @@
 use super::item::bridge_alias;
 use super::message;
 use super::moved::{Belongings, Record};
-use super::netlink::{Request, Socket};
+use super::netlink::Socket;
 use super::seen::{self, Link};
 use crate::room::RoomError;
 use crate::settings::Settings;
@@ -67,11 +67,7 @@ pub(crate) fn enslave(
 }
 
 /// Gives the interface back: what is on the bridge and not ours becomes the interface's.
-pub(crate) fn release(
-    socket: &mut Socket,
-    notes: &Path,
-    uplink: &IfName,
-) -> Result<(), RoomError> {
+pub(crate) fn release(socket: &mut Socket, notes: &Path, uplink: &IfName) -> Result<(), RoomError> {
     let Some(record) = Record::load(notes, uplink) else {
         return Ok(()); // Not enslaved by us.
     };
@@ -119,11 +115,7 @@ fn move_back(
     all_went(&what, results)
 }
 
-fn check(
-    socket: &mut Socket,
-    uplink: &IfName,
-    bridge: &IfName,
-) -> Result<(Link, Link), RoomError> {
+fn check(socket: &mut Socket, uplink: &IfName, bridge: &IfName) -> Result<(Link, Link), RoomError> {
     let nic = seen::link(socket, uplink)?.ok_or_else(|| {
         RoomError::Refused(format!(
             "interface {uplink} is not there, so bridge {bridge} has no uplink: \
@@ -133,7 +125,9 @@ fn check(
     let link = seen::link(socket, bridge)?
         .filter(|link| link.is_bridge() && link.alias == bridge_alias(bridge))
         .ok_or_else(|| {
-            RoomError::Refused(format!("bridge {bridge} is not there, nothing to plug {uplink} into"))
+            RoomError::Refused(format!(
+                "bridge {bridge} is not there, nothing to plug {uplink} into"
+            ))
         })?;
     if nic.master.is_some_and(|master| master != link.index) {
         return Err(RoomError::Refused(format!(

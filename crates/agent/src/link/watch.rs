@@ -14,20 +14,24 @@ use novanet_model::IfName;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::sys::{Socket as RawSocket, SocketAddr, protocols::NETLINK_ROUTE};
+use rtnetlink::sys::{
+    AsyncSocket, AsyncSocketExt, Socket as RawSocket, SocketAddr, TokioSocket,
+    protocols::NETLINK_ROUTE,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 /// How long an event may be followed by others of the same action of ours.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Settings under /proc/sys tell nobody that they changed.
 const SETTINGS_EVERY: Duration = Duration::from_secs(2);
+
+/// A packet of events is smaller.
+const BUFFER: usize = 64 * 1024;
 
 /// The multicast groups: links, IPv4 addresses, IPv4 routes (`RTNLGRP_*`).
 const GROUPS: [u32; 3] = [1, 5, 7];
@@ -51,13 +55,12 @@ impl Drop for Watch {
 impl Watch {
     /// Subscribes, in the network namespace of this thread.
     pub(crate) fn start() -> io::Result<Self> {
-        let mut socket = RawSocket::new(NETLINK_ROUTE)?;
+        let mut events = TokioSocket::new(NETLINK_ROUTE)?;
+        let socket = events.socket_mut();
         socket.bind(&SocketAddr::new(0, 0))?;
         for group in GROUPS {
             socket.add_membership(group)?;
         }
-        socket.set_non_blocking(true)?;
-        let events = AsyncFd::new(Events(socket))?;
         let expected = Expected::default();
         let disturbed = Arc::new(Notify::new());
         let watcher = Watcher {
@@ -96,15 +99,6 @@ impl Watch {
     }
 }
 
-#[derive(Debug)]
-struct Events(RawSocket);
-
-impl AsRawFd for Events {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
 struct Watcher {
     expected: Expected,
     disturbed: Arc<Notify>,
@@ -121,17 +115,16 @@ enum Doubt {
 }
 
 impl Watcher {
-    async fn run(mut self, events: AsyncFd<Events>) {
+    async fn run(mut self, events: TokioSocket) {
         let mut settings = tokio::time::interval(SETTINGS_EVERY);
         settings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut buffer = Vec::with_capacity(BUFFER);
         loop {
-            let doubts = tokio::select! {
-                ready = events.readable() => match ready {
-                    Ok(mut guard) => {
-                        let doubts = self.read(events.get_ref());
-                        guard.clear_ready();
-                        doubts
-                    }
+            buffer.clear();
+            let mut doubts = tokio::select! {
+                received = events.recv(&mut buffer) => match received {
+                    Ok(_) => self.doubts_in(&buffer),
+                    Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => vec![Doubt::Everything],
                     Err(error) => {
                         tracing::error!(%error, "rtnetlink is not watched any more");
                         return;
@@ -149,30 +142,35 @@ impl Watcher {
             }
             // Let what belongs together arrive, then look at how things are now.
             tokio::time::sleep(SETTLE).await;
-            let doubts: Vec<_> = doubts.into_iter().chain(self.read(events.get_ref())).collect();
+            doubts.extend(self.read(events.socket_ref()));
             if self.is_wrong(doubts) {
                 self.disturbed.notify_one();
             }
         }
     }
 
-    fn read(&mut self, events: &Events) -> Vec<Doubt> {
+    /// Everything that has arrived by now.
+    fn read(&mut self, events: &RawSocket) -> Vec<Doubt> {
         let mut doubts = Vec::new();
-        let mut buffer = Vec::with_capacity(64 * 1024);
+        let mut buffer = Vec::with_capacity(BUFFER);
         loop {
             buffer.clear();
-            match events.0.recv(&mut buffer, 0) {
-                Ok(_) => {
-                    for message in Packets(&buffer) {
-                        if let NetlinkPayload::InnerMessage(message) = message.payload {
-                            doubts.extend(self.doubts_of(message).into_iter().map(Doubt::Key));
-                        }
-                    }
-                }
+            match events.recv(&mut buffer, 0) {
+                Ok(_) => doubts.extend(self.doubts_in(&buffer)),
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => doubts.push(Doubt::Everything),
                 Err(_) => return doubts,
             }
         }
+    }
+
+    fn doubts_in(&mut self, packet: &[u8]) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        for message in Packets(packet) {
+            if let NetlinkPayload::InnerMessage(message) = message.payload {
+                doubts.extend(self.doubts_of(message).into_iter().map(Doubt::Key));
+            }
+        }
+        doubts
     }
 
     /// Which things of ours an event is about, and leaves other than they should be.
@@ -266,9 +264,7 @@ impl Watcher {
         match key {
             LinkKey::Bridge(name) | LinkKey::Uplink(name) | LinkKey::Port(name) => {
                 match seen::link(&mut self.queries, name) {
-                    Ok(Some(link)) => {
-                        differs(wanted, &link) || self.is_elsewhere(wanted, &link)
-                    }
+                    Ok(Some(link)) => differs(wanted, &link) || self.is_elsewhere(wanted, &link),
                     Ok(None) => !matches!(key, LinkKey::Port(_)),
                     Err(_) => true,
                 }
