@@ -5,3 +5,6 @@
 mod firewall;
 mod firewall_world;
 mod instance;
+mod link;
+mod link_uplink;
+mod room;
