@@ -2,9 +2,12 @@
 //! kernel, each test in namespaces of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod engine;
+mod engine_support;
 mod firewall;
 mod firewall_world;
 mod instance;
 mod link;
 mod link_uplink;
+mod property;
 mod room;
