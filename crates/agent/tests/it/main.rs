@@ -1,3 +1,4 @@
 //! The agent's rooms on a real kernel, each test in namespaces of its own.
 
 mod instance;
+mod metadata;
