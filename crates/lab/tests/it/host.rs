@@ -1,0 +1,353 @@
+//! Hosts: what they share, what they do not, and that nothing of them stays.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use novanet_lab::{Host, HostOptions, connect, eventually, inside_host};
+
+#[test]
+fn two_hosts_on_a_cable_reach_each_other() {
+    let (a, b) = (Host::new("a").unwrap(), Host::new("b").unwrap());
+    connect(&a, "eth0", &b, "eth1").unwrap();
+    a.run(&["ip", "address", "add", "192.0.2.1/24", "dev", "eth0"])
+        .unwrap();
+    b.run(&["ip", "address", "add", "192.0.2.2/24", "dev", "eth1"])
+        .unwrap();
+    a.run(&["ping", "-c1", "-W2", "192.0.2.2"]).unwrap();
+    let refused = a
+        .run(&["ping", "-c1", "-W1", "198.51.100.1"])
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("Network is unreachable"), "{refused}");
+}
+
+#[test]
+fn a_host_has_its_own_devices_name_processes_and_run_folder() {
+    let host = Host::new("alone").unwrap();
+    host.sh("ip link add dev only-here type bridge").unwrap();
+    assert!(!Path::new("/sys/class/net/only-here").exists());
+    host.sh("test -e /sys/class/net/only-here").unwrap();
+    assert_eq!(host.sh("hostname").unwrap().stdout, "alone\n");
+    host.sh("touch /run/mark").unwrap();
+    assert!(!Path::new("/run/mark").exists());
+    assert_eq!(
+        host.sh("ls -d /proc/1 && cat /proc/1/comm").unwrap().stdout,
+        "/proc/1\nsh\n"
+    );
+    assert_eq!(host.sysctl("net.ipv4.ip_forward").unwrap(), "1");
+    host.set_sysctl("net.ipv4.conf.only-here.rp_filter", "2")
+        .unwrap();
+    assert_eq!(
+        host.sysctl("net.ipv4.conf.only-here.rp_filter").unwrap(),
+        "2"
+    );
+}
+
+#[test]
+fn private_folders_and_files_are_seen_in_the_host_only() {
+    let options = HostOptions::default()
+        .private("/var/lib/lab-test/deep")
+        .private("/var/lib/misc")
+        .file("/etc/resolv.conf", "nameserver 192.0.2.53\n")
+        .file("/etc/lab-test.conf", "here\n");
+    let host = Host::with("private", &options).unwrap();
+    host.sh("echo x >/var/lib/lab-test/deep/file; echo y >/var/lib/misc/lab-test; test -d /var/lib/dpkg").unwrap();
+    assert_eq!(
+        host.sh("cat /etc/resolv.conf /etc/lab-test.conf")
+            .unwrap()
+            .stdout,
+        "nameserver 192.0.2.53\nhere\n"
+    );
+    for path in [
+        "/var/lib/lab-test",
+        "/var/lib/misc/lab-test",
+        "/etc/lab-test.conf",
+    ] {
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn what_runs_in_a_host_ends_with_it() {
+    let host = Host::new("mortal").unwrap();
+    let process = host.spawn(Command::new("sleep").arg("600")).unwrap();
+    host.sh("setsid sleep 601 >/dev/null 2>&1 &").unwrap();
+    let orphan = eventually(Duration::from_secs(5), || {
+        let found = host.try_run(&["pgrep", "-f", "sleep 601"])?;
+        if found.success() {
+            Ok(found.stdout)
+        } else {
+            Err(anyhow::anyhow!("no orphan yet"))
+        }
+    });
+    assert!(orphan.is_ok(), "{orphan:?}");
+    assert!(process.ended().unwrap().is_none());
+    let holder = host.pid();
+    drop(host);
+    assert!(process.ended().unwrap().is_some());
+    assert!(!Path::new(&format!("/proc/{holder}")).exists());
+}
+
+#[test]
+fn a_host_does_not_outlive_a_killed_maker() {
+    // The maker is this very test binary, running the test below.
+    let mut maker = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "host::maker_for_the_test_above", "--nocapture"])
+        .env("LAB_TEST_MAKER", "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let holder = {
+        use std::io::{BufRead, BufReader};
+        let lines = BufReader::new(maker.stdout.take().unwrap()).lines();
+        lines
+            .map(Result::unwrap)
+            .find_map(|line| line.rsplit_once("holder ").map(|(_, pid)| pid.to_owned()))
+            .unwrap()
+    };
+    let alive = || {
+        Path::new(&format!("/proc/{holder}/ns/net")).exists()
+            && std::fs::read_link(format!("/proc/{holder}/ns/net")).is_ok()
+    };
+    assert!(alive());
+    maker.kill().unwrap();
+    maker.wait().unwrap();
+    eventually(Duration::from_secs(5), || {
+        if alive() {
+            Err(format!("{holder} is alive"))
+        } else {
+            Ok(())
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn maker_for_the_test_above() {
+    if std::env::var_os("LAB_TEST_MAKER").is_none() {
+        return;
+    }
+    let host = Host::new("left-behind").unwrap();
+    host.spawn(Command::new("sleep").arg("600")).unwrap();
+    // Not `println!`: the harness would hold it back until the end of the test, which never comes.
+    std::io::Write::write_all(
+        &mut std::io::stdout(),
+        format!("holder {}\n", host.pid()).as_bytes(),
+    )
+    .unwrap();
+    host.run(&["sleep", "600"]).unwrap();
+}
+
+#[test]
+fn code_runs_inside_a_host_with_a_runtime_of_its_own() {
+    let host = Host::new("inside").unwrap();
+    host.run(&["ip", "address", "add", "192.0.2.7/32", "dev", "lo"])
+        .unwrap();
+    let address = host
+        .exec_in(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind("192.0.2.7:80").await.unwrap();
+                // The blocking pool's threads are in the host too.
+                let devices = tokio::fs::read_to_string("/proc/thread-self/net/dev")
+                    .await
+                    .unwrap();
+                assert_eq!(devices.lines().count(), 3, "{devices}");
+                listener.local_addr().unwrap()
+            })
+        })
+        .unwrap();
+    assert_eq!(address.to_string(), "192.0.2.7:80");
+    assert!(
+        std::net::TcpListener::bind("192.0.2.7:80").is_err(),
+        "the caller is not in the host"
+    );
+}
+
+#[test]
+fn many_hosts_are_made_at_once() {
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            scope.spawn(move || {
+                let host = Host::new(&format!("h{number}")).unwrap();
+                assert_eq!(host.sh("hostname").unwrap().stdout, format!("h{number}\n"));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_process_in_a_host_can_be_talked_to_and_ended() {
+    let host = Host::new("talk").unwrap();
+    let cat = host
+        .spawn(
+            Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        )
+        .unwrap();
+    drop(cat.stdin());
+    assert!(cat.wait(Duration::from_secs(5)).unwrap().success());
+    let sleep = host.spawn(Command::new("sleep").arg("600")).unwrap();
+    sleep.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(!sleep.wait(Duration::from_secs(5)).unwrap().success());
+    assert!(sleep.signal(nix::sys::signal::Signal::SIGTERM).is_err());
+}
+
+#[test]
+fn a_daemon_started_by_code_that_looks_in_ends_with_the_host() {
+    let host = Host::new("daemons").unwrap();
+    let pid = host
+        .exec_in(|| {
+            let output = Command::new("sh")
+                .args(["-c", "sleep 600 >/dev/null 2>&1 & echo $!"])
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        })
+        .unwrap();
+    let cmdline = || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    eventually(Duration::from_secs(5), || {
+        if cmdline().contains("sleep\x00600") {
+            Ok(())
+        } else {
+            Err(cmdline())
+        }
+    })
+    .unwrap();
+    // What code in the host reads about itself and its children agrees with what it was told.
+    let seen = host
+        .exec_in(|| std::fs::read_to_string(format!("/proc/{pid}/comm")))
+        .unwrap();
+    assert_eq!(seen.unwrap(), "sleep\n");
+    drop(host);
+    assert_eq!(cmdline(), "");
+}
+
+#[test]
+fn a_whole_test_runs_as_a_process_of_a_host() {
+    inside_host(
+        "host::a_whole_test_runs_as_a_process_of_a_host",
+        &HostOptions::default(),
+        || {
+            assert!(std::process::id() < 100, "the pids of a new host are small");
+            assert_eq!(std::fs::read_to_string("/proc/1/comm").unwrap(), "sh\n");
+            assert_eq!(std::fs::read_dir("/sys/class/net").unwrap().count(), 1);
+        },
+    )
+    .unwrap();
+}
+
+#[test]
+fn what_fails_inside_a_host_fails_the_test() {
+    let name = "host::what_fails_inside_a_host_fails_the_test";
+    let mut outside = false;
+    let result = inside_host(name, &HostOptions::default(), || panic!("the reason"));
+    if let Err(error) = result {
+        outside = true;
+        assert!(error.to_string().contains("the reason"), "{error}");
+    }
+    assert!(outside);
+}
+
+#[test]
+fn a_host_with_cgroups_of_its_own_leaves_none() {
+    let host = Host::with("limits", &HostOptions::default().own_cgroups()).unwrap();
+    let made = || {
+        let found = Command::new("find")
+            .args([
+                "/sys/fs/cgroup",
+                "-maxdepth",
+                "2",
+                "-name",
+                &format!("novanet-lab-{}-*", std::process::id()),
+            ])
+            .output();
+        String::from_utf8(found.unwrap().stdout).unwrap()
+    };
+    let trees = made();
+    assert_ne!(trees, "");
+    let boxes = || {
+        trees
+            .lines()
+            .filter(|tree| Path::new(tree).join("box").exists())
+            .count()
+    };
+    // A container's cgroup, and a process in it that the host's process 1 would not end.
+    let script = "
+        set -e
+        for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
+          [ -e $tree/cgroup.procs ] || continue
+          mkdir $tree/box
+        done
+        for pids in /sys/fs/cgroup/pids/box /sys/fs/cgroup/box; do
+          [ -e $pids/pids.max ] || continue
+          echo 7 >$pids/pids.max
+          sleep 600 >/dev/null 2>&1 &
+          echo $! >$pids/cgroup.procs
+        done
+    ";
+    let inside = host
+        .exec_in(|| Command::new("sh").args(["-c", script]).output().unwrap())
+        .unwrap();
+    assert!(inside.status.success(), "{inside:?}");
+    assert_eq!(
+        host.sh(
+            "cat /sys/fs/cgroup/pids/box/pids.max /sys/fs/cgroup/box/pids.max 2>/dev/null || true"
+        )
+        .unwrap()
+        .stdout,
+        "7\n"
+    );
+    assert_eq!(
+        boxes(),
+        trees.lines().count(),
+        "what the host makes is inside its own cgroups"
+    );
+    drop(host);
+    assert_eq!(made(), "");
+}
+
+#[test]
+fn a_kept_host_lives_on_until_it_is_killed() {
+    let host = Host::new("kept").unwrap();
+    host.spawn(Command::new("sleep").arg("600")).unwrap();
+    let pid = host.keep().unwrap();
+    let enter = |command: &str| {
+        Command::new("nsenter")
+            .args([
+                "-t",
+                &pid.to_string(),
+                "-m",
+                "-n",
+                "-u",
+                "-p",
+                "sh",
+                "-c",
+                command,
+            ])
+            .output()
+            .unwrap()
+    };
+    assert_eq!(
+        String::from_utf8(enter("hostname").stdout).unwrap(),
+        "kept\n"
+    );
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid.cast_signed()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    let ended = || {
+        if enter("true").status.success() {
+            Err("still there")
+        } else {
+            Ok(())
+        }
+    };
+    eventually(Duration::from_secs(5), ended).unwrap();
+}

@@ -1,0 +1,10 @@
+//! What the laboratory promises, shown on real namespaces, a real server and real packets.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod dhcp;
+mod host;
+mod machine;
+mod postgres;
+mod sandbox;
+mod waiting;
+mod wire;
