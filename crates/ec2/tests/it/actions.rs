@@ -7,6 +7,7 @@ use novanet_ec2::action::{
 use novanet_ec2::{Ec2Error, Params, RawRequest};
 use novanet_model::rule::{Ports, Traffic};
 use novanet_model::{GroupId, InstanceId};
+use std::fmt::Write;
 
 pub fn parse(query: &str) -> Result<Action, Ec2Error> {
     let raw = RawRequest {
@@ -215,7 +216,7 @@ fn what_cannot_be_gets_the_code_that_ec2_gives() {
     let mut found = String::new();
     for query in include_str!("refused_queries.txt").lines() {
         let error = parse(query).expect_err(query);
-        found.push_str(&format!("{query}\n    {} {error}\n", error.status()));
+        writeln!(found, "{query}\n    {} {error}", error.status()).unwrap();
     }
     insta::assert_snapshot!("refused_queries", found);
 }

@@ -3,6 +3,7 @@
 use crate::samples;
 use novanet_ec2::{Action, Code, Ec2Error, reader, response};
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 /// One element a line, so that a change is a readable diff.
 fn pretty(xml: &str) -> String {
@@ -32,7 +33,7 @@ fn every_answer_is_written_as_this() {
     let mut all = String::new();
     for (name, answer) in samples::all() {
         let xml = response::render(answer.as_ref(), "2016-11-15", "req-1");
-        all.push_str(&format!("#### {name}\n{}\n", pretty(&xml)));
+        writeln!(all, "#### {name}\n{}", pretty(&xml)).unwrap();
     }
     insta::assert_snapshot!("answers", all);
 }
@@ -59,7 +60,7 @@ fn an_answer_is_in_the_namespace_of_the_version_that_was_asked_in() {
 }
 
 #[test]
-fn clients_from_before_group_ids_see_group_names() {
+fn old_clients_see_what_there_was_in_their_time() {
     let answer = response::DescribedInstances {
         reservations: vec![samples::reservation()],
         next_token: None,
@@ -67,6 +68,9 @@ fn clients_from_before_group_ids_see_group_names() {
     let old = response::render(&answer, "2009-11-30", "r");
     assert!(old.contains("<groupId>default</groupId>"), "{old}");
     assert!(!old.contains("groupName>default"), "{old}");
+    let addresses = response::DescribedAddresses(samples::addresses());
+    let old = response::render(&addresses, "2009-11-30", "r");
+    assert!(old.contains("<instanceId/>"), "{old}");
     let groups = response::DescribedSecurityGroups {
         groups: vec![samples::group()],
         next_token: None,

@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use novanet_ec2::{Action, Code, Ec2Error, response};
 use serde_json::{Map, Value, json};
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use time::OffsetDateTime;
 
@@ -102,7 +103,7 @@ fn every_call_that_botocore_makes_is_verified_and_understood() {
         } else {
             ""
         };
-        understood.push_str(&format!("{action:#?}{dry}\n"));
+        writeln!(understood, "{action:#?}{dry}").unwrap();
     }
     insta::assert_snapshot!("calls_of_botocore", understood);
 

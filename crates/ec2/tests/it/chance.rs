@@ -50,7 +50,10 @@ fn query() -> impl Strategy<Value = String> {
     (action, pairs).prop_map(|(action, pairs)| {
         let mut out = format!("Action={action}");
         for (key, value) in pairs {
-            out.push_str(&format!("&{key}={}", encoding::encode(&value)));
+            out.push('&');
+            out.push_str(key);
+            out.push('=');
+            encoding::encode_into(&mut out, &value);
         }
         out
     })

@@ -73,6 +73,36 @@ fn what_our_client_signs_in_any_way_our_server_understands() {
 }
 
 #[test]
+fn version_2_may_be_signed_for_the_host_without_its_port_but_for_no_other_host() {
+    let endpoint = Endpoint::from_url("http://Cloud.example/services/Cloud").unwrap();
+    let builder = RequestBuilder::new(endpoint, "DescribeRegions");
+    let arrives = |host: &str, request: &SignedRequest| {
+        let mut request = received(request);
+        request.headers[0].1 = host.as_bytes().to_vec();
+        request.verify("SK", NOW).is_ok()
+    };
+    let old = builder.sign_v2(&key(), V2Method::Sha256, NOW);
+    assert!(arrives("cloud.example:8773", &old));
+    assert!(arrives("CLOUD.example", &old));
+    assert!(!arrives("cloud.example.net", &old));
+    assert!(!arrives("cloud.example:8773:1", &old));
+    let new = builder.sign_v4(&key(), "nova", NOW);
+    assert!(arrives("Cloud.example", &new));
+    assert!(!arrives("Cloud.example:8773", &new));
+}
+
+#[test]
+fn an_unknown_key_is_refused_as_a_wrong_signature_is() {
+    let endpoint = Endpoint::from_url("http://cloud.example/").unwrap();
+    let builder = RequestBuilder::new(endpoint, "DescribeRegions");
+    for request in in_every_way(&builder) {
+        let (_, presented) = received(&request).read().unwrap();
+        let unknown = presented.refuse(NOW);
+        assert_eq!(Err(unknown), presented.verify("wrong", NOW));
+    }
+}
+
+#[test]
 fn an_ec2_url_is_host_and_path() {
     let endpoint = |url| Endpoint::from_url(url).map(|e| format!("{} {}", e.host, e.path));
     assert_eq!(
