@@ -1,1 +1,38 @@
-//! Migrations and all SQL; SQLite and PostgreSQL through one code.
+//! Migrations and all SQL; SQLite and PostgreSQL through one code. One file per group of tables.
+//!
+//! Every function takes a connection ([`Conn`], [`Tx`]) and is executed on both engines in the tests.
+//! Rows come out parsed ([`novanet_model::rows`]). What follows from rows is planned by
+//! [`novanet_model::plan`] and written by [`plan::replan`] in the same transaction.
+//!
+//! Must not know: HTTP, the kernel.
+
+pub mod audit;
+pub mod clock;
+pub mod counters;
+mod db;
+mod error;
+pub mod fixed_ips;
+pub mod floating_ips;
+pub mod groups;
+mod hints;
+pub mod hosts;
+pub mod images;
+pub mod instances;
+pub mod key_pairs;
+pub mod leases;
+mod lock;
+pub mod members;
+pub mod networks;
+pub mod objects;
+pub mod plan;
+pub mod projects;
+mod read;
+pub mod thing;
+mod tx;
+pub mod users;
+
+pub use db::{Db, Engine};
+pub use error::{Result, StoreError};
+pub use hints::Hints;
+pub use thing::Thing;
+pub use tx::{Committed, Conn, Tx};

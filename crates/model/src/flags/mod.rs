@@ -1,1 +1,121 @@
-//! Flags.
+//! nova-network's flags: one registry, both spellings of nova.conf, one way to resolve them.
+//!
+//! Precedence: command line, then `--flagfile`/`--config-file`, then environment, then default.
+//! Every value is checked when the flags are resolved, and every mistake of every file is reported
+//! at once, with file and line: later code asks [`Flags`] and cannot get a value of the wrong type.
+//! Must not know: files, the environment, host name or addresses of this machine; `cli` reads those
+//! and hands them in as [`Given`] and [`Facts`].
+
+mod accepted;
+mod file;
+mod registry;
+mod resolve;
+mod suggest;
+mod typed;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use accepted::accepted;
+pub use file::{Parsed, parse_file};
+pub use registry::{Face, Flag, Kind, find, registry};
+pub use resolve::{FlagError, FlagErrors};
+pub use suggest::nearest;
+pub use typed::Quotas;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// A flag as somebody gave it: not yet known to exist, not yet checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Name without dashes, `-` turned into `_`; `noflag` stays as it is.
+    pub name: String,
+    /// Its value; `None`: a bare `--flag` or `--noflag`.
+    pub value: Option<String>,
+    /// Who gave it.
+    pub origin: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// An environment variable.
+    Environment(String),
+    /// A line of a flag file.
+    File {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The command line.
+    CommandLine,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// What a machine says about itself, for the defaults of `host` and `my_ip` and for relative paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Host name.
+    pub hostname: String,
+    /// Address that the machine uses towards others; 127.0.0.1 when it has none.
+    pub address: Ipv4Addr,
+    /// What relative paths are relative to.
+    pub current_dir: PathBuf,
+}
+
+/// All flags of the registry, resolved and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flags {
+    values: BTreeMap<&'static str, Value>,
+    notes: Vec<String>,
+}
+
+/// A resolved flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// The text after interpolation; lists joined with commas.
+    pub text: String,
+    /// Who gave it.
+    pub origin: Origin,
+}
+
+impl Flags {
+    /// Resolves flags given in rising order of precedence (environment, files, command line).
+    pub fn resolve(given: &[Given], facts: &Facts) -> Result<Self, FlagErrors> {
+        resolve::resolve(given, facts)
+    }
+
+    /// Remarks for the user: flags of nova that have no effect here, with the line that sets them.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// A flag's value and origin; `None` for a name that is not in the registry.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// All flags in the registry's order.
+    pub fn all(&self) -> impl Iterator<Item = (&'static Flag, &Value)> {
+        registry()
+            .iter()
+            .filter_map(|flag| Some((flag, self.values.get(flag.name)?)))
+    }
+}

@@ -1,0 +1,10 @@
+//! The EC2 protocol against recorded requests of real clients, botocore's own code, and chance.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod recorded;

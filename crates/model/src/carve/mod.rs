@@ -1,0 +1,282 @@
+//! Subnet carving: what `network create CIDR NUM SIZE` makes, given what exists.
+//!
+//! Pure: the caller loads the networks that exist and inserts what comes back, in one transaction.
+//! The rules are nova's (2011.3 with its known bugs mended): subnets slide past those in use, a
+//! range inside an existing network is refused, VLAN ids and VPN ports go on after those in use
+//! (2011.3 began again at `vlan_start` with every call). Must not know: rows' ids, uuids, SQL.
+
+mod addresses;
+mod error;
+mod subnets;
+mod vlans;
+
+pub use addresses::AddressPlan;
+pub use error::CarveError;
+pub use subnets::parse_range;
+
+use crate::rows::Network;
+use crate::{IfName, ModelError, NetworkKind, ProjectId};
+use ipnet::Ipv4Net;
+use serde::Serialize;
+use std::net::Ipv4Addr;
+
+/// What the user asked for. `None` is "as the flags say".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Kind of all of them.
+    pub kind: NetworkKind,
+    /// Name; with more than one network `_0`, `_1` … is put behind it.
+    pub label: String,
+    /// The range to carve from.
+    pub range: Ipv4Net,
+    /// How many.
+    pub num_networks: u32,
+    /// Addresses in each; `None`: the range shared out evenly, but at most the `network_size` flag.
+    pub network_size: Option<u64>,
+    /// Gateway, of a single network.
+    pub gateway: Option<Ipv4Addr>,
+    /// First address for instances, of a single network.
+    pub dhcp_start: Option<Ipv4Addr>,
+    /// Bridge; several VLAN networks always get `br<vlan>`.
+    pub bridge: Option<IfName>,
+    /// Interface under the bridge; `None`: each host's own flag.
+    pub bridge_interface: Option<IfName>,
+    /// First VLAN id; `None`: the next free ones.
+    pub vlan: Option<u16>,
+    /// First VPN port; `None`: the next free ones.
+    pub vpn_port: Option<u16>,
+    /// Public address of the VPN; `None`: the `vpn_ip` flag.
+    pub vpn_address: Option<Ipv4Addr>,
+    /// DNS servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// Every host is the gateway of its own instances.
+    pub multi_host: Option<bool>,
+    /// MTU.
+    pub mtu: Option<u32>,
+    /// Project to give it to.
+    pub project: Option<ProjectId>,
+}
+
+impl Request {
+    /// One network of the whole range, everything else as the flags say.
+    pub fn new(kind: NetworkKind, label: impl Into<String>, range: Ipv4Net) -> Self {
+        Self {
+            kind,
+            label: label.into(),
+            range,
+            num_networks: 1,
+            network_size: None,
+            gateway: None,
+            dhcp_start: None,
+            bridge: None,
+            bridge_interface: None,
+            vlan: None,
+            vpn_port: None,
+            vpn_address: None,
+            dns: Vec::new(),
+            multi_host: None,
+            mtu: None,
+            project: None,
+        }
+    }
+}
+
+/// The flags that fill in what a request leaves open; see [`crate::flags::Flags::network_defaults`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// `network_size`.
+    pub network_size: u64,
+    /// `flat_network_bridge`.
+    pub flat_network_bridge: IfName,
+    /// `flat_network_dns`; written into instances of flat networks.
+    pub flat_network_dns: Option<Ipv4Addr>,
+    /// `flat_injected`.
+    pub flat_injected: bool,
+    /// `vlan_start`.
+    pub vlan_start: u16,
+    /// `vpn_start`.
+    pub vpn_start: u16,
+    /// `cnt_vpn_clients`.
+    pub cnt_vpn_clients: u32,
+    /// `multi_host`.
+    pub multi_host: bool,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            network_size: 256,
+            flat_network_bridge: IfName::new("br100")
+                .unwrap_or_else(|e| unreachable!("a literal: {e}")),
+            flat_network_dns: Some(Ipv4Addr::new(8, 8, 4, 4)),
+            flat_injected: false,
+            vlan_start: 100,
+            vpn_start: 1000,
+            cnt_vpn_clients: 0,
+            multi_host: false,
+        }
+    }
+}
+
+/// A network to insert: [`crate::rows::Network`] without what the database gives (id, uuid, host).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewNetwork {
+    /// Name for people.
+    pub label: String,
+    /// Its kind.
+    pub kind: NetworkKind,
+    /// The subnet.
+    pub cidr: Ipv4Net,
+    /// Gateway.
+    pub gateway: Ipv4Addr,
+    /// First address for instances.
+    pub dhcp_start: Ipv4Addr,
+    /// Last address for instances.
+    pub last: Ipv4Addr,
+    /// The bridge.
+    pub bridge: IfName,
+    /// The interface under the bridge.
+    pub bridge_interface: Option<IfName>,
+    /// 802.1Q tag of a VLAN network.
+    pub vlan: Option<u16>,
+    /// DNS servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// Public address of the project's VPN.
+    pub vpn_public_address: Option<Ipv4Addr>,
+    /// Public UDP port of the project's VPN.
+    pub vpn_public_port: Option<u16>,
+    /// Where the cloudpipe instance sits.
+    pub vpn_private_address: Option<Ipv4Addr>,
+    /// The project that owns it.
+    pub project: Option<ProjectId>,
+    /// Every host is the gateway of its own instances.
+    pub multi_host: bool,
+    /// Write addresses into the instance's file system.
+    pub injected: bool,
+    /// MTU.
+    pub mtu: Option<u32>,
+    /// Addresses at the end that are kept for VPN clients.
+    pub vpn_clients: u32,
+    /// Addresses that no instance gets, as inclusive ranges, ascending: few, however big the subnet.
+    pub reserved: Vec<(Ipv4Addr, Ipv4Addr)>,
+}
+
+/// What to insert, and what to tell the user about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carved {
+    /// The networks, ascending by address.
+    pub networks: Vec<NewNetwork>,
+    /// What was decided for the user and may surprise.
+    pub notes: Vec<String>,
+}
+
+/// Plans the networks of a request around those that exist. All or nothing.
+pub fn carve(
+    request: &Request,
+    existing: &[Network],
+    defaults: &Defaults,
+) -> Result<Carved, CarveError> {
+    let mut notes = Vec::new();
+    check_label(&request.label)?;
+    check_single(request)?;
+    check_mtu(request.mtu)?;
+    let vlan_kind = request.kind == NetworkKind::Vlan;
+    let vpn_clients = if vlan_kind {
+        defaults.cnt_vpn_clients
+    } else {
+        0
+    };
+    let size = subnets::size_of_each(request, defaults.network_size, vpn_clients, &mut notes)?;
+    let cidrs = subnets::free_subnets(request.range, request.num_networks, size, existing)?;
+    let links = vlans::links(request, existing, defaults, &mut notes)?;
+    let mut networks = Vec::with_capacity(cidrs.len());
+    for (index, (cidr, link)) in cidrs.into_iter().zip(links).enumerate() {
+        let plan = AddressPlan::new(
+            cidr,
+            request.gateway,
+            request.dhcp_start,
+            vlan_kind,
+            vpn_clients,
+        )?;
+        networks.push(NewNetwork {
+            label: label_of(request, index),
+            kind: request.kind,
+            cidr,
+            gateway: plan.gateway,
+            dhcp_start: plan.dhcp_start,
+            last: plan.last,
+            bridge: link.bridge,
+            bridge_interface: request.bridge_interface.clone(),
+            vlan: link.vlan,
+            dns: dns_of(request, defaults),
+            vpn_public_address: request.vpn_address.filter(|_| vlan_kind),
+            vpn_public_port: link.vpn_port,
+            vpn_private_address: plan.vpn,
+            project: request.project.clone(),
+            multi_host: request.multi_host.unwrap_or(defaults.multi_host),
+            injected: request.kind == NetworkKind::Flat && defaults.flat_injected,
+            mtu: request.mtu,
+            vpn_clients,
+            reserved: plan.reserved(),
+        });
+    }
+    Ok(Carved { networks, notes })
+}
+
+fn label_of(request: &Request, index: usize) -> String {
+    if request.num_networks == 1 {
+        request.label.clone()
+    } else {
+        format!("{}_{index}", request.label)
+    }
+}
+
+/// In 2011.3 `dns1` reached only instances with written addresses; dnsmasq never saw it. So the
+/// flag's 8.8.4.4 fills in for flat networks only, and the others use the host's own resolver.
+fn dns_of(request: &Request, defaults: &Defaults) -> Vec<Ipv4Addr> {
+    if request.dns.is_empty() && request.kind == NetworkKind::Flat {
+        defaults.flat_network_dns.into_iter().collect()
+    } else {
+        request.dns.clone()
+    }
+}
+
+fn check_label(label: &str) -> Result<(), ModelError> {
+    if label.is_empty() || label.len() > 255 || label.chars().any(char::is_control) {
+        return Err(ModelError::new(
+            "label",
+            label,
+            "must be 1 to 255 bytes without control characters",
+        ));
+    }
+    Ok(())
+}
+
+fn check_single(request: &Request) -> Result<(), ModelError> {
+    let several = |what, value: Option<Ipv4Addr>| match value {
+        Some(v) if request.num_networks != 1 => Err(ModelError::new(
+            what,
+            v,
+            format!(
+                "fits one network only, and num_networks is {}",
+                request.num_networks
+            ),
+        )),
+        _ => Ok(()),
+    };
+    several("gateway", request.gateway)?;
+    several("dhcp_start", request.dhcp_start)
+}
+
+fn check_mtu(mtu: Option<u32>) -> Result<(), ModelError> {
+    match mtu {
+        Some(mtu) if !(576..=65_535).contains(&mtu) => {
+            Err(ModelError::new("mtu", mtu, "must be 576 to 65535"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Which bridge, VLAN id and VPN port each network gets: given, or the next that nobody has.
+
+use super::{CarveError, Defaults, Request};
+use crate::rows::Network;
+use crate::{IfName, ModelError, NetworkKind};
+use std::collections::BTreeSet;
+
+/// What ties one network to the hosts' links.
+pub(super) struct Link {
+    pub(super) bridge: IfName,
+    pub(super) vlan: Option<u16>,
+    pub(super) vpn_port: Option<u16>,
+}
+
+/// The links of all networks of a request, in order.
+pub(super) fn links(
+    request: &Request,
+    existing: &[Network],
+    defaults: &Defaults,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Link>, CarveError> {
+    if request.kind != NetworkKind::Vlan {
+        return flat_links(request, existing, defaults);
+    }
+    let vlans = vlan_ids(request, existing, defaults.vlan_start)?;
+    let ports = vpn_ports(request, existing, defaults.vpn_start)?;
+    let own_bridge = match &request.bridge {
+        Some(bridge) if request.num_networks == 1 => Some(bridge.clone()),
+        Some(bridge) => {
+            notes.push(format!(
+                "bridge {bridge} not used: each of several VLAN networks gets its own, br<vlan>"
+            ));
+            None
+        }
+        None => None,
+    };
+    vlans
+        .into_iter()
+        .zip(ports)
+        .map(|(vlan, port)| {
+            let bridge = own_bridge
+                .clone()
+                .unwrap_or_else(|| IfName::vlan_bridge(vlan));
+            if let Some(other) = existing.iter().find(|n| n.bridge == bridge) {
+                return Err(CarveError::conflict(
+                    "bridge",
+                    bridge,
+                    format!(
+                        "is the bridge of network {} ({}): a VLAN network needs its own",
+                        other.id, other.label
+                    ),
+                ));
+            }
+            Ok(Link {
+                bridge,
+                vlan: Some(vlan),
+                vpn_port: Some(port),
+            })
+        })
+        .collect()
+}
+
+/// Flat networks share a bridge, but never with a VLAN network.
+fn flat_links(
+    request: &Request,
+    existing: &[Network],
+    defaults: &Defaults,
+) -> Result<Vec<Link>, CarveError> {
+    if let Some(vlan) = request.vlan {
+        return Err(ModelError::new(
+            "vlan",
+            vlan,
+            format!(
+                "a {} network has no VLAN: leave it out or choose VlanManager",
+                request.kind
+            ),
+        )
+        .into());
+    }
+    let bridge = request
+        .bridge
+        .as_ref()
+        .unwrap_or(&defaults.flat_network_bridge);
+    let taken = |n: &&Network| n.kind == NetworkKind::Vlan && n.bridge == *bridge;
+    if let Some(other) = existing.iter().find(taken) {
+        return Err(CarveError::conflict(
+            "bridge",
+            bridge,
+            format!(
+                "is the bridge of VLAN network {} ({}): choose another with --bridge",
+                other.id, other.label
+            ),
+        ));
+    }
+    let link = || Link {
+        bridge: bridge.clone(),
+        vlan: None,
+        vpn_port: None,
+    };
+    Ok((0..request.num_networks).map(|_| link()).collect())
+}
+
+fn vlan_ids(request: &Request, existing: &[Network], start: u16) -> Result<Vec<u16>, CarveError> {
+    let num = request.num_networks as usize;
+    let first = request.vlan.unwrap_or(start);
+    if first == 0 || first > 4094 {
+        let what = if request.vlan.is_some() {
+            "vlan"
+        } else {
+            "vlan_start"
+        };
+        return Err(ModelError::new(what, first, "must be 1 to 4094").into());
+    }
+    if request.vlan.is_none() {
+        // A number is free when neither it nor the bridge that would be named after it is taken.
+        let used: BTreeSet<u16> = existing
+            .iter()
+            .flat_map(|n| {
+                let by_name = n
+                    .bridge
+                    .as_str()
+                    .strip_prefix("br")
+                    .and_then(|v| v.parse().ok());
+                [n.vlan, by_name]
+            })
+            .flatten()
+            .collect();
+        let free: Vec<u16> = (first..=4094)
+            .filter(|v| !used.contains(v))
+            .take(num)
+            .collect();
+        if free.len() < num {
+            return Err(CarveError::conflict(
+                "num_networks",
+                num,
+                format!(
+                    "only {} VLAN ids from {first} to 4094 are free: delete networks or lower vlan_start",
+                    free.len()
+                ),
+            ));
+        }
+        return Ok(free);
+    }
+    if usize::from(first) + num - 1 > 4094 {
+        return Err(ModelError::new(
+            "vlan",
+            first,
+            format!("{num} networks from here would pass VLAN id 4094, the last"),
+        )
+        .into());
+    }
+    let same_wire = |n: &Network| n.bridge_interface == request.bridge_interface;
+    (first..=4094)
+        .take(num)
+        .map(|vlan| match existing.iter().find(|n| n.vlan == Some(vlan) && same_wire(n)) {
+            Some(other) => Err(CarveError::conflict(
+                "vlan",
+                vlan,
+                format!(
+                    "is already in use by network {} ({}): choose another, or leave it out for the next free one",
+                    other.id, other.label
+                ),
+            )),
+            None => Ok(vlan),
+        })
+        .collect()
+}
+
+fn vpn_ports(request: &Request, existing: &[Network], start: u16) -> Result<Vec<u16>, CarveError> {
+    let num = request.num_networks as usize;
+    let first = request.vpn_port.unwrap_or(start);
+    if first == 0 {
+        return Err(ModelError::new("vpn", first, "must be 1 to 65535").into());
+    }
+    // Networks without an address share the `vpn_ip` flag's, which may be any of the others too.
+    let used: BTreeSet<u16> = existing.iter().filter_map(|n| n.vpn_public_port).collect();
+    let wanted: Vec<u16> = if request.vpn_port.is_some() {
+        (first..=u16::MAX).take(num).collect()
+    } else {
+        (first..=u16::MAX)
+            .filter(|p| !used.contains(p))
+            .take(num)
+            .collect()
+    };
+    if wanted.len() < num {
+        return Err(ModelError::new(
+            "vpn",
+            first,
+            format!("{num} ports from here would pass 65535: start lower"),
+        )
+        .into());
+    }
+    if let Some(port) = wanted.iter().find(|p| used.contains(p)) {
+        return Err(CarveError::conflict(
+            "vpn",
+            port,
+            "is the VPN port of another network: choose another, or leave it out for the next free one",
+        ));
+    }
+    Ok(wanted)
+}

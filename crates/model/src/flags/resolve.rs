@@ -1,0 +1,335 @@
+//! From what was given to what counts: names looked up, `$other` replaced, values checked, every
+//! mistake collected.
+
+use super::registry::{Flag, Kind, find, registry};
+use super::{Facts, Flags, Given, Origin, Value, accepted, nearest};
+use crate::{IfName, NetworkKind};
+use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use thiserror::Error;
+
+/// One mistake in the flags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagError {
+    /// Where it is.
+    pub origin: Origin,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for FlagError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::CommandLine => f.write_str(&self.message),
+            origin => write!(f, "{origin}: {}", self.message),
+        }
+    }
+}
+
+/// All mistakes in the flags, one a line.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub struct FlagErrors(pub Vec<FlagError>);
+
+impl fmt::Display for FlagErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+pub(super) fn resolve(given: &[Given], facts: &Facts) -> Result<Flags, FlagErrors> {
+    let mut errors = Vec::new();
+    let mut notes = Vec::new();
+    let mut set: BTreeMap<&'static str, Value> = BTreeMap::new();
+    for one in given {
+        match look_up(one) {
+            Ok(Found::Flag(flag, text)) => merge(&mut set, flag, text, &one.origin),
+            Ok(Found::Accepted(why)) => {
+                notes.push(format!(
+                    "{}: flag {} has no effect: {why}",
+                    one.origin, one.name
+                ));
+            }
+            Err(message) => errors.push(FlagError {
+                origin: one.origin.clone(),
+                message,
+            }),
+        }
+    }
+    let mut values = BTreeMap::new();
+    for flag in registry() {
+        let origin = set
+            .get(flag.name)
+            .map_or(Origin::Default, |v| v.origin.clone());
+        let outcome = expand(flag, &set, facts, &mut Vec::new())
+            .and_then(|text| check(flag, &text).map_err(|why| wrong(flag, &text, &why)));
+        match outcome {
+            Ok(text) => {
+                values.insert(flag.name, Value { text, origin });
+            }
+            // A default is wrong only because of another flag, which is reported itself.
+            Err(_) if origin == Origin::Default => {}
+            Err(message) => errors.push(FlagError { origin, message }),
+        }
+    }
+    if errors.is_empty() {
+        Ok(Flags { values, notes })
+    } else {
+        Err(FlagErrors(errors))
+    }
+}
+
+enum Found {
+    Flag(&'static Flag, String),
+    Accepted(&'static str),
+}
+
+fn look_up(given: &Given) -> Result<Found, String> {
+    let name = given.name.as_str();
+    let negated = name
+        .strip_prefix("no")
+        .map(|rest| rest.strip_prefix('_').unwrap_or(rest));
+    if let Some(flag) = find(name) {
+        return match (&given.value, flag.kind) {
+            (Some(value), _) => Ok(Found::Flag(flag, value.clone())),
+            (None, Kind::Switch) => Ok(Found::Flag(flag, "true".to_owned())),
+            (None, _) => Err(format!("flag {name} needs a value: --{name}=…")),
+        };
+    }
+    if let Some(flag) = negated.and_then(find).filter(|f| f.kind == Kind::Switch) {
+        return match given.value {
+            None => Ok(Found::Flag(flag, "false".to_owned())),
+            Some(_) => Err(format!(
+                "flag {name} takes no value: write --{name} or --{}=false",
+                flag.name
+            )),
+        };
+    }
+    if let Some(why) = accepted(name).or_else(|| negated.and_then(accepted)) {
+        return Ok(Found::Accepted(why));
+    }
+    let known = registry()
+        .iter()
+        .map(|f| f.name)
+        .chain(super::accepted::names());
+    Err(match nearest(name, known) {
+        Some(near) => format!("unknown flag {name}: did you mean {near}?"),
+        None => format!("unknown flag {name}: nova-manage config list shows all of them"),
+    })
+}
+
+/// The later one counts; lists given several times in one file (or on one command line) add up.
+fn merge(
+    set: &mut BTreeMap<&'static str, Value>,
+    flag: &'static Flag,
+    text: String,
+    origin: &Origin,
+) {
+    if let Some(old) = set.get_mut(flag.name)
+        && flag.kind.is_list()
+        && same_level(&old.origin, origin)
+    {
+        old.text = format!("{},{text}", old.text);
+        return;
+    }
+    set.insert(
+        flag.name,
+        Value {
+            text,
+            origin: origin.clone(),
+        },
+    );
+}
+
+fn same_level(a: &Origin, b: &Origin) -> bool {
+    match (a, b) {
+        (Origin::File { path: a, .. }, Origin::File { path: b, .. }) => a == b,
+        (a, b) => a == b,
+    }
+}
+
+/// A flag's text with every `$name` and `${name}` replaced by that flag's value; paths absolute.
+fn expand(
+    flag: &'static Flag,
+    set: &BTreeMap<&'static str, Value>,
+    facts: &Facts,
+    inside: &mut Vec<&'static str>,
+) -> Result<String, String> {
+    if inside.contains(&flag.name) {
+        return Err(format!(
+            "flag {} refers to itself: ${}",
+            inside[0],
+            inside.join(" -> $")
+        ));
+    }
+    inside.push(flag.name);
+    let text = set.get(flag.name).map_or(flag.default, |v| v.text.as_str());
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let braced = after.strip_prefix('{');
+        let word = braced.unwrap_or(after);
+        let end = word
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(word.len());
+        let (name, tail) = word.split_at(end);
+        rest = if braced.is_some() {
+            tail.strip_prefix('}').unwrap_or(tail)
+        } else {
+            tail
+        };
+        match (name, find(name)) {
+            ("hostname", _) => out.push_str(&facts.hostname),
+            ("address", _) => out.push_str(&facts.address.to_string()),
+            (_, Some(other)) => out.push_str(&expand(other, set, facts, inside)?),
+            // Not a flag: a password may have a dollar sign.
+            (_, None) => {
+                out.push('$');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    inside.pop();
+    if flag.kind == Kind::Path && !out.is_empty() {
+        out = facts.current_dir.join(out).to_string_lossy().into_owned();
+    }
+    Ok(out)
+}
+
+fn wrong(flag: &Flag, text: &str, why: &str) -> String {
+    // A connection may have a password in it.
+    if flag.name == "sql_connection" {
+        format!("flag sql_connection: {why}")
+    } else {
+        format!("flag {} {text:?}: {why}", flag.name)
+    }
+}
+
+/// Checks a value and brings it into one spelling.
+fn check(flag: &Flag, text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let parsed = |ok: bool, why: &str| {
+        if ok {
+            Ok(text.to_owned())
+        } else {
+            Err(why.to_owned())
+        }
+    };
+    match flag.kind {
+        Kind::Switch => switch(text),
+        Kind::OptionalNumber(..)
+        | Kind::OptionalAddress
+        | Kind::OptionalInterface
+        | Kind::Subnet
+            if is_none(text) =>
+        {
+            Ok(String::new())
+        }
+        Kind::Number(from, to) | Kind::OptionalNumber(from, to) => match text.parse::<i64>() {
+            Ok(number) if (from..=to).contains(&number) => Ok(number.to_string()),
+            _ => Err(format!("must be a number from {from} to {to}")),
+        },
+        Kind::Text => typed_text(flag.name, text),
+        Kind::Path => parsed(!text.is_empty(), "must be a path"),
+        Kind::Address | Kind::OptionalAddress => {
+            parsed(text.parse::<Ipv4Addr>().is_ok(), "must be an IPv4 address")
+        }
+        Kind::Addresses => list(
+            text,
+            |word| word.parse::<Ipv4Addr>().is_ok(),
+            "an IPv4 address",
+        ),
+        Kind::Subnets => list(text, is_subnet, "a subnet like 10.0.0.0/24"),
+        Kind::Subnet => parsed(
+            is_subnet(text),
+            "must be a subnet like 10.0.0.0/24, without host bits",
+        ),
+        Kind::Interface | Kind::OptionalInterface => IfName::new(text)
+            .map(|n| n.to_string())
+            .map_err(|e| e.reason),
+        Kind::Words if flag.name == "roles" => list(
+            text,
+            |w| matches!(w, "network" | "compute"),
+            "network or compute",
+        ),
+        Kind::Words => list(text, |_| true, ""),
+        Kind::Manager => text
+            .parse::<NetworkKind>()
+            .map(|_| text.to_owned())
+            .map_err(|e| e.reason),
+        Kind::Choice(words) => parsed(
+            words.contains(&text),
+            &format!("must be {}", words.join(" or ")),
+        ),
+    }
+}
+
+/// Python's `None` turns up in files written by scripts.
+fn is_none(text: &str) -> bool {
+    text.is_empty() || text == "None"
+}
+
+fn is_subnet(text: &str) -> bool {
+    text.parse::<Ipv4Net>().is_ok_and(|n| n.trunc() == n)
+}
+
+fn switch(text: &str) -> Result<String, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "1" | "yes" | "on" => Ok("true".to_owned()),
+        "false" | "f" | "0" | "no" | "off" => Ok("false".to_owned()),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+fn list(text: &str, good: impl Fn(&str) -> bool, what: &str) -> Result<String, String> {
+    if is_none(text) {
+        return Ok(String::new());
+    }
+    let words: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|w| !w.is_empty())
+        .collect();
+    match words.iter().find(|w| !good(w)) {
+        Some(bad) => Err(format!("{bad:?} must be {what}")),
+        None => Ok(words.join(",")),
+    }
+}
+
+fn typed_text(name: &str, text: &str) -> Result<String, String> {
+    match name {
+        "host" if text.is_empty() || text.len() > 255 || !text.chars().all(is_host_char) => {
+            Err("must be a host name: letters, digits, '.', '_' and '-'".to_owned())
+        }
+        "dhcp_domain" if !text.chars().all(is_host_char) => {
+            Err("must be a DNS domain: letters, digits, '.', '_' and '-'".to_owned())
+        }
+        "sql_connection" => database(text),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn is_host_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+}
+
+/// nova's (SQLAlchemy's) spelling to ours: `sqlite:////abs/file` has one slash more than ours, and
+/// drivers may be named (`postgresql+psycopg2`).
+fn database(text: &str) -> Result<String, String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
+    match scheme.split('+').next().unwrap_or(scheme) {
+        "sqlite" if rest.trim_start_matches('/').is_empty() => {
+            Err("needs a file: sqlite:///var/lib/nova/nova.sqlite".to_owned())
+        }
+        "sqlite" => Ok(format!("sqlite:///{}", rest.trim_start_matches('/'))),
+        "postgresql" | "postgres" if rest.is_empty() => {
+            Err("needs a host: postgresql://USER:PASSWORD@HOST/NAME".to_owned())
+        }
+        "postgresql" | "postgres" => Ok(format!("postgresql://{rest}")),
+        _ => Err("must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (MySQL is not supported)".to_owned()),
+    }
+}

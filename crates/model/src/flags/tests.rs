@@ -1,0 +1,190 @@
+//! What nova.conf may look like, and what is said about slips in it.
+
+use super::*;
+
+fn facts() -> Facts {
+    Facts {
+        hostname: "cloud1".to_owned(),
+        address: Ipv4Addr::new(192, 0, 2, 7),
+        current_dir: PathBuf::from("/home/op"),
+    }
+}
+
+fn resolve(text: &str, command_line: &[&str]) -> Result<Flags, FlagErrors> {
+    let mut parsed = parse_file("nova.conf", text);
+    assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
+    parsed.given.extend(command_line.iter().map(|arg| {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (*arg, None),
+        };
+        Given {
+            name: name.to_owned(),
+            value,
+            origin: Origin::CommandLine,
+        }
+    }));
+    Flags::resolve(&parsed.given, &facts())
+}
+
+/// What differs from the defaults, and the notes; or the errors.
+fn check(text: &str, command_line: &[&str]) -> String {
+    match resolve(text, command_line) {
+        Err(errors) => errors.to_string(),
+        Ok(flags) => flags
+            .all()
+            .filter(|(_, v)| v.origin != Origin::Default)
+            .map(|(flag, v)| format!("{} = {:?} ({})", flag.name, v.text, v.origin))
+            .chain(flags.notes().iter().map(|n| format!("note: {n}")))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    }
+}
+
+#[test]
+fn the_gflags_spelling_is_read() {
+    let text = "# the manual's\n--network_manager=nova.network.manager.FlatDHCPManager\n--flat_interface=eth1\n--multi_host\n\n--noverbose\n--public_interface=vlan100\n";
+    insta::assert_snapshot!(check(text, &[]), @r#"
+    verbose = "false" (nova.conf:6)
+    network_manager = "nova.network.manager.FlatDHCPManager" (nova.conf:2)
+    flat_interface = "eth1" (nova.conf:3)
+    multi_host = "true" (nova.conf:4)
+    public_interface = "vlan100" (nova.conf:7)
+    "#);
+}
+
+#[test]
+fn the_ini_spelling_is_read_and_other_sections_are_not_ours() {
+    let text = "[DEFAULT]\nnetwork_manager = FlatManager\nmy_ip=\"10.1.1.1\"\nmulti-host = yes\ndns_server = 9.9.9.9\n  1.1.1.1\n[conductor]\nuse_local = true\n[database]\nconnection = postgresql+psycopg2://nova:s3@db/nova\n";
+    insta::assert_snapshot!(check(text, &[]), @r#"
+    my_ip = "10.1.1.1" (nova.conf:3)
+    sql_connection = "postgresql://nova:s3@db/nova" (nova.conf:10)
+    network_manager = "FlatManager" (nova.conf:2)
+    multi_host = "true" (nova.conf:4)
+    dns_server = "9.9.9.9,1.1.1.1" (nova.conf:5)
+    "#);
+}
+
+#[test]
+fn the_manuals_line_without_dashes_or_section_is_read() {
+    insta::assert_snapshot!(check("network_manager=nova.network.manager.FlatManager", &[]), @r#"network_manager = "nova.network.manager.FlatManager" (nova.conf:1)"#);
+}
+
+#[test]
+fn every_slip_is_reported_at_once_with_file_line_and_the_name_that_was_meant() {
+    let text = "--usr_project_ca\n--vlan_intreface=eth1\n--my_ip=10.0.0\n--vlan_start=5000\n--quantum_url=x\n--public_interface\n--nohost\n--noverbose=1\n--multi_host=maybe\n";
+    insta::assert_snapshot!(check(text, &["netwrk_size=8", "dmz_cidr=10.0.0.0/24,x"]), @r#"
+    nova.conf:1: unknown flag usr_project_ca: did you mean use_project_ca?
+    nova.conf:2: unknown flag vlan_intreface: did you mean vlan_interface?
+    nova.conf:5: unknown flag quantum_url: nova-manage config list shows all of them
+    nova.conf:6: flag public_interface needs a value: --public_interface=…
+    nova.conf:7: unknown flag nohost: did you mean host?
+    nova.conf:8: flag noverbose takes no value: write --noverbose or --verbose=false
+    unknown flag netwrk_size: did you mean network_size?
+    nova.conf:3: flag my_ip "10.0.0": must be an IPv4 address
+    nova.conf:4: flag vlan_start "5000": must be a number from 1 to 4094
+    nova.conf:9: flag multi_host "maybe": must be true or false
+    flag dmz_cidr "10.0.0.0/24,x": "x" must be a subnet like 10.0.0.0/24
+    "#);
+}
+
+#[test]
+fn flags_of_nova_that_do_nothing_here_are_taken_with_a_note() {
+    insta::assert_snapshot!(check("--use_project_ca\n--norabbit_host\n--rabbit_host=mq\n--lock_path=/x\n", &[]), @r"
+    note: nova.conf:1: flag use_project_ca has no effect: not built yet
+    note: nova.conf:2: flag norabbit_host has no effect: novanet has no such part
+    note: nova.conf:3: flag rabbit_host has no effect: novanet has no such part
+    note: nova.conf:4: flag lock_path has no effect: novanet does this its own way
+    ");
+}
+
+#[test]
+fn the_command_line_wins_over_the_file_and_lists_do_not_mix_levels() {
+    insta::assert_snapshot!(check("--my_ip=10.0.0.1\n--dmz_cidr=10.1.0.0/24\n--dmz_cidr=10.2.0.0/24\n--vlan_start=7", &["my_ip=10.0.0.2"]), @r#"
+    my_ip = "10.0.0.2" (command line)
+    vlan_start = "7" (nova.conf:4)
+    dmz_cidr = "10.1.0.0/24,10.2.0.0/24" (nova.conf:2)
+    "#);
+    insta::assert_snapshot!(check("--dmz_cidr=10.1.0.0/24", &["dmz_cidr=10.2.0.0/24"]), @r#"dmz_cidr = "10.2.0.0/24" (command line)"#);
+}
+
+#[test]
+fn other_flags_are_filled_in_and_circles_are_found() {
+    let flags = resolve("--state_path=state\n--my_ip=10.0.0.1", &[]).unwrap();
+    assert_eq!(flags.state_path(), PathBuf::from("/home/op/state"));
+    assert_eq!(flags.text("networks_path"), "/home/op/state/networks");
+    assert_eq!(flags.database_url(), "sqlite:///home/op/state/nova.sqlite");
+    assert_eq!(flags.text("routing_source_ip"), "10.0.0.1");
+    assert_eq!(flags.ec2_url(), "http://10.0.0.1:8773/services/Cloud");
+    insta::assert_snapshot!(check("--ec2_host=$ec2_dmz_host", &[]), @"nova.conf:1: flag ec2_host refers to itself: $ec2_host -> $ec2_dmz_host");
+}
+
+#[test]
+fn defaults_are_novas_and_the_machines() {
+    let flags = resolve("", &[]).unwrap();
+    assert_eq!(flags.host(), "cloud1");
+    assert_eq!(flags.my_ip(), Ipv4Addr::new(192, 0, 2, 7));
+    assert_eq!(flags.network_kind(), crate::NetworkKind::Vlan);
+    assert_eq!(flags.database_url(), "sqlite:///var/lib/nova/nova.sqlite");
+    assert_eq!(flags.network_defaults(), crate::carve::Defaults::default());
+    assert_eq!(
+        flags.cloud_settings(),
+        crate::plan::CloudSettings::default()
+    );
+    assert_eq!(flags.quotas().floating_ips, Some(10));
+    assert_eq!(flags.quotas().fixed_ips, None);
+    assert_eq!(flags.ec2_listen().to_string(), "0.0.0.0:8773");
+    assert_eq!(
+        flags.regions(),
+        [("nova".to_owned(), "192.0.2.7".to_owned())]
+    );
+}
+
+#[test]
+fn every_getter_finds_its_flag() {
+    let flags = resolve("", &[]).unwrap();
+    let _ = (
+        flags.network_host(),
+        flags.fixed_range(),
+        flags.floating_range(),
+        flags.public_interface(),
+    );
+    let _ = (
+        flags.flat_interface(),
+        flags.vlan_interface(),
+        flags.dmz_cidr(),
+        flags.dns_server(),
+    );
+    let _ = (
+        flags.network_device_mtu(),
+        flags.metadata_port(),
+        flags.instance_uid_base(),
+    );
+    assert_eq!(
+        flags.roles(),
+        [crate::wire::Role::Network, crate::wire::Role::Compute]
+    );
+    assert_eq!(flags.all().count(), registry().len());
+}
+
+#[test]
+fn a_password_in_the_connection_is_not_repeated_in_an_error() {
+    insta::assert_snapshot!(check("--sql_connection=mysql://nova:s3cret@db/nova", &[]), @"nova.conf:1: flag sql_connection: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (MySQL is not supported)");
+}
+
+#[test]
+fn a_line_that_is_no_flag_is_named() {
+    let parsed = parse_file("nova.conf", "hello\n--host=a\n");
+    assert_eq!(
+        parsed.errors[0].to_string(),
+        "nova.conf:1: \"hello\" is not a flag: write --flag=value or flag = value"
+    );
+    assert_eq!(parsed.given.len(), 1);
+}
+
+#[test]
+fn no_name_is_both_honoured_and_without_effect() {
+    for flag in registry() {
+        assert_eq!(accepted(flag.name), None, "{}", flag.name);
+    }
+}

@@ -1,0 +1,191 @@
+//! Floating IPs.
+
+use crate::networks::number;
+use crate::read::Reader;
+use crate::{Conn, Result, Tx, counters};
+use novanet_model::rows::{FloatTarget, FloatingIp};
+use novanet_model::{IfName, InstanceId, ProjectId};
+use sqlx::any::AnyRow;
+use std::net::Ipv4Addr;
+
+const SELECT: &str = "SELECT f.id, f.address, f.pool, f.interface, f.project_id, \
+    x.address AS fixed_address, x.instance_id, n.host FROM floating_ips f \
+    LEFT JOIN fixed_ips x ON x.id = f.fixed_ip_id LEFT JOIN networks n ON n.id = x.network_id";
+
+fn floating(row: &AnyRow) -> Result<FloatingIp> {
+    let r = Reader::new("floating_ip", row);
+    let fixed = match (
+        r.maybe::<Ipv4Addr>("fixed_address")?,
+        r.maybe_int("instance_id")?,
+    ) {
+        (Some(address), Some(instance)) => Some(FloatTarget {
+            address,
+            instance: InstanceId(instance),
+            host: r.maybe_text("host")?,
+        }),
+        _ => None,
+    };
+    Ok(FloatingIp {
+        id: r.int("id")?,
+        address: r.parse("address")?,
+        pool: r.text("pool")?,
+        interface: r.maybe("interface")?,
+        project: r.maybe("project_id")?,
+        fixed,
+    })
+}
+
+/// Adds addresses to a pool; those that are there already are left alone. How many are new.
+pub async fn insert(
+    tx: &mut Tx,
+    addresses: &[Ipv4Addr],
+    pool: &str,
+    interface: Option<&IfName>,
+) -> Result<u64> {
+    let count = i64::try_from(addresses.len()).unwrap_or(i64::MAX);
+    let first = counters::take(tx, "floating_ips", count).await?;
+    let now = tx.now;
+    let mut new = 0;
+    for (id, address) in (first..).zip(addresses) {
+        new += sqlx::query(
+            "INSERT INTO floating_ips (id, address, addr, pool, interface, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (addr) DO NOTHING",
+        )
+        .bind(id)
+        .bind(address.to_string())
+        .bind(number(*address))
+        .bind(pool)
+        .bind(interface.map(ToString::to_string))
+        .bind(now)
+        .execute(&mut **tx)
+        .await?
+        .rows_affected();
+    }
+    Ok(new)
+}
+
+/// Gives a free address of the pool to a project, the one free for longest; `None`: all are taken.
+pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Option<Ipv4Addr>> {
+    let now = tx.now;
+    let address: Option<String> = sqlx::query_scalar(
+        "UPDATE floating_ips SET project_id = $1, updated_at = $2 WHERE id = \
+         (SELECT id FROM floating_ips WHERE pool = $3 AND project_id IS NULL \
+          ORDER BY freed_at, addr LIMIT 1) RETURNING address",
+    )
+    .bind(project.as_str())
+    .bind(now)
+    .bind(pool)
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(address.and_then(|a| a.parse().ok()))
+}
+
+/// Gives an address back to its pool.
+pub async fn release(tx: &mut Tx, id: i64) -> Result<()> {
+    let now = tx.now;
+    sqlx::query(
+        "UPDATE floating_ips SET project_id = NULL, fixed_ip_id = NULL, auto_assigned = 0, \
+         freed_at = $1, updated_at = $1 WHERE id = $2",
+    )
+    .bind(now)
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Points a floating IP at a fixed IP's row, or nowhere.
+pub async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<()> {
+    let now = tx.now;
+    sqlx::query("UPDATE floating_ips SET fixed_ip_id = $1, updated_at = $2 WHERE id = $3")
+        .bind(fixed_ip)
+        .bind(now)
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Removes addresses that nobody has; those that are left are allocated.
+pub async fn delete(tx: &mut Tx, id: i64) -> Result<bool> {
+    let done = sqlx::query("DELETE FROM floating_ips WHERE id = $1 AND project_id IS NULL")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+async fn select(c: &mut Conn, condition: &str, value: Value<'_>) -> Result<Vec<FloatingIp>> {
+    let sql = format!("{SELECT} WHERE {condition} ORDER BY f.addr");
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    let query = match value {
+        Value::Text(text) => query.bind(text),
+        Value::Number(number) => query.bind(number),
+    };
+    query.fetch_all(c).await?.iter().map(floating).collect()
+}
+
+enum Value<'a> {
+    Text(&'a str),
+    Number(i64),
+}
+
+/// All floating IPs by address.
+pub async fn list(c: &mut Conn) -> Result<Vec<FloatingIp>> {
+    select(c, "f.id <> $1", Value::Number(-1)).await
+}
+
+/// A project's floating IPs.
+pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<FloatingIp>> {
+    select(c, "f.project_id = $1", Value::Text(project.as_str())).await
+}
+
+/// The floating IPs that lead to an instance.
+pub async fn of_instance(c: &mut Conn, instance: InstanceId) -> Result<Vec<FloatingIp>> {
+    select(c, "x.instance_id = $1", Value::Number(instance.0)).await
+}
+
+/// The floating IPs that lead into a network.
+pub async fn of_network(c: &mut Conn, network: i64) -> Result<Vec<FloatingIp>> {
+    select(c, "x.network_id = $1", Value::Number(network)).await
+}
+
+/// A floating IP by row id.
+pub async fn by_id(c: &mut Conn, id: i64) -> Result<Option<FloatingIp>> {
+    Ok(select(c, "f.id = $1", Value::Number(id)).await?.pop())
+}
+
+/// A floating IP by address.
+pub async fn by_address(c: &mut Conn, address: Ipv4Addr) -> Result<Option<FloatingIp>> {
+    let text = address.to_string();
+    Ok(select(c, "f.address = $1", Value::Text(&text)).await?.pop())
+}
+
+/// How many a project has.
+pub async fn count_of(c: &mut Conn, project: &ProjectId) -> Result<i64> {
+    Ok(
+        sqlx::query_scalar("SELECT count(*) FROM floating_ips WHERE project_id = $1")
+            .bind(project.as_str())
+            .fetch_one(c)
+            .await?,
+    )
+}
+
+/// Whether nova gave the address to its instance by itself (`auto_assign_floating_ip`).
+pub async fn is_auto_assigned(c: &mut Conn, id: i64) -> Result<bool> {
+    let flag: Option<i64> =
+        sqlx::query_scalar("SELECT auto_assigned FROM floating_ips WHERE id = $1")
+            .bind(id)
+            .fetch_optional(c)
+            .await?;
+    Ok(flag.unwrap_or(0) != 0)
+}
+
+/// Marks an address as given by `auto_assign_floating_ip`.
+pub async fn set_auto_assigned(tx: &mut Tx, id: i64) -> Result<()> {
+    sqlx::query("UPDATE floating_ips SET auto_assigned = 1 WHERE id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! Security groups, their rules, and combinations of groups.
+
+use crate::read::Reader;
+use crate::{Conn, Result, Tx, counters};
+use novanet_model::rows::SecurityRule;
+use novanet_model::rule::{Source, Traffic};
+use novanet_model::{CombinationId, GroupId, InstanceId, ProjectId, ProjectNumber, RuleId};
+use sqlx::any::AnyRow;
+
+/// A security group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Row id.
+    pub id: GroupId,
+    /// Name, unique in its project.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Number of the project.
+    pub project_number: ProjectNumber,
+}
+
+const GROUP: &str = "SELECT g.id, g.name, g.description, g.project_id, p.number \
+    FROM security_groups g JOIN projects p ON p.id = g.project_id";
+
+fn group(row: &AnyRow) -> Result<Group> {
+    let r = Reader::new("security_group", row);
+    Ok(Group {
+        id: GroupId(r.int("id")?),
+        name: r.text("name")?,
+        description: r.text("description")?,
+        project: r.parse("project_id")?,
+        project_number: ProjectNumber(r.int("number")?),
+    })
+}
+
+fn rule(row: &AnyRow) -> Result<SecurityRule> {
+    let r = Reader::new("security_group_rule", row);
+    let id = r.int("id")?;
+    let bad = crate::StoreError::bad_row(format!("security_group_rule {id}"));
+    let source = match r.maybe_int("group_id")? {
+        Some(group) => Source::Group(GroupId(group)),
+        None => Source::Cidr(r.parse("cidr")?),
+    };
+    Ok(SecurityRule {
+        id: RuleId(id),
+        group: GroupId(r.int("parent_group_id")?),
+        traffic: Traffic::parse(
+            &r.text("protocol")?,
+            r.maybe_int("from_port")?,
+            r.maybe_int("to_port")?,
+        )
+        .map_err(bad)?,
+        source,
+    })
+}
+
+/// Adds a group.
+pub async fn insert(
+    tx: &mut Tx,
+    project: &ProjectId,
+    user: &str,
+    name: &str,
+    description: &str,
+) -> Result<GroupId> {
+    let id = counters::next(tx, "security_groups").await?;
+    let now = tx.now;
+    sqlx::query(
+        "INSERT INTO security_groups (id, name, description, project_id, user_id, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(id)
+    .bind(name)
+    .bind(description)
+    .bind(project.as_str())
+    .bind(user)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(GroupId(id))
+}
+
+/// A project's groups by name.
+pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Group>> {
+    let sql = format!("{GROUP} WHERE g.project_id = $1 ORDER BY g.name");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(project.as_str())
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(group)
+        .collect()
+}
+
+/// A group by id.
+pub async fn by_id(c: &mut Conn, id: GroupId) -> Result<Option<Group>> {
+    let sql = format!("{GROUP} WHERE g.id = $1");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.0)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(group)
+        .transpose()
+}
+
+/// A project's group by name.
+pub async fn by_name(c: &mut Conn, project: &ProjectId, name: &str) -> Result<Option<Group>> {
+    let sql = format!("{GROUP} WHERE g.project_id = $1 AND g.name = $2");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(project.as_str())
+        .bind(name)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(group)
+        .transpose()
+}
+
+/// An instance's groups, ascending by id.
+pub async fn of_instance(c: &mut Conn, instance: InstanceId) -> Result<Vec<Group>> {
+    let sql = format!(
+        "{GROUP} JOIN security_group_instance_association a ON a.security_group_id = g.id \
+         WHERE a.instance_id = $1 ORDER BY g.id"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(instance.0)
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(group)
+        .collect()
+}
+
+/// Instances in a group.
+pub async fn members(c: &mut Conn, id: GroupId) -> Result<Vec<InstanceId>> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT instance_id FROM security_group_instance_association \
+         WHERE security_group_id = $1 ORDER BY instance_id",
+    )
+    .bind(id.0)
+    .fetch_all(c)
+    .await?;
+    Ok(ids.into_iter().map(InstanceId).collect())
+}
+
+/// Removes a group and its rules. It must have no members and be no rule's source.
+pub async fn delete(tx: &mut Tx, id: GroupId) -> Result<()> {
+    for sql in [
+        "DELETE FROM security_group_rules WHERE parent_group_id = $1",
+        "DELETE FROM security_groups WHERE id = $1",
+    ] {
+        sqlx::query(sql).bind(id.0).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Adds a rule.
+pub async fn insert_rule(
+    tx: &mut Tx,
+    parent: GroupId,
+    traffic: Traffic,
+    source: Source,
+) -> Result<RuleId> {
+    let id = counters::next(tx, "security_group_rules").await?;
+    let (protocol, from, to) = traffic.to_ec2();
+    let (cidr, group) = match source {
+        Source::Cidr(cidr) => (Some(cidr.to_string()), None),
+        Source::Group(group) => (None, Some(group.0)),
+    };
+    sqlx::query(
+        "INSERT INTO security_group_rules (id, parent_group_id, protocol, from_port, to_port, cidr, \
+         group_id) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(id)
+    .bind(parent.0)
+    .bind(protocol)
+    .bind(from)
+    .bind(to)
+    .bind(cidr)
+    .bind(group)
+    .execute(&mut **tx)
+    .await?;
+    Ok(RuleId(id))
+}
+
+/// Removes a rule.
+pub async fn delete_rule(tx: &mut Tx, id: RuleId) -> Result<()> {
+    sqlx::query("DELETE FROM security_group_rules WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+const RULE: &str = "SELECT id, parent_group_id, protocol, from_port, to_port, cidr, group_id \
+    FROM security_group_rules";
+
+async fn rules_where(c: &mut Conn, condition: &str, value: i64) -> Result<Vec<SecurityRule>> {
+    let sql = format!("{RULE} WHERE {condition} ORDER BY id");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(value)
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(rule)
+        .collect()
+}
+
+/// Rules of a group.
+pub async fn rules_of(c: &mut Conn, parent: GroupId) -> Result<Vec<SecurityRule>> {
+    rules_where(c, "parent_group_id = $1", parent.0).await
+}
+
+/// Rules whose source is a group.
+pub async fn rules_with_source(c: &mut Conn, source: GroupId) -> Result<Vec<SecurityRule>> {
+    rules_where(c, "group_id = $1", source.0).await
+}
+
+/// A rule by id.
+pub async fn rule_by_id(c: &mut Conn, id: RuleId) -> Result<Option<SecurityRule>> {
+    Ok(rules_where(c, "id = $1", id.0).await?.pop())
+}
+
+/// All groups, by id: for the whole plan.
+pub async fn all(c: &mut Conn) -> Result<Vec<GroupId>> {
+    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM security_groups ORDER BY id")
+        .fetch_all(c)
+        .await?;
+    Ok(ids.into_iter().map(GroupId).collect())
+}
+
+/// All rules, by id: for the whole plan.
+pub async fn all_rules(c: &mut Conn) -> Result<Vec<RuleId>> {
+    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM security_group_rules ORDER BY id")
+        .fetch_all(c)
+        .await?;
+    Ok(ids.into_iter().map(RuleId).collect())
+}
+
+/// The number of a combination of groups (ascending), interned: the same groups, the same number.
+pub async fn combination(tx: &mut Tx, groups: &[GroupId]) -> Result<CombinationId> {
+    let text = groups
+        .iter()
+        .map(|g| g.0.to_string())
+        .collect::<Vec<_>>()
+        .join(",");
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM group_combinations WHERE group_ids = $1")
+            .bind(&text)
+            .fetch_optional(&mut **tx)
+            .await?;
+    if let Some(id) = found {
+        return Ok(CombinationId(id));
+    }
+    let id = counters::next(tx, "group_combinations").await?;
+    sqlx::query("INSERT INTO group_combinations (id, group_ids) VALUES ($1, $2)")
+        .bind(id)
+        .bind(text)
+        .execute(&mut **tx)
+        .await?;
+    Ok(CombinationId(id))
+}

@@ -1,0 +1,194 @@
+//! Hosts: who they are, when they were last heard of, how far they are, what is not in force there.
+
+use crate::read::Reader;
+use crate::{Conn, Result, Tx};
+use novanet_model::NetworkKind;
+use novanet_model::wire::{Hello, ObjectError, Role};
+use sqlx::any::AnyRow;
+use std::net::Ipv4Addr;
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// `my_ip`.
+    pub my_ip: Ipv4Addr,
+    /// What it does.
+    pub roles: Vec<Role>,
+    /// Kinds of network it can run.
+    pub kinds: Vec<NetworkKind>,
+    /// Processors.
+    pub vcpus: i64,
+    /// Memory in MiB.
+    pub memory_mb: i64,
+    /// The agent's version.
+    pub program_version: String,
+    /// Zone.
+    pub availability_zone: String,
+    /// Takes no new instances.
+    pub disabled: bool,
+    /// Last heartbeat, microseconds since 1970 UTC.
+    pub seen_at: i64,
+    /// Epoch of what it has applied.
+    pub applied_epoch: String,
+    /// Version of what it has applied.
+    pub applied_version: i64,
+}
+
+const COLUMNS: &str = "name AS id, name, my_ip, roles, kinds, vcpus, memory_mb, program_version, \
+    availability_zone, disabled, seen_at, applied_epoch, applied_version";
+
+fn host(row: &AnyRow) -> Result<Host> {
+    let r = Reader::new("host", row);
+    let roles = r.text("roles")?;
+    let kinds = r.text("kinds")?;
+    Ok(Host {
+        name: r.text("name")?,
+        my_ip: r.parse("my_ip")?,
+        roles: [("network", Role::Network), ("compute", Role::Compute)]
+            .into_iter()
+            .filter(|(word, _)| roles.split(',').any(|r| r == *word))
+            .map(|(_, role)| role)
+            .collect(),
+        kinds: kinds.split(',').filter_map(|k| k.parse().ok()).collect(),
+        vcpus: r.int("vcpus")?,
+        memory_mb: r.int("memory_mb")?,
+        program_version: r.text("program_version")?,
+        availability_zone: r.text("availability_zone")?,
+        disabled: r.flag("disabled")?,
+        seen_at: r.int("seen_at")?,
+        applied_epoch: r.text("applied_epoch")?,
+        applied_version: r.int("applied_version")?,
+    })
+}
+
+/// An agent introduced itself.
+pub async fn hello(tx: &mut Tx, name: &str, hello: &Hello) -> Result<()> {
+    let now = tx.now;
+    let role = |r: &Role| match r {
+        Role::Network => "network",
+        Role::Compute => "compute",
+    };
+    sqlx::query(
+        "INSERT INTO hosts (name, my_ip, roles, kinds, vcpus, memory_mb, program_version, \
+         created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) \
+         ON CONFLICT (name) DO UPDATE SET my_ip = excluded.my_ip, roles = excluded.roles, \
+         kinds = excluded.kinds, vcpus = excluded.vcpus, memory_mb = excluded.memory_mb, \
+         program_version = excluded.program_version, seen_at = excluded.seen_at",
+    )
+    .bind(name)
+    .bind(hello.my_ip.to_string())
+    .bind(hello.roles.iter().map(role).collect::<Vec<_>>().join(","))
+    .bind(
+        hello
+            .kinds
+            .iter()
+            .map(|k| k.as_str())
+            .collect::<Vec<_>>()
+            .join(","),
+    )
+    .bind(i64::from(hello.vcpus))
+    .bind(i64::try_from(hello.memory_mb).unwrap_or(i64::MAX))
+    .bind(&hello.version)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// A heartbeat: how far the host is, and everything that is not in force there.
+pub async fn report(
+    tx: &mut Tx,
+    name: &str,
+    epoch: &str,
+    version: i64,
+    errors: &[ObjectError],
+) -> Result<()> {
+    let now = tx.now;
+    sqlx::query(
+        "UPDATE hosts SET seen_at = $1, applied_epoch = $2, applied_version = $3 WHERE name = $4",
+    )
+    .bind(now)
+    .bind(epoch)
+    .bind(version)
+    .bind(name)
+    .execute(&mut **tx)
+    .await?;
+    let old = errors_of(tx, name).await?;
+    for error in &old {
+        if !errors.iter().any(|e| e.key == error.key) {
+            sqlx::query("DELETE FROM host_errors WHERE host = $1 AND object_key = $2")
+                .bind(name)
+                .bind(&error.key.0)
+                .execute(&mut **tx)
+                .await?;
+        }
+    }
+    for error in errors {
+        if old.contains(error) {
+            continue;
+        }
+        sqlx::query(
+            "INSERT INTO host_errors (host, object_key, message, since) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (host, object_key) DO UPDATE SET message = excluded.message",
+        )
+        .bind(name)
+        .bind(&error.key.0)
+        .bind(&error.message)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// What is not in force on a host.
+pub async fn errors_of(c: &mut Conn, name: &str) -> Result<Vec<ObjectError>> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT object_key, message FROM host_errors WHERE host = $1 ORDER BY object_key",
+    )
+    .bind(name)
+    .fetch_all(c)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(key, message)| ObjectError {
+            key: novanet_model::ObjectKey(key),
+            message,
+        })
+        .collect())
+}
+
+/// All hosts by name.
+pub async fn list(c: &mut Conn) -> Result<Vec<Host>> {
+    let sql = format!("SELECT {COLUMNS} FROM hosts ORDER BY name");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(host)
+        .collect()
+}
+
+/// A host by name.
+pub async fn by_name(c: &mut Conn, name: &str) -> Result<Option<Host>> {
+    let sql = format!("SELECT {COLUMNS} FROM hosts WHERE name = $1");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(name)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(host)
+        .transpose()
+}
+
+/// Instances and memory in use on each host: name, instances, MiB, processors.
+pub async fn load(c: &mut Conn) -> Result<Vec<(String, i64, i64, i64)>> {
+    Ok(sqlx::query_as(
+        "SELECT host, count(*), CAST(sum(memory_mb) AS BIGINT), CAST(sum(vcpus) AS BIGINT) \
+         FROM instances WHERE host IS NOT NULL AND state <> 'terminated' GROUP BY host",
+    )
+    .fetch_all(c)
+    .await?)
+}

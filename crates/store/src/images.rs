@@ -1,0 +1,129 @@
+//! Images: rows that name a digest, and the bytes of each digest in parts of a mebibyte, so that
+//! neither engine nor server ever holds a whole image.
+
+use crate::read::Reader;
+use crate::{Conn, Result, Tx, counters};
+use novanet_model::{ImageId, ProjectId};
+use sqlx::any::AnyRow;
+
+/// Bytes in one part.
+pub const PART: usize = 1 << 20;
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Row id.
+    pub id: ImageId,
+    /// Name for people.
+    pub name: String,
+    /// Whose it is; `None`: the cloud's.
+    pub project: Option<ProjectId>,
+    /// `sha256:…` of the tar file.
+    pub digest: String,
+    /// Bytes.
+    pub size: i64,
+    /// Everybody may run it.
+    pub is_public: bool,
+    /// Microseconds since 1970 UTC.
+    pub created_at: i64,
+}
+
+const SELECT: &str = "SELECT id, name, project_id, digest, size, is_public, created_at FROM images";
+
+fn image(row: &AnyRow) -> Result<Image> {
+    let r = Reader::new("image", row);
+    Ok(Image {
+        id: ImageId(r.int("id")?),
+        name: r.text("name")?,
+        project: r.maybe("project_id")?,
+        digest: r.text("digest")?,
+        size: r.int("size")?,
+        is_public: r.flag("is_public")?,
+        created_at: r.int("created_at")?,
+    })
+}
+
+/// Adds an image whose bytes are stored.
+pub async fn insert(
+    tx: &mut Tx,
+    name: &str,
+    project: Option<&ProjectId>,
+    digest: &str,
+    size: i64,
+) -> Result<ImageId> {
+    let id = counters::next(tx, "images").await?;
+    let now = tx.now;
+    sqlx::query(
+        "INSERT INTO images (id, name, project_id, digest, size, is_public, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(id)
+    .bind(name)
+    .bind(project.map(ToString::to_string))
+    .bind(digest)
+    .bind(size)
+    .bind(i64::from(project.is_none()))
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(ImageId(id))
+}
+
+/// All images by id.
+pub async fn list(c: &mut Conn) -> Result<Vec<Image>> {
+    let sql = format!("{SELECT} ORDER BY id");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(image)
+        .collect()
+}
+
+/// An image by id.
+pub async fn by_id(c: &mut Conn, id: ImageId) -> Result<Option<Image>> {
+    let sql = format!("{SELECT} WHERE id = $1");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.0)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(image)
+        .transpose()
+}
+
+/// Stores one part of a digest's bytes; twice is once.
+pub async fn put_part(tx: &mut Tx, digest: &str, part: i64, data: Vec<u8>) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO image_blobs (digest, part, data) VALUES ($1, $2, $3) \
+         ON CONFLICT (digest, part) DO UPDATE SET data = excluded.data",
+    )
+    .bind(digest)
+    .bind(part)
+    .bind(data)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// One part of a digest's bytes; `None` behind the last.
+pub async fn part(c: &mut Conn, digest: &str, part: i64) -> Result<Option<Vec<u8>>> {
+    Ok(
+        sqlx::query_scalar("SELECT data FROM image_blobs WHERE digest = $1 AND part = $2")
+            .bind(digest)
+            .bind(part)
+            .fetch_optional(c)
+            .await?,
+    )
+}
+
+/// Drops bytes that no image and no living instance names.
+pub async fn collect(tx: &mut Tx) -> Result<u64> {
+    Ok(sqlx::query(
+        "DELETE FROM image_blobs WHERE digest NOT IN (SELECT digest FROM images) AND digest NOT IN \
+         (SELECT image_digest FROM instances WHERE state <> 'terminated')",
+    )
+    .execute(&mut **tx)
+    .await?
+    .rows_affected())
+}

@@ -1,0 +1,450 @@
+//! Instances, their interfaces and group memberships.
+
+use crate::read::Reader;
+use crate::{Conn, Result, Tx, counters};
+use novanet_model::object::InjectedNetwork;
+use novanet_model::rows::{Instance, InstancePort};
+use novanet_model::{
+    CombinationId, GroupId, ImageId, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind,
+    ProjectId, ProjectNumber, ReservationId,
+};
+use sqlx::any::AnyRow;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+/// The `state` column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Placed, not running yet.
+    Pending,
+    /// Running.
+    Running,
+    /// Ended by itself.
+    Stopped,
+    /// Could not be started.
+    Error,
+    /// Hosts are letting go of it.
+    Deleting,
+    /// Gone; the row stays for an hour for those who ask.
+    Terminated,
+}
+
+const STATES: [(State, &str); 6] = [
+    (State::Pending, "pending"),
+    (State::Running, "running"),
+    (State::Stopped, "stopped"),
+    (State::Error, "error"),
+    (State::Deleting, "deleting"),
+    (State::Terminated, "terminated"),
+];
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            STATES
+                .iter()
+                .find(|(s, _)| s == self)
+                .map_or("", |(_, word)| word),
+        )
+    }
+}
+
+impl FromStr for State {
+    type Err = novanet_model::ModelError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        STATES
+            .iter()
+            .find(|(_, word)| *word == text)
+            .map(|(s, _)| *s)
+            .ok_or_else(|| novanet_model::ModelError::new("state", text, "is none of ours"))
+    }
+}
+
+/// A row of `instances`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Row id.
+    pub id: InstanceId,
+    /// Its reservation.
+    pub reservation: ReservationId,
+    /// Number in the launch.
+    pub launch_index: i64,
+    /// EC2's ClientToken.
+    pub client_token: Option<String>,
+    /// Project.
+    pub project: ProjectId,
+    /// Who launched it.
+    pub user: String,
+    /// Image.
+    pub image: ImageId,
+    /// Digest of the image.
+    pub image_digest: String,
+    /// `m1.tiny`
+    pub instance_type: String,
+    /// Memory limit in MiB.
+    pub memory_mb: u32,
+    /// Processors.
+    pub vcpus: u32,
+    /// Host name.
+    pub hostname: String,
+    /// Key pair.
+    pub key_name: Option<String>,
+    /// Its public key.
+    pub key_data: Option<String>,
+    /// User data.
+    pub user_data: Option<Vec<u8>>,
+    /// Where it runs.
+    pub host: Option<String>,
+    /// Zone.
+    pub availability_zone: String,
+    /// State.
+    pub state: State,
+    /// For people: why it failed.
+    pub detail: Option<String>,
+    /// Reboot counter.
+    pub boot: i64,
+    /// Combination of its groups.
+    pub combination: CombinationId,
+    /// Microseconds since 1970 UTC.
+    pub created_at: i64,
+    /// When it went.
+    pub terminated_at: Option<i64>,
+}
+
+const COLUMNS: &str = "id, reservation_id, launch_index, client_token, project_id, user_id, \
+    image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, key_data, \
+    user_data, host, availability_zone, state, detail, boot, combination_id, created_at, \
+    terminated_at";
+
+fn row(row: &AnyRow) -> Result<Row> {
+    let r = Reader::new("instance", row);
+    Ok(Row {
+        id: InstanceId(r.int("id")?),
+        reservation: ReservationId(r.int("reservation_id")?),
+        launch_index: r.int("launch_index")?,
+        client_token: r.maybe_text("client_token")?,
+        project: r.parse("project_id")?,
+        user: r.text("user_id")?,
+        image: ImageId(r.int("image_id")?),
+        image_digest: r.text("image_digest")?,
+        instance_type: r.text("instance_type")?,
+        memory_mb: r.number("memory_mb")?,
+        vcpus: r.number("vcpus")?,
+        hostname: r.text("hostname")?,
+        key_name: r.maybe_text("key_name")?,
+        key_data: r.maybe_text("key_data")?,
+        user_data: r.maybe_bytes("user_data")?,
+        host: r.maybe_text("host")?,
+        availability_zone: r.text("availability_zone")?,
+        state: r.parse("state")?,
+        detail: r.maybe_text("detail")?,
+        boot: r.int("boot")?,
+        combination: CombinationId(r.int("combination_id")?),
+        created_at: r.int("created_at")?,
+        terminated_at: r.maybe_int("terminated_at")?,
+    })
+}
+
+/// Adds an instance. `row.id` is used as it is: take it from the counter `instances`.
+pub async fn insert(tx: &mut Tx, row: &Row, groups: &[GroupId]) -> Result<()> {
+    let now = tx.now;
+    sqlx::query(
+        "INSERT INTO instances (id, reservation_id, launch_index, client_token, project_id, user_id, \
+         image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, key_data, \
+         user_data, host, availability_zone, state, detail, boot, combination_id, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+         $19, $20, $21, $22)",
+    )
+    .bind(row.id.0)
+    .bind(row.reservation.0)
+    .bind(row.launch_index)
+    .bind(row.client_token.clone())
+    .bind(row.project.as_str())
+    .bind(&row.user)
+    .bind(row.image.0)
+    .bind(&row.image_digest)
+    .bind(&row.instance_type)
+    .bind(i64::from(row.memory_mb))
+    .bind(i64::from(row.vcpus))
+    .bind(&row.hostname)
+    .bind(row.key_name.clone())
+    .bind(row.key_data.clone())
+    .bind(row.user_data.clone())
+    .bind(row.host.clone())
+    .bind(&row.availability_zone)
+    .bind(row.state.to_string())
+    .bind(row.detail.clone())
+    .bind(row.boot)
+    .bind(row.combination.0)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    for group in groups {
+        sqlx::query(
+            "INSERT INTO security_group_instance_association (instance_id, security_group_id) \
+             VALUES ($1, $2)",
+        )
+        .bind(row.id.0)
+        .bind(group.0)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Gives an instance an interface in a network. The MAC must be new in the whole cloud.
+pub async fn insert_interface(
+    tx: &mut Tx,
+    instance: InstanceId,
+    network: NetworkId,
+    index: u32,
+    mac: MacAddr,
+) -> Result<i64> {
+    let id = counters::next(tx, "virtual_interfaces").await?;
+    sqlx::query(
+        "INSERT INTO virtual_interfaces (id, address, network_id, instance_id, device_index) \
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id)
+    .bind(mac.to_string())
+    .bind(network.0)
+    .bind(instance.0)
+    .bind(i64::from(index))
+    .execute(&mut **tx)
+    .await?;
+    Ok(id)
+}
+
+/// An instance as the plan needs it; `None` when it is terminated or unknown.
+pub async fn planned(c: &mut Conn, id: InstanceId) -> Result<Option<Instance>> {
+    let found = sqlx::query(
+        "SELECT i.id, i.reservation_id, i.project_id, p.number, i.host, i.hostname, i.image_id, \
+         i.image_digest, i.memory_mb, i.vcpus, i.boot, i.state, i.combination_id, c.group_ids \
+         FROM instances i JOIN projects p ON p.id = i.project_id \
+         JOIN group_combinations c ON c.id = i.combination_id \
+         WHERE i.id = $1 AND i.state <> 'terminated'",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut *c)
+    .await?;
+    let Some(found) = found else { return Ok(None) };
+    let r = Reader::new("instance", &found);
+    let groups = r.text("group_ids")?;
+    Ok(Some(Instance {
+        id,
+        reservation: ReservationId(r.int("reservation_id")?),
+        project: r.parse("project_id")?,
+        project_number: ProjectNumber(r.int("number")?),
+        host: r.maybe_text("host")?,
+        hostname: r.text("hostname")?,
+        image: ImageId(r.int("image_id")?),
+        image_digest: r.text("image_digest")?,
+        memory_mb: r.number("memory_mb")?,
+        vcpus: r.number("vcpus")?,
+        boot: r.int("boot")?,
+        deleting: r.parse::<State>("state")? == State::Deleting,
+        ports: ports(c, id).await?,
+        groups: groups
+            .split(',')
+            .filter_map(|g| g.parse().ok().map(GroupId))
+            .collect(),
+        combination: CombinationId(r.int("combination_id")?),
+    }))
+}
+
+/// An instance's ports by index.
+pub async fn ports(c: &mut Conn, id: InstanceId) -> Result<Vec<InstancePort>> {
+    sqlx::query(
+        "SELECT v.id, v.device_index, v.network_id, v.address AS mac, f.address, n.bridge, n.host, \
+         n.kind, n.cidr, n.gateway, n.injected, n.dns1, n.dns2 FROM virtual_interfaces v \
+         JOIN networks n ON n.id = v.network_id \
+         JOIN fixed_ips f ON f.virtual_interface_id = v.id \
+         WHERE v.instance_id = $1 AND f.instance_id = $1 ORDER BY v.device_index",
+    )
+    .bind(id.0)
+    .fetch_all(c)
+    .await?
+    .iter()
+    .map(port)
+    .collect()
+}
+
+fn port(row: &AnyRow) -> Result<InstancePort> {
+    let r = Reader::new("virtual_interface", row);
+    let address: Ipv4Addr = r.parse("address")?;
+    let kind: NetworkKind = r.parse("kind")?;
+    let cidr: Ipv4Net = r.parse("cidr")?;
+    let injected = if kind == NetworkKind::Flat && r.flag("injected")? {
+        Some(InjectedNetwork {
+            address: Ipv4Net::new(address, cidr.prefix_len()).unwrap_or(cidr),
+            gateway: r.maybe("gateway")?,
+            dns: [r.maybe("dns1")?, r.maybe("dns2")?]
+                .into_iter()
+                .flatten()
+                .collect(),
+        })
+    } else {
+        None
+    };
+    Ok(InstancePort {
+        index: r.number("device_index")?,
+        network: NetworkId(r.int("network_id")?),
+        bridge: r.parse("bridge")?,
+        network_host: r.maybe_text("host")?,
+        kind,
+        mac: r.parse("mac")?,
+        address,
+        injected,
+    })
+}
+
+/// An instance's row.
+pub async fn by_id(c: &mut Conn, id: InstanceId) -> Result<Option<Row>> {
+    let sql = format!("SELECT {COLUMNS} FROM instances WHERE id = $1");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.0)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(row)
+        .transpose()
+}
+
+/// Rows of a project by id; of all projects if `None`. Terminated ones too.
+pub async fn list(c: &mut Conn, project: Option<&ProjectId>) -> Result<Vec<Row>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM instances WHERE $1 = '' OR project_id = $1 ORDER BY id");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(project.map(ProjectId::as_str).unwrap_or_default())
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(row)
+        .collect()
+}
+
+/// Rows of an earlier launch with the same ClientToken.
+pub async fn by_client_token(c: &mut Conn, project: &ProjectId, token: &str) -> Result<Vec<Row>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM instances WHERE project_id = $1 AND client_token = $2 \
+         ORDER BY launch_index"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(project.as_str())
+        .bind(token)
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(row)
+        .collect()
+}
+
+async fn ids(c: &mut Conn, condition: &str, value: &str) -> Result<Vec<InstanceId>> {
+    let sql = format!(
+        "SELECT id FROM instances WHERE ($1 = '' OR {condition}) AND state NOT IN \
+         ('terminated', 'deleting') ORDER BY id"
+    );
+    let ids: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(value)
+        .fetch_all(c)
+        .await?;
+    Ok(ids.into_iter().map(InstanceId).collect())
+}
+
+/// Instances that are not gone or going.
+pub async fn living(c: &mut Conn) -> Result<Vec<InstanceId>> {
+    ids(c, "1 = 1", "").await
+}
+
+/// A project's instances that are not gone or going.
+pub async fn living_of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<InstanceId>> {
+    ids(c, "project_id = $1", project.as_str()).await
+}
+
+/// Instances with a port in a network that are not gone or going.
+pub async fn living_in_network(c: &mut Conn, network: NetworkId) -> Result<Vec<InstanceId>> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT DISTINCT i.id FROM instances i JOIN virtual_interfaces v ON v.instance_id = i.id \
+         WHERE v.network_id = $1 AND i.state NOT IN ('terminated', 'deleting') ORDER BY i.id",
+    )
+    .bind(network.0)
+    .fetch_all(c)
+    .await?;
+    Ok(ids.into_iter().map(InstanceId).collect())
+}
+
+/// Instances that wait for their hosts to let go of them.
+pub async fn deleting(c: &mut Conn) -> Result<Vec<InstanceId>> {
+    let ids: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM instances WHERE state = 'deleting' ORDER BY id")
+            .fetch_all(c)
+            .await?;
+    Ok(ids.into_iter().map(InstanceId).collect())
+}
+
+/// Changes the state; `detail` replaces the old one.
+pub async fn set_state(
+    tx: &mut Tx,
+    id: InstanceId,
+    state: State,
+    detail: Option<&str>,
+) -> Result<()> {
+    let now = tx.now;
+    sqlx::query(
+        "UPDATE instances SET state = $1, detail = $2, \
+         launched_at = CASE WHEN $1 = 'running' AND launched_at IS NULL THEN $3 ELSE launched_at END, \
+         terminated_at = CASE WHEN $1 = 'terminated' THEN $3 ELSE terminated_at END WHERE id = $4",
+    )
+    .bind(state.to_string())
+    .bind(detail)
+    .bind(now)
+    .bind(id.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Asks for a reboot: the counter goes up, the state back to pending.
+pub async fn count_boot(tx: &mut Tx, id: InstanceId) -> Result<()> {
+    sqlx::query("UPDATE instances SET boot = boot + 1, state = 'pending' WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The instance is gone from all hosts: its interfaces, memberships and addresses go.
+pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<()> {
+    crate::fixed_ips::release_of(tx, id).await?;
+    for sql in [
+        "DELETE FROM virtual_interfaces WHERE instance_id = $1",
+        "DELETE FROM security_group_instance_association WHERE instance_id = $1",
+    ] {
+        sqlx::query(sql).bind(id.0).execute(&mut **tx).await?;
+    }
+    set_state(tx, id, State::Terminated, None).await
+}
+
+/// Drops rows of instances that went before `before` (microseconds).
+pub async fn purge(tx: &mut Tx, before: i64) -> Result<u64> {
+    Ok(
+        sqlx::query("DELETE FROM instances WHERE state = 'terminated' AND terminated_at < $1")
+            .bind(before)
+            .execute(&mut **tx)
+            .await?
+            .rows_affected(),
+    )
+}
+
+/// Instances, processors and memory (MiB) of a project that are not terminated: for quotas.
+pub async fn usage(c: &mut Conn, project: &ProjectId) -> Result<(i64, i64, i64)> {
+    Ok(sqlx::query_as(
+        "SELECT count(*), CAST(coalesce(sum(vcpus), 0) AS BIGINT), \
+         CAST(coalesce(sum(memory_mb), 0) AS BIGINT) FROM instances \
+         WHERE project_id = $1 AND state NOT IN ('terminated', 'deleting')",
+    )
+    .bind(project.as_str())
+    .fetch_one(c)
+    .await?)
+}

@@ -1,0 +1,21 @@
+//! Who runs a controller: a row taken by compare-and-set, with an epoch that fences late writers.
+
+use crate::{Result, Tx};
+
+/// Takes or renews the lease `name` for `holder` until `now + ttl`; its epoch, or `None` while
+/// somebody else holds it. Times in microseconds.
+pub async fn take(tx: &mut Tx, name: &str, holder: &str, ttl: i64) -> Result<Option<i64>> {
+    let now = tx.now;
+    Ok(sqlx::query_scalar(
+        "INSERT INTO leases (name, holder, epoch, expires_at) VALUES ($1, $2, 1, $3) \
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, \
+             epoch = leases.epoch + CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END \
+         WHERE leases.holder = excluded.holder OR leases.expires_at < $4 RETURNING epoch",
+    )
+    .bind(name)
+    .bind(holder)
+    .bind(now + ttl)
+    .bind(now)
+    .fetch_optional(&mut **tx)
+    .await?)
+}

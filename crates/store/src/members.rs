@@ -1,0 +1,161 @@
+//! On which hosts groups and projects have instances. A host learns a group's rules, and who the
+//! members of their source groups are, with its first instance in that group, and forgets them with
+//! the last: that is what makes one more instance cost one instance.
+
+use crate::{Conn, Result, Thing, Tx, groups, instances};
+use novanet_model::{GroupId, InstanceId, ProjectId};
+use std::collections::BTreeSet;
+
+/// An instance was placed on `host`. Answers with what has to be planned again because of that.
+pub async fn arrive(
+    tx: &mut Tx,
+    instance: InstanceId,
+    project: &ProjectId,
+    of_groups: &[GroupId],
+    host: &str,
+) -> Result<BTreeSet<Thing>> {
+    let mut things = own(instance);
+    for &group in of_groups {
+        let members: i64 = sqlx::query_scalar(
+            "INSERT INTO group_hosts (group_id, host, members) VALUES ($1, $2, 1) \
+             ON CONFLICT (group_id, host) DO UPDATE SET members = group_hosts.members + 1 \
+             RETURNING members",
+        )
+        .bind(group.0)
+        .bind(host)
+        .fetch_one(&mut **tx)
+        .await?;
+        if members == 1 {
+            things.extend(of_group(tx, group).await?);
+        }
+    }
+    let members: i64 = sqlx::query_scalar(
+        "INSERT INTO project_hosts (project_id, host, members) VALUES ($1, $2, 1) \
+         ON CONFLICT (project_id, host) DO UPDATE SET members = project_hosts.members + 1 \
+         RETURNING members",
+    )
+    .bind(project.as_str())
+    .bind(host)
+    .fetch_one(&mut **tx)
+    .await?;
+    if members == 1 {
+        things.extend(of_project(tx, project).await?);
+    }
+    Ok(things)
+}
+
+/// An instance is no longer on `host`. Answers with what has to be planned again because of that.
+pub async fn leave(
+    tx: &mut Tx,
+    instance: InstanceId,
+    project: &ProjectId,
+    of_groups: &[GroupId],
+    host: &str,
+) -> Result<BTreeSet<Thing>> {
+    let mut things = own(instance);
+    for &group in of_groups {
+        let last = sqlx::query(
+            "DELETE FROM group_hosts WHERE group_id = $1 AND host = $2 AND members = 1",
+        )
+        .bind(group.0)
+        .bind(host)
+        .execute(&mut **tx)
+        .await?
+        .rows_affected();
+        if last == 1 {
+            things.extend(of_group(tx, group).await?);
+        } else {
+            sqlx::query(
+                "UPDATE group_hosts SET members = members - 1 WHERE group_id = $1 AND host = $2",
+            )
+            .bind(group.0)
+            .bind(host)
+            .execute(&mut **tx)
+            .await?;
+        }
+    }
+    let last = sqlx::query(
+        "DELETE FROM project_hosts WHERE project_id = $1 AND host = $2 AND members = 1",
+    )
+    .bind(project.as_str())
+    .bind(host)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    if last == 1 {
+        things.extend(of_project(tx, project).await?);
+    } else {
+        sqlx::query(
+            "UPDATE project_hosts SET members = members - 1 WHERE project_id = $1 AND host = $2",
+        )
+        .bind(project.as_str())
+        .bind(host)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(things)
+}
+
+fn own(instance: InstanceId) -> BTreeSet<Thing> {
+    BTreeSet::from([Thing::Instance(instance), Thing::Membership(instance)])
+}
+
+/// Everything about a group that depends on where its members are.
+async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<Thing>> {
+    let mut things = BTreeSet::from([Thing::Group(group)]);
+    for rule in groups::rules_of(c, group).await? {
+        things.insert(Thing::Rule(rule.id));
+        if let novanet_model::rule::Source::Group(source) = rule.source {
+            things.extend(memberships(c, source).await?);
+        }
+    }
+    Ok(things)
+}
+
+/// The members of a group, as things: what a rule with this source is about.
+pub async fn memberships(c: &mut Conn, group: GroupId) -> Result<BTreeSet<Thing>> {
+    Ok(groups::members(c, group)
+        .await?
+        .into_iter()
+        .map(Thing::Membership)
+        .collect())
+}
+
+async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<BTreeSet<Thing>> {
+    Ok(instances::living_of_project(c, project)
+        .await?
+        .into_iter()
+        .map(Thing::Membership)
+        .collect())
+}
+
+/// Hosts with an instance in the group.
+pub async fn hosts_of_group(c: &mut Conn, group: GroupId) -> Result<Vec<String>> {
+    Ok(
+        sqlx::query_scalar("SELECT host FROM group_hosts WHERE group_id = $1 ORDER BY host")
+            .bind(group.0)
+            .fetch_all(c)
+            .await?,
+    )
+}
+
+/// Hosts with a rule whose source is the group.
+pub async fn hosts_with_source(c: &mut Conn, group: GroupId) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar(
+        "SELECT DISTINCT h.host FROM security_group_rules r JOIN group_hosts h \
+         ON h.group_id = r.parent_group_id WHERE r.group_id = $1 ORDER BY h.host",
+    )
+    .bind(group.0)
+    .fetch_all(c)
+    .await?)
+}
+
+/// Hosts with an instance of the project.
+pub async fn hosts_of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<String>> {
+    Ok(
+        sqlx::query_scalar("SELECT host FROM project_hosts WHERE project_id = $1 ORDER BY host")
+            .bind(project.as_str())
+            .fetch_all(c)
+            .await?,
+    )
+}

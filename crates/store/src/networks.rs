@@ -1,0 +1,221 @@
+//! Networks, their reserved ranges and address cursors.
+
+use crate::read::Reader;
+use crate::{Conn, Result, Tx, counters};
+use novanet_model::rows::Network;
+use novanet_model::{NetworkId, ProjectId};
+use sqlx::any::AnyRow;
+use std::net::Ipv4Addr;
+
+const COLUMNS: &str = "id, uuid, label, kind, injected, multi_host, cidr, gateway, dhcp_start, \
+    dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, vpn_public_port, \
+    vpn_private_address, vpn_clients, project_id, host, mtu";
+
+fn network(row: &AnyRow) -> Result<Network> {
+    let r = Reader::new("network", row);
+    Ok(Network {
+        id: NetworkId(r.int("id")?),
+        uuid: r.text("uuid")?,
+        label: r.text("label")?,
+        kind: r.parse("kind")?,
+        injected: r.flag("injected")?,
+        multi_host: r.flag("multi_host")?,
+        cidr: r.parse("cidr")?,
+        gateway: r.parse("gateway")?,
+        dhcp_start: r.parse("dhcp_start")?,
+        dns: [r.maybe("dns1")?, r.maybe("dns2")?]
+            .into_iter()
+            .flatten()
+            .collect(),
+        bridge: r.parse("bridge")?,
+        bridge_interface: r.maybe("bridge_interface")?,
+        vlan: r.maybe_number("vlan")?,
+        vpn_public_address: r.maybe("vpn_public_address")?,
+        vpn_public_port: r.maybe_number("vpn_public_port")?,
+        vpn_private_address: r.maybe("vpn_private_address")?,
+        vpn_clients: r.number("vpn_clients")?,
+        project: r.maybe("project_id")?,
+        host: r.maybe_text("host")?,
+        mtu: r.maybe_number("mtu")?,
+    })
+}
+
+/// A range that is never handed out, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    /// First address.
+    pub first: Ipv4Addr,
+    /// Last address.
+    pub last: Ipv4Addr,
+    /// For people: `gateway`, `vpn clients` …
+    pub reason: String,
+}
+
+/// Adds a network; its `id` is chosen here. Its addresses start at the first of the range and
+/// leave out `reserved`.
+pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Result<NetworkId> {
+    let id = counters::next(tx, "networks").await?;
+    let now = tx.now;
+    let text = |ip: &Ipv4Addr| ip.to_string();
+    sqlx::query(
+        "INSERT INTO networks (id, uuid, label, kind, injected, multi_host, cidr, netmask, gateway, \
+         broadcast, dhcp_start, dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, \
+         vpn_public_port, vpn_private_address, vpn_clients, project_id, host, mtu, created_at, \
+         updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+         $17, $18, $19, $20, $21, $22, $23, $24, $24)",
+    )
+    .bind(id)
+    .bind(&network.uuid)
+    .bind(&network.label)
+    .bind(network.kind.as_str())
+    .bind(i64::from(network.injected))
+    .bind(i64::from(network.multi_host))
+    .bind(network.cidr.to_string())
+    .bind(network.cidr.netmask().to_string())
+    .bind(text(&network.gateway))
+    .bind(network.cidr.broadcast().to_string())
+    .bind(text(&network.dhcp_start))
+    .bind(network.dns.first().map(text))
+    .bind(network.dns.get(1).map(text))
+    .bind(network.bridge.as_str())
+    .bind(network.bridge_interface.as_ref().map(ToString::to_string))
+    .bind(network.vlan.map(i64::from))
+    .bind(network.vpn_public_address.as_ref().map(text))
+    .bind(network.vpn_public_port.map(i64::from))
+    .bind(network.vpn_private_address.as_ref().map(text))
+    .bind(i64::from(network.vpn_clients))
+    .bind(network.project.as_ref().map(ToString::to_string))
+    .bind(network.host.clone())
+    .bind(network.mtu.map(i64::from))
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query("INSERT INTO address_cursors (network_id, next_addr) VALUES ($1, $2)")
+        .bind(id)
+        .bind(number(network.cidr.network()))
+        .execute(&mut **tx)
+        .await?;
+    for range in reserved {
+        sqlx::query(
+            "INSERT INTO reserved_ranges (network_id, first_addr, last_addr, reason) \
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(id)
+        .bind(number(range.first))
+        .bind(number(range.last))
+        .bind(&range.reason)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(NetworkId(id))
+}
+
+/// All networks by id, without those that are being deleted.
+pub async fn list(c: &mut Conn) -> Result<Vec<Network>> {
+    select(c, "deleting = 0").await
+}
+
+/// Networks that wait for hosts to let go.
+pub async fn list_deleting(c: &mut Conn) -> Result<Vec<Network>> {
+    select(c, "deleting = 1").await
+}
+
+async fn select(c: &mut Conn, condition: &'static str) -> Result<Vec<Network>> {
+    let sql = format!("SELECT {COLUMNS} FROM networks WHERE {condition} ORDER BY id");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(network)
+        .collect()
+}
+
+/// The network with this id, unless it is being deleted.
+pub async fn by_id(c: &mut Conn, id: NetworkId) -> Result<Option<Network>> {
+    let sql = format!("SELECT {COLUMNS} FROM networks WHERE id = $1 AND deleting = 0");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.0)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(network)
+        .transpose()
+}
+
+/// The network with exactly this range.
+pub async fn by_cidr(c: &mut Conn, cidr: &str) -> Result<Option<Network>> {
+    let sql = format!("SELECT {COLUMNS} FROM networks WHERE cidr = $1 AND deleting = 0");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(cidr)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(network)
+        .transpose()
+}
+
+/// Makes `host` the gateway of `id`.
+pub async fn set_host(tx: &mut Tx, id: NetworkId, host: &str) -> Result<()> {
+    let now = tx.now;
+    sqlx::query("UPDATE networks SET host = $1, updated_at = $2 WHERE id = $3")
+        .bind(host)
+        .bind(now)
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Gives a network to a project.
+pub async fn set_project(tx: &mut Tx, id: NetworkId, project: &ProjectId) -> Result<()> {
+    let now = tx.now;
+    sqlx::query("UPDATE networks SET project_id = $1, updated_at = $2 WHERE id = $3")
+        .bind(project.as_str())
+        .bind(now)
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// A network that no host is the gateway of, in the order of ids.
+pub async fn without_host(c: &mut Conn) -> Result<Vec<NetworkId>> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT id FROM networks WHERE host IS NULL AND deleting = 0 ORDER BY id",
+    )
+    .fetch_all(c)
+    .await?;
+    Ok(ids.into_iter().map(NetworkId).collect())
+}
+
+/// The network waits for its hosts to let go of it.
+pub async fn set_deleting(tx: &mut Tx, id: NetworkId) -> Result<()> {
+    sqlx::query("UPDATE networks SET deleting = 1 WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Removes a network with its addresses.
+pub async fn delete(tx: &mut Tx, id: NetworkId) -> Result<()> {
+    for sql in [
+        "DELETE FROM fixed_ips WHERE network_id = $1",
+        "DELETE FROM reserved_ranges WHERE network_id = $1",
+        "DELETE FROM address_cursors WHERE network_id = $1",
+        "DELETE FROM networks WHERE id = $1",
+    ] {
+        sqlx::query(sql).bind(id.0).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// An address as a number, as `addr` columns have it.
+pub(crate) fn number(address: Ipv4Addr) -> i64 {
+    i64::from(u32::from(address))
+}
+
+/// The address of an `addr` column.
+pub(crate) fn address(number: i64) -> Ipv4Addr {
+    Ipv4Addr::from(u32::try_from(number).unwrap_or(0))
+}

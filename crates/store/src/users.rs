@@ -1,0 +1,113 @@
+//! Users, their roles, and the sealed secrets that sign their requests.
+
+use crate::read::Reader;
+use crate::{Conn, Result, Tx};
+use novanet_model::ProjectId;
+use sqlx::any::AnyRow;
+
+/// A user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its name and id.
+    pub id: String,
+    /// EC2 access key.
+    pub access_key: String,
+    /// EC2 secret key, sealed with the cloud's key file.
+    pub sealed_secret: Vec<u8>,
+    /// May do everything.
+    pub is_admin: bool,
+    /// Microseconds since 1970 UTC.
+    pub created_at: i64,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("id", &self.id)
+            .field("is_admin", &self.is_admin)
+            .finish_non_exhaustive()
+    }
+}
+
+const SELECT: &str = "SELECT id, access_key, secret_key, is_admin, created_at FROM users";
+
+fn user(row: &AnyRow) -> Result<User> {
+    let r = Reader::new("user", row);
+    Ok(User {
+        id: r.text("id")?,
+        access_key: r.text("access_key")?,
+        sealed_secret: r.maybe_bytes("secret_key")?.unwrap_or_default(),
+        is_admin: r.flag("is_admin")?,
+        created_at: r.int("created_at")?,
+    })
+}
+
+/// Adds a user.
+pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
+    let now = tx.now;
+    sqlx::query(
+        "INSERT INTO users (id, name, access_key, secret_key, is_admin, created_at) \
+         VALUES ($1, $1, $2, $3, $4, $5)",
+    )
+    .bind(&user.id)
+    .bind(&user.access_key)
+    .bind(user.sealed_secret.clone())
+    .bind(i64::from(user.is_admin))
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn select(c: &mut Conn, condition: &str, value: &str) -> Result<Vec<User>> {
+    let sql = format!("{SELECT} WHERE {condition} ORDER BY id");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(value)
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(user)
+        .collect()
+}
+
+/// A user by name.
+pub async fn by_id(c: &mut Conn, id: &str) -> Result<Option<User>> {
+    Ok(select(c, "id = $1", id).await?.pop())
+}
+
+/// The user of an access key.
+pub async fn by_access_key(c: &mut Conn, access_key: &str) -> Result<Option<User>> {
+    Ok(select(c, "access_key = $1", access_key).await?.pop())
+}
+
+/// All users by name.
+pub async fn list(c: &mut Conn) -> Result<Vec<User>> {
+    select(c, "id <> $1", "").await
+}
+
+/// Removes a user with memberships and key pairs. A project's manager cannot be removed.
+pub async fn delete(tx: &mut Tx, id: &str) -> Result<()> {
+    for sql in [
+        "DELETE FROM user_project_role_association WHERE user_id = $1",
+        "DELETE FROM user_project_association WHERE user_id = $1",
+        "DELETE FROM user_role_association WHERE user_id = $1",
+        "DELETE FROM key_pairs WHERE user_id = $1",
+        "DELETE FROM users WHERE id = $1",
+    ] {
+        sqlx::query(sql).bind(id).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Global roles, and those in a project.
+pub async fn roles(c: &mut Conn, user: &str, project: &ProjectId) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar(
+        "SELECT role FROM user_role_association WHERE user_id = $1 UNION \
+         SELECT role FROM user_project_role_association WHERE user_id = $1 AND project_id = $2 \
+         ORDER BY role",
+    )
+    .bind(user)
+    .bind(project.as_str())
+    .fetch_all(c)
+    .await?)
+}
