@@ -6,6 +6,9 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 BINARY   = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/novanet
 RELEASE := $(TARGET)/release/novanet
 
+# Where rustup puts cargo, for a root whose PATH does not know it.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
 PREFIX ?= /usr/local
 BIN    := $(DESTDIR)$(PREFIX)/bin
 UNITS  := $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -18,7 +21,7 @@ EUCA  := $(addprefix euca-, \
 	allocate-address associate-address disassociate-address release-address describe-addresses \
 	describe-availability-zones describe-regions)
 
-.PHONY: all build demo test check bench install uninstall clean
+.PHONY: build demo test check bench install uninstall clean
 .DEFAULT_GOAL := build
 
 # The whole binary, optimised.
@@ -30,16 +33,13 @@ build:
 demo:
 	scripts/deps demo
 	cargo build --profile $(PROFILE) -p novanet-cli
-	NOVANET_VENV=$$(scripts/venv) $(BINARY) demo $(if $(KEEP),--keep)
+	venv=$$(scripts/venv) && NOVANET_VENV=$$venv $(BINARY) demo $(if $(KEEP),--keep)
 
 # Everything that must hold. Needs root: the tests make network namespaces (and leave none).
 test: check
 	scripts/deps test
-	@if cargo nextest --version >/dev/null 2>&1; then \
-	  set -x; NOVANET_VENV=$$(scripts/venv) cargo nextest run --workspace; \
-	else \
-	  set -x; NOVANET_VENV=$$(scripts/venv) cargo test --workspace; \
-	fi
+	venv=$$(scripts/venv) && export NOVANET_VENV=$$venv && \
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace; fi
 
 # Form and lints, without running anything.
 check:
@@ -51,7 +51,7 @@ check:
 bench:
 	scripts/deps test
 	cargo build --release -p novanet-cli
-	NOVANET_VENV=$$(scripts/venv) $(RELEASE) bench --json $(TARGET)/bench.json
+	venv=$$(scripts/venv) && NOVANET_VENV=$$venv $(RELEASE) bench --json $(TARGET)/bench.json
 
 install: build
 	install -D -m 755 $(RELEASE) $(BIN)/novanet
