@@ -5,6 +5,11 @@
 mod engine;
 mod engine_support;
 mod firewall;
+mod firewall_float;
+mod firewall_objects;
+mod firewall_repair;
+mod firewall_scale;
+mod firewall_spoof;
 mod firewall_world;
 mod instance;
 mod link;
