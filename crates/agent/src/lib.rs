@@ -8,9 +8,11 @@
 
 pub mod dhcp;
 pub mod engine;
+pub mod fake;
 pub mod firewall;
 pub mod image;
 pub mod instance;
+pub mod ledger;
 pub mod link;
 pub mod metadata_proxy;
 pub mod room;
