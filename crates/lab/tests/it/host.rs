@@ -122,7 +122,7 @@ fn nothing_of_a_host_outlives_its_killed_maker() {
             .iter()
             .filter(|pid| std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok())
             .count();
-        (alive, cgroups_of(pids[0]))
+        (alive, cgroups_named(&format!("novanet-lab-{}-*", pids[0])))
     };
     assert_eq!(left().0, 3);
     assert_ne!(left().1, "");
@@ -157,11 +157,10 @@ fn be_killed_while_a_host_is_there() {
     host.run(&["sleep", "600"]).unwrap();
 }
 
-/// The cgroups of the hosts that a process made.
-fn cgroups_of(maker: impl std::fmt::Display) -> String {
-    let pattern = format!("novanet-lab-{maker}-*");
+/// Where on the machine there are cgroups of that name.
+fn cgroups_named(pattern: &str) -> String {
     let found = Command::new("find")
-        .args(["/sys/fs/cgroup", "-maxdepth", "2", "-name", &pattern])
+        .args(["/sys/fs/cgroup", "-maxdepth", "2", "-name", pattern])
         .output()
         .unwrap();
     String::from_utf8(found.stdout).unwrap()
@@ -300,7 +299,8 @@ fn what_fails_inside_a_host_fails_the_test() {
 #[test]
 fn a_host_with_cgroups_of_its_own_leaves_none() {
     let host = Host::with("limits", &HostOptions::default().own_cgroups()).unwrap();
-    let made = || cgroups_of(std::process::id());
+    let name = host.cgroup_name().to_owned();
+    let made = || cgroups_named(&name);
     let trees = made();
     assert_ne!(trees, "");
     let boxes = || {
@@ -382,4 +382,26 @@ fn a_kept_host_lives_on_until_it_is_killed() {
         }
     };
     eventually(Duration::from_secs(5), ended).unwrap();
+}
+
+#[test]
+fn hosts_can_be_made_inside_a_host() {
+    let options = HostOptions::default().own_cgroups();
+    inside_host("host::hosts_can_be_made_inside_a_host", &options, || {
+        let (a, b) = (
+            Host::with("a", &HostOptions::default().own_cgroups()).unwrap(),
+            Host::new("b").unwrap(),
+        );
+        connect(&a, "eth0", &b, "eth0").unwrap();
+        a.run(&["ip", "address", "add", "192.0.2.1/24", "dev", "eth0"])
+            .unwrap();
+        b.run(&["ip", "address", "add", "192.0.2.2/24", "dev", "eth0"])
+            .unwrap();
+        a.run(&["ping", "-c1", "-W2", "192.0.2.2"]).unwrap();
+        let name = a.cgroup_name().to_owned();
+        assert_ne!(cgroups_named(&name), "");
+        drop((a, b));
+        assert_eq!(cgroups_named(&name), "");
+    })
+    .unwrap();
 }
