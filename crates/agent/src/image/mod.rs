@@ -270,10 +270,7 @@ fn hex_of(digest: &str) -> Result<&str, ImageError> {
     digest
         .strip_prefix("sha256:")
         .filter(|hex| hex.len() == 64)
-        .filter(|hex| {
-            hex.bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        })
+        .filter(|hex| hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
         .ok_or_else(|| ImageError::NotADigest(digest.to_owned()))
 }
 

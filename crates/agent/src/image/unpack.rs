@@ -21,8 +21,13 @@ pub(crate) const IDS: u32 = 65_536;
 /// Unpacks `archive` into the empty folder `root`, every owner shifted by `uid_base`.
 pub(super) fn unpack(archive: &Path, root: &Path, uid_base: u32) -> Result<(), ImageError> {
     let file = File::open(archive).map_err(|e| ImageError::file(archive, e))?;
-    let handle = openat(CWD, root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| ImageError::file(root, e))?;
+    let handle = openat(
+        CWD,
+        root,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| ImageError::file(root, e))?;
     let mut into = Unpacker {
         root: handle,
         uid_base,
@@ -82,8 +87,14 @@ impl Unpacker {
                 let target = self.target(&entry, &raw)?;
                 make_way(&parent, name).map_err(failed)?;
                 symlinkat(&target, &parent, name).map_err(failed)?;
-                chownat(&parent, name, owner(uid), group(gid), AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(failed)?;
+                chownat(
+                    &parent,
+                    name,
+                    owner(uid),
+                    group(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )
+                .map_err(failed)?;
             }
             tar::EntryType::Link => {
                 let target = inside(&self.target(&entry, &raw)?)?;
@@ -97,8 +108,14 @@ impl Unpacker {
             tar::EntryType::Fifo => {
                 make_way(&parent, name).map_err(failed)?;
                 mknodat(&parent, name, FileType::Fifo, Mode::from(mode), 0).map_err(failed)?;
-                chownat(&parent, name, owner(uid), group(gid), AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(failed)?;
+                chownat(
+                    &parent,
+                    name,
+                    owner(uid),
+                    group(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )
+                .map_err(failed)?;
             }
             tar::EntryType::Char | tar::EntryType::Block => {}
             tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
@@ -108,9 +125,8 @@ impl Unpacker {
                     | OFlags::WRONLY
                     | OFlags::NOFOLLOW
                     | OFlags::CLOEXEC;
-                let mut file = File::from(
-                    openat(&parent, name, flags, Mode::from(0o600)).map_err(failed)?,
-                );
+                let mut file =
+                    File::from(openat(&parent, name, flags, Mode::from(0o600)).map_err(failed)?);
                 std::io::copy(&mut entry, &mut file).map_err(|e| ImageError::file(&raw, e))?;
                 // Owner first: chown takes the set-user-id bits away.
                 fchown(&file, owner(uid), group(gid)).map_err(failed)?;
@@ -158,9 +174,7 @@ impl Unpacker {
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
         )
         .map_err(|e| match e {
-            rustix::io::Errno::LOOP => {
-                refused(path, "leads through a symbolic link".to_owned())
-            }
+            rustix::io::Errno::LOOP => refused(path, "leads through a symbolic link".to_owned()),
             rustix::io::Errno::XDEV => refused(path, "leads outside".to_owned()),
             other => ImageError::file(path, other),
         })
@@ -184,7 +198,10 @@ impl Unpacker {
             Ok(id) if id < IDS => Ok(self.uid_base + id),
             _ => Err(refused(
                 raw,
-                format!("belongs to user or group {id}; at most {} is possible", IDS - 1),
+                format!(
+                    "belongs to user or group {id}; at most {} is possible",
+                    IDS - 1
+                ),
             )),
         }
     }

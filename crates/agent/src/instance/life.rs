@@ -6,11 +6,11 @@
 mod step;
 mod work;
 
+use super::Plug;
 use super::console;
 use super::driver::Driver;
 use super::files::{Folders, Spec, host_boot};
 use super::process::{Process, ProcessId};
-use super::Plug;
 use crate::image::Images;
 use crate::room::RoomError;
 use novanet_model::InstanceId;
@@ -179,7 +179,9 @@ impl Lives {
     /// Starts the task of an instance if it has something to do and is not at it already.
     fn kick(self: &Arc<Self>, id: InstanceId) {
         let mut slots = self.slots();
-        let Some(slot) = slots.get_mut(&id) else { return };
+        let Some(slot) = slots.get_mut(&id) else {
+            return;
+        };
         let step = step::next(slot.goal.as_ref(), &slot.phase, Instant::now());
         if step != Step::Rest && !slot.busy {
             slot.busy = true;
@@ -351,7 +353,13 @@ impl Phase {
             return Some((spec.unwrap_or_else(|| unknown(id)), plugged));
         };
         let boot = boot?;
-        Some((Instance { boot, ..want.clone() }, plugged))
+        Some((
+            Instance {
+                boot,
+                ..want.clone()
+            },
+            plugged,
+        ))
     }
 }
 
@@ -374,7 +382,9 @@ async fn drive(lives: Arc<Lives>, id: InstanceId) {
     loop {
         let (step, phase) = {
             let mut slots = lives.slots();
-            let Some(slot) = slots.get_mut(&id) else { break };
+            let Some(slot) = slots.get_mut(&id) else {
+                break;
+            };
             if let Phase::Running { process, .. } = &slot.phase {
                 let id = process.id;
                 // Its watcher may have come by while we were at work.

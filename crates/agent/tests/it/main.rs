@@ -9,5 +9,6 @@ mod firewall_world;
 mod instance;
 mod link;
 mod link_uplink;
+mod metadata;
 mod property;
 mod room;

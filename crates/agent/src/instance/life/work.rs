@@ -225,7 +225,9 @@ impl Lives {
     pub(super) fn ended(self: &Arc<Self>, id: InstanceId, process: &Process) {
         {
             let mut slots = self.slots();
-            let Some(slot) = slots.get_mut(&id) else { return };
+            let Some(slot) = slots.get_mut(&id) else {
+                return;
+            };
             // One that is being worked on is looked at when that is done.
             if slot.busy || !slot.settle_if_ended(process.id) {
                 return;

@@ -61,21 +61,38 @@ pub(super) fn config(host: &Host, machine: &Machine, root: &str) -> Value {
 }
 
 fn mounts() -> Value {
-    let mount = |to: &str, kind: &str, options: &[&str]| {
-        json!({"destination": to, "type": kind, "source": kind, "options": options})
-    };
+    let mount = |to: &str, kind: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": kind, "options": options});
     json!([
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"]
+        ),
         mount(
             "/dev/pts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5"
+            ]
         ),
-        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]
+        ),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755", "size=65536k"]),
+        mount(
+            "/run",
+            "tmpfs",
+            &["nosuid", "nodev", "mode=755", "size=65536k"]
+        ),
     ])
 }
 

@@ -16,9 +16,9 @@ use crate::room::RoomError;
 use crate::settings::Settings;
 use config::Host;
 use futures_util::future::BoxFuture;
-use novanet_model::InstanceId;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use novanet_model::InstanceId;
 use rustix::process::{Resource, getrlimit};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -80,7 +80,10 @@ impl Oci {
                 // Several agents may share one kernel (a demo, tests): theirs are not ours.
                 cgroup_parent: format!("novanet-{}", &crate::image::hex(&name.finalize())[..12]),
                 tun: Path::new("/dev/net/tun").exists(),
-                files: getrlimit(Resource::Nofile).maximum.unwrap_or(FILES).min(FILES),
+                files: getrlimit(Resource::Nofile)
+                    .maximum
+                    .unwrap_or(FILES)
+                    .min(FILES),
             },
         })
     }
@@ -97,7 +100,8 @@ impl Oci {
 
     fn create_now(&self, machine: &Machine) -> Result<i32, RoomError> {
         self.clean_now(machine.instance)?;
-        let failed = |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
+        let failed =
+            |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
         std::fs::create_dir_all(&self.state).map_err(|e| failed(&self.state, e))?;
         let file = machine.folder.join("config.json");
         let text = config::config(&self.host, machine, ROOT).to_string();
@@ -122,7 +126,11 @@ impl Oci {
             .stdin(Stdio::null())
             .stdout(console)
             .stderr(again);
-        run(&mut command, &format!("create {}", machine.instance), &machine.folder)?;
+        run(
+            &mut command,
+            &format!("create {}", machine.instance),
+            &machine.folder,
+        )?;
         let pid = std::fs::read_to_string(&pid_file).map_err(|e| failed(&pid_file, e))?;
         pid.trim()
             .parse()
@@ -212,8 +220,14 @@ fn enter_private_mounts(machine: &Machine) -> Result<(), RoomError> {
         machine.folder.join("work").display()
     );
     let overlay = Some("overlay");
-    mount(overlay, ROOT, overlay, MsFlags::empty(), Some(layers.as_str()))
-        .map_err(|e| failed("mount the disk", e))
+    mount(
+        overlay,
+        ROOT,
+        overlay,
+        MsFlags::empty(),
+        Some(layers.as_str()),
+    )
+    .map_err(|e| failed("mount the disk", e))
 }
 
 /// Runs the runtime. Its standard streams may be the instance's, so what it has to say is in its log.
@@ -272,8 +286,15 @@ async fn on_own_thread<T: Send + 'static>(
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-        .iter()
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| path.is_file())
+    [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .map(|folder| Path::new(folder).join(name))
+    .find(|path| path.is_file())
 }

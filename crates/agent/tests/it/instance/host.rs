@@ -64,7 +64,10 @@ pub(crate) fn succeeds(line: &str) -> bool {
 }
 
 /// Waits until `check` answers, with what was seen last in the failure.
-pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub(crate) async fn eventually<T>(
+    what: &str,
+    mut check: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let start = Instant::now();
     loop {
         match check().await {
@@ -172,9 +175,11 @@ impl Host {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let image = tiny(&folder.path().join("tiny.tar")).unwrap();
-        sh("ip link add dev br100 address 02:16:3d:00:00:01 type bridge && \
+        sh(
+            "ip link add dev br100 address 02:16:3d:00:00:01 type bridge && \
             ip addr add 10.0.0.1/24 dev br100 && ip link set br100 up && \
-            ip addr add 169.254.169.254/32 dev lo");
+            ip addr add 169.254.169.254/32 dev lo",
+        );
         let settings = settings(folder.path().join("state"));
         let (sender, reports) = mpsc::unbounded_channel();
         let room = room(&settings, &image, sender, Arc::new(IpPlug));
