@@ -170,3 +170,22 @@ pub async fn count_of(c: &mut Conn, project: &ProjectId) -> Result<i64> {
             .await?,
     )
 }
+
+/// Whether nova gave the address to its instance by itself (`auto_assign_floating_ip`).
+pub async fn is_auto_assigned(c: &mut Conn, id: i64) -> Result<bool> {
+    let flag: Option<i64> =
+        sqlx::query_scalar("SELECT auto_assigned FROM floating_ips WHERE id = $1")
+            .bind(id)
+            .fetch_optional(c)
+            .await?;
+    Ok(flag.unwrap_or(0) != 0)
+}
+
+/// Marks an address as given by `auto_assign_floating_ip`.
+pub async fn set_auto_assigned(tx: &mut Tx, id: i64) -> Result<()> {
+    sqlx::query("UPDATE floating_ips SET auto_assigned = 1 WHERE id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

@@ -35,4 +35,4 @@ pub use db::{Db, Engine};
 pub use error::{Result, StoreError};
 pub use hints::Hints;
 pub use thing::Thing;
-pub use tx::{Conn, Tx};
+pub use tx::{Committed, Conn, Tx};

@@ -34,6 +34,15 @@ pub struct Tx {
     pub(crate) recorded: i64,
 }
 
+/// What a transaction did to the plan: who wants to wait for it, waits for these hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Version of the changed host objects.
+    pub version: i64,
+    /// Hosts whose objects changed.
+    pub hosts: BTreeSet<String>,
+}
+
 impl Deref for Tx {
     type Target = Conn;
     fn deref(&self) -> &Conn {
@@ -50,7 +59,7 @@ impl DerefMut for Tx {
 impl Tx {
     /// Makes everything true and tells the followers of this process (and, on PostgreSQL, of the
     /// others).
-    pub async fn commit(mut self) -> Result<i64> {
+    pub async fn commit(mut self) -> Result<Committed> {
         let version = self.version;
         if !self.touched.is_empty() && self.db.engine() == Engine::Postgres {
             sqlx::query("SELECT pg_notify('novanet', $1)")
@@ -61,9 +70,12 @@ impl Tx {
         self.inner.commit().await?;
         drop(self.guard);
         if !self.touched.is_empty() {
-            self.db.hints().tell(version, self.touched);
+            self.db.hints().tell(version, &self.touched);
         }
-        Ok(version)
+        Ok(Committed {
+            version,
+            hosts: self.touched,
+        })
     }
 
     /// The engine underneath.

@@ -1,6 +1,9 @@
-//! What the agent promises, in namespaces with real packets.
+//! Tests of the agent, one binary: linking is what costs on two cores. Rooms are tried on the real
+//! kernel, each test in namespaces of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod engine;
+mod engine_support;
 mod firewall;
 mod firewall_float;
 mod firewall_objects;
@@ -9,3 +12,11 @@ mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
 mod firewall_world;
+mod instance;
+mod link;
+mod link_uplink;
+mod metadata;
+mod property;
+mod protocol;
+mod protocol_server;
+mod room;

@@ -1,0 +1,6 @@
+//! Instances on real parts: the OCI runtime, the tiny image, dnsmasq, packets.
+#![allow(clippy::unwrap_used)]
+
+mod boot;
+mod host;
+mod life;
