@@ -225,6 +225,7 @@ impl Engine {
     pub fn report_all_again(&self) {
         let mut state = self.state();
         state.unsent = state.instances.clone();
+        self.inner.news.notify_one();
     }
 
     /// How far the host is, and what is not in force.
@@ -278,6 +279,13 @@ impl Engine {
     /// Notified when [`Self::status`] has something new to say.
     pub fn news(&self) -> Arc<Notify> {
         Arc::clone(&self.inner.news)
+    }
+
+    /// Ends the lanes, each after the round that it is in. What is on the host stays as it is.
+    pub fn stop(&self) {
+        for lane in &self.inner.lanes {
+            let _ = lane.orders.send(Order::Stop); // it may have ended already
+        }
     }
 
     /// Asks one lane.

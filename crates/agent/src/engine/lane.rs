@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 pub(super) enum Order {
     Batch(Batch),
     Ask(Ask, oneshot::Sender<Result<String, String>>),
+    Stop,
 }
 
 /// Objects that changed together.
@@ -117,7 +118,7 @@ impl<R: Room + Shows> Lane<R> {
         }
     }
 
-    /// Works until the engine is dropped. Does nothing to the host before the first batch: an
+    /// Works until the engine is stopped or dropped. Does nothing to the host before the first batch: an
     /// agent that does not know what a host must have removes nothing.
     pub async fn run(mut self) {
         loop {
@@ -125,23 +126,27 @@ impl<R: Room + Shows> Lane<R> {
             let holding = !self.held.is_empty();
             tokio::select! {
                 order = self.orders.recv() => match order {
+                    None | Some(Order::Stop) => return,
                     Some(order) => self.backlog.push_back(order),
-                    None => return,
                 },
                 () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
-            self.work().await;
+            if self.work().await {
+                return;
+            }
         }
     }
 
-    async fn work(&mut self) {
+    /// Does what is due; `true`: that was all.
+    async fn work(&mut self) -> bool {
         while let Ok(order) = self.orders.try_recv() {
             self.backlog.push_back(order);
         }
         while let Some(order) = self.backlog.pop_front() {
             match order {
+                Order::Stop => return true,
                 Order::Batch(batch) => self.take(batch).await,
                 Order::Ask(ask, answer) => {
                     let text = self.ask(ask).await;
@@ -153,6 +158,7 @@ impl<R: Room + Shows> Lane<R> {
         if self.is_active() && self.due().is_some_and(|due| due <= Instant::now()) {
             self.observe().await;
         }
+        false
     }
 
     /// Takes this batch and all that follow it directly: one round for all of them.

@@ -5,10 +5,17 @@
 mod engine;
 mod engine_support;
 mod firewall;
+mod firewall_float;
+mod firewall_objects;
+mod firewall_repair;
+mod firewall_scale;
+mod firewall_spoof;
 mod firewall_world;
 mod instance;
 mod link;
 mod link_uplink;
 mod metadata;
 mod property;
+mod protocol;
+mod protocol_server;
 mod room;

@@ -4,7 +4,7 @@ use novanet_ec2::action::{
     Action, AddressRef, CreateSecurityGroup, DescribeInstances, GroupRef, IngressChange,
     IngressRule, IngressSource, InstanceIds,
 };
-use novanet_ec2::{Ec2Error, Params, RawRequest};
+use novanet_ec2::{Code, Ec2Error, Params, RawRequest};
 use novanet_model::rule::{Ports, Traffic};
 use novanet_model::{GroupId, InstanceId};
 use std::fmt::Write;
@@ -209,6 +209,26 @@ fn names_are_held_to_what_files_and_tables_can_take() {
         let query = format!("Action=CreateKeyPair&KeyName={bad}");
         assert_eq!(code_of(&query), "InvalidParameterValue", "{bad}");
     }
+}
+
+#[test]
+fn more_filters_than_ec2_takes_are_refused() {
+    let values = |count: usize| {
+        let values: Vec<_> = (1..=count)
+            .map(|n| format!("Filter.1.Value.{n}=x"))
+            .collect();
+        parse(&format!(
+            "Action=DescribeInstances&Filter.1.Name=key-name&{}",
+            values.join("&")
+        ))
+    };
+    assert!(values(200).is_ok());
+    assert_eq!(values(201).unwrap_err().code, Code::FilterLimitExceeded);
+    let names: Vec<_> = (1..=51)
+        .map(|n| format!("Filter.{n}.Name=key-name"))
+        .collect();
+    let query = format!("Action=DescribeInstances&{}", names.join("&"));
+    assert_eq!(code_of(&query), "FilterLimitExceeded");
 }
 
 #[test]

@@ -184,6 +184,9 @@ fn an_authorization_header_that_is_not_whole_is_refused() {
         ("20261123", "20261124"),
         ("host;", "hosts;"),
         ("host;", "host;a:b;"),
+        ("host;", "host;host;"),
+        ("host;", "host;Cookie;"),
+        ("host;", "host;;"),
     ] {
         let header = whole.replace(from, to);
         assert_eq!(

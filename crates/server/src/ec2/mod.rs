@@ -103,7 +103,7 @@ async fn authenticate(
     let claim = match state.cloud.claim(&presented.access_key).await {
         Err(novanet_control::ControlError::NotFound {
             kind: Kind::User, ..
-        }) => return Err(Ec2Error::auth_failure()),
+        }) => return Err(presented.refuse(OffsetDateTime::now_utc())),
         other => other.map_err(|e| refusal(e.into()))?,
     };
     let secret = state

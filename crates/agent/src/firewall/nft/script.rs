@@ -13,19 +13,23 @@ type Wanted = Desired<Key, Value>;
 
 /// Everything from nothing, in one transaction: what is there of ours is replaced at the same
 /// moment, elements included.
-pub(super) fn rebuild(skeleton: &Skeleton, generation: u16, desired: &Wanted) -> String {
+pub(super) fn rebuild<'a>(
+    skeleton: &Skeleton,
+    generation: u16,
+    desired: &Wanted,
+    elements: impl Iterator<Item = (&'a Key, &'a Value)>,
+) -> String {
     let mut script = remove();
     script.push_str(&skeleton.text(generation));
-    let keys: Vec<&Key> = desired.iter().map(|(key, _)| key).collect();
-    declare(&mut script, keys.iter().copied());
-    let (groups, combinations) = chains(keys.iter().copied());
+    declare(&mut script, desired.iter().map(|(key, _)| key));
+    let (groups, combinations) = chains(desired.iter().map(|(key, _)| key));
     for group in groups {
         fill_group(&mut script, group, desired);
     }
     for combination in combinations {
         fill_combination(&mut script, combination, desired);
     }
-    add_elements(&mut script, desired.iter());
+    add_elements(&mut script, elements);
     script
 }
 

@@ -5,16 +5,18 @@ use futures_util::future::BoxFuture;
 use novanet_agent::image::build::{BuiltImage, tiny};
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::{Instances, Key, Plug, Value};
+use novanet_agent::metadata_proxy::{MetadataError, MetadataSource, serve};
 use novanet_agent::room::{Desired, Room, RoomError, diff};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_model::object::{Instance, Port, port_name};
-use novanet_model::wire::{InstanceReport, InstanceState};
+use novanet_model::wire::{InstanceReport, InstanceState, Metadata};
 use novanet_model::{CombinationId, HostObject, IfName, InstanceId, MacAddr, NetworkId};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 /// Runs a test on a thread whose network and mounts are its own. Threads and programs started from it
@@ -103,6 +105,20 @@ impl ImageSource for FileSource {
     }
 }
 
+struct Says(Metadata);
+
+impl MetadataSource for Says {
+    fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>> {
+        let metadata = Metadata {
+            instance_id: instance.to_string(),
+            hostname: format!("vm{}.novalocal", instance.0),
+            local_ipv4: address(instance.0, 0).to_string(),
+            ..self.0.clone()
+        };
+        Box::pin(async { Ok(metadata) })
+    }
+}
+
 /// Cables by the `ip` program.
 pub(crate) struct IpPlug;
 
@@ -149,6 +165,7 @@ pub(crate) struct Host {
     pub(crate) reports: mpsc::UnboundedReceiver<InstanceReport>,
     pub(crate) seen: Vec<InstanceReport>,
     dnsmasq: Option<Child>,
+    metadata: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 pub(crate) fn settings(state_path: PathBuf) -> Settings {
@@ -192,6 +209,7 @@ impl Host {
             reports,
             seen: Vec::new(),
             dnsmasq: None,
+            metadata: None,
         }
     }
 
@@ -227,6 +245,19 @@ impl Host {
             .spawn()
             .unwrap();
         self.dnsmasq = Some(child);
+        self
+    }
+
+    /// A metadata service that says this, with the asking instance's own id and address.
+    pub(crate) async fn with_metadata(mut self, said: Metadata) -> Self {
+        let listener = TcpListener::bind("169.254.169.254:80").await.unwrap();
+        let find = |address: Ipv4Addr| match address.octets() {
+            [10, 0, 0, n @ 2..=254] => Some(InstanceId(i64::from(n) - 1)),
+            _ => None,
+        };
+        let folder = self.folder.path().join("metadata");
+        let serving = serve(listener, find, Arc::new(Says(said)), folder);
+        self.metadata = Some(tokio::spawn(serving));
         self
     }
 
@@ -294,7 +325,7 @@ impl Host {
                 .seen
                 .iter()
                 .rfind(|report| report.instance == InstanceId(number));
-            if last.is_some_and(|r| r.state == state && r.boot == boot) {
+            if last.is_some_and(|r| r.state == state && (r.boot == boot || state == InstanceState::Gone)) {
                 return;
             }
             assert!(
@@ -307,6 +338,53 @@ impl Host {
         }
     }
 
+    /// Waits for a line on the console.
+    pub(crate) async fn until_console(&self, number: i64, text: &str) {
+        eventually(text, async || {
+            let console = self.console(number);
+            if console.contains(text) {
+                Ok(())
+            } else {
+                Err(console)
+            }
+        })
+        .await;
+    }
+
+    /// Runs a command in an instance as its root, over ssh.
+    pub(crate) fn ssh(&self, number: i64, command: &str) -> String {
+        sh(&format!(
+            "HOME={} dbclient -y -y -i {} root@{} '{command}'",
+            self.folder.path().display(),
+            self.key_file().display(),
+            address(number, 0),
+        ))
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
+    /// Makes a key pair for [`Self::ssh`] and answers with its public half.
+    pub(crate) fn make_key(&self) -> String {
+        let file = self.key_file();
+        sh(&format!(
+            "dropbearkey -t ed25519 -f {} 2>/dev/null | grep ^ssh-",
+            file.display()
+        ))
+    }
+
+    /// The process that an instance runs as.
+    pub(crate) fn pid(&self, number: i64) -> i64 {
+        let file = self
+            .settings
+            .state_path
+            .join(format!("instances/{}/state.json", InstanceId(number)));
+        let state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        state["process"]["pid"].as_i64().unwrap()
+    }
+
     pub(crate) fn console(&self, number: i64) -> String {
         self.room
             .console(InstanceId(number))
@@ -317,7 +395,7 @@ impl Host {
     pub(crate) async fn until_ping(&self, number: i64) {
         let address = address(number, 0);
         eventually("ping", async || {
-            if succeeds(&format!("ping -c 1 -W 1 -i 0.01 {address}")) {
+            if succeeds(&format!("ping -n -c 1 -W 0.05 {address}")) {
                 Ok(())
             } else {
                 Err(self.console(number))
@@ -329,11 +407,14 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if let Some(task) = self.metadata.take() {
+            task.abort();
+        }
         if let Some(mut child) = self.dnsmasq.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let state = self.settings.state_path.join("runtime");
+        let state = self.settings.state_path.join("runtime/state");
         for entry in std::fs::read_dir(&state).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let _ = Command::new("runc")
@@ -382,4 +463,10 @@ pub(crate) fn port(number: i64, index: u32) -> Port {
         combination: CombinationId(1),
         groups: Vec::new(),
     }
+}
+
+/// Whether there is such a process, and not only its end waiting to be noticed.
+pub(crate) fn is_running(pid: i64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .is_ok_and(|text| !text.contains("State:\tZ"))
 }

@@ -3,3 +3,4 @@
 
 mod boot;
 mod host;
+mod life;
