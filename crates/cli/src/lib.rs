@@ -7,6 +7,7 @@ mod args;
 mod environment;
 mod face;
 mod failure;
+mod keyfile;
 mod manage;
 mod table;
 

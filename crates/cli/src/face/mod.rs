@@ -118,6 +118,14 @@ fn overview() -> String {
     out
 }
 
+/// A runtime on this thread: what a command line does is one thing after another.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))
+}
+
 /// Which face the program's own name asks for (`nova-manage` is a link to `novanet`), with the
 /// arguments that this name stands for.
 pub(crate) fn by_name(program: &str) -> Option<(Face, Vec<String>)> {

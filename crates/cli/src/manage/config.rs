@@ -1,7 +1,8 @@
 //! `nova-manage config list`: every flag with the value that counts and where it comes from.
 
 use super::{Category, action};
-use crate::table::Row;
+use crate::args::Format;
+use crate::table::{Row, render};
 use novanet_model::flags::Flags;
 use serde::Serialize;
 
@@ -27,8 +28,19 @@ pub(crate) struct FlagRow {
     help: &'static str,
 }
 
-/// All flags. A password in the database's address is left out.
-pub(crate) fn rows(flags: &Flags) -> Vec<FlagRow> {
+/// All flags, and after a table what the files say without effect. A password in the database's
+/// address is left out.
+pub(crate) fn list(flags: &Flags, format: Format) -> String {
+    let mut text = render(&rows(flags), format);
+    if format == Format::Table {
+        for note in flags.notes() {
+            text.push_str(&format!("note: {note}\n"));
+        }
+    }
+    text
+}
+
+fn rows(flags: &Flags) -> Vec<FlagRow> {
     flags
         .all()
         .map(|(flag, value)| FlagRow {

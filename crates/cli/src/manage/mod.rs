@@ -5,6 +5,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod config;
+pub(crate) mod context;
 pub(crate) mod db;
 pub(crate) mod firewall;
 pub(crate) mod fixed;
@@ -13,6 +14,7 @@ mod grammar;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod instance_type;
+pub(crate) mod local;
 pub(crate) mod network;
 pub(crate) mod project;
 pub(crate) mod service;

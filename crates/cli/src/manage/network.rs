@@ -1,12 +1,15 @@
 //! `nova-manage network`: subnets for instances.
 
+use super::context::Context;
 use super::{Action, Category, action};
+use crate::args::Format;
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, none};
+use crate::table::{Row, json, none, render};
 use novanet_model::Ipv4Net;
 use novanet_model::carve::{CarveError, Defaults, Request, carve, parse_range};
 use novanet_model::flags::Flags;
+use novanet_model::rows::Network;
 use novanet_model::{IfName, ModelError, NetworkKind, ProjectId};
 use serde::Serialize;
 use std::net::Ipv4Addr;
@@ -273,6 +276,73 @@ impl Create {
     }
 }
 
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Create(create) => {
+            let (request, _) = create.request(&cx.flags)?;
+            let created = cx.cloud.create_networks(&request).await?;
+            for note in &created.notes {
+                cx.note(note);
+            }
+            let rows: Vec<NetworkRow> = created.networks.into_iter().map(Into::into).collect();
+            match cx.format {
+                Format::Json => Ok(json(&rows)),
+                // nova said nothing here.
+                Format::Table => Ok(String::new()),
+            }
+        }
+        Command::List => {
+            let networks = cx.cloud.networks().await?;
+            let rows: Vec<NetworkRow> = networks.into_iter().map(Into::into).collect();
+            if rows.is_empty() && cx.format == Format::Table {
+                cx.note("no networks found: nova-manage network create makes some");
+            }
+            Ok(render(&rows, cx.format))
+        }
+        Command::Show(which) => {
+            let row = NetworkRow::from(find(&which, cx).await?);
+            match cx.format {
+                Format::Json => Ok(json(&row)),
+                Format::Table => Ok(row.show()),
+            }
+        }
+        Command::Delete(which) => {
+            let network = find(&which, cx).await?;
+            cx.cloud.delete_network(&network.id.to_string()).await?;
+            Ok(String::new())
+        }
+    }
+}
+
+/// The network that is meant; a label has to be of one network only.
+async fn find(which: &Which, cx: &Context) -> Result<Network, Failure> {
+    let mut found: Vec<Network> = cx.cloud.networks().await?;
+    found.retain(|n| match which {
+        Which::Cidr(cidr) => n.cidr == *cidr,
+        Which::Id(id) => n.id.0 == *id,
+        Which::Name(name) => n.uuid == *name || n.label == *name,
+    });
+    let name = match which {
+        Which::Cidr(cidr) => cidr.to_string(),
+        Which::Id(id) => id.to_string(),
+        Which::Name(name) => name.clone(),
+    };
+    if found.len() > 1 {
+        let all: Vec<String> = found.iter().map(|n| n.cidr.to_string()).collect();
+        return Err(Failure::failed(format!(
+            "network {name}: there are {} of this label: say which by subnet: {}",
+            all.len(),
+            all.join(", ")
+        )));
+    }
+    found.pop().ok_or_else(|| {
+        Failure::failed(format!(
+            "network {name} not found: nova-manage network list shows them"
+        ))
+    })
+}
+
 /// A line of `network list`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct NetworkRow {
@@ -297,8 +367,8 @@ pub(crate) struct NetworkRow {
     pub(crate) uuid: String,
 }
 
-impl From<novanet_model::rows::Network> for NetworkRow {
-    fn from(n: novanet_model::rows::Network) -> Self {
+impl From<Network> for NetworkRow {
+    fn from(n: Network) -> Self {
         Self {
             id: n.id.0,
             label: n.label,
