@@ -12,6 +12,7 @@ mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
 mod firewall_world;
+mod image;
 mod instance;
 mod link;
 mod link_uplink;
