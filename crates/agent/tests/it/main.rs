@@ -2,6 +2,7 @@
 //! kernel, each test in namespaces of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod dhcp;
 mod engine;
 mod engine_support;
 mod firewall;
