@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod engine;
+mod engine_ledger;
 mod engine_support;
 mod firewall;
 mod firewall_world;
