@@ -4,6 +4,7 @@
 
 mod dhcp;
 mod engine;
+mod engine_ledger;
 mod engine_support;
 mod firewall;
 mod firewall_float;
