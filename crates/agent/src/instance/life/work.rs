@@ -30,7 +30,10 @@ impl Lives {
             Step::Rest => return phase,
             Step::Boot(want) => {
                 let boot = Some(want.instance.boot);
-                self.say_pending(id, want.instance.boot);
+                // Another try of a failed one is no news: it would look as if it came and went.
+                if !matches!(phase, Phase::Failed { .. }) || phase.boot() != boot {
+                    self.say_pending(id, want.instance.boot);
+                }
                 (self.boot(id, &want, &phase).await, (Some(want), boot))
             }
             Step::Plug => (Ok(self.replug(id, &phase).await), (spec, boot)),
