@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one crate that talks to people
 
 mod args;
+mod daemon;
+mod demo;
 mod environment;
 mod face;
 mod failure;

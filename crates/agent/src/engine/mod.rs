@@ -7,6 +7,7 @@
 //!
 //! Must not know: the insides of a room, HTTP.
 
+mod addresses;
 pub mod cadence;
 pub mod core;
 pub mod error;

@@ -83,11 +83,11 @@ pub(super) struct Lives {
 }
 
 /// How often old images are looked for.
-const COLLECT_IMAGES: Duration = Duration::from_secs(600);
+const COLLECT_IMAGES: Duration = Duration::from_mins(10);
 /// How often consoles are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Images that nobody has run for so long go.
-const KEEP_IMAGES: Duration = Duration::from_secs(24 * 3600);
+const KEEP_IMAGES: Duration = Duration::from_hours(24);
 
 impl Lives {
     pub(super) fn new(
@@ -131,7 +131,7 @@ impl Lives {
             let spec = folder.spec().map(Arc::new);
             let state = folder.state().filter(|s| s.host_boot == host_boot);
             let process = state.as_ref().and_then(|s| s.process);
-            let phase = match (&spec, &state, process.and_then(|p| p.open())) {
+            let phase = match (&spec, &state, process.and_then(ProcessId::open)) {
                 (Some(spec), Some(_), Some(process)) => Phase::Running {
                     spec: Arc::clone(spec),
                     process: Arc::new(process),

@@ -1,6 +1,6 @@
 //! Running: server, agent, or both in one process that speak the real protocol over the socket.
 
-use super::{Waiting, host, setup};
+use super::{Stop, host, setup};
 use crate::failure::Failure;
 use crate::keyfile;
 use novanet_agent::engine::{AgentError, run as run_agent};
@@ -11,7 +11,7 @@ use novanet_server::{Server, ServerConfig, ServerError};
 use std::net::SocketAddr;
 
 /// `novanet up`.
-pub(super) async fn up(flags: Flags, stop: Waiting) -> Result<String, Failure> {
+pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
     let cloud = open(&flags, true).await?;
     let ready = setup::run(&cloud, &flags).await?;
@@ -34,7 +34,7 @@ pub(super) async fn up(flags: Flags, stop: Waiting) -> Result<String, Failure> {
 }
 
 /// `novanet server`.
-pub(super) async fn server(flags: Flags, stop: Waiting) -> Result<String, Failure> {
+pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let cloud = open(&flags, false).await?;
     let server = bind(&flags, &cloud).await?;
     let done = server.run(stop).await;
@@ -44,7 +44,7 @@ pub(super) async fn server(flags: Flags, stop: Waiting) -> Result<String, Failur
 }
 
 /// `novanet agent`.
-pub(super) async fn agent(flags: Flags, stop: Waiting) -> Result<String, Failure> {
+pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));

@@ -93,6 +93,10 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Manage => manage::run(args),
         Face::Image => manage::run(&[&["image".to_owned()], args].concat()),
         Face::Version => Ok(format!("novanet {}", crate::manage::version::text())),
+        Face::Up => crate::daemon::up(args),
+        Face::Server => crate::daemon::server(args),
+        Face::Agent => crate::daemon::agent(args),
+        Face::Demo => crate::demo::run(args),
         other => Err(Failure::failed(format!("{other:?} is not wired yet"))),
     }
 }

@@ -152,7 +152,7 @@ impl Nft {
         let errors = match fixed {
             Some(change) if change.to.is_none() => self.remove(changes).await,
             Some(_) => self.rebuild(changes, desired, clashes).await,
-            None if changes.iter().any(|change| is_text(&change.key)) => {
+            None if narrows(changes) || changes.iter().any(|change| is_text(&change.key)) => {
                 self.change(changes, desired, clashes).await
             }
             None => self.elements(changes),

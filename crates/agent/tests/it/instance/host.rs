@@ -215,11 +215,11 @@ impl Host {
 
     /// A DHCP server that knows the first `count` instances.
     pub(crate) fn with_dhcp(mut self, count: i64) -> Self {
-        let hosts: String = (1..=count)
-            .map(|n| format!("{},{},vm{n}\n", mac(n, 0), address(n, 0)))
+        let hosts: Vec<_> = (1..=count)
+            .map(|n| format!("{},{},vm{n}", mac(n, 0), address(n, 0)))
             .collect();
         let file = self.folder.path().join("hosts");
-        std::fs::write(&file, hosts).unwrap();
+        std::fs::write(&file, hosts.join("\n")).unwrap();
         let child = Command::new("dnsmasq")
             .args([
                 "--keep-in-foreground",
@@ -282,15 +282,15 @@ impl Host {
         }
     }
 
-    pub(crate) fn want(&mut self, object: HostObject) {
-        let items = self.room.items(&object);
+    pub(crate) fn want(&mut self, object: &HostObject) {
+        let items = self.room.items(object);
         self.desired.set_object(&object.key(), items);
     }
 
     /// Wants instance `number` with one port.
     pub(crate) fn want_instance(&mut self, number: i64) {
-        self.want(HostObject::Instance(self.instance(number)));
-        self.want(HostObject::Port(port(number, 0)));
+        self.want(&HostObject::Instance(self.instance(number)));
+        self.want(&HostObject::Port(port(number, 0)));
     }
 
     /// Wants it no more.
@@ -299,6 +299,14 @@ impl Host {
         let port = HostObject::Port(port(number, 0)).key();
         self.desired.set_object(&instance, Vec::new());
         self.desired.set_object(&port, Vec::new());
+    }
+
+    /// Has the image in the cache, so that what follows is about instances only.
+    pub(crate) async fn fetch_image(&self) {
+        let source = Arc::new(FileSource(self.image.clone()));
+        let base = self.settings.instance_uid_base;
+        let images = Images::new(&self.settings.state_path, base, source).unwrap();
+        images.ensure(&self.image.digest).await.unwrap();
     }
 
     /// One round of the engine. Answers with the number of changes and the errors.
@@ -325,7 +333,9 @@ impl Host {
                 .seen
                 .iter()
                 .rfind(|report| report.instance == InstanceId(number));
-            if last.is_some_and(|r| r.state == state && (r.boot == boot || state == InstanceState::Gone)) {
+            if last.is_some_and(|r| {
+                r.state == state && (r.boot == boot || state == InstanceState::Gone)
+            }) {
                 return;
             }
             assert!(

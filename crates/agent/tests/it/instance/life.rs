@@ -31,7 +31,7 @@ fn a_reboot_is_another_process_with_the_same_disk_and_address() {
         let host_key = disk.join("etc/dropbear/ed25519");
         let key = std::fs::read(&host_key).unwrap();
 
-        host.want(HostObject::Instance(Instance {
+        host.want(&HostObject::Instance(Instance {
             boot: 2,
             ..host.instance(1)
         }));
@@ -72,7 +72,7 @@ fn an_instance_that_powers_off_is_stopped_until_the_next_boot() {
         host.restart_agent();
         host.until(1, InstanceState::Stopped, 1).await;
 
-        host.want(HostObject::Instance(Instance {
+        host.want(&HostObject::Instance(Instance {
             boot: 2,
             ..host.instance(1)
         }));
@@ -185,8 +185,8 @@ fn a_missing_image_is_an_error_that_says_so_and_is_tried_again() {
             image: missing.clone(),
             ..host.instance(1)
         };
-        host.want(HostObject::Instance(bad));
-        host.want(HostObject::Port(port(1, 0)));
+        host.want(&HostObject::Instance(bad));
+        host.want(&HostObject::Port(port(1, 0)));
         host.until(1, InstanceState::Error, 1).await;
         let text = format!("image {missing}: cannot be fetched: there is no such image");
         assert_eq!(host.seen.last().unwrap().detail.as_deref(), Some(&*text));

@@ -4,3 +4,4 @@
 mod boot;
 mod host;
 mod life;
+mod many;
