@@ -5,6 +5,7 @@ use crate::args::Format;
 use crate::table::{Row, render};
 use novanet_model::flags::Flags;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 pub(crate) const CATEGORY: Category = Category {
     name: "config",
@@ -34,7 +35,7 @@ pub(crate) fn list(flags: &Flags, format: Format) -> String {
     let mut text = render(&rows(flags), format);
     if format == Format::Table {
         for note in flags.notes() {
-            text.push_str(&format!("note: {note}\n"));
+            let _ = writeln!(text, "note: {note}");
         }
     }
     text

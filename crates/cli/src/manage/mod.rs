@@ -22,6 +22,10 @@ pub(crate) mod user;
 pub(crate) mod version;
 pub(crate) mod vm;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 pub(crate) use grammar::{Action, Category, Parsed, What, action, parse};
 
 /// What nova-manage can be told.

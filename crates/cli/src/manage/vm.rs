@@ -10,6 +10,7 @@ use novanet_control::groups::GroupRef;
 use novanet_control::instances::{InstanceState, InstanceView, Launch};
 use novanet_model::{AmiId, InstanceId, ProjectId};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,7 @@ fn run(bound: &Bound) -> Result<Run, Failure> {
 }
 
 /// Longest `--wait`.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Does it.
 pub(crate) async fn execute(command: Command, cx: &Context) -> Result<String, Failure> {
@@ -148,7 +149,7 @@ pub(crate) async fn execute(command: Command, cx: &Context) -> Result<String, Fa
         Command::Terminate { instances, wait } => {
             terminate(&instances, cx).await?;
             if wait {
-                until(cx, "terminated", &instances, |views| views.is_empty()).await?;
+                until(cx, "terminated", &instances, <[_]>::is_empty).await?;
             }
             Ok(String::new())
         }
@@ -199,7 +200,7 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
     let (ids, _) = cx.cloud.run_instances(&caller, &launch).await?;
     let mut text = String::new();
     for id in &ids {
-        text.push_str(&format!("{id}\n"));
+        let _ = writeln!(text, "{id}");
     }
     if run.wait {
         let running =

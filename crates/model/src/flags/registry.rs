@@ -105,7 +105,6 @@ const FLAGS: &[Flag] = &[
     flag(All, "debug", Kind::Switch, "false", "log everything"),
     flag(All, "log_format", Kind::Choice(&["text", "json"]), "text", "shape of log lines"),
     flag(All, "server_socket", Kind::Path, "$state_path/server.sock", "unix socket between server and agent on one host"),
-    flag(All, "agent_socket", Kind::Path, "$state_path/agent.sock", "unix socket of the agent on its own host"),
     flag(Agent, "report_interval", SECONDS, "10", "seconds between heartbeats of an agent"),
     flag(Server, "service_down_time", SECONDS, "60", "seconds without a heartbeat after which a host counts as down"),
     flag(Agent, "roles", Kind::Words, "network,compute", "what this host does: network, compute or both"),
