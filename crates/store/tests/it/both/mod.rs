@@ -2,4 +2,5 @@
 
 mod seed;
 
+mod schema;
 mod transactions;
