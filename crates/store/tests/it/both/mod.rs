@@ -2,5 +2,6 @@
 
 mod seed;
 
+mod follow;
 mod schema;
 mod transactions;
