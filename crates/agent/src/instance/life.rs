@@ -115,6 +115,10 @@ impl Lives {
         Arc::clone(&self.disturbed)
     }
 
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.driver.as_ref().err().map(String::as_str)
+    }
+
     fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,14 +164,16 @@ impl Lives {
     /// Puts an instance into a phase: remembers, reports, watches.
     fn enter(self: &Arc<Self>, id: InstanceId, phase: Phase) {
         let mut slots = self.slots();
-        if let Phase::Running { process, .. } = &phase {
-            tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(process)));
-        }
         if let Phase::Failed { again, .. } = &phase {
             tokio::spawn(remind(Arc::clone(&self.disturbed), *again));
         }
         let gone = matches!(phase, Phase::Absent);
         let slot = slots.entry(id).or_insert_with(Slot::new);
+        if let Phase::Running { process, .. } = &phase
+            && slot.phase.process() != Some(process.id)
+        {
+            tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(process)));
+        }
         let report = phase.report(id, slot.reported.as_ref());
         slot.phase = phase;
         self.report(slot, report);
@@ -304,6 +310,13 @@ impl Phase {
             Self::Absent => None,
             Self::Running { spec, .. } => Some(spec),
             Self::Stopped { spec, .. } | Self::Failed { spec, .. } => spec.as_ref(),
+        }
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        match self {
+            Self::Running { process, .. } => Some(process.id),
+            _ => None,
         }
     }
 

@@ -152,6 +152,11 @@ impl Instances {
         Consoles(Arc::clone(&self.lives))
     }
 
+    /// Why this host cannot run instances, with the remedy. `None`: it can.
+    pub fn problem(&self) -> Option<&str> {
+        self.lives.problem()
+    }
+
     /// Waits until no instance is being worked on.
     pub async fn quiet(&self) {
         self.lives.quiet().await;

@@ -3,12 +3,13 @@
 use super::{Stop, host, setup};
 use crate::failure::Failure;
 use crate::keyfile;
-use novanet_agent::engine::{AgentError, run as run_agent};
-use novanet_agent::upstream::ServerAddress;
+use novanet_agent::engine::{AgentError, Options, run_with};
+use novanet_agent::upstream::{Pace, ServerAddress};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
 use novanet_server::{Server, ServerConfig, ServerError};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// `novanet up`.
 pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
@@ -23,7 +24,7 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
     let server = tokio::spawn(server.run(stop.clone()));
-    let agent = run_agent(settings, flags.roles(), upstream, stop.clone());
+    let agent = run_with(settings, options(&flags), upstream, stop.clone());
     tokio::select! {
         done = server => ended(done)?,
         done = agent => done.map_err(|e| agent_failed(&e))?,
@@ -48,10 +49,22 @@ pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
-    run_agent(settings, flags.roles(), upstream, stop)
+    run_with(settings, options(&flags), upstream, stop)
         .await
         .map_err(|e| agent_failed(&e))?;
     Ok(String::new())
+}
+
+fn options(flags: &Flags) -> Options {
+    let heartbeat = u64::try_from(flags.number("report_interval")).unwrap_or(10);
+    Options {
+        roles: flags.roles(),
+        pace: Pace {
+            heartbeat: Duration::from_secs(heartbeat),
+            ..Pace::default()
+        },
+        ..Options::default()
+    }
 }
 
 /// Opens the cloud with its key. An empty database gets its schema; an older one only with `up`,

@@ -190,7 +190,12 @@ pub(crate) fn settings(state_path: PathBuf) -> Settings {
 impl Host {
     /// A host with an empty room.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// As [`Self::new`], with its files in a temporary folder in here.
+    pub(crate) fn new_in(parent: &Path) -> Self {
+        let folder = tempfile::tempdir_in(parent).unwrap();
         let image = tiny(&folder.path().join("tiny.tar")).unwrap();
         sh(
             "ip link add dev br100 address 02:16:3d:00:00:01 type bridge && \

@@ -2,12 +2,14 @@
 
 use super::host::{Host, IpPlug, mac, on_a_host, port, room, sh, succeeds};
 use futures_util::future::BoxFuture;
+use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::oci::Oci;
 use novanet_agent::instance::{Driver, Instances, Machine, Plug};
 use novanet_agent::room::{Room, RoomError};
 use novanet_model::object::{Instance, Port};
 use novanet_model::wire::InstanceState;
 use novanet_model::{HostObject, InstanceId};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
@@ -197,6 +199,76 @@ fn a_missing_image_is_an_error_that_says_so_and_is_tried_again() {
     });
 }
 
+/// A server that takes for ever.
+struct Slow;
+
+impl ImageSource for Slow {
+    fn fetch<'a>(&'a self, _: &'a str, _: &'a Path) -> BoxFuture<'a, Result<(), ImageError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn a_removal_does_not_wait_for_a_download() {
+    on_a_host(async || {
+        let mut host = Host::new();
+        let (sender, reports) = mpsc::unbounded_channel();
+        let settings = &host.settings;
+        let base = settings.instance_uid_base;
+        let images = Images::new(&settings.state_path, base, Arc::new(Slow)).unwrap();
+        host.room = Instances::new(settings, Arc::new(images), Arc::new(IpPlug), sender);
+        host.reports = reports;
+        host.want_instance(1);
+        host.until(1, InstanceState::Pending, 1).await;
+        host.unwant_instance(1);
+        host.until(1, InstanceState::Gone, 1).await;
+        let cache = host.settings.state_path.join("images");
+        assert_eq!(std::fs::read_dir(cache).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_host_without_a_runtime_says_what_to_install_and_still_removes() {
+    on_a_host(async || {
+        let mut host = Host::new();
+        let (sender, reports) = mpsc::unbounded_channel();
+        let source = Arc::new(super::host::FileSource(host.image.clone()));
+        let base = host.settings.instance_uid_base;
+        let images = Images::new(&host.settings.state_path, base, source).unwrap();
+        let missing = "no OCI runtime: install the Debian package runc";
+        host.room = Instances::with_driver(
+            &host.settings,
+            Err(RoomError::Refused(missing.to_owned())),
+            Arc::new(images),
+            Arc::new(IpPlug),
+            sender,
+        );
+        host.reports = reports;
+        assert_eq!(host.room.problem(), Some(missing));
+        host.want_instance(1);
+        host.until(1, InstanceState::Error, 1).await;
+        let (_, errors) = host.round().await;
+        assert_eq!(errors[0].1.to_string(), missing);
+        host.unwant_instance(1);
+        host.until(1, InstanceState::Gone, 1).await;
+    });
+}
+
+#[test]
+fn state_may_be_anywhere_also_where_disks_are_staged() {
+    on_a_host(async || {
+        let none = None::<&str>;
+        let tmpfs = Some("tmpfs");
+        nix::mount::mount(tmpfs, "/run", tmpfs, nix::mount::MsFlags::empty(), none).unwrap();
+        let mut host = Host::new_in(Path::new("/run")).with_dhcp(1);
+        host.want_instance(1);
+        host.until(1, InstanceState::Running, 1).await;
+        host.until_ping(1).await;
+        host.unwant_instance(1);
+        host.until(1, InstanceState::Gone, 1).await;
+    });
+}
+
 /// Stops for ever at one point, as an agent does that is killed there.
 struct Stops {
     inner: Oci,
@@ -282,9 +354,7 @@ async fn dies_at(host: &mut Host, at: usize) -> bool {
     let (sender, _reports) = mpsc::unbounded_channel();
     let source = Arc::new(super::host::FileSource(host.image.clone()));
     let settings = host.settings.clone();
-    let images =
-        novanet_agent::image::Images::new(&settings.state_path, settings.instance_uid_base, source)
-            .unwrap();
+    let images = Images::new(&settings.state_path, settings.instance_uid_base, source).unwrap();
     let desired = host.desired.clone();
     let work = agent.spawn(async move {
         let plug = Arc::new(StopsPlug(Arc::clone(&stops)));

@@ -2,4 +2,6 @@
 
 mod seed;
 
+mod follow;
+mod schema;
 mod transactions;
