@@ -14,6 +14,8 @@ pub mod image;
 pub mod instance;
 pub mod ledger;
 pub mod link;
+pub mod local;
 pub mod metadata_proxy;
 pub mod room;
 pub mod settings;
+pub mod upstream;

@@ -119,6 +119,7 @@ impl fmt::Display for Kind {
 }
 
 impl ControlError {
+    #[allow(clippy::needless_pass_by_value)] // ids by value or reference alike
     pub(crate) fn not_found(kind: Kind, id: impl ToString) -> Self {
         Self::NotFound {
             kind,
@@ -126,6 +127,7 @@ impl ControlError {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     pub(crate) fn exists(kind: Kind, id: impl ToString) -> Self {
         Self::Exists {
             kind,
@@ -133,6 +135,7 @@ impl ControlError {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     pub(crate) fn in_use(kind: Kind, id: impl ToString, reason: impl Into<String>) -> Self {
         Self::InUse {
             kind,

@@ -94,20 +94,29 @@ impl Cloud {
         Ok(floating_ips::of_project(&mut tx, &caller.project).await?)
     }
 
-    /// AllocateAddress.
-    pub async fn allocate_address(&self, caller: &Caller) -> Result<FloatingIp> {
+    /// AllocateAddress, from a pool or the default one.
+    pub async fn allocate_address(
+        &self,
+        caller: &Caller,
+        pool: Option<&str>,
+    ) -> Result<FloatingIp> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().change().await?;
-        let float = self.take_address(&mut tx, caller).await?;
+        let float = self.take_address(&mut tx, caller, pool).await?;
         tx.commit().await?;
         Ok(float)
     }
 
-    pub(crate) async fn take_address(&self, tx: &mut Tx, caller: &Caller) -> Result<FloatingIp> {
+    pub(crate) async fn take_address(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        pool: Option<&str>,
+    ) -> Result<FloatingIp> {
         let used = floating_ips::count_of(tx, &caller.project).await?;
         self.within_quota(tx, &caller.project, "floating_ips", used, 1)
             .await?;
-        let pool = &self.config().floating_pool;
+        let pool = pool.unwrap_or(&self.config().floating_pool);
         let address = floating_ips::allocate(tx, pool, &caller.project)
             .await?
             .ok_or_else(|| {
@@ -139,10 +148,11 @@ impl Cloud {
         caller: &Caller,
         address: Ipv4Addr,
         instance: InstanceId,
+        fixed: Option<Ipv4Addr>,
     ) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().change().await?;
-        self.point_address(&mut tx, caller, address, instance)
+        self.point_address(&mut tx, caller, address, instance, fixed)
             .await?;
         Ok(tx.commit().await?)
     }
@@ -153,6 +163,7 @@ impl Cloud {
         caller: &Caller,
         address: Ipv4Addr,
         instance: InstanceId,
+        fixed: Option<Ipv4Addr>,
     ) -> Result<()> {
         let float = owned(tx, caller, address).await?;
         let row = instances::by_id(tx, instance)
@@ -167,12 +178,16 @@ impl Cloud {
             ));
         }
         let ports = instances::ports(tx, instance).await?;
-        let Some(port) = ports.first() else {
-            return Err(ControlError::in_use(
-                Kind::Instance,
-                instance,
-                "has no fixed IP",
-            ));
+        let chosen = match fixed {
+            Some(ip) => ports.iter().find(|p| p.address == ip),
+            None => ports.first(),
+        };
+        let Some(port) = chosen else {
+            let reason = fixed.map_or_else(
+                || "has no fixed IP".to_owned(),
+                |ip| format!("does not have the fixed IP {ip}"),
+            );
+            return Err(ControlError::in_use(Kind::Instance, instance, reason));
         };
         // nova: one floating IP leads to one fixed IP; an earlier one of this instance lets go.
         let mut things = vec![Thing::Float(float.id)];

@@ -67,8 +67,8 @@ impl Cloud {
             instances::count_boot(&mut tx, id).await?;
             record(&mut tx, caller, "instance.reboot", &row).await?;
         }
-        self.plan(&mut tx, ids.iter().map(|id| Thing::Instance(*id)))
-            .await?;
+        let things: Vec<Thing> = ids.iter().copied().map(Thing::Instance).collect();
+        self.plan(&mut tx, things).await?;
         Ok(tx.commit().await?)
     }
 

@@ -41,6 +41,8 @@ pub struct Launch {
     pub client_token: Option<String>,
     /// Zone.
     pub availability_zone: Option<String>,
+    /// This fixed IP, for a single instance in a single network.
+    pub private_address: Option<std::net::Ipv4Addr>,
 }
 
 /// What all instances of one launch share.
@@ -79,7 +81,7 @@ impl Cloud {
         for (index, id) in (0..).zip(first..first + count) {
             let host = hosts.choose()?;
             let row = row_of(caller, launch, &common, InstanceId(id), index, host);
-            match self.place(&mut tx, caller, &common, &row).await {
+            match self.place(&mut tx, caller, launch, &common, &row).await {
                 Ok(new) => things.extend(new),
                 // Addresses may run out after `min`: EC2 launches as many as it can.
                 Err(ControlError::Exhausted(_)) if index >= launch.min => break,
@@ -146,13 +148,18 @@ impl Cloud {
         &self,
         tx: &mut Tx,
         caller: &Caller,
+        launch: &Launch,
         common: &Common,
         row: &Row,
     ) -> Result<BTreeSet<Thing>> {
         // Addresses first: when they run out, nothing of this instance is there yet.
         let mut addresses = Vec::new();
         for network in &common.networks {
-            let Some(address) = fixed_ips::allocate(tx, network).await? else {
+            let allocated = match launch.private_address {
+                Some(ip) => Some((take_address(tx, network, ip).await?, ip)),
+                None => fixed_ips::allocate(tx, network).await?,
+            };
+            let Some(address) = allocated else {
                 for (id, _) in addresses {
                     fixed_ips::release(tx, id).await?;
                 }
@@ -173,8 +180,8 @@ impl Cloud {
         let host = row.host.as_deref().unwrap_or_default();
         let mut things = members::arrive(tx, row.id, &row.project, &common.groups, host).await?;
         if self.config().auto_assign_floating_ip {
-            let float = self.take_address(tx, caller).await?;
-            self.point_address(tx, caller, float.address, row.id)
+            let float = self.take_address(tx, caller, None).await?;
+            self.point_address(tx, caller, float.address, row.id, None)
                 .await?;
             novanet_store::floating_ips::set_auto_assigned(tx, float.id).await?;
             things.insert(Thing::Float(float.id));
@@ -197,6 +204,11 @@ fn check(launch: &Launch) -> Result<()> {
         )
         .into());
     }
+    if launch.private_address.is_some() && launch.max != 1 {
+        return Err(
+            ModelError::new("PrivateIpAddress", "", "can be given for one instance only").into(),
+        );
+    }
     let length = launch.user_data.as_ref().map_or(0, Vec::len);
     if length > USER_DATA_LIMIT {
         return Err(ModelError::new(
@@ -207,6 +219,25 @@ fn check(launch: &Launch) -> Result<()> {
         .into());
     }
     Ok(())
+}
+
+/// A fixed IP that the caller chose.
+async fn take_address(tx: &mut Tx, network: &Network, ip: std::net::Ipv4Addr) -> Result<i64> {
+    let reserved = fixed_ips::reserved_ranges(tx, network.id).await?;
+    if !network.cidr.contains(&ip) || reserved.iter().any(|r| r.first <= ip && ip <= r.last) {
+        return Err(ModelError::new(
+            "PrivateIpAddress",
+            ip,
+            format!(
+                "must be an address for instances of network {}",
+                network.cidr
+            ),
+        )
+        .into());
+    }
+    fixed_ips::take(tx, network.id, ip)
+        .await?
+        .ok_or_else(|| ControlError::in_use(Kind::FixedIp, ip, "is taken or reserved"))
 }
 
 /// The networks that an instance of the caller's project gets an address in: the project's own, else

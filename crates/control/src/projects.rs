@@ -176,8 +176,8 @@ impl Cloud {
             }
         }
         projects::delete(&mut tx, id).await?;
-        self.plan(&mut tx, own.iter().map(|g| Thing::Group(g.id)))
-            .await?;
+        let things: Vec<Thing> = own.iter().map(|g| Thing::Group(g.id)).collect();
+        self.plan(&mut tx, things).await?;
         audit::record(
             &mut tx,
             &operator(),

@@ -59,6 +59,8 @@ codes! {
     InvalidRequest = "InvalidRequest", 400;
     /// Longer than anyone may send.
     RequestEntityTooLarge = "RequestEntityTooLarge", 413;
+    /// More filters than anyone may send.
+    FilterLimitExceeded = "FilterLimitExceeded", 400;
     /// A page token that we did not give out.
     InvalidNextToken = "InvalidNextToken", 400;
     /// The same client token with other parameters.

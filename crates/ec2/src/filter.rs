@@ -2,8 +2,19 @@
 //! fits one of the entry's fields of that name. `*` is any text, `?` any one character, a
 //! backslash takes their meaning away.
 
-use crate::error::Ec2Error;
+use crate::error::{Code, Ec2Error};
 use crate::params::Fields;
+
+/// EC2's limits.
+const MOST: usize = 50;
+const MOST_VALUES: usize = 200;
+
+fn too_many() -> Ec2Error {
+    Ec2Error::new(
+        Code::FilterLimitExceeded,
+        format!("A request can have {MOST} filters with {MOST_VALUES} values in all."),
+    )
+}
 
 /// One filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +37,20 @@ pub trait Filterable {
 impl Filter {
     /// Reads the filters of a request.
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Vec<Self>, Ec2Error> {
-        fields
-            .items("Filter")?
-            .iter()
-            .map(|item| {
-                let values = item.list("Value")?.into_iter().map(str::to_owned).collect();
-                Ok(Self {
-                    name: item.require("Name")?.to_owned(),
-                    values,
-                })
-            })
-            .collect()
+        let mut filters = Vec::new();
+        let mut room = MOST_VALUES;
+        for item in fields.items("Filter")? {
+            let values: Vec<_> = item.list("Value")?.into_iter().map(str::to_owned).collect();
+            room = room.checked_sub(values.len()).ok_or_else(too_many)?;
+            filters.push(Self {
+                name: item.require("Name")?.to_owned(),
+                values,
+            });
+        }
+        if filters.len() > MOST {
+            return Err(too_many());
+        }
+        Ok(filters)
     }
 
     /// Whether one of `values`, those of an entry's field, fits.
@@ -80,6 +94,9 @@ pub fn retain<T: Filterable>(filters: &[Filter], entries: &mut Vec<T>) -> Result
 /// A pattern with `*` and `?`. Goes back only to the last star, so a hostile pattern costs at most
 /// the product of both lengths.
 fn wildcard(pattern: &str, text: &str) -> bool {
+    if !pattern.contains(['*', '?', '\\']) {
+        return pattern == text;
+    }
     let pattern = tokens(pattern);
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);

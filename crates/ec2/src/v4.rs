@@ -10,6 +10,7 @@ use crate::timestamp::{
 };
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 
@@ -221,14 +222,7 @@ fn canonical_headers(request: &RawRequest<'_>, names: &str) -> Result<String, Ec
             "The header host has to be signed.",
         ));
     }
-    // A name with a colon or a newline in it could move the borders between the lines.
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b';');
-    if !names.bytes().all(token) {
-        return Err(Ec2Error::new(
-            Code::IncompleteSignature,
-            "SignedHeaders has to be a list of header names with semicolons between them.",
-        ));
-    }
+    check_names(names)?;
     let mut out = String::with_capacity(256);
     for name in names.split(';') {
         out.push_str(name);
@@ -242,6 +236,24 @@ fn canonical_headers(request: &RawRequest<'_>, names: &str) -> Result<String, Ec
         out.push('\n');
     }
     Ok(out)
+}
+
+/// A name with a colon or a newline in it could move the borders between the lines; a name that is
+/// there a thousand times would copy its header a thousand times before anybody is known.
+fn check_names(names: &str) -> Result<(), Ec2Error> {
+    let token = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    let mut seen = BTreeSet::new();
+    let fine = names
+        .split(';')
+        .all(|name| !name.is_empty() && name.bytes().all(token) && seen.insert(name));
+    if fine {
+        Ok(())
+    } else {
+        Err(Ec2Error::new(
+            Code::IncompleteSignature,
+            "SignedHeaders has to be lower-case header names, each once, with semicolons between them.",
+        ))
+    }
 }
 
 fn push_single_spaced(out: &mut String, value: &str) {

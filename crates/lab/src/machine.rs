@@ -46,7 +46,7 @@ const SHARED_VIEWS: &[(&str, &str)] = &[
     ),
     (
         "paths",
-        "ls -d /var/lib/nova /etc/nova /run/nova* /tmp/nova* /tmp/lab-* 2>/dev/null || true",
+        "ls -d /var/lib/nova /etc/nova /run/nova* /tmp/nova* 2>/dev/null || true",
     ),
 ];
 

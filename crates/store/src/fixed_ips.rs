@@ -135,6 +135,24 @@ async fn allocate_fresh(tx: &mut Tx, network: &Network) -> Result<Option<(i64, I
     Ok(found)
 }
 
+/// Takes one certain address out of the pool, like [`allocate`]; `None`: it is not free.
+pub async fn take(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<Option<i64>> {
+    if let Some(id) = insert(tx, network, ip, false).await? {
+        return Ok(Some(id));
+    }
+    let now = tx.now;
+    Ok(sqlx::query_scalar(
+        "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
+         WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL AND reserved = 0 \
+         AND freed_at IS NOT NULL RETURNING id",
+    )
+    .bind(now)
+    .bind(network.0)
+    .bind(number(ip))
+    .fetch_optional(&mut **tx)
+    .await?)
+}
+
 /// A row for an address that has none yet; `None` if it has one.
 async fn insert(
     tx: &mut Tx,

@@ -12,6 +12,7 @@ use crate::room::{Room, RoomError};
 use novanet_model::ObjectKey;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 pub(super) enum Order {
     Batch(Batch),
     Ask(Ask, oneshot::Sender<Result<String, String>>),
+    Stop,
 }
 
 /// Objects that changed together.
@@ -56,6 +58,9 @@ pub trait Shows {
     async fn show(&mut self) -> Result<String, RoomError> {
         Err(RoomError::Refused("nothing to show".to_owned()))
     }
+
+    /// Waits until what was applied is done, in a room that goes on working behind `apply`.
+    async fn finish(&mut self) {}
 }
 
 /// Progress of other lanes, for the order of things.
@@ -75,6 +80,9 @@ struct Held {
     batch: u64,
     until: Instant,
 }
+
+/// How long a room may take to finish when the engine stops.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The task of one room.
 pub struct Lane<R: Room> {
@@ -117,7 +125,7 @@ impl<R: Room + Shows> Lane<R> {
         }
     }
 
-    /// Works until the engine is dropped. Does nothing to the host before the first batch: an
+    /// Works until the engine is stopped or dropped. Does nothing to the host before the first batch: an
     /// agent that does not know what a host must have removes nothing.
     pub async fn run(mut self) {
         loop {
@@ -125,23 +133,29 @@ impl<R: Room + Shows> Lane<R> {
             let holding = !self.held.is_empty();
             tokio::select! {
                 order = self.orders.recv() => match order {
+                    None | Some(Order::Stop) => break,
                     Some(order) => self.backlog.push_back(order),
-                    None => return,
                 },
                 () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
-            self.work().await;
+            if self.work().await {
+                break;
+            }
         }
+        // What is not finished by then is finished by the next agent.
+        let _ = timeout(FAREWELL, self.reconciler.room().finish()).await;
     }
 
-    async fn work(&mut self) {
+    /// Does what is due; `true`: that was all.
+    async fn work(&mut self) -> bool {
         while let Ok(order) = self.orders.try_recv() {
             self.backlog.push_back(order);
         }
         while let Some(order) = self.backlog.pop_front() {
             match order {
+                Order::Stop => return true,
                 Order::Batch(batch) => self.take(batch).await,
                 Order::Ask(ask, answer) => {
                     let text = self.ask(ask).await;
@@ -153,6 +167,7 @@ impl<R: Room + Shows> Lane<R> {
         if self.is_active() && self.due().is_some_and(|due| due <= Instant::now()) {
             self.observe().await;
         }
+        false
     }
 
     /// Takes this batch and all that follow it directly: one round for all of them.
@@ -291,6 +306,9 @@ impl<R: Room + Shows> Lane<R> {
             }
             Ask::Cleanup { dry_run } => {
                 let cleaned = self.reconciler.cleanup(dry_run).await.map_err(failed)?;
+                if !dry_run {
+                    self.reconciler.room().finish().await;
+                }
                 render::cleaned::<R>(&cleaned)
             }
         }

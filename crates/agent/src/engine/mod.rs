@@ -7,21 +7,29 @@
 //!
 //! Must not know: the insides of a room, HTTP.
 
+mod addresses;
 pub mod cadence;
 pub mod core;
 pub mod error;
 pub mod lane;
+pub mod lock;
+pub mod offline;
+pub mod preflight;
 pub mod questions;
 pub mod reconcile;
 mod render;
+pub mod serve;
 pub mod table;
 
 pub use cadence::Timing;
 pub use core::{Engine, Lanes, Rooms, Takes};
 pub use error::AgentError;
 pub use lane::Shows;
+pub use lock::Lock;
+pub use offline::{Offline, offline_with};
 pub use questions::{Answers, Console};
 pub use reconcile::{Reconciler, Round};
+pub use serve::{Parts, serve};
 pub use table::Table;
 
 use std::hash::{BuildHasher, Hasher};

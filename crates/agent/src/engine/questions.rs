@@ -8,13 +8,11 @@ use std::sync::Arc;
 
 /// Longest answer, in bytes.
 const LONGEST: usize = 1024 * 1024;
-/// Longest console text, in bytes.
-pub const LONGEST_CONSOLE: usize = 64 * 1024;
 
 /// Where the console of an instance can be read, without waiting for the instances' lane.
 pub trait Console: Send + Sync {
-    /// The last bytes, at most `limit`.
-    fn tail(&self, instance: InstanceId, limit: usize) -> std::io::Result<Vec<u8>>;
+    /// The last 64 KiB; `None`: there is no such instance here.
+    fn read(&self, instance: InstanceId) -> Option<std::io::Result<String>>;
 }
 
 /// An engine that answers questions.
@@ -53,10 +51,11 @@ impl Answers {
 
     async fn console(&self, instance: InstanceId) -> Result<String, String> {
         let console = Arc::clone(&self.console);
-        let read = move || console.tail(instance, LONGEST_CONSOLE);
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Ok(Err(error)) => Err(format!("console of {instance}: {error}")),
+        let read = tokio::task::spawn_blocking(move || console.read(instance));
+        match read.await {
+            Ok(Some(Ok(text))) => Ok(text),
+            Ok(Some(Err(error))) => Err(format!("console of {instance}: {error}")),
+            Ok(None) => Err(format!("{instance}: not on this host")),
             Err(error) => Err(format!("console of {instance}: {error}")),
         }
     }
@@ -72,12 +71,18 @@ impl Engine {
         Ok(text)
     }
 
+    /// From now on nothing is made or removed, except by [`Self::cleanup`].
+    pub async fn pause(&self) -> Result<(), String> {
+        for place in 0..self.places() {
+            self.ask(place, Ask::Pause).await?;
+        }
+        Ok(())
+    }
+
     /// Removes everything of ours, from the instances down to the links; goes on after failures.
     pub async fn cleanup(&self, dry_run: bool) -> Result<String, String> {
         if !dry_run {
-            for place in 0..self.places() {
-                self.ask(place, Ask::Pause).await?;
-            }
+            self.pause().await?;
         }
         let (mut text, mut failures) = (String::new(), String::new());
         for place in (0..self.places()).rev() {

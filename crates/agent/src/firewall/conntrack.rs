@@ -3,14 +3,14 @@
 //!
 //! Must not know: which rules there are.
 
-use super::netlink::{ACK, Attributes, Messages, REQUEST, Socket, walk};
-use std::fmt;
+use super::netlink::{ACK, Attributes, Messages, REQUEST, Received, Socket, walk};
+use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 
 const SUBSYSTEM: u16 = 1 << 8;
-const GET: u16 = SUBSYSTEM | 1;
-const DELETE: u16 = SUBSYSTEM | 2;
+const GET: u16 = SUBSYSTEM + 1;
+const DELETE: u16 = SUBSYSTEM + 2;
 const IPV4: u8 = 2;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
@@ -41,23 +41,23 @@ struct Pair {
 }
 
 impl Cut {
-    /// All flows; to be narrowed.
-    pub(super) fn any() -> Self {
-        Self::default()
-    }
-
     /// Flows that somebody began towards `address`.
     pub(super) fn to(address: Ipv4Addr) -> Self {
-        let mut cut = Self::any();
+        let mut cut = Self::default();
         cut.original.destination = Some(address);
         cut
     }
 
     /// Flows that `address` began.
     pub(super) fn from(address: Ipv4Addr) -> Self {
-        let mut cut = Self::any();
+        let mut cut = Self::default();
         cut.original.source = Some(address);
         cut
+    }
+
+    /// Flows in which `address` answers, whatever it was called by.
+    pub(super) fn to_real(address: Ipv4Addr) -> Self {
+        Self::default().answered_by(address)
     }
 
     /// … whose answers come from `address`.
@@ -73,27 +73,30 @@ impl Cut {
     }
 }
 
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("end flows")?;
-        for (word, address) in [
-            ("from", self.original.source),
-            ("to", self.original.destination),
-            ("answered by", self.reply.source),
-            ("answered to", self.reply.destination),
-        ] {
-            if let Some(address) = address {
-                write!(f, " {word} {address}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Pair {
     fn flags(self) -> u32 {
         let flag = |part: Option<_>, flag| if part.is_some() { flag } else { 0 };
         flag(self.source, FLAG_SOURCE) | flag(self.destination, FLAG_DESTINATION)
+    }
+
+    fn read(tuple: &[u8]) -> Self {
+        let mut pair = Self::default();
+        let parts = walk(tuple).filter(|(kind, _)| *kind == TUPLE_IP);
+        for (kind, data) in parts.flat_map(|(_, ip)| walk(ip)) {
+            let address = <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from);
+            match kind {
+                IP_SOURCE => pair.source = address,
+                IP_DESTINATION => pair.destination = address,
+                _ => {}
+            }
+        }
+        pair
+    }
+
+    /// Whether `other` has what is given here.
+    fn fits(self, other: Self) -> bool {
+        let same = |mine: Option<_>, theirs| mine.is_none() || mine == theirs;
+        same(self.source, other.source) && same(self.destination, other.destination)
     }
 
     fn put(self, kind: u16, message: &mut Attributes<'_>) {
@@ -114,6 +117,10 @@ impl Pair {
 }
 
 impl Cut {
+    fn ends(self, flow: &Flow) -> bool {
+        self.original.fits(flow.original) && self.reply.fits(flow.reply)
+    }
+
     fn put(self, message: &mut Attributes<'_>) {
         self.original.put(TUPLE_ORIGINAL, message);
         self.reply.put(TUPLE_REPLY, message);
@@ -124,14 +131,25 @@ impl Cut {
     }
 }
 
-/// Ends them. The kernel filters; since 6.10 it also deletes by that filter in one call, before
-/// it lists and each is deleted by its tuple.
-pub(super) fn cut(socket: &mut Socket, cut: Cut) -> io::Result<()> {
-    match delete(socket, |message| cut.put(message)) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => one_by_one(socket, cut),
-        other => other,
+/// Above this number one list of all flows is cheaper than a walk of the kernel's table for each.
+const FEW: usize = 8;
+
+/// Ends what any of `cuts` means. The kernel finds them and deletes them in one call each, since
+/// 6.10; before, and when there are many, all flows are listed once and deleted by their tuples.
+pub(super) fn cut(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
+    if cuts.len() > FEW {
+        return by_list(socket, cuts);
     }
+    for cut in cuts {
+        match delete(socket, |message| cut.put(message)) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                return by_list(socket, cuts);
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 fn delete(socket: &mut Socket, fill: impl FnOnce(&mut Attributes<'_>)) -> io::Result<()> {
@@ -144,33 +162,87 @@ fn delete(socket: &mut Socket, fill: impl FnOnce(&mut Attributes<'_>)) -> io::Re
     }
 }
 
-/// The parts of an entry that name it: kind and bytes.
-type Name = Vec<(u16, Vec<u8>)>;
+/// A flow as the kernel lists it.
+#[derive(Debug, Default)]
+struct Flow {
+    original: Pair,
+    reply: Pair,
+    /// What names it: its original tuple, id and zone, as they came.
+    name: Vec<(u16, Vec<u8>)>,
+}
 
-fn one_by_one(socket: &mut Socket, cut: Cut) -> io::Result<()> {
-    let entries: Vec<Name> = socket.dump(
+impl Flow {
+    fn read(message: Received<'_>) -> Self {
+        let mut flow = Self::default();
+        for (kind, data) in message.attributes() {
+            match kind {
+                TUPLE_ORIGINAL => flow.original = Pair::read(data),
+                TUPLE_REPLY => flow.reply = Pair::read(data),
+                _ => {}
+            }
+            if matches!(kind, TUPLE_ORIGINAL | ID | ZONE) {
+                flow.name.push((kind, data.to_vec()));
+            }
+        }
+        flow
+    }
+
+    /// Its addresses, of which a cut names at least one.
+    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let Self {
+            original, reply, ..
+        } = self;
+        [
+            original.source,
+            original.destination,
+            reply.source,
+            reply.destination,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn put(&self, message: &mut Attributes<'_>) {
+        for (kind, data) in &self.name {
+            if *kind == TUPLE_ORIGINAL {
+                message.nest(*kind, |tuple| copy(tuple, data));
+            } else {
+                message.put(*kind, data);
+            }
+        }
+    }
+}
+
+fn by_list(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
+    let mut by_address: HashMap<Ipv4Addr, Vec<Cut>> = HashMap::new();
+    for cut in cuts {
+        let named = Flow {
+            original: cut.original,
+            reply: cut.reply,
+            name: Vec::new(),
+        };
+        if let Some(address) = named.addresses().next() {
+            by_address.entry(address).or_default().push(*cut);
+        }
+    }
+    let found: Vec<Flow> = socket.dump(
         GET,
         IPV4,
-        |message| cut.put(message),
-        |found: &mut Vec<Name>, message| {
-            let parts = message
-                .attributes()
-                .filter(|(kind, _)| matches!(*kind, TUPLE_ORIGINAL | ID | ZONE))
-                .map(|(kind, data)| (kind, data.to_vec()));
-            found.push(parts.collect());
+        |_| {},
+        |found: &mut Vec<Flow>, message| {
+            let flow = Flow::read(message);
+            let ends = flow
+                .addresses()
+                .filter_map(|address| by_address.get(&address))
+                .flatten()
+                .any(|cut| cut.ends(&flow));
+            if ends {
+                found.push(flow);
+            }
         },
     )?;
-    for entry in entries {
-        let result = delete(socket, |message| {
-            for (kind, data) in &entry {
-                if *kind == TUPLE_ORIGINAL {
-                    message.nest(*kind, |tuple| copy(tuple, data));
-                } else {
-                    message.put(*kind, data);
-                }
-            }
-        });
-        match result {
+    for flow in found {
+        match delete(socket, |message| flow.put(message)) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // ended by itself
             other => other?,
         }

@@ -120,6 +120,9 @@ impl Images {
     ) -> Result<Self, ImageError> {
         let folder = state_path.join("images");
         std::fs::create_dir_all(&folder).map_err(|e| ImageError::file(&folder, e))?;
+        // Set-user-id programs are in there.
+        rustix::fs::chmod(&folder, rustix::fs::Mode::from(0o700))
+            .map_err(|e| ImageError::file(&folder, e))?;
         for entry in std::fs::read_dir(&folder).map_err(|e| ImageError::file(&folder, e))? {
             let entry = entry.map_err(|e| ImageError::file(&folder, e))?;
             if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
@@ -270,10 +273,7 @@ fn hex_of(digest: &str) -> Result<&str, ImageError> {
     digest
         .strip_prefix("sha256:")
         .filter(|hex| hex.len() == 64)
-        .filter(|hex| {
-            hex.bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        })
+        .filter(|hex| hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
         .ok_or_else(|| ImageError::NotADigest(digest.to_owned()))
 }
 

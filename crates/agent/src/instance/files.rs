@@ -5,7 +5,7 @@ use super::process::ProcessId;
 use crate::room::RoomError;
 use novanet_model::InstanceId;
 use novanet_model::object::{InjectedNetwork, Instance, Port};
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, Uid};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -93,8 +93,12 @@ impl Folders {
         };
         remove_tree(&making.path)?;
         let failed = |e: std::io::Error| RoomError::kernel(making.path.display().to_string(), e);
-        std::fs::create_dir_all(making.path.join("upper")).map_err(failed)?;
-        std::fs::create_dir_all(making.path.join("work")).map_err(failed)?;
+        std::fs::create_dir_all(&self.path).map_err(failed)?;
+        // Set-user-id programs and other people's files are in there.
+        rustix::fs::chmod(&self.path, Mode::from(0o700)).map_err(|e| failed(e.into()))?;
+        std::fs::create_dir(&making.path).map_err(failed)?;
+        std::fs::create_dir(making.path.join("upper")).map_err(failed)?;
+        std::fs::create_dir(making.path.join("work")).map_err(failed)?;
         let (uid, gid) = (Uid::from_raw(self.uid_base), Gid::from_raw(self.uid_base));
         rustix::fs::chown(making.path.join("upper"), Some(uid), Some(gid))
             .map_err(|e| failed(e.into()))?;
@@ -124,8 +128,7 @@ impl Folders {
         let mut file = tempfile::NamedTempFile::new_in(&network).map_err(failed)?;
         file.write_all(interfaces(net).as_bytes()).map_err(failed)?;
         rustix::fs::fchown(file.as_file(), Some(uid), Some(gid)).map_err(|e| failed(e.into()))?;
-        rustix::fs::fchmod(file.as_file(), rustix::fs::Mode::from(0o644))
-            .map_err(|e| failed(e.into()))?;
+        rustix::fs::fchmod(file.as_file(), Mode::from(0o644)).map_err(|e| failed(e.into()))?;
         file.persist(&path).map_err(|e| failed(e.error))?;
         Ok(())
     }

@@ -6,11 +6,11 @@
 mod step;
 mod work;
 
+use super::Plug;
 use super::console;
 use super::driver::Driver;
 use super::files::{Folders, Spec, host_boot};
 use super::process::{Process, ProcessId};
-use super::Plug;
 use crate::image::Images;
 use crate::room::RoomError;
 use novanet_model::InstanceId;
@@ -83,11 +83,11 @@ pub(super) struct Lives {
 }
 
 /// How often old images are looked for.
-const COLLECT_IMAGES: Duration = Duration::from_secs(600);
+const COLLECT_IMAGES: Duration = Duration::from_mins(10);
 /// How often consoles are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Images that nobody has run for so long go.
-const KEEP_IMAGES: Duration = Duration::from_secs(24 * 3600);
+const KEEP_IMAGES: Duration = Duration::from_hours(24);
 
 impl Lives {
     pub(super) fn new(
@@ -115,6 +115,10 @@ impl Lives {
         Arc::clone(&self.disturbed)
     }
 
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.driver.as_ref().err().map(String::as_str)
+    }
+
     fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,7 +135,7 @@ impl Lives {
             let spec = folder.spec().map(Arc::new);
             let state = folder.state().filter(|s| s.host_boot == host_boot);
             let process = state.as_ref().and_then(|s| s.process);
-            let phase = match (&spec, &state, process.and_then(|p| p.open())) {
+            let phase = match (&spec, &state, process.and_then(ProcessId::open)) {
                 (Some(spec), Some(_), Some(process)) => Phase::Running {
                     spec: Arc::clone(spec),
                     process: Arc::new(process),
@@ -160,14 +164,16 @@ impl Lives {
     /// Puts an instance into a phase: remembers, reports, watches.
     fn enter(self: &Arc<Self>, id: InstanceId, phase: Phase) {
         let mut slots = self.slots();
-        if let Phase::Running { process, .. } = &phase {
-            tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(process)));
-        }
         if let Phase::Failed { again, .. } = &phase {
             tokio::spawn(remind(Arc::clone(&self.disturbed), *again));
         }
         let gone = matches!(phase, Phase::Absent);
         let slot = slots.entry(id).or_insert_with(Slot::new);
+        if let Phase::Running { process, .. } = &phase
+            && slot.phase.process() != Some(process.id)
+        {
+            tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(process)));
+        }
         let report = phase.report(id, slot.reported.as_ref());
         slot.phase = phase;
         self.report(slot, report);
@@ -179,7 +185,9 @@ impl Lives {
     /// Starts the task of an instance if it has something to do and is not at it already.
     fn kick(self: &Arc<Self>, id: InstanceId) {
         let mut slots = self.slots();
-        let Some(slot) = slots.get_mut(&id) else { return };
+        let Some(slot) = slots.get_mut(&id) else {
+            return;
+        };
         let step = step::next(slot.goal.as_ref(), &slot.phase, Instant::now());
         if step != Step::Rest && !slot.busy {
             slot.busy = true;
@@ -305,6 +313,13 @@ impl Phase {
         }
     }
 
+    fn process(&self) -> Option<ProcessId> {
+        match self {
+            Self::Running { process, .. } => Some(process.id),
+            _ => None,
+        }
+    }
+
     fn boot(&self) -> Option<i64> {
         match self {
             Self::Absent => None,
@@ -351,7 +366,13 @@ impl Phase {
             return Some((spec.unwrap_or_else(|| unknown(id)), plugged));
         };
         let boot = boot?;
-        Some((Instance { boot, ..want.clone() }, plugged))
+        Some((
+            Instance {
+                boot,
+                ..want.clone()
+            },
+            plugged,
+        ))
     }
 }
 
@@ -374,7 +395,9 @@ async fn drive(lives: Arc<Lives>, id: InstanceId) {
     loop {
         let (step, phase) = {
             let mut slots = lives.slots();
-            let Some(slot) = slots.get_mut(&id) else { break };
+            let Some(slot) = slots.get_mut(&id) else {
+                break;
+            };
             if let Phase::Running { process, .. } = &slot.phase {
                 let id = process.id;
                 // Its watcher may have come by while we were at work.

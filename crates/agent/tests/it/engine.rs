@@ -110,10 +110,133 @@ async fn nothing_is_removed_before_the_first_list() {
     let host = FakeHost::new();
     host.put("links", "bridge/br100", "mtu None");
     let engine = start(&host);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(host.things().len(), 1);
     assert_eq!(host.observations("links"), 0);
     engine.take(list(1, &[]));
     reached(&engine, 1).await;
     assert!(!host.things().contains_key("links bridge/br100"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disturbance_is_repaired_within_a_fifth_of_a_second() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = host.things();
+    host.take_away("firewall", "base");
+    host.put("firewall", "rule/sg-00000001/1", "open to all");
+    host.disturb("firewall");
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(host.things(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_tells_of_is_repaired_within_five_seconds() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = host.things();
+    host.take_away("links", "bridge/br100");
+    host.put("dhcp", "server/br9", "left over");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(host.things(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_host_is_not_observed_all_the_time() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let seen = host.observations("firewall");
+    assert!((12..=30).contains(&seen), "{seen} times in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_fails_is_reported_under_the_object_that_went() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    host.fail("links", "bridge/br100", true);
+    engine.take(delta(2, &[], &[&cloud::bridge(1, "br100")]));
+    reached(&engine, 2).await;
+    let message = "links bridge/br100: bridge/br100: No space left on device (os error 28)";
+    assert_eq!(
+        cloud::errors(&engine),
+        [("bridge/1".to_owned(), message.to_owned())]
+    );
+    host.fail("links", "bridge/br100", false);
+    eventually("no error", || {
+        let errors = cloud::errors(&engine);
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    })
+    .await;
+    assert!(!host.things().contains_key("links bridge/br100"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_thing_in_the_way_is_an_error_of_its_object_and_stays() {
+    let host = FakeHost::new();
+    host.occupy("links", "bridge/br100");
+    let engine = start(&host);
+    engine.take(list(1, &[cloud::bridge(1, "br100"), cloud::float(1, 1)]));
+    reached(&engine, 1).await;
+    let message = "links bridge/br100: bridge/br100 is taken by something foreign";
+    assert_eq!(
+        cloud::errors(&engine),
+        [("bridge/1".to_owned(), message.to_owned())]
+    );
+    assert!(host.things().contains_key("links route/203.0.0.1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_cannot_be_observed_is_reported_and_delays_no_other() {
+    let host = FakeHost::new();
+    host.blind("links", true);
+    let engine = start(&host);
+    engine.take(list(1, &[cloud::float(1, 1)]));
+    reached(&engine, 1).await;
+    assert!(host.things().contains_key("firewall float/203.0.0.1"));
+    let message = "links: cannot be observed: the fake kernel does not answer";
+    assert_eq!(
+        cloud::errors(&engine),
+        [("host/links".to_owned(), message.to_owned())]
+    );
+    host.blind("links", false);
+    eventually("the route", || {
+        let things = host.things();
+        let there = things.contains_key("links route/203.0.0.1");
+        if there { Ok(()) } else { Err(things) }
+    })
+    .await;
+    assert!(cloud::errors(&engine).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_names_what_somebody_changed_before_it_is_repaired() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    assert_eq!(
+        engine.plan(true).await.unwrap(),
+        "links\n  nothing differs\nfirewall\n  nothing differs\n\
+         dhcp\n  nothing differs\ninstances\n  nothing differs\n"
+    );
+    host.take_away("links", "bridge/br100");
+    host.put("firewall", "float/203.0.0.1", "10.6.6.6");
+    host.put("dhcp", "server/br9", "left over");
+    insta::assert_snapshot!("plan_diff", engine.plan(true).await.unwrap());
+    insta::assert_snapshot!("plan", engine.plan(false).await.unwrap());
 }

@@ -8,8 +8,8 @@ use novanet_model::object::{
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::wire::{Change, Objects};
 use novanet_model::{
-    CombinationId, GroupId, HostObject, IfName, InstanceId, MacAddr, NetworkId, ObjectKey,
-    ProjectNumber, RuleId,
+    CombinationId, GroupId, HostObject, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber,
+    RuleId,
 };
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -180,9 +180,9 @@ fn news(whole: bool, version: i64, objects: &[HostObject], gone: &[&HostObject])
 }
 
 /// Errors of a status as text.
-pub fn errors(engine: &Engine) -> Vec<(ObjectKey, String)> {
+pub fn errors(engine: &Engine) -> Vec<(String, String)> {
     let errors = engine.status().errors.into_iter();
-    errors.map(|error| (error.key, error.message)).collect()
+    errors.map(|error| (error.key.0, error.message)).collect()
 }
 
 /// Waits until the engine has done everything up to this version.

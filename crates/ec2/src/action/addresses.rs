@@ -98,7 +98,6 @@ impl AssociateAddress {
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
         fields.refuse(&["NetworkInterfaceId"])?;
         let address = AddressRef::parse(fields)?;
-        fields.require("InstanceId")?;
         let instance = fields
             .id("InstanceId", Code::InvalidInstanceIdMalformed)?
             .ok_or_else(|| Ec2Error::missing("InstanceId"))?;

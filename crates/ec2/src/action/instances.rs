@@ -71,7 +71,9 @@ impl RunInstances {
             "Ipv6Address",
             "Ipv6AddressCount",
         ])?;
-        fields.require("ImageId")?;
+        if fields.flag("DisableApiTermination")? == Some(true) {
+            fields.refuse(&["DisableApiTermination"])?;
+        }
         let image = fields
             .id("ImageId", Code::InvalidAmiIdMalformed)?
             .ok_or_else(|| Ec2Error::missing("ImageId"))?;
@@ -86,7 +88,7 @@ impl RunInstances {
             user_data: fields.get("UserData").map(user_data).transpose()?,
             zone: fields.get("Placement.AvailabilityZone").map(str::to_owned),
             private_address: private_address(fields)?,
-            client_token: fields.get("ClientToken").map(str::to_owned),
+            client_token: client_token(fields)?,
         };
         run.read_interface(fields)?;
         if run.private_address.is_some() && run.max > 1 {
@@ -140,6 +142,16 @@ fn counts(fields: &Fields<'_>) -> Result<(u32, u32), Ec2Error> {
         return Err(fields.invalid("MinCount", &min.to_string(), "is above MaxCount"));
     }
     Ok((min, max))
+}
+
+/// Clients make one up for every call, so that a retry does not start a second set of instances.
+fn client_token(fields: &Fields<'_>) -> Result<Option<String>, Ec2Error> {
+    match fields.get("ClientToken") {
+        Some(token) if token.len() > 64 || !token.is_ascii() => {
+            Err(fields.invalid("ClientToken", token, "must be up to 64 ASCII characters"))
+        }
+        token => Ok(token.map(str::to_owned)),
+    }
 }
 
 fn size(name: &str) -> Result<&'static InstanceType, Ec2Error> {

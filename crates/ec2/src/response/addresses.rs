@@ -69,9 +69,12 @@ impl Answer for DescribedAddresses {
             xml.value("publicIp", address.public);
             xml.value("allocationId", address.id);
             xml.text("domain", DOMAIN);
-            // Always there: boto 1.9 takes its text as it is.
-            let instance = address.target.map(|(id, _)| id.to_string());
-            xml.text("instanceId", instance.as_deref().unwrap_or_default());
+            let instance = address.target.map(|(id, _)| id);
+            if instance.is_none() && xml.before("2012-01-01") {
+                // The old tools want it empty, the new ones want it away.
+                xml.empty("instanceId");
+            }
+            xml.optional("instanceId", instance);
             xml.optional("associationId", address.association());
             xml.optional("privateIpAddress", address.target.map(|(_, ip)| ip));
             xml.text("publicIpv4Pool", &address.pool);

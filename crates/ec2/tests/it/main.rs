@@ -7,4 +7,13 @@
     unreachable_pub
 )]
 
+mod actions;
+mod answers;
+mod botocore;
+mod chance;
+mod ours;
 mod recorded;
+mod refusals;
+mod samples;
+mod selecting;
+mod speed;

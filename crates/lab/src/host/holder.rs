@@ -24,6 +24,7 @@ const KEEPER: &str = include_str!("keeper.sh");
 pub(super) struct Holder {
     init: Child,
     keeper: Child,
+    pub(super) mark: String,
     pub(super) net: OwnedFd,
     pub(super) mnt: OwnedFd,
     pub(super) uts: OwnedFd,
@@ -77,6 +78,7 @@ impl Holder {
         )?;
         Ok(Self {
             init,
+            mark,
             keeper,
             net: net.into(),
             mnt,

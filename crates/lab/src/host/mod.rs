@@ -130,6 +130,11 @@ impl Host {
         self.holder.pid()
     }
 
+    /// What its cgroups are called on the machine, if it has some of its own.
+    pub fn cgroup_name(&self) -> &str {
+        &self.holder.mark
+    }
+
     /// Runs a program to its end; anything but success is an error that shows what it said.
     pub fn run(&self, argv: &[&str]) -> Result<Output> {
         let output = self.try_run(argv)?;

@@ -3,6 +3,7 @@
 
 mod dhcp;
 mod host;
+mod house;
 mod machine;
 mod postgres;
 mod sandbox;

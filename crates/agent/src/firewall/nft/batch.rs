@@ -10,8 +10,8 @@ use std::io;
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
-const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+const NEW_ELEMENT: u16 = SUBSYSTEM + 12;
+const DELETE_ELEMENT: u16 = SUBSYSTEM + 14;
 const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
 /// Elements of one set share a message when there are many: a nested list holds 64 KiB.

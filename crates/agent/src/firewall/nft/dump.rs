@@ -3,19 +3,19 @@
 use super::super::item::{Key, Set, Value};
 use super::super::netlink::{Received, Socket, big, text, walk};
 use super::element::{self, Raw};
-use super::skeleton::TABLE;
+use super::skeleton::{TABLE, hex};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 
 /// The subsystem's number, in the upper byte of a message's kind.
 pub(super) const SUBSYSTEM: u16 = 10 << 8;
-const GET_TABLE: u16 = SUBSYSTEM | 1;
-const GET_CHAIN: u16 = SUBSYSTEM | 4;
-const GET_RULE: u16 = SUBSYSTEM | 7;
-const GET_SET: u16 = SUBSYSTEM | 10;
-const GET_ELEMENT: u16 = SUBSYSTEM | 13;
-const GET_GENERATION: u16 = SUBSYSTEM | 16;
+const GET_TABLE: u16 = SUBSYSTEM + 1;
+const GET_CHAIN: u16 = SUBSYSTEM + 4;
+const GET_RULE: u16 = SUBSYSTEM + 7;
+const GET_SET: u16 = SUBSYSTEM + 10;
+const GET_ELEMENT: u16 = SUBSYSTEM + 13;
+const GET_GENERATION: u16 = SUBSYSTEM + 16;
 /// Every message about a table's things names the table in its first attribute.
 pub(super) const TABLE_NAME: u16 = 1;
 const SET_NAME: u16 = 2;
@@ -103,11 +103,7 @@ pub(super) fn layout(socket: &mut Socket) -> io::Result<Layout> {
         digest.update(list(socket, GET_RULE, OF_RULE)?);
         layout.sets.extend(sets(socket, family)?);
     }
-    layout.fingerprint = digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    layout.fingerprint = hex(&digest.finalize());
     Ok(layout)
 }
 

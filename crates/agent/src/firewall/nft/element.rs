@@ -96,7 +96,7 @@ impl Raw {
                 DATA => {
                     data = walk(value)
                         .next()
-                        .map(|(kind, bytes)| read_data(kind, bytes))
+                        .map(|(kind, bytes)| read_data(kind, bytes));
                 }
                 _ => {}
             }
@@ -112,10 +112,9 @@ impl Raw {
 fn read_data(kind: u16, bytes: &[u8]) -> Value {
     if kind == DATA_VERDICT {
         let part = |wanted| walk(bytes).find(|(kind, _)| *kind == wanted).map(|a| a.1);
-        if part(VERDICT_CODE).and_then(big).map(u32::cast_signed) == Some(GOTO) {
-            if let Some(chain) = part(VERDICT_CHAIN) {
-                return Value::Goto(text(chain));
-            }
+        let code = part(VERDICT_CODE).and_then(big).map(u32::cast_signed);
+        if let (Some(GOTO), Some(chain)) = (code, part(VERDICT_CHAIN)) {
+            return Value::Goto(text(chain));
         }
     }
     Value::Foreign(bytes.to_vec())

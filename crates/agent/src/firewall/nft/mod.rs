@@ -7,6 +7,7 @@
 //! text is in force. Another one: everything is replaced, elements included, at one moment.
 
 mod batch;
+mod consequence;
 mod dump;
 mod element;
 mod program;
@@ -15,16 +16,17 @@ mod script;
 mod skeleton;
 mod watch;
 
-use super::conntrack::{self, Cut};
-use super::item::{Key, Set, Slot, Value};
+use super::conntrack;
+use super::item::{Key, Slot, Value};
 use super::netlink::Socket;
 use crate::room::{Change, Desired, RoomError};
 use crate::settings::Settings;
 use batch::Op;
+use consequence::{clashes, cuts, narrows};
 use dump::Layout;
 use record::Record;
 use skeleton::Skeleton;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -125,12 +127,33 @@ impl Nft {
         if changes.is_empty() {
             return Vec::new();
         }
+        let clashes = clashes(changes, desired);
+        let possible: Vec<_> = changes
+            .iter()
+            .filter(|change| !clashes.contains_key(&change.key))
+            .cloned()
+            .collect();
+        let mut errors = self.apply_possible(&possible, desired, &clashes).await;
+        errors.extend(changes.iter().filter_map(|change| {
+            let other = clashes.get(&change.key)?;
+            let text = format!("{} overlaps {other}, which this host has too", change.key);
+            Some((change.key.clone(), RoomError::Refused(text)))
+        }));
+        errors
+    }
+
+    async fn apply_possible(
+        &mut self,
+        changes: Changes<'_>,
+        desired: &Wanted,
+        clashes: &BTreeMap<Key, Key>,
+    ) -> Errors {
         let fixed = changes.iter().find(|change| change.key == Key::Skeleton);
         let errors = match fixed {
             Some(change) if change.to.is_none() => self.remove(changes).await,
-            Some(_) => self.rebuild(changes, desired).await,
-            None if changes.iter().any(|change| is_text(&change.key)) => {
-                self.change(changes, desired).await
+            Some(_) => self.rebuild(changes, desired, clashes).await,
+            None if narrows(changes) || changes.iter().any(|change| is_text(&change.key)) => {
+                self.change(changes, desired, clashes).await
             }
             None => self.elements(changes),
         };
@@ -162,10 +185,15 @@ impl Nft {
     }
 
     /// Text, and elements with it. If our text is not what is there, all of it is replaced.
-    async fn change(&mut self, changes: Changes<'_>, desired: &Wanted) -> Errors {
+    async fn change(
+        &mut self,
+        changes: Changes<'_>,
+        desired: &Wanted,
+        clashes: &BTreeMap<Key, Key>,
+    ) -> Errors {
         match self.consistent(dump::layout) {
             Ok((layout, _)) if self.is_recorded(&layout) => {}
-            Ok(_) => return self.rebuild(changes, desired).await,
+            Ok(_) => return self.rebuild(changes, desired, clashes).await,
             Err(error) => {
                 return every(changes, || RoomError::kernel("list nftables", copy(&error)));
             }
@@ -195,8 +223,14 @@ impl Nft {
     }
 
     /// Everything from nothing, at one moment.
-    async fn rebuild(&mut self, changes: Changes<'_>, desired: &Wanted) -> Errors {
-        let script = script::rebuild(&self.skeleton, self.record.generation, desired);
+    async fn rebuild(
+        &mut self,
+        changes: Changes<'_>,
+        desired: &Wanted,
+        clashes: &BTreeMap<Key, Key>,
+    ) -> Errors {
+        let wanted = desired.iter().filter(|(key, _)| !clashes.contains_key(key));
+        let script = script::rebuild(&self.skeleton, self.record.generation, desired, wanted);
         if let Err(error) = self.run(&script).await {
             return every(changes, || again(&error));
         }
@@ -257,18 +291,16 @@ impl Nft {
 
     /// Ends the flows that went by what has just changed.
     fn cut(&mut self, changes: Changes<'_>, mut errors: Errors) -> Errors {
-        for change in changes {
-            if errors.iter().any(|(key, _)| *key == change.key) {
-                continue;
-            }
-            for cut in cuts(change) {
-                if let Err(error) = conntrack::cut(&mut self.socket, cut) {
-                    errors.push((
-                        change.key.clone(),
-                        RoomError::kernel(format!("{cut}"), error),
-                    ));
-                }
-            }
+        let failed: BTreeSet<Key> = errors.iter().map(|(key, _)| key.clone()).collect();
+        let done = changes.iter().filter(|c| !failed.contains(&c.key));
+        let (keys, cuts): (Vec<_>, Vec<_>) = done
+            .flat_map(|change| cuts(change).into_iter().map(move |cut| (&change.key, cut)))
+            .unzip();
+        if let Err(error) = conntrack::cut(&mut self.socket, &cuts) {
+            errors.extend(keys.into_iter().map(|key| {
+                let what = format!("end the old flows of {key}");
+                (key.clone(), RoomError::kernel(what, copy(&error)))
+            }));
         }
         errors
     }
@@ -278,46 +310,15 @@ impl Nft {
         let fail = |error| RoomError::kernel("list nftables", error);
         let mut socket = Socket::open(0).map_err(fail)?;
         let layout = dump::layout(&mut socket).map_err(fail)?;
-        let commands: Vec<_> = dump::FAMILIES
-            .iter()
-            .zip(skeleton::FAMILIES)
-            .filter(|(number, _)| layout.tables.contains(number))
-            .map(|(_, family)| format!("list table {family} {}", skeleton::TABLE))
-            .collect();
-        if commands.is_empty() {
-            return Ok(String::new());
+        let mut text = String::new();
+        // One by one: nft 1.0.6 finds only the last family's when several are asked for at once.
+        for (number, family) in dump::FAMILIES.iter().zip(skeleton::FAMILIES) {
+            if layout.tables.contains(number) {
+                text += &program::list(&format!("list table {family} {}", skeleton::TABLE)).await?;
+            }
         }
-        program::list(&commands.join("; ")).await
+        Ok(text)
     }
-}
-
-/// Which flows a change ends. A floating address: those that went to or came from its old fixed
-/// address, and those that went past it before there was one (older UDP flows would go on past it).
-/// A port: its address may be somebody else's next.
-fn cuts(change: &Change<Key, Value>) -> Vec<Cut> {
-    let Key::Element(set, Slot::Address(address)) = change.key else {
-        return Vec::new();
-    };
-    match (set, &change.from, &change.to) {
-        (Set::FloatIn, Some(Value::Address(old)), _) => vec![
-            Cut::to(address).answered_by(*old),
-            Cut::from(*old).answered_to(address),
-        ],
-        (Set::FloatIn, None, Some(_)) => vec![Cut::to(address).answered_by(address)],
-        (Set::Fixed, Some(_), None) => vec![Cut::from(address), Cut::any().answered_by(address)],
-        _ => Vec::new(),
-    }
-}
-
-/// Whether a change lets less through than before: flows that it alone allowed must end.
-fn narrows(changes: Changes<'_>) -> bool {
-    changes.iter().any(|change| {
-        change.from.is_some()
-            && matches!(
-                change.key,
-                Key::Rule(..) | Key::Group(_) | Key::Combination(_)
-            )
-    })
 }
 
 fn is_text(key: &Key) -> bool {

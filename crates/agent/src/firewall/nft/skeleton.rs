@@ -6,6 +6,8 @@
 //!   address, ARP; no DHCP server, no IPv6, no VLAN tags. The mark is what the IP family knows a
 //!   packet of an instance by, so that foreign machines on the same bridge, and the operator's own
 //!   ssh over an enslaved uplink, are none of our business.
+//! * What is forwarded between bridges and concerns no port of this host passes; what a gateway
+//!   forwards for instances of other hosts is tracked, and their hosts filter it.
 //! * A packet to an instance looks up address → combination of groups → chain of that combination.
 //! * An accepted flow carries the generation in the upper half of its ct mark. Established flows of
 //!   the generation pass; others go through the rules again in their original direction, and what
@@ -40,13 +42,22 @@ impl Skeleton {
         }
     }
 
+    /// For tests of the text.
+    #[cfg(test)]
+    pub(super) fn example() -> Self {
+        Self {
+            metadata_port: 8775,
+            source: std::net::Ipv4Addr::new(203, 0, 113, 1),
+            direct: vec![
+                "10.128.0.0/24".parse().expect("a network"),
+                "198.51.100.0/24".parse().expect("a network"),
+            ],
+        }
+    }
+
     /// What the text says, whatever the generation.
     pub(super) fn digest(&self) -> String {
-        let digest = Sha256::digest(self.text(0).as_bytes());
-        digest.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hex(&Sha256::digest(self.text(0).as_bytes()))
     }
 
     /// The three tables.
@@ -73,7 +84,7 @@ impl Skeleton {
         let valid = valid_rule(generation);
         let accept = accept_rule(generation);
         format!(
-            r#"table ip nova {{
+            r"table ip nova {{
 	set brs {{ type ifname; }}
 	set nets {{ type ipv4_addr; flags interval; }}
 	set gw {{ type ifname . ipv4_addr; }}
@@ -106,6 +117,7 @@ impl Skeleton {
 		type filter hook forward priority 0; policy accept;
 		meta mark & 0x40000000 == 0x40000000 goto c_ours
 		ip daddr @fixed goto c_ours
+		iifname @brs oifname @brs return
 		ip daddr @nets goto c_ours
 		ip saddr @nets goto c_ours
 	}}
@@ -146,9 +158,17 @@ impl Skeleton {
 		drop
 	}}
 }}
-"#
+"
         )
     }
+}
+
+/// Bytes as text.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The transaction that makes another generation the valid one.

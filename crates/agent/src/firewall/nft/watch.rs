@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 /// `NFNLGRP_NFTABLES`, as a bit.
 const GROUP: u32 = 1 << 6;
-const NEW_GENERATION: u16 = SUBSYSTEM | 15;
+const NEW_GENERATION: u16 = SUBSYSTEM + 15;
 const GENERATION_ID: u16 = 1;
 
 /// A running watch; ends when dropped.

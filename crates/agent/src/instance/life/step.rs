@@ -30,10 +30,7 @@ pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
         (_, Phase::Stopped { clean: false, .. }) => Step::Clean,
         (None, _) => Step::Rest,
         (Some(Goal::Run(spec)), Phase::Absent) => Step::Boot(Arc::clone(spec)),
-        (
-            Some(Goal::Run(want)),
-            Phase::Running { spec, plugged, .. },
-        ) => {
+        (Some(Goal::Run(want)), Phase::Running { spec, plugged, .. }) => {
             if want.instance.boot != spec.instance.boot {
                 Step::Halt
             } else if *plugged {
@@ -127,7 +124,10 @@ mod tests {
     fn nothing_is_done_to_an_instance_nobody_spoke_of_yet() {
         let now = Instant::now();
         assert_eq!(next(None, &stopped(Some(1), true), now), Step::Rest);
-        assert_eq!(next(Some(&Goal::Gone), &stopped(None, false), now), Step::Remove);
+        assert_eq!(
+            next(Some(&Goal::Gone), &stopped(None, false), now),
+            Step::Remove
+        );
         assert_eq!(next(Some(&Goal::Gone), &Phase::Absent, now), Step::Rest);
     }
 }

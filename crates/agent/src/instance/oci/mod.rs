@@ -8,26 +8,31 @@
 mod cgroup;
 mod config;
 mod profile;
+mod stray;
 
-pub use cgroup::Cgroups;
+pub use cgroup::{Cgroups, Version};
 
 use super::driver::{Driver, Machine};
 use crate::room::RoomError;
 use crate::settings::Settings;
-use config::Host;
+use config::{Host, Stage};
 use futures_util::future::BoxFuture;
-use novanet_model::InstanceId;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use novanet_model::InstanceId;
 use rustix::process::{Resource, getrlimit};
 use sha2::{Digest, Sha256};
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 
-/// Where the disk is mounted, in a mount namespace of its own, on a file system of its own: every folder
-/// above it can be entered by the instance's users, which `state_path` cannot.
-const ROOT: &str = "/run/disk";
+/// Folders that every host has and every user may enter. One of them, not above `state_path`, is covered by
+/// a file system of the instance's own in a mount namespace of its own, and carries the disk there: the
+/// instance's users have to get to it, and `state_path` lets nobody in.
+const STAGES: [&str; 4] = ["/run", "/mnt", "/tmp", "/media"];
 
 /// Open files that a process of an instance may ask for.
 const FILES: u64 = 65_536;
@@ -36,9 +41,13 @@ const FILES: u64 = 65_536;
 #[derive(Debug, Clone)]
 pub struct Oci {
     program: PathBuf,
-    /// The runtime's own notes.
-    state: PathBuf,
+    /// The runtime's own notes and logs.
+    folder: PathBuf,
+    /// One of [`STAGES`].
+    stage: &'static str,
     host: Host,
+    /// Set when no runtime of an earlier agent is left running.
+    alone: Arc<OnceLock<()>>,
 }
 
 impl Oci {
@@ -46,10 +55,9 @@ impl Oci {
     pub fn probe(settings: &Settings) -> Result<Self, RoomError> {
         let cgroups = Cgroups::probe();
         // crun 1.8 refuses cgroup v1; where both work it is the faster one.
-        let candidates: &[&str] = if cgroups.unified {
-            &["crun", "runc"]
-        } else {
-            &["runc"]
+        let candidates: &[&str] = match cgroups.version {
+            Version::V1 => &["runc"],
+            Version::V2 => &["crun", "runc"],
         };
         let program = candidates
             .iter()
@@ -60,27 +68,39 @@ impl Oci {
                         .to_owned(),
                 )
             })?;
-        let state = settings.state_path.join("runtime");
         let text = settings.state_path.to_string_lossy();
-        if text.contains([',', ':', '\\']) || !settings.state_path.is_absolute() {
+        let real = std::fs::canonicalize(&settings.state_path)
+            .unwrap_or_else(|_| settings.state_path.clone());
+        let stage = STAGES
+            .into_iter()
+            .find(|stage| Path::new(stage).is_dir() && !real.starts_with(stage));
+        let (false, true, Some(stage)) = (
+            text.contains([',', ':', '\\']),
+            settings.state_path.is_absolute(),
+            stage,
+        ) else {
             return Err(RoomError::Refused(format!(
                 "state_path {text}: must be absolute, and instances' disks cannot be mounted from a path with ',', ':' or '\\' in it"
             )));
-        }
+        };
         let mut name = Sha256::new();
         name.update(settings.host.as_bytes());
         name.update([0]);
         name.update(text.as_bytes());
         Ok(Self {
             program,
-            state,
+            folder: settings.state_path.join("runtime"),
+            stage,
+            alone: Arc::default(),
             host: Host {
                 uid_base: settings.instance_uid_base,
                 cgroups,
                 // Several agents may share one kernel (a demo, tests): theirs are not ours.
                 cgroup_parent: format!("novanet-{}", &crate::image::hex(&name.finalize())[..12]),
-                tun: Path::new("/dev/net/tun").exists(),
-                files: getrlimit(Resource::Nofile).maximum.unwrap_or(FILES).min(FILES),
+                files: getrlimit(Resource::Nofile)
+                    .maximum
+                    .unwrap_or(FILES)
+                    .min(FILES),
             },
         })
     }
@@ -97,32 +117,30 @@ impl Oci {
 
     fn create_now(&self, machine: &Machine) -> Result<i32, RoomError> {
         self.clean_now(machine.instance)?;
-        let failed = |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
-        std::fs::create_dir_all(&self.state).map_err(|e| failed(&self.state, e))?;
+        let failed =
+            |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
+        let stage = self.set_stage(machine)?;
         let file = machine.folder.join("config.json");
-        let text = config::config(&self.host, machine, ROOT).to_string();
+        let text = config::config(&self.host, machine, &stage).to_string();
         std::fs::write(&file, text).map_err(|e| failed(&file, e))?;
         let console = machine.folder.join("console.log");
         let console = File::options()
             .append(true)
             .create(true)
+            .mode(0o600)
             .open(&console)
             .map_err(|e| failed(&console, e))?;
         let again = console.try_clone().map_err(|e| failed(&file, e))?;
         let pid_file = machine.folder.join("pid");
-        enter_private_mounts(machine)?;
-        let mut command = self.command(&machine.folder);
-        command
-            .arg("create")
-            .arg("--bundle")
-            .arg(&machine.folder)
-            .arg("--pid-file")
-            .arg(&pid_file)
-            .arg(machine.instance.to_string())
-            .stdin(Stdio::null())
-            .stdout(console)
-            .stderr(again);
-        run(&mut command, &format!("create {}", machine.instance), &machine.folder)?;
+        self.run(machine.instance, "create", |command| {
+            command
+                .arg("--bundle")
+                .arg(&machine.folder)
+                .arg("--pid-file")
+                .arg(&pid_file)
+                .stdout(console)
+                .stderr(again);
+        })?;
         let pid = std::fs::read_to_string(&pid_file).map_err(|e| failed(&pid_file, e))?;
         pid.trim()
             .parse()
@@ -130,34 +148,100 @@ impl Oci {
     }
 
     fn clean_now(&self, instance: InstanceId) -> Result<(), RoomError> {
-        self.wait_for_stray_runtimes();
-        let name = instance.to_string();
-        if self.state.join(&name).exists() {
-            let mut command = self.command(&self.state);
-            command.args(["delete", "--force", &name]);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            run(&mut command, &format!("delete {name}"), &self.state)?;
+        self.alone
+            .get_or_init(|| stray::wait_for_the_end(&self.state()));
+        if self.state().join(instance.to_string()).exists() {
+            self.run(instance, "delete", |command| {
+                command.arg("--force");
+            })?;
         }
         Ok(())
     }
 
-    /// An agent that was killed leaves its `create` running for some milliseconds.
-    fn wait_for_stray_runtimes(&self) {
-        let _ = self;
+    fn state(&self) -> PathBuf {
+        self.folder.join("state")
     }
 
-    fn command(&self, log_folder: &Path) -> Command {
+    /// Takes this thread into a mount namespace of its own, with the instance's disk in it.
+    fn set_stage(&self, machine: &Machine) -> Result<Stage, RoomError> {
+        let failed = |what: &str, e: nix::Error| {
+            RoomError::kernel(format!("{}: {what}", machine.instance), e)
+        };
+        let none = None::<&str>;
+        let plain = MsFlags::empty();
+        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| failed("make a mount namespace", e))?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(none, "/", none, private, none).map_err(|e| failed("make mounts private", e))?;
+        let (tmpfs, overlay) = (Some("tmpfs"), Some("overlay"));
+        mount(tmpfs, self.stage, tmpfs, plain, Some("mode=755"))
+            .map_err(|e| failed("cover a folder", e))?;
+        let root = format!("{}/disk", self.stage);
+        std::fs::create_dir(&root).map_err(|e| RoomError::kernel(&root, e))?;
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            machine.image.display(),
+            machine.folder.join("upper").display(),
+            machine.folder.join("work").display()
+        );
+        mount(
+            overlay,
+            root.as_str(),
+            overlay,
+            plain,
+            Some(layers.as_str()),
+        )
+        .map_err(|e| failed("mount the disk", e))?;
+        Ok(Stage {
+            root,
+            tun: self.make_tun(),
+        })
+    }
+
+    /// `None` where even root of the host may not make device nodes.
+    fn make_tun(&self) -> Option<String> {
+        let path = format!("{}/tun", self.stage);
+        let all = Mode::from_bits_truncate(0o666);
+        mknod(path.as_str(), SFlag::S_IFCHR, all, makedev(10, 200)).ok()?;
+        // Again, past the umask.
+        rustix::fs::chmod(path.as_str(), rustix::fs::Mode::from(0o666)).ok()?;
+        Some(path)
+    }
+
+    /// Runs the runtime. Its standard streams may become the instance's, so what it has to say is in a log.
+    fn run(
+        &self,
+        instance: InstanceId,
+        verb: &str,
+        more: impl FnOnce(&mut Command),
+    ) -> Result<(), RoomError> {
+        let log = self.folder.join(format!("{instance}.log"));
+        let failed = |message: String| RoomError::Command {
+            command: format!("{} {verb} {instance}", self.program.display()),
+            message,
+        };
+        std::fs::create_dir_all(&self.folder)
+            .map_err(|e| RoomError::kernel(self.folder.display().to_string(), e))?;
         let mut command = Command::new(&self.program);
         command
             .arg("--root")
-            .arg(&self.state)
+            .arg(self.state())
             .arg("--log")
-            .arg(log_folder.join("runtime.log"))
-            .args(["--log-format", "json"]);
-        command
+            .arg(&log)
+            .args(["--log-format", "json", verb])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        more(&mut command);
+        let status = command.arg(instance.to_string()).status();
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        let _ = std::fs::remove_file(&log);
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(failed(
+                last_error(&said).unwrap_or_else(|| status.to_string()),
+            )),
+            Err(error) => Err(failed(error.to_string())),
+        }
     }
 }
 
@@ -169,16 +253,7 @@ impl Driver for Oci {
 
     fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
         let this = self.clone();
-        Box::pin(on_own_thread(move || {
-            let mut command = this.command(&this.state);
-            command
-                .arg("start")
-                .arg(instance.to_string())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            run(&mut command, &format!("start {instance}"), &this.state)
-        }))
+        Box::pin(on_own_thread(move || this.run(instance, "start", |_| {})))
     }
 
     fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
@@ -192,60 +267,6 @@ impl Driver for Oci {
             let _ = std::fs::remove_dir(folder);
         }
     }
-}
-
-/// Takes this thread into a mount namespace of its own, with the instance's disk at [`ROOT`].
-fn enter_private_mounts(machine: &Machine) -> Result<(), RoomError> {
-    let failed =
-        |what: &str, e: nix::Error| RoomError::kernel(format!("{}: {what}", machine.instance), e);
-    let none = None::<&str>;
-    unshare(CloneFlags::CLONE_NEWNS).map_err(|e| failed("make a mount namespace", e))?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(none, "/", none, private, none).map_err(|e| failed("make mounts private", e))?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)
-        .map_err(|e| failed("mount /run", e))?;
-    std::fs::create_dir(ROOT).map_err(|e| RoomError::kernel(ROOT, e))?;
-    let layers = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        machine.image.display(),
-        machine.folder.join("upper").display(),
-        machine.folder.join("work").display()
-    );
-    let overlay = Some("overlay");
-    mount(overlay, ROOT, overlay, MsFlags::empty(), Some(layers.as_str()))
-        .map_err(|e| failed("mount the disk", e))
-}
-
-/// Runs the runtime. Its standard streams may be the instance's, so what it has to say is in its log.
-fn run(command: &mut Command, what: &str, log_folder: &Path) -> Result<(), RoomError> {
-    let command_line = format!("{} {what}", command_name(command));
-    let failed = |message: String| RoomError::Command {
-        command: command_line.clone(),
-        message,
-    };
-    let log = log_folder.join("runtime.log");
-    let before = log.metadata().map_or(0, |m| m.len());
-    let status = match command.status() {
-        Ok(status) if status.success() => return Ok(()),
-        Ok(status) => status.to_string(),
-        Err(error) => return Err(failed(error.to_string())),
-    };
-    let said = std::fs::read(&log).unwrap_or_default();
-    let new = usize::try_from(before)
-        .ok()
-        .and_then(|before| said.get(before..))
-        .unwrap_or_default();
-    Err(failed(
-        last_error(&String::from_utf8_lossy(new)).unwrap_or(status),
-    ))
-}
-
-fn command_name(command: &Command) -> String {
-    Path::new(command.get_program())
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
 }
 
 /// The message of the last error in a runtime's JSON log.
@@ -272,8 +293,15 @@ async fn on_own_thread<T: Send + 'static>(
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-        .iter()
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| path.is_file())
+    [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .map(|folder| Path::new(folder).join(name))
+    .find(|path| path.is_file())
 }

@@ -104,12 +104,8 @@ pub(super) const MASKED: &[&str] = &[
 
 /// Files that act on the host. Not `/proc/sys`: in a user namespace the kernel itself lets an instance
 /// write only what belongs to its own network.
-pub(super) const READ_ONLY: &[&str] = &[
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sysrq-trigger",
-];
+pub(super) const READ_ONLY: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger"];
 
 #[cfg(test)]
 mod tests {
@@ -120,9 +116,23 @@ mod tests {
     fn the_doors_to_the_host_are_not_on_the_list() {
         let allowed: BTreeSet<_> = syscalls().into_iter().collect();
         for door in [
-            "mount", "umount2", "unshare", "setns", "clone3", "bpf", "init_module", "kexec_load",
-            "open_by_handle_at", "reboot", "keyctl", "perf_event_open", "io_uring_setup", "userfaultfd",
-            "settimeofday", "clone", "socket",
+            "mount",
+            "umount2",
+            "unshare",
+            "setns",
+            "clone3",
+            "bpf",
+            "init_module",
+            "kexec_load",
+            "open_by_handle_at",
+            "reboot",
+            "keyctl",
+            "perf_event_open",
+            "io_uring_setup",
+            "userfaultfd",
+            "settimeofday",
+            "clone",
+            "socket",
         ] {
             assert!(!allowed.contains(door), "{door}");
         }

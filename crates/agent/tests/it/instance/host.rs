@@ -5,16 +5,18 @@ use futures_util::future::BoxFuture;
 use novanet_agent::image::build::{BuiltImage, tiny};
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::{Instances, Key, Plug, Value};
+use novanet_agent::metadata_proxy::{MetadataError, MetadataSource, serve};
 use novanet_agent::room::{Desired, Room, RoomError, diff};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_model::object::{Instance, Port, port_name};
-use novanet_model::wire::{InstanceReport, InstanceState};
+use novanet_model::wire::{InstanceReport, InstanceState, Metadata};
 use novanet_model::{CombinationId, HostObject, IfName, InstanceId, MacAddr, NetworkId};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 /// Runs a test on a thread whose network and mounts are its own. Threads and programs started from it
@@ -64,7 +66,10 @@ pub(crate) fn succeeds(line: &str) -> bool {
 }
 
 /// Waits until `check` answers, with what was seen last in the failure.
-pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub(crate) async fn eventually<T>(
+    what: &str,
+    mut check: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let start = Instant::now();
     loop {
         match check().await {
@@ -97,6 +102,20 @@ impl ImageSource for FileSource {
             std::fs::copy(&self.0.path, into).unwrap();
             Ok(())
         })
+    }
+}
+
+struct Says(Metadata);
+
+impl MetadataSource for Says {
+    fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>> {
+        let metadata = Metadata {
+            instance_id: instance.to_string(),
+            hostname: format!("vm{}.novalocal", instance.0),
+            local_ipv4: address(instance.0, 0).to_string(),
+            ..self.0.clone()
+        };
+        Box::pin(async { Ok(metadata) })
     }
 }
 
@@ -146,6 +165,7 @@ pub(crate) struct Host {
     pub(crate) reports: mpsc::UnboundedReceiver<InstanceReport>,
     pub(crate) seen: Vec<InstanceReport>,
     dnsmasq: Option<Child>,
+    metadata: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 pub(crate) fn settings(state_path: PathBuf) -> Settings {
@@ -170,11 +190,18 @@ pub(crate) fn settings(state_path: PathBuf) -> Settings {
 impl Host {
     /// A host with an empty room.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// As [`Self::new`], with its files in a temporary folder in here.
+    pub(crate) fn new_in(parent: &Path) -> Self {
+        let folder = tempfile::tempdir_in(parent).unwrap();
         let image = tiny(&folder.path().join("tiny.tar")).unwrap();
-        sh("ip link add dev br100 address 02:16:3d:00:00:01 type bridge && \
+        sh(
+            "ip link add dev br100 address 02:16:3d:00:00:01 type bridge && \
             ip addr add 10.0.0.1/24 dev br100 && ip link set br100 up && \
-            ip addr add 169.254.169.254/32 dev lo");
+            ip addr add 169.254.169.254/32 dev lo",
+        );
         let settings = settings(folder.path().join("state"));
         let (sender, reports) = mpsc::unbounded_channel();
         let room = room(&settings, &image, sender, Arc::new(IpPlug));
@@ -187,16 +214,17 @@ impl Host {
             reports,
             seen: Vec::new(),
             dnsmasq: None,
+            metadata: None,
         }
     }
 
     /// A DHCP server that knows the first `count` instances.
     pub(crate) fn with_dhcp(mut self, count: i64) -> Self {
-        let hosts: String = (1..=count)
-            .map(|n| format!("{},{},vm{n}\n", mac(n, 0), address(n, 0)))
+        let hosts: Vec<_> = (1..=count)
+            .map(|n| format!("{},{},vm{n}", mac(n, 0), address(n, 0)))
             .collect();
         let file = self.folder.path().join("hosts");
-        std::fs::write(&file, hosts).unwrap();
+        std::fs::write(&file, hosts.join("\n")).unwrap();
         let child = Command::new("dnsmasq")
             .args([
                 "--keep-in-foreground",
@@ -225,6 +253,19 @@ impl Host {
         self
     }
 
+    /// A metadata service that says this, with the asking instance's own id and address.
+    pub(crate) async fn with_metadata(mut self, said: Metadata) -> Self {
+        let listener = TcpListener::bind("169.254.169.254:80").await.unwrap();
+        let find = |address: Ipv4Addr| match address.octets() {
+            [10, 0, 0, n @ 2..=254] => Some(InstanceId(i64::from(n) - 1)),
+            _ => None,
+        };
+        let folder = self.folder.path().join("metadata");
+        let serving = serve(listener, find, Arc::new(Says(said)), folder);
+        self.metadata = Some(tokio::spawn(serving));
+        self
+    }
+
     /// The agent was killed and a new one starts on the same state.
     pub(crate) fn restart_agent(&mut self) {
         let (sender, reports) = mpsc::unbounded_channel();
@@ -246,15 +287,15 @@ impl Host {
         }
     }
 
-    pub(crate) fn want(&mut self, object: HostObject) {
-        let items = self.room.items(&object);
+    pub(crate) fn want(&mut self, object: &HostObject) {
+        let items = self.room.items(object);
         self.desired.set_object(&object.key(), items);
     }
 
     /// Wants instance `number` with one port.
     pub(crate) fn want_instance(&mut self, number: i64) {
-        self.want(HostObject::Instance(self.instance(number)));
-        self.want(HostObject::Port(port(number, 0)));
+        self.want(&HostObject::Instance(self.instance(number)));
+        self.want(&HostObject::Port(port(number, 0)));
     }
 
     /// Wants it no more.
@@ -263,6 +304,14 @@ impl Host {
         let port = HostObject::Port(port(number, 0)).key();
         self.desired.set_object(&instance, Vec::new());
         self.desired.set_object(&port, Vec::new());
+    }
+
+    /// Has the image in the cache, so that what follows is about instances only.
+    pub(crate) async fn fetch_image(&self) {
+        let source = Arc::new(FileSource(self.image.clone()));
+        let base = self.settings.instance_uid_base;
+        let images = Images::new(&self.settings.state_path, base, source).unwrap();
+        images.ensure(&self.image.digest).await.unwrap();
     }
 
     /// One round of the engine. Answers with the number of changes and the errors.
@@ -289,7 +338,9 @@ impl Host {
                 .seen
                 .iter()
                 .rfind(|report| report.instance == InstanceId(number));
-            if last.is_some_and(|r| r.state == state && r.boot == boot) {
+            if last.is_some_and(|r| {
+                r.state == state && (r.boot == boot || state == InstanceState::Gone)
+            }) {
                 return;
             }
             assert!(
@@ -302,6 +353,53 @@ impl Host {
         }
     }
 
+    /// Waits for a line on the console.
+    pub(crate) async fn until_console(&self, number: i64, text: &str) {
+        eventually(text, async || {
+            let console = self.console(number);
+            if console.contains(text) {
+                Ok(())
+            } else {
+                Err(console)
+            }
+        })
+        .await;
+    }
+
+    /// Runs a command in an instance as its root, over ssh.
+    pub(crate) fn ssh(&self, number: i64, command: &str) -> String {
+        sh(&format!(
+            "HOME={} dbclient -y -y -i {} root@{} '{command}'",
+            self.folder.path().display(),
+            self.key_file().display(),
+            address(number, 0),
+        ))
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
+    /// Makes a key pair for [`Self::ssh`] and answers with its public half.
+    pub(crate) fn make_key(&self) -> String {
+        let file = self.key_file();
+        sh(&format!(
+            "dropbearkey -t ed25519 -f {} 2>/dev/null | grep ^ssh-",
+            file.display()
+        ))
+    }
+
+    /// The process that an instance runs as.
+    pub(crate) fn pid(&self, number: i64) -> i64 {
+        let file = self
+            .settings
+            .state_path
+            .join(format!("instances/{}/state.json", InstanceId(number)));
+        let state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        state["process"]["pid"].as_i64().unwrap()
+    }
+
     pub(crate) fn console(&self, number: i64) -> String {
         self.room
             .console(InstanceId(number))
@@ -312,7 +410,7 @@ impl Host {
     pub(crate) async fn until_ping(&self, number: i64) {
         let address = address(number, 0);
         eventually("ping", async || {
-            if succeeds(&format!("ping -c 1 -W 1 -i 0.01 {address}")) {
+            if succeeds(&format!("ping -n -c 1 -W 0.05 {address}")) {
                 Ok(())
             } else {
                 Err(self.console(number))
@@ -324,11 +422,14 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if let Some(task) = self.metadata.take() {
+            task.abort();
+        }
         if let Some(mut child) = self.dnsmasq.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let state = self.settings.state_path.join("runtime");
+        let state = self.settings.state_path.join("runtime/state");
         for entry in std::fs::read_dir(&state).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let _ = Command::new("runc")
@@ -377,4 +478,10 @@ pub(crate) fn port(number: i64, index: u32) -> Port {
         combination: CombinationId(1),
         groups: Vec::new(),
     }
+}
+
+/// Whether there is such a process, and not only its end waiting to be noticed.
+pub(crate) fn is_running(pid: i64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .is_ok_and(|text| !text.contains("State:\tZ"))
 }

@@ -3,3 +3,5 @@
 
 mod boot;
 mod host;
+mod life;
+mod many;
