@@ -97,6 +97,7 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Server => crate::daemon::server(args),
         Face::Agent => crate::daemon::agent(args),
         Face::Demo => crate::demo::run(args),
+        Face::Bench => crate::bench::run(args),
         Face::Dhcpbridge => dhcpbridge(args),
         other => Err(Failure::failed(format!("{other:?} is not wired yet"))),
     }
