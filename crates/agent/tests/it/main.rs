@@ -2,7 +2,9 @@
 //! kernel, each test in namespaces of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod dhcp;
 mod engine;
+mod engine_ledger;
 mod engine_support;
 mod firewall;
 mod firewall_float;
@@ -12,6 +14,7 @@ mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
 mod firewall_world;
+mod image;
 mod instance;
 mod link;
 mod link_uplink;

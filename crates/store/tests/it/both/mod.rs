@@ -2,4 +2,8 @@
 
 mod seed;
 
+mod follow;
+mod pool;
+mod pool_model;
+mod schema;
 mod transactions;
