@@ -8,7 +8,6 @@ use novanet_agent::metadata_proxy::serve;
 use novanet_agent::room::{Desired, Room, RoomError, diff};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_lab::eventually_async;
-use novanet_model::object::Instance;
 use novanet_model::wire::{InstanceReport, InstanceState, Metadata};
 use novanet_model::{HostObject, IfName, InstanceId};
 use std::net::Ipv4Addr;
