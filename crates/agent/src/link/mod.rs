@@ -1,1 +1,314 @@
-//! link
+//! The host's links: kernel settings, bridges, uplinks, gateway addresses, instances' ports, and
+//! the floating IPs' answers on the public interface. All by rtnetlink, in process.
+//!
+//! Everything here carries our mark: links an alias `novanet:<kind>:<name>`, addresses and routes
+//! the protocol number [`PROTOCOL`]. What stands under one of our names without the mark is an
+//! error on that item, never a takeover.
+//!
+//! Must not know: addresses given to instances, filters, DHCP.
+
+mod announce;
+mod float;
+mod item;
+mod message;
+mod moved;
+pub(crate) mod netlink;
+mod observe;
+mod port;
+mod seen;
+mod sysctl;
+mod uplink;
+mod watch;
+
+pub use item::{
+    BridgeSpec, FloatSpec, LinkKey, LinkValue, METADATA_ADDRESS, PortSpec, UplinkSpec,
+    bridge_alias, port_alias,
+};
+pub use message::PROTOCOL;
+pub use port::plug;
+
+use crate::room::{Change, Desired, Room, RoomError};
+use crate::settings::Settings;
+use announce::Announcer;
+use ipnet::Ipv4Net;
+use moved::Record;
+use netlink::Socket;
+use novanet_model::{HostObject, IfName};
+use seen::Snapshot;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use watch::Watch;
+
+type LinkChange = Change<LinkKey, LinkValue>;
+type Failures = Vec<(LinkKey, RoomError)>;
+
+/// The links room. Lives in the network namespace of the thread that makes it.
+#[derive(Debug)]
+pub struct Links {
+    settings: Settings,
+    /// What we note about the host: settings and uplinks as they were before us.
+    notes: PathBuf,
+    socket: Socket,
+    announcer: Announcer,
+    watch: Watch,
+}
+
+impl Links {
+    /// Connects to the kernel. Needs a tokio runtime: it starts the task that watches the kernel.
+    pub fn new(settings: &Settings) -> Result<Self, RoomError> {
+        Ok(Self {
+            settings: settings.clone(),
+            notes: settings.state_path.join("links"),
+            socket: Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?,
+            announcer: Announcer::default(),
+            watch: Watch::start().map_err(|e| RoomError::kernel("watch rtnetlink", e))?,
+        })
+    }
+
+    fn uplinks(&self) -> BTreeSet<IfName> {
+        Record::all(&self.notes).collect()
+    }
+}
+
+impl Room for Links {
+    type Key = LinkKey;
+    type Value = LinkValue;
+    const NAME: &'static str = "links";
+
+    fn base_items(&self) -> Vec<(LinkKey, LinkValue)> {
+        item::base_items()
+    }
+
+    fn items(&self, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+        item::items(&self.settings, object)
+    }
+
+    fn disturbed(&self) -> Arc<Notify> {
+        self.watch.disturbed()
+    }
+
+    async fn observe(
+        &mut self,
+        desired: &Desired<LinkKey, LinkValue>,
+    ) -> Result<BTreeMap<LinkKey, LinkValue>, RoomError> {
+        self.watch.expect_all(desired);
+        self.announcer.forget();
+        let seen = Snapshot::take(&mut self.socket)?;
+        let mut items = observe::items(&seen, desired, &self.uplinks());
+        for path in sysctl::ALL {
+            let key = LinkKey::Sysctl(path);
+            if desired.get(&key).is_none() && !sysctl::is_changed(&self.notes, path) {
+                continue;
+            }
+            let value = sysctl::read(path)
+                .map_err(|e| RoomError::kernel(format!("read sysctl {path}"), e))?;
+            if let Some(value) = value {
+                items.insert(key, LinkValue::Setting(value));
+            }
+        }
+        Ok(items)
+    }
+
+    async fn apply(
+        &mut self,
+        changes: &[LinkChange],
+        _desired: &Desired<LinkKey, LinkValue>,
+    ) -> Failures {
+        for change in changes {
+            self.watch.expect(&change.key, change.to.as_ref());
+        }
+        let mut failed = Failures::new();
+        for run in changes.chunk_by(|a, b| together(a).is_some() && together(a) == together(b)) {
+            match together(&run[0]) {
+                Some(Together::Floats) => {
+                    failed.extend(float::apply(&mut self.socket, &mut self.announcer, run));
+                }
+                Some(Together::PortRemovals) => {
+                    failed.extend(port::remove(run.iter().filter_map(port_name).collect()).await);
+                }
+                None => {
+                    for change in run {
+                        if let Err(error) = self.apply_one(change) {
+                            failed.push((change.key.clone(), error));
+                        }
+                    }
+                }
+            }
+        }
+        failed
+    }
+}
+
+/// Changes that cost less together.
+#[derive(PartialEq, Eq)]
+enum Together {
+    Floats,
+    PortRemovals,
+}
+
+fn together(change: &LinkChange) -> Option<Together> {
+    match (&change.key, &change.to) {
+        (LinkKey::Float(_), _) => Some(Together::Floats),
+        (LinkKey::Port(_), None) => Some(Together::PortRemovals),
+        _ => None,
+    }
+}
+
+fn port_name(change: &LinkChange) -> Option<IfName> {
+    match &change.key {
+        LinkKey::Port(name) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+impl Links {
+    fn apply_one(&mut self, change: &LinkChange) -> Result<(), RoomError> {
+        match (&change.key, &change.to) {
+            (LinkKey::Sysctl(path), Some(LinkValue::Setting(value))) => {
+                sysctl::set(&self.notes, path, value)
+            }
+            (LinkKey::Sysctl(path), None) => sysctl::restore(&self.notes, path),
+            (LinkKey::Bridge(name), Some(value)) => self.ensure_bridge(name, value),
+            (LinkKey::Bridge(name), None) => self.remove_bridge(name),
+            (LinkKey::Uplink(name), Some(LinkValue::Uplink(spec))) => {
+                self.ensure_uplink(name, spec)
+            }
+            (LinkKey::Uplink(name), None) => uplink::release(&mut self.socket, &self.notes, name),
+            (LinkKey::Address(device, address), Some(LinkValue::Address(prefix))) => {
+                self.ensure_address(device, *address, *prefix)
+            }
+            (LinkKey::Address(device, address), None) => self.remove_address(device, *address),
+            (LinkKey::Port(name), Some(LinkValue::Port(spec))) => {
+                port::mend(&mut self.socket, name, spec)
+            }
+            (key, Some(value)) => Err(RoomError::Refused(format!("{key} cannot be {value:?}"))),
+            (LinkKey::Port(_) | LinkKey::Float(_), None) => Ok(()), // done together, above
+        }
+    }
+
+    fn ensure_bridge(&mut self, name: &IfName, value: &LinkValue) -> Result<(), RoomError> {
+        let spec = match value {
+            LinkValue::Bridge(spec) => spec,
+            LinkValue::Unsupported(why) => return Err(RoomError::Refused(why.clone())),
+            _ => return self.wait_for_bridge(name),
+        };
+        let alias = bridge_alias(name);
+        let results = match seen::link(&mut self.socket, name)? {
+            None => {
+                let requests = message::make_bridge(name, spec.mac, spec.mtu, &alias);
+                self.socket.send_together(&requests)
+            }
+            Some(link) if link.is_bridge() && link.alias == alias => {
+                let mac = if self.borrows_mac(&link)? {
+                    None
+                } else {
+                    Some(spec.mac)
+                };
+                let requests = message::mend_bridge(link.index, mac, spec.mtu);
+                self.socket.send_together(&requests)
+            }
+            Some(link) => {
+                return Err(RoomError::Refused(format!(
+                    "bridge {name}: the name is taken by {}; rename or remove it, \
+                     or give the network another bridge name",
+                    link.describe()
+                )));
+            }
+        };
+        results
+            .and_then(|results| results.into_iter().collect())
+            .map_err(|e| RoomError::kernel(format!("make bridge {name}"), e))
+    }
+
+    /// The bridge carries the addresses of an uplink, and so its MAC.
+    fn borrows_mac(&mut self, bridge: &seen::Link) -> Result<bool, RoomError> {
+        for uplink in self.uplinks() {
+            let link = seen::link(&mut self.socket, &uplink)?;
+            if link.is_some_and(|l| l.master == Some(bridge.index) && l.mac == bridge.mac) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn wait_for_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
+        match seen::link(&mut self.socket, name)? {
+            Some(link) if link.is_bridge() => Ok(()),
+            Some(link) => Err(RoomError::Refused(format!(
+                "bridge {name}: it is {}, not a bridge",
+                link.describe()
+            ))),
+            None => Err(RoomError::Refused(format!(
+                "bridge {name} is not there: in a flat network the administrator makes it \
+                 (/etc/network/interfaces, or ip link add dev {name} type bridge)"
+            ))),
+        }
+    }
+
+    fn remove_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
+        match seen::link(&mut self.socket, name)? {
+            Some(link) if link.is_bridge() && link.alias == bridge_alias(name) => self
+                .socket
+                .request(message::remove_link(link.index))
+                .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e)),
+            _ => Ok(()), // gone, or never ours
+        }
+    }
+
+    fn ensure_uplink(&mut self, name: &IfName, spec: &UplinkSpec) -> Result<(), RoomError> {
+        let Some(bridge) = &spec.bridge else {
+            return Ok(());
+        };
+        uplink::enslave(&mut self.socket, &self.notes, name, bridge)
+    }
+
+    fn ensure_address(
+        &mut self,
+        device: &IfName,
+        address: Ipv4Addr,
+        prefix: u8,
+    ) -> Result<(), RoomError> {
+        let net = net(address, prefix)?;
+        let link = seen::link(&mut self.socket, device)?
+            .ok_or_else(|| RoomError::Refused(format!("address {net}: {device} is not there")))?;
+        match self.socket.request(message::add_address(link.index, net)) {
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            other => other.map_err(|e| RoomError::kernel(format!("add {net} to {device}"), e)),
+        }?;
+        self.remove_addresses(device, link.index, address, Some(prefix))
+    }
+
+    fn remove_address(&mut self, device: &IfName, address: Ipv4Addr) -> Result<(), RoomError> {
+        match seen::link(&mut self.socket, device)? {
+            Some(link) => self.remove_addresses(device, link.index, address, None),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what is ours of an address, but for one prefix length.
+    fn remove_addresses(
+        &mut self,
+        device: &IfName,
+        index: u32,
+        address: Ipv4Addr,
+        keep: Option<u8>,
+    ) -> Result<(), RoomError> {
+        for found in seen::addresses_of(&mut self.socket, index)? {
+            if found.ours && found.address == address && keep != Some(found.prefix) {
+                let net = net(address, found.prefix)?;
+                self.socket
+                    .request(message::remove_address(index, net))
+                    .map_err(|e| RoomError::kernel(format!("remove {net} from {device}"), e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
+    Ipv4Net::new(address, prefix)
+        .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
+}

@@ -1,0 +1,227 @@
+//! What a host's links are made of: the keys and values of the links room, and which of them
+//! follow from which host object. Pure.
+
+use crate::settings::{FloatingAddressMode, Settings};
+use ipnet::Ipv4Net;
+use novanet_model::object::{Bridge, Gateway, HostObject, Port};
+use novanet_model::{IfName, MacAddr};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// Where metadata is asked for, whatever the network.
+pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// Names one thing; the order is the order of making.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkKey {
+    /// A kernel setting, by its path below `/proc/sys`.
+    Sysctl(&'static str),
+    /// A bridge.
+    Bridge(IfName),
+    /// An interface enslaved to a bridge.
+    Uplink(IfName),
+    /// An address that we put on a device.
+    Address(IfName, Ipv4Addr),
+    /// The host end of an instance's cable.
+    Port(IfName),
+    /// A floating IP, answered on the public interface.
+    Float(Ipv4Addr),
+}
+
+impl fmt::Display for LinkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sysctl(path) => write!(f, "sysctl {}", path.replace('/', ".")),
+            Self::Bridge(name) => write!(f, "bridge {name}"),
+            Self::Uplink(name) => write!(f, "uplink {name}"),
+            Self::Address(device, address) => write!(f, "address {address} on {device}"),
+            Self::Port(name) => write!(f, "port {name}"),
+            Self::Float(address) => write!(f, "floating address {address}"),
+        }
+    }
+}
+
+/// What a thing is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkValue {
+    /// A setting's value.
+    Setting(String),
+    /// A bridge of ours.
+    Bridge(BridgeSpec),
+    /// A bridge that the administrator makes: it is there.
+    AdministratorsBridge,
+    /// Something without our mark stands where ours should be. Only ever observed.
+    Foreign(String),
+    /// Something this version does not make. Only ever desired; the text says what.
+    Unsupported(String),
+    /// An enslaved interface.
+    Uplink(UplinkSpec),
+    /// An address, by its prefix length.
+    Address(u8),
+    /// A plugged port.
+    Port(PortSpec),
+    /// A floating IP.
+    Float(FloatSpec),
+}
+
+/// A bridge of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeSpec {
+    /// Its MAC (or that of an uplink whose addresses it carries).
+    pub mac: MacAddr,
+    /// `None`: whatever the kernel makes of its ports.
+    pub mtu: Option<u32>,
+    /// Administratively up.
+    pub up: bool,
+    /// Spanning tree and forward delay off.
+    pub plain: bool,
+}
+
+/// An enslaved interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UplinkSpec {
+    /// Whose port it is; `None`: nobody's. Only observed so.
+    pub bridge: Option<IfName>,
+    /// Administratively up.
+    pub up: bool,
+    /// It still has addresses, which belong on the bridge. Only observed so.
+    pub addressed: bool,
+}
+
+/// A plugged port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortSpec {
+    /// The bridge it is in; `None`: none. Only observed so.
+    pub bridge: Option<IfName>,
+    /// Administratively up.
+    pub up: bool,
+    /// What an instance sends to its own floating IP goes back out of its port.
+    pub hairpin: bool,
+    /// Would cut it off from other ports of the bridge.
+    pub isolated: bool,
+}
+
+/// How a floating IP is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FloatSpec {
+    /// Route or address.
+    pub mode: FloatingAddressMode,
+    /// The interface where it is announced (and, in address mode, where it is).
+    pub interface: IfName,
+}
+
+/// Alias of a bridge of ours.
+pub fn bridge_alias(name: &IfName) -> String {
+    format!("novanet:bridge:{name}")
+}
+
+/// Alias of an instance's port.
+pub fn port_alias(port: &Port) -> String {
+    format!("novanet:port:{}.{}", port.instance, port.index)
+}
+
+/// What marks a port as ours, whosever it is.
+pub(crate) const PORT_ALIAS_PREFIX: &str = "novanet:port:";
+
+/// What every host has.
+pub(crate) fn base_items() -> Vec<(LinkKey, LinkValue)> {
+    super::sysctl::ALL
+        .iter()
+        .map(|path| (LinkKey::Sysctl(path), LinkValue::Setting("1".to_owned())))
+        .collect()
+}
+
+/// What follows from one object.
+pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+    match object {
+        HostObject::Bridge(bridge) => of_bridge(settings, bridge),
+        HostObject::Gateway(gateway) => of_gateway(gateway),
+        HostObject::Port(port) => vec![(
+            LinkKey::Port(port.name.clone()),
+            LinkValue::Port(PortSpec {
+                bridge: Some(port.bridge.clone()),
+                up: true,
+                hairpin: true,
+                isolated: false,
+            }),
+        )],
+        HostObject::Float(float) => vec![(
+            LinkKey::Float(float.address),
+            LinkValue::Float(FloatSpec {
+                mode: settings.floating_address_mode,
+                interface: float
+                    .interface
+                    .clone()
+                    .unwrap_or_else(|| settings.public_interface.clone()),
+            }),
+        )],
+        HostObject::Dhcp(_)
+        | HostObject::Binding(_)
+        | HostObject::Group(_)
+        | HostObject::Rule(_)
+        | HostObject::Member(_)
+        | HostObject::ProjectAddress(_)
+        | HostObject::Instance(_) => Vec::new(),
+    }
+}
+
+fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> {
+    let key = LinkKey::Bridge(bridge.bridge.clone());
+    if bridge.foreign {
+        return vec![(key, LinkValue::AdministratorsBridge)];
+    }
+    if let Some(vlan) = bridge.vlan {
+        return vec![(
+            key,
+            LinkValue::Unsupported(format!(
+                "bridge {}: network {} is a VLAN network (VLAN {vlan}), which hosts cannot run yet: \
+                 use a flatdhcp or flat network",
+                bridge.bridge, bridge.network
+            )),
+        )];
+    }
+    let mut items = vec![(
+        key,
+        LinkValue::Bridge(BridgeSpec {
+            mac: Settings::bridge_mac(&bridge.bridge),
+            mtu: bridge.mtu.or(settings.network_device_mtu),
+            up: true,
+            plain: true,
+        }),
+    )];
+    let uplink = bridge
+        .interface
+        .as_ref()
+        .or(settings.flat_interface.as_ref());
+    if let Some(uplink) = uplink {
+        items.push((
+            LinkKey::Uplink(uplink.clone()),
+            LinkValue::Uplink(UplinkSpec {
+                bridge: Some(bridge.bridge.clone()),
+                up: true,
+                addressed: false,
+            }),
+        ));
+    }
+    items
+}
+
+/// The gateway address, and nova's 169.254.169.254 on the loopback, which answers instances that
+/// look for the metadata service on their own link.
+fn of_gateway(gateway: &Gateway) -> Vec<(LinkKey, LinkValue)> {
+    vec![
+        address(gateway.bridge.clone(), gateway.address),
+        address(loopback(), Ipv4Net::from(METADATA_ADDRESS)),
+    ]
+}
+
+fn address(device: IfName, address: Ipv4Net) -> (LinkKey, LinkValue) {
+    (
+        LinkKey::Address(device, address.addr()),
+        LinkValue::Address(address.prefix_len()),
+    )
+}
+
+fn loopback() -> IfName {
+    IfName::new("lo").unwrap_or_else(|e| unreachable!("lo is a name: {e}"))
+}

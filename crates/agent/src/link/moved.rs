@@ -1,0 +1,356 @@
+//! Addresses and routes of an uplink, made into those of a bridge and back; and the record on disk
+//! of what was moved, written before the kernel hears of it.
+
+use super::message;
+use super::netlink::{self, Request, Socket};
+use super::seen;
+use crate::room::RoomError;
+use novanet_model::IfName;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use rtnetlink::packet_route::route::{
+    RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What belongs to a device and goes with its place in the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Belongings {
+    pub(crate) addresses: Vec<AddressMessage>,
+    pub(crate) routes: Vec<RouteMessage>,
+}
+
+impl Belongings {
+    /// What a device has, without what is ours and what the kernel makes by itself.
+    pub(crate) fn of(socket: &mut Socket, device: u32) -> Result<Self, RoomError> {
+        let mut found = Self::default();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            for message in dump(socket, &message::list_addresses(family, device))? {
+                if let Message::NewAddress(address) = message
+                    && address.header.index == device
+                    && goes_along(&address)
+                {
+                    found.addresses.push(address);
+                }
+            }
+            for message in dump(socket, &message::list_routes(family, 0))? {
+                if let Message::NewRoute(route) = message
+                    && leaves_by(&route, device)
+                    && is_somebodys(&route, &found.addresses)
+                {
+                    found.routes.push(route);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.routes.is_empty()
+    }
+
+    /// Takes up what is not there yet.
+    pub(crate) fn add(&mut self, other: Self) {
+        for address in other.addresses {
+            if !self.addresses.iter().any(|a| same_address(a, &address)) {
+                self.addresses.push(address);
+            }
+        }
+        for route in other.routes {
+            if !self.routes.contains(&route) {
+                self.routes.push(route);
+            }
+        }
+    }
+
+    /// Messages that give the addresses to a device.
+    pub(crate) fn addresses_to(&self, device: u32, name: &str) -> Vec<Request> {
+        self.addresses
+            .iter()
+            .map(|address| {
+                let message = Message::NewAddress(address_for(address, device, Some(name)));
+                Request::new(message, NLM_F_CREATE | NLM_F_REPLACE)
+            })
+            .collect()
+    }
+
+    /// Messages that take the addresses from a device.
+    pub(crate) fn addresses_off(&self, device: u32) -> Vec<Request> {
+        self.addresses
+            .iter()
+            .map(|address| Request::new(Message::DelAddress(address_for(address, device, None)), 0))
+            .collect()
+    }
+
+    /// Messages that turn the routes from one device to another.
+    pub(crate) fn routes_to(&self, from: u32, to: u32) -> Vec<Request> {
+        self.routes
+            .iter()
+            .map(|route| {
+                let message = Message::NewRoute(route_for(route, from, to));
+                Request::new(message, NLM_F_CREATE | NLM_F_REPLACE)
+            })
+            .collect()
+    }
+}
+
+fn same_address(one: &AddressMessage, other: &AddressMessage) -> bool {
+    let local = |message: &AddressMessage| {
+        message
+            .attributes
+            .iter()
+            .find(|a| matches!(a, AddressAttribute::Local(_) | AddressAttribute::Address(_)))
+            .cloned()
+    };
+    one.header.prefix_len == other.header.prefix_len && local(one) == local(other)
+}
+
+fn dump(socket: &mut Socket, message: &Message) -> Result<Vec<Message>, RoomError> {
+    socket
+        .dump(message)
+        .map_err(|e| RoomError::kernel("list addresses and routes", e))
+}
+
+/// Link-local and automatic IPv6 addresses stay: the bridge gets its own.
+fn goes_along(address: &AddressMessage) -> bool {
+    if seen::is_ours(address) || address.header.scope == AddressScope::Host {
+        return false;
+    }
+    match address.header.family {
+        AddressFamily::Inet6 => {
+            address.header.scope == AddressScope::Universe
+                && flags(address).contains(AddressFlags::Permanent)
+        }
+        _ => true,
+    }
+}
+
+fn flags(address: &AddressMessage) -> AddressFlags {
+    address
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        })
+        .unwrap_or(AddressFlags::empty())
+}
+
+fn leaves_by(route: &RouteMessage, device: u32) -> bool {
+    route.header.kind == RouteType::Unicast
+        && route.attributes.iter().any(|attribute| match attribute {
+            RouteAttribute::Oif(index) => *index == device,
+            RouteAttribute::MultiPath(hops) => hops.iter().any(|h| h.interface_index == device),
+            _ => false,
+        })
+}
+
+/// Not made by the kernel with an address (it makes those again), unless the addresses were set
+/// without their route; and not learnt from a router.
+fn is_somebodys(route: &RouteMessage, addresses: &[AddressMessage]) -> bool {
+    match route.header.protocol {
+        RouteProtocol::Ra | RouteProtocol::IcmpRedirect => false,
+        RouteProtocol::Kernel => {
+            route.header.address_family == AddressFamily::Inet
+                && addresses
+                    .iter()
+                    .any(|a| flags(a).contains(AddressFlags::Noprefixroute))
+        }
+        _ => true,
+    }
+}
+
+fn address_for(address: &AddressMessage, device: u32, name: Option<&str>) -> AddressMessage {
+    let mut new = address.clone();
+    new.header.index = device;
+    new.header.flags = AddressHeaderFlags::empty();
+    new.attributes.retain_mut(|attribute| match attribute {
+        AddressAttribute::Label(label) => {
+            // `eth0:1` becomes `br100:1`; a delete must not name a label.
+            let suffix = label.split_once(':').map_or("", |(_, alias)| alias);
+            match name {
+                Some(name) if suffix.is_empty() => name.clone_into(label),
+                Some(name) => *label = format!("{name}:{suffix}"),
+                None => return false,
+            }
+            label.len() < 16
+        }
+        AddressAttribute::Flags(flags) => {
+            *flags &= AddressFlags::Noprefixroute;
+            !flags.is_empty()
+        }
+        AddressAttribute::Address(_)
+        | AddressAttribute::Local(_)
+        | AddressAttribute::Broadcast(_)
+        | AddressAttribute::CacheInfo(_)
+        | AddressAttribute::RoutePriority(_)
+        | AddressAttribute::Protocol(_) => true,
+        _ => false,
+    });
+    new
+}
+
+fn route_for(route: &RouteMessage, from: u32, to: u32) -> RouteMessage {
+    let mut new = route.clone();
+    new.header.flags &= RouteFlags::Onlink;
+    new.attributes.retain_mut(|attribute| {
+        match attribute {
+            RouteAttribute::Oif(index) if *index == from => *index = to,
+            RouteAttribute::MultiPath(hops) => {
+                for hop in hops {
+                    if hop.interface_index == from {
+                        hop.interface_index = to;
+                    }
+                }
+            }
+            // What the kernel tells about a route, and what names a next-hop object of the old device.
+            RouteAttribute::CacheInfo(_) | RouteAttribute::NhId(_) => return false,
+            _ => {}
+        }
+        true
+    });
+    new
+}
+
+/// What was moved from an uplink, for the time when a bridge that had it is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Where it went.
+    pub(crate) bridge: IfName,
+    /// The uplink's number then, which its routes name.
+    pub(crate) device: u32,
+    /// What went.
+    pub(crate) belongings: Belongings,
+}
+
+/// The record as it is on disk: netlink messages in hex, so that nothing of a route is lost.
+#[derive(Serialize, Deserialize)]
+struct OnDisk {
+    bridge: IfName,
+    boot: String,
+    device: u32,
+    addresses: Vec<String>,
+    routes: Vec<String>,
+}
+
+impl Record {
+    /// Writes it: whole or not at all, and before the kernel is told.
+    pub(crate) fn save(&self, notes: &Path, uplink: &IfName) -> Result<(), RoomError> {
+        let addresses = self.belongings.addresses.iter().cloned();
+        let routes = self.belongings.routes.iter().cloned();
+        let disk = OnDisk {
+            bridge: self.bridge.clone(),
+            boot: boot(),
+            device: self.device,
+            addresses: addresses.map(|a| hex(Message::NewAddress(a))).collect(),
+            routes: routes.map(|r| hex(Message::NewRoute(r))).collect(),
+        };
+        let path = file(notes, uplink);
+        write_whole(&path, &disk)
+            .map_err(|e| RoomError::kernel(format!("write {}", path.display()), e))
+    }
+
+    /// Reads it; `None`: none, or not to be read. What was moved before the host's last boot is
+    /// left out: the administrator's configuration has spoken since.
+    pub(crate) fn load(notes: &Path, uplink: &IfName) -> Option<Self> {
+        let text = std::fs::read_to_string(file(notes, uplink)).ok()?;
+        let disk: OnDisk = serde_json::from_str(&text).ok()?;
+        let mut belongings = Belongings::default();
+        if disk.boot == boot() {
+            for message in disk
+                .addresses
+                .iter()
+                .chain(&disk.routes)
+                .filter_map(|h| unhex(h))
+            {
+                match message {
+                    Message::NewAddress(address) => belongings.addresses.push(address),
+                    Message::NewRoute(route) => belongings.routes.push(route),
+                    _ => {}
+                }
+            }
+        }
+        Some(Self {
+            bridge: disk.bridge,
+            device: disk.device,
+            belongings,
+        })
+    }
+
+    /// What went, as belongings of the device with this number now.
+    pub(crate) fn belongings_on(&self, device: u32) -> Belongings {
+        let routes = &self.belongings.routes;
+        Belongings {
+            addresses: self.belongings.addresses.clone(),
+            routes: routes
+                .iter()
+                .map(|r| route_for(r, self.device, device))
+                .collect(),
+        }
+    }
+
+    /// Forgets it.
+    pub(crate) fn remove(notes: &Path, uplink: &IfName) -> Result<(), RoomError> {
+        let path = file(notes, uplink);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(RoomError::kernel(format!("remove {}", path.display()), e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The uplinks that have one.
+    pub(crate) fn all(notes: &Path) -> impl Iterator<Item = IfName> {
+        std::fs::read_dir(notes)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                IfName::new(name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?).ok()
+            })
+    }
+}
+
+const PREFIX: &str = "uplink-";
+const SUFFIX: &str = ".json";
+
+fn file(notes: &Path, uplink: &IfName) -> PathBuf {
+    notes.join(format!("{PREFIX}{uplink}{SUFFIX}"))
+}
+
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+fn write_whole(path: &Path, disk: &OnDisk) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer(&mut new, disk)?;
+    new.as_file().sync_all()?;
+    new.persist(path)?;
+    Ok(())
+}
+
+fn hex(message: Message) -> String {
+    netlink::encode(message)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn unhex(text: &str) -> Option<Message> {
+    let bytes: Option<Vec<u8>> = (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
+        .collect();
+    netlink::decode(&bytes?)
+}

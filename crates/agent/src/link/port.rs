@@ -1,0 +1,191 @@
+//! The host ends of instances' cables. The instance's driver makes a cable between creating and
+//! starting an instance ([`plug`]); the room keeps it plugged, and removes it with its object.
+
+use super::item::{LinkKey, PORT_ALIAS_PREFIX, PortSpec, port_alias};
+use super::message::{self, Cable, Device};
+use super::netlink::Socket;
+use super::seen::{self, Link};
+use crate::room::RoomError;
+use novanet_model::IfName;
+use novanet_model::object::Port;
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
+use rtnetlink::packet_route::nsid::NsidAttribute;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Makes the cable of an instance: the host end, named by the port, marked, in its bridge and up;
+/// the other end in the network namespace of process `netns_pid`, as `ifname_inside`, with the
+/// port's MAC. Does nothing but plug it where the cable is there already. The caller's thread must
+/// be in the host's network namespace.
+#[allow(clippy::unused_async)] // what it asks of the kernel takes a millisecond; callers need not know
+pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<(), RoomError> {
+    let mut socket = Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
+    let pid = u32::try_from(netns_pid)
+        .map_err(|_| RoomError::Refused(format!("plug {}: no process {netns_pid}", port.name)))?;
+    let bridge = bridge_link(&mut socket, &port.name, &port.bridge)?;
+    if let Some(old) = seen::link(&mut socket, &port.name)? {
+        must_be_ours(&port.name, &old)?;
+        let namespace = namespace_of(&mut socket, pid)?;
+        if namespace.is_some() && old.peer_namespace == namespace {
+            return plug_in(&mut socket, &old, &bridge);
+        }
+        // The cable of an earlier run, whose namespace the kernel has not taken down yet.
+        socket
+            .request(message::remove_link(old.index))
+            .or_else(ignore(libc::ENODEV))
+            .map_err(|e| RoomError::kernel(format!("remove {}", port.name), e))?;
+    }
+    let cable = Cable {
+        name: &port.name,
+        alias: &port_alias(port),
+        inside: ifname_inside,
+        mac: port.mac,
+        pid,
+        bridge: bridge.index,
+        mtu: bridge.mtu,
+    };
+    let results = socket
+        .send_together(&message::make_cable(&cable))
+        .and_then(|results| results.into_iter().collect());
+    results.map_err(|e| {
+        let what = format!("plug {} (bridge {}, process {pid})", port.name, port.bridge);
+        RoomError::kernel(what, e)
+    })
+}
+
+fn namespace_of(socket: &mut Socket, pid: u32) -> Result<Option<i32>, RoomError> {
+    let answer = socket
+        .get(message::get_namespace_of(pid))
+        .map_err(|e| RoomError::kernel(format!("look up the namespace of process {pid}"), e))?;
+    let Some(Message::NewNsId(message)) = answer else {
+        return Ok(None);
+    };
+    let id = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NsidAttribute::Id(id) => Some(*id),
+            _ => None,
+        });
+    Ok(id.filter(|id| *id >= 0))
+}
+
+/// Plugs a port again, if its cable is there.
+pub(crate) fn mend(socket: &mut Socket, name: &IfName, spec: &PortSpec) -> Result<(), RoomError> {
+    let Some(link) = seen::link(socket, name)? else {
+        return Ok(());
+    };
+    must_be_ours(name, &link)?;
+    let Some(bridge) = &spec.bridge else {
+        return Ok(());
+    };
+    let bridge = bridge_link(socket, name, bridge)?;
+    plug_in(socket, &link, &bridge)
+}
+
+fn plug_in(socket: &mut Socket, link: &Link, bridge: &Link) -> Result<(), RoomError> {
+    let requests = [
+        message::enslave(link.index, bridge.index),
+        message::port_options(&Device::Index(link.index)),
+    ];
+    socket
+        .send_together(&requests)
+        .and_then(|results| results.into_iter().collect())
+        .map_err(|e| RoomError::kernel(format!("plug {} into {}", link.name, bridge.name), e))
+}
+
+fn bridge_link(socket: &mut Socket, port: &IfName, bridge: &IfName) -> Result<Link, RoomError> {
+    match seen::link(socket, bridge)? {
+        Some(link) if link.is_bridge() => Ok(link),
+        Some(link) => Err(RoomError::Refused(format!(
+            "port {port}: {bridge} is {}, not a bridge",
+            link.describe()
+        ))),
+        None => Err(RoomError::Refused(format!(
+            "port {port}: bridge {bridge} is not there"
+        ))),
+    }
+}
+
+fn must_be_ours(name: &IfName, link: &Link) -> Result<(), RoomError> {
+    if link.alias.starts_with(PORT_ALIAS_PREFIX) {
+        return Ok(());
+    }
+    Err(RoomError::Refused(format!(
+        "port {name}: the name is taken by {}; remove or rename it (ip link set {name} name …)",
+        link.describe()
+    )))
+}
+
+fn ignore(errno: i32) -> impl Fn(io::Error) -> io::Result<()> {
+    move |error| match error.raw_os_error() {
+        Some(code) if code == errno => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Removes cables, all in one go: the kernel waits for its readers once (about 40 ms) instead of
+/// once for each (20 ms). Runs aside, so that others are not kept waiting.
+pub(crate) async fn remove(names: Vec<IfName>) -> Vec<(LinkKey, RoomError)> {
+    let keys = names.clone();
+    let done = tokio::task::spawn_blocking(move || remove_now(&names)).await;
+    let error = match done {
+        Ok(Ok(failed)) => return failed,
+        Ok(Err(error)) => error,
+        Err(error) => io::Error::other(error),
+    };
+    let same = |name| {
+        let error = io::Error::new(error.kind(), error.to_string());
+        (
+            LinkKey::Port(name),
+            RoomError::kernel("remove cables", error),
+        )
+    };
+    keys.into_iter().map(same).collect()
+}
+
+fn remove_now(names: &[IfName]) -> io::Result<Vec<(LinkKey, RoomError)>> {
+    let mut socket = Socket::open()?;
+    let mut failed = Vec::new();
+    let mut doomed = Vec::new();
+    for name in names {
+        let key = LinkKey::Port(name.clone());
+        match seen::link(&mut socket, name) {
+            Ok(Some(link)) if link.alias.starts_with(PORT_ALIAS_PREFIX) => doomed.push(link.index),
+            Ok(_) => {}
+            Err(error) => failed.push((key, error)),
+        }
+    }
+    match doomed[..] {
+        [] => {}
+        [index] => socket
+            .request(message::remove_link(index))
+            .or_else(ignore(libc::ENODEV))?,
+        _ => {
+            let group = fresh_group();
+            let marks: Vec<_> = doomed
+                .iter()
+                .map(|index| message::set_group(*index, group))
+                .collect();
+            for result in socket.send_all(&marks)? {
+                result.or_else(ignore(libc::ENODEV))?;
+            }
+            // Nothing in the group any more: their namespaces ended meanwhile.
+            socket
+                .request(message::remove_group(group))
+                .or_else(ignore(libc::ENODEV))?;
+        }
+    }
+    Ok(failed)
+}
+
+/// A group number that nothing is in: what a killed run marked must not be removed by a later one,
+/// when its object is back.
+fn fresh_group() -> u32 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.subsec_nanos());
+    0x4e00_0000 | (now.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) & 0x00ff_ffff)
+}

@@ -1,0 +1,243 @@
+//! What the kernel answers about links, addresses and routes, reduced to what this room asks.
+
+use super::message::{self, PROTOCOL};
+use super::netlink::Socket;
+use crate::room::RoomError;
+use novanet_model::{IfName, MacAddr};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::packet_route::link::{
+    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
+};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    /// `bridge`, `veth` …; empty for a physical one.
+    pub(crate) kind: String,
+    pub(crate) up: bool,
+    pub(crate) mtu: u32,
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) master: Option<u32>,
+    pub(crate) alias: String,
+    /// A bridge with spanning tree and forward delay off.
+    pub(crate) plain: bool,
+    /// As a bridge's port.
+    pub(crate) hairpin: bool,
+    /// As a bridge's port.
+    pub(crate) isolated: bool,
+    /// Our number for the namespace of the other end of a cable.
+    pub(crate) peer_namespace: Option<i32>,
+}
+
+impl Link {
+    pub(crate) fn is_bridge(&self) -> bool {
+        self.kind == "bridge"
+    }
+
+    /// In words, for an error about something foreign.
+    pub(crate) fn describe(&self) -> String {
+        let kind = if self.kind.is_empty() {
+            "interface"
+        } else {
+            &self.kind
+        };
+        if self.alias.is_empty() {
+            format!("a {kind} that novanet did not make")
+        } else {
+            format!(
+                "a {kind} that novanet did not make (alias {:?})",
+                self.alias
+            )
+        }
+    }
+}
+
+impl From<LinkMessage> for Link {
+    fn from(message: LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            ..Self::default()
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Controller(index) => link.master = Some(index).filter(|i| *i != 0),
+                LinkAttribute::IfAlias(alias) => link.alias = alias,
+                LinkAttribute::LinkNetNsId(id) => link.peer_namespace = Some(id),
+                LinkAttribute::Address(mac) => link.mac = mac.try_into().ok().map(MacAddr),
+                LinkAttribute::LinkInfo(infos) => link.take_info(infos),
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+impl Link {
+    fn take_info(&mut self, infos: Vec<LinkInfo>) {
+        for info in infos {
+            match info {
+                LinkInfo::Kind(InfoKind::Bridge) => self.kind = "bridge".to_owned(),
+                LinkInfo::Kind(kind) => self.kind = kind.to_string(),
+                LinkInfo::Data(InfoData::Bridge(options)) => {
+                    self.plain = options.iter().all(|option| match option {
+                        InfoBridge::StpState(state) => *state == BridgeStpState::Disabled,
+                        InfoBridge::ForwardDelay(delay) => *delay == 0,
+                        _ => true,
+                    });
+                }
+                LinkInfo::PortData(InfoPortData::BridgePort(options)) => {
+                    for option in options {
+                        match option {
+                            InfoBridgePort::HairpinMode(on) => self.hairpin = on,
+                            InfoBridgePort::Isolated(on) => self.isolated = on,
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// An IPv4 address on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) device: u32,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) prefix: u8,
+    /// With our protocol number.
+    pub(crate) ours: bool,
+}
+
+impl Address {
+    fn read(message: &AddressMessage) -> Option<Self> {
+        let mut seen = Self {
+            device: message.header.index,
+            address: Ipv4Addr::UNSPECIFIED,
+            prefix: message.header.prefix_len,
+            ours: is_ours(message),
+        };
+        let mut local = None;
+        for attribute in &message.attributes {
+            match attribute {
+                AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
+                AddressAttribute::Address(IpAddr::V4(address)) => seen.address = *address,
+                _ => {}
+            }
+        }
+        seen.address = local.unwrap_or(seen.address);
+        (!seen.address.is_unspecified()).then_some(seen)
+    }
+}
+
+/// Whether an address has our protocol number.
+pub(crate) fn is_ours(message: &AddressMessage) -> bool {
+    message
+        .attributes
+        .contains(&AddressAttribute::Protocol(AddressProtocol::Other(
+            PROTOCOL,
+        )))
+}
+
+/// Links and IPv4 addresses of the host, and our float routes.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    links: HashMap<String, Link>,
+    names: HashMap<u32, String>,
+    /// All IPv4 addresses.
+    pub(crate) addresses: Vec<Address>,
+    /// Floating IPs with a route of ours.
+    pub(crate) floats: BTreeSet<Ipv4Addr>,
+}
+
+impl Snapshot {
+    /// Asks the kernel.
+    pub(crate) fn take(socket: &mut Socket) -> Result<Self, RoomError> {
+        let mut seen = Self::default();
+        let links = socket
+            .dump(&message::list_links())
+            .map_err(|e| RoomError::kernel("list links", e))?;
+        for message in links {
+            if let Message::NewLink(message) = message {
+                let link = Link::from(message);
+                seen.names.insert(link.index, link.name.clone());
+                seen.links.insert(link.name.clone(), link);
+            }
+        }
+        seen.addresses = addresses_of(socket, 0)?;
+        let routes = socket
+            .dump(&message::list_float_routes())
+            .map_err(|e| RoomError::kernel("list routes", e))?;
+        seen.floats = routes.iter().filter_map(float_of).collect();
+        Ok(seen)
+    }
+
+    /// A link by name.
+    pub(crate) fn link(&self, name: &IfName) -> Option<&Link> {
+        self.links.get(name.as_str())
+    }
+
+    /// All links.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
+    /// A link's name by its number.
+    pub(crate) fn name(&self, index: u32) -> Option<&str> {
+        self.names.get(&index).map(String::as_str)
+    }
+
+    /// The bridge that a link is a port of.
+    pub(crate) fn bridge_of(&self, link: &Link) -> Option<IfName> {
+        IfName::new(self.name(link.master?)?).ok()
+    }
+}
+
+/// The floating IP of a route of ours.
+pub(crate) fn float_of(message: &Message) -> Option<Ipv4Addr> {
+    let (Message::NewRoute(route) | Message::DelRoute(route)) = message else {
+        return None;
+    };
+    if u8::from(route.header.protocol) != PROTOCOL || route.header.destination_prefix_length != 32 {
+        return None;
+    }
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+            _ => None,
+        })
+}
+
+/// The IPv4 addresses of a device (0: of all).
+pub(crate) fn addresses_of(socket: &mut Socket, device: u32) -> Result<Vec<Address>, RoomError> {
+    let messages = socket
+        .dump(&message::list_addresses(AddressFamily::Inet, device))
+        .map_err(|e| RoomError::kernel("list addresses", e))?;
+    let read = |message: &Message| match message {
+        Message::NewAddress(message) => Address::read(message),
+        _ => None,
+    };
+    Ok(messages.iter().filter_map(read).collect())
+}
+
+/// One link by name; `None`: it is not there.
+pub(crate) fn link(socket: &mut Socket, name: &IfName) -> Result<Option<Link>, RoomError> {
+    match socket.get(message::get_link(name)) {
+        Ok(Some(Message::NewLink(message))) => Ok(Some(Link::from(message))),
+        Ok(_) => Ok(None),
+        Err(error) => Err(RoomError::kernel(format!("look up {name}"), error)),
+    }
+}

@@ -1,0 +1,100 @@
+//! Kernel settings that a host needs: forwarding, and bridged packets passing the ip rules. What
+//! was there before is remembered, so that removing novanet from a host gives it back.
+
+use crate::room::RoomError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// All of them, by their path below `/proc/sys`; each must be 1.
+pub(crate) const ALL: [&str; 3] = [
+    "net/bridge/bridge-nf-call-ip6tables",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/ipv4/ip_forward",
+];
+
+fn file(path: &str) -> PathBuf {
+    Path::new("/proc/sys").join(path)
+}
+
+/// The value; `None`: this kernel (or namespace) has no such setting.
+pub(crate) fn read(path: &str) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(file(path)) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets it, after noting what it was in `notes`.
+pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), RoomError> {
+    let before = match read_or_refuse(path)? {
+        Some(before) => before,
+        None if path.starts_with("net/bridge/") => {
+            load_br_netfilter(path)?;
+            read_or_refuse(path)?.ok_or_else(|| missing(path))?
+        }
+        None => return Err(missing(path)),
+    };
+    let note = note(notes, path);
+    if before != value && !note.exists() {
+        std::fs::create_dir_all(notes)
+            .and_then(|()| std::fs::write(&note, &before))
+            .map_err(|e| RoomError::kernel(format!("write {}", note.display()), e))?;
+    }
+    write(path, value)
+}
+
+/// Gives back the value that was there before us, if we changed it.
+pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), RoomError> {
+    let note = note(notes, path);
+    match std::fs::read_to_string(&note) {
+        Ok(before) => {
+            write(path, &before)?;
+            std::fs::remove_file(&note)
+                .map_err(|e| RoomError::kernel(format!("remove {}", note.display()), e))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(RoomError::kernel(format!("read {}", note.display()), error)),
+    }
+}
+
+/// Whether [`restore`] has something to give back.
+pub(crate) fn is_changed(notes: &Path, path: &str) -> bool {
+    note(notes, path).exists()
+}
+
+fn note(notes: &Path, path: &str) -> PathBuf {
+    notes.join(format!("sysctl-{}", path.replace('/', ".")))
+}
+
+fn read_or_refuse(path: &str) -> Result<Option<String>, RoomError> {
+    read(path).map_err(|e| RoomError::kernel(format!("read {}", file(path).display()), e))
+}
+
+fn write(path: &str, value: &str) -> Result<(), RoomError> {
+    std::fs::write(file(path), value).map_err(|e| {
+        RoomError::kernel(
+            format!("set sysctl {} to {value}", path.replace('/', ".")),
+            e,
+        )
+    })
+}
+
+fn missing(path: &str) -> RoomError {
+    RoomError::Refused(format!(
+        "sysctl {} is not there: load the kernel module (modprobe br_netfilter; \
+         echo br_netfilter > /etc/modules-load.d/br_netfilter.conf), \
+         without it security groups do not hold between instances of one bridge",
+        path.replace('/', ".")
+    ))
+}
+
+fn load_br_netfilter(path: &str) -> Result<(), RoomError> {
+    match std::process::Command::new("modprobe")
+        .arg("br_netfilter")
+        .output()
+    {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err(missing(path)),
+    }
+}

@@ -1,0 +1,163 @@
+//! Enslaving an interface, also one that carries the host's own addresses, and giving it back.
+//!
+//! All messages go to the kernel in one send, which it works off without coming back to us: an
+//! established connection over the interface lives on (longest gap 4 ms), and a kill cannot come
+//! between "enslaved" and "address moved". It is no transaction, though: every answer is read, and
+//! when the interface cannot be enslaved its addresses are put back at once.
+
+use super::item::bridge_alias;
+use super::message;
+use super::moved::{Belongings, Record};
+use super::netlink::Socket;
+use super::seen::{self, Link};
+use crate::room::RoomError;
+use crate::settings::Settings;
+use novanet_model::IfName;
+use std::io;
+use std::path::Path;
+
+/// Makes `uplink` a port of `bridge`, which takes over its addresses, routes and (then) MAC.
+pub(crate) fn enslave(
+    socket: &mut Socket,
+    notes: &Path,
+    uplink: &IfName,
+    bridge: &IfName,
+) -> Result<(), RoomError> {
+    let (nic, bridge) = check(socket, uplink, bridge)?;
+    let found = Belongings::of(socket, nic.index)?;
+    let before = Record::load(notes, uplink);
+    let moving = match (&before, found.is_empty()) {
+        // It was enslaved, and somebody removed the bridge with what it carried.
+        (Some(record), true) if nic.master.is_none() => record.belongings_on(nic.index),
+        _ => found,
+    };
+    if before.is_none() || !moving.is_empty() {
+        let mut belongings = moving.clone();
+        if let (Some(record), Some(_)) = (&before, nic.master) {
+            // A DHCP client found its interface again: what went before is still on the bridge.
+            belongings.add(record.belongings_on(nic.index));
+        }
+        let record = Record {
+            bridge: name_of(&bridge)?,
+            device: nic.index,
+            belongings,
+        };
+        record.save(notes, uplink)?;
+    }
+    let mut requests = Vec::new();
+    if let (false, Some(mac)) = (moving.addresses.is_empty(), nic.mac) {
+        requests.push(message::set_mac(bridge.index, mac));
+    }
+    requests.extend(moving.addresses_to(bridge.index, &bridge.name));
+    let decisive = requests.len();
+    requests.push(message::enslave(nic.index, bridge.index));
+    requests.extend(moving.addresses_off(nic.index));
+    requests.extend(moving.routes_to(nic.index, bridge.index));
+    let what = format!("enslave {uplink} to {}", bridge.name);
+    let results = socket
+        .send_together(&requests)
+        .map_err(|e| RoomError::kernel(what.clone(), e))?;
+    if let Some(Err(error)) = results.get(decisive) {
+        let error = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
+        put_back(socket, &moving, &nic, &bridge);
+        Record::remove(notes, uplink)?;
+        return Err(RoomError::kernel(what, error));
+    }
+    all_went(&what, results)
+}
+
+/// Gives the interface back: what is on the bridge and not ours becomes the interface's.
+pub(crate) fn release(socket: &mut Socket, notes: &Path, uplink: &IfName) -> Result<(), RoomError> {
+    let Some(record) = Record::load(notes, uplink) else {
+        return Ok(()); // Not enslaved by us.
+    };
+    let nic = seen::link(socket, uplink)?;
+    let bridge = seen::link(socket, &record.bridge)?;
+    match (nic, bridge) {
+        (Some(nic), Some(bridge)) if nic.master == Some(bridge.index) => {
+            move_back(socket, &nic, &bridge, &record)?;
+        }
+        // Somebody removed the bridge: what it carried is the interface's again.
+        (Some(nic), None) if nic.master.is_none() => {
+            let moving = record.belongings_on(nic.index);
+            let mut requests = moving.addresses_to(nic.index, &nic.name);
+            requests.extend(moving.routes_to(nic.index, nic.index));
+            let what = format!("give {uplink} its addresses back");
+            let results = socket
+                .send_together(&requests)
+                .map_err(|e| RoomError::kernel(what.clone(), e))?;
+            all_went(&what, results)?;
+        }
+        _ => {}
+    }
+    Record::remove(notes, uplink)
+}
+
+fn move_back(
+    socket: &mut Socket,
+    nic: &Link,
+    bridge: &Link,
+    record: &Record,
+) -> Result<(), RoomError> {
+    let moving = Belongings::of(socket, bridge.index)?;
+    let mut requests = moving.addresses_to(nic.index, &nic.name);
+    requests.push(message::free(nic.index));
+    requests.extend(moving.addresses_off(bridge.index));
+    requests.extend(moving.routes_to(bridge.index, nic.index));
+    if bridge.mac == nic.mac {
+        let own = Settings::bridge_mac(&record.bridge);
+        requests.push(message::set_mac(bridge.index, own));
+    }
+    let what = format!("release {} from {}", nic.name, bridge.name);
+    let results = socket
+        .send_together(&requests)
+        .map_err(|e| RoomError::kernel(what.clone(), e))?;
+    all_went(&what, results)
+}
+
+fn check(socket: &mut Socket, uplink: &IfName, bridge: &IfName) -> Result<(Link, Link), RoomError> {
+    let nic = seen::link(socket, uplink)?.ok_or_else(|| {
+        RoomError::Refused(format!(
+            "interface {uplink} is not there, so bridge {bridge} has no uplink: \
+             check the flag flat_interface (or the network's bridge_interface)"
+        ))
+    })?;
+    let link = seen::link(socket, bridge)?
+        .filter(|link| link.is_bridge() && link.alias == bridge_alias(bridge))
+        .ok_or_else(|| {
+            RoomError::Refused(format!(
+                "bridge {bridge} is not there, nothing to plug {uplink} into"
+            ))
+        })?;
+    if nic.master.is_some_and(|master| master != link.index) {
+        return Err(RoomError::Refused(format!(
+            "interface {uplink} is a port of another bridge or bond: \
+             free it (ip link set {uplink} nomaster) or choose another flat_interface"
+        )));
+    }
+    Ok((nic, link))
+}
+
+fn name_of(bridge: &Link) -> Result<IfName, RoomError> {
+    IfName::new(bridge.name.as_str()).map_err(|e| RoomError::Refused(e.to_string()))
+}
+
+/// The interface could not be enslaved: its addresses are its own again.
+fn put_back(socket: &mut Socket, moving: &Belongings, nic: &Link, bridge: &Link) {
+    let mut requests = moving.addresses_to(nic.index, &nic.name);
+    requests.extend(moving.routes_to(nic.index, nic.index));
+    requests.extend(moving.addresses_off(bridge.index));
+    if let Err(error) = socket.send_together(&requests) {
+        tracing::error!(uplink = nic.name, %error, "could not give the addresses back");
+    }
+}
+
+/// The first failure that means something: an address that is gone already is where it should be.
+fn all_went(what: &str, results: Vec<io::Result<()>>) -> Result<(), RoomError> {
+    let harmless = [Some(libc::EEXIST), Some(libc::EADDRNOTAVAIL)];
+    results
+        .into_iter()
+        .filter_map(Result::err)
+        .find(|error| !harmless.contains(&error.raw_os_error()))
+        .map_or(Ok(()), |error| Err(RoomError::kernel(what, error)))
+}

@@ -1,0 +1,532 @@
+//! Links on a real kernel.
+
+use crate::room::{Driven, bridge, float, gateway, name, port, settings};
+use novanet_agent::link::{LinkKey, Links, PROTOCOL, plug};
+use novanet_agent::room::{Change, Desired, Room};
+use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_lab::{Host, HostOptions, eventually_async, inside_host};
+use novanet_model::object::{Bridge, HostObject};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Runs a test as a process in a host of its own, on a runtime like the agent's.
+pub(crate) fn inside<F: Future>(test: &str, body: impl FnOnce() -> F) {
+    inside_host(test, &HostOptions::default(), || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(body());
+    })
+    .unwrap();
+}
+
+pub(crate) fn sh(script: &str) -> String {
+    let output = std::process::Command::new("sh")
+        .args(["-ec", script])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{script}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) struct State {
+    folder: tempfile::TempDir,
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        settings(self.path())
+    }
+
+    pub(crate) fn links(&self) -> Driven<Links> {
+        Driven::new(Links::new(&self.settings()).unwrap())
+    }
+}
+
+/// An outside interface, so that there is something to announce on.
+fn outside() -> Host {
+    let outside = Host::new("outside").unwrap();
+    sh(&format!(
+        "ip link add dev eth0 type veth peer name up0 netns {}; ip link set dev eth0 up; \
+         ip address add 192.0.2.1/24 dev eth0",
+        outside.pid()
+    ));
+    outside
+        .sh(
+            "ip link set dev up0 up; ip address add 192.0.2.2/24 dev up0; \
+             ip route add 203.0.113.0/24 dev up0",
+        )
+        .unwrap();
+    outside
+}
+
+#[test]
+fn a_network_gets_its_bridge_and_gateway_and_loses_them_again() {
+    inside(
+        "link::a_network_gets_its_bridge_and_gateway_and_loses_them_again",
+        || async {
+            sh("sysctl -qw net.ipv4.ip_forward=0 net.bridge.bridge-nf-call-ip6tables=0");
+            let before = sh("ip -d address; ip route show table all; sysctl net.ipv4.ip_forward");
+            let state = State::new();
+            let mut links = state.links();
+            links.want(&bridge(1, "br100"));
+            links.want(&gateway(1, "br100", "10.0.0.1/24"));
+            links.converge().await;
+
+            let link = sh("ip -d link show dev br100");
+            for part in [
+                ",UP",
+                "novanet:bridge:br100",
+                "forward_delay 0",
+                "stp_state 0",
+                &Settings::bridge_mac(&name("br100")).to_string(),
+            ] {
+                assert!(link.contains(part), "{part} in {link}");
+            }
+            let address = sh("ip -4 address show");
+            assert!(
+                address.contains("inet 10.0.0.1/24 brd 10.0.0.255 scope global br100"),
+                "{address}"
+            );
+            assert!(
+                address.contains("inet 169.254.169.254/32 scope link lo"),
+                "{address}"
+            );
+            assert_eq!(
+                sh(
+                    "sysctl -n net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"
+                ),
+                "1\n1\n1\n"
+            );
+
+            // Everything goes, and the settings are as they were.
+            let mut links = state.links();
+            links.desired = Desired::new(Vec::new());
+            links.converge().await;
+            assert_eq!(
+                before,
+                sh("ip -d address; ip route show table all; sysctl net.ipv4.ip_forward")
+            );
+        },
+    );
+}
+
+#[test]
+fn a_foreign_bridge_of_our_name_is_an_error_and_stays_as_it_is() {
+    inside(
+        "link::a_foreign_bridge_of_our_name_is_an_error_and_stays_as_it_is",
+        || async {
+            sh(
+                "ip link add dev br100 type bridge stp_state 1; ip address add 172.16.0.1/16 dev br100; ip link add dev nv1 type veth peer name other",
+            );
+            let before = sh("ip -d address show");
+            let state = State::new();
+            let mut links = state.links();
+            links.want(&bridge(1, "br100"));
+            links.want(&HostObject::Port(port(1, "br100")));
+            let failed = links.round().await;
+            let texts: Vec<_> = failed.iter().map(|(k, e)| format!("{k}: {e}")).collect();
+            assert_eq!(
+                texts,
+                [
+                    "bridge br100: bridge br100: the name is taken by a bridge that novanet did not make; \
+             rename or remove it, or give the network another bridge name",
+                    "port nv1: port nv1: the name is taken by a veth that novanet did not make; \
+             remove or rename it (ip link set nv1 name …)",
+                ]
+            );
+            links.desired = Desired::new(Vec::new());
+            links.round().await;
+            assert_eq!(before, sh("ip -d address show"));
+        },
+    );
+}
+
+#[test]
+fn a_flat_networks_bridge_is_waited_for_and_never_made_or_removed() {
+    inside(
+        "link::a_flat_networks_bridge_is_waited_for_and_never_made_or_removed",
+        || async {
+            let state = State::new();
+            let mut links = state.links();
+            let flat = HostObject::Bridge(Bridge {
+                network: novanet_model::NetworkId(1),
+                bridge: name("br100"),
+                interface: None,
+                vlan: None,
+                mtu: None,
+                foreign: true,
+            });
+            links.want(&flat);
+            let failed = links.round().await;
+            assert_eq!(failed.len(), 1);
+            assert!(
+                failed[0]
+                    .1
+                    .to_string()
+                    .contains("the administrator makes it"),
+                "{}",
+                failed[0].1
+            );
+
+            links.changes().await; // the room knows what it waits for
+            let disturbed = links.room.disturbed();
+            sh("ip link add dev br100 type bridge");
+            tokio::time::timeout(Duration::from_secs(2), disturbed.notified())
+                .await
+                .unwrap();
+            links.converge().await;
+            links.drop_object(&flat);
+            links.converge().await;
+            sh("ip link show dev br100");
+        },
+    );
+}
+
+#[test]
+fn a_vlan_network_is_refused_by_name() {
+    inside("link::a_vlan_network_is_refused_by_name", || async {
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&HostObject::Bridge(Bridge {
+            network: novanet_model::NetworkId(7),
+            bridge: name("br171"),
+            interface: Some(name("eth1")),
+            vlan: Some(171),
+            mtu: None,
+            foreign: false,
+        }));
+        let failed = links.round().await;
+        assert_eq!(
+            failed[0].1.to_string(),
+            "bridge br171: network 7 is a VLAN network (VLAN 171), which hosts cannot run yet: \
+             use a flatdhcp or flat network"
+        );
+        assert!(!sh("ip link").contains("br171"));
+    });
+}
+
+#[test]
+fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
+    inside(
+        "link::a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there",
+        || async {
+            let state = State::new();
+            let mut links = state.links();
+            let nv1 = port(1, "br100");
+            links.want(&bridge(1, "br100"));
+            links.want(&gateway(1, "br100", "10.0.0.9/24"));
+            links.want(&HostObject::Port(nv1.clone()));
+            links.converge().await; // without an instance there is nothing to plug
+
+            let vm = Host::new("vm").unwrap();
+            let pid = i32::try_from(vm.pid()).unwrap();
+            plug(&nv1, pid, "eth0").await.unwrap();
+            let first = sh("cat /sys/class/net/nv1/ifindex");
+            plug(&nv1, pid, "eth0").await.unwrap();
+            assert_eq!(
+                first,
+                sh("cat /sys/class/net/nv1/ifindex"),
+                "a second plug makes no second cable"
+            );
+            links.settled().await;
+            assert!(
+                vm.run(&["cat", "/sys/class/net/eth0/address"])
+                    .unwrap()
+                    .stdout
+                    .contains("02:16:3e:00:00:01")
+            );
+            vm.sh("ip address add 10.0.0.1/24 dev eth0; ip link set dev eth0 up")
+                .unwrap();
+            eventually_async(Duration::from_secs(5), || async {
+                vm.sh("ping -c1 -W1 10.0.0.9").map(drop)
+            })
+            .await
+            .unwrap();
+
+            // Somebody rebuilds the bridge: noticed, made again, plugged back.
+            let disturbed = links.room.disturbed();
+            sh("ip link del dev br100");
+            tokio::time::timeout(Duration::from_secs(2), disturbed.notified())
+                .await
+                .unwrap();
+            links.converge().await;
+            eventually_async(Duration::from_secs(5), || async {
+                vm.sh("ping -c1 -W1 10.0.0.9").map(drop)
+            })
+            .await
+            .unwrap();
+
+            // Hairpin off, down, out of the bridge: each is noticed and mended.
+            for damage in [
+                "bridge link set dev nv1 hairpin off",
+                "ip link set dev nv1 down",
+                "ip link set dev nv1 nomaster",
+            ] {
+                while tokio::time::timeout(Duration::from_millis(200), disturbed.notified())
+                    .await
+                    .is_ok()
+                {}
+                sh(damage);
+                tokio::time::timeout(Duration::from_secs(2), disturbed.notified())
+                    .await
+                    .expect(damage);
+                links.converge().await;
+            }
+
+            // The instance's next run, before the kernel took the last one's namespace down.
+            let again = Host::new("again").unwrap();
+            plug(&nv1, i32::try_from(again.pid()).unwrap(), "eth0")
+                .await
+                .unwrap();
+            assert!(vm.sh("ip link show dev eth0").is_err());
+            again.sh("ip link show dev eth0").unwrap();
+            links.drop_object(&HostObject::Port(nv1));
+            links.converge().await;
+            assert!(!sh("ip link").contains("nv1"));
+        },
+    );
+}
+
+#[test]
+fn a_hundred_ports_are_removed_at_once() {
+    inside("link::a_hundred_ports_are_removed_at_once", || async {
+        let state = State::new();
+        let mut links = state.links();
+        let vm = Host::new("vm").unwrap();
+        let ports: Vec<_> = (1..=100).map(|i| port(i, "br100")).collect();
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        for port in &ports {
+            links.want(&HostObject::Port(port.clone()));
+            plug(
+                port,
+                i32::try_from(vm.pid()).unwrap(),
+                &format!("eth{}", port.instance.0),
+            )
+            .await
+            .unwrap();
+        }
+        links.settled().await;
+        sh("ip link add dev mine type veth peer name other");
+        for port in ports {
+            links.drop_object(&HostObject::Port(port));
+        }
+        let began = Instant::now();
+        links.converge().await;
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+        assert!(!sh("ip link").contains(": nv"));
+        sh("ip link show dev mine");
+    });
+}
+
+#[test]
+fn floats_answer_from_outside_in_both_modes() {
+    inside("link::floats_answer_from_outside_in_both_modes", || async {
+        let outside = outside();
+        let state = State::new();
+        for mode in [FloatingAddressMode::Route, FloatingAddressMode::Address] {
+            let settings = Settings {
+                floating_address_mode: mode,
+                ..state.settings()
+            };
+            // The second time round, what the other mode left is replaced.
+            let mut links = Driven::new(Links::new(&settings).unwrap());
+            let floats: Vec<_> = (1..=100).map(|i| float([203, 0, 113, i])).collect();
+            for float in &floats {
+                links.want(float);
+            }
+            links.converge().await;
+            outside
+                .sh("ping -c1 -W2 203.0.113.1; ping -c1 -W2 203.0.113.100")
+                .unwrap();
+            let addresses = sh("ip address show dev eth0").matches("/32").count();
+            let routes = sh(&format!("ip route show table local proto {PROTOCOL}"))
+                .lines()
+                .count();
+            match mode {
+                FloatingAddressMode::Route => assert_eq!((addresses, routes), (0, 100)),
+                FloatingAddressMode::Address => assert_eq!((addresses, routes), (100, 0)),
+            }
+        }
+        let mut links = state.links();
+        links.converge().await;
+        assert_eq!(sh("ip address show dev eth0").matches("/32").count(), 0);
+        assert!(outside.sh("ping -c1 -W1 203.0.113.1").is_err());
+    });
+}
+
+#[test]
+fn a_float_that_moves_here_is_announced() {
+    inside("link::a_float_that_moves_here_is_announced", || async {
+        let outside = outside();
+        outside
+            .sh("ip neighbour replace 203.0.113.7 lladdr 02:00:00:00:00:99 nud reachable dev up0")
+            .unwrap();
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&float([203, 0, 113, 7]));
+        links.converge().await;
+        let mac = sh("cat /sys/class/net/eth0/address");
+        eventually_async(Duration::from_secs(2), || async {
+            let entry = outside.sh("ip neighbour show 203.0.113.7").unwrap().stdout;
+            if entry.contains(mac.trim()) {
+                Ok(())
+            } else {
+                Err(entry)
+            }
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn an_address_of_the_host_itself_is_not_taken_as_a_float() {
+    inside(
+        "link::an_address_of_the_host_itself_is_not_taken_as_a_float",
+        || async {
+            let _outside = outside();
+            let before = sh("ip route show table local");
+            let state = State::new();
+            let mut links = state.links();
+            links.want(&float([192, 0, 2, 1]));
+            let failed = links.round().await;
+            assert_eq!(failed.len(), 1, "{failed:?}");
+            assert!(
+                failed[0]
+                    .1
+                    .to_string()
+                    .contains("the host has this address itself")
+            );
+            links.drop_object(&float([192, 0, 2, 1]));
+            links.converge().await;
+            assert_eq!(before, sh("ip route show table local"));
+        },
+    );
+}
+
+#[test]
+fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
+    inside(
+        "link::what_somebody_removes_is_noticed_and_what_we_do_is_not",
+        || async {
+            let _outside = outside();
+            let state = State::new();
+            let mut links = state.links();
+            links.want(&bridge(1, "br100"));
+            links.want(&gateway(1, "br100", "10.0.0.1/24"));
+            links.want(&float([203, 0, 113, 7]));
+            links.converge().await;
+            let disturbed = links.room.disturbed();
+            while tokio::time::timeout(Duration::from_millis(300), disturbed.notified())
+                .await
+                .is_ok()
+            {}
+            // Our own floats come and go without anybody being woken.
+            for i in 10..20 {
+                links.want(&float([203, 0, 113, i]));
+                links.round().await;
+            }
+            for i in 10..20 {
+                links.drop_object(&float([203, 0, 113, i]));
+                links.round().await;
+            }
+            assert!(
+                tokio::time::timeout(Duration::from_millis(300), disturbed.notified())
+                    .await
+                    .is_err()
+            );
+            for damage in [
+                "ip address del 10.0.0.1/24 dev br100",
+                "ip route del local 203.0.113.7 dev lo table local",
+                "ip link set dev br100 down",
+                "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
+                "ip link del dev br100",
+            ] {
+                while tokio::time::timeout(Duration::from_millis(200), disturbed.notified())
+                    .await
+                    .is_ok()
+                {}
+                sh(damage);
+                tokio::time::timeout(Duration::from_secs(4), disturbed.notified())
+                    .await
+                    .expect(damage);
+                assert!(!links.changes().await.is_empty(), "{damage}");
+                links.converge().await;
+            }
+        },
+    );
+}
+
+#[test]
+fn one_more_float_costs_the_same_beside_ten_thousand() {
+    inside(
+        "link::one_more_float_costs_the_same_beside_ten_thousand",
+        || async {
+            let _outside = outside();
+            let state = State::new();
+            let mut links = state.links();
+            for i in 0..10_000_u32 {
+                let [_, _, c, d] = i.to_be_bytes();
+                links.want(&float([198, 18, c, d]));
+            }
+            let began = Instant::now();
+            links.converge().await;
+            println!("10,000 floats: {:?}", began.elapsed());
+            let began = Instant::now();
+            links.changes().await;
+            println!("observe and diff with 10,000: {:?}", began.elapsed());
+            let mut took = Vec::new();
+            for i in 0..50 {
+                let one = float([203, 0, 113, i]);
+                links.want(&one);
+                let changes: Vec<_> = links
+                    .room
+                    .items(&one)
+                    .into_iter()
+                    .map(|(key, to)| Change {
+                        key,
+                        from: None,
+                        to: Some(to),
+                    })
+                    .collect();
+                let began = Instant::now();
+                let failed = links.room.apply(&changes, &links.desired).await;
+                took.push(began.elapsed());
+                assert!(failed.is_empty(), "{failed:?}");
+            }
+            took.sort();
+            println!(
+                "one more beside 10,000: p50 {:?}, p98 {:?}",
+                took[25], took[48]
+            );
+            assert!(took[25] < Duration::from_millis(1), "{took:?}");
+            assert!(matches!(
+                links.desired.iter().last(),
+                Some((LinkKey::Float(_), _))
+            ));
+            links.settled().await;
+        },
+    );
+}
