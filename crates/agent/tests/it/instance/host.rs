@@ -1,7 +1,7 @@
 //! A host in namespaces of its own: a bridge, dnsmasq, the tiny image, an instances room and the little
 //! engine that a test needs. Everything goes when it is dropped, on panic too.
 
-use super::parts::{IpPlug, Says, Tiny, address, image, instance, mac, port, room, sh, succeeds};
+use super::parts::{Cables, Says, Tiny, address, image, instance, mac, port, room, sh, succeeds};
 use novanet_agent::image::Images;
 use novanet_agent::instance::{Instances, Key, Value};
 use novanet_agent::metadata_proxy::serve;
@@ -68,7 +68,7 @@ impl Host {
         );
         let settings = settings(folder.path().join("state"));
         let (sender, reports) = mpsc::unbounded_channel();
-        let room = room(&settings, sender, Arc::new(IpPlug));
+        let room = room(&settings, sender, Arc::new(Cables));
         Self {
             folder,
             desired: Desired::new(room.base_items()),
@@ -132,7 +132,7 @@ impl Host {
     /// The agent was killed and a new one starts on the same state.
     pub(crate) fn restart_agent(&mut self) {
         let (sender, reports) = mpsc::unbounded_channel();
-        self.room = room(&self.settings, sender, Arc::new(IpPlug));
+        self.room = room(&self.settings, sender, Arc::new(Cables));
         self.reports = reports;
         self.seen.clear();
     }

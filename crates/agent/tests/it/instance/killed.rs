@@ -1,7 +1,7 @@
 //! The agent dies at every point of an instance's way, and another one follows.
 
 use super::host::Host;
-use super::parts::{IpPlug, Tiny, mac, on_a_host, sh, until_fails};
+use super::parts::{Cables, Tiny, mac, on_a_host, sh, until_fails};
 use futures_util::future::BoxFuture;
 use novanet_agent::image::Images;
 use novanet_agent::instance::oci::Oci;
@@ -74,7 +74,7 @@ impl Plug for StopsPlug {
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), RoomError>> {
         Box::pin(async move {
-            let done = IpPlug.plug(port, pid, ifname).await;
+            let done = Cables.plug(port, pid, ifname).await;
             self.0.point().await;
             done
         })

@@ -1,7 +1,7 @@
 //! Reboots, ends, restarts of the agent.
 
 use super::host::Host;
-use super::parts::{IpPlug, Tiny, instance, on_a_host, port, room, sh, succeeds};
+use super::parts::{Cables, Tiny, instance, on_a_host, port, room, sh, succeeds};
 use futures_util::future::BoxFuture;
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::Instances;
@@ -116,7 +116,7 @@ fn instances_outlive_the_agent_and_are_adopted() {
 
         // While no agent is there: one ends, one is terminated.
         let (sender, _) = mpsc::unbounded_channel();
-        host.room = room(&host.settings, sender, Arc::new(IpPlug));
+        host.room = room(&host.settings, sender, Arc::new(Cables));
         sh(&format!("kill -KILL {}", host.pid(2)));
         host.unwant_instance(3);
 
@@ -215,7 +215,7 @@ fn a_removal_does_not_wait_for_a_download() {
         let settings = &host.settings;
         let base = settings.instance_uid_base;
         let images = Images::new(&settings.state_path, base, Arc::new(Slow)).unwrap();
-        host.room = Instances::new(settings, Arc::new(images), Arc::new(IpPlug), sender);
+        host.room = Instances::new(settings, Arc::new(images), Arc::new(Cables), sender);
         host.reports = reports;
         host.want_instance(1);
         host.until(1, InstanceState::Pending, 1).await;
@@ -239,7 +239,7 @@ fn a_host_without_a_runtime_says_what_to_install_and_still_removes() {
             &host.settings,
             Err(RoomError::Refused(missing.to_owned())),
             Arc::new(images),
-            Arc::new(IpPlug),
+            Arc::new(Cables),
             sender,
         );
         host.reports = reports;

@@ -110,39 +110,17 @@ impl MetadataSource for Says {
     }
 }
 
-/// Cables by the `ip` program.
-pub(crate) struct IpPlug;
+/// The link room's cables.
+pub(crate) struct Cables;
 
-impl Plug for IpPlug {
+impl Plug for Cables {
     fn plug<'a>(
         &'a self,
         port: &'a Port,
         pid: i32,
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), RoomError>> {
-        let line = format!(
-            "ip link del dev {name} 2>/dev/null; \
-             ip link add dev {name} type veth peer name {ifname} address {mac} netns {pid} && \
-             ip link set dev {name} master {bridge} up",
-            name = port.name,
-            mac = port.mac,
-            bridge = port.bridge,
-        );
-        Box::pin(async move {
-            let output = tokio::process::Command::new("sh")
-                .args(["-c", &line])
-                .output()
-                .await
-                .unwrap();
-            if output.status.success() {
-                Ok(())
-            } else {
-                Err(RoomError::Command {
-                    command: line,
-                    message: String::from_utf8_lossy(&output.stderr).into_owned(),
-                })
-            }
-        })
+        Box::pin(novanet_agent::link::plug(port, pid, ifname))
     }
 }
 
