@@ -182,6 +182,10 @@ fn address_for(address: &AddressMessage, device: u32, name: Option<&str>) -> Add
         }
         AddressAttribute::Flags(flags) => {
             *flags &= AddressFlags::Noprefixroute;
+            if address.header.family == AddressFamily::Inet6 {
+                // It has been in use: looking for its double now would only silence it.
+                *flags |= AddressFlags::Nodad;
+            }
             !flags.is_empty()
         }
         AddressAttribute::Address(_)
