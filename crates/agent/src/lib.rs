@@ -8,10 +8,14 @@
 
 pub mod dhcp;
 pub mod engine;
+pub mod fake;
 pub mod firewall;
 pub mod image;
 pub mod instance;
+pub mod ledger;
 pub mod link;
+pub mod local;
 pub mod metadata_proxy;
 pub mod room;
 pub mod settings;
+pub mod upstream;

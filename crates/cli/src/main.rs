@@ -1,2 +1,7 @@
-//! The `novanet` binary: argument parsing, tables, exit codes and wiring.
-fn main() {}
+//! The `novanet` binary; everything is in the library beside it, where tests reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    novanet_cli::main()
+}

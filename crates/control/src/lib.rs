@@ -1,1 +1,31 @@
-//! Use cases and controllers.
+//! The use cases of a cloud, each in one transaction: load, check, change, record, plan, commit.
+//!
+//! [`Cloud`] is what the server and `nova-manage` call. Rows and the host objects that follow from
+//! them change together; hosts follow by themselves. Nothing slow happens inside a transaction.
+//!
+//! Must not know: HTTP, XML, the kernel.
+
+pub mod agents;
+pub mod auth;
+mod caller;
+mod cloud;
+mod controllers;
+mod error;
+pub mod fixed_ips;
+pub mod floating_ips;
+pub mod groups;
+pub mod images;
+pub mod instances;
+pub mod key_pairs;
+mod launch;
+pub mod networks;
+pub mod projects;
+mod quota;
+mod waiters;
+
+pub use caller::{Caller, Role};
+pub use cloud::{Cloud, CloudConfig};
+pub use error::{ControlError, Kind, Result};
+pub use novanet_store::audit::Entry as AuditEntry;
+pub use novanet_pki::Vault;
+pub use novanet_store::{Committed, Engine, StoreError};

@@ -5,10 +5,22 @@
 //!
 //! Must not know: the product's insides. Nothing here names a network, an instance or a rule; errors are `anyhow`, as in a test.
 
+pub mod dhcp;
 mod eventually;
 mod host;
+mod kernel;
+mod machine;
+pub mod packet;
 mod postgres;
+mod sandbox;
+mod wire;
 
+pub use dhcp::{DhcpClient, Lease};
 pub use eventually::{eventually, eventually_async};
-pub use host::{Host, HostOptions, Output, Process, connect, inside_host};
+pub use host::{Host, HostOptions, Output, Process, connect, in_network_of, inside_host};
+pub use kernel::have8021q;
+pub use machine::MachineState;
+pub use packet::Mac;
 pub use postgres::{Database, Postgres, PostgresOptions};
+pub use sandbox::{Kept, Sandbox};
+pub use wire::Wire;

@@ -35,6 +35,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// A column of a row that does not parse.
+    #[allow(clippy::needless_pass_by_value)] // takes literals and formatted names alike
     pub fn bad_row(row: impl ToString) -> impl FnOnce(ModelError) -> Self {
         let row = row.to_string();
         move |source| Self::BadRow { row, source }
@@ -52,17 +53,19 @@ impl StoreError {
     }
 }
 
+/// SQLITE_BUSY, SQLITE_LOCKED, SQLITE_BUSY_SNAPSHOT; PostgreSQL's lock_timeout, statement_timeout,
+/// deadlock, admin_shutdown, crash_shutdown, cannot_connect_now, too many connections, idle in a
+/// transaction for too long.
+const PASSING: [&str; 11] = [
+    "5", "6", "517", "55P03", "57014", "40P01", "57P01", "57P02", "57P03", "53300", "25P03",
+];
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let Some(refused) = error.as_database_error() {
             if refused.is_unique_violation() || refused.is_foreign_key_violation() {
                 return Self::Conflict(refused.message().to_owned());
             }
-            // SQLITE_BUSY, SQLITE_LOCKED; PostgreSQL's lock_timeout, statement_timeout,
-            // admin_shutdown, crash_shutdown, cannot_connect_now, too many connections.
-            const PASSING: [&str; 9] = [
-                "5", "6", "517", "55P03", "57014", "57P01", "57P02", "57P03", "53300",
-            ];
             if refused
                 .code()
                 .is_some_and(|c| PASSING.contains(&c.as_ref()))

@@ -51,36 +51,54 @@ fn fixed(row: &AnyRow) -> Result<FixedIp> {
     })
 }
 
-/// Hands an address of `network` to an instance; `None` when the pool is empty. Row id and address.
-pub async fn allocate(
-    tx: &mut Tx,
-    network: &Network,
-    instance: Option<InstanceId>,
-) -> Result<Option<(i64, Ipv4Addr)>> {
-    if let Some(fresh) = allocate_fresh(tx, network, instance).await? {
+/// Takes an address of `network` out of the pool; `None` when it is empty. Row id and address. It
+/// belongs to nobody until [`give`], in the same transaction, says to whom.
+pub async fn allocate(tx: &mut Tx, network: &Network) -> Result<Option<(i64, Ipv4Addr)>> {
+    // Two at a time would both read the cursor before either moves it.
+    tx.require_change("address allocated")?;
+    if let Some(fresh) = allocate_fresh(tx, network).await? {
         return Ok(Some(fresh));
     }
+    loop {
+        if let Some(freed) = allocate_freed(tx, network.id).await? {
+            return Ok(Some(freed));
+        }
+        // Somebody who does not hold the clock may have reserved just that one.
+        if !has_freed(tx, network.id).await? {
+            return Ok(None);
+        }
+    }
+}
+
+/// The address that has been free for longest.
+async fn allocate_freed(tx: &mut Tx, network: NetworkId) -> Result<Option<(i64, Ipv4Addr)>> {
     let now = tx.now;
     let row = sqlx::query(
-        "UPDATE fixed_ips SET instance_id = $1, allocated = 1, freed_at = NULL, updated_at = $2 \
-         WHERE id = (SELECT id FROM fixed_ips WHERE network_id = $3 AND instance_id IS NULL \
+        "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
+         WHERE id = (SELECT id FROM fixed_ips WHERE network_id = $2 AND instance_id IS NULL \
                      AND reserved = 0 AND freed_at IS NOT NULL ORDER BY freed_at, addr LIMIT 1) \
-         RETURNING id, addr",
+         AND allocated = 0 AND reserved = 0 RETURNING id, addr",
     )
-    .bind(instance.map(|i| i.0))
     .bind(now)
-    .bind(network.id.0)
+    .bind(network.0)
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|r| Ok((r.try_get(0)?, address(r.try_get(1)?))))
         .transpose()
 }
 
-async fn allocate_fresh(
-    tx: &mut Tx,
-    network: &Network,
-    instance: Option<InstanceId>,
-) -> Result<Option<(i64, Ipv4Addr)>> {
+async fn has_freed(c: &mut Conn, network: NetworkId) -> Result<bool> {
+    let any: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM fixed_ips WHERE network_id = $1 AND instance_id IS NULL AND reserved = 0 \
+         AND freed_at IS NOT NULL LIMIT 1",
+    )
+    .bind(network.0)
+    .fetch_optional(c)
+    .await?;
+    Ok(any.is_some())
+}
+
+async fn allocate_fresh(tx: &mut Tx, network: &Network) -> Result<Option<(i64, Ipv4Addr)>> {
     let end = number(network.cidr.broadcast());
     let before: i64 =
         sqlx::query_scalar("SELECT next_addr FROM address_cursors WHERE network_id = $1")
@@ -102,7 +120,7 @@ async fn allocate_fresh(
             next = last + 1;
             continue;
         }
-        found = insert(tx, network.id, address(next), instance, false)
+        found = insert(tx, network.id, address(next), false)
             .await?
             .map(|id| (id, address(next)));
         next += 1;
@@ -117,27 +135,43 @@ async fn allocate_fresh(
     Ok(found)
 }
 
+/// Takes one certain address out of the pool, like [`allocate`]; `None`: it is not free.
+pub async fn take(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<Option<i64>> {
+    if let Some(id) = insert(tx, network, ip, false).await? {
+        return Ok(Some(id));
+    }
+    let now = tx.now;
+    Ok(sqlx::query_scalar(
+        "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
+         WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL AND reserved = 0 \
+         AND freed_at IS NOT NULL RETURNING id",
+    )
+    .bind(now)
+    .bind(network.0)
+    .bind(number(ip))
+    .fetch_optional(&mut **tx)
+    .await?)
+}
+
 /// A row for an address that has none yet; `None` if it has one.
 async fn insert(
     tx: &mut Tx,
     network: NetworkId,
     ip: Ipv4Addr,
-    instance: Option<InstanceId>,
     reserved: bool,
 ) -> Result<Option<i64>> {
     let now = tx.now;
     // An address that exists once per network: its number within it makes an id without a counter.
     let id = network.0 * (1 << 32) + number(ip);
     Ok(sqlx::query_scalar(
-        "INSERT INTO fixed_ips (id, address, addr, network_id, instance_id, allocated, reserved, \
-         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) \
+        "INSERT INTO fixed_ips (id, address, addr, network_id, allocated, reserved, created_at, \
+         updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) \
          ON CONFLICT (network_id, addr) DO NOTHING RETURNING id",
     )
     .bind(id)
     .bind(ip.to_string())
     .bind(number(ip))
     .bind(network.0)
-    .bind(instance.map(|i| i.0))
     .bind(i64::from(!reserved))
     .bind(i64::from(reserved))
     .bind(now)
@@ -173,9 +207,10 @@ pub async fn release(tx: &mut Tx, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Ties an address to the interface that has it.
-pub async fn set_interface(tx: &mut Tx, id: i64, interface: i64) -> Result<()> {
-    sqlx::query("UPDATE fixed_ips SET virtual_interface_id = $1 WHERE id = $2")
+/// Gives an allocated address to an instance's interface.
+pub async fn give(tx: &mut Tx, id: i64, instance: InstanceId, interface: i64) -> Result<()> {
+    sqlx::query("UPDATE fixed_ips SET instance_id = $1, virtual_interface_id = $2 WHERE id = $3")
+        .bind(instance.0)
         .bind(interface)
         .bind(id)
         .execute(&mut **tx)
@@ -185,13 +220,13 @@ pub async fn set_interface(tx: &mut Tx, id: i64, interface: i64) -> Result<()> {
 
 /// Takes an address out of the pool. `false`: an instance has it.
 pub async fn reserve(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<bool> {
-    if insert(tx, network, ip, None, true).await?.is_some() {
+    if insert(tx, network, ip, true).await?.is_some() {
         return Ok(true);
     }
     let now = tx.now;
     let done = sqlx::query(
         "UPDATE fixed_ips SET reserved = 1, updated_at = $1 \
-         WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL",
+         WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL AND allocated = 0",
     )
     .bind(now)
     .bind(network.0)

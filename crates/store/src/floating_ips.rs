@@ -66,11 +66,12 @@ pub async fn insert(
 
 /// Gives a free address of the pool to a project, the one free for longest; `None`: all are taken.
 pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Option<Ipv4Addr>> {
+    tx.require_change("floating IP allocated")?;
     let now = tx.now;
     let address: Option<String> = sqlx::query_scalar(
         "UPDATE floating_ips SET project_id = $1, updated_at = $2 WHERE id = \
          (SELECT id FROM floating_ips WHERE pool = $3 AND project_id IS NULL \
-          ORDER BY freed_at, addr LIMIT 1) RETURNING address",
+          ORDER BY freed_at, addr LIMIT 1) AND project_id IS NULL RETURNING address",
     )
     .bind(project.as_str())
     .bind(now)
@@ -169,4 +170,23 @@ pub async fn count_of(c: &mut Conn, project: &ProjectId) -> Result<i64> {
             .fetch_one(c)
             .await?,
     )
+}
+
+/// Whether nova gave the address to its instance by itself (`auto_assign_floating_ip`).
+pub async fn is_auto_assigned(c: &mut Conn, id: i64) -> Result<bool> {
+    let flag: Option<i64> =
+        sqlx::query_scalar("SELECT auto_assigned FROM floating_ips WHERE id = $1")
+            .bind(id)
+            .fetch_optional(c)
+            .await?;
+    Ok(flag.unwrap_or(0) != 0)
+}
+
+/// Marks an address as given by `auto_assign_floating_ip`.
+pub async fn set_auto_assigned(tx: &mut Tx, id: i64) -> Result<()> {
+    sqlx::query("UPDATE floating_ips SET auto_assigned = 1 WHERE id = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }

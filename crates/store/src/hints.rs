@@ -22,13 +22,13 @@ impl Hints {
     }
 
     /// Objects of these hosts changed at `version`.
-    pub(crate) fn tell(&self, version: i64, touched: BTreeSet<String>) {
+    pub(crate) fn tell(&self, version: i64, touched: &BTreeSet<String>) {
         let mut hosts = self.lock();
         for host in touched {
-            if let Some(sender) = hosts.get(&host) {
+            if let Some(sender) = hosts.get(host) {
                 sender.send_replace(version);
                 if sender.receiver_count() == 0 {
-                    hosts.remove(&host);
+                    hosts.remove(host);
                 }
             }
         }

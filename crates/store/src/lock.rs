@@ -1,16 +1,23 @@
 //! Who writes next, on SQLite: one writer at a time over all processes, in turn.
 //!
 //! SQLite's own busy handler polls, so a process that writes flat out starves the others. Two file
-//! locks make a queue: whoever holds `db.turn` is next for `db.lock`, and gives the turn on as soon
-//! as it has the lock. A busy server that wants to write again has to wait for the turn behind a
-//! CLI that came first.
+//! locks make a queue: whoever holds `.turn` is next for `.lock`, and gives the turn on as soon as it
+//! has the lock. A busy server that wants to write again has to wait for the turn behind a CLI that
+//! came first.
 
 use crate::{Result, StoreError};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+
+/// How long a writer waits for its turn. Transactions take milliseconds: whoever takes that long is
+/// stopped or hangs, and a CLI has to say so instead of hanging too.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The write lock of one database.
 #[derive(Debug, Clone)]
@@ -20,8 +27,8 @@ pub(crate) struct WriteLock {
 
 #[derive(Debug)]
 struct Files {
-    turn: Arc<File>,
-    lock: Arc<File>,
+    turn: File,
+    lock: File,
 }
 
 /// Holds the write lock; dropping it lets the next writer in.
@@ -32,7 +39,7 @@ impl Drop for WriteGuard {
     fn drop(&mut self) {
         if let Some(files) = &self.0 {
             // Unlocking a descriptor that we hold locked cannot fail.
-            let _ = flock(&*files.lock, FlockOperation::Unlock);
+            let _ = flock(&files.lock, FlockOperation::Unlock);
         }
     }
 }
@@ -46,14 +53,15 @@ impl WriteLock {
     /// The lock files beside a SQLite database.
     pub(crate) fn beside(database: &Path) -> Result<Self> {
         let open = |extension: &str| {
-            let path: PathBuf = database.with_extension(extension);
+            let path = database.with_extension(extension);
             std::fs::OpenOptions::new()
                 .create(true)
                 .truncate(false)
                 .write(true)
+                // Whoever can open it can keep everybody from writing.
+                .mode(0o600)
                 .open(&path)
-                .map(Arc::new)
-                .map_err(|e| StoreError::unavailable(format!("lock {}", path.display()), e))
+                .map_err(|e| StoreError::Refused(format!("lock file {}: {e}", path.display())))
         };
         Ok(Self {
             files: Some(Arc::new(Mutex::new(Files {
@@ -68,23 +76,63 @@ impl WriteLock {
         let Some(files) = &self.files else {
             return Ok(WriteGuard(None));
         };
-        let guard = Arc::clone(files).lock_owned().await;
-        hold(&guard.turn).await?;
-        let locked = hold(&guard.lock).await;
-        let _ = flock(&*guard.turn, FlockOperation::Unlock);
-        locked?;
-        Ok(WriteGuard(Some(guard)))
+        let files = Arc::clone(files);
+        tokio::time::timeout(PATIENCE, take(files))
+            .await
+            .unwrap_or_else(|late| {
+                let what = "is busy: another process has been writing for 15 s (see: fuser)";
+                Err(StoreError::unavailable(what, late))
+            })
     }
 }
 
-/// Takes a file lock without blocking the runtime: at once if it is free, else on a thread.
-async fn hold(file: &Arc<File>) -> Result<()> {
-    if flock(&**file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-        return Ok(());
+async fn take(files: Arc<Mutex<Files>>) -> Result<WriteGuard> {
+    let files = files.lock_owned().await;
+    match try_now(files) {
+        Ok(guard) => Ok(guard),
+        Err(files) => wait_on_thread(files).await,
     }
-    let file = Arc::clone(file);
-    tokio::task::spawn_blocking(move || flock(&*file, FlockOperation::LockExclusive))
-        .await
-        .map_err(|e| StoreError::unavailable("lock", e))?
-        .map_err(|e| StoreError::unavailable("lock", e))
+}
+
+/// The usual case: no other process writes.
+fn try_now(files: OwnedMutexGuard<Files>) -> Result<WriteGuard, OwnedMutexGuard<Files>> {
+    let free = |file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if !free(&files.turn) {
+        return Err(files);
+    }
+    if !free(&files.lock) {
+        // The turn is kept: this writer is next.
+        return Err(files);
+    }
+    let _ = flock(&files.turn, FlockOperation::Unlock);
+    Ok(WriteGuard(Some(files)))
+}
+
+/// Waits without blocking the runtime. The thread owns the guard: when nobody waits for it any more
+/// (the caller was cancelled), it gives back what it gets. It is not one of the runtime's threads,
+/// so a process that gives up can end while it waits.
+async fn wait_on_thread(files: OwnedMutexGuard<Files>) -> Result<WriteGuard> {
+    let (answer, wait) = oneshot::channel();
+    let failed = |e: std::io::Error| StoreError::unavailable("lock", e);
+    std::thread::Builder::new()
+        .name("write-lock".to_owned())
+        .spawn(move || {
+            let _unheard = answer.send(wait_in_turn(files));
+        })
+        .map_err(failed)?;
+    match wait.await {
+        Ok(locked) => locked.map_err(|e| failed(e.into())),
+        Err(gone) => Err(StoreError::unavailable("lock", gone)),
+    }
+}
+
+fn wait_in_turn(files: OwnedMutexGuard<Files>) -> Result<WriteGuard, Errno> {
+    blocking(&files.turn)?;
+    let locked = blocking(&files.lock);
+    let _ = flock(&files.turn, FlockOperation::Unlock);
+    locked.map(|()| WriteGuard(Some(files)))
+}
+
+fn blocking(file: &File) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| flock(file, FlockOperation::LockExclusive))
 }

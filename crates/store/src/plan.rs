@@ -98,3 +98,11 @@ pub async fn take_dirty(tx: &mut Tx) -> Result<BTreeSet<Thing>> {
         .await?;
     Ok(marks.iter().filter_map(|m| m.parse().ok()).collect())
 }
+
+/// Whether rows were edited by hand.
+pub async fn has_dirty(c: &mut Conn) -> Result<bool> {
+    let any: Option<String> = sqlx::query_scalar("SELECT thing FROM dirty LIMIT 1")
+        .fetch_optional(c)
+        .await?;
+    Ok(any.is_some())
+}

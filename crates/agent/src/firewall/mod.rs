@@ -1,1 +1,84 @@
-//! firewall
+//! The firewall of a host: NAT, floating addresses, security groups, anti-spoofing, and the guard
+//! of the host against its instances.
+//!
+//! One desired state ([`item`]), rendered by a driver. `nft` is the first; one for iptables takes
+//! the same items. Default deny: a port that is not registered passes nothing, so that an instance
+//! whose rules are not there yet is cut off, never open.
+//!
+//! Must not know: SQL, EC2, how ports and bridges are made.
+
+mod conntrack;
+mod item;
+mod netlink;
+mod nft;
+
+pub use item::{Key, Set, Slot, Value};
+
+use crate::engine::Shows;
+use crate::room::{Change, Desired, Room, RoomError};
+use crate::settings::Settings;
+use novanet_model::HostObject;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The firewall room.
+#[derive(Debug)]
+pub struct Firewall {
+    driver: nft::Nft,
+}
+
+impl Firewall {
+    /// Opens the kernel in the network namespace of the calling thread. Refuses when the `nft`
+    /// program is missing, and names the package.
+    pub fn new(settings: &Settings) -> Result<Self, RoomError> {
+        Ok(Self {
+            driver: nft::Nft::new(settings)?,
+        })
+    }
+
+    /// The rules as the kernel has them, as text for people.
+    pub async fn show(&self) -> Result<String, RoomError> {
+        self.driver.show().await
+    }
+}
+
+impl Shows for Firewall {
+    async fn show(&mut self) -> Result<String, RoomError> {
+        Self::show(self).await
+    }
+}
+
+impl Room for Firewall {
+    type Key = Key;
+    type Value = Value;
+
+    const NAME: &'static str = "firewall";
+
+    fn base_items(&self) -> Vec<(Key, Value)> {
+        vec![(Key::Skeleton, self.driver.skeleton())]
+    }
+
+    fn items(&self, object: &HostObject) -> Vec<(Key, Value)> {
+        item::items_of(object)
+    }
+
+    fn disturbed(&self) -> Arc<Notify> {
+        self.driver.disturbed()
+    }
+
+    async fn observe(
+        &mut self,
+        _desired: &Desired<Key, Value>,
+    ) -> Result<BTreeMap<Key, Value>, RoomError> {
+        self.driver.observe()
+    }
+
+    async fn apply(
+        &mut self,
+        changes: &[Change<Key, Value>],
+        desired: &Desired<Key, Value>,
+    ) -> Vec<(Key, RoomError)> {
+        self.driver.apply(changes, desired).await
+    }
+}

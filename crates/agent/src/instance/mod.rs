@@ -1,1 +1,291 @@
-//! instance
+//! The instances of this host: each `Instance` object becomes a machine, as soon as all its `Port` objects
+//! are known, and goes when its object goes.
+//!
+//! What takes time (fetching, making, stopping, removing) happens in one background task per instance
+//! ([`life`]); a round only sets goals and looks at what is known. Instances are not our children and
+//! outlive the agent; their folders and their processes' start times are how it knows them again.
+//! Must not know: how bridges and veths are made ([`Plug`]), what a runtime is ([`Driver`]).
+
+mod console;
+mod driver;
+mod files;
+mod life;
+pub mod oci;
+mod process;
+
+pub use driver::{Driver, Machine};
+
+use crate::image::Images;
+use crate::room::{Change, Desired, Room, RoomError};
+use crate::settings::Settings;
+use files::{Folders, Spec};
+use futures_util::future::BoxFuture;
+use life::{Goal, Lives};
+use novanet_model::object::{Instance, Port};
+use novanet_model::wire::InstanceReport;
+use novanet_model::{HostObject, InstanceId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc};
+
+/// Plugs an instance's card into its bridge; the link room does it.
+pub trait Plug: Send + Sync {
+    /// Makes the cable `port.name` (in this network namespace, in its bridge) to `ifname` with the port's MAC
+    /// in the network namespace of `pid`, up on the host's side. What is left of an earlier cable of that
+    /// name is removed first.
+    fn plug<'a>(
+        &'a self,
+        port: &'a Port,
+        pid: i32,
+        ifname: &'a str,
+    ) -> BoxFuture<'a, Result<(), RoomError>>;
+
+    /// Whether the host's end is there.
+    fn is_plugged(&self, port: &Port) -> bool {
+        nix::net::if_::if_nametoindex(port.name.as_str()).is_ok()
+    }
+}
+
+/// What an item of this room is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A port that an instance will be plugged with. (The cable itself is the link room's.)
+    Port(InstanceId, u32),
+    /// An instance.
+    Instance(InstanceId),
+}
+
+impl Key {
+    fn instance(&self) -> InstanceId {
+        match self {
+            Self::Port(id, _) | Self::Instance(id) => *id,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(id, index) => write!(f, "{id} eth{index}"),
+            Self::Instance(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// What an item of this room is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// See [`Key::Port`].
+    Port(Port),
+    /// See [`Key::Instance`].
+    Instance {
+        /// As it runs (or last ran).
+        instance: Instance,
+        /// Its cables are in.
+        plugged: bool,
+    },
+}
+
+/// The room. See the head of this file.
+pub struct Instances {
+    lives: Arc<Lives>,
+    /// Ports that we were told of.
+    ports: BTreeMap<(InstanceId, u32), Port>,
+    adopted: bool,
+}
+
+impl Instances {
+    /// Instances by the OCI runtime of this host. A host without one still works as a network host: then
+    /// each instance it is asked to run fails with the package to install.
+    pub fn new(
+        settings: &Settings,
+        images: Arc<Images>,
+        plug: Arc<dyn Plug>,
+        reports: mpsc::UnboundedSender<InstanceReport>,
+    ) -> Self {
+        let driver = oci::Oci::probe(settings).map(|oci| {
+            let missing = oci.cgroups().missing();
+            if !missing.is_empty() {
+                tracing::info!(
+                    missing = missing.join(", "),
+                    "this host's cgroups cannot be used for all limits: instances run without these"
+                );
+            }
+            Arc::new(oci) as Arc<dyn Driver>
+        });
+        if let Err(error) = &driver {
+            tracing::warn!(%error, "this host cannot run instances");
+        }
+        Self::with_driver(settings, driver, images, plug, reports)
+    }
+
+    /// Instances by another driver.
+    pub fn with_driver(
+        settings: &Settings,
+        driver: Result<Arc<dyn Driver>, RoomError>,
+        images: Arc<Images>,
+        plug: Arc<dyn Plug>,
+        reports: mpsc::UnboundedSender<InstanceReport>,
+    ) -> Self {
+        let folders = Folders::new(&settings.state_path, settings.instance_uid_base);
+        Self {
+            lives: Lives::new(
+                folders,
+                driver.map_err(|e| e.to_string()),
+                images,
+                plug,
+                reports,
+            ),
+            ports: BTreeMap::new(),
+            adopted: false,
+        }
+    }
+
+    /// The last 64 KiB that an instance wrote to its console. `None`: there is no such instance here.
+    pub fn console(&self, instance: InstanceId) -> Option<std::io::Result<String>> {
+        self.lives.console(instance)
+    }
+
+    /// A handle for reading consoles while the engine owns the room.
+    pub fn consoles(&self) -> Consoles {
+        Consoles(Arc::clone(&self.lives))
+    }
+
+    /// Why this host cannot run instances, with the remedy. `None`: it can.
+    pub fn problem(&self) -> Option<&str> {
+        self.lives.problem()
+    }
+
+    /// Waits until no instance is being worked on.
+    pub async fn quiet(&self) {
+        self.lives.quiet().await;
+    }
+
+    /// Says every instance's state again (a server that was restored has forgotten them).
+    pub fn report_all(&self) {
+        self.lives.report_all();
+    }
+}
+
+/// Reads consoles.
+#[derive(Clone)]
+pub struct Consoles(Arc<Lives>);
+
+impl Consoles {
+    /// As [`Instances::console`].
+    pub fn read(&self, instance: InstanceId) -> Option<std::io::Result<String>> {
+        self.0.console(instance)
+    }
+}
+
+/// What the desired state says of an instance.
+fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Goal, RoomError> {
+    let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id)) else {
+        return Ok(Goal::Gone);
+    };
+    let ports: Vec<Port> = desired
+        .range(Key::Port(id, 0)..=Key::Port(id, u32::MAX))
+        .filter_map(|(_, value)| match value {
+            Value::Port(port) => Some(port.clone()),
+            Value::Instance { .. } => None,
+        })
+        .collect();
+    if ports.len() != instance.ports as usize {
+        return Err(RoomError::Refused(format!(
+            "{id}: waits for its ports: {} of {} are known",
+            ports.len(),
+            instance.ports
+        )));
+    }
+    Ok(Goal::Run(Arc::new(Spec {
+        instance: instance.clone(),
+        ports,
+    })))
+}
+
+impl Room for Instances {
+    type Key = Key;
+    type Value = Value;
+    const NAME: &'static str = "instance";
+
+    fn base_items(&self) -> Vec<(Key, Value)> {
+        Vec::new()
+    }
+
+    fn items(&self, object: &HostObject) -> Vec<(Key, Value)> {
+        match object {
+            HostObject::Port(port) => vec![(
+                Key::Port(port.instance, port.index),
+                Value::Port(port.clone()),
+            )],
+            HostObject::Instance(instance) => vec![(
+                Key::Instance(instance.instance),
+                Value::Instance {
+                    instance: instance.clone(),
+                    plugged: true,
+                },
+            )],
+            _ => Vec::new(),
+        }
+    }
+
+    fn disturbed(&self) -> Arc<Notify> {
+        self.lives.disturbed()
+    }
+
+    async fn observe(
+        &mut self,
+        desired: &Desired<Key, Value>,
+    ) -> Result<BTreeMap<Key, Value>, RoomError> {
+        if !self.adopted {
+            for spec in self.lives.adopt().await? {
+                for port in spec.ports {
+                    self.ports.insert((port.instance, port.index), port);
+                }
+            }
+            self.adopted = true;
+        }
+        let wanted = |id| match desired.get(&Key::Instance(id)) {
+            Some(Value::Instance { instance, .. }) => Some(instance),
+            _ => None,
+        };
+        let mut there: BTreeMap<Key, Value> = self
+            .ports
+            .iter()
+            .map(|(&(id, index), port)| (Key::Port(id, index), Value::Port(port.clone())))
+            .collect();
+        for (instance, plugged) in self.lives.observe(wanted) {
+            there.insert(
+                Key::Instance(instance.instance),
+                Value::Instance { instance, plugged },
+            );
+        }
+        Ok(there)
+    }
+
+    async fn apply(
+        &mut self,
+        changes: &[Change<Key, Value>],
+        desired: &Desired<Key, Value>,
+    ) -> Vec<(Key, RoomError)> {
+        let mut touched = BTreeSet::new();
+        for change in changes {
+            if let Key::Port(id, index) = change.key {
+                match &change.to {
+                    Some(Value::Port(port)) => self.ports.insert((id, index), port.clone()),
+                    _ => self.ports.remove(&(id, index)),
+                };
+            }
+            touched.insert(change.key.instance());
+        }
+        let mut errors = Vec::new();
+        for id in touched {
+            let done = goal(id, desired).and_then(|goal| self.lives.set_goal(id, goal));
+            if let Err(error) = done {
+                errors.push((Key::Instance(id), error));
+            }
+        }
+        errors
+    }
+}

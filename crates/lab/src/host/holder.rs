@@ -24,6 +24,7 @@ const KEEPER: &str = include_str!("keeper.sh");
 pub(super) struct Holder {
     init: Child,
     keeper: Child,
+    pub(super) mark: String,
     pub(super) net: OwnedFd,
     pub(super) mnt: OwnedFd,
     pub(super) uts: OwnedFd,
@@ -38,12 +39,13 @@ impl Holder {
             std::process::id(),
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
-        let mut keeper = apart(
-            Command::new("sh")
-                .args(["-c", KEEPER, "keeper", &mark])
-                .stdin(Stdio::piped()),
-        )
-        .spawn()?;
+        let mut keeper = Command::new("sh");
+        keeper
+            .args(["-c", KEEPER, "keeper", &mark])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut keeper = apart(&mut keeper).spawn()?;
         // A thread that leaves the machine's namespaces is never used for anything else.
         let init = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("lab-maker".into());
@@ -76,6 +78,7 @@ impl Holder {
         )?;
         Ok(Self {
             init,
+            mark,
             keeper,
             net: net.into(),
             mnt,

@@ -1,8 +1,11 @@
-//! A whole test inside a host: for code that must be a process of it, with its pids, and not only a thread that looks in.
+//! Other ways in: a whole test as a process of a host, with its pids and not only as a thread that looks in; and the network of any process.
 
+use std::fs::File;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+use nix::sched::{CloneFlags, setns};
 
 use super::{Host, HostOptions};
 
@@ -30,4 +33,20 @@ pub fn inside_host(test: &str, options: &HostOptions, body: impl FnOnce()) -> Re
         output.stderr
     );
     Ok(())
+}
+
+/// Runs `work` on a thread that is in the network namespace of the process `pid` (an instance, for example), and in nothing else of it.
+pub fn in_network_of<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let path = format!("/proc/{pid}/ns/net");
+    let network = File::open(&path).with_context(|| path.clone())?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("lab-network".into());
+        let thread = thread.spawn_scoped(scope, || -> Result<T> {
+            setns(&network, CloneFlags::CLONE_NEWNET).with_context(|| format!("setns {path}"))?;
+            Ok(work())
+        })?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

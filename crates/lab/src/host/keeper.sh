@@ -3,7 +3,7 @@
 name=$1
 # From here on every pid is a name.
 cd /proc && read -r init inode && [ -n "$inode" ] || exit 0
-if read -r word && [ "$word" = keep ]; then while [ -d "$init" ]; do sleep 1; done; fi
+if read -r word && [ "$word" = keep ]; then while [ -d "$init" ]; do sleep 0.5; done; fi
 trees=$(find /sys/fs/cgroup -maxdepth 2 -type d -name "$name")
 left() {
   find [0-9]*/ns/net -maxdepth 0 -lname "net:\\[$inode\\]" 2>/dev/null | cut -d/ -f1

@@ -19,7 +19,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use holder::Holder;
-pub use inside::inside_host;
+pub use inside::{in_network_of, inside_host};
 pub use link::connect;
 pub use process::{Output, Process};
 
@@ -128,6 +128,11 @@ impl Host {
     /// The pid of the process that holds the namespaces, as the maker sees it: `nsenter -t PID -a` enters by hand.
     pub fn pid(&self) -> u32 {
         self.holder.pid()
+    }
+
+    /// What its cgroups are called on the machine, if it has some of its own.
+    pub fn cgroup_name(&self) -> &str {
+        &self.holder.mark
     }
 
     /// Runs a program to its end; anything but success is an error that shows what it said.

@@ -1,5 +1,7 @@
 //! Hosts: what they share, what they do not, and that nothing of them stays.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -90,53 +92,93 @@ fn what_runs_in_a_host_ends_with_it() {
 }
 
 #[test]
-fn a_host_does_not_outlive_a_killed_maker() {
-    // The maker is this very test binary, running the test below.
-    let mut maker = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "host::maker_for_the_test_above", "--nocapture"])
-        .env("LAB_TEST_MAKER", "1")
+fn nothing_of_a_host_outlives_its_killed_maker() {
+    const MAKER: &str = "LAB_TEST_IS_THE_MAKER";
+    if std::env::var_os(MAKER).is_some() {
+        return be_killed_while_a_host_is_there();
+    }
+    // The maker is this very test, run again.
+    let mut maker = Command::new(std::env::current_exe().unwrap());
+    maker.args([
+        "--exact",
+        "host::nothing_of_a_host_outlives_its_killed_maker",
+        "--nocapture",
+    ]);
+    let mut maker = maker
+        .env(MAKER, "yes")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let holder = {
-        use std::io::{BufRead, BufReader};
-        let lines = BufReader::new(maker.stdout.take().unwrap()).lines();
-        lines
-            .map(Result::unwrap)
-            .find_map(|line| line.rsplit_once("holder ").map(|(_, pid)| pid.to_owned()))
-            .unwrap()
+    let mut lines = BufReader::new(maker.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let pids = lines
+        .find_map(|line| line.rsplit_once("made ").map(|(_, pids)| pids.to_owned()))
+        .unwrap();
+    let pids: Vec<&str> = pids.split(' ').collect();
+    let left = || {
+        // A process that has ended but that nobody has asked for yet has no namespaces any more.
+        let alive = pids
+            .iter()
+            .filter(|pid| std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok())
+            .count();
+        (alive, cgroups_named(&format!("novanet-lab-{}-*", pids[0])))
     };
-    let alive = || {
-        Path::new(&format!("/proc/{holder}/ns/net")).exists()
-            && std::fs::read_link(format!("/proc/{holder}/ns/net")).is_ok()
-    };
-    assert!(alive());
+    assert_eq!(left().0, 3);
+    assert_ne!(left().1, "");
     maker.kill().unwrap();
     maker.wait().unwrap();
-    eventually(Duration::from_secs(5), || {
-        if alive() {
-            Err(format!("{holder} is alive"))
-        } else {
+    eventually(Duration::from_secs(10), || {
+        if left() == (0, String::new()) {
             Ok(())
+        } else {
+            Err(format!("{:?}", left()))
         }
     })
     .unwrap();
 }
 
-#[test]
-fn maker_for_the_test_above() {
-    if std::env::var_os("LAB_TEST_MAKER").is_none() {
-        return;
-    }
-    let host = Host::new("left-behind").unwrap();
+fn be_killed_while_a_host_is_there() {
+    let host = Host::with("left-behind", &HostOptions::default().own_cgroups()).unwrap();
     host.spawn(Command::new("sleep").arg("600")).unwrap();
+    let daemon = host
+        .exec_in(|| {
+            Command::new("sleep")
+                .arg("600")
+                .process_group(0)
+                .spawn()
+                .unwrap()
+                .id()
+        })
+        .unwrap();
     // Not `println!`: the harness would hold it back until the end of the test, which never comes.
-    std::io::Write::write_all(
-        &mut std::io::stdout(),
-        format!("holder {}\n", host.pid()).as_bytes(),
-    )
-    .unwrap();
+    let line = format!("made {} {} {daemon}\n", std::process::id(), host.pid());
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
     host.run(&["sleep", "600"]).unwrap();
+}
+
+/// Where on the machine there are cgroups of that name.
+fn cgroups_named(pattern: &str) -> String {
+    let found = Command::new("find")
+        .args(["/sys/fs/cgroup", "-maxdepth", "2", "-name", pattern])
+        .output()
+        .unwrap();
+    String::from_utf8(found.stdout).unwrap()
+}
+
+#[test]
+fn what_is_mounted_by_code_that_looks_in_is_seen_in_the_host_and_nowhere_else() {
+    let host = Host::new("mounts").unwrap();
+    let mount = || {
+        Command::new("sh")
+            .args(["-c", "mount -t tmpfs mark /mnt && touch /mnt/here"])
+            .status()
+            .unwrap()
+    };
+    assert!(host.exec_in(mount).unwrap().success());
+    host.sh("test -e /mnt/here").unwrap();
+    assert!(host.exec_in(|| Path::new("/mnt/here").exists()).unwrap());
+    assert!(!Path::new("/mnt/here").exists());
 }
 
 #[test]
@@ -257,18 +299,8 @@ fn what_fails_inside_a_host_fails_the_test() {
 #[test]
 fn a_host_with_cgroups_of_its_own_leaves_none() {
     let host = Host::with("limits", &HostOptions::default().own_cgroups()).unwrap();
-    let made = || {
-        let found = Command::new("find")
-            .args([
-                "/sys/fs/cgroup",
-                "-maxdepth",
-                "2",
-                "-name",
-                &format!("novanet-lab-{}-*", std::process::id()),
-            ])
-            .output();
-        String::from_utf8(found.unwrap().stdout).unwrap()
-    };
+    let name = host.cgroup_name().to_owned();
+    let made = || cgroups_named(&name);
     let trees = made();
     assert_ne!(trees, "");
     let boxes = || {
@@ -350,4 +382,26 @@ fn a_kept_host_lives_on_until_it_is_killed() {
         }
     };
     eventually(Duration::from_secs(5), ended).unwrap();
+}
+
+#[test]
+fn hosts_can_be_made_inside_a_host() {
+    let options = HostOptions::default().own_cgroups();
+    inside_host("host::hosts_can_be_made_inside_a_host", &options, || {
+        let (a, b) = (
+            Host::with("a", &HostOptions::default().own_cgroups()).unwrap(),
+            Host::new("b").unwrap(),
+        );
+        connect(&a, "eth0", &b, "eth0").unwrap();
+        a.run(&["ip", "address", "add", "192.0.2.1/24", "dev", "eth0"])
+            .unwrap();
+        b.run(&["ip", "address", "add", "192.0.2.2/24", "dev", "eth0"])
+            .unwrap();
+        a.run(&["ping", "-c1", "-W2", "192.0.2.2"]).unwrap();
+        let name = a.cgroup_name().to_owned();
+        assert_ne!(cgroups_named(&name), "");
+        drop((a, b));
+        assert_eq!(cgroups_named(&name), "");
+    })
+    .unwrap();
 }

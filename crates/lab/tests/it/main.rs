@@ -1,6 +1,11 @@
 //! What the laboratory promises, shown on real namespaces, a real server and real packets.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod dhcp;
 mod host;
+mod house;
+mod machine;
 mod postgres;
+mod sandbox;
 mod waiting;
+mod wire;

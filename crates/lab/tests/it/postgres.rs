@@ -1,5 +1,7 @@
 //! The temporary PostgreSQL.
 
+use std::process::Command;
+
 use novanet_lab::{Host, Postgres, PostgresOptions};
 
 #[test]
@@ -56,4 +58,30 @@ fn the_socket_is_reached_from_inside_a_host() {
             .stdout,
         "1\n"
     );
+}
+
+#[test]
+fn processes_that_run_at_the_same_time_share_one_server() {
+    let server = Postgres::shared().unwrap();
+    let again = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "postgres::says_which_server_it_has",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(again.stdout).unwrap();
+    assert!(said.contains(&format!("server {}\n", server.url)), "{said}");
+    // That the other one ended does not end the server.
+    assert_eq!(server.psql("postgres", "SELECT 1").unwrap(), "1");
+}
+
+#[test]
+fn says_which_server_it_has() {
+    let server = Postgres::shared().unwrap();
+    let line = format!("server {}\n", server.url);
+    std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).unwrap();
+    assert!(!server.fresh_database().unwrap().url.is_empty());
 }

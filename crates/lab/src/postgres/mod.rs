@@ -3,38 +3,22 @@
 //! A small shell watches over it: when its standard input ends (the handle was dropped, or the process that held it was killed) it stops the server and
 //! removes the folder. So a server kept in a static, which Rust never drops, goes away too.
 
+mod shared;
+
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 /// The role that owns everything; authentication is `trust`, as only this machine can reach the server.
 const USER: &str = "nova";
 
-/// Makes the cluster (without syncing: it is new), starts the server, and waits for the end of its own input.
-/// SIGQUIT is PostgreSQL's immediate shutdown: the folder goes away anyway.
-const KEEPER: &str = r#"
-bin=$1 folder=$2 user=$3 port=$4; shift 4
-stop() { [ -n "$server" ] && kill -QUIT "$server" && wait "$server"; rm -rf "$folder"; }
-server=
-trap stop EXIT
-exec 3<&0 </dev/null 2>"$folder/log"
-"$bin/initdb" -D "$folder/data" -U "$user" -A trust -E UTF8 --locale=C.UTF-8 --no-sync >>"$folder/log" 2>&1 || { echo "initdb: $(cat "$folder/log")"; exit 1; }
-"$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" "$@" >>"$folder/log" 2>&1 &
-server=$!
-for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-  "$bin/pg_isready" -q -h "$folder" -p "$port" -t 1 && break
-  kill -0 "$server" 2>/dev/null || { echo "postgres: $(cat "$folder/log")"; server=; exit 1; }
-  sleep 0.05
-done
-echo ready
-cat <&3 >/dev/null
-"#;
+const KEEPER: &str = include_str!("keeper.sh");
 
 /// How a server is started.
 #[derive(Clone, Copy, Debug)]
@@ -54,14 +38,29 @@ impl Default for PostgresOptions {
     }
 }
 
-/// A running server. Dropping it stops it and removes its folder.
+/// A running server. Dropping it stops it and removes its folder; the shared one goes when its last user does.
 #[derive(Debug)]
 pub struct Postgres {
-    keeper: Child,
-    folder: PathBuf,
-    port: u16,
+    keeper: Keeper,
+    server: Server,
     /// `postgres://…` of its first database, over TCP on the loopback address.
     pub url: String,
+}
+
+/// What ends the server.
+#[derive(Debug)]
+enum Keeper {
+    /// The end of this child's input.
+    Own(Child),
+    /// The last lock on this file.
+    Shared { _users: File },
+}
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+struct Server {
+    folder: PathBuf,
+    port: u16,
 }
 
 /// A database on a shared server; it stays until the server ends.
@@ -83,27 +82,28 @@ impl Postgres {
 
     /// Starts a server.
     pub fn with(options: PostgresOptions) -> Result<Self> {
-        let mut last = anyhow!("not tried");
-        // Between finding a free port and using it somebody else may take it.
-        for _ in 0..5 {
-            match Self::try_start(options) {
-                Ok(server) => return Ok(server),
-                Err(error) if format!("{error:#}").contains("Address already in use") => {
-                    last = error;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last)
+        let (server, keeper) = start(options, None)?;
+        Ok(Self::new(server, Keeper::Own(keeper)))
     }
 
-    /// The one server of this test process, started by the first who asks.
+    /// The one server of all test processes that run now, started by the first who asks.
     pub fn shared() -> Result<&'static Self> {
         static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
-        SHARED
-            .get_or_init(|| Self::start().map_err(|error| format!("{error:#}")))
-            .as_ref()
-            .map_err(|error| anyhow!("{error}"))
+        let find = || {
+            shared::find_or_start()
+                .map(|(server, users)| Self::new(server, Keeper::Shared { _users: users }))
+        };
+        let shared = SHARED.get_or_init(|| find().map_err(|error| format!("{error:#}")));
+        shared.as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    fn new(server: Server, keeper: Keeper) -> Self {
+        let url = format!("postgres://{USER}@127.0.0.1:{}/postgres", server.port);
+        Self {
+            keeper,
+            server,
+            url,
+        }
     }
 
     /// A new empty database on it.
@@ -130,10 +130,10 @@ impl Postgres {
                 "-c",
                 sql,
                 "-p",
-                &self.port.to_string(),
+                &self.server.port.to_string(),
                 "-h",
             ])
-            .arg(&self.folder)
+            .arg(&self.server.folder)
             .output()
             .context("psql")?;
         ensure!(
@@ -148,21 +148,21 @@ impl Postgres {
 
     /// The folder of its unix socket, data and log.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.server.folder
     }
 
     /// Its TCP port on the loopback address.
     pub fn port(&self) -> u16 {
-        self.port
+        self.server.port
     }
 
     fn create_database(&self, clause: &str) -> Result<Database> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        // Other processes make databases on the same server too, some of them in pid namespaces: only chance tells them apart.
+        let name = format!("t{:016x}", rand::random::<u64>());
         self.psql("postgres", &format!("CREATE DATABASE {name}{clause}"))?;
         let (port, folder) = (
-            self.port,
-            self.folder.display().to_string().replace('/', "%2F"),
+            self.port(),
+            self.folder().display().to_string().replace('/', "%2F"),
         );
         Ok(Database {
             url: format!("postgres://{USER}@127.0.0.1:{port}/{name}"),
@@ -170,87 +170,93 @@ impl Postgres {
             name,
         })
     }
-
-    fn try_start(options: PostgresOptions) -> Result<Self> {
-        let bin = binaries()?;
-        let folder = tempfile::Builder::new()
-            .prefix("lab-postgres-")
-            .tempdir()?
-            .keep();
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
-        let mut command = as_server_user(&folder)?;
-        command
-            .args(["sh", "-c", KEEPER, "keeper"])
-            .arg(&bin)
-            .arg(&folder)
-            .args([USER, &port.to_string()]);
-        command.args([
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            &format!("max_connections={}", options.connections),
-        ]);
-        if !options.fsync {
-            command.args([
-                "-c",
-                "fsync=off",
-                "-c",
-                "synchronous_commit=off",
-                "-c",
-                "full_page_writes=off",
-            ]);
-        }
-        command
-            .current_dir(&folder)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut keeper = command
-            .spawn()
-            .with_context(|| format!("starting {command:?}"))?;
-        let mut output = BufReader::new(keeper.stdout.take().context("the keeper has no output")?);
-        let mut said = String::new();
-        output.read_line(&mut said)?;
-        if said != "ready\n" {
-            drop(keeper.stdin.take());
-            output.read_to_string(&mut said)?;
-            keeper.wait()?;
-            bail!("PostgreSQL did not start: {said}");
-        }
-        Ok(Self {
-            keeper,
-            folder,
-            port,
-            url: format!("postgres://{USER}@127.0.0.1:{port}/postgres"),
-        })
-    }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        let _nothing_to_do_about_it = self.keeper.wait();
+        if let Keeper::Own(keeper) = &mut self.keeper {
+            drop(keeper.stdin.take());
+            let _nothing_to_do_about_it = keeper.wait();
+        }
     }
 }
 
-/// PostgreSQL refuses to run as root: then it runs as the user of Debian's package, who gets the folder.
-fn as_server_user(folder: &Path) -> Result<Command> {
+/// Starts a server and its keeper; `shared` is the file that will name it to others.
+fn start(options: PostgresOptions, shared: Option<&Path>) -> Result<(Server, Child)> {
+    let mut last = anyhow!("not tried");
+    // Between finding a free port and using it somebody else may take it.
+    for _ in 0..5 {
+        match try_start(options, shared) {
+            Ok(started) => return Ok(started),
+            Err(error) if format!("{error:#}").contains("Address already in use") => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+fn try_start(options: PostgresOptions, shared: Option<&Path>) -> Result<(Server, Child)> {
+    let bin = binaries()?;
+    let folder = tempfile::Builder::new()
+        .prefix("lab-postgres-")
+        .tempdir()?
+        .keep();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", KEEPER, "keeper"])
+        .arg(&bin)
+        .arg(&folder)
+        .args([USER, &port.to_string(), give_to_server_user(&folder)?]);
+    command.arg(shared.unwrap_or(Path::new("")));
+    command.args([
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        &format!("max_connections={}", options.connections),
+    ]);
+    if !options.fsync {
+        command.args([
+            "-c",
+            "fsync=off",
+            "-c",
+            "synchronous_commit=off",
+            "-c",
+            "full_page_writes=off",
+        ]);
+    }
+    command
+        .current_dir(&folder)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut keeper = command
+        .spawn()
+        .with_context(|| format!("starting {command:?}"))?;
+    let mut output = BufReader::new(keeper.stdout.take().context("the keeper has no output")?);
+    let mut said = String::new();
+    output.read_line(&mut said)?;
+    if said != "ready\n" {
+        drop(keeper.stdin.take());
+        output.read_to_string(&mut said)?;
+        keeper.wait()?;
+        bail!("PostgreSQL did not start: {said}");
+    }
+    Ok((Server { folder, port }, keeper))
+}
+
+/// PostgreSQL refuses to run as root: then the folder is given to the user of Debian's package, and this is the command that turns into that user.
+fn give_to_server_user(folder: &Path) -> Result<&'static str> {
     if !nix::unistd::geteuid().is_root() {
-        return Ok(Command::new("env"));
+        return Ok("");
     }
     let user = nix::unistd::User::from_name("postgres")?
         .context("there is no user postgres: install the package postgresql")?;
     nix::unistd::chown(folder, Some(user.uid), Some(user.gid))?;
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid=postgres",
-        "--regid=postgres",
-        "--clear-groups",
-        "--",
-    ]);
-    Ok(command)
+    Ok("setpriv --reuid=postgres --regid=postgres --clear-groups --")
 }
 
 /// Where Debian keeps the newest server's programs.

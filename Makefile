@@ -1,0 +1,67 @@
+# What one does with novanet: try it, test it, measure it, install it. Each target gets what it needs first (scripts/deps) and is quick where that is there.
+
+# The demo's binary is built as the tests build it, so that neither waits for what the other has compiled. `make demo PROFILE=release` for the real one.
+PROFILE ?= dev
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+BINARY   = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/novanet
+RELEASE := $(TARGET)/release/novanet
+
+# Where rustup puts cargo, for a root whose PATH does not know it.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+PREFIX ?= /usr/local
+BIN    := $(DESTDIR)$(PREFIX)/bin
+UNITS  := $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+# The old names; the binary knows by which it was called.
+FACES := nova-manage nova-api nova-network nova-compute nova-dhcpbridge
+EUCA  := $(addprefix euca-, \
+	run-instances describe-instances reboot-instances terminate-instances get-console-output describe-images \
+	add-keypair describe-keypairs delete-keypair add-group describe-groups delete-group authorize revoke \
+	allocate-address associate-address disassociate-address release-address describe-addresses \
+	describe-availability-zones describe-regions)
+
+.PHONY: build demo test check bench install uninstall clean
+.DEFAULT_GOAL := build
+
+# The whole binary, optimised.
+build:
+	scripts/deps build
+	cargo build --release -p novanet-cli
+
+# A real one-host cloud in a sandbox, walking the main job. KEEP=1 leaves it running and says how to enter it.
+demo:
+	scripts/deps demo
+	cargo build --profile $(PROFILE) -p novanet-cli
+	venv=$$(scripts/venv) && NOVANET_VENV=$$venv $(BINARY) demo $(if $(KEEP),--keep)
+
+# Everything that must hold. Needs root: the tests make network namespaces (and leave none).
+test: check
+	scripts/deps test
+	venv=$$(scripts/venv) && export NOVANET_VENV=$$venv && \
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace; fi
+
+# Form and lints, without running anything.
+check:
+	scripts/deps build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+# The figures: a table here, and the same in target/bench.json.
+bench:
+	scripts/deps test
+	cargo build --release -p novanet-cli
+	venv=$$(scripts/venv) && NOVANET_VENV=$$venv $(RELEASE) bench --json $(TARGET)/bench.json
+
+install: build
+	install -D -m 755 $(RELEASE) $(BIN)/novanet
+	for name in $(FACES) $(EUCA); do ln -sfn novanet $(BIN)/$$name; done
+	install -d $(UNITS)
+	sed 's#/usr/local/bin#$(PREFIX)/bin#' contrib/novanet.service >$(UNITS)/novanet.service
+
+uninstall:
+	rm -f $(addprefix $(BIN)/,novanet $(FACES) $(EUCA)) $(UNITS)/novanet.service
+
+clean:
+	cargo clean
+	rm -rf target/venv target/venv.lock

@@ -1,0 +1,153 @@
+//! When a room is observed again: regularly, soon after a change, at once upon a disturbance, and
+//! never so often that observing is what the host is busy with. Pure.
+
+use super::jitter;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The engine's times. The defaults are what the agent runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two regular observations of a room.
+    pub interval: Duration,
+    /// After a round that changed something: what we made is looked at again.
+    pub verify: Duration,
+    /// Disturbances closer than this are one.
+    pub debounce: Duration,
+    /// But no disturbance waits longer than this.
+    pub debounce_limit: Duration,
+    /// How long a removal waits for the rooms that use the thing, before it goes ahead.
+    pub hold_limit: Duration,
+    /// How long a creation waits for the rooms under it, before it goes ahead.
+    pub order_limit: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(3),
+            verify: Duration::from_secs(1),
+            debounce: Duration::from_millis(20),
+            debounce_limit: Duration::from_millis(100),
+            hold_limit: Duration::from_secs(15),
+            order_limit: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Regular observations take at most a twentieth of the time, disturbed ones a fifth.
+const REGULAR_SHARE: u32 = 20;
+const DISTURBED_SHARE: u32 = 4;
+/// However slow a room is, it is observed this often when disturbed.
+const LONGEST_GAP: Duration = Duration::from_secs(2);
+
+/// When one room is due.
+#[derive(Debug)]
+pub struct Cadence {
+    timing: Timing,
+    regular: Option<Instant>,
+    ended: Option<Instant>,
+    cost: Duration,
+    disturbed: Option<(Instant, Instant)>,
+}
+
+impl Cadence {
+    /// Nothing is due before the first observation.
+    pub fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            regular: None,
+            ended: None,
+            cost: Duration::ZERO,
+            disturbed: None,
+        }
+    }
+
+    /// Somebody changed something of the room's.
+    pub fn disturbed(&mut self, now: Instant) {
+        let first = self.disturbed.map_or(now, |(first, _)| first);
+        self.disturbed = Some((first, now));
+    }
+
+    /// The room was observed; that began at `began`.
+    pub fn observed(&mut self, began: Instant, now: Instant) {
+        self.cost = now.duration_since(began);
+        self.ended = Some(now);
+        self.disturbed = self.disturbed.filter(|(_, last)| *last > began);
+        self.regular = Some(now + self.at_most_often(self.timing.interval));
+    }
+
+    /// Something of the room's was changed by us.
+    pub fn changed(&mut self, now: Instant) {
+        let soon = now + self.at_most_often(self.timing.verify);
+        self.regular = Some(self.regular.map_or(soon, |regular| regular.min(soon)));
+    }
+
+    /// When to observe next; `retry` is when a failed item is due.
+    pub fn due(&self, retry: Option<Instant>) -> Option<Instant> {
+        let gap = (self.cost * DISTURBED_SHARE).min(LONGEST_GAP);
+        let earliest = self.ended.map(|ended| ended + gap);
+        let disturbed = self.disturbed.map(|(first, last)| {
+            (last + self.timing.debounce).min(first + self.timing.debounce_limit)
+        });
+        let hurried = [disturbed, retry]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| earliest.map_or(at, |earliest| at.max(earliest)));
+        [hurried, self.regular].into_iter().flatten().min()
+    }
+
+    fn at_most_often(&self, interval: Duration) -> Duration {
+        jitter(interval).max(self.cost * REGULAR_SHARE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_storm_of_disturbances_is_looked_at_within_the_limit() {
+        let start = Instant::now();
+        let mut cadence = Cadence::new(Timing::default());
+        cadence.observed(start, start + MS);
+        for i in 0..50 {
+            cadence.disturbed(start + (20 + 10 * i) * MS);
+        }
+        assert_eq!(cadence.due(None), Some(start + 120 * MS));
+    }
+
+    #[test]
+    fn one_disturbance_is_looked_at_after_the_debounce() {
+        let start = Instant::now();
+        let mut cadence = Cadence::new(Timing::default());
+        cadence.observed(start, start + MS);
+        cadence.disturbed(start + 500 * MS);
+        assert_eq!(cadence.due(None), Some(start + 520 * MS));
+    }
+
+    #[test]
+    fn a_slow_room_is_not_observed_all_the_time() {
+        let start = Instant::now();
+        let mut cadence = Cadence::new(Timing::default());
+        cadence.observed(start, start + 200 * MS);
+        cadence.disturbed(start + 201 * MS);
+        assert_eq!(cadence.due(None), Some(start + 1000 * MS));
+        assert!(cadence.regular >= Some(start + 4000 * MS));
+    }
+
+    #[test]
+    fn a_disturbance_during_an_observation_is_not_forgotten() {
+        let start = Instant::now();
+        let mut cadence = Cadence::new(Timing::default());
+        cadence.disturbed(start);
+        cadence.disturbed(start + 5 * MS);
+        cadence.observed(start + 2 * MS, start + 10 * MS);
+        assert!(cadence.due(None) < Some(start + 200 * MS));
+        cadence.observed(start + 20 * MS, start + 21 * MS);
+        assert!(cadence.due(None) > Some(start + 1000 * MS));
+    }
+}

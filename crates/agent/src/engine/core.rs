@@ -1,0 +1,375 @@
+//! The engine: one table of objects, four lanes, and how far they are. Everything that comes from
+//! outside (server, socket, ledger) goes through [`Engine`], which is cheap to clone and never
+//! waits for a room.
+
+use super::addresses::Addresses;
+use super::cadence::Timing;
+use super::lane::{Ask, Batch, Lane, Neighbours, Order, Progress, Shows};
+use super::reconcile::host_key;
+use super::table::{ObjectChange, Table, Taken};
+use crate::ledger::{self, Ledger};
+use crate::room::Room;
+use novanet_model::wire::{
+    Digest, Follow, InstanceReport, InstanceState, ObjectError, Objects, Status,
+};
+use novanet_model::{InstanceId, ObjectKey};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// The rooms of a host.
+pub struct Rooms<L, F, D, I> {
+    /// Bridges, ports, addresses, routes.
+    pub links: L,
+    /// Filters and NAT.
+    pub firewall: F,
+    /// DHCP servers.
+    pub dhcp: D,
+    /// Instances.
+    pub instances: I,
+}
+
+/// The tasks of the rooms. Run them, together or each in its own task.
+pub struct Lanes<L: Room, F: Room, D: Room, I: Room> {
+    /// See [`Rooms::links`].
+    pub links: Lane<L>,
+    /// See [`Rooms::firewall`].
+    pub firewall: Lane<F>,
+    /// See [`Rooms::dhcp`].
+    pub dhcp: Lane<D>,
+    /// See [`Rooms::instances`].
+    pub instances: Lane<I>,
+}
+
+impl<L, F, D, I> Lanes<L, F, D, I>
+where
+    L: Room + Shows,
+    F: Room + Shows,
+    D: Room + Shows,
+    I: Room + Shows,
+{
+    /// Runs all lanes in one task, until the engine is dropped.
+    pub async fn run(self) {
+        tokio::join!(
+            self.links.run(),
+            self.firewall.run(),
+            self.dhcp.run(),
+            self.instances.run()
+        );
+    }
+}
+
+/// Handle to a host's engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    lanes: [LaneHandle; 4],
+    news: Arc<Notify>,
+}
+
+struct LaneHandle {
+    name: &'static str,
+    orders: mpsc::UnboundedSender<Order>,
+    progress: watch::Receiver<Progress>,
+}
+
+#[derive(Default)]
+struct State {
+    table: Table,
+    addresses: Addresses,
+    ledger: Option<Ledger>,
+    batch: u64,
+    /// Which version of which epoch is in force when the lanes have done which batch.
+    marks: VecDeque<(u64, Follow)>,
+    applied: Follow,
+    instances: BTreeMap<InstanceId, InstanceReport>,
+    unsent: BTreeMap<InstanceId, InstanceReport>,
+}
+
+/// What became of the server's news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Taken in; go on from [`Engine::position`].
+    Taken,
+    /// They do not follow on what is here: ask for the whole list.
+    ListAgain,
+}
+
+/// Lanes by their place in the order of creation.
+pub(super) const FIREWALL: usize = 1;
+/// How long a question waits for one room.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a cleanup of one room may take: a hundred instances end in it.
+const CLEANUP: Duration = Duration::from_mins(2);
+
+impl Engine {
+    /// An engine over these rooms. With a ledger, what it holds is brought up at once.
+    pub fn new<L, F, D, I>(
+        rooms: Rooms<L, F, D, I>,
+        ledger: Option<(Ledger, Table)>,
+        timing: &Timing,
+    ) -> (Self, Lanes<L, F, D, I>)
+    where
+        L: Room + Shows,
+        F: Room + Shows,
+        D: Room + Shows,
+        I: Room + Shows,
+    {
+        let news = Arc::new(Notify::new());
+        let progress: [_; 4] = std::array::from_fn(|_| watch::channel(Progress::default()));
+        let [links, firewall, dhcp, instances] = progress;
+        let seen = [&links.1, &firewall.1, &dhcp.1, &instances.1].map(Clone::clone);
+        let around = |place: usize| Neighbours {
+            below: seen[..place].to_vec(),
+            above: seen.get(place + 1).cloned(),
+            first_waits: place != FIREWALL,
+        };
+        let mut lanes = Vec::new();
+        let lanes_of_rooms = Lanes {
+            links: lane(rooms.links, links, around(0), &news, timing, &mut lanes),
+            firewall: lane(
+                rooms.firewall,
+                firewall,
+                around(1),
+                &news,
+                timing,
+                &mut lanes,
+            ),
+            dhcp: lane(rooms.dhcp, dhcp, around(2), &news, timing, &mut lanes),
+            instances: lane(
+                rooms.instances,
+                instances,
+                around(3),
+                &news,
+                timing,
+                &mut lanes,
+            ),
+        };
+        let lanes = lanes
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("four rooms make four lanes"));
+        let inner = Inner {
+            state: Mutex::default(),
+            lanes,
+            news,
+        };
+        let engine = Self {
+            inner: Arc::new(inner),
+        };
+        if let Some((ledger, table)) = ledger {
+            engine.start_from(ledger, table);
+        }
+        (engine, lanes_of_rooms)
+    }
+
+    fn start_from(&self, ledger: Ledger, table: Table) {
+        let mut state = self.state();
+        state.ledger = Some(ledger);
+        state.table = table;
+        if state.table.is_known() {
+            let all = state.table.iter();
+            let all = all.map(|(key, entry)| (key.clone(), Some(Arc::clone(&entry.object))));
+            let all: Vec<_> = all.collect();
+            tracing::info!(
+                objects = all.len(),
+                "the host is brought up from the ledger"
+            );
+            self.hand_out(&mut state, all);
+        }
+    }
+
+    /// How far the table is, for the next question to the server.
+    pub fn position(&self) -> Follow {
+        self.state().table.position()
+    }
+
+    /// Takes the server's news in, keeps them in the ledger, and hands what is really different to
+    /// the rooms.
+    pub fn take(&self, mut news: Objects) -> Takes {
+        news.questions = Vec::new();
+        let mut state = self.state();
+        let state = &mut *state;
+        let idle = !news.whole && news.changes.is_empty();
+        let line = state
+            .ledger
+            .as_ref()
+            .filter(|_| !idle)
+            .map(|_| ledger::line(&news));
+        let Taken::Changed(changed) = state.table.take(news) else {
+            return Takes::ListAgain;
+        };
+        if let (Some(ledger), Some(line)) = (&mut state.ledger, line) {
+            ledger.add(&line, &state.table);
+        }
+        self.hand_out(state, changed);
+        Takes::Taken
+    }
+
+    /// Whether the table is what the server says; `None`: they are of different moments.
+    pub fn agrees(&self, digest: &Digest) -> Option<bool> {
+        self.state().table.agrees(digest)
+    }
+
+    /// Which instance has this address on this host's networks.
+    pub fn instance_at(&self, address: Ipv4Addr) -> Option<InstanceId> {
+        self.state().addresses.instance(address)
+    }
+
+    /// An instance is in another state now.
+    pub fn report(&self, report: InstanceReport) {
+        let mut state = self.state();
+        let before = state.instances.insert(report.instance, report.clone());
+        if before.as_ref() != Some(&report) {
+            state.unsent.insert(report.instance, report);
+            self.inner.news.notify_one();
+        }
+    }
+
+    /// Every instance is reported again: the server may have lost what it knew.
+    pub fn report_all_again(&self) {
+        let mut state = self.state();
+        state.unsent = state.instances.clone();
+        self.inner.news.notify_one();
+    }
+
+    /// How far the host is, and what is not in force.
+    pub fn status(&self) -> Status {
+        let progress = self.progress();
+        let done = progress.iter().map(|lane| lane.done).min().unwrap_or(0);
+        let mut errors: BTreeMap<ObjectKey, String> = BTreeMap::new();
+        for lane in &progress {
+            for (key, message) in &*lane.errors {
+                let text = errors.entry(key.clone()).or_default();
+                if !text.is_empty() {
+                    text.push_str("; ");
+                }
+                text.push_str(message);
+            }
+        }
+        if progress.iter().any(|lane| lane.paused) {
+            let message = "the host was cleaned up; restart the agent to bring it up again";
+            errors.insert(host_key("cleanup"), message.to_owned());
+        }
+        let mut state = self.state();
+        while state.marks.front().is_some_and(|(batch, _)| *batch <= done) {
+            if let Some((_, position)) = state.marks.pop_front() {
+                state.applied = position;
+            }
+        }
+        let object_error = |(key, message)| ObjectError { key, message };
+        Status {
+            epoch: state.applied.epoch.clone(),
+            version: state.applied.after,
+            errors: errors.into_iter().map(object_error).collect(),
+            instances: state.unsent.values().cloned().collect(),
+        }
+    }
+
+    /// The server has answered this status: what it reported is known there.
+    pub fn reported(&self, status: &Status) {
+        let mut state = self.state();
+        for report in &status.instances {
+            if state.unsent.get(&report.instance) == Some(report) {
+                state.unsent.remove(&report.instance);
+            }
+            if report.state == InstanceState::Gone
+                && state.instances.get(&report.instance) == Some(report)
+            {
+                state.instances.remove(&report.instance);
+            }
+        }
+    }
+
+    /// Notified when [`Self::status`] has something new to say.
+    pub fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.news)
+    }
+
+    /// Ends the lanes, each after the round that it is in. What is on the host stays as it is.
+    pub fn stop(&self) {
+        for lane in &self.inner.lanes {
+            let _ = lane.orders.send(Order::Stop); // it may have ended already
+        }
+    }
+
+    /// Asks one lane.
+    pub(super) async fn ask(&self, place: usize, ask: Ask) -> Result<String, String> {
+        let lane = &self.inner.lanes[place];
+        let (answer, answered) = oneshot::channel();
+        let _ = lane.orders.send(Order::Ask(ask, answer)); // then `answered` fails
+        let patience = match ask {
+            Ask::Cleanup { dry_run: false } => CLEANUP,
+            _ => PATIENCE,
+        };
+        match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(text)) => text,
+            Ok(Err(_)) => Err(format!("{}: has ended", lane.name)),
+            Err(_) => Err(format!(
+                "{}: busy for over {patience:?}; ask again",
+                lane.name
+            )),
+        }
+    }
+
+    /// How many lanes there are.
+    pub(super) fn places(&self) -> usize {
+        self.inner.lanes.len()
+    }
+
+    fn progress(&self) -> Vec<Progress> {
+        let lanes = self.inner.lanes.iter();
+        lanes.map(|lane| lane.progress.borrow().clone()).collect()
+    }
+
+    fn hand_out(&self, state: &mut State, objects: Vec<ObjectChange>) {
+        state.addresses.take(&objects);
+        // The first list is handed out even if it is empty: then everything of ours goes.
+        if state.batch == 0 || !objects.is_empty() {
+            state.batch += 1;
+            let batch = Batch {
+                number: state.batch,
+                objects: objects.into(),
+            };
+            for lane in &self.inner.lanes {
+                let _ = lane.orders.send(Order::Batch(batch.clone())); // ends with the agent only
+            }
+        }
+        let position = state.table.position();
+        state.marks.retain(|(batch, _)| *batch != state.batch);
+        state.marks.push_back((state.batch, position));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in another thread leaves the table whole: every change to it is one step.
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Channel = (watch::Sender<Progress>, watch::Receiver<Progress>);
+
+fn lane<R: Room + Shows>(
+    room: R,
+    (progress, seen): Channel,
+    neighbours: Neighbours,
+    news: &Arc<Notify>,
+    timing: &Timing,
+    handles: &mut Vec<LaneHandle>,
+) -> Lane<R> {
+    let (orders, todo) = mpsc::unbounded_channel();
+    handles.push(LaneHandle {
+        name: R::NAME,
+        orders,
+        progress: seen,
+    });
+    let news = Arc::clone(news);
+    Lane::new(room, todo, progress, news, neighbours, timing.clone())
+}

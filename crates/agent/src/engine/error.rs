@@ -1,0 +1,63 @@
+//! The one error of the agent: what keeps it from starting or ends it. What goes wrong with one
+//! object is no such thing; that is reported under the object's key and tried again.
+
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why the agent cannot run. The text says what to do about it.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// Programs that the host needs are not installed.
+    #[error("missing programs: {0}")]
+    MissingPrograms(String),
+    /// Not root.
+    #[error("the agent changes the host's network: run it as root")]
+    NotRoot,
+    /// Another agent holds the lock.
+    #[error(
+        "another agent works on this host (it holds {0}): stop it first, or ask it through its socket"
+    )]
+    AlreadyRunning(PathBuf),
+    /// A file or socket of the agent's own.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The metadata service's port is taken.
+    #[error("metadata_port {port}: {source} (choose another one, or stop what uses it)")]
+    Port {
+        /// Which.
+        port: u16,
+        /// errno.
+        source: std::io::Error,
+    },
+    /// A room could not be set up.
+    #[error("{room}: {source}")]
+    Room {
+        /// Its name.
+        room: &'static str,
+        /// Why.
+        source: crate::room::RoomError,
+    },
+    /// The host has no ledger: nothing is known of what it must have.
+    #[error(
+        "{0}: no ledger, so it is not known what this host must have; start the agent with a server once"
+    )]
+    NoLedger(PathBuf),
+    /// A task of the agent ended that must not.
+    #[error("{0} ended unexpectedly; see the log")]
+    Ended(&'static str),
+}
+
+impl AgentError {
+    /// The system refused something about `path`.
+    pub fn file(path: impl AsRef<Path>, source: impl Into<std::io::Error>) -> Self {
+        Self::File {
+            path: path.as_ref().to_owned(),
+            source: source.into(),
+        }
+    }
+}

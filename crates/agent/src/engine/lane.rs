@@ -1,0 +1,356 @@
+//! A room at work: one task per room, so that a slow one (an instance that is started) delays no
+//! quick one (a floating IP). Lanes keep the order of things by watching each other's progress:
+//! creations go upwards (links, firewall, DHCP, instances), removals downwards.
+//!
+//! Must not know: the server, the ledger, which room it drives.
+
+use super::cadence::{Cadence, Timing};
+use super::reconcile::{Reconciler, Round};
+use super::render;
+use super::table::ObjectChange;
+use crate::room::{Room, RoomError};
+use novanet_model::ObjectKey;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// What a lane is told.
+pub(super) enum Order {
+    Batch(Batch),
+    Ask(Ask, oneshot::Sender<Result<String, String>>),
+    Stop,
+}
+
+/// Objects that changed together.
+#[derive(Clone)]
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) objects: Arc<[ObjectChange]>,
+}
+
+/// What a lane can be asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ask {
+    Plan { diff: bool },
+    Show,
+    Pause,
+    Cleanup { dry_run: bool },
+}
+
+/// How far a lane is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// Creations and changes up to this batch were tried.
+    pub(super) created: u64,
+    /// Everything up to this batch was tried.
+    pub(super) done: u64,
+    pub(super) errors: Arc<BTreeMap<ObjectKey, String>>,
+    /// After a cleanup: nothing is made any more.
+    pub(super) paused: bool,
+}
+
+/// A room that can show what is there as text for people.
+#[allow(async_fn_in_trait)] // rooms are used as concrete types only
+pub trait Shows {
+    /// The text, in the words of the tool that an administrator would use.
+    async fn show(&mut self) -> Result<String, RoomError> {
+        Err(RoomError::Refused("nothing to show".to_owned()))
+    }
+
+    /// Waits until what was applied is done, in a room that goes on working behind `apply`.
+    async fn finish(&mut self) {}
+}
+
+/// Progress of other lanes, for the order of things.
+#[derive(Default)]
+pub(super) struct Neighbours {
+    /// Rooms that this one stands on: its creations wait for theirs.
+    pub(super) below: Vec<watch::Receiver<Progress>>,
+    /// The room that stands on this one: removals wait for its removals.
+    pub(super) above: Option<watch::Receiver<Progress>>,
+    /// Whether the first batch waits for `below`. The firewall does not: there is no moment in
+    /// which bridges and ports are there and rules are not.
+    pub(super) first_waits: bool,
+}
+
+/// A removal that waits for the lane above.
+struct Held {
+    batch: u64,
+    until: Instant,
+}
+
+/// How long a room may take to finish when the engine stops.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The task of one room.
+pub struct Lane<R: Room> {
+    reconciler: Reconciler<R>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    backlog: VecDeque<Order>,
+    progress: watch::Sender<Progress>,
+    news: Arc<Notify>,
+    neighbours: Neighbours,
+    disturbed: Arc<Notify>,
+    cadence: Cadence,
+    timing: Timing,
+    held: BTreeMap<ObjectKey, Held>,
+    batch: u64,
+    paused: bool,
+}
+
+impl<R: Room + Shows> Lane<R> {
+    pub(super) fn new(
+        room: R,
+        orders: mpsc::UnboundedReceiver<Order>,
+        progress: watch::Sender<Progress>,
+        news: Arc<Notify>,
+        neighbours: Neighbours,
+        timing: Timing,
+    ) -> Self {
+        Self {
+            disturbed: room.disturbed(),
+            reconciler: Reconciler::new(room),
+            orders,
+            backlog: VecDeque::new(),
+            progress,
+            news,
+            neighbours,
+            cadence: Cadence::new(timing.clone()),
+            timing,
+            held: BTreeMap::new(),
+            batch: 0,
+            paused: false,
+        }
+    }
+
+    /// Works until the engine is stopped or dropped. Does nothing to the host before the first batch: an
+    /// agent that does not know what a host must have removes nothing.
+    pub async fn run(mut self) {
+        loop {
+            let due = self.next_due();
+            let holding = !self.held.is_empty();
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    None | Some(Order::Stop) => break,
+                    Some(order) => self.backlog.push_back(order),
+                },
+                () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
+                () = moved(self.neighbours.above.as_mut()), if holding => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+            if self.work().await {
+                break;
+            }
+        }
+        // What is not finished by then is finished by the next agent.
+        let _ = timeout(FAREWELL, self.reconciler.room().finish()).await;
+    }
+
+    /// Does what is due; `true`: that was all.
+    async fn work(&mut self) -> bool {
+        while let Ok(order) = self.orders.try_recv() {
+            self.backlog.push_back(order);
+        }
+        while let Some(order) = self.backlog.pop_front() {
+            match order {
+                Order::Stop => return true,
+                Order::Batch(batch) => self.take(batch).await,
+                Order::Ask(ask, answer) => {
+                    let text = self.ask(ask).await;
+                    let _ = answer.send(text); // the asker may have given up
+                }
+            }
+        }
+        self.release().await;
+        if self.is_active() && self.due().is_some_and(|due| due <= Instant::now()) {
+            self.observe().await;
+        }
+        false
+    }
+
+    /// Takes this batch and all that follow it directly: one round for all of them.
+    async fn take(&mut self, batch: Batch) {
+        self.order_after_below(&batch).await;
+        self.enter(&batch);
+        while let Some(Order::Batch(_)) = self.backlog.front() {
+            if let Some(Order::Batch(next)) = self.backlog.pop_front() {
+                self.enter(&next);
+            }
+        }
+        self.settle().await;
+        let batch = self.batch;
+        self.progress
+            .send_modify(|progress| progress.created = batch);
+        self.release().await;
+        self.publish();
+    }
+
+    fn enter(&mut self, batch: &Batch) {
+        let until = Instant::now() + self.timing.hold_limit;
+        let hold = self.batch > 0 && !self.above_done(batch.number);
+        for (key, object) in batch.objects.iter() {
+            if object.is_none() && hold && is_structural(key) {
+                let batch = batch.number;
+                self.held.insert(key.clone(), Held { batch, until });
+            } else {
+                self.held.remove(key);
+                self.reconciler.change(key, object.as_deref());
+            }
+        }
+        self.batch = batch.number;
+    }
+
+    async fn settle(&mut self) {
+        if self.paused {
+            return;
+        }
+        let began = Instant::now();
+        let round = self.reconciler.settle(began).await;
+        self.after(round, began);
+    }
+
+    async fn observe(&mut self) {
+        let began = Instant::now();
+        let round = self.reconciler.round(began).await;
+        if !round.is_quiet() {
+            tracing::debug!(room = R::NAME, ?round, "differed");
+        }
+        self.after(round, began);
+        self.publish();
+    }
+
+    fn after(&mut self, round: Round, began: Instant) {
+        let now = Instant::now();
+        if round.observed {
+            self.cadence.observed(began, now);
+        }
+        if !round.is_quiet() {
+            self.cadence.changed(now);
+        }
+    }
+
+    /// Lets go of removals that the lane above has done its part of, or that waited too long.
+    async fn release(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let done = self.above_progress();
+        let free: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.batch <= done || held.until <= now)
+            .map(|(key, _)| key.clone())
+            .collect();
+        if free.is_empty() {
+            return;
+        }
+        for key in free {
+            self.held.remove(&key);
+            self.reconciler.change(&key, None);
+        }
+        self.settle().await;
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let held = self.held.values().map(|held| held.batch - 1).min();
+        let done = held.unwrap_or(self.batch);
+        let errors = self.reconciler.errors();
+        let paused = self.paused;
+        let changed = self.progress.send_if_modified(|progress| {
+            // A host that was cleaned up has nothing in force: the version stays where it was.
+            let done = if paused { progress.done } else { done };
+            let differs =
+                progress.done != done || progress.paused != paused || *progress.errors != errors;
+            if differs {
+                progress.done = done;
+                progress.paused = paused;
+                progress.errors = Arc::new(errors);
+            }
+            differs
+        });
+        if changed {
+            self.news.notify_one();
+        }
+    }
+
+    async fn order_after_below(&mut self, batch: &Batch) {
+        if self.batch == 0 && !self.neighbours.first_waits {
+            return;
+        }
+        let deadline = Instant::now() + self.timing.order_limit;
+        for below in &mut self.neighbours.below {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let reached = below.wait_for(|progress| progress.created >= batch.number);
+            // Too late or the lane is gone: the retries do what the order would have spared.
+            let _ = timeout(left, reached).await;
+        }
+    }
+
+    async fn ask(&mut self, ask: Ask) -> Result<String, String> {
+        let failed = |e: RoomError| format!("{}: {e}", R::NAME);
+        match ask {
+            Ask::Plan { diff: false } => Ok(render::desired::<R>(self.reconciler.desired())),
+            Ask::Plan { diff: true } => {
+                let changes = self.reconciler.difference().await.map_err(failed)?;
+                Ok(render::changes::<R>(&changes))
+            }
+            Ask::Show => self.reconciler.room().show().await.map_err(failed),
+            Ask::Pause => {
+                self.paused = true;
+                self.publish();
+                Ok(String::new())
+            }
+            Ask::Cleanup { dry_run } => {
+                let cleaned = self.reconciler.cleanup(dry_run).await.map_err(failed)?;
+                if !dry_run {
+                    self.reconciler.room().finish().await;
+                }
+                render::cleaned::<R>(&cleaned)
+            }
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        self.batch > 0 && !self.paused
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.cadence.due(self.reconciler.next_retry())
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let due = self.due().filter(|_| self.is_active());
+        let held = self.held.values().map(|held| held.until);
+        held.chain(due).min()
+    }
+
+    fn above_done(&self, batch: u64) -> bool {
+        self.neighbours.above.is_none() || self.above_progress() >= batch
+    }
+
+    fn above_progress(&self) -> u64 {
+        let above = self.neighbours.above.as_ref();
+        above.map_or(u64::MAX, |above| above.borrow().done)
+    }
+}
+
+/// Kinds that other rooms stand on. The rest (floating IPs, rules, members) goes at once: a
+/// revoked rule does not wait for an instance that is being stopped.
+fn is_structural(key: &ObjectKey) -> bool {
+    let kind = key.0.split('/').next().unwrap_or_default();
+    !matches!(kind, "float" | "rule" | "member" | "project")
+}
+
+async fn moved(lane: Option<&mut watch::Receiver<Progress>>) {
+    if let Some(lane) = lane
+        && lane.changed().await.is_ok()
+    {
+        return;
+    }
+    // Gone or never there: what is held goes when its time is up.
+    std::future::pending::<()>().await;
+}

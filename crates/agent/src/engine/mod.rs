@@ -1,0 +1,48 @@
+//! Makes a host what the server wants it to be: keeps the objects, hands them to the rooms, and
+//! says how far they are.
+//!
+//! [`reconcile`] keeps one room right, [`lane`] is its task, [`core`] holds them together. The
+//! order is links, firewall, DHCP, instances; removals in reverse. Nothing here retries inside a
+//! round: the next round is the retry, with a backoff per failing item.
+//!
+//! Must not know: the insides of a room, HTTP.
+
+mod addresses;
+pub mod cadence;
+pub mod core;
+pub mod error;
+pub mod lane;
+pub mod lock;
+pub mod offline;
+pub mod preflight;
+pub mod questions;
+pub mod reconcile;
+mod render;
+pub mod run;
+pub mod serve;
+pub mod table;
+
+pub use cadence::Timing;
+pub use core::{Engine, Lanes, Rooms, Takes};
+pub use error::AgentError;
+pub use lane::Shows;
+pub use lock::Lock;
+pub use offline::{Offline, offline_with};
+pub use questions::{Answers, Console};
+pub use reconcile::{Reconciler, Round};
+pub use run::{Options, offline, run, run_with};
+pub use serve::{Parts, serve};
+pub use table::Table;
+
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+/// The duration ±20 %, so that hosts (and rooms) do not act in step.
+pub fn jitter(duration: Duration) -> Duration {
+    // The hasher's keys differ for each call: random enough, and no dependency.
+    let random = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    let percent = 80 + u32::try_from(random % 41).unwrap_or(20);
+    duration * percent / 100
+}

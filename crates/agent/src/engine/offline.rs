@@ -1,0 +1,65 @@
+//! `host plan` and `host cleanup` while no agent runs: the same rooms, the ledger instead of the
+//! server, and the agent's lock, so that nobody else changes the host meanwhile.
+
+use super::lock::{Lock, agent_dir};
+use super::{AgentError, Engine, Rooms, Shows, Table, Timing};
+use crate::ledger;
+use crate::room::Room;
+use std::path::Path;
+
+/// What can be asked of a host without an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offline {
+    /// What it must have (needs a ledger), or only what would change.
+    Plan {
+        /// Only the difference.
+        diff: bool,
+    },
+    /// Remove everything of ours, or only say what that is. A host that is cleaned up comes up
+    /// again with the next start of its agent.
+    Cleanup {
+        /// Only say it.
+        dry_run: bool,
+    },
+}
+
+/// Does it with these rooms, made with the agent's lock held. The text is for people; an `Err` in it says what could not be done.
+pub async fn offline_with<L, F, D, I>(
+    state_path: &Path,
+    lock: Lock,
+    rooms: Rooms<L, F, D, I>,
+    what: Offline,
+) -> Result<Result<String, String>, AgentError>
+where
+    L: Room + Shows,
+    F: Room + Shows,
+    D: Room + Shows,
+    I: Room + Shows,
+{
+    let _lock = lock;
+    let table = match what {
+        Offline::Plan { .. } => {
+            let dir = agent_dir(state_path);
+            Some(ledger::peek(&dir)?.ok_or(AgentError::NoLedger(dir))?)
+        }
+        Offline::Cleanup { .. } => None,
+    };
+    let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
+    let work = async {
+        let text = work(&engine, table, what).await;
+        engine.stop();
+        text
+    };
+    Ok(tokio::join!(work, lanes.run()).0)
+}
+
+async fn work(engine: &Engine, table: Option<Table>, what: Offline) -> Result<String, String> {
+    engine.pause().await?;
+    if let Some(table) = table {
+        engine.take(table.to_objects());
+    }
+    match what {
+        Offline::Plan { diff } => engine.plan(diff).await,
+        Offline::Cleanup { dry_run } => engine.cleanup(dry_run).await,
+    }
+}

@@ -1,0 +1,91 @@
+//! What a host must bring, looked at before anything is changed: everything that is missing in one
+//! message, with the Debian packages to install.
+
+use super::AgentError;
+use novanet_model::wire::Role;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Programs of which one is enough, the package to install, and who needs it.
+type Need = (&'static [&'static str], &'static str, Option<Role>);
+
+const NEEDS: [Need; 4] = [
+    (&["nft"], "nftables", None),
+    (&["dnsmasq"], "dnsmasq-base", Some(Role::Network)),
+    (&["dhcp_release"], "dnsmasq-utils", Some(Role::Network)),
+    (&["runc", "crun"], "runc", Some(Role::Compute)),
+];
+
+/// Debian's places for programs, searched besides `PATH` (sudo and cron leave `sbin` out).
+const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Whether this process may run an agent with these roles here.
+pub fn check(roles: &[Role]) -> Result<(), AgentError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(AgentError::NotRoot);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let missing = missing(roles, &[path.as_os_str(), OsStr::new(PLACES)]);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(AgentError::MissingPrograms(missing))
+    }
+}
+
+fn missing(roles: &[Role], paths: &[&OsStr]) -> String {
+    let needed = |need: &&Need| need.2.is_none_or(|role| roles.contains(&role));
+    let there = |program: &str| {
+        let folders = paths.iter().flat_map(std::env::split_paths);
+        folders
+            .into_iter()
+            .any(|dir| is_program(&dir.join(program)))
+    };
+    let absent = NEEDS
+        .iter()
+        .filter(needed)
+        .filter(|(programs, ..)| !programs.iter().any(|program| there(program)));
+    let absent: Vec<_> = absent.collect();
+    if absent.is_empty() {
+        return String::new();
+    }
+    let programs: Vec<_> = absent.iter().map(|need| need.0.join(" or ")).collect();
+    let packages: Vec<_> = absent.iter().map(|need| need.1).collect();
+    format!(
+        "{}; install them with: apt-get install {}",
+        programs.join(", "),
+        packages.join(" ")
+    )
+}
+
+fn is_program(path: &Path) -> bool {
+    let found = std::fs::metadata(path);
+    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_missing_is_named_at_once_with_its_package() {
+        let none = [OsStr::new("/nonexistent")];
+        assert_eq!(
+            missing(&[Role::Network, Role::Compute], &none),
+            "nft, dnsmasq, dhcp_release, runc or crun; install them with: \
+             apt-get install nftables dnsmasq-base dnsmasq-utils runc"
+        );
+        assert_eq!(
+            missing(&[Role::Compute], &none),
+            "nft, runc or crun; install them with: apt-get install nftables runc"
+        );
+    }
+
+    #[test]
+    fn a_folder_or_a_plain_file_is_no_program() {
+        assert!(is_program(Path::new("/bin/sh")));
+        assert!(!is_program(Path::new("/bin")));
+        assert!(!is_program(Path::new("/etc/passwd")));
+    }
+}

@@ -1,0 +1,113 @@
+//! Answers to questions, the same for the server's and for those of the host's own socket.
+
+use super::core::{Engine, FIREWALL};
+use super::lane::Ask;
+use novanet_model::InstanceId;
+use novanet_model::wire::{Answer, Question};
+use std::sync::Arc;
+
+/// Longest answer, in bytes.
+const LONGEST: usize = 1024 * 1024;
+
+/// Where the console of an instance can be read, without waiting for the instances' lane.
+pub trait Console: Send + Sync {
+    /// The last 64 KiB; `None`: there is no such instance here.
+    fn read(&self, instance: InstanceId) -> Option<std::io::Result<String>>;
+}
+
+/// An engine that answers questions.
+#[derive(Clone)]
+pub struct Answers {
+    engine: Engine,
+    console: Arc<dyn Console>,
+}
+
+impl Answers {
+    /// Answers of this engine and these consoles.
+    pub fn new(engine: Engine, console: Arc<dyn Console>) -> Self {
+        Self { engine, console }
+    }
+
+    /// Answers. Takes as long as the rooms are busy, within limits.
+    ///
+    /// After a `Cleanup` (not a dry run) the host stays empty: the engine makes nothing until the
+    /// agent is started again, and says so in its status.
+    pub async fn answer(&self, question: &Question) -> Answer {
+        let result = match question {
+            Question::Plan { diff } => self.engine.plan(*diff).await,
+            Question::Firewall => self.engine.ask(FIREWALL, Ask::Show).await,
+            Question::Cleanup { dry_run } => self.engine.cleanup(*dry_run).await,
+            Question::Console { instance } => self.console(*instance).await,
+        };
+        match result {
+            Ok(text) => Answer::Text {
+                text: shortened(text),
+            },
+            Err(message) => Answer::Failed {
+                message: shortened(message),
+            },
+        }
+    }
+
+    async fn console(&self, instance: InstanceId) -> Result<String, String> {
+        let console = Arc::clone(&self.console);
+        let read = tokio::task::spawn_blocking(move || console.read(instance));
+        match read.await {
+            Ok(Some(Ok(text))) => Ok(text),
+            Ok(Some(Err(error))) => Err(format!("console of {instance}: {error}")),
+            Ok(None) => Err(format!("{instance}: not on this host")),
+            Err(error) => Err(format!("console of {instance}: {error}")),
+        }
+    }
+}
+
+impl Engine {
+    /// What the host must have, or what would change now, by room.
+    pub async fn plan(&self, diff: bool) -> Result<String, String> {
+        let mut text = String::new();
+        for place in 0..self.places() {
+            text.push_str(&self.ask(place, Ask::Plan { diff }).await?);
+        }
+        Ok(text)
+    }
+
+    /// From now on nothing is made or removed, except by [`Self::cleanup`].
+    pub async fn pause(&self) -> Result<(), String> {
+        for place in 0..self.places() {
+            self.ask(place, Ask::Pause).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything of ours, from the instances down to the links; goes on after failures.
+    pub async fn cleanup(&self, dry_run: bool) -> Result<String, String> {
+        if !dry_run {
+            self.pause().await?;
+        }
+        let (mut text, mut failures) = (String::new(), String::new());
+        for place in (0..self.places()).rev() {
+            match self.ask(place, Ask::Cleanup { dry_run }).await {
+                Ok(removed) => text.push_str(&removed),
+                Err(failed) => failures.push_str(&failed),
+            }
+        }
+        if failures.is_empty() {
+            Ok(text)
+        } else {
+            Err(failures)
+        }
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    const NOTE: &str = "\n(shortened: the answer was longer than 1 MiB)\n";
+    if text.len() > LONGEST {
+        let mut end = LONGEST - NOTE.len();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str(NOTE);
+    }
+    text
+}

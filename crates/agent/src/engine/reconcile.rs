@@ -1,0 +1,368 @@
+//! Keeps one room as it must be: what is desired, what is believed to be there, what failed and
+//! when it is tried again. Knows nothing of other rooms, of tasks or of the server.
+//!
+//! The hot path ([`Reconciler::settle`]) looks at the touched keys only: no observing, no walk over
+//! the maps. It trusts what the last round left; [`Reconciler::round`] observes and corrects.
+
+use super::jitter;
+use crate::room::{Change, Desired, Origin, Room, RoomError, diff};
+use novanet_model::{HostObject, ObjectKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// First wait before a failed item is tried again; doubles up to [`LONGEST_WAIT`].
+pub const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Longest wait between two tries.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Names given per object when many of its items fail.
+const ITEMS_NAMED: usize = 3;
+
+/// What one round did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Changes made.
+    pub applied: usize,
+    /// Changes tried in vain.
+    pub failed: usize,
+    /// Whether the room was observed.
+    pub observed: bool,
+}
+
+impl Round {
+    /// Nothing was tried.
+    pub fn is_quiet(&self) -> bool {
+        self.applied == 0 && self.failed == 0
+    }
+}
+
+/// An item that is not as it must be, and when to try again.
+struct Failure<V> {
+    target: Option<V>,
+    message: String,
+    attempts: u32,
+    not_before: Instant,
+}
+
+/// One room with its desired and believed state.
+pub struct Reconciler<R: Room> {
+    room: R,
+    desired: Desired<R::Key, R::Value>,
+    /// `None` until the first observation: nothing can be trusted.
+    believed: Option<BTreeMap<R::Key, R::Value>>,
+    touched: BTreeSet<R::Key>,
+    failing: BTreeMap<R::Key, Failure<R::Value>>,
+    /// Whose an item was that no object wants any more: its removal is reported there.
+    former: BTreeMap<R::Key, ObjectKey>,
+    blind: Option<Failure<()>>,
+    objects: BTreeSet<ObjectKey>,
+}
+
+impl<R: Room> Reconciler<R> {
+    /// A room whose objects are not known yet.
+    pub fn new(room: R) -> Self {
+        Self {
+            desired: Desired::new(room.base_items()),
+            room,
+            believed: None,
+            touched: BTreeSet::new(),
+            failing: BTreeMap::new(),
+            former: BTreeMap::new(),
+            blind: None,
+            objects: BTreeSet::new(),
+        }
+    }
+
+    /// The room itself, to ask it something.
+    pub fn room(&mut self) -> &mut R {
+        &mut self.room
+    }
+
+    /// The desired state.
+    pub fn desired(&self) -> &Desired<R::Key, R::Value> {
+        &self.desired
+    }
+
+    /// What was there after the last round, as far as is known.
+    pub fn believed(&self) -> Option<&BTreeMap<R::Key, R::Value>> {
+        self.believed.as_ref()
+    }
+
+    /// These are all objects of the host.
+    pub fn set_objects<'a>(&mut self, objects: impl IntoIterator<Item = &'a HostObject>) {
+        let mut gone = mem::take(&mut self.objects);
+        for object in objects {
+            let key = object.key();
+            gone.remove(&key);
+            self.change(&key, Some(object));
+        }
+        for key in gone {
+            self.change(&key, None);
+        }
+    }
+
+    /// One object is new, different or gone. Takes effect with the next [`Self::settle`].
+    pub fn change(&mut self, key: &ObjectKey, object: Option<&HostObject>) {
+        let items = if let Some(object) = object {
+            self.objects.insert(key.clone());
+            self.room.items(object)
+        } else {
+            self.objects.remove(key);
+            Vec::new()
+        };
+        for item in self.desired.set_object(key, items) {
+            if self.desired.get(&item).is_some() {
+                self.former.remove(&item);
+            } else {
+                self.former.insert(item.clone(), key.clone());
+            }
+            self.touched.insert(item);
+        }
+    }
+
+    /// Whether something waits for [`Self::settle`].
+    pub fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Makes the touched items true, at the cost of these only. Observes only when it cannot trust
+    /// what it believes: at the very first time, or when a touched item failed before.
+    pub async fn settle(&mut self, now: Instant) -> Round {
+        let doubtful = |key| self.failing.contains_key(key);
+        let Some(believed) = &self.believed else {
+            return self.round(now).await;
+        };
+        if !self.failing.is_empty() && self.touched.iter().any(doubtful) {
+            return self.round(now).await;
+        }
+        let mut changes = Vec::with_capacity(self.touched.len());
+        let mut removals = Vec::new();
+        for key in mem::take(&mut self.touched) {
+            let (from, to) = (believed.get(&key), self.desired.get(&key));
+            if from == to {
+                self.former.remove(&key);
+                continue;
+            }
+            let (from, to) = (from.cloned(), to.cloned());
+            let list = if to.is_some() {
+                &mut changes
+            } else {
+                &mut removals
+            };
+            list.push(Change { key, from, to });
+        }
+        changes.extend(removals.into_iter().rev());
+        self.apply(changes, now).await
+    }
+
+    /// Observes and corrects everything that differs and is not waiting for its next try.
+    pub async fn round(&mut self, now: Instant) -> Round {
+        let observed = match self.room.observe(&self.desired).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                self.blinded(&error, now);
+                return Round {
+                    failed: 1,
+                    ..Round::default()
+                };
+            }
+        };
+        self.blind = None;
+        self.touched.clear();
+        let desired = &self.desired;
+        self.failing
+            .retain(|key, _| desired.get(key) != observed.get(key));
+        self.former.retain(|key, _| observed.contains_key(key));
+        let mut changes = diff(desired, &observed);
+        changes.retain(|change| !self.waits(change, now));
+        self.believed = Some(observed);
+        Round {
+            observed: true,
+            ..self.apply(changes, now).await
+        }
+    }
+
+    /// When a failed item is due again, if there is one.
+    pub fn next_retry(&self) -> Option<Instant> {
+        let blind = self.blind.as_ref().map(|failure| failure.not_before);
+        let items = self.failing.values().map(|failure| failure.not_before);
+        items.chain(blind).min()
+    }
+
+    /// What is not in force, by object. Trouble that belongs to no object is under `host/<room>`.
+    pub fn errors(&self) -> BTreeMap<ObjectKey, String> {
+        let mut by_object: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
+        for (item, failure) in &self.failing {
+            for object in self.owners(item) {
+                by_object.entry(object).or_default().push(format!(
+                    "{} {item}: {}",
+                    R::NAME,
+                    failure.message
+                ));
+            }
+        }
+        if let Some(blind) = &self.blind {
+            by_object
+                .entry(host_key(R::NAME))
+                .or_default()
+                .push(format!(
+                    "{}: cannot be observed: {}",
+                    R::NAME,
+                    blind.message
+                ));
+        }
+        by_object
+            .into_iter()
+            .map(|(object, messages)| (object, summary(&messages)))
+            .collect()
+    }
+
+    /// What differs from the desired state now; changes nothing.
+    pub async fn difference(&mut self) -> Result<Vec<Change<R::Key, R::Value>>, RoomError> {
+        let observed = self.room.observe(&self.desired).await?;
+        Ok(diff(&self.desired, &observed))
+    }
+
+    /// Everything of ours that is there, as removals; carried out unless `dry_run`. Answers with
+    /// the removals and what went wrong.
+    pub async fn cleanup(&mut self, dry_run: bool) -> Result<Cleaned<R>, RoomError> {
+        let nothing = Desired::new(Vec::new());
+        let observed = self.room.observe(&nothing).await?;
+        let changes = diff(&nothing, &observed);
+        let failures = if dry_run || changes.is_empty() {
+            Vec::new()
+        } else {
+            self.room.apply(&changes, &nothing).await
+        };
+        if !dry_run {
+            self.believed = None;
+        }
+        Ok((changes, failures))
+    }
+
+    async fn apply(&mut self, changes: Vec<Change<R::Key, R::Value>>, now: Instant) -> Round {
+        if changes.is_empty() {
+            return Round::default();
+        }
+        let failures = self.room.apply(&changes, &self.desired).await;
+        let mut failures: BTreeMap<_, _> = failures.into_iter().collect();
+        let mut round = Round::default();
+        for change in changes {
+            if let Some(error) = failures.remove(&change.key) {
+                round.failed += 1;
+                self.failed(change.key, action(&change.from, &change.to), &error, now);
+            } else {
+                round.applied += 1;
+                self.succeeded(change);
+            }
+        }
+        for (key, error) in failures {
+            round.failed += 1;
+            self.failed(key, "keep", &error, now);
+        }
+        round
+    }
+
+    fn succeeded(&mut self, change: Change<R::Key, R::Value>) {
+        let action = action(&change.from, &change.to);
+        tracing::info!(room = R::NAME, key = %change.key, action, "applied");
+        if !self.failing.is_empty() {
+            self.failing.remove(&change.key);
+        }
+        let Some(believed) = &mut self.believed else {
+            return;
+        };
+        if let Some(value) = change.to {
+            believed.insert(change.key, value);
+        } else {
+            believed.remove(&change.key);
+            self.former.remove(&change.key);
+        }
+    }
+
+    fn failed(&mut self, key: R::Key, action: &str, error: &RoomError, now: Instant) {
+        let target = self.desired.get(&key).cloned();
+        let before = self.failing.get(&key).filter(|f| f.target == target);
+        let attempts = before.map_or(1, |failure| failure.attempts.saturating_add(1));
+        let message = error.to_string();
+        if before.is_none_or(|failure| failure.message != message) {
+            tracing::warn!(room = R::NAME, key = %key, action, error = message, "not in force");
+        }
+        let failure = Failure {
+            target,
+            message,
+            attempts,
+            not_before: now + wait_after(attempts),
+        };
+        self.failing.insert(key, failure);
+    }
+
+    fn blinded(&mut self, error: &RoomError, now: Instant) {
+        let attempts = self.blind.as_ref().map_or(1, |f| f.attempts + 1);
+        let message = error.to_string();
+        if attempts == 1 {
+            tracing::warn!(room = R::NAME, error = message, "cannot be observed");
+        }
+        self.blind = Some(Failure {
+            target: None,
+            message,
+            attempts,
+            not_before: now + wait_after(attempts),
+        });
+    }
+
+    fn waits(&self, change: &Change<R::Key, R::Value>, now: Instant) -> bool {
+        self.failing
+            .get(&change.key)
+            .is_some_and(|failure| failure.not_before > now && failure.target == change.to)
+    }
+
+    fn owners(&self, item: &R::Key) -> BTreeSet<ObjectKey> {
+        let owner = |origin: &Origin| match origin {
+            Origin::Base => host_key(R::NAME),
+            Origin::Object(object) => object.clone(),
+        };
+        let owners: BTreeSet<_> = self.desired.origins(item).map(owner).collect();
+        if owners.is_empty() {
+            let former = self.former.get(item).cloned();
+            return BTreeSet::from([former.unwrap_or_else(|| host_key(R::NAME))]);
+        }
+        owners
+    }
+}
+
+/// What a cleanup removed (or would), and which of it failed.
+pub type Cleaned<R> = (
+    Vec<Change<<R as Room>::Key, <R as Room>::Value>>,
+    Vec<(<R as Room>::Key, RoomError)>,
+);
+
+/// Where trouble is reported that no object is to blame for.
+pub fn host_key(what: &str) -> ObjectKey {
+    ObjectKey(format!("host/{what}"))
+}
+
+/// The word for a change in logs and plans.
+pub fn action<V>(from: &Option<V>, to: &Option<V>) -> &'static str {
+    match (from, to) {
+        (None, _) => "create",
+        (Some(_), Some(_)) => "change",
+        (Some(_), None) => "remove",
+    }
+}
+
+fn wait_after(attempts: u32) -> Duration {
+    let doubled = FIRST_WAIT.saturating_mul(1 << (attempts - 1).min(10));
+    jitter(doubled.min(LONGEST_WAIT))
+}
+
+fn summary(messages: &[String]) -> String {
+    let more = messages.len().saturating_sub(ITEMS_NAMED);
+    let text = messages[..messages.len() - more].join("; ");
+    if more > 0 {
+        format!("{text}; and {more} more")
+    } else {
+        text
+    }
+}

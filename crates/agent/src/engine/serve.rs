@@ -1,0 +1,190 @@
+//! An agent at work: lanes, local socket, conversation with the server, until it is told to stop.
+//! Generic over the rooms, so that tests run all of it on a host in memory.
+
+use super::{AgentError, Answers, Console, Engine, Lanes, Lock, Rooms, Shows, Timing};
+use crate::engine::lane::Lane;
+use crate::engine::lock::agent_dir;
+use crate::ledger::Ledger;
+use crate::local::Local;
+use crate::room::Room;
+use crate::upstream::{Client, LeaseSource, Pace, Upstream};
+use futures_util::future::BoxFuture;
+use novanet_model::wire::{Hello, InstanceReport};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How long the lanes may take to end their rounds when the agent is stopped.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Makes a task that runs as long as the agent does.
+pub type Beside = Vec<(
+    &'static str,
+    Box<dyn FnOnce(Engine) -> BoxFuture<'static, ()> + Send>,
+)>;
+
+/// Everything an agent is made of.
+pub struct Parts<L, F, D, I> {
+    /// Where its ledger and socket are.
+    pub state_path: PathBuf,
+    /// The lock of that place, taken before the rooms were made.
+    pub lock: Lock,
+    /// The rooms of the host.
+    pub rooms: Rooms<L, F, D, I>,
+    /// How it talks to the server.
+    pub client: Client,
+    /// How it introduces itself.
+    pub hello: Hello,
+    /// Where consoles are.
+    pub console: Arc<dyn Console>,
+    /// Where lease events wait.
+    pub leases: Option<Arc<dyn LeaseSource>>,
+    /// Where states of instances come from.
+    pub reports: mpsc::UnboundedReceiver<InstanceReport>,
+    /// What else runs as long as the agent does (the metadata service).
+    pub beside: Beside,
+    /// The engine's times.
+    pub timing: Timing,
+    /// The conversation's times.
+    pub pace: Pace,
+}
+
+/// Runs an agent until `shutdown`. Rules, links and instances stay as they are then.
+pub async fn serve<L, F, D, I>(
+    parts: Parts<L, F, D, I>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError>
+where
+    L: Room + Shows + Send + 'static,
+    F: Room + Shows + Send + 'static,
+    D: Room + Shows + Send + 'static,
+    I: Room + Shows + Send + 'static,
+{
+    let _lock = parts.lock;
+    let ledger = Ledger::open(&agent_dir(&parts.state_path))?;
+    let local = Local::open(&parts.state_path)?;
+    let (engine, lanes) = Engine::new(parts.rooms, Some(ledger), &parts.timing);
+    let mut lanes = start(lanes)?;
+    let beside = parts.beside.into_iter();
+    let beside: Vec<_> = beside
+        .map(|(name, make)| (name, make(engine.clone())))
+        .collect();
+    let answers = Answers::new(engine.clone(), parts.console);
+    let upstream = Upstream {
+        client: parts.client,
+        engine: engine.clone(),
+        answers: answers.clone(),
+        hello: parts.hello,
+        leases: parts.leases,
+        pace: parts.pace,
+    };
+    let result = tokio::select! {
+        () = shutdown => Ok(()),
+        name = lanes.first_end() => Err(AgentError::Ended(name)),
+        name = first_end(beside) => Err(AgentError::Ended(name)),
+        () = upstream.run() => Err(AgentError::Ended("conversation with the server")),
+        () = local.serve(answers) => Err(AgentError::Ended("local socket")),
+        () = pass_on(parts.reports, &engine) => Err(AgentError::Ended("instance reports")),
+    };
+    engine.stop();
+    if tokio::time::timeout(FAREWELL, lanes.all_ends())
+        .await
+        .is_err()
+    {
+        tracing::warn!("a room is still busy; what it was doing is finished at the next start");
+    }
+    result
+}
+
+async fn pass_on(mut reports: mpsc::UnboundedReceiver<InstanceReport>, engine: &Engine) {
+    while let Some(report) = reports.recv().await {
+        engine.report(report);
+    }
+    // A host without instances has nobody to report.
+    std::future::pending::<()>().await;
+}
+
+async fn first_end(beside: Vec<(&'static str, BoxFuture<'static, ()>)>) -> &'static str {
+    if beside.is_empty() {
+        return std::future::pending().await;
+    }
+    let named = beside.into_iter().map(|(name, task)| {
+        let task: BoxFuture<'static, &'static str> = Box::pin(async move {
+            task.await;
+            name
+        });
+        task
+    });
+    futures_util::future::select_all(named).await.0
+}
+
+/// The lanes' threads.
+struct Running(Vec<(&'static str, oneshot::Receiver<()>)>);
+
+impl Running {
+    /// Waits until a lane ends, which it should not.
+    async fn first_end(&mut self) -> &'static str {
+        let ends = self.0.iter_mut().map(|(name, end)| {
+            Box::pin(async move {
+                let _ = end.await; // ended or panicked
+                *name
+            })
+        });
+        let (name, place, _) = futures_util::future::select_all(ends).await;
+        self.0.remove(place);
+        name
+    }
+
+    async fn all_ends(self) {
+        for (_, end) in self.0 {
+            let _ = end.await;
+        }
+    }
+}
+
+/// Each lane has a thread: rooms may wait for the kernel and for programs without delaying another.
+fn start<L, F, D, I>(lanes: Lanes<L, F, D, I>) -> Result<Running, AgentError>
+where
+    L: Room + Shows + Send + 'static,
+    F: Room + Shows + Send + 'static,
+    D: Room + Shows + Send + 'static,
+    I: Room + Shows + Send + 'static,
+{
+    Ok(Running(vec![
+        thread(lanes.links, false)?,
+        thread(lanes.firewall, false)?,
+        thread(lanes.dhcp, false)?,
+        // Instances are started side by side.
+        thread(lanes.instances, true)?,
+    ]))
+}
+
+fn thread<R: Room + Shows + Send + 'static>(
+    lane: Lane<R>,
+    side_by_side: bool,
+) -> Result<(&'static str, oneshot::Receiver<()>), AgentError> {
+    let failed = |e| AgentError::file(R::NAME, e);
+    let mut builder = if side_by_side {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2);
+        builder
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder
+        .enable_all()
+        .thread_name(R::NAME)
+        .build()
+        .map_err(failed)?;
+    let (ending, end) = oneshot::channel();
+    let work = move || {
+        let _ending = ending; // dropped at the end, and in a panic
+        runtime.block_on(lane.run());
+    };
+    std::thread::Builder::new()
+        .name(R::NAME.to_owned())
+        .spawn(work)
+        .map_err(failed)?;
+    Ok((R::NAME, end))
+}

@@ -1,0 +1,412 @@
+//! A host that exists in memory only, with the rooms' own interface: for property tests and
+//! simulations. It can be killed after any action, made to fail, slowed down and interfered with.
+//!
+//! Must not know: the engine. It is a stand-in for kernels, not for our code.
+
+use crate::engine::{Rooms, Shows};
+use crate::room::{Change, Desired, Room, RoomError};
+use novanet_model::HostObject;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Key of a thing in a fake room, e.g. `bridge/br100`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FakeKey(pub String);
+
+impl fmt::Display for FakeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a fake room is about.
+pub trait Subject: Send + Sync + 'static {
+    /// Its name, as of the real room.
+    const NAME: &'static str;
+    /// What every host has.
+    fn base() -> Vec<(String, String)> {
+        Vec::new()
+    }
+    /// What follows from an object.
+    fn items(object: &HostObject) -> Vec<(String, String)>;
+}
+
+/// A fake room for links.
+pub struct FakeLinks;
+/// A fake room for the firewall.
+pub struct FakeFirewall;
+/// A fake room for DHCP.
+pub struct FakeDhcp;
+/// A fake room for instances.
+pub struct FakeInstances;
+
+/// A room of a [`FakeHost`].
+pub struct FakeRoom<S> {
+    host: FakeHost,
+    disturbed: Arc<Notify>,
+    subject: PhantomData<S>,
+}
+
+/// The rooms of a fake host.
+pub type FakeRooms =
+    Rooms<FakeRoom<FakeLinks>, FakeRoom<FakeFirewall>, FakeRoom<FakeDhcp>, FakeRoom<FakeInstances>>;
+
+/// The host in memory. Outlives the rooms, as a kernel outlives the agent.
+#[derive(Clone, Default)]
+pub struct FakeHost {
+    state: Arc<Mutex<State>>,
+    killed: Arc<Notify>,
+}
+
+type Thing = (&'static str, String);
+
+#[derive(Default)]
+struct State {
+    things: BTreeMap<Thing, String>,
+    foreign: BTreeSet<Thing>,
+    failing: BTreeSet<Thing>,
+    blind: BTreeSet<&'static str>,
+    slow: BTreeMap<&'static str, Duration>,
+    disturbed: BTreeMap<&'static str, Arc<Notify>>,
+    actions: Vec<String>,
+    kill_at: Option<usize>,
+    observations: BTreeMap<&'static str, usize>,
+}
+
+impl FakeHost {
+    /// A host with nothing on it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rooms of this host, as a new agent makes them.
+    pub fn rooms(&self) -> FakeRooms {
+        Rooms {
+            links: self.room(),
+            firewall: self.room(),
+            dhcp: self.room(),
+            instances: self.room(),
+        }
+    }
+
+    /// One room of this host.
+    pub fn room<S: Subject>(&self) -> FakeRoom<S> {
+        let mut state = self.state();
+        FakeRoom {
+            host: self.clone(),
+            disturbed: Arc::clone(state.disturbed.entry(S::NAME).or_default()),
+            subject: PhantomData,
+        }
+    }
+
+    /// Everything of ours on the host: `room key` → value.
+    pub fn things(&self) -> BTreeMap<String, String> {
+        let things = self.state().things.clone();
+        let name = |((room, key), value)| (format!("{room} {key}"), value);
+        things.into_iter().map(name).collect()
+    }
+
+    /// Somebody puts a thing that carries our mark there (or changes it), unnoticed.
+    pub fn put(&self, room: &'static str, key: &str, value: &str) {
+        let thing = (room, key.to_owned());
+        self.state().things.insert(thing, value.to_owned());
+    }
+
+    /// Somebody removes a thing, unnoticed.
+    pub fn take_away(&self, room: &'static str, key: &str) {
+        self.state().things.remove(&(room, key.to_owned()));
+    }
+
+    /// The kernel tells the room that something of it changed.
+    pub fn disturb(&self, room: &'static str) {
+        if let Some(notify) = self.state().disturbed.get(room) {
+            notify.notify_one();
+        }
+    }
+
+    /// Something foreign stands where this thing would be.
+    pub fn occupy(&self, room: &'static str, key: &str) {
+        self.state().foreign.insert((room, key.to_owned()));
+    }
+
+    /// From now on changes of this thing fail (or no longer).
+    pub fn fail(&self, room: &'static str, key: &str, fails: bool) {
+        let thing = (room, key.to_owned());
+        let mut state = self.state();
+        if fails {
+            state.failing.insert(thing);
+        } else {
+            state.failing.remove(&thing);
+        }
+    }
+
+    /// From now on the room cannot be observed (or can again).
+    pub fn blind(&self, room: &'static str, blind: bool) {
+        let mut state = self.state();
+        if blind {
+            state.blind.insert(room);
+        } else {
+            state.blind.remove(room);
+        }
+    }
+
+    /// Every action in this room takes this long.
+    pub fn slow(&self, room: &'static str, each: Duration) {
+        self.state().slow.insert(room, each);
+    }
+
+    /// The agent dies after this many more actions: rooms hang, [`Self::killed`] returns.
+    pub fn kill_after(&self, actions: usize) {
+        let mut state = self.state();
+        state.kill_at = Some(state.actions.len() + actions);
+    }
+
+    /// Waits until the agent is killed. Drop its engine or reconciler then.
+    pub async fn killed(&self) {
+        self.killed.notified().await;
+        self.state().kill_at = None;
+    }
+
+    /// All actions so far: `room action key`.
+    pub fn actions(&self) -> Vec<String> {
+        self.state().actions.clone()
+    }
+
+    /// How often a room was observed.
+    pub fn observations(&self, room: &'static str) -> usize {
+        self.state().observations.get(room).copied().unwrap_or(0)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One numbered action: done, refused, or never done because the agent was killed before it.
+    async fn act(&self, thing: &Thing, value: Option<&str>) -> Result<(), RoomError> {
+        let slow = self.state().slow.get(thing.0).copied();
+        if let Some(each) = slow {
+            tokio::time::sleep(each).await;
+        }
+        if let Some(result) = self.try_act(thing, value) {
+            return result;
+        }
+        self.killed.notify_one();
+        std::future::pending().await
+    }
+
+    fn try_act(&self, thing: &Thing, value: Option<&str>) -> Option<Result<(), RoomError>> {
+        let mut state = self.state();
+        if state.kill_at.is_some_and(|at| state.actions.len() >= at) {
+            return None;
+        }
+        if state.foreign.contains(thing) {
+            let message = format!("{} is taken by something foreign", thing.1);
+            return Some(Err(RoomError::Refused(message)));
+        }
+        if state.failing.contains(thing) {
+            let source = std::io::Error::from_raw_os_error(28);
+            return Some(Err(RoomError::kernel(&thing.1, source)));
+        }
+        let word = if value.is_some() { "put" } else { "remove" };
+        state
+            .actions
+            .push(format!("{} {word} {}", thing.0, thing.1));
+        match value {
+            Some(value) => state.things.insert(thing.clone(), value.to_owned()),
+            None => state.things.remove(thing),
+        };
+        Some(Ok(()))
+    }
+}
+
+impl<S: Subject> Room for FakeRoom<S> {
+    type Key = FakeKey;
+    type Value = String;
+
+    const NAME: &'static str = S::NAME;
+
+    fn base_items(&self) -> Vec<(FakeKey, String)> {
+        keyed(S::base())
+    }
+
+    fn items(&self, object: &HostObject) -> Vec<(FakeKey, String)> {
+        keyed(S::items(object))
+    }
+
+    fn disturbed(&self) -> Arc<Notify> {
+        Arc::clone(&self.disturbed)
+    }
+
+    async fn observe(
+        &mut self,
+        desired: &Desired<FakeKey, String>,
+    ) -> Result<BTreeMap<FakeKey, String>, RoomError> {
+        let mut state = self.host.state();
+        *state.observations.entry(S::NAME).or_default() += 1;
+        if state.blind.contains(S::NAME) {
+            return Err(RoomError::Refused(
+                "the fake kernel does not answer".to_owned(),
+            ));
+        }
+        let mut seen = BTreeMap::new();
+        for ((room, key), value) in &state.things {
+            if *room == S::NAME {
+                seen.insert(FakeKey(key.clone()), value.clone());
+            }
+        }
+        for (room, key) in &state.foreign {
+            let key = FakeKey(key.clone());
+            if *room == S::NAME && desired.get(&key).is_some() {
+                seen.insert(key, "foreign".to_owned());
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn apply(
+        &mut self,
+        changes: &[Change<FakeKey, String>],
+        _desired: &Desired<FakeKey, String>,
+    ) -> Vec<(FakeKey, RoomError)> {
+        let mut failures = Vec::new();
+        for change in changes {
+            let thing = (S::NAME, change.key.0.clone());
+            let mut result = Ok(());
+            // A change is two actions, so that there is a moment in between to be killed in.
+            if change.from.is_some() {
+                result = self.host.act(&thing, None).await;
+            }
+            if let (Ok(()), Some(to)) = (&result, &change.to) {
+                result = self.host.act(&thing, Some(to)).await;
+            }
+            if let Err(error) = result {
+                failures.push((change.key.clone(), error));
+            }
+        }
+        failures
+    }
+}
+
+impl<S: Subject> Shows for FakeRoom<S> {
+    async fn show(&mut self) -> Result<String, RoomError> {
+        let things = self.host.things().into_iter();
+        let ours = things.filter(|(name, _)| name.starts_with(S::NAME));
+        let text = ours
+            .map(|(name, value)| name + ": " + &value + "\n")
+            .collect();
+        Ok(text)
+    }
+}
+
+fn keyed(items: Vec<(String, String)>) -> Vec<(FakeKey, String)> {
+    let keyed = items.into_iter().map(|(key, value)| (FakeKey(key), value));
+    keyed.collect()
+}
+
+impl Subject for FakeLinks {
+    const NAME: &'static str = "links";
+
+    fn items(object: &HostObject) -> Vec<(String, String)> {
+        match object {
+            HostObject::Bridge(o) => {
+                vec![(format!("bridge/{}", o.bridge), format!("mtu {:?}", o.mtu))]
+            }
+            HostObject::Gateway(o) => {
+                let key = format!("gateway/{}/{}", o.bridge, o.address);
+                vec![(key, "up".to_owned())]
+            }
+            HostObject::Port(o) => {
+                vec![(
+                    format!("port/{}", o.name),
+                    format!("{} in {}", o.mac, o.bridge),
+                )]
+            }
+            HostObject::Float(o) => vec![(format!("route/{}", o.address), "local".to_owned())],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Subject for FakeFirewall {
+    const NAME: &'static str = "firewall";
+
+    fn base() -> Vec<(String, String)> {
+        vec![("base".to_owned(), "default deny".to_owned())]
+    }
+
+    fn items(object: &HostObject) -> Vec<(String, String)> {
+        match object {
+            HostObject::Gateway(o) => {
+                vec![(format!("snat/{}", o.address.trunc()), "out".to_owned())]
+            }
+            HostObject::Float(o) => vec![(format!("float/{}", o.address), o.fixed.to_string())],
+            HostObject::Group(o) => vec![(format!("group/{}", o.group), o.project.to_string())],
+            HostObject::Rule(o) => {
+                let key = format!("rule/{}/{}", o.group, o.rule);
+                vec![(key, format!("{:?} from {:?}", o.traffic, o.source))]
+            }
+            HostObject::Member(o) => {
+                vec![(format!("member/{}/{}", o.group, o.address), "in".to_owned())]
+            }
+            HostObject::ProjectAddress(o) => {
+                vec![(
+                    format!("project/{}/{}", o.project, o.address),
+                    "own".to_owned(),
+                )]
+            }
+            HostObject::Port(o) => vec![
+                (
+                    format!("guard/{}", o.name),
+                    format!("{} {}", o.mac, o.address),
+                ),
+                (
+                    format!("combination/{}", o.combination),
+                    format!("{:?}", o.groups),
+                ),
+            ],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Subject for FakeDhcp {
+    const NAME: &'static str = "dhcp";
+
+    fn items(object: &HostObject) -> Vec<(String, String)> {
+        match object {
+            HostObject::Dhcp(o) => {
+                vec![(
+                    format!("server/{}", o.bridge),
+                    format!("{} from {}", o.cidr, o.start),
+                )]
+            }
+            HostObject::Binding(o) => {
+                let key = format!("host/{}/{}", o.bridge, o.address);
+                vec![(key, format!("{} {}", o.mac, o.hostname))]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Subject for FakeInstances {
+    const NAME: &'static str = "instances";
+
+    fn items(object: &HostObject) -> Vec<(String, String)> {
+        match object {
+            HostObject::Instance(o) => {
+                let key = format!("instance/{}", o.instance);
+                vec![(key, format!("{} boot {}", o.image, o.boot))]
+            }
+            HostObject::Port(o) => {
+                let key = format!("cable/{}/{}", o.instance, o.index);
+                vec![(key, o.name.to_string())]
+            }
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Ends flows: a NAT decision is made once for a flow and kept in its conntrack entry, so a
+//! floating address that moves must take its old flows along into the grave.
+//!
+//! Must not know: which rules there are.
+
+use super::netlink::{ACK, Attributes, Messages, REQUEST, Received, Socket, walk};
+use std::collections::HashMap;
+use std::io;
+use std::net::Ipv4Addr;
+
+const SUBSYSTEM: u16 = 1 << 8;
+const GET: u16 = SUBSYSTEM + 1;
+const DELETE: u16 = SUBSYSTEM + 2;
+const IPV4: u8 = 2;
+const TUPLE_ORIGINAL: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ID: u16 = 12;
+const ZONE: u16 = 18;
+const FILTER: u16 = 25;
+const FILTER_ORIGINAL: u16 = 1;
+const FILTER_REPLY: u16 = 2;
+const TUPLE_IP: u16 = 1;
+const IP_SOURCE: u16 = 1;
+const IP_DESTINATION: u16 = 2;
+const FLAG_SOURCE: u32 = 1;
+const FLAG_DESTINATION: u32 = 2;
+
+/// Which flows to end: all conditions that are given must hold. The original direction is the one
+/// that the first packet went; the reply direction has the addresses after NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Cut {
+    original: Pair,
+    reply: Pair,
+}
+
+/// Source and destination of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Pair {
+    source: Option<Ipv4Addr>,
+    destination: Option<Ipv4Addr>,
+}
+
+impl Cut {
+    /// Flows that somebody began towards `address`.
+    pub(super) fn to(address: Ipv4Addr) -> Self {
+        let mut cut = Self::default();
+        cut.original.destination = Some(address);
+        cut
+    }
+
+    /// Flows that `address` began.
+    pub(super) fn from(address: Ipv4Addr) -> Self {
+        let mut cut = Self::default();
+        cut.original.source = Some(address);
+        cut
+    }
+
+    /// Flows in which `address` answers, whatever it was called by.
+    pub(super) fn to_real(address: Ipv4Addr) -> Self {
+        Self::default().answered_by(address)
+    }
+
+    /// … whose answers come from `address`.
+    pub(super) fn answered_by(mut self, address: Ipv4Addr) -> Self {
+        self.reply.source = Some(address);
+        self
+    }
+
+    /// … whose answers go to `address`.
+    pub(super) fn answered_to(mut self, address: Ipv4Addr) -> Self {
+        self.reply.destination = Some(address);
+        self
+    }
+}
+
+impl Pair {
+    fn flags(self) -> u32 {
+        let flag = |part: Option<_>, flag| if part.is_some() { flag } else { 0 };
+        flag(self.source, FLAG_SOURCE) | flag(self.destination, FLAG_DESTINATION)
+    }
+
+    fn read(tuple: &[u8]) -> Self {
+        let mut pair = Self::default();
+        let parts = walk(tuple).filter(|(kind, _)| *kind == TUPLE_IP);
+        for (kind, data) in parts.flat_map(|(_, ip)| walk(ip)) {
+            let address = <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from);
+            match kind {
+                IP_SOURCE => pair.source = address,
+                IP_DESTINATION => pair.destination = address,
+                _ => {}
+            }
+        }
+        pair
+    }
+
+    /// Whether `other` has what is given here.
+    fn fits(self, other: Self) -> bool {
+        let same = |mine: Option<_>, theirs| mine.is_none() || mine == theirs;
+        same(self.source, other.source) && same(self.destination, other.destination)
+    }
+
+    fn put(self, kind: u16, message: &mut Attributes<'_>) {
+        if self.flags() == 0 {
+            return;
+        }
+        message.nest(kind, |tuple| {
+            tuple.nest(TUPLE_IP, |ip| {
+                if let Some(source) = self.source {
+                    ip.put(IP_SOURCE, &source.octets());
+                }
+                if let Some(destination) = self.destination {
+                    ip.put(IP_DESTINATION, &destination.octets());
+                }
+            });
+        });
+    }
+}
+
+impl Cut {
+    fn ends(self, flow: &Flow) -> bool {
+        self.original.fits(flow.original) && self.reply.fits(flow.reply)
+    }
+
+    fn put(self, message: &mut Attributes<'_>) {
+        self.original.put(TUPLE_ORIGINAL, message);
+        self.reply.put(TUPLE_REPLY, message);
+        message.nest(FILTER, |filter| {
+            filter.put(FILTER_ORIGINAL, &self.original.flags().to_ne_bytes());
+            filter.put(FILTER_REPLY, &self.reply.flags().to_ne_bytes());
+        });
+    }
+}
+
+/// Above this number one list of all flows is cheaper than a walk of the kernel's table for each.
+const FEW: usize = 8;
+
+/// Ends what any of `cuts` means. The kernel finds them and deletes them in one call each, since
+/// 6.10; before, and when there are many, all flows are listed once and deleted by their tuples.
+pub(super) fn cut(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
+    if cuts.len() > FEW {
+        return by_list(socket, cuts);
+    }
+    for cut in cuts {
+        match delete(socket, |message| cut.put(message)) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                return by_list(socket, cuts);
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn delete(socket: &mut Socket, fill: impl FnOnce(&mut Attributes<'_>)) -> io::Result<()> {
+    let seq = socket.next_seq();
+    let mut request = Messages::default();
+    request.push(DELETE, REQUEST | ACK, seq, (IPV4, 0), fill);
+    match socket.transact(&request, seq, seq)?.first() {
+        None => Ok(()),
+        Some((_, errno)) => Err(io::Error::from_raw_os_error(*errno)),
+    }
+}
+
+/// A flow as the kernel lists it.
+#[derive(Debug, Default)]
+struct Flow {
+    original: Pair,
+    reply: Pair,
+    /// What names it: its original tuple, id and zone, as they came.
+    name: Vec<(u16, Vec<u8>)>,
+}
+
+impl Flow {
+    fn read(message: Received<'_>) -> Self {
+        let mut flow = Self::default();
+        for (kind, data) in message.attributes() {
+            match kind {
+                TUPLE_ORIGINAL => flow.original = Pair::read(data),
+                TUPLE_REPLY => flow.reply = Pair::read(data),
+                _ => {}
+            }
+            if matches!(kind, TUPLE_ORIGINAL | ID | ZONE) {
+                flow.name.push((kind, data.to_vec()));
+            }
+        }
+        flow
+    }
+
+    /// Its addresses, of which a cut names at least one.
+    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let Self {
+            original, reply, ..
+        } = self;
+        [
+            original.source,
+            original.destination,
+            reply.source,
+            reply.destination,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn put(&self, message: &mut Attributes<'_>) {
+        for (kind, data) in &self.name {
+            if *kind == TUPLE_ORIGINAL {
+                message.nest(*kind, |tuple| copy(tuple, data));
+            } else {
+                message.put(*kind, data);
+            }
+        }
+    }
+}
+
+fn by_list(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
+    let mut by_address: HashMap<Ipv4Addr, Vec<Cut>> = HashMap::new();
+    for cut in cuts {
+        let named = Flow {
+            original: cut.original,
+            reply: cut.reply,
+            name: Vec::new(),
+        };
+        if let Some(address) = named.addresses().next() {
+            by_address.entry(address).or_default().push(*cut);
+        }
+    }
+    let found: Vec<Flow> = socket.dump(
+        GET,
+        IPV4,
+        |_| {},
+        |found: &mut Vec<Flow>, message| {
+            let flow = Flow::read(message);
+            let ends = flow
+                .addresses()
+                .filter_map(|address| by_address.get(&address))
+                .flatten()
+                .any(|cut| cut.ends(&flow));
+            if ends {
+                found.push(flow);
+            }
+        },
+    )?;
+    for flow in found {
+        match delete(socket, |message| flow.put(message)) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // ended by itself
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Attributes two deep, as they came: a tuple holds nests of plain attributes.
+fn copy(into: &mut Attributes<'_>, data: &[u8]) {
+    for (kind, part) in walk(data) {
+        into.nest(kind, |nest| {
+            for (kind, value) in walk(part) {
+                nest.put(kind, value);
+            }
+        });
+    }
+}

@@ -1,0 +1,169 @@
+//! Reads our tables out of the kernel.
+
+use super::super::item::{Key, Set, Value};
+use super::super::netlink::{Received, Socket, big, text, walk};
+use super::element::{self, Raw};
+use super::skeleton::{TABLE, hex};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io;
+
+/// The subsystem's number, in the upper byte of a message's kind.
+pub(super) const SUBSYSTEM: u16 = 10 << 8;
+const GET_TABLE: u16 = SUBSYSTEM + 1;
+const GET_CHAIN: u16 = SUBSYSTEM + 4;
+const GET_RULE: u16 = SUBSYSTEM + 7;
+const GET_SET: u16 = SUBSYSTEM + 10;
+const GET_ELEMENT: u16 = SUBSYSTEM + 13;
+const GET_GENERATION: u16 = SUBSYSTEM + 16;
+/// Every message about a table's things names the table in its first attribute.
+pub(super) const TABLE_NAME: u16 = 1;
+const SET_NAME: u16 = 2;
+const LIST_SET: u16 = 2;
+const LIST_ELEMENTS: u16 = 3;
+const GENERATION_ID: u16 = 1;
+
+/// The families of our tables: IPv4, IPv6, bridge.
+pub(super) const FAMILIES: [u8; 3] = [2, 10, 7];
+/// Number of the IPv4 family.
+pub(super) const IPV4: u8 = 2;
+/// Number of the bridge family.
+pub(super) const BRIDGE: u8 = 7;
+
+/// Attributes that say what a thing is; the others are handles, counts of users and the like.
+const OF_TABLE: &[u16] = &[2];
+const OF_CHAIN: &[u16] = &[3, 4, 5, 7, 10];
+const OF_SET: &[u16] = &[2, 3, 4, 5, 6, 7];
+const OF_RULE: &[u16] = &[2, 4, 7];
+
+/// Everything of ours that is text, as far as the kernel tells it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Layout {
+    /// Which families have our table.
+    pub(super) tables: Vec<u8>,
+    /// Our sets, those we know the name of.
+    pub(super) sets: Vec<Set>,
+    /// A digest of tables, chains, sets and rules.
+    pub(super) fingerprint: String,
+}
+
+/// The number of the last transaction of anybody in this network namespace.
+pub(super) fn generation(socket: &mut Socket) -> io::Result<u32> {
+    let found = socket.ask(GET_GENERATION, |m| {
+        m.attributes()
+            .find(|(kind, _)| *kind == GENERATION_ID)
+            .and_then(|(_, data)| big(data))
+    })?;
+    found.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether a message is about a table of ours.
+pub(super) fn is_ours(message: Received<'_>) -> bool {
+    FAMILIES.contains(&message.family())
+        && message
+            .attributes()
+            .any(|(kind, data)| kind == TABLE_NAME && text(data) == TABLE)
+}
+
+/// Lists tables, chains, sets and rules of ours.
+pub(super) fn layout(socket: &mut Socket) -> io::Result<Layout> {
+    let mut layout = Layout::default();
+    let mut digest = Sha256::new();
+    for family in FAMILIES {
+        let list = |socket: &mut Socket, kind, wanted: &'static [u16]| {
+            socket.dump(
+                kind,
+                family,
+                |a| a.text(TABLE_NAME, TABLE),
+                move |found: &mut Vec<u8>, m| {
+                    if is_ours(m) {
+                        absorb(found, m, wanted);
+                    }
+                },
+            )
+        };
+        let table: Vec<u8> = socket.dump(
+            GET_TABLE,
+            family,
+            |_| {},
+            |found: &mut Vec<u8>, m| {
+                if is_ours(m) {
+                    absorb(found, m, OF_TABLE);
+                }
+            },
+        )?;
+        if table.is_empty() {
+            continue;
+        }
+        layout.tables.push(family);
+        digest.update([family]);
+        digest.update(&table);
+        digest.update(list(socket, GET_CHAIN, OF_CHAIN)?);
+        digest.update(list(socket, GET_SET, OF_SET)?);
+        digest.update(list(socket, GET_RULE, OF_RULE)?);
+        layout.sets.extend(sets(socket, family)?);
+    }
+    layout.fingerprint = hex(&digest.finalize());
+    Ok(layout)
+}
+
+/// Adds what `wanted` names of a message.
+fn absorb(found: &mut Vec<u8>, message: Received<'_>, wanted: &[u16]) {
+    found.push(u8::MAX);
+    for (kind, data) in message.attributes() {
+        if wanted.contains(&kind) {
+            found.extend_from_slice(&kind.to_be_bytes());
+            found.extend_from_slice(&data.len().to_be_bytes());
+            found.extend_from_slice(data);
+        }
+    }
+}
+
+fn sets(socket: &mut Socket, family: u8) -> io::Result<Vec<Set>> {
+    let found: Vec<Set> = socket.dump(
+        GET_SET,
+        family,
+        |a| a.text(TABLE_NAME, TABLE),
+        |found: &mut Vec<Set>, m| {
+            if !is_ours(m) {
+                return;
+            }
+            let name = m.attributes().find(|(kind, _)| *kind == SET_NAME);
+            found.extend(name.and_then(|(_, data)| Set::named(&text(data))));
+        },
+    )?;
+    Ok(found
+        .into_iter()
+        .filter(|set| set.is_bridge() == (family == BRIDGE))
+        .collect())
+}
+
+/// Elements of all our sets, as items.
+pub(super) fn elements(socket: &mut Socket, sets: &[Set]) -> io::Result<BTreeMap<Key, Value>> {
+    let mut items = BTreeMap::new();
+    for set in sets {
+        let family = if set.is_bridge() { BRIDGE } else { IPV4 };
+        let raw: Vec<Raw> = socket.dump(
+            GET_ELEMENT,
+            family,
+            |a| {
+                a.text(TABLE_NAME, TABLE);
+                a.text(LIST_SET, &set.name());
+            },
+            |found: &mut Vec<Raw>, m| {
+                for (kind, list) in m.attributes() {
+                    if kind == LIST_ELEMENTS {
+                        found.extend(walk(list).filter_map(|(_, e)| Raw::read(e)));
+                    }
+                }
+            },
+        )?;
+        let decoded = element::decode(*set, raw);
+        items.extend(
+            decoded
+                .into_iter()
+                .map(|(slot, value)| (Key::Element(*set, slot), value)),
+        );
+    }
+    Ok(items)
+}

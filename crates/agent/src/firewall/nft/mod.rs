@@ -1,0 +1,365 @@
+//! The nftables driver. Rules and chains are text through the `nft` program (readable, one
+//! transaction, rare); elements are netlink messages in process (the hot path). When text must
+//! change, the elements of the same round go with it, so that a round is one transaction.
+//!
+//! Text in the kernel cannot be compared with ours (it is parsed, optimised and printed anew), so
+//! the [`record`] keeps what we wrote and a digest of what the kernel made of it. Same digest: our
+//! text is in force. Another one: everything is replaced, elements included, at one moment.
+
+mod batch;
+mod consequence;
+mod dump;
+mod element;
+mod program;
+mod record;
+mod script;
+mod skeleton;
+mod watch;
+
+use super::conntrack;
+use super::item::{Key, Slot, Value};
+use super::netlink::Socket;
+use crate::room::{Change, Desired, RoomError};
+use crate::settings::Settings;
+use batch::Op;
+use consequence::{clashes, cuts, narrows};
+use dump::Layout;
+use program::Program;
+use record::Record;
+use skeleton::Skeleton;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use watch::Watch;
+
+type Changes<'a> = &'a [Change<Key, Value>];
+type Wanted = Desired<Key, Value>;
+type Errors = Vec<(Key, RoomError)>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Nft {
+    skeleton: Skeleton,
+    digest: String,
+    program: Program,
+    socket: Socket,
+    watch: Watch,
+    record: Record,
+    path: PathBuf,
+}
+
+impl Nft {
+    /// See [`super::Firewall::new`].
+    pub(super) fn new(settings: &Settings) -> Result<Self, RoomError> {
+        let program = Program::find()?;
+        let socket = Socket::open(0).map_err(|e| RoomError::kernel("open netfilter socket", e))?;
+        let watch = Watch::start(socket.port())?;
+        let path = Record::path(&settings.state_path);
+        let skeleton = Skeleton::new(settings);
+        Ok(Self {
+            program,
+            digest: skeleton.digest(),
+            skeleton,
+            socket,
+            watch,
+            record: Record::load(&path),
+            path,
+        })
+    }
+
+    /// The value of the fixed part on this host.
+    pub(super) fn skeleton(&self) -> Value {
+        Value::Skeleton(self.digest.clone())
+    }
+
+    /// See [`crate::room::Room::disturbed`].
+    pub(super) fn disturbed(&self) -> Arc<Notify> {
+        self.watch.disturbed()
+    }
+
+    /// What is in force.
+    pub(super) fn observe(&mut self) -> Result<BTreeMap<Key, Value>, RoomError> {
+        self.read()
+            .map_err(|error| RoomError::kernel("list nftables", error))
+    }
+
+    fn read(&mut self) -> io::Result<BTreeMap<Key, Value>> {
+        let layout = self.consistent(|socket| {
+            let layout = dump::layout(socket)?;
+            let elements = dump::elements(socket, &layout.sets)?;
+            Ok((layout, elements))
+        });
+        let ((layout, mut items), _) = layout?;
+        if layout.tables.is_empty() {
+            return Ok(items);
+        }
+        if self.is_recorded(&layout) {
+            items.extend(self.record.text.clone());
+        } else {
+            items.insert(Key::Skeleton, Value::Damaged);
+        }
+        Ok(items)
+    }
+
+    /// Reads while nobody changes anything; also the number of the last transaction before.
+    fn consistent<T>(
+        &mut self,
+        read: impl Fn(&mut Socket) -> io::Result<T>,
+    ) -> io::Result<(T, u32)> {
+        let mut tries = 0;
+        loop {
+            let before = dump::generation(&mut self.socket)?;
+            let found = read(&mut self.socket);
+            tries += 1;
+            // A set that vanished between two lists is a change like any other.
+            if dump::generation(&mut self.socket)? == before || tries == 5 {
+                return found.map(|found| (found, before));
+            }
+        }
+    }
+
+    fn is_recorded(&self, layout: &Layout) -> bool {
+        layout.tables.len() == dump::FAMILIES.len()
+            && self.record.fingerprint.as_deref() == Some(&layout.fingerprint)
+    }
+
+    /// Makes the changes.
+    pub(super) async fn apply(&mut self, changes: Changes<'_>, desired: &Wanted) -> Errors {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let clashes = clashes(changes, desired);
+        let possible: Vec<_> = changes
+            .iter()
+            .filter(|change| !clashes.contains_key(&change.key))
+            .cloned()
+            .collect();
+        let mut errors = self.apply_possible(&possible, desired, &clashes).await;
+        errors.extend(changes.iter().filter_map(|change| {
+            let other = clashes.get(&change.key)?;
+            let text = format!("{} overlaps {other}, which this host has too", change.key);
+            Some((change.key.clone(), RoomError::Refused(text)))
+        }));
+        errors
+    }
+
+    async fn apply_possible(
+        &mut self,
+        changes: Changes<'_>,
+        desired: &Wanted,
+        clashes: &BTreeMap<Key, Key>,
+    ) -> Errors {
+        let fixed = changes.iter().find(|change| change.key == Key::Skeleton);
+        let errors = match fixed {
+            Some(change) if change.to.is_none() => self.remove(changes).await,
+            Some(_) => self.rebuild(changes, desired, clashes).await,
+            None if narrows(changes) || changes.iter().any(|change| is_text(&change.key)) => {
+                self.change(changes, desired, clashes).await
+            }
+            None => self.elements(changes),
+        };
+        self.cut(changes, errors)
+    }
+
+    /// Elements only: one netlink transaction.
+    fn elements(&mut self, changes: Changes<'_>) -> Errors {
+        let ops = changes
+            .iter()
+            .flat_map(|change| Op::of(&change.key, change.from.as_ref(), change.to.as_ref()))
+            .collect();
+        match batch::run(&mut self.socket, ops) {
+            Ok(refused) => refused
+                .into_iter()
+                .map(|(key, error)| (key.clone(), refusal(key, error)))
+                .collect(),
+            Err(error) => changes
+                .iter()
+                .map(|change| {
+                    let again = io::Error::from(error.kind());
+                    let same = error
+                        .raw_os_error()
+                        .map_or(again, io::Error::from_raw_os_error);
+                    (change.key.clone(), refusal(&change.key, same))
+                })
+                .collect(),
+        }
+    }
+
+    /// Text, and elements with it. If our text is not what is there, all of it is replaced.
+    async fn change(
+        &mut self,
+        changes: Changes<'_>,
+        desired: &Wanted,
+        clashes: &BTreeMap<Key, Key>,
+    ) -> Errors {
+        match self.consistent(dump::layout) {
+            Ok((layout, _)) if self.is_recorded(&layout) => {}
+            Ok(_) => return self.rebuild(changes, desired, clashes).await,
+            Err(error) => {
+                return every(changes, || RoomError::kernel("list nftables", copy(&error)));
+            }
+        }
+        let generation = narrows(changes).then(|| self.record.next_generation());
+        let script = script::change(changes, desired, generation);
+        if let Err(error) = self.run(&script).await {
+            // The elements of others must not wait for a chain that cannot be made.
+            let mut errors = self.elements(changes);
+            errors.extend(
+                changes
+                    .iter()
+                    .filter(|change| is_text(&change.key))
+                    .map(|change| (change.key.clone(), again(&error))),
+            );
+            return errors;
+        }
+        self.record.generation = generation.unwrap_or(self.record.generation);
+        for change in changes.iter().filter(|change| is_text(&change.key)) {
+            match &change.to {
+                Some(value) => self.record.text.insert(change.key.clone(), value.clone()),
+                None => self.record.text.remove(&change.key),
+            };
+        }
+        self.save();
+        self.foreign_elements(changes)
+    }
+
+    /// Everything from nothing, at one moment.
+    async fn rebuild(
+        &mut self,
+        changes: Changes<'_>,
+        desired: &Wanted,
+        clashes: &BTreeMap<Key, Key>,
+    ) -> Errors {
+        let wanted = desired.iter().filter(|(key, _)| !clashes.contains_key(key));
+        let script = script::rebuild(&self.skeleton, self.record.generation, desired, wanted);
+        if let Err(error) = self.run(&script).await {
+            return every(changes, || again(&error));
+        }
+        self.record.text = desired
+            .iter()
+            .filter(|(key, _)| is_text(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        self.save();
+        Vec::new()
+    }
+
+    /// Nothing of ours is left.
+    async fn remove(&mut self, changes: Changes<'_>) -> Errors {
+        if let Err(error) = self.run(&script::remove()).await {
+            return every(changes, || again(&error));
+        }
+        self.record = Record::default();
+        Record::remove(&self.path);
+        Vec::new()
+    }
+
+    /// Runs a script and learns what the kernel made of it. If anybody else changed anything at
+    /// the same time, what is there is not certainly ours, and the next round finds out.
+    async fn run(&mut self, script: &str) -> Result<(), RoomError> {
+        let before = dump::generation(&mut self.socket);
+        self.watch.program_starts();
+        let result = self.program.run(script).await;
+        let after = self.consistent(dump::layout);
+        let own = match (&before, &after) {
+            (Ok(before), Ok((_, after))) if *after == before.wrapping_add(1) => Some(*after),
+            _ => None,
+        };
+        self.watch.program_ended(own.filter(|_| result.is_ok()));
+        result?;
+        self.record.fingerprint = match (own, after) {
+            (Some(_), Ok((layout, _))) => Some(layout.fingerprint),
+            _ => None,
+        };
+        Ok(())
+    }
+
+    fn save(&self) {
+        if let Err(error) = self.record.save(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the firewall's record cannot be written; a restart will write the rules again");
+        }
+    }
+
+    /// Removes what a script has no words for.
+    fn foreign_elements(&mut self, changes: Changes<'_>) -> Errors {
+        let foreign: Vec<_> = changes
+            .iter()
+            .filter(|change| matches!(change.key, Key::Element(_, Slot::Foreign(_))))
+            .cloned()
+            .collect();
+        self.elements(&foreign)
+    }
+
+    /// Ends the flows that went by what has just changed.
+    fn cut(&mut self, changes: Changes<'_>, mut errors: Errors) -> Errors {
+        let failed: BTreeSet<Key> = errors.iter().map(|(key, _)| key.clone()).collect();
+        let done = changes.iter().filter(|c| !failed.contains(&c.key));
+        let (keys, cuts): (Vec<_>, Vec<_>) = done
+            .flat_map(|change| cuts(change).into_iter().map(move |cut| (&change.key, cut)))
+            .unzip();
+        if let Err(error) = conntrack::cut(&mut self.socket, &cuts) {
+            errors.extend(keys.into_iter().map(|key| {
+                let what = format!("end the old flows of {key}");
+                (key.clone(), RoomError::kernel(what, copy(&error)))
+            }));
+        }
+        errors
+    }
+
+    /// The rules as text.
+    pub(super) async fn show(&self) -> Result<String, RoomError> {
+        let fail = |error| RoomError::kernel("list nftables", error);
+        let mut socket = Socket::open(0).map_err(fail)?;
+        let layout = dump::layout(&mut socket).map_err(fail)?;
+        let mut text = String::new();
+        // One by one: nft 1.0.6 finds only the last family's when several are asked for at once.
+        for (number, family) in dump::FAMILIES.iter().zip(skeleton::FAMILIES) {
+            if layout.tables.contains(number) {
+                text += &self
+                    .program
+                    .list(&format!("list table {family} {}", skeleton::TABLE))
+                    .await?;
+            }
+        }
+        Ok(text)
+    }
+}
+
+fn is_text(key: &Key) -> bool {
+    !matches!(key, Key::Element(..))
+}
+
+fn refusal(key: &Key, error: io::Error) -> RoomError {
+    let what = match error.raw_os_error() {
+        Some(libc::EPERM) => format!("change {key} (must be root)"),
+        _ => format!("change {key}"),
+    };
+    RoomError::kernel(what, error)
+}
+
+fn every(changes: Changes<'_>, error: impl Fn() -> RoomError) -> Errors {
+    changes
+        .iter()
+        .map(|change| (change.key.clone(), error()))
+        .collect()
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// The same error once more, for the next of the keys that it hit.
+fn again(error: &RoomError) -> RoomError {
+    match error {
+        RoomError::Command { command, message } => RoomError::Command {
+            command: command.clone(),
+            message: message.clone(),
+        },
+        RoomError::Kernel { what, source } => RoomError::kernel(what.clone(), copy(source)),
+        RoomError::Refused(text) => RoomError::Refused(text.clone()),
+    }
+}

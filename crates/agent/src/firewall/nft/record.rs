@@ -1,0 +1,144 @@
+//! What text we wrote last, and what the kernel made of it: on disk, so that a restarted agent
+//! finds its rules in force and leaves them alone. Losing it costs one rewrite, in one transaction.
+
+use super::super::item::{Key, Value};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The valid generation of accepted flows.
+    pub(super) generation: u16,
+    /// The kernel's layout after our last text; `None`: not known.
+    pub(super) fingerprint: Option<String>,
+    /// The items that were text.
+    pub(super) text: BTreeMap<Key, Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OnDisk {
+    generation: u16,
+    fingerprint: Option<String>,
+    text: Vec<(Key, Value)>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            generation: 1,
+            fingerprint: None,
+            text: BTreeMap::new(),
+        }
+    }
+}
+
+impl Record {
+    /// Where it is, below `state_path`.
+    pub(super) fn path(state_path: &Path) -> PathBuf {
+        state_path.join("firewall.json")
+    }
+
+    /// Reads it; what is not there or cannot be read is a record of nothing.
+    pub(super) fn load(path: &Path) -> Self {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(path = %path.display(), %error, "the firewall's record cannot be read");
+                }
+                return Self::default();
+            }
+        };
+        match serde_json::from_slice::<OnDisk>(&text) {
+            Ok(disk) => Self {
+                generation: disk.generation.max(1),
+                fingerprint: disk.fingerprint,
+                text: disk.text.into_iter().collect(),
+            },
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the firewall's record is no record; rules are written again");
+                Self::default()
+            }
+        }
+    }
+
+    /// Writes it: whole or not at all, readable by root only.
+    pub(super) fn save(&self, path: &Path) -> io::Result<()> {
+        let disk = OnDisk {
+            generation: self.generation,
+            fingerprint: self.fingerprint.clone(),
+            text: self
+                .text
+                .iter()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+        };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&serde_json::to_vec(&disk)?)?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// Forgets it.
+    pub(super) fn remove(path: &Path) {
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "the firewall's record cannot be removed");
+        }
+    }
+
+    /// The generation after this one. 0 is flows of before, 0xdead is denied flows.
+    pub(super) fn next_generation(&self) -> u16 {
+        match self.generation.wrapping_add(1) {
+            0 => 1,
+            0xdead => 0xdeae,
+            next => next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use novanet_model::CombinationId;
+
+    #[test]
+    fn it_comes_back_from_disk_and_rubbish_is_a_record_of_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = Record::path(folder.path());
+        assert_eq!(Record::load(&path), Record::default());
+        let record = Record {
+            generation: 0xdeac,
+            fingerprint: Some("ab".to_owned()),
+            text: [(
+                Key::Combination(CombinationId(3)),
+                Value::Groups(Vec::new()),
+            )]
+            .into(),
+        };
+        record.save(&path).expect("saved");
+        assert_eq!(Record::load(&path), record);
+        std::fs::write(&path, "{").expect("written");
+        assert_eq!(Record::load(&path), Record::default());
+    }
+
+    #[test]
+    fn generations_leave_out_those_that_mean_something() {
+        let after = |generation| {
+            Record {
+                generation,
+                ..Record::default()
+            }
+            .next_generation()
+        };
+        assert_eq!(after(1), 2);
+        assert_eq!(after(0xdeac), 0xdeae);
+        assert_eq!(after(u16::MAX), 1);
+    }
+}

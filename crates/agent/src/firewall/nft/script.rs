@@ -1,0 +1,357 @@
+//! Scripts for the `nft` program: chains of groups and combinations, and whole tables with their
+//! elements. Only typed values are formatted, so nothing can be injected.
+
+use super::super::item::{Key, Set, Slot, Value, combination_chain, group_chain};
+use super::skeleton::{self, FAMILIES, Skeleton};
+use crate::room::{Change, Desired};
+use novanet_model::rule::{Ports, Source, Traffic};
+use novanet_model::{CombinationId, GroupId, RuleId};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+type Wanted = Desired<Key, Value>;
+
+/// Everything from nothing, in one transaction: what is there of ours is replaced at the same
+/// moment, elements included.
+pub(super) fn rebuild<'a>(
+    skeleton: &Skeleton,
+    generation: u16,
+    desired: &Wanted,
+    elements: impl Iterator<Item = (&'a Key, &'a Value)>,
+) -> String {
+    let mut script = remove();
+    script.push_str(&skeleton.text(generation));
+    declare(&mut script, desired.iter().map(|(key, _)| key));
+    let (groups, combinations) = chains(desired.iter().map(|(key, _)| key));
+    for group in groups {
+        fill_group(&mut script, group, desired);
+    }
+    for combination in combinations {
+        fill_combination(&mut script, combination, desired);
+    }
+    add_elements(&mut script, elements);
+    script
+}
+
+/// Removes our tables, whether they are there or not (an `add` of a table that is there does
+/// nothing, a `delete` of one that is not would fail).
+pub(super) fn remove() -> String {
+    FAMILIES.iter().fold(String::new(), |mut script, family| {
+        let _ = writeln!(
+            script,
+            "add table {family} nova\ndelete table {family} nova"
+        );
+        script
+    })
+}
+
+/// Changes of text and of elements in one transaction: sets and chains, what is in the chains,
+/// elements, then what nobody wants any more.
+pub(super) fn change(
+    changes: &[Change<Key, Value>],
+    desired: &Wanted,
+    generation: Option<u16>,
+) -> String {
+    let mut script = String::new();
+    let stays = |change: &&Change<Key, Value>| change.to.is_some();
+    declare(
+        &mut script,
+        changes.iter().filter(stays).map(|change| &change.key),
+    );
+    let (groups, combinations) = chains(changes.iter().map(|change| &change.key));
+    let (old_groups, groups): (Vec<_>, Vec<_>) = groups
+        .into_iter()
+        .partition(|group| desired.get(&Key::Chain(*group)).is_none());
+    let (old_combinations, combinations): (Vec<_>, Vec<_>) = combinations
+        .into_iter()
+        .partition(|one| desired.get(&Key::Combination(*one)).is_none());
+    for group in groups {
+        let _ = writeln!(script, "flush chain ip nova {}", group_chain(group));
+        fill_group(&mut script, group, desired);
+    }
+    for combination in combinations {
+        let _ = writeln!(
+            script,
+            "flush chain ip nova {}",
+            combination_chain(combination)
+        );
+        fill_combination(&mut script, combination, desired);
+    }
+    delete_elements(&mut script, changes, desired);
+    add_elements(
+        &mut script,
+        changes
+            .iter()
+            .filter_map(|change| Some((&change.key, change.to.as_ref()?))),
+    );
+    drop_chains(&mut script, &old_groups, &old_combinations);
+    for change in changes {
+        if let (Key::Set(set), None) = (&change.key, &change.to) {
+            let _ = writeln!(script, "delete set ip nova {}", set.name());
+        }
+    }
+    if let Some(generation) = generation {
+        script.push_str(&skeleton::generation_text(generation));
+    }
+    script
+}
+
+/// Chains that `keys` touch.
+fn chains<'a>(keys: impl Iterator<Item = &'a Key>) -> (BTreeSet<GroupId>, BTreeSet<CombinationId>) {
+    let (mut groups, mut combinations) = (BTreeSet::new(), BTreeSet::new());
+    for key in keys {
+        match key {
+            Key::Chain(group) | Key::Group(group) | Key::Rule(group, _) => {
+                groups.insert(*group);
+            }
+            Key::Combination(combination) => {
+                combinations.insert(*combination);
+            }
+            Key::Skeleton | Key::Set(_) | Key::Element(..) => {}
+        }
+    }
+    (groups, combinations)
+}
+
+/// Sets and chains, empty; nothing happens to those that are there.
+fn declare<'a>(script: &mut String, keys: impl Iterator<Item = &'a Key>) {
+    for key in keys {
+        let _ = match key {
+            Key::Set(set) => {
+                writeln!(
+                    script,
+                    "add set ip nova {} {{ type ipv4_addr; }}",
+                    set.name()
+                )
+            }
+            Key::Chain(group) => writeln!(script, "add chain ip nova {}", group_chain(*group)),
+            Key::Combination(one) => {
+                writeln!(script, "add chain ip nova {}", combination_chain(*one))
+            }
+            _ => Ok(()),
+        };
+    }
+}
+
+/// Combinations first: they jump to groups.
+fn drop_chains(script: &mut String, groups: &[GroupId], combinations: &[CombinationId]) {
+    let names: Vec<_> = combinations
+        .iter()
+        .map(|one| combination_chain(*one))
+        .chain(groups.iter().map(|group| group_chain(*group)))
+        .collect();
+    for name in &names {
+        let _ = writeln!(script, "flush chain ip nova {name}");
+    }
+    for name in &names {
+        let _ = writeln!(script, "delete chain ip nova {name}");
+    }
+}
+
+/// The rules of a group: source groups, then the wall between projects, then addresses. Another
+/// project's private address gets past the wall only by a source-group rule, or as somebody who
+/// comes through a floating address.
+fn fill_group(script: &mut String, group: GroupId, desired: &Wanted) {
+    let chain = group_chain(group);
+    let rules: Vec<(Traffic, Source)> = desired
+        .range(Key::Rule(group, RuleId(i64::MIN))..=Key::Rule(group, RuleId(i64::MAX)))
+        .filter_map(|(_, value)| match value {
+            Value::Rule(traffic, source) => Some((*traffic, *source)),
+            _ => None,
+        })
+        .collect();
+    let mut add = |rule: String| {
+        let _ = writeln!(script, "add rule ip nova {chain} {rule}");
+    };
+    let (by_group, by_address): (Vec<_>, Vec<_>) = rules
+        .into_iter()
+        .partition(|(_, source)| matches!(source, Source::Group(_)));
+    for (traffic, source) in by_group {
+        add(rule_text(traffic, source));
+    }
+    if by_address.is_empty() {
+        return;
+    }
+    let not_own = match desired.get(&Key::Group(group)) {
+        Some(Value::Project(project)) => {
+            format!(" ip saddr != @{}", Set::Project(*project).name())
+        }
+        _ => String::new(), // whose it is, is not known yet: then nobody's private addresses
+    };
+    for ours in [Set::Networks, Set::Fixed] {
+        add(format!(
+            "ip saddr @{}{not_own} ct status & dnat != dnat return",
+            ours.name()
+        ));
+    }
+    for (traffic, source) in by_address {
+        add(rule_text(traffic, source));
+    }
+}
+
+fn fill_combination(script: &mut String, combination: CombinationId, desired: &Wanted) {
+    let chain = combination_chain(combination);
+    if let Some(Value::Groups(groups)) = desired.get(&Key::Combination(combination)) {
+        for group in groups {
+            let group = group_chain(*group);
+            let _ = writeln!(script, "add rule ip nova {chain} jump {group}");
+        }
+    }
+    let _ = writeln!(script, "add rule ip nova {chain} goto c_deny");
+}
+
+fn rule_text(traffic: Traffic, source: Source) -> String {
+    let source = match source {
+        Source::Cidr(net) if net.prefix_len() == 0 => String::new(),
+        Source::Cidr(net) => format!("ip saddr {} ", net.trunc()),
+        Source::Group(group) => format!("ip saddr @{} ", Set::Members(group).name()),
+    };
+    let ports = |protocol, ports: Ports| match (ports.from, ports.to) {
+        (0, u16::MAX) => format!("meta l4proto {protocol} "),
+        _ => format!("{protocol} dport {ports} "),
+    };
+    let traffic = match traffic {
+        Traffic::Any => String::new(),
+        Traffic::Tcp(range) => ports("tcp", range),
+        Traffic::Udp(range) => ports("udp", range),
+        Traffic::Icmp { icmp_type, code } => match (icmp_type, code) {
+            (None, _) => "meta l4proto icmp ".to_owned(),
+            (Some(t), None) => format!("icmp type {t} "),
+            (Some(t), Some(c)) => format!("icmp type {t} icmp code {c} "),
+        },
+    };
+    format!("{source}{traffic}goto c_accept")
+}
+
+/// Whether nft's language has words for it. What has none is foreign, and goes by netlink.
+fn has_words(slot: &Slot) -> bool {
+    !matches!(slot, Slot::Foreign(_))
+}
+
+fn delete_elements(script: &mut String, changes: &[Change<Key, Value>], desired: &Wanted) {
+    for change in changes {
+        let Key::Element(set, slot) = &change.key else {
+            continue;
+        };
+        // A set that goes takes its elements along.
+        let goes = matches!(set, Set::Members(_) | Set::Project(_))
+            && desired.get(&Key::Set(*set)).is_none();
+        if change.from.is_some() && has_words(slot) && !goes {
+            let _ = writeln!(
+                script,
+                "delete element {} nova {} {{ {slot} }}",
+                family(*set),
+                set.name()
+            );
+        }
+    }
+}
+
+/// One command for each set: a thousand elements in one are much cheaper than a thousand commands.
+fn add_elements<'a>(script: &mut String, items: impl Iterator<Item = (&'a Key, &'a Value)>) {
+    let mut current = None;
+    for (key, value) in items {
+        let Key::Element(set, slot) = key else {
+            continue;
+        };
+        if !has_words(slot) {
+            continue;
+        }
+        if current == Some(*set) {
+            script.push_str(",\n\t");
+        } else {
+            if current.is_some() {
+                script.push_str(" }\n");
+            }
+            let _ = write!(
+                script,
+                "add element {} nova {} {{ ",
+                family(*set),
+                set.name()
+            );
+            current = Some(*set);
+        }
+        let _ = write!(script, "{slot}");
+        let _ = match value {
+            Value::Address(address) => write!(script, " : {address}"),
+            Value::Number(number) => write!(script, " : {number}"),
+            Value::Goto(chain) => write!(script, " : goto {chain}"),
+            _ => Ok(()),
+        };
+    }
+    if current.is_some() {
+        script.push_str(" }\n");
+    }
+}
+
+fn family(set: Set) -> &'static str {
+    if set.is_bridge() { "bridge" } else { "ip" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::item::items_of;
+    use crate::room::diff;
+    use novanet_model::HostObject;
+    use std::collections::BTreeMap;
+
+    /// As it comes from the server.
+    const OBJECTS: &str = r#"[
+        {"kind":"gateway","network":1,"bridge":"br100","address":"10.0.0.1/24"},
+        {"kind":"float","address":"203.0.113.13","fixed":"10.0.0.3","interface":null},
+        {"kind":"group","group":1,"project":1},
+        {"kind":"rule","rule":1,"group":1,"traffic":{"protocol":"any"},"source":{"group":1}},
+        {"kind":"rule","rule":2,"group":1,"traffic":{"protocol":"tcp","from":22,"to":22},"source":{"cidr":"0.0.0.0/0"}},
+        {"kind":"rule","rule":3,"group":1,"traffic":{"protocol":"icmp","icmp_type":8,"code":null},"source":{"cidr":"192.0.2.7/24"}},
+        {"kind":"rule","rule":4,"group":1,"traffic":{"protocol":"icmp","icmp_type":3,"code":4},"source":{"cidr":"0.0.0.0/0"}},
+        {"kind":"rule","rule":5,"group":1,"traffic":{"protocol":"icmp","icmp_type":null,"code":null},"source":{"group":7}},
+        {"kind":"rule","rule":6,"group":1,"traffic":{"protocol":"udp","from":0,"to":65535},"source":{"cidr":"192.0.2.1/32"}},
+        {"kind":"rule","rule":7,"group":1,"traffic":{"protocol":"tcp","from":8000,"to":8099},"source":{"cidr":"0.0.0.0/0"}},
+        {"kind":"member","group":1,"address":"10.0.0.3"},
+        {"kind":"project_address","project":1,"address":"10.0.0.3"},
+        {"kind":"port","instance":3,"index":0,"network":1,"name":"nv3","bridge":"br100","mac":"02:16:3e:00:00:03","address":"10.0.0.3","combination":5,"groups":[1,2]}
+    ]"#;
+
+    fn desired(objects: &[HostObject], skeleton: &Skeleton) -> Wanted {
+        let mut desired = Desired::new(vec![(Key::Skeleton, Value::Skeleton(skeleton.digest()))]);
+        for object in objects {
+            desired.set_object(&object.key(), items_of(object));
+        }
+        desired
+    }
+
+    fn objects() -> Vec<HostObject> {
+        serde_json::from_str(OBJECTS).expect("objects")
+    }
+
+    #[test]
+    fn a_host_is_written_in_one_script() {
+        let skeleton = Skeleton::example();
+        let desired = desired(&objects(), &skeleton);
+        insta::assert_snapshot!(rebuild(&skeleton, 1, &desired, desired.iter()));
+    }
+
+    #[test]
+    fn a_change_touches_its_own_chains_and_elements_only() {
+        let skeleton = Skeleton::example();
+        let before = desired(&objects(), &skeleton);
+        let observed: BTreeMap<Key, Value> =
+            before.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        // A rule less, a float elsewhere, the instance in another combination.
+        let mut objects = objects();
+        objects.retain(|object| object.key().0 != "rule/1/5");
+        for object in &mut objects {
+            match object {
+                HostObject::Port(port) => {
+                    port.combination = CombinationId(6);
+                    port.groups = vec![GroupId(1)];
+                }
+                HostObject::Float(float) => float.fixed = std::net::Ipv4Addr::new(10, 0, 0, 4),
+                _ => {}
+            }
+        }
+        let after = desired(&objects, &skeleton);
+        insta::assert_snapshot!(change(&diff(&after, &observed), &after, Some(2)));
+    }
+}

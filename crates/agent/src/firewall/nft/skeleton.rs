@@ -1,0 +1,252 @@
+//! The fixed part of the rules: tables, base chains, sets. What differs between hosts is only the
+//! settings; what differs over time is only the generation.
+//!
+//! How it works, tried with real packets:
+//! * A frame from a port (`nv*`) is marked in the bridge family (bit 30) and checked there: MAC,
+//!   address, ARP; no DHCP server, no IPv6, no VLAN tags. The mark is what the IP family knows a
+//!   packet of an instance by, so that foreign machines on the same bridge, and the operator's own
+//!   ssh over an enslaved uplink, are none of our business.
+//! * What is forwarded between bridges and concerns no port of this host passes; what a gateway
+//!   forwards for instances of other hosts is tracked, and their hosts filter it.
+//! * A packet to an instance looks up address → combination of groups → chain of that combination.
+//! * An accepted flow carries the generation in the upper half of its ct mark. Established flows of
+//!   the generation pass; others go through the rules again in their original direction, and what
+//!   is then denied is dead in both.
+//! * New TCP must be a SYN: with `tcp_loose` an instance's next packet would re-open a flow that was
+//!   cut.
+
+use crate::settings::Settings;
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+
+/// Tables, by the family word of nft.
+pub(super) const FAMILIES: [&str; 3] = ["ip", "ip6", "bridge"];
+/// Name of our table in every family.
+pub(super) const TABLE: &str = "nova";
+
+/// Renders the fixed part.
+#[derive(Debug, Clone)]
+pub(super) struct Skeleton {
+    metadata_port: u16,
+    source: std::net::Ipv4Addr,
+    direct: Vec<ipnet::Ipv4Net>,
+}
+
+impl Skeleton {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            metadata_port: settings.metadata_port,
+            source: settings.routing_source_ip,
+            // Aggregated: an interval set refuses ranges that overlap.
+            direct: ipnet::Ipv4Net::aggregate(&settings.dmz_cidr),
+        }
+    }
+
+    /// For tests of the text.
+    #[cfg(test)]
+    pub(super) fn example() -> Self {
+        Self {
+            metadata_port: 8775,
+            source: std::net::Ipv4Addr::new(203, 0, 113, 1),
+            direct: vec![
+                "10.128.0.0/24".parse().expect("a network"),
+                "198.51.100.0/24".parse().expect("a network"),
+            ],
+        }
+    }
+
+    /// What the text says, whatever the generation.
+    pub(super) fn digest(&self) -> String {
+        hex(&Sha256::digest(self.text(0).as_bytes()))
+    }
+
+    /// The three tables.
+    pub(super) fn text(&self, generation: u16) -> String {
+        format!("{}{IP6}{BRIDGE}", self.ip(generation))
+    }
+
+    /// `dmz_cidr`: destinations that see the real fixed address.
+    fn direct_rule(&self) -> String {
+        if self.direct.is_empty() {
+            return String::new();
+        }
+        if self.direct.iter().any(|net| net.prefix_len() == 0) {
+            return "\n\t\treturn".to_owned();
+        }
+        let nets: Vec<_> = self.direct.iter().map(ToString::to_string).collect();
+        format!("\n\t\tip daddr {{ {} }} return", nets.join(", "))
+    }
+
+    fn ip(&self, generation: u16) -> String {
+        let metadata = self.metadata_port;
+        let source = self.source;
+        let direct = self.direct_rule();
+        let valid = valid_rule(generation);
+        let accept = accept_rule(generation);
+        format!(
+            r"table ip nova {{
+	set brs {{ type ifname; }}
+	set nets {{ type ipv4_addr; flags interval; }}
+	set gw {{ type ifname . ipv4_addr; }}
+	map fipin {{ type ipv4_addr : ipv4_addr; }}
+	map fipout {{ type ipv4_addr : ipv4_addr; }}
+	set fixed {{ type ipv4_addr; }}
+	map comb {{ type ipv4_addr : mark; }}
+	map kv {{ type mark : verdict; }}
+
+	chain n_pre {{
+		type nat hook prerouting priority -100; policy accept;
+		iifname @brs ip daddr 169.254.169.254 tcp dport 80 redirect to :{metadata}
+		dnat to ip daddr map @fipin;
+	}}
+	chain n_out {{
+		type nat hook output priority -100; policy accept;
+		dnat to ip daddr map @fipin;
+	}}
+	chain n_post {{
+		type nat hook postrouting priority 100; policy accept;
+		ct status & dnat == dnat ip saddr @nets snat to ip saddr map @fipout;
+		ct status & dnat == dnat ip saddr @nets snat to {source}
+		ip daddr @nets return
+		ip daddr @fixed return{direct}
+		snat to ip saddr map @fipout;
+		ip saddr @nets oifname @brs return
+		ip saddr @nets snat to {source}
+	}}
+	chain f_fwd {{
+		type filter hook forward priority 0; policy accept;
+		meta mark & 0x40000000 == 0x40000000 goto c_ours
+		ip daddr @fixed goto c_ours
+		iifname @brs oifname @brs return
+		ip daddr @nets goto c_ours
+		ip saddr @nets goto c_ours
+	}}
+	chain c_ours {{
+		ct state invalid drop
+		ct state established,related jump c_valid
+		ct state related accept
+		ct state established ct mark & 0xffff0000 == 0xdead0000 drop
+		ct state established ct direction reply accept
+		ct state new tcp flags & (fin|syn|rst|ack) != syn drop
+		meta mark set ip daddr map @comb meta mark vmap @kv
+		ip daddr @fixed goto c_deny
+		goto c_accept
+	}}
+	chain c_valid {{
+		{valid}
+	}}
+	chain c_accept {{
+		{accept}
+		accept
+	}}
+	chain c_deny {{
+		ct state established ct mark set ct mark & 0x0000ffff | 0xdead0000
+		drop
+	}}
+	chain f_in {{
+		type filter hook input priority 0; policy accept;
+		meta mark & 0x40000000 == 0x40000000 goto c_host
+	}}
+	chain c_host {{
+		ct state established,related accept
+		ct state invalid drop
+		udp sport 68 udp dport 67 accept
+		iifname . ip daddr @gw udp dport 53 accept
+		iifname . ip daddr @gw tcp dport 53 accept
+		iifname . ip daddr @gw icmp type echo-request accept
+		ct original ip daddr 169.254.169.254 tcp dport {metadata} accept
+		drop
+	}}
+}}
+"
+        )
+    }
+}
+
+/// Bytes as text.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The transaction that makes another generation the valid one.
+pub(super) fn generation_text(generation: u16) -> String {
+    let valid = valid_rule(generation);
+    let accept = accept_rule(generation);
+    format!(
+        "flush chain ip nova c_valid\nadd rule ip nova c_valid {valid}\n\
+         flush chain ip nova c_accept\nadd rule ip nova c_accept {accept}\n\
+         add rule ip nova c_accept accept\n"
+    )
+}
+
+fn valid_rule(generation: u16) -> String {
+    format!("ct mark & 0xffff0000 == 0x{generation:04x}0000 accept")
+}
+
+fn accept_rule(generation: u16) -> String {
+    format!("ct mark set ct mark & 0x0000ffff | 0x{generation:04x}0000")
+}
+
+/// Instances have no IPv6 address, so nothing of theirs is forwarded or answered. The bridge
+/// family drops it at the port already; this holds for what came in before the port's mark did.
+const IP6: &str = r"table ip6 nova {
+	chain f_fwd {
+		type filter hook forward priority 0; policy accept;
+		meta mark & 0x40000000 == 0x40000000 drop
+	}
+	chain f_in {
+		type filter hook input priority 0; policy accept;
+		meta mark & 0x40000000 == 0x40000000 drop
+	}
+}
+";
+
+const BRIDGE: &str = r#"table bridge nova {
+	set pmac { type ifname . ether_addr; }
+	set pip { type ifname . ether_addr . ipv4_addr; }
+
+	chain b_pre {
+		type filter hook prerouting priority -300; policy accept;
+		iifname "nv*" meta mark set meta mark | 0x40000000 goto c_port
+	}
+	chain c_port {
+		iifname . ether saddr != @pmac drop
+		ether type arp goto c_arp
+		ether type ip goto c_ip
+		drop
+	}
+	chain c_arp {
+		arp htype != 1 drop
+		arp ptype != ip drop
+		arp plen != 4 drop
+		iifname . arp saddr ether . arp saddr ip @pip accept
+		iifname . arp saddr ether @pmac arp operation request arp saddr ip 0.0.0.0 accept
+		drop
+	}
+	chain c_ip {
+		udp sport 67 drop
+		iifname . ether saddr . ip saddr @pip accept
+		ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
+		drop
+	}
+	chain b_post {
+		type filter hook postrouting priority 0; policy accept;
+		oifname "nv*" goto c_out
+	}
+	chain c_out {
+		oifname . ether saddr @pmac ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop
+		ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto c_flood
+		ether type ip oifname . ether daddr . ip daddr @pip accept
+		ether type arp oifname . ether daddr @pmac accept
+		drop
+	}
+	chain c_flood {
+		ether type arp accept
+		ether type ip udp sport 67 udp dport 68 accept
+		drop
+	}
+}
+"#;

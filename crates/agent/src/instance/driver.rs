@@ -1,0 +1,42 @@
+//! What the room asks of the thing that runs instances. An OCI runtime does it today; a virtual machine
+//! would do the same with other means.
+
+use crate::room::RoomError;
+use futures_util::future::BoxFuture;
+use novanet_model::InstanceId;
+use std::path::PathBuf;
+
+/// A machine to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Whose.
+    pub instance: InstanceId,
+    /// Its host name.
+    pub hostname: String,
+    /// Memory limit in MiB.
+    pub memory_mb: u32,
+    /// Processor limit.
+    pub vcpus: u32,
+    /// The unpacked image; shared, never written to.
+    pub image: PathBuf,
+    /// The instance's own folder: its disk is `upper` (made by the room), `console.log` takes its output,
+    /// everything else the driver needs goes in here too.
+    pub folder: PathBuf,
+}
+
+/// Runs machines. Every call may have been made before by an agent that was killed in the middle.
+pub trait Driver: Send + Sync {
+    /// Makes the machine up to the moment before its first instruction, and answers with its first
+    /// process, in whose network namespace the ports are plugged. What is left of an earlier one of the
+    /// same instance is removed first.
+    fn create<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<i32, RoomError>>;
+
+    /// Lets it go.
+    fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>>;
+
+    /// Removes what the driver keeps of the instance outside of its folder; what still runs is killed.
+    fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>>;
+
+    /// Called when no instance is left: removes what is shared by all.
+    fn sweep(&self);
+}

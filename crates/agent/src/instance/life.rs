@@ -1,0 +1,346 @@
+//! The life of each instance: what it is doing, what it should do, and the one task that brings it there.
+//!
+//! What to do next is a pure function of goal and phase ([`step::next`]); a task repeats it until there is
+//! nothing left to do. So a goal that changes while an instance is being made is simply met next.
+
+mod phase;
+mod step;
+mod work;
+
+use super::Plug;
+use super::console;
+use super::driver::Driver;
+use super::files::{Folders, Spec, host_boot};
+use super::process::{Process, ProcessId};
+use crate::image::Images;
+use crate::room::RoomError;
+use novanet_model::InstanceId;
+use novanet_model::object::Instance;
+use novanet_model::wire::InstanceReport;
+use phase::Phase;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use step::Step;
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+/// What an instance should be doing.
+#[derive(Debug, Clone)]
+pub(super) enum Goal {
+    /// Run, this boot of this spec.
+    Run(Arc<Spec>),
+    /// Not be here.
+    Gone,
+}
+
+struct Slot {
+    goal: Option<Goal>,
+    phase: Phase,
+    /// A task is at work.
+    busy: bool,
+    reported: Option<InstanceReport>,
+}
+
+/// All of them.
+pub(super) struct Lives {
+    folders: Folders,
+    driver: Result<Arc<dyn Driver>, String>,
+    images: Arc<Images>,
+    plug: Arc<dyn Plug>,
+    reports: mpsc::UnboundedSender<InstanceReport>,
+    disturbed: Arc<Notify>,
+    idle: Notify,
+    slots: Mutex<BTreeMap<InstanceId, Slot>>,
+    /// So many are made or removed at a time; more would only be slower each.
+    permits: Semaphore,
+}
+
+/// How often old images are looked for.
+const COLLECT_IMAGES: Duration = Duration::from_mins(10);
+/// How often consoles are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// Images that nobody has run for so long go.
+const KEEP_IMAGES: Duration = Duration::from_hours(24);
+
+impl Lives {
+    pub(super) fn new(
+        folders: Folders,
+        driver: Result<Arc<dyn Driver>, String>,
+        images: Arc<Images>,
+        plug: Arc<dyn Plug>,
+        reports: mpsc::UnboundedSender<InstanceReport>,
+    ) -> Arc<Self> {
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        Arc::new(Self {
+            folders,
+            driver,
+            images,
+            plug,
+            reports,
+            disturbed: Arc::default(),
+            idle: Notify::new(),
+            slots: Mutex::default(),
+            permits: Semaphore::new(processors * 2),
+        })
+    }
+
+    pub(super) fn disturbed(&self) -> Arc<Notify> {
+        Arc::clone(&self.disturbed)
+    }
+
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.driver.as_ref().err().map(String::as_str)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what an earlier agent left. Answers with the specs of all that is there.
+    pub(super) async fn adopt(self: &Arc<Self>) -> Result<Vec<Spec>, RoomError> {
+        tokio::spawn(housekeeping(Arc::downgrade(self)));
+        let this = Arc::clone(self);
+        let ids = blocking(move || this.folders.list()).await?;
+        let host_boot = host_boot();
+        let mut specs = Vec::new();
+        for id in ids {
+            let folder = self.folders.of(id);
+            let spec = folder.spec().map(Arc::new);
+            let state = folder.state().filter(|s| s.host_boot == host_boot);
+            let process = state.as_ref().and_then(|s| s.process);
+            let phase = match (&spec, &state, process.and_then(ProcessId::open)) {
+                (Some(spec), Some(_), Some(process)) => Phase::Running {
+                    spec: Arc::clone(spec),
+                    process: Arc::new(process),
+                    plugged: true,
+                    fault: None,
+                },
+                (_, Some(state), None) if process.is_some() => Phase::Stopped {
+                    spec: spec.clone(),
+                    boot: Some(state.boot),
+                    clean: false,
+                },
+                // Killed while it was made, or the host was restarted: not an end of its own.
+                _ => Phase::Stopped {
+                    spec: spec.clone(),
+                    boot: None,
+                    clean: false,
+                },
+            };
+            specs.extend(spec.as_deref().cloned());
+            self.enter(id, phase);
+            self.kick(id);
+        }
+        Ok(specs)
+    }
+
+    /// Puts an instance into a phase: remembers, reports, watches.
+    fn enter(self: &Arc<Self>, id: InstanceId, phase: Phase) {
+        let mut slots = self.slots();
+        if let Phase::Failed { again, .. } = &phase {
+            tokio::spawn(remind(Arc::clone(&self.disturbed), *again));
+        }
+        let gone = matches!(phase, Phase::Absent);
+        let slot = slots.entry(id).or_insert_with(Slot::new);
+        if let Phase::Running { process, .. } = &phase
+            && slot.phase.process() != Some(process.id)
+        {
+            tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(process)));
+        }
+        let report = phase.report(id, slot.reported.as_ref());
+        slot.phase = phase;
+        self.report(slot, report);
+        if gone && !matches!(slot.goal, Some(Goal::Run(_))) {
+            slots.remove(&id);
+        }
+    }
+
+    /// Starts the task of an instance if it has something to do and is not at it already.
+    fn kick(self: &Arc<Self>, id: InstanceId) {
+        let mut slots = self.slots();
+        let Some(slot) = slots.get_mut(&id) else {
+            return;
+        };
+        let step = step::next(slot.goal.as_ref(), &slot.phase, Instant::now());
+        if step != Step::Rest && !slot.busy {
+            slot.busy = true;
+            tokio::spawn(drive(Arc::clone(self), id));
+        }
+    }
+
+    fn report(&self, slot: &mut Slot, report: Option<InstanceReport>) {
+        if report.is_some() && slot.reported != report {
+            slot.reported.clone_from(&report);
+            if let Some(report) = report {
+                let _ = self.reports.send(report);
+            }
+        }
+    }
+
+    pub(super) fn report_all(&self) {
+        for slot in self.slots().values() {
+            if let Some(report) = slot.reported.clone() {
+                let _ = self.reports.send(report);
+            }
+        }
+    }
+
+    /// What is there, next to what is wanted: an instance that is being worked on counts as what it will be.
+    pub(super) fn observe<'a>(
+        &self,
+        wanted: impl Fn(InstanceId) -> Option<&'a Instance>,
+    ) -> Vec<(Instance, bool)> {
+        let mut there = Vec::new();
+        for (&id, slot) in self.slots().iter_mut() {
+            let want = wanted(id);
+            if slot.busy {
+                if let Some(Goal::Run(spec)) = &slot.goal {
+                    there.push((spec.instance.clone(), true));
+                }
+                continue;
+            }
+            if let Phase::Running { spec, plugged, .. } = &mut slot.phase {
+                *plugged = spec.ports.iter().all(|port| self.plug.is_plugged(port));
+            }
+            there.extend(slot.phase.seen(id, want));
+        }
+        there
+    }
+
+    /// Sets what an instance should be doing, and sees to it. What failed last is said again.
+    pub(super) fn set_goal(self: &Arc<Self>, id: InstanceId, goal: Goal) -> Result<(), RoomError> {
+        let failed = {
+            let mut slots = self.slots();
+            let slot = slots.entry(id).or_insert_with(Slot::new);
+            if let (Goal::Gone, Phase::Running { process, .. }) = (&goal, &slot.phase) {
+                // At once: its addresses may be somebody else's in a moment.
+                process.signal(Signal::KILL);
+            }
+            slot.goal = Some(goal);
+            match &mut slot.phase {
+                Phase::Failed { error, .. } if !slot.busy => Some(error.clone()),
+                Phase::Running { fault, .. } => fault.take(),
+                Phase::Absent if matches!(slot.goal, Some(Goal::Gone)) && !slot.busy => {
+                    slots.remove(&id);
+                    None
+                }
+                _ => None,
+            }
+        };
+        self.kick(id);
+        failed.map_or(Ok(()), |error| Err(RoomError::Refused(error)))
+    }
+
+    pub(super) fn console(&self, id: InstanceId) -> Option<std::io::Result<String>> {
+        let folder = self.folders.of(id);
+        folder
+            .path()
+            .exists()
+            .then(|| console::tail(&folder.console()))
+    }
+
+    pub(super) async fn quiet(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if !self.slots().values().any(|slot| slot.busy) {
+                return;
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(100), idle).await;
+        }
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            goal: None,
+            phase: Phase::Absent,
+            busy: false,
+            reported: None,
+        }
+    }
+
+    /// If this process is what runs, then it has ended now.
+    fn settle_if_ended(&mut self, id: ProcessId) -> bool {
+        let Phase::Running { spec, process, .. } = &self.phase else {
+            return false;
+        };
+        if process.id != id {
+            return false;
+        }
+        self.phase = Phase::Stopped {
+            boot: Some(spec.instance.boot),
+            spec: Some(Arc::clone(spec)),
+            clean: false,
+        };
+        true
+    }
+}
+
+/// Works on one instance until there is nothing left to do.
+async fn drive(lives: Arc<Lives>, id: InstanceId) {
+    loop {
+        let (step, phase) = {
+            let mut slots = lives.slots();
+            let Some(slot) = slots.get_mut(&id) else {
+                break;
+            };
+            if let Phase::Running { process, .. } = &slot.phase {
+                let id = process.id;
+                // Its watcher may have come by while we were at work.
+                if ProcessId::of(id.pid) != Some(id) {
+                    slot.settle_if_ended(id);
+                }
+            }
+            let step = step::next(slot.goal.as_ref(), &slot.phase, Instant::now());
+            if step == Step::Rest {
+                slot.busy = false;
+                break;
+            }
+            (step, slot.phase.clone())
+        };
+        let next = lives.perform(id, step, phase).await;
+        lives.enter(id, next);
+    }
+    lives.idle.notify_waiters();
+    lives.disturbed.notify_one();
+}
+
+/// Notices the end of an instance that was not asked for.
+async fn watch(lives: Weak<Lives>, id: InstanceId, process: Arc<Process>) {
+    if let Err(error) = process.ended().await {
+        tracing::error!(instance = %id, %error, "cannot watch an instance");
+        return;
+    }
+    let Some(lives) = lives.upgrade() else { return };
+    lives.ended(id, &process);
+}
+
+/// Asks for a round when a failed instance may be tried again.
+async fn remind(disturbed: Arc<Notify>, again: Instant) {
+    tokio::time::sleep_until(again.into()).await;
+    disturbed.notify_one();
+}
+
+async fn housekeeping(lives: Weak<Lives>) {
+    let mut every = tokio::time::interval(HOUSEKEEPING);
+    let mut collected = Instant::now();
+    loop {
+        every.tick().await;
+        let Some(lives) = lives.upgrade() else { return };
+        let collect = collected.elapsed() >= COLLECT_IMAGES;
+        if collect {
+            collected = Instant::now();
+        }
+        lives.keep_house(collect).await;
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RoomError> + Send + 'static,
+) -> Result<T, RoomError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| RoomError::Refused(format!("a task of the instances room: {e}")))?
+}

@@ -1,0 +1,133 @@
+//! What to do next with an instance: a pure function of what it should be doing and what it does.
+
+use super::{Goal, Phase, Spec};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing, for now.
+    Rest,
+    /// Make it run.
+    Boot(Arc<Spec>),
+    /// Put cables in that were found missing.
+    Plug,
+    /// Stop it, politely; its disk stays.
+    Halt,
+    /// Let the driver forget one that ended.
+    Clean,
+    /// Leave nothing of it.
+    Remove,
+}
+
+/// What to do next.
+pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
+    match (goal, phase) {
+        (Some(Goal::Gone), Phase::Absent) => Step::Rest,
+        (Some(Goal::Gone), Phase::Failed { again, .. }) if now < *again => Step::Rest,
+        (Some(Goal::Gone), _) => Step::Remove,
+        (_, Phase::Stopped { clean: false, .. }) => Step::Clean,
+        (None, _) => Step::Rest,
+        (Some(Goal::Run(spec)), Phase::Absent) => Step::Boot(Arc::clone(spec)),
+        (Some(Goal::Run(want)), Phase::Running { spec, plugged, .. }) => {
+            if want.instance.boot != spec.instance.boot {
+                Step::Halt
+            } else if *plugged {
+                Step::Rest
+            } else {
+                Step::Plug
+            }
+        }
+        (Some(Goal::Run(spec)), Phase::Stopped { boot, .. }) => {
+            // One that ended by itself stays as it is until somebody asks for another boot.
+            if *boot == Some(spec.instance.boot) {
+                Step::Rest
+            } else {
+                Step::Boot(Arc::clone(spec))
+            }
+        }
+        (Some(Goal::Run(spec)), Phase::Failed { boot, again, .. }) => {
+            if *boot == Some(spec.instance.boot) && now < *again {
+                Step::Rest
+            } else {
+                Step::Boot(Arc::clone(spec))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::phase::unknown;
+    use super::*;
+    use novanet_model::InstanceId;
+    use novanet_model::object::Instance;
+    use std::time::Duration;
+
+    fn spec(boot: i64) -> Arc<Spec> {
+        Arc::new(Spec {
+            instance: Instance {
+                boot,
+                ..unknown(InstanceId(1))
+            },
+            ports: Vec::new(),
+        })
+    }
+
+    fn stopped(boot: Option<i64>, clean: bool) -> Phase {
+        Phase::Stopped {
+            spec: Some(spec(boot.unwrap_or(0))),
+            boot,
+            clean,
+        }
+    }
+
+    #[test]
+    fn an_instance_that_ended_by_itself_waits_for_another_boot() {
+        let now = Instant::now();
+        let run = Goal::Run(spec(3));
+        assert_eq!(next(Some(&run), &stopped(Some(3), true), now), Step::Rest);
+        assert_eq!(next(Some(&run), &stopped(Some(3), false), now), Step::Clean);
+        assert_eq!(
+            next(Some(&run), &stopped(Some(2), true), now),
+            Step::Boot(spec(3))
+        );
+        assert_eq!(
+            next(Some(&run), &stopped(None, true), now),
+            Step::Boot(spec(3))
+        );
+    }
+
+    #[test]
+    fn a_failed_boot_is_tried_again_later_but_another_boot_at_once() {
+        let now = Instant::now();
+        let failed = Phase::Failed {
+            spec: None,
+            boot: Some(1),
+            error: "no image".to_owned(),
+            tries: 1,
+            again: now + Duration::from_secs(1),
+        };
+        let run = Goal::Run(spec(1));
+        assert_eq!(next(Some(&run), &failed, now), Step::Rest);
+        let later = now + Duration::from_secs(2);
+        assert_eq!(next(Some(&run), &failed, later), Step::Boot(spec(1)));
+        assert_eq!(
+            next(Some(&Goal::Run(spec(2))), &failed, now),
+            Step::Boot(spec(2))
+        );
+        assert_eq!(next(Some(&Goal::Gone), &failed, later), Step::Remove);
+    }
+
+    #[test]
+    fn nothing_is_done_to_an_instance_nobody_spoke_of_yet() {
+        let now = Instant::now();
+        assert_eq!(next(None, &stopped(Some(1), true), now), Step::Rest);
+        assert_eq!(
+            next(Some(&Goal::Gone), &stopped(None, false), now),
+            Step::Remove
+        );
+        assert_eq!(next(Some(&Goal::Gone), &Phase::Absent, now), Step::Rest);
+    }
+}

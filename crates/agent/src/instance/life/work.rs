@@ -1,0 +1,301 @@
+//! The steps themselves. Each may be cut off after any of its actions by the agent's death: what it then
+//! leaves is known from the folder ([`super::Lives::adopt`]) and met by the next agent.
+
+use super::step::Step;
+use super::{Goal, KEEP_IMAGES, Lives, Phase, Spec, blocking};
+use crate::instance::console;
+use crate::instance::driver::{Driver, Machine};
+use crate::instance::files::{State, host_boot};
+use crate::instance::process::{Process, ProcessId};
+use crate::room::RoomError;
+use novanet_model::InstanceId;
+use novanet_model::wire::{InstanceReport, InstanceState};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long an instance may take to go down before it is ended.
+const POLITE: Duration = Duration::from_secs(2);
+/// How long the kernel may take to end one.
+const KILLED: Duration = Duration::from_secs(20);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: u64 = 60;
+
+impl Lives {
+    /// Takes one step and answers with the phase it led to.
+    pub(super) async fn perform(&self, id: InstanceId, step: Step, phase: Phase) -> Phase {
+        let (spec, boot) = (phase.spec().cloned(), phase.boot());
+        let (result, about) = match step {
+            Step::Rest => return phase,
+            Step::Boot(want) => {
+                let boot = Some(want.instance.boot);
+                // Another try of a failed one is no news: it would look as if it came and went.
+                if !matches!(phase, Phase::Failed { .. }) || phase.boot() != boot {
+                    self.say_pending(id, want.instance.boot);
+                }
+                (self.boot(id, &want, &phase).await, (Some(want), boot))
+            }
+            Step::Plug => (Ok(self.replug(id, &phase).await), (spec, boot)),
+            Step::Halt => (self.halt(id, &phase).await, (spec, boot)),
+            Step::Clean => (self.clean(id, &phase).await, (spec, boot)),
+            Step::Remove => (self.remove(id, &phase).await, (spec, boot)),
+        };
+        match result {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(instance = %id, %error, "instance");
+                let tries = match phase {
+                    Phase::Failed { tries, .. } => tries.saturating_add(1),
+                    _ => 0,
+                };
+                let pause = Duration::from_secs((1 << tries.min(10)).min(LONGEST_PAUSE));
+                Phase::Failed {
+                    spec: about.0,
+                    boot: about.1,
+                    error: error.to_string(),
+                    tries,
+                    again: Instant::now() + pause,
+                }
+            }
+        }
+    }
+
+    fn say_pending(&self, instance: InstanceId, boot: i64) {
+        if let Some(slot) = self.slots().get_mut(&instance) {
+            let report = InstanceReport {
+                instance,
+                state: InstanceState::Pending,
+                boot,
+                detail: None,
+            };
+            self.report(slot, Some(report));
+        }
+    }
+
+    fn driver(&self) -> Result<&dyn Driver, RoomError> {
+        self.driver
+            .as_deref()
+            .map_err(|why| RoomError::Refused(why.clone()))
+    }
+
+    async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        self.permits.acquire().await.ok()
+    }
+
+    /// Returns when the instance is not to run any more.
+    async fn unwanted(&self, id: InstanceId) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if let Some(Goal::Gone) = self.slots().get(&id).and_then(|slot| slot.goal.clone()) {
+                return;
+            }
+        }
+    }
+
+    async fn boot(
+        &self,
+        id: InstanceId,
+        spec: &Arc<Spec>,
+        phase: &Phase,
+    ) -> Result<Phase, RoomError> {
+        let driver = self.driver()?;
+        let image = tokio::select! {
+            image = self.images.ensure(&spec.instance.image) => {
+                image.map_err(|e| RoomError::Refused(e.to_string()))?
+            }
+            // A download may take long, and a removal must not wait for it.
+            () = self.unwanted(id) => return Ok(phase.clone()),
+        };
+        let _permit = self.permit().await;
+        match self.boot_from(id, spec, driver, image).await {
+            Ok(process) => Ok(Phase::Running {
+                spec: Arc::clone(spec),
+                process: Arc::new(process),
+                plugged: true,
+                fault: None,
+            }),
+            Err(error) => {
+                if let Err(second) = driver.clean(id).await {
+                    tracing::warn!(instance = %id, error = %second, "cannot clean up");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn boot_from(
+        &self,
+        id: InstanceId,
+        spec: &Arc<Spec>,
+        driver: &dyn Driver,
+        image: std::path::PathBuf,
+    ) -> Result<Process, RoomError> {
+        let mut state = State {
+            boot: spec.instance.boot,
+            host_boot: host_boot(),
+            process: None,
+        };
+        let (folders, owned, first) = (self.folders.clone(), Arc::clone(spec), state.clone());
+        let folder = blocking(move || {
+            let folder = folders.ensure(&owned)?;
+            folder.set_state(&first)?;
+            if let Some(net) = &owned.instance.injected {
+                folders.inject(&folder, net)?;
+            }
+            Ok(folder)
+        })
+        .await?;
+        let machine = Machine {
+            instance: id,
+            hostname: spec.instance.hostname.clone(),
+            memory_mb: spec.instance.memory_mb,
+            vcpus: spec.instance.vcpus,
+            image,
+            folder: folder.path().to_owned(),
+        };
+        let pid = driver.create(&machine).await?;
+        let process = ProcessId::of(pid)
+            .and_then(ProcessId::open)
+            .ok_or_else(|| RoomError::Refused(format!("{id}: ended before it was started")))?;
+        self.plug_all(spec, &process).await?;
+        driver.start(id).await?;
+        state.process = Some(process.id);
+        blocking(move || folder.set_state(&state)).await?;
+        Ok(process)
+    }
+
+    async fn plug_all(&self, spec: &Spec, process: &Process) -> Result<(), RoomError> {
+        for port in &spec.ports {
+            let card = format!("eth{}", port.index);
+            self.plug.plug(port, process.id.pid, &card).await?;
+        }
+        Ok(())
+    }
+
+    /// A cable that cannot be put in is a fault of an instance that runs, no reason to end it. The next
+    /// observation finds it missing again.
+    async fn replug(&self, id: InstanceId, phase: &Phase) -> Phase {
+        let Phase::Running { spec, process, .. } = phase else {
+            return phase.clone();
+        };
+        let mut fault = None;
+        for port in &spec.ports {
+            if !self.plug.is_plugged(port) {
+                let card = format!("eth{}", port.index);
+                if let Err(error) = self.plug.plug(port, process.id.pid, &card).await {
+                    tracing::warn!(instance = %id, port = %port.name, %error, "cannot plug");
+                    fault = Some(error.to_string());
+                }
+            }
+        }
+        Phase::Running {
+            spec: Arc::clone(spec),
+            process: Arc::clone(process),
+            plugged: true,
+            fault,
+        }
+    }
+
+    async fn halt(&self, id: InstanceId, phase: &Phase) -> Result<Phase, RoomError> {
+        if let Phase::Running { process, .. } = phase {
+            process.signal(Signal::POWER);
+            if !process.ended_within(POLITE).await {
+                kill(id, process).await?;
+            }
+        }
+        let _permit = self.permit().await;
+        self.driver()?.clean(id).await?;
+        Ok(Phase::Stopped {
+            spec: phase.spec().cloned(),
+            boot: None,
+            clean: true,
+        })
+    }
+
+    async fn clean(&self, id: InstanceId, phase: &Phase) -> Result<Phase, RoomError> {
+        let _permit = self.permit().await;
+        self.driver()?.clean(id).await?;
+        Ok(Phase::Stopped {
+            spec: phase.spec().cloned(),
+            boot: phase.boot(),
+            clean: true,
+        })
+    }
+
+    async fn remove(&self, id: InstanceId, phase: &Phase) -> Result<Phase, RoomError> {
+        if let Phase::Running { process, .. } = phase {
+            kill(id, process).await?;
+        }
+        let _permit = self.permit().await;
+        if let Ok(driver) = self.driver() {
+            driver.clean(id).await?;
+        }
+        let folder = self.folders.of(id);
+        blocking(move || folder.remove()).await?;
+        if self.slots().len() <= 1
+            && let Ok(driver) = self.driver()
+        {
+            driver.sweep();
+        }
+        Ok(Phase::Absent)
+    }
+
+    /// Notices that an instance ended that nobody asked to end.
+    pub(super) fn ended(self: &Arc<Self>, id: InstanceId, process: &Process) {
+        {
+            let mut slots = self.slots();
+            let Some(slot) = slots.get_mut(&id) else {
+                return;
+            };
+            // One that is being worked on is looked at when that is done.
+            if slot.busy || !slot.settle_if_ended(process.id) {
+                return;
+            }
+            let report = slot.phase.report(id, slot.reported.as_ref());
+            self.report(slot, report);
+        }
+        self.kick(id);
+        self.disturbed.notify_one();
+    }
+
+    /// Cuts consoles and collects images.
+    pub(super) async fn keep_house(&self, collect: bool) {
+        let ids: Vec<_> = self.slots().keys().copied().collect();
+        let mut used = BTreeSet::new();
+        for slot in self.slots().values() {
+            used.extend(slot.phase.spec().map(|spec| spec.instance.image.clone()));
+        }
+        let (folders, images) = (self.folders.clone(), Arc::clone(&self.images));
+        let done = blocking(move || {
+            for id in ids {
+                console::cut(id, &folders.of(id).console());
+            }
+            if collect {
+                for digest in images
+                    .collect(&used, KEEP_IMAGES)
+                    .map_err(|e| RoomError::Refused(e.to_string()))?
+                {
+                    tracing::info!(digest, "image removed: not used any more");
+                }
+            }
+            Ok(())
+        })
+        .await;
+        if let Err(error) = done {
+            tracing::warn!(%error, "housekeeping");
+        }
+    }
+}
+
+async fn kill(id: InstanceId, process: &Process) -> Result<(), RoomError> {
+    process.signal(Signal::KILL);
+    if process.ended_within(KILLED).await {
+        Ok(())
+    } else {
+        Err(RoomError::Refused(format!(
+            "{id}: process {} does not end",
+            process.id.pid
+        )))
+    }
+}

@@ -1,0 +1,82 @@
+//! Which limits this host can hold an instance to. Hosts differ: cgroup v1, v2 or both at once, and in a
+//! sandbox often none that can be written. What cannot be limited is said once, not an error.
+
+use std::path::{Path, PathBuf};
+
+/// What the host's cgroups can do for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cgroups {
+    /// Which kind they are.
+    pub version: Version,
+    /// Memory can be limited.
+    pub memory: bool,
+    /// Processor time can be limited.
+    pub cpu: bool,
+    /// The number of processes can be limited.
+    pub pids: bool,
+}
+
+/// The kind of a host's cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A hierarchy for each controller, perhaps beside a v2 one for naming only.
+    V1,
+    /// One hierarchy.
+    V2,
+}
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+impl Cgroups {
+    /// Looks at this host.
+    pub fn probe() -> Self {
+        let unified = Path::new(ROOT).join("cgroup.controllers");
+        if let Ok(controllers) = std::fs::read_to_string(&unified) {
+            let has = |name: &str| {
+                is_writable(Path::new(ROOT)) && controllers.split_whitespace().any(|c| c == name)
+            };
+            return Self {
+                version: Version::V2,
+                memory: has("memory"),
+                cpu: has("cpu"),
+                pids: has("pids"),
+            };
+        }
+        let has = |name: &str| {
+            let folder = Path::new(ROOT).join(name);
+            folder.join("cgroup.procs").exists() && is_writable(&folder)
+        };
+        Self {
+            version: Version::V1,
+            memory: has("memory"),
+            cpu: has("cpu"),
+            pids: has("pids"),
+        }
+    }
+
+    /// What instances are not held to here, for the log and for tests.
+    pub fn missing(&self) -> Vec<&'static str> {
+        [
+            (self.memory, "memory"),
+            (self.cpu, "cpu"),
+            (self.pids, "pids"),
+        ]
+        .into_iter()
+        .filter_map(|(there, name)| (!there).then_some(name))
+        .collect()
+    }
+}
+
+fn is_writable(folder: &Path) -> bool {
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Every place where the group `name` may be: one for each hierarchy.
+pub(super) fn folders(name: &str) -> Vec<PathBuf> {
+    let mut found = vec![Path::new(ROOT).join(name)];
+    if let Ok(entries) = std::fs::read_dir(ROOT) {
+        found.extend(entries.flatten().map(|entry| entry.path().join(name)));
+    }
+    found.retain(|path| path.is_dir());
+    found
+}

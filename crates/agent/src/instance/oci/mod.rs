@@ -1,0 +1,307 @@
+//! Instances as containers of an OCI runtime (runc or crun): user, process, mount, host name, network, IPC
+//! and cgroup namespaces, a copy-on-write disk over the image, a list of system calls, few capabilities.
+//!
+//! The runtime is run three times in an instance's life (create, start, delete) and never to look at it.
+//! The disk is mounted in a mount namespace that only the runtime sees: the host's table of mounts stays
+//! as it was, and the mount goes when the instance does, whoever was killed.
+
+mod cgroup;
+mod config;
+mod profile;
+mod stray;
+
+pub use cgroup::{Cgroups, Version};
+
+use super::driver::{Driver, Machine};
+use crate::room::RoomError;
+use crate::settings::Settings;
+use config::{Host, Stage};
+use futures_util::future::BoxFuture;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use novanet_model::InstanceId;
+use rustix::process::{Resource, getrlimit};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+
+/// Folders that every host has and every user may enter. One of them, not above `state_path`, is covered by
+/// a file system of the instance's own in a mount namespace of its own, and carries the disk there: the
+/// instance's users have to get to it, and `state_path` lets nobody in.
+const STAGES: [&str; 4] = ["/run", "/mnt", "/tmp", "/media"];
+
+/// Open files that a process of an instance may ask for.
+const FILES: u64 = 65_536;
+
+/// Instances by an OCI runtime.
+#[derive(Debug, Clone)]
+pub struct Oci {
+    program: PathBuf,
+    /// The runtime's own notes and logs.
+    folder: PathBuf,
+    /// One of [`STAGES`].
+    stage: &'static str,
+    host: Host,
+    /// Set when no runtime of an earlier agent is left running.
+    alone: Arc<OnceLock<()>>,
+}
+
+impl Oci {
+    /// Looks for a runtime that works on this host. The error names the package to install.
+    pub fn probe(settings: &Settings) -> Result<Self, RoomError> {
+        let cgroups = Cgroups::probe();
+        // crun 1.8 refuses cgroup v1; where both work it is the faster one.
+        let candidates: &[&str] = match cgroups.version {
+            Version::V1 => &["runc"],
+            Version::V2 => &["crun", "runc"],
+        };
+        let program = candidates
+            .iter()
+            .find_map(|name| find_program(name))
+            .ok_or_else(|| {
+                RoomError::Refused(
+                    "no OCI runtime to run instances with: install the Debian package runc"
+                        .to_owned(),
+                )
+            })?;
+        let text = settings.state_path.to_string_lossy();
+        let real = std::fs::canonicalize(&settings.state_path)
+            .unwrap_or_else(|_| settings.state_path.clone());
+        let stage = STAGES
+            .into_iter()
+            .find(|stage| Path::new(stage).is_dir() && !real.starts_with(stage));
+        let (false, true, Some(stage)) = (
+            text.contains([',', ':', '\\']),
+            settings.state_path.is_absolute(),
+            stage,
+        ) else {
+            return Err(RoomError::Refused(format!(
+                "state_path {text}: must be absolute, and instances' disks cannot be mounted from a path with ',', ':' or '\\' in it"
+            )));
+        };
+        let mut name = Sha256::new();
+        name.update(settings.host.as_bytes());
+        name.update([0]);
+        name.update(text.as_bytes());
+        Ok(Self {
+            program,
+            folder: settings.state_path.join("runtime"),
+            stage,
+            alone: Arc::default(),
+            host: Host {
+                uid_base: settings.instance_uid_base,
+                cgroups,
+                // Several agents may share one kernel (a demo, tests): theirs are not ours.
+                cgroup_parent: format!("novanet-{}", &crate::image::hex(&name.finalize())[..12]),
+                files: getrlimit(Resource::Nofile)
+                    .maximum
+                    .unwrap_or(FILES)
+                    .min(FILES),
+            },
+        })
+    }
+
+    /// What this host can hold instances to.
+    pub fn cgroups(&self) -> Cgroups {
+        self.host.cgroups
+    }
+
+    /// The cgroup of an instance, below each hierarchy.
+    pub fn cgroup_of(&self, instance: InstanceId) -> String {
+        format!("{}/{instance}", self.host.cgroup_parent)
+    }
+
+    fn create_now(&self, machine: &Machine) -> Result<i32, RoomError> {
+        self.clean_now(machine.instance)?;
+        let failed =
+            |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
+        let stage = self.set_stage(machine)?;
+        let file = machine.folder.join("config.json");
+        let text = config::config(&self.host, machine, &stage).to_string();
+        std::fs::write(&file, text).map_err(|e| failed(&file, e))?;
+        let console = machine.folder.join("console.log");
+        let console = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&console)
+            .map_err(|e| failed(&console, e))?;
+        let again = console.try_clone().map_err(|e| failed(&file, e))?;
+        let pid_file = machine.folder.join("pid");
+        self.run(machine.instance, "create", |command| {
+            command
+                .arg("--bundle")
+                .arg(&machine.folder)
+                .arg("--pid-file")
+                .arg(&pid_file)
+                .stdout(console)
+                .stderr(again);
+        })?;
+        let pid = std::fs::read_to_string(&pid_file).map_err(|e| failed(&pid_file, e))?;
+        pid.trim()
+            .parse()
+            .map_err(|_| RoomError::Refused(format!("{}: is no pid", pid_file.display())))
+    }
+
+    fn clean_now(&self, instance: InstanceId) -> Result<(), RoomError> {
+        self.alone
+            .get_or_init(|| stray::wait_for_the_end(&self.state()));
+        if self.state().join(instance.to_string()).exists() {
+            self.run(instance, "delete", |command| {
+                command.arg("--force");
+            })?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Takes this thread into a mount namespace of its own, with the instance's disk in it.
+    fn set_stage(&self, machine: &Machine) -> Result<Stage, RoomError> {
+        let failed = |what: &str, e: nix::Error| {
+            RoomError::kernel(format!("{}: {what}", machine.instance), e)
+        };
+        let none = None::<&str>;
+        let plain = MsFlags::empty();
+        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| failed("make a mount namespace", e))?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(none, "/", none, private, none).map_err(|e| failed("make mounts private", e))?;
+        let (tmpfs, overlay) = (Some("tmpfs"), Some("overlay"));
+        mount(tmpfs, self.stage, tmpfs, plain, Some("mode=755"))
+            .map_err(|e| failed("cover a folder", e))?;
+        let root = format!("{}/disk", self.stage);
+        std::fs::create_dir(&root).map_err(|e| RoomError::kernel(&root, e))?;
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            machine.image.display(),
+            machine.folder.join("upper").display(),
+            machine.folder.join("work").display()
+        );
+        mount(
+            overlay,
+            root.as_str(),
+            overlay,
+            plain,
+            Some(layers.as_str()),
+        )
+        .map_err(|e| failed("mount the disk", e))?;
+        Ok(Stage {
+            root,
+            tun: self.make_tun(),
+        })
+    }
+
+    /// `None` where even root of the host may not make device nodes.
+    fn make_tun(&self) -> Option<String> {
+        let path = format!("{}/tun", self.stage);
+        let all = Mode::from_bits_truncate(0o666);
+        mknod(path.as_str(), SFlag::S_IFCHR, all, makedev(10, 200)).ok()?;
+        // Again, past the umask.
+        rustix::fs::chmod(path.as_str(), rustix::fs::Mode::from(0o666)).ok()?;
+        Some(path)
+    }
+
+    /// Runs the runtime. Its standard streams may become the instance's, so what it has to say is in a log.
+    fn run(
+        &self,
+        instance: InstanceId,
+        verb: &str,
+        more: impl FnOnce(&mut Command),
+    ) -> Result<(), RoomError> {
+        let log = self.folder.join(format!("{instance}.log"));
+        let failed = |message: String| RoomError::Command {
+            command: format!("{} {verb} {instance}", self.program.display()),
+            message,
+        };
+        std::fs::create_dir_all(&self.folder)
+            .map_err(|e| RoomError::kernel(self.folder.display().to_string(), e))?;
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--root")
+            .arg(self.state())
+            .arg("--log")
+            .arg(&log)
+            .args(["--log-format", "json", verb])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        more(&mut command);
+        let status = command.arg(instance.to_string()).status();
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        let _ = std::fs::remove_file(&log);
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(failed(
+                last_error(&said).unwrap_or_else(|| status.to_string()),
+            )),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+impl Driver for Oci {
+    fn create<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<i32, RoomError>> {
+        let (this, machine) = (self.clone(), machine.clone());
+        Box::pin(on_own_thread(move || this.create_now(&machine)))
+    }
+
+    fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
+        let this = self.clone();
+        Box::pin(on_own_thread(move || this.run(instance, "start", |_| {})))
+    }
+
+    fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
+        let this = self.clone();
+        Box::pin(on_own_thread(move || this.clean_now(instance)))
+    }
+
+    fn sweep(&self) {
+        for folder in cgroup::folders(&self.host.cgroup_parent) {
+            // Not empty: somebody's instance is in there after all.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+/// The message of the last error in a runtime's JSON log.
+fn last_error(log: &str) -> Option<String> {
+    log.lines().rev().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        (line["level"] == "error").then(|| line["msg"].as_str().map(str::to_owned))?
+    })
+}
+
+/// Runs something that leaves its thread changed, or that blocks, on a thread that ends with it.
+async fn on_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RoomError> + Send + 'static,
+) -> Result<T, RoomError> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("runtime".to_owned())
+        .spawn(move || {
+            let _ = tell.send(work());
+        })
+        .map_err(|e| RoomError::kernel("start a thread", e))?;
+    told.await
+        .map_err(|_| RoomError::Refused("the thread of the runtime ended early".to_owned()))?
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .map(|folder| Path::new(folder).join(name))
+    .find(|path| path.is_file())
+}

@@ -1,0 +1,295 @@
+//! The last list of objects, on disk, so that a host comes up right without a server.
+//!
+//! `ledger.json` has a whole list and a generation; `ledger.<generation>.log` has the news since,
+//! one line each. News are written before they are applied (a killed agent loses nothing) and
+//! synced behind; when the log outgrows the list, a new generation is written in the background. So
+//! one change among ten thousand costs one line. Must not know: rooms, the server.
+
+use crate::engine::AgentError;
+use crate::engine::table::{Table, Taken};
+use novanet_model::wire::Objects;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+const FORMAT: u32 = 1;
+const LIST: &str = "ledger.json";
+/// A log below this is never worth a new generation.
+const SMALL_LOG: u64 = 256 * 1024;
+
+/// The ledger's file. Grows with `Objects`; what it cannot read it sets aside.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    format: u32,
+    generation: u64,
+    list: Objects,
+}
+
+/// The ledger of a host, open for writing. One at a time: the agent holds a lock.
+pub struct Ledger {
+    dir: PathBuf,
+    generation: u64,
+    log: Option<File>,
+    log_bytes: u64,
+    list_bytes: u64,
+    jobs: Option<Sender<Job>>,
+    scribe: Option<JoinHandle<()>>,
+}
+
+enum Job {
+    Sync(File),
+    Write(Written),
+}
+
+impl Ledger {
+    /// Opens the ledger in this directory (made if need be) and reads what it has.
+    pub fn open(dir: &Path) -> Result<(Self, Table), AgentError> {
+        make_private_dir(dir)?;
+        let Read {
+            table,
+            generation,
+            list_bytes,
+            log_bytes,
+        } = read(dir)?;
+        if !table.is_known() {
+            for (_, path) in logs(dir)? {
+                fs::remove_file(&path).map_err(|e| AgentError::file(&path, e))?;
+            }
+        }
+        let (jobs, todo) = channel();
+        let home = dir.to_owned();
+        let scribe = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || work(&home, &todo))
+            .map_err(|e| AgentError::file(dir, e))?;
+        let mut ledger = Self {
+            dir: dir.to_owned(),
+            generation,
+            log: None,
+            log_bytes: 0,
+            list_bytes,
+            jobs: Some(jobs),
+            scribe: Some(scribe),
+        };
+        if log_bytes > 0 {
+            // Its end may be torn: write on in a new one.
+            ledger.renew(&table);
+        }
+        Ok((ledger, table))
+    }
+
+    /// Adds a [`line`] of news that the table has already taken in.
+    pub fn add(&mut self, line: &[u8], table: &Table) {
+        if let Err(error) = self.append(line) {
+            tracing::error!(dir = %self.dir.display(), %error, "the ledger cannot be written");
+            // A torn line may be there: the next generation does not read it.
+            self.renew(table);
+        } else if self.log_bytes > SMALL_LOG.max(self.list_bytes) {
+            self.renew(table);
+        }
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.log.is_none() {
+            self.log = Some(open_private(&log_path(&self.dir, self.generation))?);
+        }
+        let Some(log) = &mut self.log else {
+            return Ok(());
+        };
+        log.write_all(line)?;
+        let written = log.try_clone()?;
+        self.log_bytes += line.len() as u64;
+        self.order(Job::Sync(written));
+        Ok(())
+    }
+
+    /// Starts a new generation: the whole table as the list, and an empty log.
+    fn renew(&mut self, table: &Table) {
+        if !table.is_known() {
+            return;
+        }
+        self.generation += 1;
+        self.log = None;
+        // An estimate until it is written: good enough to decide when to renew again.
+        self.list_bytes = self.list_bytes.max(self.log_bytes);
+        self.log_bytes = 0;
+        self.order(Job::Write(Written {
+            format: FORMAT,
+            generation: self.generation,
+            list: table.to_objects(),
+        }));
+    }
+
+    fn order(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job); // the scribe lives as long as the ledger
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(scribe) = self.scribe.take() {
+            let _ = scribe.join();
+        }
+    }
+}
+
+/// News as a line of the log.
+pub fn line(news: &Objects) -> Vec<u8> {
+    let mut line = serde_json::to_vec(news)
+        .unwrap_or_else(|e| unreachable!("objects came as JSON and go as JSON: {e}"));
+    line.push(b'\n');
+    line
+}
+
+/// Reads a host's ledger without opening it for writing; `None`: there is none.
+pub fn peek(dir: &Path) -> Result<Option<Table>, AgentError> {
+    let read = read(dir)?;
+    Ok(Some(read.table).filter(Table::is_known))
+}
+
+/// Makes a directory that only its owner may enter.
+pub fn make_private_dir(dir: &Path) -> Result<(), AgentError> {
+    let refused = |e| AgentError::file(dir, e);
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(dir).map_err(refused)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(refused)
+}
+
+struct Read {
+    table: Table,
+    generation: u64,
+    list_bytes: u64,
+    log_bytes: u64,
+}
+
+fn read(dir: &Path) -> Result<Read, AgentError> {
+    let path = dir.join(LIST);
+    let mut table = Table::default();
+    let mut generation = 0;
+    let mut list_bytes = 0;
+    match fs::read(&path) {
+        Ok(bytes) => match serde_json::from_slice::<Written>(&bytes) {
+            Ok(written) if written.format == FORMAT => {
+                generation = written.generation;
+                list_bytes = bytes.len() as u64;
+                table.take(written.list);
+            }
+            Ok(written) => set_aside(&path, &format!("format {}", written.format)),
+            Err(error) => set_aside(&path, &error.to_string()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(AgentError::file(path, error)),
+    }
+    let mut log_bytes = 0;
+    for (number, path) in logs(dir)? {
+        let known = table.is_known();
+        // A log without its list says nothing, unless it is the first.
+        if number < generation || (number > 0 && !known) {
+            continue;
+        }
+        let bytes = fs::read(&path).map_err(|e| AgentError::file(&path, e))?;
+        log_bytes += bytes.len() as u64;
+        generation = number;
+        if !replay(&bytes, &mut table) {
+            tracing::warn!(path = %path.display(), "the ledger ends with a torn line");
+            break;
+        }
+    }
+    Ok(Read {
+        table,
+        generation,
+        list_bytes,
+        log_bytes,
+    })
+}
+
+/// Takes the lines in; `false` if one could not be read, which ends it.
+fn replay(bytes: &[u8], table: &mut Table) -> bool {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if !line.ends_with(b"\n") {
+            return false;
+        }
+        let taken = serde_json::from_slice(line).map(|news| table.take(news));
+        if !matches!(taken, Ok(Taken::Changed(_))) {
+            return false;
+        }
+    }
+    true
+}
+
+fn logs(dir: &Path) -> Result<Vec<(u64, PathBuf)>, AgentError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(AgentError::file(dir, error)),
+    };
+    let number = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        let number = name.strip_prefix("ledger.")?.strip_suffix(".log")?;
+        Some((number.parse().ok()?, path))
+    };
+    let mut logs: Vec<_> = entries
+        .filter_map(|entry| number(entry.ok()?.path()))
+        .collect();
+    logs.sort();
+    Ok(logs)
+}
+
+fn set_aside(path: &Path, why: &str) {
+    let aside = path.with_extension("json.bad");
+    tracing::error!(path = %path.display(), why, "the ledger cannot be read and is set aside");
+    if let Err(error) = fs::rename(path, &aside) {
+        tracing::error!(path = %aside.display(), %error, "and could not be renamed");
+    }
+}
+
+fn log_path(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("ledger.{generation}.log"))
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path)
+}
+
+/// The scribe: syncs and writes lists, off the hot path. Several waiting syncs of one log are one.
+fn work(dir: &Path, todo: &Receiver<Job>) {
+    let mut next = todo.recv().ok();
+    while let Some(job) = next.take() {
+        let waiting = todo.try_recv().ok();
+        let result = match (&job, &waiting) {
+            (Job::Sync(_), Some(Job::Sync(_))) => Ok(()),
+            (Job::Sync(log), _) => log.sync_data(),
+            (Job::Write(written), _) => write_list(dir, written),
+        };
+        if let Err(error) = result {
+            tracing::error!(dir = %dir.display(), %error, "the ledger cannot be written");
+        }
+        next = waiting.or_else(|| todo.recv().ok());
+    }
+}
+
+fn write_list(dir: &Path, written: &Written) -> io::Result<()> {
+    let new = dir.join("ledger.json.new");
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(&serde_json::to_vec(written)?)?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(LIST))?;
+    File::open(dir)?.sync_all()?;
+    for (number, path) in logs(dir).map_err(io::Error::other)? {
+        if number < written.generation {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}

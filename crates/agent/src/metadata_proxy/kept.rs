@@ -1,0 +1,124 @@
+//! Metadata as it was last heard from the server, in memory for a moment and on disk for bad times.
+
+use super::{MetadataError, MetadataSource};
+use novanet_model::InstanceId;
+use novanet_model::wire::Metadata;
+use rustix::fs::Mode;
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// An instance that boots asks a dozen questions in a row; one answer of the server is good for all.
+const FRESH: Duration = Duration::from_secs(2);
+/// How long the server may take before what is kept must do.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After the server did not answer: how long it is not asked again for what is kept.
+const PAUSE: Duration = Duration::from_secs(5);
+/// What nobody has asked for so long is forgotten.
+const FORGET: Duration = Duration::from_hours(30 * 24);
+
+pub(super) struct Kept {
+    folder: PathBuf,
+    source: Arc<dyn MetadataSource>,
+    /// One question at a time for each instance; the others get the same answer.
+    heard: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<Option<Heard>>>>>,
+}
+
+struct Heard {
+    metadata: Arc<Metadata>,
+    until: Instant,
+}
+
+impl Kept {
+    pub(super) fn new(folder: PathBuf, source: Arc<dyn MetadataSource>) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        rustix::fs::chmod(&folder, Mode::from(0o700))?;
+        forget_old(&folder);
+        Ok(Self {
+            folder,
+            source,
+            heard: Mutex::default(),
+        })
+    }
+
+    /// What this instance may know: from the server if it answers, else as it was last heard.
+    pub(super) async fn get(&self, instance: InstanceId) -> Result<Arc<Metadata>, MetadataError> {
+        let cell = {
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if heard.len() > 4096 {
+                heard.retain(|_, cell| Arc::strong_count(cell) > 1);
+            }
+            Arc::clone(heard.entry(instance).or_default())
+        };
+        let mut last = cell.lock().await;
+        if let Some(heard) = last.as_ref()
+            && Instant::now() < heard.until
+        {
+            return Ok(Arc::clone(&heard.metadata));
+        }
+        let asked = tokio::time::timeout(PATIENCE, self.source.metadata(instance)).await;
+        let (metadata, good_for) = match asked {
+            Ok(Ok(metadata)) => {
+                self.keep(instance, &metadata);
+                (Arc::new(metadata), FRESH)
+            }
+            Ok(Err(error @ MetadataError::Unknown(_))) => {
+                *last = None;
+                let _ = std::fs::remove_file(self.path(instance));
+                return Err(error);
+            }
+            Ok(Err(error)) => (self.kept(instance).ok_or(error)?, PAUSE),
+            Err(_) => {
+                let error = MetadataError::Unavailable("no answer in time".to_owned());
+                (self.kept(instance).ok_or(error)?, PAUSE)
+            }
+        };
+        *last = Some(Heard {
+            metadata: Arc::clone(&metadata),
+            until: Instant::now() + good_for,
+        });
+        Ok(metadata)
+    }
+
+    fn path(&self, instance: InstanceId) -> PathBuf {
+        self.folder.join(format!("{instance}.json"))
+    }
+
+    fn kept(&self, instance: InstanceId) -> Option<Arc<Metadata>> {
+        let bytes = std::fs::read(self.path(instance)).ok()?;
+        serde_json::from_slice(&bytes).ok().map(Arc::new)
+    }
+
+    fn keep(&self, instance: InstanceId, metadata: &Metadata) {
+        let path = self.path(instance);
+        let result = (|| {
+            let bytes = serde_json::to_vec(metadata)?;
+            if std::fs::read(&path).is_ok_and(|old| old == bytes) {
+                let file = std::fs::File::options().write(true).open(&path)?;
+                return file.set_modified(SystemTime::now());
+            }
+            // A temporary file is 0600 from the start.
+            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+            file.write_all(&bytes)?;
+            file.persist(&path)?;
+            Ok::<_, std::io::Error>(())
+        })();
+        if let Err(error) = result {
+            tracing::warn!(path = %path.display(), %error, "metadata: cannot keep");
+        }
+    }
+}
+
+fn forget_old(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        let age = modified
+            .ok()
+            .and_then(|at| SystemTime::now().duration_since(at).ok());
+        if age.is_some_and(|age| age > FORGET) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

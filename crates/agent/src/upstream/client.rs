@@ -1,0 +1,421 @@
+//! Requests to the server: JSON over HTTP/1.1, over a unix socket. Keeps idle connections, makes
+//! new ones as needed, and tries once more when an idle one turns out to be dead.
+//!
+//! Must not know: what the answers mean.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use novanet_model::InstanceId;
+use novanet_model::wire::{Answer, Digest, Follow, Hello, Leases, Metadata, Objects, Status};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// Where the server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerAddress {
+    /// On this host.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why the server did not answer.
+#[derive(Debug, Error)]
+pub enum UpstreamError {
+    /// It cannot be reached.
+    #[error("server {address}: {source}")]
+    Unreachable {
+        /// Where.
+        address: ServerAddress,
+        /// errno.
+        source: std::io::Error,
+    },
+    /// The connection broke.
+    #[error("{path}: {source}")]
+    Broken {
+        /// What was asked for.
+        path: String,
+        /// How.
+        source: hyper::Error,
+    },
+    /// No answer in time.
+    #[error("{path}: no answer within {limit:?}")]
+    Slow {
+        /// What was asked for.
+        path: String,
+        /// How long we waited.
+        limit: Duration,
+    },
+    /// The server said no.
+    #[error("{path}: {status}: {message}")]
+    Refused {
+        /// What was asked for.
+        path: String,
+        /// HTTP status.
+        status: StatusCode,
+        /// What it said.
+        message: String,
+    },
+    /// The answer is not what it should be.
+    #[error("{path}: unreadable answer: {message}")]
+    Unreadable {
+        /// What was asked for.
+        path: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Paths of the protocol start with this; those of one host are said without it in this file.
+const ROOT: &str = "/agent/v1/";
+/// Largest answer, except images. A whole list of 50,000 objects is 10 MB.
+const LARGEST: usize = 64 * 1024 * 1024;
+/// How much of an error's text is kept.
+const LONGEST_MESSAGE: usize = 500;
+/// How long an ordinary answer may take.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Idle connections that are kept.
+const IDLE: usize = 4;
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// Talks to the server for one host.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: ServerAddress,
+    base: String,
+    idle: Mutex<Vec<Sender>>,
+}
+
+impl Client {
+    /// A client for this host. Connects when it is used.
+    pub fn new(address: ServerAddress, host: &str) -> Self {
+        let base = format!("{ROOT}hosts/{}", escaped(host));
+        let idle = Mutex::default();
+        Self {
+            inner: Arc::new(Inner {
+                address,
+                base,
+                idle,
+            }),
+        }
+    }
+
+    /// Where the server is.
+    pub fn address(&self) -> &ServerAddress {
+        &self.inner.address
+    }
+
+    /// A connection of its own, to follow objects over: when it ends, the server may have been
+    /// restarted, and the follower introduces itself again.
+    pub async fn session(&self) -> Result<Session, UpstreamError> {
+        let sender = in_time("connect", LIMIT, self.connect()).await??;
+        let client = self.clone();
+        Ok(Session { client, sender })
+    }
+
+    /// What a host that is up to date has.
+    pub async fn digest(&self) -> Result<Digest, UpstreamError> {
+        let answer = self.request(Method::GET, "/digest", Bytes::new(), LIMIT);
+        json("/digest", &answer.await?)
+    }
+
+    /// Says how far the host is.
+    pub async fn status(&self, status: &Status) -> Result<(), UpstreamError> {
+        self.post("/status", status).await
+    }
+
+    /// Says what happened to leases.
+    pub async fn leases(&self, leases: &Leases) -> Result<(), UpstreamError> {
+        self.post("/leases", leases).await
+    }
+
+    /// Answers a question.
+    pub async fn answer(&self, id: &str, answer: &Answer) -> Result<(), UpstreamError> {
+        let path = format!("/answers/{}", escaped(id));
+        self.post(&path, answer).await
+    }
+
+    /// What an instance may learn about itself; `None`: there is no such instance on this host.
+    pub async fn metadata(&self, instance: InstanceId) -> Result<Option<Metadata>, UpstreamError> {
+        let path = format!("/metadata/{instance}");
+        let answer = self.request(Method::GET, &path, Bytes::new(), LIMIT);
+        match answer.await {
+            Ok(body) => json(&path, &body).map(Some),
+            Err(UpstreamError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes an image's bytes into a file. An image may be large: only a stalled transfer is an
+    /// error, not a long one.
+    pub async fn image(&self, digest: &str, into: &Path) -> Result<(), UpstreamError> {
+        let path = format!("/agent/v1/images/{}", escaped(digest));
+        let unwritten = |e: std::io::Error| UpstreamError::Unreadable {
+            path: path.clone(),
+            message: format!("{}: {e}", into.display()),
+        };
+        let response = self.send(Method::GET, &path, Bytes::new(), LIMIT).await?;
+        let mut body = accepted(&path, response, LIMIT).await?;
+        let mut file = tokio::fs::File::create(into).await.map_err(unwritten)?;
+        while let Some(frame) = in_time(&path, LIMIT, body.frame()).await? {
+            let frame = frame.map_err(|source| broken(&path, source))?;
+            if let Some(data) = frame.data_ref() {
+                file.write_all(data).await.map_err(unwritten)?;
+            }
+        }
+        file.flush().await.map_err(unwritten)
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<(), UpstreamError> {
+        let body = serde_json::to_vec(body).map_err(|e| unreadable(path, &e))?;
+        let answer = self.request(Method::POST, path, body.into(), LIMIT);
+        answer.await.map(drop)
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, UpstreamError> {
+        let response = self.send(method, path, body, limit).await?;
+        let body = accepted(path, response, limit).await?;
+        read(path, body, limit).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        while let Some(idle) = self.take_idle() {
+            let request = self.build(&method, path, body.clone());
+            // An error: the server closed it in the meantime. All our requests may be repeated.
+            if let Ok(response) = in_time(path, limit, self.send_over(idle, request)).await? {
+                return Ok(response);
+            }
+        }
+        let fresh = in_time(path, limit, self.connect()).await??;
+        let request = self.build(&method, path, body);
+        let response = in_time(path, limit, self.send_over(fresh, request)).await?;
+        response.map_err(|source| broken(path, source))
+    }
+
+    async fn send_over(
+        &self,
+        mut sender: Sender,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
+        sender.ready().await?;
+        let response = sender.send_request(request).await?;
+        let mut idle = self.idle();
+        if idle.len() < IDLE {
+            // It is ready again when this answer has been read; `take_idle` looks.
+            idle.push(sender);
+        }
+        Ok(response)
+    }
+
+    fn take_idle(&self) -> Option<Sender> {
+        let mut idle = self.idle();
+        idle.retain(|sender| !sender.is_closed());
+        let ready = idle.iter().position(Sender::is_ready)?;
+        Some(idle.swap_remove(ready))
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Sender>> {
+        let idle = self.inner.idle.lock();
+        idle.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connect(&self) -> Result<Sender, UpstreamError> {
+        let ServerAddress::Unix(path) = &self.inner.address;
+        let unreachable = |source| UpstreamError::Unreachable {
+            address: self.inner.address.clone(),
+            source,
+        };
+        let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+        let (sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| broken("connect", source))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection to the server ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    fn build(&self, method: &Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
+        let uri = if path.starts_with(ROOT) {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.inner.base)
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(header::HOST, "novanet")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body));
+        request.unwrap_or_else(|e| unreachable!("every part of the path is escaped: {e}"))
+    }
+}
+
+/// See [`Client::session`].
+pub struct Session {
+    client: Client,
+    sender: Sender,
+}
+
+impl Session {
+    /// Introduces the host.
+    pub async fn hello(&mut self, hello: &Hello) -> Result<(), UpstreamError> {
+        let body = serde_json::to_vec(hello).map_err(|e| unreadable("/hello", &e))?;
+        let answer = self.request(Method::POST, "/hello", body.into(), LIMIT);
+        answer.await.map(drop)
+    }
+
+    /// Asks for news, and waits for them as long as `follow` says.
+    pub async fn objects(&mut self, follow: &Follow) -> Result<Objects, UpstreamError> {
+        let Follow {
+            epoch,
+            after,
+            wait_ms,
+        } = follow;
+        let mut path = format!("/objects?after={after}&wait_ms={wait_ms}");
+        if !epoch.is_empty() {
+            let _ = write!(path, "&epoch={}", escaped(epoch));
+        }
+        let limit = LIMIT + Duration::from_millis(*wait_ms);
+        let answer = self.request(Method::GET, &path, Bytes::new(), limit);
+        json(&path, &answer.await?)
+    }
+
+    async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, UpstreamError> {
+        let request = self.client.build(&method, path, body);
+        let answer = async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        let response = in_time(path, limit, answer).await?;
+        let response = response.map_err(|source| broken(path, source))?;
+        read(path, accepted(path, response, limit).await?, limit).await
+    }
+}
+
+async fn read(path: &str, body: Incoming, limit: Duration) -> Result<Bytes, UpstreamError> {
+    let body = in_time(path, limit, Limited::new(body, LARGEST).collect()).await?;
+    let body = body.map_err(|error| UpstreamError::Unreadable {
+        path: path.to_owned(),
+        message: error.to_string(),
+    })?;
+    Ok(body.to_bytes())
+}
+
+/// The body of a success, or what the server said instead.
+async fn accepted(
+    path: &str,
+    response: Response<Incoming>,
+    limit: Duration,
+) -> Result<Incoming, UpstreamError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response.into_body());
+    }
+    let message = read(path, response.into_body(), limit).await?;
+    let message = String::from_utf8_lossy(&message);
+    Err(UpstreamError::Refused {
+        path: path.to_owned(),
+        status,
+        message: message.trim().chars().take(LONGEST_MESSAGE).collect(),
+    })
+}
+
+async fn in_time<T>(
+    path: &str,
+    limit: Duration,
+    answer: impl Future<Output = T>,
+) -> Result<T, UpstreamError> {
+    let slow = |_| UpstreamError::Slow {
+        path: path.to_owned(),
+        limit,
+    };
+    timeout(limit, answer).await.map_err(slow)
+}
+
+fn json<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, UpstreamError> {
+    serde_json::from_slice(body).map_err(|e| unreadable(path, &e))
+}
+
+fn broken(path: &str, source: hyper::Error) -> UpstreamError {
+    UpstreamError::Broken {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn unreadable(path: &str, error: &serde_json::Error) -> UpstreamError {
+    UpstreamError::Unreadable {
+        path: path.to_owned(),
+        message: error.to_string(),
+    }
+}
+
+/// Percent-encoded for a path segment or a query value (RFC 3986, unreserved stays).
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':') {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn names_cannot_leave_their_place_in_a_path() {
+        assert_eq!(escaped("node-1.lan"), "node-1.lan");
+        assert_eq!(escaped("a/../b?c=d&e"), "a%2F..%2Fb%3Fc%3Dd%26e");
+    }
+}

@@ -1,0 +1,163 @@
+//! Follows the host's objects: whole list first, then deltas, and the whole list again whenever
+//! they do not fit what is here. Questions come along.
+
+use super::backoff::Backoff;
+use super::{Client, Upstream, UpstreamError};
+use crate::engine::{Answers, Takes, jitter};
+use novanet_model::wire::{Asked, Follow, Objects};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Ids of questions that are remembered, so that one that is asked again while it is answered is
+/// not answered twice.
+const REMEMBERED: usize = 256;
+/// Between two questions to a server whose answer brought nothing new.
+const BREATH: Duration = Duration::from_millis(100);
+/// How often an answer is sent before it is given up.
+const TRIES: u32 = 3;
+
+pub(super) struct Follower<'a> {
+    upstream: &'a Upstream,
+    again: Notify,
+    /// The next question is for the whole list.
+    whole: AtomicBool,
+    asked: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl<'a> Follower<'a> {
+    pub(super) fn new(upstream: &'a Upstream) -> Self {
+        Self {
+            upstream,
+            again: Notify::new(),
+            whole: AtomicBool::new(false),
+            asked: Arc::default(),
+        }
+    }
+
+    pub(super) async fn follow(&self) {
+        let mut backoff = self.upstream.backoff();
+        loop {
+            if let Err(error) = self.session(&mut backoff).await {
+                backoff.failed("objects", &error).await;
+            }
+        }
+    }
+
+    /// One connection's worth of following. Ends well if all objects are to be asked for again.
+    async fn session(&self, backoff: &mut Backoff) -> Result<(), UpstreamError> {
+        let Upstream {
+            client,
+            engine,
+            hello,
+            ..
+        } = self.upstream;
+        let mut session = client.session().await?;
+        session.hello(hello).await?;
+        // What the server knew of instances may have been lost with it.
+        engine.report_all_again();
+        loop {
+            let follow = self.position();
+            let news = tokio::select! {
+                news = session.objects(&follow) => news?,
+                () = self.again.notified() => return Ok(()),
+            };
+            backoff.worked("objects");
+            let fresh = self.answer_new(&news);
+            let idle = !fresh && news.changes.is_empty() && !news.questions.is_empty();
+            let again = engine.take(news) == Takes::ListAgain;
+            if again {
+                tracing::warn!("the server's news do not fit what is here: asking for all of it");
+            }
+            self.whole.store(again, Ordering::Relaxed);
+            if again || idle {
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+
+    fn position(&self) -> Follow {
+        let position = if self.whole.load(Ordering::Relaxed) {
+            Follow::default()
+        } else {
+            self.upstream.engine.position()
+        };
+        let wait = self.upstream.pace.wait.as_millis();
+        Follow {
+            wait_ms: u64::try_from(wait).unwrap_or(u64::MAX),
+            ..position
+        }
+    }
+
+    /// Now and then compares what is here with what the server has.
+    pub(super) async fn resync(&self) {
+        let Upstream {
+            client,
+            engine,
+            pace,
+            ..
+        } = self.upstream;
+        loop {
+            tokio::time::sleep(jitter(pace.resync)).await;
+            match client.digest().await.map(|digest| engine.agrees(&digest)) {
+                Ok(Some(false)) => {
+                    tracing::warn!("the objects differ from the server's: asking for all of them");
+                    self.whole.store(true, Ordering::Relaxed);
+                    self.again.notify_one();
+                }
+                // Of different moments: the follower is about to move; next time.
+                Ok(Some(true) | None) => {}
+                Err(error) => tracing::debug!(%error, "no digest"),
+            }
+        }
+    }
+
+    /// Starts answering what was not asked before; whether there was anything.
+    fn answer_new(&self, news: &Objects) -> bool {
+        let mut fresh = false;
+        for asked in &news.questions {
+            if remember(&self.asked, &asked.id) {
+                fresh = true;
+                let answers = self.upstream.answers.clone();
+                let client = self.upstream.client.clone();
+                let seen = Arc::clone(&self.asked);
+                tokio::spawn(answer(asked.clone(), answers, client, seen));
+            }
+        }
+        fresh
+    }
+}
+
+async fn answer(
+    asked: Asked,
+    answers: Answers,
+    client: Client,
+    seen: Arc<Mutex<VecDeque<String>>>,
+) {
+    let answer = answers.answer(&asked.question).await;
+    for attempt in 1..=TRIES {
+        match client.answer(&asked.id, &answer).await {
+            // A refusal is final: the one who asked has gone.
+            Ok(()) | Err(UpstreamError::Refused { .. }) => return,
+            Err(error) => tracing::debug!(id = asked.id, attempt, %error, "answer not delivered"),
+        }
+        tokio::time::sleep(BREATH * attempt).await;
+    }
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.retain(|id| *id != asked.id);
+}
+
+/// Remembers a question; `false` if it was known.
+fn remember(asked: &Mutex<VecDeque<String>>, id: &str) -> bool {
+    let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    if asked.iter().any(|known| known == id) {
+        return false;
+    }
+    if asked.len() >= REMEMBERED {
+        asked.pop_front();
+    }
+    asked.push_back(id.to_owned());
+    true
+}

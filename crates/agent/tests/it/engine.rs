@@ -1,0 +1,242 @@
+//! The engine with its four lanes over a fake host.
+
+use crate::engine_support as cloud;
+use crate::engine_support::{delta, eventually, list, reached};
+use novanet_agent::engine::{Engine, Takes, Timing};
+use novanet_agent::fake::FakeHost;
+use std::time::Duration;
+
+fn start(host: &FakeHost) -> Engine {
+    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
+    tokio::spawn(lanes.run());
+    engine
+}
+
+#[tokio::test(start_paused = true)]
+async fn things_are_made_upwards_and_removed_downwards() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &[]));
+    reached(&engine, 1).await;
+    let objects = cloud::small_cloud();
+    engine.take(delta(2, &objects, &[]));
+    reached(&engine, 2).await;
+    let made = host.actions();
+    let room = |action: &String| action.split(' ').next().unwrap().to_owned();
+    let mut rooms: Vec<_> = made[1..].iter().map(room).collect();
+    rooms.dedup();
+    assert_eq!(
+        rooms,
+        ["links", "firewall", "dhcp", "instances"],
+        "{made:#?}"
+    );
+
+    let gone: Vec<_> = objects.iter().collect();
+    assert_eq!(engine.take(delta(3, &[], &gone)), Takes::Taken);
+    reached(&engine, 3).await;
+    let removed = &host.actions()[made.len()..];
+    let mut rooms: Vec<_> = removed.iter().map(room).collect();
+    rooms.dedup();
+    let last = &rooms[rooms.len() - 4..];
+    assert_eq!(
+        last,
+        ["instances", "dhcp", "firewall", "links"],
+        "{removed:#?}"
+    );
+    assert_eq!(
+        host.things().len(),
+        1,
+        "the firewall's base stays: {:?}",
+        host.things()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_instance_delays_no_floating_ip() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &[]));
+    reached(&engine, 1).await;
+    host.slow("instances", Duration::from_secs(5));
+    engine.take(delta(2, &[cloud::instance(1, 0)], &[]));
+    let before = tokio::time::Instant::now();
+    engine.take(delta(3, &[cloud::float(1, 1)], &[]));
+    eventually("the floating IP", || {
+        let things = host.things();
+        things
+            .get("firewall float/203.0.0.1")
+            .cloned()
+            .ok_or(things)
+    })
+    .await;
+    assert!(before.elapsed() < Duration::from_secs(1));
+    assert_eq!(
+        engine.status().version,
+        1,
+        "the instance is still being made"
+    );
+    reached(&engine, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_rule_does_not_wait_for_an_instance_that_is_stopped() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    host.slow("instances", Duration::from_secs(5));
+    let gone = [
+        &cloud::instance(1, 0),
+        &cloud::port(1, "br100", 1),
+        &cloud::rule(1, 1, 22),
+    ];
+    engine.take(delta(2, &[], &gone));
+    eventually("the rule's end", || {
+        let things = host.things();
+        let there = things.contains_key("firewall rule/sg-00000001/1");
+        if there { Err(things) } else { Ok(()) }
+    })
+    .await;
+    assert!(
+        host.things().contains_key("links port/nv1"),
+        "its cable waits for the instance"
+    );
+    reached(&engine, 2).await;
+    assert!(!host.things().contains_key("links port/nv1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_removed_before_the_first_list() {
+    let host = FakeHost::new();
+    host.put("links", "bridge/br100", "mtu None");
+    let engine = start(&host);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(host.things().len(), 1);
+    assert_eq!(host.observations("links"), 0);
+    engine.take(list(1, &[]));
+    reached(&engine, 1).await;
+    assert!(!host.things().contains_key("links bridge/br100"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disturbance_is_repaired_within_a_fifth_of_a_second() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = host.things();
+    host.take_away("firewall", "base");
+    host.put("firewall", "rule/sg-00000001/1", "open to all");
+    host.disturb("firewall");
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(host.things(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_tells_of_is_repaired_within_five_seconds() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = host.things();
+    host.take_away("links", "bridge/br100");
+    host.put("dhcp", "server/br9", "left over");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(host.things(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_host_is_not_observed_all_the_time() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let seen = host.observations("firewall");
+    assert!((12..=30).contains(&seen), "{seen} times in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_fails_is_reported_under_the_object_that_went() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    host.fail("links", "bridge/br100", true);
+    engine.take(delta(2, &[], &[&cloud::bridge(1, "br100")]));
+    reached(&engine, 2).await;
+    let message = "links bridge/br100: bridge/br100: No space left on device (os error 28)";
+    assert_eq!(
+        cloud::errors(&engine),
+        [("bridge/1".to_owned(), message.to_owned())]
+    );
+    host.fail("links", "bridge/br100", false);
+    eventually("no error", || {
+        let errors = cloud::errors(&engine);
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    })
+    .await;
+    assert!(!host.things().contains_key("links bridge/br100"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_thing_in_the_way_is_an_error_of_its_object_and_stays() {
+    let host = FakeHost::new();
+    host.occupy("links", "bridge/br100");
+    let engine = start(&host);
+    engine.take(list(1, &[cloud::bridge(1, "br100"), cloud::float(1, 1)]));
+    reached(&engine, 1).await;
+    let message = "links bridge/br100: bridge/br100 is taken by something foreign";
+    assert_eq!(
+        cloud::errors(&engine),
+        [("bridge/1".to_owned(), message.to_owned())]
+    );
+    assert!(host.things().contains_key("links route/203.0.0.1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_cannot_be_observed_is_reported_and_delays_no_other() {
+    let host = FakeHost::new();
+    host.blind("links", true);
+    let engine = start(&host);
+    engine.take(list(1, &[cloud::float(1, 1)]));
+    reached(&engine, 1).await;
+    assert!(host.things().contains_key("firewall float/203.0.0.1"));
+    let message = "links: cannot be observed: the fake kernel does not answer";
+    assert_eq!(
+        cloud::errors(&engine),
+        [("host/links".to_owned(), message.to_owned())]
+    );
+    host.blind("links", false);
+    eventually("the route", || {
+        let things = host.things();
+        let there = things.contains_key("links route/203.0.0.1");
+        if there { Ok(()) } else { Err(things) }
+    })
+    .await;
+    assert!(cloud::errors(&engine).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_names_what_somebody_changed_before_it_is_repaired() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &cloud::small_cloud()));
+    reached(&engine, 1).await;
+    assert_eq!(
+        engine.plan(true).await.unwrap(),
+        "links\n  nothing differs\nfirewall\n  nothing differs\n\
+         dhcp\n  nothing differs\ninstances\n  nothing differs\n"
+    );
+    host.take_away("links", "bridge/br100");
+    host.put("firewall", "float/203.0.0.1", "10.6.6.6");
+    host.put("dhcp", "server/br9", "left over");
+    insta::assert_snapshot!("plan_diff", engine.plan(true).await.unwrap());
+    insta::assert_snapshot!("plan", engine.plan(false).await.unwrap());
+}

@@ -1,0 +1,213 @@
+//! Objects, news and waiting for tests of the engine.
+
+use novanet_agent::engine::Engine;
+use novanet_model::object::{
+    Binding, Bridge, Dhcp, Float, Gateway, Group, Instance, Member, Port, ProjectAddress, Rule,
+    port_name,
+};
+use novanet_model::rule::{Ports, Source, Traffic};
+use novanet_model::wire::{Change, Objects};
+use novanet_model::{
+    CombinationId, GroupId, HostObject, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber,
+    RuleId,
+};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+pub fn bridge(network: i64, name: &str) -> HostObject {
+    HostObject::Bridge(Bridge {
+        network: NetworkId(network),
+        bridge: IfName::new(name).unwrap(),
+        interface: None,
+        vlan: None,
+        mtu: None,
+        foreign: false,
+    })
+}
+
+pub fn gateway(network: i64, name: &str) -> HostObject {
+    HostObject::Gateway(Gateway {
+        network: NetworkId(network),
+        bridge: IfName::new(name).unwrap(),
+        address: format!("10.0.{network}.1/24").parse().unwrap(),
+    })
+}
+
+pub fn dhcp(network: i64, name: &str) -> HostObject {
+    HostObject::Dhcp(Dhcp {
+        network: NetworkId(network),
+        bridge: IfName::new(name).unwrap(),
+        server: format!("10.0.{network}.1").parse().unwrap(),
+        cidr: format!("10.0.{network}.0/24").parse().unwrap(),
+        start: format!("10.0.{network}.2").parse().unwrap(),
+        lease_seconds: 120,
+        domain: "novalocal".to_owned(),
+        dns: Vec::new(),
+    })
+}
+
+pub fn float(n: u32, fixed: u32) -> HostObject {
+    HostObject::Float(Float {
+        address: Ipv4Addr::from(0xcb00_0000 + n),
+        fixed: Ipv4Addr::from(0x0a00_0000 + fixed),
+        interface: None,
+    })
+}
+
+pub fn group(group: i64) -> HostObject {
+    HostObject::Group(Group {
+        group: GroupId(group),
+        project: ProjectNumber(1),
+    })
+}
+
+pub fn rule(group: i64, rule: i64, port: u16) -> HostObject {
+    HostObject::Rule(Rule {
+        rule: RuleId(rule),
+        group: GroupId(group),
+        traffic: Traffic::Tcp(Ports {
+            from: port,
+            to: port,
+        }),
+        source: Source::Cidr("0.0.0.0/0".parse().unwrap()),
+    })
+}
+
+pub fn member(group: i64, n: u32) -> HostObject {
+    HostObject::Member(Member {
+        group: GroupId(group),
+        address: Ipv4Addr::from(0x0a00_0000 + n),
+    })
+}
+
+pub fn project_address(n: u32) -> HostObject {
+    HostObject::ProjectAddress(ProjectAddress {
+        project: ProjectNumber(1),
+        address: Ipv4Addr::from(0x0a00_0000 + n),
+    })
+}
+
+/// The port of an instance; ports of one combination share an item of the firewall.
+pub fn port(instance: i64, bridge: &str, combination: i64) -> HostObject {
+    HostObject::Port(Port {
+        instance: InstanceId(instance),
+        index: 0,
+        network: NetworkId(1),
+        name: port_name(InstanceId(instance), 0),
+        bridge: IfName::new(bridge).unwrap(),
+        mac: mac(instance),
+        address: address(instance),
+        combination: CombinationId(combination),
+        groups: vec![GroupId(combination)],
+    })
+}
+
+pub fn binding(instance: i64, bridge: &str) -> HostObject {
+    HostObject::Binding(Binding {
+        network: NetworkId(1),
+        bridge: IfName::new(bridge).unwrap(),
+        mac: mac(instance),
+        address: address(instance),
+        hostname: format!("host-{instance}"),
+        instance: InstanceId(instance),
+    })
+}
+
+pub fn instance(instance: i64, boot: i64) -> HostObject {
+    HostObject::Instance(Instance {
+        instance: InstanceId(instance),
+        hostname: format!("host-{instance}"),
+        image: "sha256:00".to_owned(),
+        memory_mb: 64,
+        vcpus: 1,
+        ports: 1,
+        boot,
+        injected: None,
+    })
+}
+
+fn mac(instance: i64) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, u8::try_from(instance).unwrap()])
+}
+
+fn address(instance: i64) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a00_0002 + u32::try_from(instance).unwrap())
+}
+
+/// A network with one instance.
+pub fn small_cloud() -> Vec<HostObject> {
+    vec![
+        bridge(1, "br100"),
+        gateway(1, "br100"),
+        dhcp(1, "br100"),
+        binding(1, "br100"),
+        port(1, "br100", 1),
+        instance(1, 0),
+        group(1),
+        rule(1, 1, 22),
+        float(1, 3),
+    ]
+}
+
+/// A whole list at this version.
+pub fn list(version: i64, objects: &[HostObject]) -> Objects {
+    news(true, version, objects, &[])
+}
+
+/// What changed up to this version.
+pub fn delta(version: i64, objects: &[HostObject], gone: &[&HostObject]) -> Objects {
+    news(false, version, objects, gone)
+}
+
+fn news(whole: bool, version: i64, objects: &[HostObject], gone: &[&HostObject]) -> Objects {
+    let there = objects.iter().map(|object| Change {
+        key: object.key(),
+        version,
+        object: Some(object.clone()),
+    });
+    let gone = gone.iter().map(|object| Change {
+        key: object.key(),
+        version,
+        object: None,
+    });
+    Objects {
+        epoch: "e1".to_owned(),
+        version,
+        whole,
+        changes: there.chain(gone).collect(),
+        questions: Vec::new(),
+    }
+}
+
+/// Errors of a status as text.
+pub fn errors(engine: &Engine) -> Vec<(String, String)> {
+    let errors = engine.status().errors.into_iter();
+    errors.map(|error| (error.key.0, error.message)).collect()
+}
+
+/// Waits until the engine has done everything up to this version.
+pub async fn reached(engine: &Engine, version: i64) {
+    eventually(&format!("version {version}"), || {
+        let status = engine.status();
+        (status.version >= version).then_some(()).ok_or(status)
+    })
+    .await;
+}
+
+/// Waits until `check` is satisfied; shows its last state if that takes too long.
+pub async fn eventually<T, S: std::fmt::Debug>(
+    what: &str,
+    mut check: impl FnMut() -> Result<T, S>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match check() {
+            Ok(done) => return done,
+            Err(state) => assert!(
+                tokio::time::Instant::now() < deadline,
+                "{what} was not reached: {state:?}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

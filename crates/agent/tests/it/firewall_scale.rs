@@ -1,0 +1,110 @@
+//! One change costs one change, and a start costs one transaction. The bounds are loose: a debug
+//! build on a busy machine must keep them; `make bench` has the figures.
+
+use crate::firewall_objects::*;
+use crate::firewall_world::*;
+use anyhow::Result;
+use novanet_agent::room::Desired;
+use novanet_model::HostObject;
+use novanet_model::object::Float;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+fn many_floats(count: u32) -> impl Iterator<Item = HostObject> {
+    (0..count).map(|n| {
+        HostObject::Float(Float {
+            address: Ipv4Addr::from(0xc633_0000 + n),
+            fixed: Ipv4Addr::from(0x0a01_0000 + n),
+            interface: None,
+        })
+    })
+}
+
+/// 200 instances, 20 of them in each of 10 combinations of groups.
+fn many_ports() -> Vec<HostObject> {
+    let mut objects = two_projects();
+    for number in 10..210 {
+        objects.push(port(number, 1 + i64::from(number % 3), &[1]));
+        objects.push(member(1, number));
+        objects.push(project(1, number));
+    }
+    objects
+}
+
+#[test]
+fn a_thousand_floats_and_two_hundred_ports_are_in_force_within_a_second() -> Result<()> {
+    let cloud = cloud()?;
+    let state = tempfile::tempdir()?;
+    let mut objects: Vec<_> = many_floats(1000).collect();
+    objects.extend(many_ports());
+    let began = Instant::now();
+    let mut agent = Agent::start(&cloud, state.path(), &objects)?;
+    let changes = agent.differences(&cloud)?;
+    assert!(agent.apply(&cloud, &changes)?.is_empty());
+    let took = began.elapsed();
+    assert!(agent.differences(&cloud)?.is_empty());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    Ok(())
+}
+
+#[test]
+fn one_more_float_costs_the_same_among_ten_thousand() -> Result<()> {
+    let cloud = cloud()?;
+    let state = tempfile::tempdir()?;
+    let mut took = Vec::new();
+    for count in [10, 10_000] {
+        let objects: Vec<_> = many_floats(count).collect();
+        let mut agent = Agent::start(&cloud, state.path(), &objects)?;
+        agent.converge(&cloud)?;
+        // Ending flows walks the table of them, unless it is empty: it must not be in one of them.
+        assert!(pings(&cloud, GATEWAY)?);
+        let began = Instant::now();
+        agent.observe(&cloud)?;
+        let observed = began.elapsed();
+        assert!(observed < Duration::from_millis(500), "{observed:?}");
+        took.push(one_more(&cloud, &mut agent)?);
+    }
+    assert!(
+        took[1] < took[0] * 2 + Duration::from_micros(100),
+        "{took:?}"
+    );
+    Ok(())
+}
+
+/// Median over a hundred.
+fn one_more(cloud: &novanet_lab::Host, agent: &mut Agent) -> Result<Duration> {
+    let Agent { firewall, desired } = agent;
+    let mut times = cloud.exec_in(|| {
+        block_on(async {
+            let mut times = Vec::new();
+            for n in 0..100u8 {
+                let object = float(n, n);
+                let changes = fresh(firewall, desired, &object);
+                let began = Instant::now();
+                let failed = novanet_agent::room::Room::apply(firewall, &changes, desired).await;
+                times.push(began.elapsed());
+                assert!(failed.is_empty(), "{failed:?}");
+            }
+            times
+        })
+    })?;
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
+fn fresh(
+    firewall: &novanet_agent::firewall::Firewall,
+    desired: &mut Desired<novanet_agent::firewall::Key, novanet_agent::firewall::Value>,
+    object: &HostObject,
+) -> Changes {
+    let items = novanet_agent::room::Room::items(firewall, object);
+    desired
+        .set_object(&object.key(), items)
+        .into_iter()
+        .map(|key| novanet_agent::room::Change {
+            from: None,
+            to: desired.get(&key).cloned(),
+            key,
+        })
+        .collect()
+}

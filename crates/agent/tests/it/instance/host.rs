@@ -1,0 +1,316 @@
+//! A host in namespaces of its own: a bridge, dnsmasq, the tiny image, an instances room and the little
+//! engine that a test needs. Everything goes when it is dropped, on panic too.
+
+use super::parts::{FileSource, IpPlug, Says, address, mac, port, room, sh, succeeds};
+use novanet_agent::image::Images;
+use novanet_agent::image::build::{BuiltImage, tiny};
+use novanet_agent::instance::{Instances, Key, Value};
+use novanet_agent::metadata_proxy::serve;
+use novanet_agent::room::{Desired, Room, RoomError, diff};
+use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_lab::eventually_async;
+use novanet_model::object::Instance;
+use novanet_model::wire::{InstanceReport, InstanceState, Metadata};
+use novanet_model::{HostObject, IfName, InstanceId};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// How long anything may take here.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The host.
+pub(crate) struct Host {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) settings: Settings,
+    pub(crate) image: BuiltImage,
+    pub(crate) room: Instances,
+    pub(crate) desired: Desired<Key, Value>,
+    pub(crate) reports: mpsc::UnboundedReceiver<InstanceReport>,
+    pub(crate) seen: Vec<InstanceReport>,
+    dnsmasq: Option<Child>,
+    metadata: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+}
+
+pub(crate) fn settings(state_path: PathBuf) -> Settings {
+    Settings {
+        host: "host1".to_owned(),
+        my_ip: Ipv4Addr::new(10, 0, 0, 1),
+        networks_path: state_path.join("networks"),
+        state_path,
+        public_interface: IfName::new("eth0").unwrap(),
+        flat_interface: None,
+        routing_source_ip: Ipv4Addr::new(10, 0, 0, 1),
+        dmz_cidr: Vec::new(),
+        floating_address_mode: FloatingAddressMode::Route,
+        network_device_mtu: None,
+        dns_server: Vec::new(),
+        metadata_port: 8775,
+        dhcpbridge: Vec::new(),
+        instance_uid_base: 1_000_000,
+    }
+}
+
+impl Host {
+    /// A host with an empty room.
+    pub(crate) fn new() -> Self {
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// As [`Self::new`], with its files in a temporary folder in here.
+    pub(crate) fn new_in(parent: &Path) -> Self {
+        let folder = tempfile::tempdir_in(parent).unwrap();
+        let image = tiny(&folder.path().join("tiny.tar")).unwrap();
+        sh(
+            "ip link add dev br100 address 02:16:3d:00:00:01 type bridge && \
+            ip addr add 10.0.0.1/24 dev br100 && ip link set br100 up && \
+            ip addr add 169.254.169.254/32 dev lo",
+        );
+        let settings = settings(folder.path().join("state"));
+        let (sender, reports) = mpsc::unbounded_channel();
+        let room = room(&settings, &image, sender, Arc::new(IpPlug));
+        Self {
+            folder,
+            image,
+            desired: Desired::new(room.base_items()),
+            room,
+            settings,
+            reports,
+            seen: Vec::new(),
+            dnsmasq: None,
+            metadata: None,
+        }
+    }
+
+    /// A DHCP server that knows the first `count` instances.
+    pub(crate) fn with_dhcp(mut self, count: i64) -> Self {
+        let hosts: Vec<_> = (1..=count)
+            .map(|n| format!("{},{},vm{n}", mac(n, 0), address(n, 0)))
+            .collect();
+        let file = self.folder.path().join("hosts");
+        std::fs::write(&file, hosts.join("\n")).unwrap();
+        let child = Command::new("dnsmasq")
+            .args([
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--interface=br100",
+                "--bind-interfaces",
+                "--except-interface=lo",
+                "--no-resolv",
+                "--no-hosts",
+                "--dhcp-range=10.0.0.2,static,255.255.255.0,120",
+                "--dhcp-authoritative",
+                "--log-facility=/dev/null",
+                "--pid-file=",
+                "--user=root",
+                "--domain=novalocal",
+            ])
+            .arg(format!("--dhcp-hostsfile={}", file.display()))
+            .arg(format!(
+                "--dhcp-leasefile={}",
+                self.folder.path().join("leases").display()
+            ))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.dnsmasq = Some(child);
+        self
+    }
+
+    /// A metadata service that says this, with the asking instance's own id and address.
+    pub(crate) async fn with_metadata(mut self, said: Metadata) -> Self {
+        let listener = TcpListener::bind("169.254.169.254:80").await.unwrap();
+        let find = |address: Ipv4Addr| match address.octets() {
+            [10, 0, 0, n @ 2..=254] => Some(InstanceId(i64::from(n) - 1)),
+            _ => None,
+        };
+        let folder = self.folder.path().join("metadata");
+        let serving = serve(listener, find, Arc::new(Says(said)), folder);
+        self.metadata = Some(tokio::spawn(serving));
+        self
+    }
+
+    /// The agent was killed and a new one starts on the same state.
+    pub(crate) fn restart_agent(&mut self) {
+        let (sender, reports) = mpsc::unbounded_channel();
+        self.room = room(&self.settings, &self.image, sender, Arc::new(IpPlug));
+        self.reports = reports;
+        self.seen.clear();
+    }
+
+    pub(crate) fn instance(&self, number: i64) -> Instance {
+        Instance {
+            instance: InstanceId(number),
+            hostname: format!("vm{number}"),
+            image: self.image.digest.clone(),
+            memory_mb: 128,
+            vcpus: 1,
+            ports: 1,
+            boot: 1,
+            injected: None,
+        }
+    }
+
+    pub(crate) fn want(&mut self, object: &HostObject) {
+        let items = self.room.items(object);
+        self.desired.set_object(&object.key(), items);
+    }
+
+    /// Wants instance `number` with one port.
+    pub(crate) fn want_instance(&mut self, number: i64) {
+        self.want(&HostObject::Instance(self.instance(number)));
+        self.want(&HostObject::Port(port(number, 0)));
+    }
+
+    /// Wants it no more.
+    pub(crate) fn unwant_instance(&mut self, number: i64) {
+        let instance = HostObject::Instance(self.instance(number)).key();
+        let port = HostObject::Port(port(number, 0)).key();
+        self.desired.set_object(&instance, Vec::new());
+        self.desired.set_object(&port, Vec::new());
+    }
+
+    /// Has the image in the cache, so that what follows is about instances only.
+    pub(crate) async fn fetch_image(&self) {
+        let source = Arc::new(FileSource(self.image.clone()));
+        let base = self.settings.instance_uid_base;
+        let images = Images::new(&self.settings.state_path, base, source).unwrap();
+        images.ensure(&self.image.digest).await.unwrap();
+    }
+
+    /// One round of the engine. Answers with the number of changes and the errors.
+    pub(crate) async fn round(&mut self) -> (usize, Vec<(Key, RoomError)>) {
+        let observed = self.room.observe(&self.desired).await.unwrap();
+        let changes = diff(&self.desired, &observed);
+        let errors = self.room.apply(&changes, &self.desired).await;
+        (changes.len(), errors)
+    }
+
+    pub(crate) fn take_reports(&mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            self.seen.push(report);
+        }
+    }
+
+    /// Waits until an instance is reported in this state, with rounds in between.
+    pub(crate) async fn until(&mut self, number: i64, state: InstanceState, boot: i64) {
+        let start = Instant::now();
+        loop {
+            self.round().await;
+            self.take_reports();
+            let last = self
+                .seen
+                .iter()
+                .rfind(|report| report.instance == InstanceId(number));
+            if last.is_some_and(|r| {
+                r.state == state && (r.boot == boot || state == InstanceState::Gone)
+            }) {
+                return;
+            }
+            assert!(
+                start.elapsed() < LIMIT,
+                "{number} is not {state:?}: {:?}\n{:?}",
+                self.seen,
+                self.room.console(InstanceId(number))
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits for a line on the console.
+    pub(crate) async fn until_console(&self, number: i64, text: &str) {
+        eventually_async(LIMIT, || async {
+            let console = self.console(number);
+            if console.contains(text) {
+                Ok(())
+            } else {
+                Err(console)
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Runs a command in an instance as its root, over ssh.
+    pub(crate) fn ssh(&self, number: i64, command: &str) -> String {
+        sh(&format!(
+            "HOME={} dbclient -y -y -i {} root@{} '{command}'",
+            self.folder.path().display(),
+            self.key_file().display(),
+            address(number, 0),
+        ))
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
+    /// Makes a key pair for [`Self::ssh`] and answers with its public half.
+    pub(crate) fn make_key(&self) -> String {
+        let file = self.key_file();
+        sh(&format!(
+            "dropbearkey -t ed25519 -f {} 2>/dev/null | grep ^ssh-",
+            file.display()
+        ))
+    }
+
+    /// The process that an instance runs as.
+    pub(crate) fn pid(&self, number: i64) -> i64 {
+        let file = self
+            .settings
+            .state_path
+            .join(format!("instances/{}/state.json", InstanceId(number)));
+        let state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        state["process"]["pid"].as_i64().unwrap()
+    }
+
+    pub(crate) fn console(&self, number: i64) -> String {
+        self.room
+            .console(InstanceId(number))
+            .map_or_else(String::new, Result::unwrap)
+    }
+
+    /// Waits for a ping to be answered.
+    pub(crate) async fn until_ping(&self, number: i64) {
+        let address = address(number, 0);
+        eventually_async(LIMIT, || async {
+            if succeeds(&format!("ping -n -c 1 -W 0.05 {address}")) {
+                Ok(())
+            } else {
+                Err(self.console(number))
+            }
+        })
+        .await
+        .unwrap();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(task) = self.metadata.take() {
+            task.abort();
+        }
+        if let Some(mut child) = self.dnsmasq.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let state = self.settings.state_path.join("runtime/state");
+        for entry in std::fs::read_dir(&state).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let _ = Command::new("runc")
+                .arg("--root")
+                .arg(&state)
+                .args(["delete", "--force"])
+                .arg(name)
+                .status();
+        }
+        if let Ok(oci) = novanet_agent::instance::oci::Oci::probe(&self.settings) {
+            novanet_agent::instance::Driver::sweep(&oci);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Instances on real parts: the OCI runtime, the tiny image, dnsmasq, packets.
+#![allow(clippy::unwrap_used)]
+
+mod boot;
+mod host;
+mod killed;
+mod life;
+mod many;
+mod parts;

@@ -1,0 +1,148 @@
+//! The metadata service over real sockets.
+#![allow(clippy::unwrap_used)]
+
+use futures_util::future::BoxFuture;
+use novanet_agent::metadata_proxy::{MetadataError, MetadataSource, serve};
+use novanet_model::InstanceId;
+use novanet_model::wire::Metadata;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
+
+/// A server that can be switched off.
+#[derive(Default)]
+struct Server {
+    answer: Mutex<Option<Metadata>>,
+    unknown: Mutex<bool>,
+    asked: AtomicU32,
+}
+
+impl MetadataSource for Server {
+    fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let result = match (&*self.answer.lock().unwrap(), *self.unknown.lock().unwrap()) {
+            (_, true) => Err(MetadataError::Unknown(instance)),
+            (Some(answer), _) => Ok(Metadata {
+                instance_id: instance.to_string(),
+                ..answer.clone()
+            }),
+            (None, _) => Err(MetadataError::Unavailable("switched off".to_owned())),
+        };
+        Box::pin(async { result })
+    }
+}
+
+/// 127.0.0.2 is instance 2, 127.0.0.3 is instance 3, nobody else is one.
+async fn start(source: Arc<Server>, cache: &Path) -> (u16, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let find = |address: Ipv4Addr| match address.octets() {
+        [127, 0, 0, n @ 2..=3] => Some(InstanceId(i64::from(n))),
+        _ => None,
+    };
+    let cache = cache.to_owned();
+    let task = tokio::spawn(async move {
+        serve(listener, find, source, cache).await.unwrap();
+    });
+    (port, task)
+}
+
+async fn ask(port: u16, from: u8, head: &str) -> (u16, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, from], 0).into()).unwrap();
+    let mut stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let request = format!("{head}\r\nHost: 169.254.169.254\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+async fn get(port: u16, from: u8, path: &str) -> (u16, String) {
+    ask(port, from, &format!("GET {path} HTTP/1.1")).await
+}
+
+fn server(user_data: &str) -> Arc<Server> {
+    let server = Server::default();
+    *server.answer.lock().unwrap() = Some(Metadata {
+        hostname: "web.novalocal".to_owned(),
+        user_data: Some(user_data.to_owned()),
+        ..Metadata::default()
+    });
+    Arc::new(server)
+}
+
+#[tokio::test]
+async fn an_instance_hears_about_itself_and_a_stranger_hears_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, task) = start(server("c2VjcmV0"), &folder.path().join("metadata")).await;
+    let id = "/latest/meta-data/instance-id";
+    assert_eq!(get(port, 2, id).await, (200, "i-00000002".to_owned()));
+    assert_eq!(get(port, 3, id).await, (200, "i-00000003".to_owned()));
+    let (status, body) = get(port, 9, "/latest/user-data").await;
+    assert_eq!(status, 404);
+    assert!(!body.contains("secret"));
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_forwarded_for_header_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, task) = start(server("c2VjcmV0"), &folder.path().join("metadata")).await;
+    let head = "GET /latest/meta-data/instance-id HTTP/1.1\r\nX-Forwarded-For: 127.0.0.3";
+    assert_eq!(ask(port, 2, head).await, (200, "i-00000002".to_owned()));
+    assert_eq!(ask(port, 9, head).await.0, 404);
+    assert_eq!(ask(port, 2, "PUT /latest/api/token HTTP/1.1").await.0, 405);
+    task.abort();
+}
+
+#[tokio::test]
+async fn what_was_heard_once_is_there_when_the_server_is_down_and_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("metadata");
+    let source = server("c2VjcmV0");
+    let (port, task) = start(Arc::clone(&source), &cache).await;
+    assert_eq!(get(port, 2, "/latest/user-data").await.1, "secret");
+    assert_eq!(get(port, 2, "/latest/meta-data/hostname").await.0, 200);
+    assert_eq!(
+        source.asked.load(Ordering::Relaxed),
+        1,
+        "one question is enough"
+    );
+    task.abort();
+
+    *source.answer.lock().unwrap() = None;
+    let (port, task) = start(Arc::clone(&source), &cache).await;
+    assert_eq!(get(port, 2, "/latest/user-data").await.1, "secret");
+    assert_eq!(get(port, 3, "/latest/user-data").await.0, 503);
+    let file = cache.join("i-00000002.json").metadata().unwrap();
+    assert_eq!(file.mode() & 0o777, 0o600);
+    assert_eq!(cache.metadata().unwrap().mode() & 0o777, 0o700);
+    task.abort();
+
+    *source.unknown.lock().unwrap() = true;
+    let (port, task) = start(source, &cache).await;
+    assert_eq!(get(port, 2, "/latest/user-data").await.0, 404);
+    assert!(!cache.join("i-00000002.json").exists(), "forgotten");
+    task.abort();
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_all_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, task) = start(server(""), &folder.path().join("metadata")).await;
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+        idle.push(socket.connect(([127, 0, 0, 1], port).into()).await.unwrap());
+    }
+    assert_eq!(get(port, 3, "/latest/meta-data/instance-id").await.0, 200);
+    task.abort();
+}

@@ -1,0 +1,157 @@
+//! Running: server, agent, or both in one process that speak the real protocol over the socket.
+
+use super::{Stop, host, setup};
+use crate::failure::Failure;
+use crate::keyfile;
+use novanet_agent::engine::{AgentError, Options, run_with};
+use novanet_agent::upstream::{Pace, ServerAddress};
+use novanet_control::{Cloud, CloudConfig};
+use novanet_model::flags::Flags;
+use novanet_server::{Server, ServerConfig, ServerError};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// `novanet up`.
+pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
+    host::check_interfaces(&flags)?;
+    let cloud = open(&flags, true).await?;
+    let ready = setup::run(&cloud, &flags).await?;
+    let server = bind(&flags, &cloud).await?;
+    let address = server
+        .ec2_address()
+        .map_err(|e| Failure::failed(format!("EC2 API: {e}")))?;
+    welcome(&flags, &ready, address);
+    let settings = host::agent_settings(&flags)?;
+    let upstream = ServerAddress::Unix(flags.path("server_socket"));
+    let server = tokio::spawn(server.run(stop.clone()));
+    let agent = run_with(settings, options(&flags), upstream, stop.clone());
+    tokio::select! {
+        done = server => ended(done)?,
+        done = agent => done.map_err(|e| agent_failed(&e))?,
+    }
+    cloud.close().await;
+    tracing::info!("stopped; instances and rules stay as they are");
+    Ok(String::new())
+}
+
+/// `novanet server`.
+pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> {
+    let cloud = open(&flags, false).await?;
+    let server = bind(&flags, &cloud).await?;
+    let done = server.run(stop).await;
+    cloud.close().await;
+    done.map_err(|e| server_failed(&e))?;
+    Ok(String::new())
+}
+
+/// `novanet agent`.
+pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
+    host::check_interfaces(&flags)?;
+    let settings = host::agent_settings(&flags)?;
+    let upstream = ServerAddress::Unix(flags.path("server_socket"));
+    run_with(settings, options(&flags), upstream, stop)
+        .await
+        .map_err(|e| agent_failed(&e))?;
+    Ok(String::new())
+}
+
+fn options(flags: &Flags) -> Options {
+    let heartbeat = u64::try_from(flags.number("report_interval")).unwrap_or(10);
+    Options {
+        roles: flags.roles(),
+        pace: Pace {
+            heartbeat: Duration::from_secs(heartbeat),
+            ..Pace::default()
+        },
+        ..Options::default()
+    }
+}
+
+/// Opens the cloud with its key. An empty database gets its schema; an older one only with `up`,
+/// which is alone with it.
+async fn open(flags: &Flags, migrate: bool) -> Result<Cloud, Failure> {
+    let config = CloudConfig::from_flags(flags);
+    let cloud = Cloud::open(config.clone(), None).await?;
+    let (have, want) = cloud.schema_version().await?;
+    if have == 0 || (migrate && have < want) {
+        cloud.migrate().await?;
+    }
+    cloud.require_schema().await?;
+    let fresh = cloud.users().await?.is_empty();
+    let vault = keyfile::open(&flags.path("secret_key_file"), fresh)?;
+    cloud.close().await;
+    Ok(Cloud::open(config, Some(vault)).await?)
+}
+
+async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
+    let config = ServerConfig {
+        ec2_listen: SocketAddr::V4(flags.ec2_listen()),
+        agent_socket: flags.path("server_socket"),
+        regions: flags
+            .regions()
+            .into_iter()
+            .map(|(name, host)| {
+                let port = flags.text("ec2_port");
+                let scheme = flags.text("ec2_scheme");
+                let path = flags.text("ec2_path");
+                (name, format!("{scheme}://{host}:{port}{path}"))
+            })
+            .collect(),
+        name: format!("{}:{}", flags.host(), std::process::id()),
+        seen_file: flags.state_path().join("clock.seen"),
+    };
+    Server::bind(config, cloud.clone())
+        .await
+        .map_err(|e| server_failed(&e))
+}
+
+fn ended(done: Result<Result<(), ServerError>, tokio::task::JoinError>) -> Result<(), Failure> {
+    match done {
+        Ok(done) => done.map_err(|e| server_failed(&e)),
+        Err(e) => Err(Failure::failed(format!("the server ended badly: {e}"))),
+    }
+}
+
+fn server_failed(error: &ServerError) -> Failure {
+    Failure::failed(with_causes(error))
+}
+
+fn agent_failed(error: &AgentError) -> Failure {
+    Failure::failed(with_causes(error))
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let more = source.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = source.source();
+    }
+    text.replace('\n', " ")
+}
+
+fn welcome(flags: &Flags, ready: &setup::Ready, address: SocketAddr) {
+    let novarc = ready.novarc.display();
+    println!(
+        "\nthe cloud is up: EC2 API on {address}, state in {}",
+        flags.state_path().display()
+    );
+    println!("\nnext, in another terminal:\n");
+    println!("    . {novarc}");
+    println!(
+        "    aws ec2 create-key-pair --key-name mine --query KeyMaterial --output text > mine.pem"
+    );
+    println!(
+        "    aws ec2 run-instances --image-id {} --instance-type m1.tiny --key-name mine",
+        ready.image
+    );
+    println!("    aws ec2 describe-instances --output table\n");
+    if ready.floating == 0 {
+        println!(
+            "floating addresses: nova-manage floating create RANGE, of a range that is routed to this host\n"
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! The faces of the one binary, and the old programs' names for them.
+
+pub(crate) mod manage;
+
+use crate::failure::Failure;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// A job of the binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Face {
+    /// Everything on one host.
+    Up,
+    /// API and controllers.
+    Server,
+    /// One host's networks and instances.
+    Agent,
+    /// The operator's command line.
+    Manage,
+    /// dnsmasq's messenger.
+    Dhcpbridge,
+    /// The small EC2 client.
+    Euca,
+    /// `image build …`
+    Image,
+    /// The main job in a sandbox.
+    Demo,
+    /// The figures.
+    Bench,
+    /// The version.
+    Version,
+}
+
+/// Every face: its word, and what it is for.
+pub(crate) const FACES: &[(&str, Face, &str)] = &[
+    ("up", Face::Up, "a whole cloud on this host"),
+    (
+        "server",
+        Face::Server,
+        "the EC2 API and the controllers (nova-api)",
+    ),
+    (
+        "agent",
+        Face::Agent,
+        "this host's networks and instances (nova-network, nova-compute)",
+    ),
+    (
+        "manage",
+        Face::Manage,
+        "the operator's command line (nova-manage)",
+    ),
+    (
+        "dhcpbridge",
+        Face::Dhcpbridge,
+        "called by dnsmasq (nova-dhcpbridge)",
+    ),
+    ("euca", Face::Euca, "a small EC2 client (euca-*)"),
+    (
+        "image",
+        Face::Image,
+        "build and register images (nova-manage image)",
+    ),
+    ("demo", Face::Demo, "the main job in a sandbox"),
+    ("bench", Face::Bench, "measure"),
+    ("version", Face::Version, "the version"),
+];
+
+/// Runs the face that the program's name or the first word asks for; what it answers goes to stdout.
+pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
+    let (program, rest) = args
+        .split_first()
+        .map_or(("novanet", args), |(p, r)| (p.as_str(), r));
+    if let Some((face, mut meant)) = by_name(program) {
+        meant.extend_from_slice(rest);
+        return start(face, &meant);
+    }
+    let Some((word, rest)) = rest.split_first() else {
+        return Err(Failure::help(overview()));
+    };
+    match word.as_str() {
+        "--help" | "-h" | "help" => return Ok(overview()),
+        "--version" | "-V" => return start(Face::Version, &[]),
+        _ => {}
+    }
+    match FACES.iter().find(|(name, ..)| name == word) {
+        Some((_, face, _)) => start(*face, rest),
+        None => Err(Failure::usage(unknown(word))),
+    }
+}
+
+fn start(face: Face, args: &[String]) -> Result<String, Failure> {
+    match face {
+        Face::Manage => manage::run(args),
+        Face::Image => manage::run(&[&["image".to_owned()], args].concat()),
+        Face::Version => Ok(format!("novanet {}", crate::manage::version::text())),
+        Face::Up => crate::daemon::up(args),
+        Face::Server => crate::daemon::server(args),
+        Face::Agent => crate::daemon::agent(args),
+        Face::Demo => crate::demo::run(args),
+        Face::Dhcpbridge => dhcpbridge(args),
+        other => Err(Failure::failed(format!("{other:?} is not wired yet"))),
+    }
+}
+
+/// dnsmasq's messenger. It is started for each event, so nothing else is: no flags, no log.
+fn dhcpbridge(args: &[String]) -> Result<String, Failure> {
+    let mut out = Vec::new();
+    let env = |name: &str| std::env::var(name).ok();
+    novanet_agent::dhcp::bridge::run(args, &env, &mut out)
+        .map_err(|e| Failure::failed(format!("dhcpbridge: {e}")))?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn unknown(word: &str) -> String {
+    let near = novanet_model::flags::nearest(word, FACES.iter().map(|(name, ..)| *name));
+    let names: Vec<&str> = FACES.iter().map(|(name, ..)| *name).collect();
+    match near {
+        Some(near) => format!("novanet {word}: no such command: did you mean {near}?"),
+        None => format!(
+            "novanet {word}: no such command: there are {}",
+            names.join(", ")
+        ),
+    }
+}
+
+fn overview() -> String {
+    let mut out = String::from("usage: novanet COMMAND [argument …]\n\n");
+    for (name, _, about) in FACES {
+        let _ = writeln!(out, "    {name:<12} {about}");
+    }
+    out.push_str("\nnovanet COMMAND --help says more. Links named nova-manage, nova-api, nova-network,\nnova-compute, nova-dhcpbridge and euca-* do the same under the old names.\n");
+    out
+}
+
+/// A runtime on this thread: what a command line does is one thing after another.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))
+}
+
+/// Which face the program's own name asks for (`nova-manage` is a link to `novanet`), with the
+/// arguments that this name stands for.
+pub(crate) fn by_name(program: &str) -> Option<(Face, Vec<String>)> {
+    let name = Path::new(program).file_name()?.to_str()?;
+    let face = |face| Some((face, Vec::new()));
+    match name {
+        "nova-manage" => face(Face::Manage),
+        "nova-api" => face(Face::Server),
+        "nova-dhcpbridge" => face(Face::Dhcpbridge),
+        "nova-network" => Some((Face::Agent, vec!["--roles=network".to_owned()])),
+        "nova-compute" => Some((Face::Agent, vec!["--roles=compute".to_owned()])),
+        _ if name.starts_with("euca-") => Some((Face::Euca, vec![name.to_owned()])),
+        _ => None,
+    }
+}

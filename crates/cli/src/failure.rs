@@ -1,0 +1,82 @@
+//! How a command ends badly: what to print, and the exit code.
+
+use novanet_control::ControlError;
+use novanet_model::carve::CarveError;
+use std::error::Error as _;
+use std::fmt;
+
+/// A command that did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// 2: the command line is wrong; 1: everything else.
+    pub(crate) code: u8,
+    /// One line for each thing that is wrong, saying what to do; `error: ` is put in front.
+    pub(crate) message: String,
+    /// The message is a usage text: nothing is put in front.
+    pub(crate) plain: bool,
+}
+
+impl Failure {
+    /// The command line is wrong.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: 2,
+            message: message.into(),
+            plain: false,
+        }
+    }
+
+    /// Not enough was said: the usage text.
+    pub(crate) fn help(text: impl Into<String>) -> Self {
+        Self {
+            plain: true,
+            ..Self::usage(text)
+        }
+    }
+
+    /// It was understood and could not be done.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            message: message.into(),
+            plain: false,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.plain {
+            return f.write_str(self.message.trim_end());
+        }
+        let lines: Vec<String> = self
+            .message
+            .lines()
+            .map(|line| format!("error: {line}"))
+            .collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let wrong_words = matches!(
+            error,
+            ControlError::Invalid(_) | ControlError::Carve(CarveError::Invalid(_))
+        );
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            let text = source.to_string();
+            // Transparent errors say the same again.
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = source.source();
+        }
+        Self {
+            code: if wrong_words { 2 } else { 1 },
+            ..Self::failed(message.replace('\n', " "))
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `nova-manage db`: the database itself.
+
+use super::context::Context;
+use super::{Action, Category, action};
+use crate::args::{Takes, param};
+use crate::failure::Failure;
+
+pub(crate) const CATEGORY: Category = Category {
+    name: "db",
+    aliases: &[],
+    about: "the database itself",
+    actions: ACTIONS,
+};
+
+const ACTIONS: &[Action] = &[
+    action(
+        "sync",
+        "make the database, or bring its schema up to date",
+        &[param(
+            "version",
+            Takes::Optional,
+            "taken for nova's sake; the newest only",
+        )],
+        |b| {
+            let version = b.number("version", 0, 1_000_000)?;
+            Ok(super::Command::Db(Command::Sync { version }))
+        },
+    ),
+    action("version", "the schema's version", &[], |_| {
+        Ok(super::Command::Db(Command::Version))
+    }),
+    action(
+        "check",
+        "plan every row again, compare with what hosts were told, and repair what differs",
+        &[],
+        |_| Ok(super::Command::Db(Command::Check)),
+    ),
+];
+
+/// What `db` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Make it, or bring it up to date.
+    Sync {
+        /// The version asked for.
+        version: Option<u64>,
+    },
+    /// Its schema's version.
+    Version,
+    /// Compare rows and host objects, and repair.
+    Check,
+}
+
+/// Does it. The schema need not be this program's.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Sync { version } => {
+            let (_, newest) = cx.cloud.schema_version().await?;
+            if let Some(asked) = version.filter(|v| i64::try_from(*v) != Ok(newest)) {
+                return Err(Failure::usage(format!(
+                    "db sync: version {asked}: this program knows {newest} only: leave it out"
+                )));
+            }
+            cx.cloud.migrate().await?;
+            Ok(String::new())
+        }
+        Command::Version => Ok(format!("{}\n", cx.cloud.schema_version().await?.0)),
+        Command::Check => {
+            cx.cloud.require_schema().await?;
+            Ok(cx.cloud.check().await?)
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `nova-manage fixed`: the instances' own addresses.
+
+use super::context::Context;
+use super::{Action, Category, action};
+use crate::args::{Bound, Param, Takes, param};
+use crate::failure::Failure;
+use crate::table::{Row, none, render};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+pub(crate) const CATEGORY: Category = Category {
+    name: "fixed",
+    aliases: &["fixed_ip"],
+    about: "the instances' own addresses",
+    actions: ACTIONS,
+};
+
+const ACTIONS: &[Action] = &[
+    action(
+        "list",
+        "addresses that were ever handed out, or a host's",
+        HOST,
+        |b| {
+            let host = b.text("host").map(str::to_owned);
+            Ok(super::Command::Fixed(Command::List { host }))
+        },
+    ),
+    action("reserve", "keep addresses from instances", ADDRESS, |b| {
+        Ok(super::Command::Fixed(Command::Reserve {
+            addresses: addresses(b)?,
+        }))
+    }),
+    action(
+        "unreserve",
+        "let instances have reserved addresses again",
+        ADDRESS,
+        |b| {
+            Ok(super::Command::Fixed(Command::Unreserve {
+                addresses: addresses(b)?,
+            }))
+        },
+    ),
+];
+
+const HOST: &[Param] = &[param(
+    "host",
+    Takes::Optional,
+    "only instances on this host",
+)];
+
+const ADDRESS: &[Param] = &[param("address", Takes::Many, "an address like 10.0.0.7")];
+
+/// What `fixed` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// List them.
+    List {
+        /// Only those on this host.
+        host: Option<String>,
+    },
+    /// Keep them from instances.
+    Reserve {
+        /// Which.
+        addresses: Vec<Ipv4Addr>,
+    },
+    /// Let instances have them again.
+    Unreserve {
+        /// Which.
+        addresses: Vec<Ipv4Addr>,
+    },
+}
+
+fn addresses(bound: &Bound) -> Result<Vec<Ipv4Addr>, Failure> {
+    bound
+        .all("address")
+        .into_iter()
+        .map(|text| {
+            text.parse().map_err(|_| {
+                Failure::usage(format!(
+                    "address {text:?}: must be an IPv4 address like 10.0.0.7"
+                ))
+            })
+        })
+        .collect()
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::List { host } => list(host.as_deref(), cx).await,
+        Command::Reserve { addresses } => {
+            for address in addresses {
+                cx.cloud.reserve_fixed_ip(address).await?;
+            }
+            Ok(String::new())
+        }
+        Command::Unreserve { addresses } => {
+            for address in addresses {
+                cx.cloud.unreserve_fixed_ip(address).await?;
+            }
+            Ok(String::new())
+        }
+    }
+}
+
+async fn list(host: Option<&str>, cx: &Context) -> Result<String, Failure> {
+    let networks: BTreeMap<_, _> = cx
+        .cloud
+        .networks()
+        .await?
+        .into_iter()
+        .map(|n| (n.id, n.cidr))
+        .collect();
+    let rows: Vec<FixedRow> = cx
+        .cloud
+        .fixed_ips(host)
+        .await?
+        .into_iter()
+        .map(|fixed| FixedRow {
+            network: none(networks.get(&fixed.network)),
+            address: fixed.address,
+            mac: fixed.mac,
+            hostname: fixed.hostname,
+            host: fixed.host,
+            reserved: fixed.reserved,
+            leased: fixed.leased,
+        })
+        .collect();
+    Ok(render(&rows, cx.format))
+}
+
+/// A line of `fixed list`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FixedRow {
+    pub(crate) network: String,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mac: Option<String>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) reserved: bool,
+    pub(crate) leased: bool,
+}
+
+impl Row for FixedRow {
+    const FORMAT: &'static str = "%-18s\t%-15s\t%-17s\t%-15s\t%s";
+    const TITLES: &'static [&'static str] =
+        &["network", "IP address", "MAC address", "hostname", "host"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.network.clone(),
+            self.address.to_string(),
+            none(self.mac.as_ref()),
+            none(self.hostname.as_ref()),
+            none(self.host.as_ref()),
+        ]
+    }
+}

@@ -1,0 +1,238 @@
+//! From arguments to a [`Command`]: category and action by unique prefix, help, and what to say
+//! when they do not match.
+
+use super::{CATEGORIES, Command};
+use crate::args::{Bound, Format, Line, Param, Reader, Takes};
+use crate::failure::Failure;
+use novanet_model::flags::{Given, nearest};
+use std::fmt::Write as _;
+
+/// A group of actions.
+pub(crate) struct Category {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Other names.
+    pub(crate) aliases: &'static [&'static str],
+    /// One line of help.
+    pub(crate) about: &'static str,
+    /// What can be done.
+    pub(crate) actions: &'static [Action],
+}
+
+/// One command.
+pub(crate) struct Action {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    about: &'static str,
+    params: &'static [Param],
+    /// Order of the parameters by place, where it depends on the words.
+    places: fn(&[String]) -> &'static [&'static str],
+    parse: fn(&Bound) -> Result<Command, Failure>,
+}
+
+/// An action whose parameters by place are in the order of `params`.
+pub(crate) const fn action(
+    name: &'static str,
+    about: &'static str,
+    params: &'static [Param],
+    parse: fn(&Bound) -> Result<Command, Failure>,
+) -> Action {
+    Action {
+        name,
+        aliases: &[],
+        about,
+        params,
+        places: |_| &[],
+        parse,
+    }
+}
+
+impl Action {
+    /// With other names.
+    pub(crate) const fn or(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// With an order by place that depends on the words.
+    pub(crate) const fn places(self, places: fn(&[String]) -> &'static [&'static str]) -> Self {
+        Self { places, ..self }
+    }
+}
+
+/// A command line, understood.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// nova's flags on it.
+    pub(crate) given: Vec<Given>,
+    /// `--format`.
+    pub(crate) format: Format,
+    /// What to do.
+    pub(crate) what: What,
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// Print this.
+    Help(String),
+    /// Do this.
+    Run(Command),
+}
+
+/// Understands the arguments after the program's name.
+pub(crate) fn parse(args: &[String]) -> Result<Parsed, Failure> {
+    let mut reader = Reader::new(args);
+    let Some(word) = reader.next_word(&[]) else {
+        return help_or(reader.rest(&[]), overview());
+    };
+    let category = pick(&word, CATEGORIES, "category", |c| (c.name, c.aliases))?;
+    let only = match category.actions {
+        [only] if only.params.is_empty() => Some(only),
+        _ => None,
+    };
+    let action = match (reader.next_word(&[]), only) {
+        (Some(word), _) => pick(
+            &word,
+            category.actions,
+            &format!("action of {}", category.name),
+            |a| (a.name, a.aliases),
+        )?,
+        // `nova-manage version`, `nova-manage config`: there is but one thing to do.
+        (None, Some(only)) if !reader.line.help => only,
+        (None, _) => {
+            return help_or(reader.rest(&[]), actions_of(category));
+        }
+    };
+    let mut line = reader.rest(action.params);
+    let usage = usage_of(category, action);
+    if line.help {
+        return help_or(line, usage);
+    }
+    let places = (action.places)(&line.words);
+    let command = line
+        .bind(action.params, places)
+        .and_then(|bound| (action.parse)(&bound))
+        .map_err(|f| Failure {
+            message: format!(
+                "{}: {}",
+                at(category, action),
+                f.message
+                    .replace('\n', &format!("\n{}: ", at(category, action)))
+            ),
+            ..f
+        })?;
+    Ok(Parsed {
+        given: line.given,
+        format: line.format,
+        what: What::Run(command),
+    })
+}
+
+fn at(category: &Category, action: &Action) -> String {
+    format!("{} {}", category.name, action.name)
+}
+
+/// Help that was asked for goes to stdout with exit code 0; otherwise it is a usage error.
+fn help_or(mut line: Line, text: String) -> Result<Parsed, Failure> {
+    let help = line.help;
+    line.words.clear();
+    line.bind(&[], &[])?;
+    if help {
+        return Ok(Parsed {
+            given: line.given,
+            format: line.format,
+            what: What::Help(text),
+        });
+    }
+    Err(Failure::help(text))
+}
+
+/// The one that is meant: by full name, or by the beginning of one only.
+fn pick<'a, T>(
+    word: &str,
+    all: &'a [T],
+    what: &str,
+    names: impl Fn(&T) -> (&'static str, &'static [&'static str]),
+) -> Result<&'a T, Failure> {
+    let wanted = word.to_ascii_lowercase().replace('-', "_");
+    let full = |t: &&T| {
+        let (name, aliases) = names(t);
+        name == wanted || aliases.contains(&wanted.as_str())
+    };
+    if let Some(found) = all.iter().find(full) {
+        return Ok(found);
+    }
+    // The other names count only where no name begins so: `f` is not `flavor` too.
+    let starts = |name: &str| !wanted.is_empty() && name.starts_with(&wanted);
+    let mut found: Vec<&T> = all.iter().filter(|t| starts(names(t).0)).collect();
+    if found.is_empty() {
+        found = all
+            .iter()
+            .filter(|t| names(t).1.iter().any(|a| starts(a)))
+            .collect();
+    }
+    let list = |some: &[&T]| {
+        some.iter()
+            .map(|t| names(t).0)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => {
+            let every: Vec<&T> = all.iter().collect();
+            let near = nearest(&wanted, all.iter().map(|t| names(t).0));
+            Err(Failure::usage(format!(
+                "{word:?} is no {what}: {}",
+                near.map_or_else(
+                    || format!("there are {}", list(&every)),
+                    |near| format!("did you mean {near}?")
+                )
+            )))
+        }
+        several => Err(Failure::usage(format!(
+            "{word:?} could be more than one {what}: {}",
+            list(several)
+        ))),
+    }
+}
+
+fn overview() -> String {
+    let mut out = String::from(
+        "usage: nova-manage [--flag=value …] CATEGORY ACTION [argument …] [--format table|json]\n\nAvailable categories:\n",
+    );
+    for category in CATEGORIES {
+        let _ = writeln!(out, "    {:<14} {}", category.name, category.about);
+    }
+    out.push_str("\nnova-manage CATEGORY --help shows a category's actions, nova-manage config list all flags.\n");
+    out
+}
+
+fn actions_of(category: &Category) -> String {
+    let mut out = format!("Available actions for {} category:\n", category.name);
+    for action in category.actions {
+        let _ = writeln!(out, "    {:<14} {}", action.name, action.about);
+    }
+    out
+}
+
+fn usage_of(category: &Category, action: &Action) -> String {
+    let mut out = format!("usage: nova-manage {} {}", category.name, action.name);
+    for param in action.params {
+        let upper = param.name.to_ascii_uppercase();
+        let _ = match param.takes {
+            Takes::Required => write!(out, " {upper}"),
+            Takes::Many => write!(out, " {upper} …"),
+            Takes::Optional | Takes::Truth => write!(out, " [{upper}]"),
+            Takes::Named | Takes::Switch => Ok(()),
+        };
+    }
+    let _ = writeln!(out, "\n\n{}", action.about);
+    if !action.params.is_empty() {
+        out.push_str("\nEach can be given by place or as --name=value:\n");
+    }
+    for param in action.params {
+        let _ = writeln!(out, "    {:<18} {}", param.name, param.help);
+    }
+    out
+}

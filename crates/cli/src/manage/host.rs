@@ -1,0 +1,137 @@
+//! `nova-manage host`: the hosts, what they must have, and what is there.
+
+use super::context::Context;
+use super::{Action, Category, action};
+use crate::args::{Bound, Param, Takes, param};
+use crate::failure::Failure;
+use crate::table::{Row, render};
+use novanet_control::agents::is_up;
+use novanet_model::wire::Role;
+use serde::Serialize;
+
+pub(crate) const CATEGORY: Category = Category {
+    name: "host",
+    aliases: &[],
+    about: "the hosts, what they must have, and what is there",
+    actions: ACTIONS,
+};
+
+const ACTIONS: &[Action] = &[
+    action("list", "all hosts", ZONE, |b| {
+        let zone = b.text("zone").map(str::to_owned);
+        Ok(super::Command::Host(Command::List { zone }))
+    }),
+    action(
+        "plan",
+        "what a host must have; --diff: what would change now, and why",
+        PLAN,
+        |b| {
+            Ok(super::Command::Host(Command::Plan {
+                host: host(b),
+                diff: switch(b, "diff")?,
+            }))
+        },
+    ),
+    action(
+        "cleanup",
+        "remove everything of novanet from a host, and nothing else",
+        CLEANUP,
+        |b| {
+            Ok(super::Command::Host(Command::Cleanup {
+                host: host(b),
+                dry_run: switch(b, "dry_run")?,
+            }))
+        },
+    ),
+];
+
+const ZONE: &[Param] = &[param("zone", Takes::Optional, "only this zone")];
+
+const PLAN: &[Param] = &[
+    param("host", Takes::Optional, "the host (this one)"),
+    param("diff", Takes::Switch, "only what would change now"),
+];
+
+const CLEANUP: &[Param] = &[
+    param("host", Takes::Optional, "the host (this one)"),
+    param("dry_run", Takes::Switch, "only say what would be removed"),
+];
+
+/// What `host` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// List them.
+    List {
+        /// Only this zone.
+        zone: Option<String>,
+    },
+    /// What a host must have.
+    Plan {
+        /// Which; `None`: this one.
+        host: Option<String>,
+        /// Only the difference to what is there.
+        diff: bool,
+    },
+    /// Remove all of ours.
+    Cleanup {
+        /// Which; `None`: this one.
+        host: Option<String>,
+        /// Only say what.
+        dry_run: bool,
+    },
+}
+
+fn host(bound: &Bound) -> Option<String> {
+    bound.text("host").map(str::to_owned)
+}
+
+fn switch(bound: &Bound, name: &str) -> Result<bool, Failure> {
+    Ok(bound.truth(name)?.unwrap_or(false))
+}
+
+/// Does it; what is about the host itself is [`super::local`]'s.
+pub(crate) async fn list(zone: Option<&str>, cx: &Context) -> Result<String, Failure> {
+    let rows: Vec<HostRow> = cx
+        .cloud
+        .hosts()
+        .await?
+        .into_iter()
+        .filter(|host| zone.is_none_or(|z| z == host.availability_zone))
+        .map(|host| HostRow {
+            alive: is_up(&host),
+            roles: host.roles.iter().map(|r| word(*r).to_owned()).collect(),
+            host: host.name,
+            zone: host.availability_zone,
+            address: host.my_ip,
+            applied_version: host.applied_version,
+        })
+        .collect();
+    Ok(render(&rows, cx.format))
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Network => "network",
+        Role::Compute => "compute",
+    }
+}
+
+/// A line of `host list`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HostRow {
+    pub(crate) host: String,
+    pub(crate) zone: String,
+    pub(crate) roles: Vec<String>,
+    pub(crate) address: std::net::Ipv4Addr,
+    pub(crate) alive: bool,
+    pub(crate) applied_version: i64,
+}
+
+impl Row for HostRow {
+    const FORMAT: &'static str = "%-25s\t%-15s";
+    const TITLES: &'static [&'static str] = &["host", "zone"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.host.clone(), self.zone.clone()]
+    }
+}

@@ -1,0 +1,83 @@
+//! `nova-manage CATEGORY ACTION …`: the operator's command line. It works on the database, also
+//! while no server runs.
+//!
+//! arguments → [`Command`] (pure) → `run` (one file per category) → rows → text (pure).
+
+pub(crate) mod audit;
+pub(crate) mod config;
+pub(crate) mod context;
+pub(crate) mod db;
+pub(crate) mod firewall;
+pub(crate) mod fixed;
+pub(crate) mod floating;
+mod grammar;
+pub(crate) mod host;
+pub(crate) mod image;
+pub(crate) mod instance_type;
+pub(crate) mod local;
+pub(crate) mod network;
+pub(crate) mod project;
+pub(crate) mod service;
+pub(crate) mod user;
+pub(crate) mod version;
+pub(crate) mod vm;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub(crate) use grammar::{Action, Category, Parsed, What, action, parse};
+
+/// What nova-manage can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// `audit`
+    Audit(audit::Command),
+    /// `config`
+    Config,
+    /// `db`
+    Db(db::Command),
+    /// `firewall`
+    Firewall(firewall::Command),
+    /// `fixed`
+    Fixed(fixed::Command),
+    /// `floating`
+    Floating(floating::Command),
+    /// `host`
+    Host(host::Command),
+    /// `image`
+    Image(image::Command),
+    /// `instance_type`
+    InstanceType(instance_type::Command),
+    /// `network`
+    Network(network::Command),
+    /// `project`
+    Project(project::Command),
+    /// `service`
+    Service(service::Command),
+    /// `user`
+    User(user::Command),
+    /// `version`
+    Version,
+    /// `vm`
+    Vm(vm::Command),
+}
+
+/// All categories, in alphabetical order.
+const CATEGORIES: &[Category] = &[
+    audit::CATEGORY,
+    config::CATEGORY,
+    db::CATEGORY,
+    firewall::CATEGORY,
+    fixed::CATEGORY,
+    floating::CATEGORY,
+    host::CATEGORY,
+    image::CATEGORY,
+    instance_type::CATEGORY,
+    network::CATEGORY,
+    project::CATEGORY,
+    service::CATEGORY,
+    user::CATEGORY,
+    version::CATEGORY,
+    vm::CATEGORY,
+];

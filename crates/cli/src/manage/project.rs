@@ -1,0 +1,124 @@
+//! `nova-manage project` (and `account`, its later name): who owns instances and addresses.
+
+use super::context::Context;
+use super::{Action, Category, action};
+use crate::args::{Bound, Param, Takes, param};
+use crate::failure::Failure;
+use crate::table::{Row, render};
+use novanet_model::ProjectId;
+use serde::Serialize;
+
+pub(crate) const CATEGORY: Category = Category {
+    name: "project",
+    aliases: &["account"],
+    about: "who owns instances, addresses and groups",
+    actions: ACTIONS,
+};
+
+const ACTIONS: &[Action] = &[
+    action("create", "make a project", NEW, |b| {
+        Ok(super::Command::Project(Command::Create {
+            name: id(b)?,
+            manager: b.required("manager")?.to_owned(),
+            description: b.text("description").unwrap_or("").to_owned(),
+        }))
+    }),
+    action("delete", "remove a project that owns nothing", NAME, |b| {
+        Ok(super::Command::Project(Command::Delete { name: id(b)? }))
+    }),
+    action("list", "all projects, or those of a user", USER, |b| {
+        let user = b.text("user").map(str::to_owned);
+        Ok(super::Command::Project(Command::List { user }))
+    }),
+];
+
+const NAME: &[Param] = &[param("name", Takes::Required, "the project's name").or(&["project"])];
+
+const USER: &[Param] =
+    &[param("user", Takes::Optional, "only projects of this user").or(&["username"])];
+
+const NEW: &[Param] = &[
+    param("name", Takes::Required, "the project's name").or(&["project"]),
+    param("manager", Takes::Required, "the user who manages it").or(&["user", "project_manager"]),
+    param("description", Takes::Optional, "a few words about it").or(&["desc"]),
+];
+
+/// What `project` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Make one.
+    Create {
+        /// Its id.
+        name: ProjectId,
+        /// The user who manages it.
+        manager: String,
+        /// For people.
+        description: String,
+    },
+    /// Remove one.
+    Delete {
+        /// Its id.
+        name: ProjectId,
+    },
+    /// List them.
+    List {
+        /// Only those of this user.
+        user: Option<String>,
+    },
+}
+
+fn id(bound: &Bound) -> Result<ProjectId, Failure> {
+    bound.required("name")?;
+    bound
+        .parse("name")?
+        .ok_or_else(|| Failure::usage("name is missing"))
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Create {
+            name,
+            manager,
+            description,
+        } => {
+            cx.cloud
+                .create_project(&name, &manager, &description)
+                .await?;
+            Ok(String::new())
+        }
+        Command::Delete { name } => {
+            cx.cloud.delete_project(&name).await?;
+            Ok(String::new())
+        }
+        Command::List { user } => {
+            let projects = cx.cloud.projects(user.as_deref()).await?;
+            let rows: Vec<ProjectRow> = projects
+                .into_iter()
+                .map(|project| ProjectRow {
+                    name: project.id.to_string(),
+                    manager: project.manager,
+                    description: project.description,
+                })
+                .collect();
+            Ok(render(&rows, cx.format))
+        }
+    }
+}
+
+/// A line of `project list`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ProjectRow {
+    pub(crate) name: String,
+    pub(crate) manager: String,
+    pub(crate) description: String,
+}
+
+impl Row for ProjectRow {
+    const FORMAT: &'static str = "%s";
+    const TITLES: &'static [&'static str] = &[];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone()]
+    }
+}

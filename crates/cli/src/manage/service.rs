@@ -1,0 +1,108 @@
+//! `nova-manage service`: which hosts are alive.
+
+use super::context::Context;
+use super::{Category, action};
+use crate::args::{Param, Takes, param};
+use crate::failure::Failure;
+use crate::table::{Row, none, render, time};
+use novanet_control::agents::is_up;
+use novanet_model::wire::Role;
+use serde::Serialize;
+
+pub(crate) const CATEGORY: Category = Category {
+    name: "service",
+    aliases: &[],
+    about: "which hosts are alive, and as what",
+    actions: &[action(
+        "list",
+        "all services, or one host's, or one kind",
+        LIST,
+        |b| {
+            Ok(super::Command::Service(Command::List {
+                host: b.text("host").map(str::to_owned),
+                service: b.text("service").map(str::to_owned),
+            }))
+        },
+    )],
+};
+
+const LIST: &[Param] = &[
+    param("host", Takes::Optional, "only this host"),
+    param(
+        "service",
+        Takes::Optional,
+        "only this one, like nova-network",
+    )
+    .or(&["binary"]),
+];
+
+/// What `service` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// List them.
+    List {
+        /// Only this host.
+        host: Option<String>,
+        /// Only this one.
+        service: Option<String>,
+    },
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    let Command::List { host, service } = command;
+    let mut rows = Vec::new();
+    for one in cx.cloud.hosts().await? {
+        for role in &one.roles {
+            rows.push(ServiceRow {
+                binary: binary(*role).to_owned(),
+                host: one.name.clone(),
+                zone: one.availability_zone.clone(),
+                enabled: !one.disabled,
+                alive: is_up(&one),
+                updated_at: Some(time(one.seen_at)),
+            });
+        }
+    }
+    rows.retain(|row| {
+        host.as_ref().is_none_or(|h| *h == row.host)
+            && service.as_ref().is_none_or(|s| *s == row.binary)
+    });
+    Ok(render(&rows, cx.format))
+}
+
+/// nova's name of the program that plays a role.
+fn binary(role: Role) -> &'static str {
+    match role {
+        Role::Network => "nova-network",
+        Role::Compute => "nova-compute",
+    }
+}
+
+/// A line of `service list`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ServiceRow {
+    pub(crate) binary: String,
+    pub(crate) host: String,
+    pub(crate) zone: String,
+    pub(crate) enabled: bool,
+    pub(crate) alive: bool,
+    pub(crate) updated_at: Option<String>,
+}
+
+impl Row for ServiceRow {
+    const FORMAT: &'static str = "%-16s %-36s %-16s %-10s %-5s %-10s";
+    const TITLES: &'static [&'static str] =
+        &["Binary", "Host", "Zone", "Status", "State", "Updated_At"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.binary.clone(),
+            self.host.clone(),
+            self.zone.clone(),
+            if self.enabled { "enabled" } else { "disabled" }.to_owned(),
+            if self.alive { ":-)" } else { "XXX" }.to_owned(),
+            none(self.updated_at.as_ref()),
+        ]
+    }
+}

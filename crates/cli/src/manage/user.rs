@@ -1,0 +1,197 @@
+//! `nova-manage user`: who may call the API.
+
+use super::context::Context;
+use super::{Action, Category, action};
+use crate::args::{Bound, Param, Takes, param};
+use crate::failure::Failure;
+use crate::table::{Row, render};
+use novanet_control::projects::Credentials;
+use serde::Serialize;
+
+pub(crate) const CATEGORY: Category = Category {
+    name: "user",
+    aliases: &[],
+    about: "who may call the API",
+    actions: ACTIONS,
+};
+
+const ACTIONS: &[Action] = &[
+    action("admin", "make a user who may do everything", NEW, |b| {
+        new(b, true)
+    }),
+    action("create", "make a user", NEW, |b| new(b, false)),
+    action("delete", "remove a user", NAME, |b| {
+        Ok(super::Command::User(Command::Delete { name: name(b)? }))
+    }),
+    action("exports", "print a user's keys for a shell", NAME, |b| {
+        Ok(super::Command::User(Command::Exports { name: name(b)? }))
+    }),
+    action("list", "the names of all users", &[], |_| {
+        Ok(super::Command::User(Command::List))
+    }),
+];
+
+const NAME: &[Param] = &[param("name", Takes::Required, "the user's name")];
+
+const NEW: &[Param] = &[
+    param("name", Takes::Required, "the user's name"),
+    param("access", Takes::Optional, "access key (a new random one)"),
+    param("secret", Takes::Optional, "secret key (a new random one)"),
+];
+
+/// What `user` can be told.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Make one.
+    Create {
+        /// Name.
+        name: String,
+        /// Access key, `None`: random.
+        access: Option<String>,
+        /// Secret key, `None`: random.
+        secret: Option<String>,
+        /// May do everything.
+        admin: bool,
+    },
+    /// Remove one.
+    Delete {
+        /// Name.
+        name: String,
+    },
+    /// Print its keys.
+    Exports {
+        /// Name.
+        name: String,
+    },
+    /// List the names.
+    List,
+}
+
+/// Secrets never reach a log: not by way of `{:?}` either.
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Create {
+                name,
+                access,
+                secret,
+                admin,
+            } => f
+                .debug_struct("Create")
+                .field("name", name)
+                .field("access", access)
+                .field("secret", &secret.as_ref().map(|_| "…"))
+                .field("admin", admin)
+                .finish(),
+            Self::Delete { name } => f.debug_struct("Delete").field("name", name).finish(),
+            Self::Exports { name } => f.debug_struct("Exports").field("name", name).finish(),
+            Self::List => f.write_str("List"),
+        }
+    }
+}
+
+fn name(bound: &Bound) -> Result<String, Failure> {
+    let name = bound.required("name")?;
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@');
+    if name.len() > 64 || !name.chars().all(ok) {
+        return Err(Failure::usage(format!(
+            "name {name:?}: must be 1 to 64 letters, digits, '_', '-', '.' or '@'"
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+fn new(bound: &Bound, admin: bool) -> Result<super::Command, Failure> {
+    let key = |what: &'static str| match bound.text(what) {
+        Some(text)
+            if text.len() > 255 || text.chars().any(|c| !c.is_ascii_graphic() || c == ':') =>
+        {
+            // Not the value: one of them is a secret.
+            Err(Failure::usage(format!(
+                "{what}: must be at most 255 visible ASCII characters without ':'"
+            )))
+        }
+        text => Ok(text.map(str::to_owned)),
+    };
+    Ok(super::Command::User(Command::Create {
+        name: name(bound)?,
+        access: key("access")?,
+        secret: key("secret")?,
+        admin,
+    }))
+}
+
+/// What nova-manage printed for a new user: lines for a shell.
+fn exports(keys: &Credentials) -> String {
+    format!(
+        "export EC2_ACCESS_KEY={}\nexport EC2_SECRET_KEY={}\n",
+        keys.access_key, keys.secret_key
+    )
+}
+
+/// Whether a command seals or opens secrets.
+pub(crate) fn needs_secrets(command: &Command) -> bool {
+    matches!(command, Command::Create { .. } | Command::Exports { .. })
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Create {
+            name,
+            access,
+            secret,
+            admin,
+        } => {
+            let keys = keys(access, secret)?;
+            Ok(exports(&cx.cloud.create_user(&name, keys, admin).await?))
+        }
+        Command::Delete { name } => {
+            cx.cloud.delete_user(&name).await?;
+            Ok(String::new())
+        }
+        Command::Exports { name } => Ok(exports(&cx.cloud.credentials(&name).await?)),
+        Command::List => {
+            let users = cx.cloud.users().await?;
+            let rows: Vec<UserRow> = users
+                .into_iter()
+                .map(|user| UserRow {
+                    name: user.id,
+                    admin: user.is_admin,
+                    access: user.access_key,
+                })
+                .collect();
+            Ok(render(&rows, cx.format))
+        }
+    }
+}
+
+fn keys(access: Option<String>, secret: Option<String>) -> Result<Option<Credentials>, Failure> {
+    match (access, secret) {
+        (Some(access_key), Some(secret_key)) => Ok(Some(Credentials {
+            access_key,
+            secret_key,
+        })),
+        (None, None) => Ok(None),
+        _ => Err(Failure::usage(
+            "user: give both access and secret, or neither for new random ones",
+        )),
+    }
+}
+
+/// A line of `user list`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct UserRow {
+    pub(crate) name: String,
+    pub(crate) admin: bool,
+    pub(crate) access: String,
+}
+
+impl Row for UserRow {
+    const FORMAT: &'static str = "%s";
+    const TITLES: &'static [&'static str] = &[];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone()]
+    }
+}

@@ -1,0 +1,160 @@
+//! What agents say and ask: the server's side of the protocol, without HTTP.
+
+use crate::caller::controller;
+use crate::instances::finish_deleting;
+use crate::networks::gateway_host;
+use crate::{Cloud, ControlError, Kind, Result};
+use novanet_model::InstanceId;
+use novanet_model::wire::{
+    Digest, Follow, Hello, InstanceState, LeaseChange, LeaseEvent, Objects, Role, Status,
+};
+use novanet_store::hosts::{self, Host};
+use novanet_store::instances::{self, State};
+use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, objects};
+
+/// Microseconds since 1970 UTC.
+pub(crate) fn now() -> i64 {
+    i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
+}
+
+/// Whether a host has been heard of lately.
+pub fn is_up(host: &Host) -> bool {
+    host.seen_at + crate::waiters::DOWN_AFTER > now()
+}
+
+impl Cloud {
+    /// An agent introduces itself. A network host takes the networks that have none.
+    pub async fn hello(&self, host: &str, hello: &Hello) -> Result<()> {
+        let mut tx = self.db().change().await?;
+        let new = hosts::by_name(&mut tx, host).await?.is_none();
+        hosts::hello(&mut tx, host, hello).await?;
+        if new {
+            let actor = controller("hosts");
+            audit::record(&mut tx, &actor, "host.join", None, host, &hello.version).await?;
+        }
+        if hello.roles.contains(&Role::Network) {
+            self.take_networks(&mut tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Gives networks without a gateway to the first network host, with what depends on them.
+    async fn take_networks(&self, tx: &mut Tx) -> Result<()> {
+        let Some(host) = gateway_host(tx).await? else {
+            return Ok(());
+        };
+        for id in networks::without_host(tx).await? {
+            networks::set_host(tx, id, &host).await?;
+            let mut things = vec![Thing::Network(id)];
+            for instance in instances::living_in_network(tx, id).await? {
+                things.push(Thing::Instance(instance));
+            }
+            for float in floating_ips::of_network(tx, id.0).await? {
+                things.push(Thing::Float(float.id));
+            }
+            self.plan(tx, things).await?;
+        }
+        Ok(())
+    }
+
+    /// What a host has to know after `follow`.
+    pub async fn follow(&self, host: &str, follow: &Follow) -> Result<Objects> {
+        let mut tx = self.db().read().await?;
+        Ok(objects::follow(&mut tx, host, follow).await?)
+    }
+
+    /// What a follower that is up to date has.
+    pub async fn digest(&self, host: &str) -> Result<Digest> {
+        let mut tx = self.db().read().await?;
+        Ok(objects::digest(&mut tx, host).await?)
+    }
+
+    /// A heartbeat with what changed on the host.
+    pub async fn status(&self, host: &str, status: &Status) -> Result<()> {
+        let mut tx = self.db().write().await?;
+        hosts::report(&mut tx, host, &status.epoch, status.version, &status.errors).await?;
+        for report in &status.instances {
+            note_instance(&mut tx, host, report).await?;
+        }
+        let mut finished = false;
+        for id in instances::deleting(&mut tx).await? {
+            finished |= finish_deleting(&mut tx, id).await?;
+        }
+        for network in networks::list_deleting(&mut tx).await? {
+            let gone = objects::gone_everywhere(&mut tx, Thing::Network(network.id)).await?;
+            if gone && fixed_ips::in_use(&mut tx, network.id).await? == 0 {
+                networks::delete(&mut tx, network.id).await?;
+            }
+        }
+        tx.commit().await?;
+        self.reports().tell(host, status.version);
+        if finished {
+            tracing::debug!(host, "instances are gone");
+        }
+        Ok(())
+    }
+
+    /// Lease events of a host's journal.
+    pub async fn leases(&self, host: &str, events: &[LeaseEvent]) -> Result<()> {
+        let mut tx = self.db().write().await?;
+        for event in events {
+            let leased = event.event == LeaseChange::Leased;
+            let mac = event.mac.to_string();
+            if !fixed_ips::set_leased(&mut tx, event.address, &mac, leased).await? {
+                // A lease of an address that has another owner by now is old news.
+                tracing::debug!(host, address = %event.address, mac, "lease of nobody");
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// `host list`, `service list`.
+    pub async fn hosts(&self) -> Result<Vec<Host>> {
+        let mut tx = self.db().read().await?;
+        Ok(hosts::list(&mut tx).await?)
+    }
+
+    /// What is not in force on a host.
+    pub async fn host_errors(&self, host: &str) -> Result<Vec<novanet_model::wire::ObjectError>> {
+        let mut tx = self.db().read().await?;
+        if hosts::by_name(&mut tx, host).await?.is_none() {
+            return Err(ControlError::not_found(Kind::Host, host));
+        }
+        Ok(hosts::errors_of(&mut tx, host).await?)
+    }
+
+    /// The host that an instance is on.
+    pub async fn host_of(&self, id: InstanceId) -> Result<Option<String>> {
+        let mut tx = self.db().read().await?;
+        Ok(instances::by_id(&mut tx, id).await?.and_then(|r| r.host))
+    }
+}
+
+/// A host says how an instance is. News of an earlier boot, or of one that is going, changes nothing.
+async fn note_instance(
+    tx: &mut Tx,
+    host: &str,
+    report: &novanet_model::wire::InstanceReport,
+) -> Result<()> {
+    let Some(row) = instances::by_id(tx, report.instance).await? else {
+        return Ok(());
+    };
+    let going = matches!(row.state, State::Deleting | State::Terminated);
+    if going || row.host.as_deref() != Some(host) || report.boot != row.boot {
+        return Ok(());
+    }
+    let state = match report.state {
+        InstanceState::Pending => State::Pending,
+        InstanceState::Running => State::Running,
+        InstanceState::Stopped => State::Stopped,
+        InstanceState::Error => State::Error,
+        // Gone without our asking: the host makes it again, its object is still there.
+        InstanceState::Gone => return Ok(()),
+    };
+    if state != row.state || report.detail != row.detail {
+        instances::set_state(tx, row.id, state, report.detail.as_deref()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! Who calls a use case, and what that one may do. Every use case that a client can reach asks here.
+
+use crate::{ControlError, Result};
+use novanet_model::ProjectId;
+use novanet_store::audit::Actor;
+use std::collections::BTreeSet;
+
+/// nova's roles (`allowed_roles` of 2011.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Runs the cloud.
+    CloudAdmin,
+    /// Addresses, groups, VPN.
+    NetAdmin,
+    /// Instances, images.
+    SysAdmin,
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Self::CloudAdmin => "cloudadmin",
+            Self::NetAdmin => "netadmin",
+            Self::SysAdmin => "sysadmin",
+        }
+    }
+}
+
+/// An authenticated caller.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// For the audit.
+    pub actor: Actor,
+    /// The project that the call is about.
+    pub project: ProjectId,
+    /// May do everything, in every project.
+    pub admin: bool,
+    /// Manages the project: may do everything in it.
+    pub manager: bool,
+    /// Roles in the project and everywhere.
+    pub roles: BTreeSet<String>,
+}
+
+impl Caller {
+    /// The operator on the command line: whoever may write the database may do everything.
+    pub fn operator(project: ProjectId) -> Self {
+        Self {
+            actor: operator(),
+            project,
+            admin: true,
+            manager: true,
+            roles: BTreeSet::new(),
+        }
+    }
+
+    /// Refuses unless the caller is an administrator, manages the project, or has the role.
+    pub(crate) fn require(&self, role: Role) -> Result<()> {
+        let allowed = self.admin
+            || self.roles.contains(Role::CloudAdmin.word())
+            || (role != Role::CloudAdmin && self.manager)
+            || self.roles.contains(role.word());
+        if allowed {
+            return Ok(());
+        }
+        Err(ControlError::Forbidden(format!(
+            "user {} needs the role {} in project {}",
+            self.actor.who,
+            role.word(),
+            self.project
+        )))
+    }
+}
+
+/// The operator as an actor.
+pub(crate) fn operator() -> Actor {
+    Actor {
+        who: "operator".to_owned(),
+        source: "cli".to_owned(),
+    }
+}
+
+/// One of our own controllers as an actor.
+pub(crate) fn controller(name: &str) -> Actor {
+    Actor {
+        who: format!("controller:{name}"),
+        source: "server".to_owned(),
+    }
+}

@@ -1,0 +1,158 @@
+//! The cloud: its database, its settings, and who waits for what.
+
+use crate::waiters::Reports;
+use crate::{ControlError, Result};
+use novanet_model::carve::Defaults;
+use novanet_model::flags::{Flags, Quotas};
+use novanet_model::plan::CloudSettings;
+use novanet_pki::Vault;
+use novanet_store::{Db, Thing, Tx, audit, plan};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// What a cloud is configured with.
+#[derive(Debug, Clone)]
+pub struct CloudConfig {
+    /// `sql_connection`.
+    pub database: String,
+    /// What plans need.
+    pub settings: CloudSettings,
+    /// What `network create` fills in.
+    pub network_defaults: Defaults,
+    /// Limits of projects.
+    pub quotas: Quotas,
+    /// Pool that addresses are allocated from.
+    pub floating_pool: String,
+    /// Allocate and associate a floating IP with every new instance.
+    pub auto_assign_floating_ip: bool,
+}
+
+impl CloudConfig {
+    /// From the flags.
+    pub fn from_flags(flags: &Flags) -> Self {
+        Self {
+            database: flags.database_url().to_owned(),
+            settings: flags.cloud_settings(),
+            network_defaults: flags.network_defaults(),
+            quotas: flags.quotas(),
+            floating_pool: flags.text("default_floating_pool").to_owned(),
+            auto_assign_floating_ip: flags.switch("auto_assign_floating_ip"),
+        }
+    }
+}
+
+/// A cloud. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cloud(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    config: CloudConfig,
+    vault: Option<Vault>,
+    reports: Reports,
+}
+
+impl Cloud {
+    /// Opens the cloud's database. Without a `vault` everything works but what needs secrets.
+    pub async fn open(config: CloudConfig, vault: Option<Vault>) -> Result<Self> {
+        let db = Db::open(&config.database).await?;
+        Ok(Self(Arc::new(Inner {
+            db,
+            config,
+            vault,
+            reports: Reports::default(),
+        })))
+    }
+
+    /// `db sync`: brings the schema up to date.
+    pub async fn migrate(&self) -> Result<()> {
+        Ok(self.db().migrate().await?)
+    }
+
+    /// `db version`: the schema there, and the one needed.
+    pub async fn schema_version(&self) -> Result<(i64, i64)> {
+        Ok(self.db().schema_version().await?)
+    }
+
+    /// Refuses a schema of another version.
+    pub async fn require_schema(&self) -> Result<()> {
+        Ok(self.db().require_schema().await?)
+    }
+
+    /// `db check`: plans everything again and repairs what differs. Says what it found, a line each.
+    pub async fn check(&self) -> Result<String> {
+        let mut tx = self.db().change().await?;
+        let mut report = String::new();
+        let things = plan::all_things(&mut tx).await?;
+        let count = things.len();
+        let mut repaired = 0;
+        for thing in things {
+            let changed = self.plan(&mut tx, [thing]).await?;
+            if changed > 0 {
+                repaired += changed;
+                let _ = writeln!(report, "{thing}: {changed} host objects repaired");
+            }
+        }
+        if repaired > 0 {
+            let detail = format!("{repaired} host objects");
+            let actor = crate::caller::controller("check");
+            audit::record(&mut tx, &actor, "db.repair", None, "host_objects", &detail).await?;
+            tx.commit().await?;
+        }
+        let _ = writeln!(
+            report,
+            "{count} rows planned, {repaired} host objects repaired"
+        );
+        Ok(report)
+    }
+
+    /// `audit list`.
+    pub async fn audit(
+        &self,
+        object: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<novanet_store::audit::Entry>> {
+        let mut tx = self.db().read().await?;
+        Ok(audit::list(&mut tx, object, limit).await?)
+    }
+
+    /// Closes the database.
+    pub async fn close(&self) {
+        self.db().close().await;
+    }
+
+    /// The store, for those who follow.
+    pub fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &CloudConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.0.reports
+    }
+
+    /// What seals secrets.
+    pub(crate) fn vault(&self) -> Result<&Vault> {
+        self.0.vault.as_ref().ok_or_else(|| {
+            ControlError::Unavailable(
+                "the key file is missing: secrets can be neither sealed nor opened \
+                 (run this as the owner of state_path)"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// Plans things again within a transaction.
+    pub(crate) async fn plan(
+        &self,
+        tx: &mut Tx,
+        things: impl IntoIterator<Item = Thing>,
+    ) -> Result<usize> {
+        Ok(plan::replan(tx, &self.config().settings, things).await?)
+    }
+}

@@ -1,0 +1,149 @@
+//! Why a use case refused, by what the caller can do about it.
+
+use novanet_model::ModelError;
+use novanet_model::carve::CarveError;
+use novanet_store::StoreError;
+use std::fmt;
+use thiserror::Error;
+
+/// A use case's error. The text is for people and holds no secret.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// There is no such thing, or it is not yours.
+    #[error("{kind} {id} not found")]
+    NotFound {
+        /// What kind of thing.
+        kind: Kind,
+        /// What was asked for.
+        id: String,
+    },
+    /// It exists already.
+    #[error("{kind} {id} already exists")]
+    Exists {
+        /// What kind of thing.
+        kind: Kind,
+        /// Its name.
+        id: String,
+    },
+    /// Something still uses it, or it is in a state that does not allow this.
+    #[error("{kind} {id}: {reason}")]
+    InUse {
+        /// What kind of thing.
+        kind: Kind,
+        /// Its name.
+        id: String,
+        /// Who uses it, and what to do.
+        reason: String,
+    },
+    /// A limit of the project.
+    #[error("quota of {resource} exceeded: {used} in use, {wanted} more wanted, {limit} allowed")]
+    Quota {
+        /// Which limit, e.g. `instances`.
+        resource: &'static str,
+        /// In use.
+        used: i64,
+        /// Asked for.
+        wanted: i64,
+        /// Allowed.
+        limit: i64,
+    },
+    /// A parameter is not what it has to be.
+    #[error(transparent)]
+    Invalid(#[from] ModelError),
+    /// The networks cannot be made.
+    #[error(transparent)]
+    Carve(#[from] CarveError),
+    /// Not allowed to this caller.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Nothing is left to give out.
+    #[error("{0}")]
+    Exhausted(String),
+    /// Nobody there to do it now; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A secret could not be sealed or opened.
+    #[error(transparent)]
+    Vault(#[from] novanet_pki::PkiError),
+}
+
+/// Kinds of things that use cases are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An image.
+    Image,
+    /// An instance.
+    Instance,
+    /// A network.
+    Network,
+    /// A fixed IP.
+    FixedIp,
+    /// A floating IP.
+    FloatingIp,
+    /// A key pair.
+    KeyPair,
+    /// A security group.
+    SecurityGroup,
+    /// A rule of a security group.
+    Rule,
+    /// A user.
+    User,
+    /// A project.
+    Project,
+    /// A host.
+    Host,
+    /// An instance type.
+    InstanceType,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image => "image",
+            Self::Instance => "instance",
+            Self::Network => "network",
+            Self::FixedIp => "fixed IP",
+            Self::FloatingIp => "floating IP",
+            Self::KeyPair => "key pair",
+            Self::SecurityGroup => "security group",
+            Self::Rule => "rule",
+            Self::User => "user",
+            Self::Project => "project",
+            Self::Host => "host",
+            Self::InstanceType => "instance type",
+        })
+    }
+}
+
+impl ControlError {
+    #[allow(clippy::needless_pass_by_value)] // ids by value or reference alike
+    pub(crate) fn not_found(kind: Kind, id: impl ToString) -> Self {
+        Self::NotFound {
+            kind,
+            id: id.to_string(),
+        }
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    pub(crate) fn exists(kind: Kind, id: impl ToString) -> Self {
+        Self::Exists {
+            kind,
+            id: id.to_string(),
+        }
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    pub(crate) fn in_use(kind: Kind, id: impl ToString, reason: impl Into<String>) -> Self {
+        Self::InUse {
+            kind,
+            id: id.to_string(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Shorthand of this crate.
+pub type Result<T, E = ControlError> = std::result::Result<T, E>;

@@ -1,0 +1,254 @@
+//! Use cases of floating IPs: the operator's pools, and what projects do with addresses.
+
+use crate::caller::operator;
+use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
+use novanet_model::rows::FloatingIp;
+use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError};
+use novanet_store::instances::State;
+use novanet_store::{Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, instances};
+use std::net::Ipv4Addr;
+
+/// The most addresses that one `floating create` adds.
+const MOST: usize = 65_536;
+
+impl Cloud {
+    /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new.
+    pub async fn create_floating_ips(
+        &self,
+        range: Ipv4Net,
+        pool: Option<&str>,
+        interface: Option<&IfName>,
+    ) -> Result<u64> {
+        // nova leaves out the network and broadcast addresses of a range, and takes a /32 as it is.
+        let addresses: Vec<Ipv4Addr> = range.hosts().take(MOST + 1).collect();
+        if addresses.len() > MOST {
+            return Err(ModelError::new(
+                "range",
+                range,
+                format!("has more than {MOST} addresses (add it in parts)"),
+            )
+            .into());
+        }
+        let pool = pool.unwrap_or(&self.config().floating_pool);
+        let mut tx = self.db().change().await?;
+        let new = floating_ips::insert(&mut tx, &addresses, pool, interface).await?;
+        if new > 0 {
+            let detail = format!("{new} addresses in pool {pool}");
+            let object = range.to_string();
+            audit::record(
+                &mut tx,
+                &operator(),
+                "floating_ip.create",
+                None,
+                &object,
+                &detail,
+            )
+            .await?;
+            tx.commit().await?;
+        }
+        Ok(new)
+    }
+
+    /// `floating delete RANGE`: all or nothing; refused while a project has one of them.
+    pub async fn delete_floating_ips(&self, range: Ipv4Net) -> Result<u64> {
+        let mut tx = self.db().change().await?;
+        let all = floating_ips::list(&mut tx).await?;
+        let hit: Vec<&FloatingIp> = all.iter().filter(|f| range.contains(&f.address)).collect();
+        if hit.is_empty() {
+            return Err(ControlError::not_found(Kind::FloatingIp, range));
+        }
+        for float in &hit {
+            if let Some(project) = &float.project {
+                return Err(ControlError::in_use(
+                    Kind::FloatingIp,
+                    float.address,
+                    format!("project {project} has it (release it first)"),
+                ));
+            }
+            floating_ips::delete(&mut tx, float.id).await?;
+        }
+        let object = range.to_string();
+        let detail = format!("{} addresses", hit.len());
+        audit::record(
+            &mut tx,
+            &operator(),
+            "floating_ip.delete",
+            None,
+            &object,
+            &detail,
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(u64::try_from(hit.len()).unwrap_or(u64::MAX))
+    }
+
+    /// `floating list`.
+    pub async fn floating_ips(&self) -> Result<Vec<FloatingIp>> {
+        let mut tx = self.db().read().await?;
+        Ok(floating_ips::list(&mut tx).await?)
+    }
+
+    /// DescribeAddresses: the project's.
+    pub async fn addresses(&self, caller: &Caller) -> Result<Vec<FloatingIp>> {
+        let mut tx = self.db().read().await?;
+        Ok(floating_ips::of_project(&mut tx, &caller.project).await?)
+    }
+
+    /// AllocateAddress, from a pool or the default one.
+    pub async fn allocate_address(
+        &self,
+        caller: &Caller,
+        pool: Option<&str>,
+    ) -> Result<FloatingIp> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        let float = self.take_address(&mut tx, caller, pool).await?;
+        tx.commit().await?;
+        Ok(float)
+    }
+
+    pub(crate) async fn take_address(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        pool: Option<&str>,
+    ) -> Result<FloatingIp> {
+        let used = floating_ips::count_of(tx, &caller.project).await?;
+        self.within_quota(tx, &caller.project, "floating_ips", used, 1)
+            .await?;
+        let pool = pool.unwrap_or(&self.config().floating_pool);
+        let address = floating_ips::allocate(tx, pool, &caller.project)
+            .await?
+            .ok_or_else(|| {
+                ControlError::Exhausted(format!(
+                    "no free floating IP in pool {pool} (the operator adds some: \
+                     nova-manage floating create RANGE)"
+                ))
+            })?;
+        record(tx, caller, "floating_ip.allocate", address, "").await?;
+        floating_ips::by_address(tx, address)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))
+    }
+
+    /// ReleaseAddress. An address that leads to an instance is disassociated first, as nova did.
+    pub async fn release_address(&self, caller: &Caller, address: Ipv4Addr) -> Result<Committed> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        let float = owned(&mut tx, caller, address).await?;
+        floating_ips::release(&mut tx, float.id).await?;
+        record(&mut tx, caller, "floating_ip.release", address, "").await?;
+        self.plan(&mut tx, [Thing::Float(float.id)]).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// AssociateAddress. The address moves, wherever it led before.
+    pub async fn associate_address(
+        &self,
+        caller: &Caller,
+        address: Ipv4Addr,
+        instance: InstanceId,
+        fixed: Option<Ipv4Addr>,
+    ) -> Result<Committed> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        self.point_address(&mut tx, caller, address, instance, fixed)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
+    pub(crate) async fn point_address(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        address: Ipv4Addr,
+        instance: InstanceId,
+        fixed: Option<Ipv4Addr>,
+    ) -> Result<()> {
+        let float = owned(tx, caller, address).await?;
+        let row = instances::by_id(tx, instance)
+            .await?
+            .filter(|i| i.project == caller.project && i.state != State::Terminated)
+            .ok_or_else(|| ControlError::not_found(Kind::Instance, instance))?;
+        if row.state == State::Deleting {
+            return Err(ControlError::in_use(
+                Kind::Instance,
+                instance,
+                "is being terminated",
+            ));
+        }
+        let ports = instances::ports(tx, instance).await?;
+        let chosen = match fixed {
+            Some(ip) => ports.iter().find(|p| p.address == ip),
+            None => ports.first(),
+        };
+        let Some(port) = chosen else {
+            let reason = fixed.map_or_else(
+                || "has no fixed IP".to_owned(),
+                |ip| format!("does not have the fixed IP {ip}"),
+            );
+            return Err(ControlError::in_use(Kind::Instance, instance, reason));
+        };
+        // nova: one floating IP leads to one fixed IP; an earlier one of this instance lets go.
+        let mut things = vec![Thing::Float(float.id)];
+        for other in floating_ips::of_instance(tx, instance).await? {
+            if other.id != float.id {
+                floating_ips::point(tx, other.id, None).await?;
+                things.insert(0, Thing::Float(other.id));
+            }
+        }
+        let fixed = fixed_ips::by_address(tx, port.address)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::FixedIp, port.address))?;
+        floating_ips::point(tx, float.id, Some(fixed.id)).await?;
+        let detail = format!("{instance} {}", port.address);
+        record(tx, caller, "floating_ip.associate", address, &detail).await?;
+        self.plan(tx, things).await?;
+        Ok(())
+    }
+
+    /// DisassociateAddress. An address that leads nowhere is left as it is.
+    pub async fn disassociate_address(
+        &self,
+        caller: &Caller,
+        address: Ipv4Addr,
+    ) -> Result<Committed> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        let float = owned(&mut tx, caller, address).await?;
+        if float.fixed.is_none() {
+            return Ok(Committed::default());
+        }
+        floating_ips::point(&mut tx, float.id, None).await?;
+        record(&mut tx, caller, "floating_ip.disassociate", address, "").await?;
+        self.plan(&mut tx, [Thing::Float(float.id)]).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// A floating IP of the caller's project.
+async fn owned(c: &mut Conn, caller: &Caller, address: Ipv4Addr) -> Result<FloatingIp> {
+    floating_ips::by_address(c, address)
+        .await?
+        .filter(|f| f.project.as_ref() == Some(&caller.project))
+        .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))
+}
+
+async fn record(
+    tx: &mut Tx,
+    caller: &Caller,
+    action: &str,
+    address: Ipv4Addr,
+    detail: &str,
+) -> Result<()> {
+    let project = Some(caller.project.as_str());
+    Ok(audit::record(
+        tx,
+        &caller.actor,
+        action,
+        project,
+        &address.to_string(),
+        detail,
+    )
+    .await?)
+}

@@ -1,0 +1,316 @@
+//! Use cases of security groups.
+
+use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
+use novanet_model::rows::SecurityRule;
+use novanet_model::rule::{Source, Traffic};
+use novanet_model::{GroupId, ModelError, ProjectId};
+use novanet_store::groups::{self, Group};
+use novanet_store::{Committed, Conn, StoreError, Thing, Tx, audit, members};
+
+/// The group that every project has, and instances are in when none is named.
+pub const DEFAULT: &str = "default";
+
+/// A group as a caller names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupRef {
+    /// By id.
+    Id(GroupId),
+    /// By name in the caller's project.
+    Name(String),
+}
+
+/// A group with its rules.
+#[derive(Debug, Clone)]
+pub struct GroupView {
+    /// The group.
+    pub group: Group,
+    /// Its rules.
+    pub rules: Vec<SecurityRule>,
+}
+
+/// A source that is a group, with its name and project for those who read.
+pub type SourceNames = std::collections::BTreeMap<GroupId, Group>;
+
+impl Cloud {
+    /// CreateSecurityGroup.
+    pub async fn create_group(
+        &self,
+        caller: &Caller,
+        name: &str,
+        description: &str,
+    ) -> Result<GroupId> {
+        caller.require(Role::NetAdmin)?;
+        check_text("GroupName", name)?;
+        check_text("GroupDescription", description)?;
+        let mut tx = self.db().change().await?;
+        self.ensure_default_group(&mut tx, &caller.project, &caller.actor.who)
+            .await?;
+        let used = groups::of_project(&mut tx, &caller.project).await?.len();
+        let used = i64::try_from(used).unwrap_or(i64::MAX);
+        self.within_quota(&mut tx, &caller.project, "security_groups", used, 1)
+            .await?;
+        let inserted = groups::insert(
+            &mut tx,
+            &caller.project,
+            &caller.actor.who,
+            name,
+            description,
+        )
+        .await;
+        let id = match inserted {
+            Err(StoreError::Conflict(_)) => {
+                return Err(ControlError::exists(Kind::SecurityGroup, name));
+            }
+            other => other?,
+        };
+        record(&mut tx, caller, "security_group.create", id, name).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// DescribeSecurityGroups: the project's, with rules, and the groups that rules name.
+    pub async fn groups(&self, caller: &Caller) -> Result<(Vec<GroupView>, SourceNames)> {
+        if self.missing_default(&caller.project).await? {
+            let mut tx = self.db().change().await?;
+            self.ensure_default_group(&mut tx, &caller.project, &caller.actor.who)
+                .await?;
+            tx.commit().await?;
+        }
+        let mut tx = self.db().read().await?;
+        let mut views = Vec::new();
+        let mut names = SourceNames::new();
+        for group in groups::of_project(&mut tx, &caller.project).await? {
+            let rules = groups::rules_of(&mut tx, group.id).await?;
+            for rule in &rules {
+                if let Source::Group(id) = rule.source
+                    && !names.contains_key(&id)
+                    && let Some(source) = groups::by_id(&mut tx, id).await?
+                {
+                    names.insert(id, source);
+                }
+            }
+            views.push(GroupView { group, rules });
+        }
+        Ok((views, names))
+    }
+
+    async fn missing_default(&self, project: &ProjectId) -> Result<bool> {
+        let mut tx = self.db().read().await?;
+        Ok(groups::by_name(&mut tx, project, DEFAULT).await?.is_none())
+    }
+
+    /// DeleteSecurityGroup.
+    pub async fn delete_group(&self, caller: &Caller, group: &GroupRef) -> Result<()> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        let group = find(&mut tx, caller, group).await?;
+        let in_use = |why: String| Err(ControlError::in_use(Kind::SecurityGroup, &group.name, why));
+        if group.name == DEFAULT {
+            return in_use("every project has it; it cannot be deleted".to_owned());
+        }
+        let with = groups::members(&mut tx, group.id).await?;
+        if let Some(first) = with.first() {
+            return in_use(format!(
+                "{} instances are in it, {first} among them",
+                with.len()
+            ));
+        }
+        for rule in groups::rules_with_source(&mut tx, group.id).await? {
+            if rule.group != group.id {
+                return in_use(format!("a rule of group {} names it", rule.group));
+            }
+        }
+        groups::delete(&mut tx, group.id).await?;
+        record(
+            &mut tx,
+            caller,
+            "security_group.delete",
+            group.id,
+            &group.name,
+        )
+        .await?;
+        self.plan(&mut tx, [Thing::Group(group.id)]).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// AuthorizeSecurityGroupIngress: all rules or none.
+    pub async fn authorize(
+        &self,
+        caller: &Caller,
+        group: &GroupRef,
+        wanted: &[(Traffic, SourceRef)],
+    ) -> Result<Committed> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        let group = find(&mut tx, caller, group).await?;
+        let mut rules = groups::rules_of(&mut tx, group.id).await?;
+        let used = i64::try_from(rules.len()).unwrap_or(i64::MAX);
+        let more = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
+        self.within_quota(&mut tx, &caller.project, "security_group_rules", used, more)
+            .await?;
+        let mut things = Vec::new();
+        for (traffic, source) in wanted {
+            let source = resolve(&mut tx, caller, source).await?;
+            if rules
+                .iter()
+                .any(|r| r.traffic == *traffic && r.source == source)
+            {
+                return Err(ControlError::exists(Kind::Rule, describe(*traffic, source)));
+            }
+            let id = groups::insert_rule(&mut tx, group.id, *traffic, source).await?;
+            rules.push(SecurityRule {
+                id,
+                group: group.id,
+                traffic: *traffic,
+                source,
+            });
+            things.push(Thing::Rule(id));
+            if let Source::Group(of) = source {
+                things.extend(members::memberships(&mut tx, of).await?);
+            }
+            let detail = describe(*traffic, source);
+            record(
+                &mut tx,
+                caller,
+                "security_group.authorize",
+                group.id,
+                &detail,
+            )
+            .await?;
+        }
+        self.plan(&mut tx, things).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// RevokeSecurityGroupIngress: all rules or none.
+    pub async fn revoke(
+        &self,
+        caller: &Caller,
+        group: &GroupRef,
+        unwanted: &[(Traffic, SourceRef)],
+    ) -> Result<Committed> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        let group = find(&mut tx, caller, group).await?;
+        let rules = groups::rules_of(&mut tx, group.id).await?;
+        let mut things = Vec::new();
+        for (traffic, source) in unwanted {
+            let source = resolve(&mut tx, caller, source).await?;
+            let rule = rules
+                .iter()
+                .find(|r| r.traffic == *traffic && r.source == source)
+                .ok_or_else(|| ControlError::not_found(Kind::Rule, describe(*traffic, source)))?;
+            groups::delete_rule(&mut tx, rule.id).await?;
+            things.push(Thing::Rule(rule.id));
+            if let Source::Group(of) = source {
+                things.extend(members::memberships(&mut tx, of).await?);
+            }
+            let detail = describe(*traffic, source);
+            record(&mut tx, caller, "security_group.revoke", group.id, &detail).await?;
+        }
+        self.plan(&mut tx, things).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The project's default group, made at first need: nothing in, members may talk to each other.
+    pub(crate) async fn ensure_default_group(
+        &self,
+        tx: &mut Tx,
+        project: &ProjectId,
+        user: &str,
+    ) -> Result<GroupId> {
+        if let Some(group) = groups::by_name(tx, project, DEFAULT).await? {
+            return Ok(group.id);
+        }
+        let id = groups::insert(tx, project, user, DEFAULT, DEFAULT).await?;
+        groups::insert_rule(tx, id, Traffic::Any, Source::Group(id)).await?;
+        Ok(id)
+    }
+}
+
+/// Who a rule lets in, as a caller names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceRef {
+    /// Addresses.
+    Cidr(novanet_model::Ipv4Net),
+    /// A group of a project (`None`: the caller's).
+    Group {
+        /// The group.
+        group: GroupRef,
+        /// Its project (EC2's UserId).
+        project: Option<ProjectId>,
+    },
+}
+
+async fn resolve(c: &mut Conn, caller: &Caller, source: &SourceRef) -> Result<Source> {
+    match source {
+        SourceRef::Cidr(cidr) => Ok(Source::Cidr(*cidr)),
+        SourceRef::Group { group, project } => {
+            let project = project.as_ref().unwrap_or(&caller.project);
+            let found = match group {
+                GroupRef::Id(id) => groups::by_id(c, *id).await?,
+                GroupRef::Name(name) => groups::by_name(c, project, name).await?,
+            };
+            found
+                .map(|g| Source::Group(g.id))
+                .ok_or_else(|| ControlError::not_found(Kind::SecurityGroup, text(group)))
+        }
+    }
+}
+
+/// A group of the caller's project.
+pub(crate) async fn find(c: &mut Conn, caller: &Caller, group: &GroupRef) -> Result<Group> {
+    let found = match group {
+        GroupRef::Id(id) => groups::by_id(c, *id)
+            .await?
+            .filter(|g| g.project == caller.project),
+        GroupRef::Name(name) => groups::by_name(c, &caller.project, name).await?,
+    };
+    found.ok_or_else(|| ControlError::not_found(Kind::SecurityGroup, text(group)))
+}
+
+fn text(group: &GroupRef) -> String {
+    match group {
+        GroupRef::Id(id) => id.to_string(),
+        GroupRef::Name(name) => name.clone(),
+    }
+}
+
+fn describe(traffic: Traffic, source: Source) -> String {
+    let (protocol, from, to) = traffic.to_ec2();
+    let ports = match (from, to) {
+        (Some(from), Some(to)) => format!(" {from} to {to}"),
+        _ => String::new(),
+    };
+    match source {
+        Source::Cidr(cidr) => format!("{protocol}{ports} from {cidr}"),
+        Source::Group(group) => format!("{protocol}{ports} from {group}"),
+    }
+}
+
+fn check_text(what: &'static str, value: &str) -> Result<()> {
+    if value.is_empty() || value.len() > 255 || value.chars().any(char::is_control) {
+        return Err(ModelError::new(what, value, "must be 1 to 255 printable characters").into());
+    }
+    Ok(())
+}
+
+async fn record(
+    tx: &mut Tx,
+    caller: &Caller,
+    action: &str,
+    group: GroupId,
+    detail: &str,
+) -> Result<()> {
+    let project = Some(caller.project.as_str());
+    Ok(audit::record(
+        tx,
+        &caller.actor,
+        action,
+        project,
+        &group.to_string(),
+        detail,
+    )
+    .await?)
+}

@@ -1,0 +1,380 @@
+//! RunInstances: one transaction that places instances, gives them addresses and plans them.
+
+use crate::groups::GroupRef;
+use crate::{Caller, Cloud, ControlError, Kind, Result, Role, groups, images};
+use novanet_model::instance_type::{self, InstanceType};
+use novanet_model::rows::Network;
+use novanet_model::wire;
+use novanet_model::{
+    GroupId, ImageId, InstanceId, MacAddr, ModelError, NetworkKind, ReservationId,
+};
+use novanet_store::hosts::Host;
+use novanet_store::instances::{Row, State};
+use novanet_store::{
+    Committed, Conn, Thing, Tx, audit, counters, fixed_ips, hosts, instances, key_pairs, members,
+    networks,
+};
+use rand::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// nova's and EC2's limit for user data, in bytes.
+pub const USER_DATA_LIMIT: usize = 16_384;
+
+/// What RunInstances was asked for.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The image.
+    pub image: ImageId,
+    /// At least this many, or none.
+    pub min: i64,
+    /// At most this many.
+    pub max: i64,
+    /// Name of the instance type; `None`: nova's `m1.small`.
+    pub instance_type: Option<String>,
+    /// Key pair.
+    pub key_name: Option<String>,
+    /// Groups; empty: `default`.
+    pub groups: Vec<GroupRef>,
+    /// User data, decoded.
+    pub user_data: Option<Vec<u8>>,
+    /// The same token again answers with the same instances.
+    pub client_token: Option<String>,
+    /// Zone.
+    pub availability_zone: Option<String>,
+    /// This fixed IP, for a single instance in a single network.
+    pub private_address: Option<std::net::Ipv4Addr>,
+}
+
+/// What all instances of one launch share.
+struct Common {
+    image: novanet_store::images::Image,
+    size: &'static InstanceType,
+    key: Option<novanet_store::key_pairs::KeyPair>,
+    groups: Vec<GroupId>,
+    networks: Vec<Network>,
+    reservation: ReservationId,
+    combination: novanet_model::CombinationId,
+}
+
+impl Cloud {
+    /// RunInstances. The instances come back `pending`; their hosts start them.
+    pub async fn run_instances(
+        &self,
+        caller: &Caller,
+        launch: &Launch,
+    ) -> Result<(Vec<InstanceId>, Committed)> {
+        caller.require(Role::SysAdmin)?;
+        check(launch)?;
+        let mut tx = self.db().change().await?;
+        if let Some(token) = &launch.client_token {
+            let before = instances::by_client_token(&mut tx, &caller.project, token).await?;
+            if !before.is_empty() {
+                return Ok((before.iter().map(|r| r.id).collect(), Committed::default()));
+            }
+        }
+        let count = launch.max;
+        let common = self.common(&mut tx, caller, launch, count).await?;
+        let mut hosts = Placement::new(&mut tx, &common.networks).await?;
+        let mut things = BTreeSet::new();
+        let mut made = Vec::new();
+        let first = counters::take(&mut tx, "instances", count).await?;
+        for (index, id) in (0..).zip(first..first + count) {
+            let host = hosts.choose()?;
+            let row = row_of(caller, launch, &common, InstanceId(id), index, host);
+            match self.place(&mut tx, caller, launch, &common, &row).await {
+                Ok(new) => things.extend(new),
+                // Addresses may run out after `min`: EC2 launches as many as it can.
+                Err(ControlError::Exhausted(_)) if index >= launch.min => break,
+                Err(other) => return Err(other),
+            }
+            made.push(row.id);
+        }
+        self.plan(&mut tx, things).await?;
+        Ok((made, tx.commit().await?))
+    }
+
+    async fn common(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        launch: &Launch,
+        count: i64,
+    ) -> Result<Common> {
+        let image = images::find(tx, caller, launch.image).await?;
+        let name = launch.instance_type.as_deref().unwrap_or("m1.small");
+        let size = instance_type::find(name)
+            .ok_or_else(|| ControlError::not_found(Kind::InstanceType, name))?;
+        let project = &caller.project;
+        let (used, cores, ram) = instances::usage(tx, project).await?;
+        let (each_cores, each_ram) = (i64::from(size.vcpus), i64::from(size.memory_mb));
+        self.within_quota(tx, project, "instances", used, count)
+            .await?;
+        self.within_quota(tx, project, "cores", cores, count * each_cores)
+            .await?;
+        self.within_quota(tx, project, "ram", ram, count * each_ram)
+            .await?;
+        let key = match &launch.key_name {
+            None => None,
+            Some(name) => Some(
+                key_pairs::by_name(tx, &caller.actor.who, name)
+                    .await?
+                    .ok_or_else(|| ControlError::not_found(Kind::KeyPair, name))?,
+            ),
+        };
+        let mut ids = BTreeSet::new();
+        for group in &launch.groups {
+            ids.insert(groups::find(tx, caller, group).await?.id);
+        }
+        if ids.is_empty() {
+            ids.insert(
+                self.ensure_default_group(tx, project, &caller.actor.who)
+                    .await?,
+            );
+        }
+        let groups: Vec<GroupId> = ids.into_iter().collect();
+        Ok(Common {
+            networks: networks_for(tx, caller).await?,
+            combination: novanet_store::groups::combination(tx, &groups).await?,
+            reservation: ReservationId(counters::next(tx, "reservations").await?),
+            image,
+            size,
+            key,
+            groups,
+        })
+    }
+
+    /// Inserts one instance with an address in each network; what has to be planned for it.
+    async fn place(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        launch: &Launch,
+        common: &Common,
+        row: &Row,
+    ) -> Result<BTreeSet<Thing>> {
+        // Addresses first: when they run out, nothing of this instance is there yet.
+        let mut addresses = Vec::new();
+        for network in &common.networks {
+            let allocated = match launch.private_address {
+                Some(ip) => Some((take_address(tx, network, ip).await?, ip)),
+                None => fixed_ips::allocate(tx, network).await?,
+            };
+            let Some(address) = allocated else {
+                for (id, _) in addresses {
+                    fixed_ips::release(tx, id).await?;
+                }
+                return Err(ControlError::Exhausted(format!(
+                    "no free fixed IP in network {} (the operator adds a network: \
+                     nova-manage network create, or frees addresses: nova-manage fixed list)",
+                    network.cidr
+                )));
+            };
+            addresses.push(address);
+        }
+        instances::insert(tx, row, &common.groups).await?;
+        for ((index, network), (fixed, _)) in (0_u32..).zip(&common.networks).zip(&addresses) {
+            let mac = unused_mac();
+            let vif = instances::insert_interface(tx, row.id, network.id, index, mac).await?;
+            fixed_ips::give(tx, *fixed, row.id, vif).await?;
+        }
+        let host = row.host.as_deref().unwrap_or_default();
+        let mut things = members::arrive(tx, row.id, &row.project, &common.groups, host).await?;
+        if self.config().auto_assign_floating_ip {
+            let float = self.take_address(tx, caller, None).await?;
+            self.point_address(tx, caller, float.address, row.id, None)
+                .await?;
+            novanet_store::floating_ips::set_auto_assigned(tx, float.id).await?;
+            things.insert(Thing::Float(float.id));
+        }
+        let project = Some(row.project.as_str());
+        let object = row.id.to_string();
+        let ips: Vec<String> = addresses.iter().map(|(_, ip)| ip.to_string()).collect();
+        let detail = format!("{} on {host} with {}", row.instance_type, ips.join(" "));
+        audit::record(tx, &caller.actor, "instance.run", project, &object, &detail).await?;
+        Ok(things)
+    }
+}
+
+fn check(launch: &Launch) -> Result<()> {
+    if launch.min < 1 || launch.max < launch.min {
+        return Err(ModelError::new(
+            "MinCount and MaxCount",
+            format!("{} and {}", launch.min, launch.max),
+            "must be at least 1, and MaxCount not below MinCount",
+        )
+        .into());
+    }
+    if launch.private_address.is_some() && launch.max != 1 {
+        return Err(
+            ModelError::new("PrivateIpAddress", "", "can be given for one instance only").into(),
+        );
+    }
+    let length = launch.user_data.as_ref().map_or(0, Vec::len);
+    if length > USER_DATA_LIMIT {
+        return Err(ModelError::new(
+            "UserData",
+            format!("{length} bytes"),
+            format!("must be at most {USER_DATA_LIMIT} bytes"),
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// A fixed IP that the caller chose.
+async fn take_address(tx: &mut Tx, network: &Network, ip: std::net::Ipv4Addr) -> Result<i64> {
+    let reserved = fixed_ips::reserved_ranges(tx, network.id).await?;
+    if !network.cidr.contains(&ip) || reserved.iter().any(|r| r.first <= ip && ip <= r.last) {
+        return Err(ModelError::new(
+            "PrivateIpAddress",
+            ip,
+            format!(
+                "must be an address for instances of network {}",
+                network.cidr
+            ),
+        )
+        .into());
+    }
+    fixed_ips::take(tx, network.id, ip)
+        .await?
+        .ok_or_else(|| ControlError::in_use(Kind::FixedIp, ip, "is taken or reserved"))
+}
+
+/// The networks that an instance of the caller's project gets an address in: the project's own, else
+/// all shared flat ones (nova's rule for flat networks), else a VLAN network that nobody has yet.
+async fn networks_for(tx: &mut Tx, caller: &Caller) -> Result<Vec<Network>> {
+    let all = networks::list(tx).await?;
+    let own: Vec<Network> = all
+        .iter()
+        .filter(|n| n.project.as_ref() == Some(&caller.project))
+        .cloned()
+        .collect();
+    if !own.is_empty() {
+        return Ok(own);
+    }
+    let shared: Vec<Network> = all
+        .iter()
+        .filter(|n| n.project.is_none() && n.kind != NetworkKind::Vlan)
+        .cloned()
+        .collect();
+    if !shared.is_empty() {
+        return Ok(shared);
+    }
+    let free = all.into_iter().find(|n| n.project.is_none());
+    let mut network = free.ok_or_else(|| {
+        ControlError::Exhausted(
+            "there is no network for this project (the operator makes one: \
+             nova-manage network create)"
+                .to_owned(),
+        )
+    })?;
+    networks::set_project(tx, network.id, &caller.project).await?;
+    network.project = Some(caller.project.clone());
+    Ok(vec![network])
+}
+
+fn row_of(
+    caller: &Caller,
+    launch: &Launch,
+    common: &Common,
+    id: InstanceId,
+    index: i64,
+    host: String,
+) -> Row {
+    Row {
+        id,
+        reservation: common.reservation,
+        launch_index: index,
+        client_token: launch.client_token.clone(),
+        project: caller.project.clone(),
+        user: caller.actor.who.clone(),
+        image: common.image.id,
+        image_digest: common.image.digest.clone(),
+        instance_type: common.size.name.to_owned(),
+        memory_mb: common.size.memory_mb,
+        vcpus: common.size.vcpus,
+        hostname: id.to_string(),
+        key_name: common.key.as_ref().map(|k| k.name.clone()),
+        key_data: common.key.as_ref().map(|k| k.public_key.clone()),
+        user_data: launch.user_data.clone(),
+        host: Some(host),
+        availability_zone: launch
+            .availability_zone
+            .clone()
+            .unwrap_or_else(|| "nova".to_owned()),
+        state: State::Pending,
+        detail: None,
+        boot: 1,
+        combination: common.combination,
+        created_at: 0,
+        terminated_at: None,
+    }
+}
+
+/// nova's MACs: `02:16:3e`, then 23 random bits. The table's UNIQUE refuses the rare twin, and the
+/// client tries again.
+fn unused_mac() -> MacAddr {
+    let mut rng = rand::rng();
+    let bytes: [u8; 3] = rng.random();
+    MacAddr([0x02, 0x16, 0x3e, bytes[0] & 0x7f, bytes[1], bytes[2]])
+}
+
+/// Where instances go: to the living compute host with the fewest of them.
+struct Placement {
+    hosts: Vec<Host>,
+    load: BTreeMap<String, i64>,
+}
+
+impl Placement {
+    async fn new(c: &mut Conn, networks: &[Network]) -> Result<Self> {
+        let now = crate::agents::now();
+        let all: Vec<Host> = hosts::list(c)
+            .await?
+            .into_iter()
+            .filter(|h| h.roles.contains(&wire::Role::Compute) && !h.disabled)
+            .collect();
+        if all.is_empty() {
+            return Err(ControlError::Unavailable(
+                "no compute host has reported yet (start one: novanet up, or novanet agent)"
+                    .to_owned(),
+            ));
+        }
+        let alive: Vec<Host> = all
+            .into_iter()
+            .filter(|h| h.seen_at + crate::waiters::DOWN_AFTER > now)
+            .collect();
+        if alive.is_empty() {
+            return Err(ControlError::Unavailable(
+                "no compute host is up (nova-manage service list shows them)".to_owned(),
+            ));
+        }
+        let able: Vec<Host> = alive
+            .into_iter()
+            .filter(|h| networks.iter().all(|n| h.kinds.contains(&n.kind)))
+            .collect();
+        if able.is_empty() {
+            let kinds: BTreeSet<String> = networks.iter().map(|n| n.kind.to_string()).collect();
+            let kinds: Vec<String> = kinds.into_iter().collect();
+            return Err(ControlError::Unavailable(format!(
+                "no host can run {} networks in this version",
+                kinds.join(" and ")
+            )));
+        }
+        let load = hosts::load(c)
+            .await?
+            .into_iter()
+            .map(|(name, count, ..)| (name, count))
+            .collect();
+        Ok(Self { hosts: able, load })
+    }
+
+    fn choose(&mut self) -> Result<String> {
+        let host = self
+            .hosts
+            .iter()
+            .min_by_key(|h| (self.load.get(&h.name).copied().unwrap_or(0), h.name.clone()))
+            .ok_or_else(|| ControlError::Unavailable("no compute host is up".to_owned()))?;
+        *self.load.entry(host.name.clone()).or_default() += 1;
+        Ok(host.name.clone())
+    }
+}

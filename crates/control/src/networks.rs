@@ -1,0 +1,175 @@
+//! Use cases of networks.
+
+use crate::caller::operator;
+use crate::{Cloud, ControlError, Kind, Result};
+use novanet_model::carve::{self, NewNetwork, Request};
+use novanet_model::rows::Network;
+use novanet_model::wire::Role;
+use novanet_model::{NetworkId, NetworkKind};
+use novanet_store::networks::Reserved;
+use novanet_store::{Committed, Conn, Thing, Tx, audit, fixed_ips, hosts, instances, networks};
+
+/// What `network create` made.
+#[derive(Debug)]
+pub struct Created {
+    /// The networks.
+    pub networks: Vec<Network>,
+    /// What was decided for the user and may surprise.
+    pub notes: Vec<String>,
+    /// For those who wait.
+    pub change: Committed,
+}
+
+impl Cloud {
+    /// `network create`: all or nothing.
+    pub async fn create_networks(&self, request: &Request) -> Result<Created> {
+        let mut tx = self.db().change().await?;
+        if let Some(project) = &request.project
+            && novanet_store::projects::by_id(&mut tx, project)
+                .await?
+                .is_none()
+        {
+            return Err(ControlError::not_found(Kind::Project, project));
+        }
+        let existing = networks::list(&mut tx).await?;
+        let carved = carve::carve(request, &existing, &self.config().network_defaults)?;
+        let host = gateway_host(&mut tx).await?;
+        let mut made = Vec::with_capacity(carved.networks.len());
+        for new in &carved.networks {
+            made.push(self.insert_network(&mut tx, new, host.as_deref()).await?);
+        }
+        let change = tx.commit().await?;
+        Ok(Created {
+            networks: made,
+            notes: carved.notes,
+            change,
+        })
+    }
+
+    async fn insert_network(
+        &self,
+        tx: &mut Tx,
+        new: &NewNetwork,
+        host: Option<&str>,
+    ) -> Result<Network> {
+        let mut network = row_of(new, host);
+        let reserved: Vec<Reserved> = new
+            .reserved
+            .iter()
+            .map(|&(first, last)| Reserved {
+                first,
+                last,
+                reason: reason_of(new, first).to_owned(),
+            })
+            .collect();
+        network.id = networks::insert(tx, &network, &reserved).await?;
+        let object = network.cidr.to_string();
+        let detail = format!("{} on {}", network.kind, network.bridge);
+        audit::record(tx, &operator(), "network.create", None, &object, &detail).await?;
+        self.plan(tx, [Thing::Network(network.id)]).await?;
+        Ok(network)
+    }
+
+    /// `network list`.
+    pub async fn networks(&self) -> Result<Vec<Network>> {
+        let mut tx = self.db().read().await?;
+        Ok(networks::list(&mut tx).await?)
+    }
+
+    /// A network by number or range.
+    pub async fn network(&self, id: &str) -> Result<Network> {
+        let mut tx = self.db().read().await?;
+        find(&mut tx, id).await
+    }
+
+    /// How many addresses of a network instances have, and its reserved ranges.
+    pub async fn network_use(&self, id: NetworkId) -> Result<(i64, Vec<Reserved>)> {
+        let mut tx = self.db().read().await?;
+        let used = fixed_ips::in_use(&mut tx, id).await?;
+        Ok((used, fixed_ips::reserved_ranges(&mut tx, id).await?))
+    }
+
+    /// `network delete`, by number or range. Refused while instances or a project have it; the row
+    /// goes when its host has let go of it.
+    pub async fn delete_network(&self, id: &str) -> Result<Committed> {
+        let mut tx = self.db().change().await?;
+        let network = find(&mut tx, id).await?;
+        let in_use = |reason| Err(ControlError::in_use(Kind::Network, network.cidr, reason));
+        if let Some(project) = &network.project {
+            return in_use(format!(
+                "still belongs to project {project} (scrub it first: nova-manage project scrub {project})"
+            ));
+        }
+        let living = instances::living_in_network(&mut tx, network.id).await?;
+        if let Some(first) = living.first() {
+            return in_use(format!(
+                "{} instances are in it, {first} among them (terminate them first)",
+                living.len()
+            ));
+        }
+        let object = network.cidr.to_string();
+        audit::record(&mut tx, &operator(), "network.delete", None, &object, "").await?;
+        networks::set_deleting(&mut tx, network.id).await?;
+        self.plan(&mut tx, [Thing::Network(network.id)]).await?;
+        let gone = novanet_store::objects::gone_everywhere(&mut tx, Thing::Network(network.id));
+        if gone.await? && fixed_ips::in_use(&mut tx, network.id).await? == 0 {
+            networks::delete(&mut tx, network.id).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Finds a network by number or range.
+pub(crate) async fn find(c: &mut Conn, id: &str) -> Result<Network> {
+    let found = match id.parse::<i64>() {
+        Ok(number) => networks::by_id(c, NetworkId(number)).await?,
+        Err(_) => networks::by_cidr(c, id).await?,
+    };
+    found.ok_or_else(|| ControlError::not_found(Kind::Network, id))
+}
+
+/// The host that becomes the gateway of a new network: the first with that role, if one is known.
+pub(crate) async fn gateway_host(c: &mut Conn) -> Result<Option<String>> {
+    Ok(hosts::list(c)
+        .await?
+        .into_iter()
+        .find(|h| h.roles.contains(&Role::Network) && !h.disabled)
+        .map(|h| h.name))
+}
+
+fn row_of(new: &NewNetwork, host: Option<&str>) -> Network {
+    Network {
+        id: NetworkId(0),
+        label: new.label.clone(),
+        kind: new.kind,
+        cidr: new.cidr,
+        gateway: new.gateway,
+        dhcp_start: new.dhcp_start,
+        bridge: new.bridge.clone(),
+        bridge_interface: new.bridge_interface.clone(),
+        vlan: new.vlan,
+        dns: new.dns.clone(),
+        vpn_public_address: new.vpn_public_address,
+        vpn_public_port: new.vpn_public_port,
+        vpn_private_address: new.vpn_private_address,
+        project: new.project.clone(),
+        host: host.map(str::to_owned),
+        multi_host: new.multi_host,
+        injected: new.injected,
+        mtu: new.mtu,
+        vpn_clients: new.vpn_clients,
+        uuid: uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+fn reason_of(new: &NewNetwork, first: std::net::Ipv4Addr) -> &'static str {
+    if first <= new.gateway {
+        "network and gateway"
+    } else if Some(first) == new.vpn_private_address && new.kind == NetworkKind::Vlan {
+        "vpn"
+    } else if new.vpn_clients > 0 {
+        "vpn clients and broadcast"
+    } else {
+        "reserved"
+    }
+}

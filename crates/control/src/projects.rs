@@ -1,0 +1,228 @@
+//! Use cases of users and projects.
+
+use crate::caller::operator;
+use crate::{Cloud, ControlError, Kind, Result};
+use novanet_model::{ModelError, ProjectId};
+use novanet_store::users::{self, User};
+use novanet_store::{
+    Conn, StoreError, Thing, audit, floating_ips, groups, instances, networks, projects,
+};
+
+/// What a user signs requests with. Shown to its owner only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Access key.
+    pub access_key: String,
+    /// Secret key.
+    pub secret_key: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key", &self.access_key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The words that a user's secret is sealed with, so that one row's secret is no use in another.
+pub(crate) fn secret_context(user: &str) -> String {
+    format!("users/{user}/secret_key")
+}
+
+impl Cloud {
+    /// `user create` and `user admin`. Keys are made when none are given.
+    pub async fn create_user(
+        &self,
+        name: &str,
+        keys: Option<Credentials>,
+        admin: bool,
+    ) -> Result<Credentials> {
+        check_user(name)?;
+        let keys = keys.unwrap_or_else(|| Credentials {
+            access_key: novanet_pki::credentials::new_access_key(),
+            secret_key: novanet_pki::credentials::new_secret_key(),
+        });
+        let sealed = self
+            .vault()?
+            .seal(&secret_context(name), keys.secret_key.as_bytes());
+        let mut tx = self.db().write().await?;
+        let user = User {
+            id: name.to_owned(),
+            access_key: keys.access_key.clone(),
+            sealed_secret: sealed,
+            is_admin: admin,
+            created_at: tx.now,
+        };
+        if users::by_id(&mut tx, name).await?.is_some() {
+            return Err(ControlError::exists(Kind::User, name));
+        }
+        match users::insert(&mut tx, &user).await {
+            Err(StoreError::Conflict(_)) => {
+                return Err(ControlError::in_use(
+                    Kind::User,
+                    name,
+                    "the access key belongs to another user",
+                ));
+            }
+            other => other?,
+        }
+        audit::record(&mut tx, &operator(), "user.create", None, name, "").await?;
+        tx.commit().await?;
+        Ok(keys)
+    }
+
+    /// `user list`.
+    pub async fn users(&self) -> Result<Vec<User>> {
+        let mut tx = self.db().read().await?;
+        Ok(users::list(&mut tx).await?)
+    }
+
+    /// A user's keys, for its credentials file.
+    pub async fn credentials(&self, name: &str) -> Result<Credentials> {
+        let mut tx = self.db().read().await?;
+        let user = users::by_id(&mut tx, name)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::User, name))?;
+        Ok(Credentials {
+            secret_key: self.open_secret(&user)?,
+            access_key: user.access_key,
+        })
+    }
+
+    pub(crate) fn open_secret(&self, user: &User) -> Result<String> {
+        let plain = self
+            .vault()?
+            .open(&secret_context(&user.id), &user.sealed_secret)?;
+        Ok(String::from_utf8_lossy(&plain).into_owned())
+    }
+
+    /// `user delete`. Refused while the user manages a project.
+    pub async fn delete_user(&self, name: &str) -> Result<()> {
+        let mut tx = self.db().write().await?;
+        if users::by_id(&mut tx, name).await?.is_none() {
+            return Err(ControlError::not_found(Kind::User, name));
+        }
+        for project in projects::list(&mut tx, "").await? {
+            if project.manager == name {
+                return Err(ControlError::in_use(
+                    Kind::User,
+                    name,
+                    format!("manages project {} (delete that first)", project.id),
+                ));
+            }
+        }
+        users::delete(&mut tx, name).await?;
+        audit::record(&mut tx, &operator(), "user.delete", None, name, "").await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// `project create`: with its default group.
+    pub async fn create_project(
+        &self,
+        id: &ProjectId,
+        manager: &str,
+        description: &str,
+    ) -> Result<()> {
+        let mut tx = self.db().change().await?;
+        if users::by_id(&mut tx, manager).await?.is_none() {
+            return Err(ControlError::not_found(Kind::User, manager));
+        }
+        if projects::by_id(&mut tx, id).await?.is_some() {
+            return Err(ControlError::exists(Kind::Project, id));
+        }
+        projects::insert(&mut tx, id, manager, description).await?;
+        self.ensure_default_group(&mut tx, id, manager).await?;
+        let project = Some(id.as_str());
+        audit::record(
+            &mut tx,
+            &operator(),
+            "project.create",
+            project,
+            id.as_str(),
+            manager,
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// `project list`; only a user's if named.
+    pub async fn projects(&self, user: Option<&str>) -> Result<Vec<projects::Project>> {
+        let mut tx = self.db().read().await?;
+        Ok(projects::list(&mut tx, user.unwrap_or_default()).await?)
+    }
+
+    /// `project delete`. Refused while it has instances, addresses or networks.
+    pub async fn delete_project(&self, id: &ProjectId) -> Result<()> {
+        let mut tx = self.db().change().await?;
+        if projects::by_id(&mut tx, id).await?.is_none() {
+            return Err(ControlError::not_found(Kind::Project, id));
+        }
+        if let Some(why) = still_used(&mut tx, id).await? {
+            return Err(ControlError::in_use(Kind::Project, id, why));
+        }
+        let own = groups::of_project(&mut tx, id).await?;
+        for group in &own {
+            for rule in groups::rules_with_source(&mut tx, group.id).await? {
+                if !own.iter().any(|g| g.id == rule.group) {
+                    return Err(ControlError::in_use(
+                        Kind::Project,
+                        id,
+                        format!("a rule of {} names its group {}", rule.group, group.name),
+                    ));
+                }
+            }
+        }
+        projects::delete(&mut tx, id).await?;
+        let things: Vec<Thing> = own.iter().map(|g| Thing::Group(g.id)).collect();
+        self.plan(&mut tx, things).await?;
+        audit::record(
+            &mut tx,
+            &operator(),
+            "project.delete",
+            None,
+            id.as_str(),
+            "",
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+async fn still_used(c: &mut Conn, id: &ProjectId) -> Result<Option<String>> {
+    let all = instances::list(c, Some(id)).await?;
+    if let Some(first) = all
+        .iter()
+        .find(|i| i.state != novanet_store::instances::State::Terminated)
+    {
+        return Ok(Some(format!(
+            "has instances, {} among them (terminate them first)",
+            first.id
+        )));
+    }
+    if let Some(float) = floating_ips::of_project(c, id).await?.first() {
+        return Ok(Some(format!(
+            "has floating IPs, {} among them (release them first)",
+            float.address
+        )));
+    }
+    let all = networks::list(c).await?;
+    if let Some(network) = all.iter().find(|n| n.project.as_ref() == Some(id)) {
+        return Ok(Some(format!(
+            "owns network {} (scrub it first: nova-manage project scrub {id})",
+            network.cidr
+        )));
+    }
+    Ok(None)
+}
+
+fn check_user(name: &str) -> Result<()> {
+    // A user's name goes where a project's goes: certificates, file names, the EC2 access key's
+    // `key:project`.
+    name.parse::<ProjectId>()
+        .map(|_| ())
+        .map_err(|e| ModelError::new("user", name, e.reason).into())
+}

@@ -1,0 +1,42 @@
+//! Limits of a project: its own, else the flags'.
+
+use crate::{Cloud, ControlError, Result};
+use novanet_model::ProjectId;
+use novanet_store::{Conn, projects};
+
+impl Cloud {
+    /// Refuses when `used + wanted` is more than the project may have of a resource.
+    pub(crate) async fn within_quota(
+        &self,
+        c: &mut Conn,
+        project: &ProjectId,
+        resource: &'static str,
+        used: i64,
+        wanted: i64,
+    ) -> Result<()> {
+        let quotas = self.config().quotas;
+        let flag = match resource {
+            "instances" => quotas.instances,
+            "cores" => quotas.cores,
+            "ram" => quotas.ram_mb,
+            "floating_ips" => quotas.floating_ips,
+            "security_groups" => quotas.security_groups,
+            "security_group_rules" => quotas.security_group_rules,
+            "key_pairs" => quotas.key_pairs,
+            _ => None,
+        };
+        let limit = match projects::quota(c, project, resource).await? {
+            Some(own) => own,
+            None => flag.map_or(-1, i64::from),
+        };
+        if limit >= 0 && used + wanted > limit {
+            return Err(ControlError::Quota {
+                resource,
+                used,
+                wanted,
+                limit,
+            });
+        }
+        Ok(())
+    }
+}

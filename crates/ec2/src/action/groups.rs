@@ -1,0 +1,256 @@
+//! Security groups and their rules, in both spellings: the flat one of 2009 and
+//! `IpPermissions.N` of 2011.
+
+use super::names;
+use crate::error::{Code, Ec2Error};
+use crate::filter::Filter;
+use crate::page::Page;
+use crate::params::Fields;
+use novanet_model::rule::Traffic;
+use novanet_model::{GroupId, Ipv4Net, ProjectId};
+
+/// A security group as clients name it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum GroupRef {
+    /// By name, within a project.
+    Name(String),
+    /// By id.
+    Id(GroupId),
+}
+
+impl std::fmt::Display for GroupRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+impl GroupRef {
+    /// Reads `GroupId` or `GroupName`; `None` if neither is there.
+    fn optional(fields: &Fields<'_>, id: &str, name: &str) -> Result<Option<Self>, Ec2Error> {
+        match (
+            fields.id(id, Code::InvalidGroupIdMalformed)?,
+            fields.get(name),
+        ) {
+            (Some(_), Some(_)) => Err(Ec2Error::new(
+                Code::InvalidParameterCombination,
+                format!(
+                    "The parameters {} and {} cannot be used together.",
+                    fields.name_of(id),
+                    fields.name_of(name)
+                ),
+            )),
+            (Some(id), None) => Ok(Some(Self::Id(id))),
+            (None, Some(name)) => Ok(Some(Self::Name(name.to_owned()))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn required(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        Self::optional(fields, "GroupId", "GroupName")?
+            .ok_or_else(|| Ec2Error::missing("GroupId or GroupName"))
+    }
+}
+
+/// CreateSecurityGroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateSecurityGroup {
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+}
+
+impl CreateSecurityGroup {
+    pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        fields.refuse(&["VpcId", "TagSpecification"])?;
+        let name = text(fields, "GroupName")?;
+        let is_id = name
+            .strip_prefix("sg-")
+            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if is_id {
+            return Err(fields.invalid("GroupName", &name, "must not look like a group id"));
+        }
+        let description = text(fields, "GroupDescription")?;
+        Ok(Self { name, description })
+    }
+}
+
+/// EC2's characters for names and descriptions of groups.
+fn text(fields: &Fields<'_>, name: &str) -> Result<String, Ec2Error> {
+    let value = fields.require(name)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
+    if value.len() > 255 || value.trim() != value || !value.chars().all(fits) {
+        return Err(fields.invalid(
+            name,
+            value,
+            "must be 1 to 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*",
+        ));
+    }
+    Ok(value.to_owned())
+}
+
+/// DescribeSecurityGroups.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DescribeSecurityGroups {
+    /// Only these; one that does not exist is an error.
+    pub groups: Vec<GroupRef>,
+    /// Filters.
+    pub filters: Vec<Filter>,
+    /// Which page.
+    pub page: Page,
+}
+
+impl DescribeSecurityGroups {
+    pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        let by_name = names(fields, "GroupName")?.into_iter().map(GroupRef::Name);
+        let by_id = fields.ids("GroupId", Code::InvalidGroupIdMalformed)?;
+        Ok(Self {
+            groups: by_name.chain(by_id.into_iter().map(GroupRef::Id)).collect(),
+            filters: Filter::parse(fields)?,
+            page: Page::parse(fields)?,
+        })
+    }
+}
+
+/// DeleteSecurityGroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteSecurityGroup {
+    /// The group.
+    pub group: GroupRef,
+}
+
+impl DeleteSecurityGroup {
+    pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        GroupRef::required(fields).map(|group| Self { group })
+    }
+}
+
+/// AuthorizeSecurityGroupIngress and RevokeSecurityGroupIngress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressChange {
+    /// The group.
+    pub group: GroupRef,
+    /// The rules to add or to take away, at least one.
+    pub rules: Vec<IngressRule>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressRule {
+    /// What.
+    pub traffic: Traffic,
+    /// From whom.
+    pub source: IngressSource,
+}
+
+/// Who a rule lets in, as clients say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IngressSource {
+    /// Addresses; host bits are cut off, as EC2 does.
+    Cidr(Ipv4Net),
+    /// The members of a group.
+    Group {
+        /// The group.
+        group: GroupRef,
+        /// The project whose group it is; `None` = the caller's.
+        owner: Option<ProjectId>,
+    },
+}
+
+impl IngressChange {
+    pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        fields.refuse(&["SecurityGroupRuleId", "TagSpecification"])?;
+        let group = GroupRef::required(fields)?;
+        let permissions = fields.items("IpPermissions")?;
+        let mut rules = Vec::new();
+        for permission in &permissions {
+            structured(permission, &mut rules)?;
+        }
+        if permissions.is_empty() {
+            rules.push(flat(fields)?);
+        }
+        Ok(Self { group, rules })
+    }
+}
+
+/// `IpProtocol`, `FromPort`, `ToPort`, `CidrIp`, `SourceSecurityGroupName`, all at the top.
+fn flat(fields: &Fields<'_>) -> Result<IngressRule, Ec2Error> {
+    let source_group = fields.get("SourceSecurityGroupName");
+    let traffic = match (fields.get("IpProtocol"), source_group) {
+        (None, Some(_)) => Traffic::Any,
+        (None, None) => return Err(Ec2Error::missing("IpProtocol")),
+        (Some(_), _) => traffic(fields)?,
+    };
+    let source = match (fields.get("CidrIp"), source_group) {
+        (Some(_), Some(_)) => {
+            return Err(Ec2Error::new(
+                Code::InvalidParameterCombination,
+                "The parameters CidrIp and SourceSecurityGroupName cannot be used together.",
+            ));
+        }
+        (Some(cidr), None) => IngressSource::Cidr(parse_cidr(fields, "CidrIp", cidr)?),
+        (None, Some(name)) => IngressSource::Group {
+            group: GroupRef::Name(name.to_owned()),
+            owner: owner(fields, "SourceSecurityGroupOwnerId")?,
+        },
+        (None, None) => IngressSource::Cidr(Ipv4Net::default()),
+    };
+    Ok(IngressRule { traffic, source })
+}
+
+/// One member of `IpPermissions`: one traffic, any number of sources.
+fn structured(fields: &Fields<'_>, rules: &mut Vec<IngressRule>) -> Result<(), Ec2Error> {
+    for unsupported in ["Ipv6Ranges", "PrefixListIds"] {
+        fields.refuse(&[unsupported])?;
+    }
+    fields.require("IpProtocol")?;
+    let traffic = traffic(fields)?;
+    let before = rules.len();
+    for range in fields.items("IpRanges")? {
+        let cidr = range.require("CidrIp")?;
+        let source = IngressSource::Cidr(parse_cidr(&range, "CidrIp", cidr)?);
+        rules.push(IngressRule { traffic, source });
+    }
+    for pair in fields.items("Groups")? {
+        let group = GroupRef::optional(&pair, "GroupId", "GroupName")?
+            .ok_or_else(|| Ec2Error::missing(&pair.name_of("GroupId")))?;
+        let owner = owner(&pair, "UserId")?;
+        let source = IngressSource::Group { group, owner };
+        rules.push(IngressRule { traffic, source });
+    }
+    if rules.len() == before {
+        // euca2ools 1.3 on boto 2.1 sends none and means everybody.
+        let source = IngressSource::Cidr(Ipv4Net::default());
+        rules.push(IngressRule { traffic, source });
+    }
+    Ok(())
+}
+
+fn traffic(fields: &Fields<'_>) -> Result<Traffic, Ec2Error> {
+    Traffic::parse(
+        fields.require("IpProtocol")?,
+        fields.number("FromPort")?,
+        fields.number("ToPort")?,
+    )
+    .map_err(|error| Ec2Error::from_model(Code::InvalidParameterValue, &error))
+}
+
+fn parse_cidr(fields: &Fields<'_>, name: &str, text: &str) -> Result<Ipv4Net, Ec2Error> {
+    text.parse::<Ipv4Net>()
+        .map(|net| net.trunc())
+        .map_err(|_| fields.invalid(name, text, "must look like 10.0.0.0/24"))
+}
+
+/// The owner of a source group; nova's clients may write `user:project`.
+fn owner(fields: &Fields<'_>, name: &str) -> Result<Option<ProjectId>, Ec2Error> {
+    fields
+        .get(name)
+        .map(|text| {
+            let project = text.rsplit_once(':').map_or(text, |(_, project)| project);
+            crate::params::parse_id(project, Code::InvalidParameterValue)
+        })
+        .transpose()
+}

@@ -1,0 +1,119 @@
+//! What is asked: one type per action, read from parameters once, into types that cannot be
+//! wrong. Names of things that may not exist are kept as names; whether they do is for who looks.
+
+pub mod addresses;
+pub mod groups;
+pub mod images;
+pub mod instances;
+pub mod keys;
+pub mod zones;
+
+use crate::error::Ec2Error;
+use crate::params::{Fields, Params};
+pub use addresses::{
+    AddressRef, AllocateAddress, AssociateAddress, DescribeAddresses, DisassociateAddress,
+    ReleaseAddress,
+};
+pub use groups::{
+    CreateSecurityGroup, DeleteSecurityGroup, DescribeSecurityGroups, GroupRef, IngressChange,
+    IngressRule, IngressSource,
+};
+pub use images::DescribeImages;
+pub use instances::{
+    Attribute, DescribeInstanceAttribute, DescribeInstanceStatus, DescribeInstanceTypes,
+    DescribeInstances, GetConsoleOutput, InstanceIds, RunInstances,
+};
+pub use keys::{CreateKeyPair, DeleteKeyPair, DescribeKeyPairs, ImportKeyPair, KeyKind};
+pub use zones::{DescribeAvailabilityZones, DescribeRegions};
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident($request:ty);)*) => {
+        /// A request, understood.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Action {
+            $($(#[$doc])* $name($request),)*
+        }
+
+        impl Action {
+            /// Every name that [`Action::parse`] knows.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+
+            /// Reads a request.
+            pub fn parse(params: &Params) -> Result<Self, Ec2Error> {
+                let name = params.require("Action")?;
+                let fields = params.fields();
+                match name {
+                    $(stringify!($name) => <$request>::parse(&fields).map(Self::$name),)*
+                    // The name that nova gave it, before EC2 had one.
+                    "ImportPublicKey" => ImportKeyPair::parse(&fields).map(Self::ImportKeyPair),
+                    other => Err(Ec2Error::invalid_action(other)),
+                }
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Start instances.
+    RunInstances(RunInstances);
+    /// List instances.
+    DescribeInstances(DescribeInstances);
+    /// List the health of instances.
+    DescribeInstanceStatus(DescribeInstanceStatus);
+    /// One property of an instance.
+    DescribeInstanceAttribute(DescribeInstanceAttribute);
+    /// List the sizes of instances.
+    DescribeInstanceTypes(DescribeInstanceTypes);
+    /// Restart instances.
+    RebootInstances(InstanceIds);
+    /// End instances.
+    TerminateInstances(InstanceIds);
+    /// What an instance has printed.
+    GetConsoleOutput(GetConsoleOutput);
+    /// List images.
+    DescribeImages(DescribeImages);
+    /// Make a key pair.
+    CreateKeyPair(CreateKeyPair);
+    /// Bring a public key.
+    ImportKeyPair(ImportKeyPair);
+    /// List key pairs.
+    DescribeKeyPairs(DescribeKeyPairs);
+    /// Forget a key pair.
+    DeleteKeyPair(DeleteKeyPair);
+    /// Make a security group.
+    CreateSecurityGroup(CreateSecurityGroup);
+    /// List security groups.
+    DescribeSecurityGroups(DescribeSecurityGroups);
+    /// Delete a security group.
+    DeleteSecurityGroup(DeleteSecurityGroup);
+    /// Let traffic in.
+    AuthorizeSecurityGroupIngress(IngressChange);
+    /// Let it in no more.
+    RevokeSecurityGroupIngress(IngressChange);
+    /// Take a floating IP from the pool.
+    AllocateAddress(AllocateAddress);
+    /// Lead a floating IP to an instance.
+    AssociateAddress(AssociateAddress);
+    /// Lead it nowhere.
+    DisassociateAddress(DisassociateAddress);
+    /// Give a floating IP back.
+    ReleaseAddress(ReleaseAddress);
+    /// List floating IPs.
+    DescribeAddresses(DescribeAddresses);
+    /// List zones.
+    DescribeAvailabilityZones(DescribeAvailabilityZones);
+    /// List regions.
+    DescribeRegions(DescribeRegions);
+}
+
+/// A list of names, owned.
+fn names(fields: &Fields<'_>, name: &str) -> Result<Vec<String>, Ec2Error> {
+    Ok(fields.list(name)?.into_iter().map(str::to_owned).collect())
+}

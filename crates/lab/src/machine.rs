@@ -1,0 +1,180 @@
+//! The state of a machine or host as text, to show that it is the same before and after: rules, links, addresses, routes, mounts, namespaces, sysctls.
+//! Byte for byte, but for what counts or ticks by itself.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Host;
+
+/// What is looked at: a heading and the shell line that prints it. A program that is not installed has nothing to say.
+const VIEWS: &[(&str, &str)] = &[
+    ("nft", "! command -v nft >/dev/null || nft list ruleset"),
+    (
+        "iptables",
+        "! command -v iptables-save >/dev/null || iptables-save",
+    ),
+    (
+        "ip6tables",
+        "! command -v ip6tables-save >/dev/null || ip6tables-save",
+    ),
+    ("links", "ip -d link show"),
+    ("addresses", "ip -d address show"),
+    ("routes", "ip -d route show table all"),
+    ("routes (IPv6)", "ip -d -6 route show table all"),
+    ("rules", "ip rule show; ip -6 rule show"),
+    ("mounts", "cut -d' ' -f1-4 /proc/mounts"),
+    (
+        "sysctls",
+        "grep -rs . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/bridge \
+         /proc/sys/net/netfilter/nf_conntrack_max /proc/sys/kernel/hostname || true",
+    ),
+];
+
+/// What a host shares with the machine, so that it says nothing about the host.
+const SHARED_VIEWS: &[(&str, &str)] = &[
+    ("named namespaces", "ip netns list"),
+    (
+        "namespaces",
+        "! command -v lsns >/dev/null || lsns -n -o NS,TYPE,COMMAND",
+    ),
+    (
+        "cgroups",
+        "find /sys/fs/cgroup -type d -name '*nova*' 2>/dev/null || true",
+    ),
+    (
+        "paths",
+        "ls -d /var/lib/nova /etc/nova /run/nova* /tmp/nova* 2>/dev/null || true",
+    ),
+];
+
+/// Words whose value ticks by itself; the value is what follows.
+const TICKING: &[&str] = &[
+    "packets",
+    "bytes",
+    "expires",
+    "valid_lft",
+    "preferred_lft",
+    "age",
+    "hello_timer",
+    "tcn_timer",
+    "topology_change_timer",
+    "gc_timer",
+];
+
+/// The state at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineState {
+    views: BTreeMap<&'static str, String>,
+}
+
+impl MachineState {
+    /// Looks at the machine.
+    pub fn of_machine() -> Result<Self> {
+        Self::capture(&[VIEWS, SHARED_VIEWS].concat(), |script| {
+            let output: crate::Output = Command::new("sh").args(["-ec", script]).output()?.into();
+            ensure!(output.success(), "{}", output.summary());
+            Ok(output.stdout)
+        })
+    }
+
+    /// Looks at a host.
+    pub fn of_host(host: &Host) -> Result<Self> {
+        Self::capture(VIEWS, |script| Ok(host.sh(script)?.stdout))
+    }
+
+    fn capture(
+        views: &[(&'static str, &str)],
+        run: impl Fn(&str) -> Result<String>,
+    ) -> Result<Self> {
+        let look = |&(name, script): &(&'static str, &str)| {
+            let text = run(script).with_context(|| format!("looking at {name}"))?;
+            Ok((name, steady(&text)))
+        };
+        Ok(Self {
+            views: views.iter().map(look).collect::<Result<_>>()?,
+        })
+    }
+
+    /// One of the views, by its heading (for instance `nft`); empty for one that there is not.
+    pub fn view(&self, name: &str) -> &str {
+        self.views.get(name).map_or("", String::as_str)
+    }
+
+    /// What is different in `after`: by heading, lines that went (`-`) and lines that came (`+`). Empty when nothing is.
+    pub fn diff(&self, after: &Self) -> String {
+        let mut text = String::new();
+        for (name, before) in &self.views {
+            let after = after.view(name);
+            if before == after {
+                continue;
+            }
+            let went = missing(before, after).map(|line| format!("  - {line}\n"));
+            let came = missing(after, before).map(|line| format!("  + {line}\n"));
+            let mut lines: String = went.chain(came).collect();
+            if lines.is_empty() {
+                lines = "  (the same lines in another order)\n".into();
+            }
+            let _writing_to_a_string_works = write!(text, "{name}:\n{lines}");
+        }
+        text
+    }
+}
+
+/// The lines of `all` beyond those of `known`, each as often as it is more.
+fn missing<'a>(all: &'a str, known: &str) -> impl Iterator<Item = &'a str> {
+    let mut left: BTreeMap<String, usize> = BTreeMap::new();
+    for line in known.lines() {
+        *left.entry(line.to_owned()).or_default() += 1;
+    }
+    all.lines().filter(move |&line| match left.get_mut(line) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            false
+        }
+        _ => true,
+    })
+}
+
+/// Without what counts or ticks: counters, timers, and the dates in comments.
+fn steady(text: &str) -> String {
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with("# Generated by") && !line.starts_with("# Completed on"));
+    lines.map(steady_line).collect()
+}
+
+fn steady_line(line: &str) -> String {
+    // `:INPUT ACCEPT [12:3456]`, a chain's counters in iptables-save
+    let line = match line.rfind(" [") {
+        Some(at) if line.starts_with(':') && line.ends_with(']') => &line[..at],
+        _ => line,
+    };
+    let mut ticks = false;
+    // By single spaces, so that what is not masked stays byte for byte.
+    let words = line.split(' ').map(|word| {
+        let value = std::mem::replace(&mut ticks, TICKING.contains(&word));
+        if value && word.starts_with(|c: char| c.is_ascii_digit()) {
+            "*"
+        } else {
+            word
+        }
+    });
+    words.collect::<Vec<_>>().join(" ") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_or_ticks_is_masked_and_nothing_else() {
+        let text = "\tcounter packets 12 bytes 900 accept\n:FORWARD ACCEPT [5:60]\n# Generated by iptables-save on Monday\n    valid_lft 86395sec\n  valid_lft forever\n";
+        assert_eq!(
+            steady(text),
+            "\tcounter packets * bytes * accept\n:FORWARD ACCEPT\n    valid_lft *\n  valid_lft forever\n"
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! The demo's sandbox.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use novanet_lab::{Kept, MachineState, Sandbox, eventually};
+
+#[test]
+fn the_cloud_reaches_the_internet_by_name_and_the_machine_is_left_alone() {
+    let links = |state: &MachineState| {
+        (
+            state.view("links").to_owned(),
+            state.view("mounts").to_owned(),
+        )
+    };
+    let before = MachineState::of_machine().unwrap();
+    let sandbox = Sandbox::new(Path::new("/var/lib/nova")).unwrap();
+    sandbox
+        .cloud
+        .sh("ping -c1 -W2 www.example.net | grep -q 198.51.100.10")
+        .unwrap();
+    sandbox
+        .cloud
+        .sh("touch /var/lib/nova/mark && ls -d /sys/fs/cgroup/*")
+        .unwrap();
+    assert!(!Path::new("/var/lib/nova/mark").exists());
+    assert_eq!(links(&before), links(&MachineState::of_machine().unwrap()));
+}
+
+#[test]
+fn a_kept_sandbox_can_be_entered_and_ended_by_the_commands_it_names() {
+    let shell = |line: &str| Command::new("sh").args(["-c", line]).output().unwrap();
+    let kept = Sandbox::new(Path::new("/var/lib/nova"))
+        .unwrap()
+        .keep()
+        .unwrap();
+    let seen = shell(&format!("{} hostname", Kept::enter(kept.cloud)));
+    assert_eq!(String::from_utf8_lossy(&seen.stdout), "cloud\n", "{seen:?}");
+    assert!(
+        shell(&format!(
+            "{} ping -c1 -W2 203.0.113.2",
+            Kept::enter(kept.internet)
+        ))
+        .status
+        .success()
+    );
+    assert!(shell(&kept.end()).status.success());
+    let gone = || {
+        if shell(&format!("{} true", Kept::enter(kept.cloud)))
+            .status
+            .success()
+        {
+            Err("alive")
+        } else {
+            Ok(())
+        }
+    };
+    eventually(Duration::from_secs(5), gone).unwrap();
+}

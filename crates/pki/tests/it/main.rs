@@ -1,0 +1,6 @@
+//! What the crate promises, against real programs where there are some.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod credentials;
+mod ssh;
+mod vault;

@@ -1,0 +1,89 @@
+//! From a use case's error to EC2's code. The one place where that is decided.
+
+use crate::agent_api::chain;
+use novanet_control::{ControlError, Kind};
+use novanet_ec2::{Code, Ec2Error};
+
+/// A refusal of either side: the protocol's own, or a use case's.
+pub(crate) enum Refusal {
+    Ec2(Ec2Error),
+    Control(ControlError),
+}
+
+impl From<Ec2Error> for Refusal {
+    fn from(error: Ec2Error) -> Self {
+        Self::Ec2(error)
+    }
+}
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Self {
+        Self::Control(error)
+    }
+}
+
+pub(crate) fn refusal(refusal: Refusal) -> Ec2Error {
+    let error = match refusal {
+        Refusal::Ec2(error) => return error,
+        Refusal::Control(error) => error,
+    };
+    let code = code_of(&error);
+    if matches!(code, Code::InternalError | Code::Unavailable) {
+        tracing::error!(error = chain(&error), "ec2");
+    }
+    let message = match code {
+        // What went wrong inside is for the log; the client learns that it was not its fault.
+        Code::InternalError => "The cloud could not do this; its log says why.".to_owned(),
+        _ => error.to_string(),
+    };
+    Ec2Error::new(code, message)
+}
+
+fn code_of(error: &ControlError) -> Code {
+    match error {
+        ControlError::NotFound { kind, .. } => not_found(*kind),
+        ControlError::Exists { kind, .. } => match kind {
+            Kind::KeyPair => Code::InvalidKeyPairDuplicate,
+            Kind::SecurityGroup => Code::InvalidGroupDuplicate,
+            Kind::Rule => Code::InvalidPermissionDuplicate,
+            _ => Code::InvalidParameterValue,
+        },
+        ControlError::InUse { kind, id, .. } => match kind {
+            Kind::SecurityGroup if id == novanet_control::groups::DEFAULT => Code::CannotDelete,
+            Kind::SecurityGroup => Code::InvalidGroupInUse,
+            Kind::Instance => Code::IncorrectInstanceState,
+            Kind::FloatingIp => Code::InvalidIpAddressInUse,
+            _ => Code::InvalidParameterValue,
+        },
+        ControlError::Quota { resource, .. } => match *resource {
+            "instances" | "cores" | "ram" => Code::InstanceLimitExceeded,
+            "floating_ips" => Code::AddressLimitExceeded,
+            "security_groups" => Code::SecurityGroupLimitExceeded,
+            "security_group_rules" => Code::RulesPerSecurityGroupLimitExceeded,
+            _ => Code::ResourceLimitExceeded,
+        },
+        ControlError::Invalid(_) | ControlError::Carve(_) => Code::InvalidParameterValue,
+        ControlError::Forbidden(_) => Code::UnauthorizedOperation,
+        ControlError::Exhausted(text) if text.contains("floating IP") => {
+            Code::InsufficientAddressCapacity
+        }
+        ControlError::Exhausted(_) => Code::InsufficientFreeAddresses,
+        ControlError::Unavailable(_) => Code::InsufficientInstanceCapacity,
+        ControlError::Store(novanet_control::StoreError::Unavailable { .. }) => Code::Unavailable,
+        _ => Code::InternalError,
+    }
+}
+
+fn not_found(kind: Kind) -> Code {
+    match kind {
+        Kind::Image => Code::InvalidAmiIdNotFound,
+        Kind::Instance => Code::InvalidInstanceIdNotFound,
+        Kind::FloatingIp => Code::InvalidAddressNotFound,
+        Kind::KeyPair => Code::InvalidKeyPairNotFound,
+        Kind::SecurityGroup => Code::InvalidGroupNotFound,
+        Kind::Rule => Code::InvalidPermissionNotFound,
+        Kind::InstanceType => Code::InvalidInstanceType,
+        Kind::User | Kind::Project => Code::AuthFailure,
+        Kind::Network | Kind::FixedIp | Kind::Host => Code::InvalidParameterValue,
+    }
+}

@@ -1,0 +1,172 @@
+//! The EC2 API: one endpoint, an action per parameter. Every call is authenticated before anybody
+//! looks at what it asks; one log line per call, without parameters (they may hold secrets).
+
+mod addresses;
+mod error;
+mod groups;
+mod images;
+mod instances;
+mod keys;
+mod status;
+mod zones;
+
+use crate::server::State as Shared;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use error::{Refusal, refusal};
+use novanet_control::{Caller, Kind};
+use novanet_ec2::response::{Answer, render};
+use novanet_ec2::{Action, Ec2Error, Params, RawRequest, credentials};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// Longer bodies are not read at all; the protocol's own limit is below it.
+const MAX_BODY: usize = 256 * 1024;
+
+/// What a handler answers with.
+type Answered = Result<Box<dyn Answer + Send>, Refusal>;
+
+pub(crate) fn router(state: Arc<Shared>) -> axum::Router {
+    axum::Router::new().fallback(call).with_state(state)
+}
+
+async fn call(
+    State(state): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let request_id = format!("req-{}", uuid::Uuid::new_v4());
+    let path = request.uri().path();
+    if !matches!(path, "/" | "/services/Cloud" | "/services/Cloud/") {
+        return respond(
+            404,
+            "There is nothing here; the EC2 API is at /services/Cloud.\n".into(),
+        );
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+        let error = Ec2Error::too_large();
+        return respond(error.status(), error.to_xml(&request_id));
+    };
+    let headers: Vec<(&str, &[u8])> = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let raw = RawRequest {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &headers,
+        body: &body,
+    };
+    match answer(&state, &raw, peer).await {
+        Ok((answer, version)) => {
+            tracing::info!(%peer, request_id, action = answer.action(), "ec2");
+            respond(200, render(&*answer, &version, &request_id))
+        }
+        Err(error) => {
+            tracing::info!(%peer, request_id, code = error.code.as_str(), "ec2 refused");
+            respond(error.status(), error.to_xml(&request_id))
+        }
+    }
+}
+
+async fn answer(
+    state: &Shared,
+    raw: &RawRequest<'_>,
+    peer: SocketAddr,
+) -> Result<(Box<dyn Answer + Send>, String), Ec2Error> {
+    let params = Params::decode(raw)?;
+    let caller = authenticate(state, raw, &params, peer).await?;
+    let action = Action::parse(&params)?;
+    let version = params.version()?.to_owned();
+    if params.dry_run()? {
+        return Err(Ec2Error::dry_run());
+    }
+    let answer = carry_out(state, &caller, action).await.map_err(refusal)?;
+    Ok((answer, version))
+}
+
+/// Who calls. An unknown key and a wrong signature get the same answer: which keys exist is nobody's
+/// business.
+async fn authenticate(
+    state: &Shared,
+    raw: &RawRequest<'_>,
+    params: &Params,
+    peer: SocketAddr,
+) -> Result<Caller, Ec2Error> {
+    let presented = credentials::parse(raw, params)?;
+    let claim = match state.cloud.claim(&presented.access_key).await {
+        Err(novanet_control::ControlError::NotFound {
+            kind: Kind::User, ..
+        }) => return Err(presented.refuse(OffsetDateTime::now_utc())),
+        other => other.map_err(|e| refusal(e.into()))?,
+    };
+    let secret = state
+        .cloud
+        .secret_of(&claim)
+        .map_err(|e| refusal(e.into()))?;
+    presented.verify(&secret, OffsetDateTime::now_utc())?;
+    let project = presented.project.as_ref().map(ToString::to_string);
+    let source = peer.ip().to_string();
+    state
+        .cloud
+        .caller(&claim, project.as_deref(), &source)
+        .await
+        .map_err(|e| match e {
+            // A signature that is right for a project that is not there.
+            novanet_control::ControlError::NotFound { .. } => Ec2Error::auth_failure(),
+            other => refusal(other.into()),
+        })
+}
+
+async fn carry_out(state: &Shared, caller: &Caller, action: Action) -> Answered {
+    match action {
+        Action::RunInstances(r) => instances::run(state, caller, r).await,
+        Action::DescribeInstances(r) => instances::describe(state, caller, &r).await,
+        Action::RebootInstances(r) => instances::reboot(state, caller, &r).await,
+        Action::TerminateInstances(r) => instances::terminate(state, caller, &r).await,
+        Action::GetConsoleOutput(r) => instances::console(state, caller, &r).await,
+        Action::DescribeInstanceStatus(r) => status::describe(state, caller, &r).await,
+        Action::DescribeInstanceAttribute(r) => status::attribute(state, caller, &r).await,
+        Action::DescribeInstanceTypes(r) => zones::instance_types(&r),
+        Action::DescribeImages(r) => images::describe(state, caller, &r).await,
+        Action::CreateKeyPair(r) => keys::create(state, caller, &r).await,
+        Action::ImportKeyPair(r) => keys::import(state, caller, &r).await,
+        Action::DescribeKeyPairs(r) => keys::describe(state, caller, &r).await,
+        Action::DeleteKeyPair(r) => keys::delete(state, caller, &r).await,
+        Action::CreateSecurityGroup(r) => groups::create(state, caller, &r).await,
+        Action::DescribeSecurityGroups(r) => groups::describe(state, caller, &r).await,
+        Action::DeleteSecurityGroup(r) => groups::delete(state, caller, &r).await,
+        Action::AuthorizeSecurityGroupIngress(r) => groups::authorize(state, caller, &r).await,
+        Action::RevokeSecurityGroupIngress(r) => groups::revoke(state, caller, &r).await,
+        Action::AllocateAddress(r) => addresses::allocate(state, caller, &r).await,
+        Action::AssociateAddress(r) => addresses::associate(state, caller, &r).await,
+        Action::DisassociateAddress(r) => addresses::disassociate(state, caller, &r).await,
+        Action::ReleaseAddress(r) => addresses::release(state, caller, &r).await,
+        Action::DescribeAddresses(r) => addresses::describe(state, caller, &r).await,
+        Action::DescribeAvailabilityZones(r) => zones::zones(state, caller, &r).await,
+        Action::DescribeRegions(r) => zones::regions(state, &r),
+    }
+}
+
+fn respond(status: u16, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/xml;charset=UTF-8"),
+    );
+    response
+}
+
+/// Microseconds since 1970 as a time.
+fn time_of(micros: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

@@ -1,0 +1,84 @@
+//! What clients ask of one instance: health, and properties one by one.
+
+use super::Answered;
+use super::instances::{ec2_state, select};
+use crate::server::State;
+use novanet_control::Caller;
+use novanet_control::agents::is_up;
+use novanet_control::instances::InstanceState as Row;
+use novanet_ec2::action::{Attribute, DescribeInstanceAttribute, DescribeInstanceStatus};
+use novanet_ec2::filter;
+use novanet_ec2::response::{
+    AttributeValue, DescribedInstanceAttribute, DescribedInstanceStatus, GroupName, Health,
+    InstanceStatus,
+};
+
+pub(super) async fn describe(
+    state: &State,
+    caller: &Caller,
+    request: &DescribeInstanceStatus,
+) -> Answered {
+    let hosts = state.cloud.hosts().await?;
+    let views = select(state, caller, &request.ids).await?;
+    let mut statuses: Vec<InstanceStatus> = views
+        .into_iter()
+        // As in EC2: only running ones, unless all are asked for.
+        .filter(|view| request.all || view.row.state == Row::Running)
+        .map(|view| {
+            let host = view.row.host.as_deref();
+            let host_up = hosts
+                .iter()
+                .any(|h| Some(h.name.as_str()) == host && is_up(h));
+            InstanceStatus {
+                id: view.row.id,
+                zone: view.row.availability_zone,
+                state: ec2_state(view.row.state),
+                instance: match view.row.state {
+                    Row::Running => Health::Ok,
+                    Row::Pending => Health::Initializing,
+                    Row::Error => Health::Impaired,
+                    _ => Health::NotApplicable,
+                },
+                system: if host_up {
+                    Health::Ok
+                } else {
+                    Health::Impaired
+                },
+            }
+        })
+        .collect();
+    filter::retain(&request.filters, &mut statuses)?;
+    let next_token = request.page.take(&mut statuses, |s| s.id.0);
+    Ok(Box::new(DescribedInstanceStatus {
+        statuses,
+        next_token,
+    }))
+}
+
+pub(super) async fn attribute(
+    state: &State,
+    caller: &Caller,
+    request: &DescribeInstanceAttribute,
+) -> Answered {
+    let view = state.cloud.instance(caller, request.id).await?;
+    let value = match request.attribute {
+        Attribute::InstanceType => AttributeValue::InstanceType(view.row.instance_type),
+        Attribute::UserData => AttributeValue::UserData(view.row.user_data),
+        Attribute::Groups => AttributeValue::Groups(
+            view.groups
+                .into_iter()
+                .map(|g| GroupName {
+                    id: g.id,
+                    name: g.name,
+                })
+                .collect(),
+        ),
+        Attribute::DisableApiTermination => AttributeValue::DisableApiTermination,
+        Attribute::ShutdownBehavior => AttributeValue::ShutdownBehavior,
+        Attribute::RootDeviceName => AttributeValue::RootDeviceName,
+    };
+    Ok(Box::new(DescribedInstanceAttribute {
+        id: request.id,
+        value,
+    }))
+}

@@ -1,0 +1,192 @@
+//! A running server: its listeners, its state, its background loops.
+
+use crate::questions::Questions;
+use crate::{agent_api, ec2};
+use novanet_control::Cloud;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::{TcpListener, UnixListener};
+
+/// Where a server listens and what it says of itself.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// EC2 API (`ec2_listen`, `ec2_listen_port`).
+    pub ec2_listen: SocketAddr,
+    /// Socket of the agent API.
+    pub agent_socket: PathBuf,
+    /// Names and endpoints of regions (`region_list`).
+    pub regions: Vec<(String, String)>,
+    /// Name of this server, for leases.
+    pub name: String,
+    /// Where it remembers how far the database was, to notice a restored copy.
+    pub seen_file: PathBuf,
+}
+
+/// Why a server could not start.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// A port or socket cannot be used.
+    #[error("cannot listen on {what}: {source} ({remedy})")]
+    Listen {
+        /// The address.
+        what: String,
+        /// errno.
+        source: std::io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The cloud cannot be used.
+    #[error(transparent)]
+    Cloud(#[from] novanet_control::ControlError),
+}
+
+/// What handlers share.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) cloud: Cloud,
+    pub(crate) questions: Questions,
+    pub(crate) regions: Vec<(String, String)>,
+}
+
+/// A server that listens and does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    state: Arc<State>,
+    ec2: TcpListener,
+    agents: UnixListener,
+    config: ServerConfig,
+}
+
+impl Server {
+    /// Takes the port and the socket.
+    pub async fn bind(config: ServerConfig, cloud: Cloud) -> Result<Self, ServerError> {
+        cloud.require_schema().await?;
+        let ec2 = TcpListener::bind(config.ec2_listen)
+            .await
+            .map_err(|source| ServerError::Listen {
+                what: config.ec2_listen.to_string(),
+                source,
+                remedy: "another program has the port, or the address is not on this host: \
+                         see ec2_listen and ec2_listen_port",
+            })?;
+        let agents = listen_unix(&config.agent_socket).map_err(|source| ServerError::Listen {
+            what: config.agent_socket.display().to_string(),
+            source,
+            remedy: "another server runs with this state_path, or the folder cannot be written",
+        })?;
+        let state = Arc::new(State {
+            cloud,
+            questions: Questions::default(),
+            regions: config.regions.clone(),
+        });
+        Ok(Self {
+            state,
+            ec2,
+            agents,
+            config,
+        })
+    }
+
+    /// Where the EC2 API listens.
+    pub fn ec2_address(&self) -> std::io::Result<SocketAddr> {
+        self.ec2.local_addr()
+    }
+
+    /// Answers until `shutdown`.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        self.notice_restore().await?;
+        let failed = |what: &'static str| {
+            move |source| ServerError::Listen {
+                what: what.to_owned(),
+                source,
+                remedy: "see the log",
+            }
+        };
+        let agents = axum::serve(self.agents, agent_api::router(Arc::clone(&self.state)));
+        let ec2 = axum::serve(
+            self.ec2,
+            ec2::router(Arc::clone(&self.state))
+                .into_make_service_with_connect_info::<SocketAddr>(),
+        );
+        tokio::select! {
+            done = agents.into_future() => done.map_err(failed("the agent socket"))?,
+            done = ec2.into_future() => done.map_err(failed("the EC2 port"))?,
+            () = poll_clock(&self.state.cloud) => {}
+            () = self.state.cloud.run_controllers(&self.config.name) => {}
+            () = remember(&self.state.cloud, &self.config.seen_file) => {}
+            () = shutdown => {}
+        }
+        let _ = std::fs::remove_file(&self.config.agent_socket);
+        Ok(())
+    }
+
+    async fn notice_restore(&self) -> Result<(), ServerError> {
+        let text = std::fs::read_to_string(&self.config.seen_file).unwrap_or_default();
+        let seen = text
+            .trim()
+            .split_once(' ')
+            .and_then(|(epoch, version)| Some((epoch, version.parse::<i64>().ok()?)));
+        if self.state.cloud.notice_restore(seen).await? {
+            tracing::warn!("the database is an older copy: a new epoch begins, hosts list again");
+        }
+        Ok(())
+    }
+}
+
+/// Hints of other processes: looks at the clock row ten times a second (54–99 µs each).
+async fn poll_clock(cloud: &Cloud) {
+    let mut last = 0;
+    loop {
+        match cloud.seen().await {
+            Ok((_, version)) if version != last => {
+                last = version;
+                cloud.db().hints().tell_all(version);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "clock row");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Writes epoch and version down now and then. Lagging behind is fine: only a database that is older
+/// than the note is noticed.
+async fn remember(cloud: &Cloud, file: &Path) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        if let Ok((epoch, version)) = cloud.seen().await {
+            let fresh = file.with_extension("new");
+            let done = std::fs::write(&fresh, format!("{epoch} {version}\n"))
+                .and_then(|()| std::fs::rename(&fresh, file));
+            if let Err(error) = done {
+                tracing::debug!(%error, file = %file.display(), "not remembered");
+            }
+        }
+    }
+}
+
+/// A socket for root and the owner of the state folder; a stale one of a server that was killed is
+/// replaced, one that answers is not.
+fn listen_unix(path: &Path) -> std::io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(std::io::Error::from(std::io::ErrorKind::AddrInUse));
+    }
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}

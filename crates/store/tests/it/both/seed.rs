@@ -1,0 +1,240 @@
+//! A small cloud to test with: users, projects, networks, instances.
+
+use anyhow::Result;
+use novanet_model::plan::Placed;
+use novanet_model::rows::Network;
+use novanet_model::wire::{Digest, Follow, Objects};
+use novanet_model::{
+    CombinationId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId, NetworkKind,
+    ObjectKey, ProjectId, ReservationId, object,
+};
+use novanet_store::instances::{Row, State};
+use novanet_store::networks::Reserved;
+use novanet_store::users::User;
+use novanet_store::{
+    Db, Tx, counters, fixed_ips, groups, instances, networks, objects, projects, users,
+};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+pub(crate) fn ip(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+pub(crate) fn name(text: &str) -> ProjectId {
+    text.parse().unwrap()
+}
+
+/// A user whose keys follow from the name.
+pub(crate) fn a_user(id: &str) -> User {
+    User {
+        id: id.to_owned(),
+        access_key: format!("AK{id}"),
+        sealed_secret: vec![0, 1, 254, 255],
+        is_admin: false,
+        created_at: 0,
+    }
+}
+
+/// A project with a manager `boss-of-<project>`.
+pub(crate) async fn a_project(tx: &mut Tx, id: &str) -> Result<ProjectId> {
+    let boss = format!("boss-of-{id}");
+    users::insert(tx, &a_user(&boss)).await?;
+    projects::insert(tx, &name(id), &boss, "for tests").await?;
+    Ok(name(id))
+}
+
+/// A flat-DHCP network as a row, not inserted.
+pub(crate) fn a_network(cidr: &str) -> Network {
+    let cidr: novanet_model::Ipv4Net = cidr.parse().unwrap();
+    let first = u32::from(cidr.network());
+    Network {
+        id: NetworkId(0),
+        label: "test".to_owned(),
+        kind: NetworkKind::FlatDhcp,
+        cidr,
+        gateway: (first + 1).into(),
+        dhcp_start: (first + 2).into(),
+        bridge: "br100".parse().unwrap(),
+        bridge_interface: None,
+        vlan: None,
+        dns: vec![],
+        vpn_public_address: None,
+        vpn_public_port: None,
+        vpn_private_address: None,
+        project: None,
+        host: None,
+        multi_host: false,
+        injected: false,
+        mtu: None,
+        vpn_clients: 0,
+        uuid: format!("uuid-{cidr}"),
+    }
+}
+
+/// Network address with gateway, and broadcast: what every network keeps for itself.
+pub(crate) fn kept(network: &Network) -> Vec<Reserved> {
+    let range = |first, last, reason: &str| Reserved {
+        first,
+        last,
+        reason: reason.to_owned(),
+    };
+    let (first, last) = (network.cidr.network(), network.cidr.broadcast());
+    vec![
+        range(first, network.gateway, "gateway"),
+        range(last, last, "broadcast"),
+    ]
+}
+
+/// A network that is there, with [`kept`] reserved.
+pub(crate) async fn insert_network(tx: &mut Tx, mut network: Network) -> Result<Network> {
+    let reserved = kept(&network);
+    network.id = networks::insert(tx, &network, &reserved).await?;
+    Ok(network)
+}
+
+/// An instance's row with a new id, not inserted.
+pub(crate) async fn an_instance(
+    tx: &mut Tx,
+    project: &ProjectId,
+    of_groups: &[GroupId],
+) -> Result<Row> {
+    let id = counters::next(tx, "instances").await?;
+    let combination: CombinationId = groups::combination(tx, of_groups).await?;
+    Ok(Row {
+        id: InstanceId(id),
+        reservation: ReservationId(id),
+        launch_index: 0,
+        client_token: None,
+        project: project.clone(),
+        user: "alice".to_owned(),
+        image: ImageId(1),
+        image_digest: "sha256:1".to_owned(),
+        instance_type: "m1.tiny".to_owned(),
+        memory_mb: 512,
+        vcpus: 1,
+        hostname: format!("i-{id}"),
+        key_name: None,
+        key_data: None,
+        user_data: None,
+        host: None,
+        availability_zone: "nova".to_owned(),
+        state: State::Pending,
+        detail: None,
+        boot: 1,
+        combination,
+        created_at: tx.now,
+        terminated_at: None,
+    })
+}
+
+/// An instance on a host, without ports.
+pub(crate) async fn insert_instance(
+    tx: &mut Tx,
+    project: &ProjectId,
+    of_groups: &[GroupId],
+    host: Option<&str>,
+) -> Result<InstanceId> {
+    let mut row = an_instance(tx, project, of_groups).await?;
+    row.host = host.map(str::to_owned);
+    instances::insert(tx, &row, of_groups).await?;
+    Ok(row.id)
+}
+
+/// Gives an instance its first port in a network: the row id of the address, and the address.
+pub(crate) async fn plug(
+    tx: &mut Tx,
+    instance: InstanceId,
+    network: &Network,
+) -> Result<(i64, Ipv4Addr)> {
+    let (id, address) = fixed_ips::allocate(tx, network)
+        .await?
+        .expect("an address is free");
+    let mac = mac_of(address);
+    let interface = instances::insert_interface(tx, instance, network.id, 0, mac).await?;
+    fixed_ips::give(tx, id, instance, interface).await?;
+    Ok((id, address))
+}
+
+/// The MAC that [`plug`] gives with an address.
+pub(crate) fn mac_of(address: Ipv4Addr) -> MacAddr {
+    let [a, b, c, d] = address.octets();
+    format!("02:16:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+        .parse()
+        .unwrap()
+}
+
+/// A host object with a key and a body of one's choice.
+pub(crate) fn member(group: i64, last: u8) -> HostObject {
+    HostObject::Member(object::Member {
+        group: GroupId(group),
+        address: Ipv4Addr::new(10, 0, 0, last),
+    })
+}
+
+/// [`member`] on a host.
+pub(crate) fn placed(host: &str, group: i64, last: u8) -> Placed {
+    (host.to_owned(), member(group, last))
+}
+
+/// What an agent keeps of its host's objects.
+#[derive(Debug, Clone)]
+pub(crate) struct Follower {
+    pub(crate) host: &'static str,
+    pub(crate) epoch: String,
+    pub(crate) version: i64,
+    pub(crate) objects: BTreeMap<ObjectKey, (i64, HostObject)>,
+}
+
+impl Follower {
+    pub(crate) fn of(host: &'static str) -> Self {
+        Self {
+            host,
+            epoch: String::new(),
+            version: 0,
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// Asks for what is new and applies it. The answer is given back.
+    pub(crate) async fn catch_up(&mut self, db: &Db) -> Result<Objects> {
+        let follow = Follow {
+            epoch: self.epoch.clone(),
+            after: self.version,
+            wait_ms: 0,
+        };
+        let answer = objects::follow(&mut *db.read().await?, self.host, &follow).await?;
+        if answer.whole {
+            self.objects.clear();
+        }
+        for change in answer.changes.clone() {
+            match change.object {
+                Some(object) => {
+                    self.objects.insert(change.key, (change.version, object));
+                }
+                None => {
+                    assert!(!answer.whole, "a list has no tombstones");
+                    self.objects.remove(&change.key);
+                }
+            }
+        }
+        self.epoch.clone_from(&answer.epoch);
+        self.version = answer.version;
+        Ok(answer)
+    }
+
+    pub(crate) fn keys(&self) -> Vec<ObjectKey> {
+        self.objects.keys().cloned().collect()
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        let versions = || self.objects.values().map(|(version, _)| *version);
+        Digest {
+            epoch: self.epoch.clone(),
+            version: self.version,
+            count: i64::try_from(self.objects.len()).unwrap(),
+            max: versions().max().unwrap_or(0),
+            sum: versions().sum(),
+        }
+    }
+}
