@@ -14,12 +14,8 @@ pub const TOMBSTONE_LIFE: i64 = 3_600_000_000;
 /// Makes `placed` the objects of `thing`: the same body is no write and no new version, what is
 /// missing becomes a tombstone. Answers how many changed.
 pub async fn put(tx: &mut Tx, thing: Thing, placed: &[Placed]) -> Result<usize> {
-    if tx.version == 0 {
-        // Without the clock they would have no version, and no follower would ever see them.
-        return Err(StoreError::Refused(format!(
-            "objects of {thing}: written outside of a change"
-        )));
-    }
+    // Without the clock they would have no version, and no follower would ever see them.
+    tx.require_change("host objects written")?;
     let owner = thing.to_string();
     let mut old: BTreeMap<(String, String), String> = sqlx::query(
         "SELECT host, object_key, body FROM host_objects WHERE owner = $1 AND deleted = 0",

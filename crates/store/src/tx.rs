@@ -10,7 +10,7 @@
 
 use crate::db::POSTGRES_CONNECTIONS;
 use crate::lock::WriteGuard;
-use crate::{Db, Engine, Result};
+use crate::{Db, Engine, Result, StoreError};
 use sqlx::{Any, AnyConnection};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -82,6 +82,14 @@ impl Tx {
     /// The engine underneath.
     pub fn engine(&self) -> Engine {
         self.db.engine()
+    }
+
+    /// Refuses what is only right while the clock row is held: a fault in this program.
+    pub(crate) fn require_change(&self, what: &str) -> Result<()> {
+        if self.version > 0 {
+            return Ok(());
+        }
+        Err(StoreError::Refused(format!("{what} outside of a change")))
     }
 }
 

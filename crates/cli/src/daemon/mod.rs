@@ -15,8 +15,6 @@ use futures_util::future::{BoxFuture, Shared};
 use novanet_model::flags::Flags;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(crate) use host::agent_settings;
-
 /// No words of their own: everything is a flag.
 const NONE: &[Param] = &[];
 

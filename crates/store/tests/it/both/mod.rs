@@ -3,5 +3,7 @@
 mod seed;
 
 mod follow;
+mod pool;
+mod pool_model;
 mod schema;
 mod transactions;
