@@ -7,6 +7,7 @@ mod args;
 mod daemon;
 mod demo;
 mod environment;
+mod euca;
 mod face;
 mod failure;
 mod keyfile;
