@@ -30,6 +30,7 @@ mod read;
 pub mod thing;
 mod tx;
 pub mod users;
+pub mod views;
 
 pub use db::{Db, Engine};
 pub use error::{Result, StoreError};
