@@ -214,9 +214,11 @@ fn read(dir: &Path) -> Result<Read, AgentError> {
 /// Takes the lines in; `false` if one could not be read, which ends it.
 fn replay(bytes: &[u8], table: &mut Table) -> bool {
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let whole = line.ends_with(b"\n");
+        if !line.ends_with(b"\n") {
+            return false;
+        }
         let taken = serde_json::from_slice(line).map(|news| table.take(news));
-        if !whole || !matches!(taken, Ok(Taken::Changed(_))) {
+        if !matches!(taken, Ok(Taken::Changed(_))) {
             return false;
         }
     }

@@ -1,5 +1,8 @@
 //! How a command ends badly: what to print, and the exit code.
 
+use novanet_control::ControlError;
+use novanet_model::carve::CarveError;
+use std::error::Error as _;
 use std::fmt;
 
 /// A command that did not do what was asked.
@@ -52,5 +55,28 @@ impl fmt::Display for Failure {
             .map(|line| format!("error: {line}"))
             .collect();
         f.write_str(&lines.join("\n"))
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let wrong_words = matches!(
+            error,
+            ControlError::Invalid(_) | ControlError::Carve(CarveError::Invalid(_))
+        );
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            let text = source.to_string();
+            // Transparent errors say the same again.
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = source.source();
+        }
+        Self {
+            code: if wrong_words { 2 } else { 1 },
+            ..Self::failed(message.replace('\n', " "))
+        }
     }
 }

@@ -4,9 +4,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one crate that talks to people
 
 mod args;
+mod daemon;
+mod demo;
 mod environment;
 mod face;
 mod failure;
+mod keyfile;
 mod manage;
 mod table;
 

@@ -45,6 +45,15 @@ pub(crate) fn none<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "None".to_owned(), ToString::to_string)
 }
 
+/// Microseconds since 1970 as nova printed times, in UTC.
+pub(crate) fn time(micros: i64) -> String {
+    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
+        .ok()
+        .and_then(|at| at.format(&format).ok())
+        .unwrap_or_else(|| "None".to_owned())
+}
+
 fn line(out: &mut String, format: &str, cells: &[String]) {
     let mut cells = cells.iter();
     let mut rest = format;

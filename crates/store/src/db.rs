@@ -1,20 +1,30 @@
-//! Opening a database: which engine, which file, whether its schema is ours.
+//! Opening a database: which engine, which file, whose file. The schema is `schema`'s.
 
 use crate::hints::Hints;
 use crate::lock::WriteLock;
 use crate::{Result, StoreError};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::Migrator;
-use sqlx::{AnyPool, Executor};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
+use std::fmt::Write as _;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-static COMMON: Migrator = sqlx::migrate!("migrations/common");
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+/// Readers beside the one writer.
+const SQLITE_CONNECTIONS: u32 = 8;
+
+/// Per process; PostgreSQL's own default limit is 100 for all.
+pub(crate) const POSTGRES_CONNECTIONS: u32 = 16;
+
+const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
+    PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000;";
+
+const POSTGRES_SETTINGS: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
+    SET idle_in_transaction_session_timeout = '30s'; SET synchronous_commit = on;";
 
 /// Which database engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,25 +70,18 @@ impl Db {
 
     async fn open_sqlite(path: &Path) -> Result<Self> {
         prepare_file(path)?;
-        let options = AnyConnectOptions::from_str(&format!("sqlite://{}", path.display()))?;
+        let options = AnyConnectOptions::from_str(&file_url(path))?;
+        probe(&options, SQLITE_SETTINGS)
+            .await
+            .map_err(|e| not_opened(path, e))?;
         let pool = AnyPoolOptions::new()
-            .max_connections(8)
+            .max_connections(SQLITE_CONNECTIONS)
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
-            .after_connect(|c, _| {
-                Box::pin(async move {
-                    c.execute(
-                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                         PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000; \
-                         PRAGMA cache_size = -4000;",
-                    )
-                    .await?;
-                    Ok(())
-                })
-            })
+            .after_connect(|c, _| Box::pin(set_up(c, SQLITE_SETTINGS)))
             .connect_with(options)
             .await
-            .map_err(|e| StoreError::unavailable(format!("{}", path.display()), e))?;
+            .map_err(|e| not_opened(path, e))?;
         Ok(Self(Arc::new(Inner {
             pool,
             engine: Engine::Sqlite,
@@ -89,24 +92,19 @@ impl Db {
     }
 
     async fn open_postgres(url: &str) -> Result<Self> {
-        let options = AnyConnectOptions::from_str(url)?;
+        let options = AnyConnectOptions::from_str(url).map_err(not_reached)?;
+        probe(&options, POSTGRES_SETTINGS)
+            .await
+            .map_err(not_reached)?;
         let pool = AnyPoolOptions::new()
-            .max_connections(16)
+            .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(Duration::from_secs(10))
-            .after_connect(|c, _| {
-                Box::pin(async move {
-                    c.execute(
-                        "SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
-                         SET idle_in_transaction_session_timeout = '30s'; \
-                         SET synchronous_commit = on;",
-                    )
-                    .await?;
-                    Ok(())
-                })
-            })
+            // A round trip for each transaction; `begin` notices dead connections by itself.
+            .test_before_acquire(false)
+            .after_connect(|c, _| Box::pin(set_up(c, POSTGRES_SETTINGS)))
             .connect_with(options)
             .await
-            .map_err(|e| StoreError::unavailable("PostgreSQL cannot be reached", e))?;
+            .map_err(not_reached)?;
         Ok(Self(Arc::new(Inner {
             pool,
             engine: Engine::Postgres,
@@ -114,69 +112,6 @@ impl Db {
             hints: Hints::default(),
             file: None,
         })))
-    }
-
-    /// Brings the schema up to this program's version (`db sync`). Twice does nothing.
-    pub async fn migrate(&self) -> Result<()> {
-        let _guard = self.0.lock.acquire().await?;
-        for steps in self.steps() {
-            let mut migrator = Migrator {
-                ignore_missing: true,
-                ..Migrator::DEFAULT
-            };
-            migrator.migrations = steps.migrations.clone();
-            migrator
-                .run(&self.0.pool)
-                .await
-                .map_err(|e| StoreError::unavailable("could not be brought up to date", e))?;
-        }
-        crate::clock::ensure_epoch(&self.0.pool).await
-    }
-
-    fn steps(&self) -> [&'static Migrator; 2] {
-        match self.0.engine {
-            Engine::Sqlite => [&COMMON, &SQLITE],
-            Engine::Postgres => [&COMMON, &POSTGRES],
-        }
-    }
-
-    /// The schema's version there, and the one that this program needs (`db version`).
-    pub async fn schema_version(&self) -> Result<(i64, i64)> {
-        let want = self
-            .steps()
-            .iter()
-            .flat_map(|m| m.iter())
-            .map(|m| m.version)
-            .max()
-            .unwrap_or(0);
-        let have: std::result::Result<Option<i64>, _> =
-            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-                .fetch_one(&self.0.pool)
-                .await;
-        match have {
-            Ok(have) => Ok((have.unwrap_or(0), want)),
-            // No such table: an empty database.
-            Err(sqlx::Error::Database(_)) => Ok((0, want)),
-            Err(other) => Err(other.into()),
-        }
-    }
-
-    /// Refuses a schema of another version, saying what to do.
-    pub async fn require_schema(&self) -> Result<()> {
-        let (have, want) = self.schema_version().await?;
-        if have < want {
-            return Err(StoreError::Refused(format!(
-                "the database's schema is version {have}, this program needs {want} \
-                 (run: nova-manage db sync)"
-            )));
-        }
-        if have > want {
-            return Err(StoreError::Refused(format!(
-                "the database's schema is version {have}, newer than this program's {want} \
-                 (use the newer novanet)"
-            )));
-        }
-        Ok(())
     }
 
     /// Which engine.
@@ -208,36 +143,111 @@ impl Db {
     }
 }
 
+/// Connects once: the pool would try again for seconds and then only say that it had no time left.
+async fn probe(options: &AnyConnectOptions, settings: &'static str) -> sqlx::Result<()> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    set_up(&mut connection, settings).await?;
+    connection.close().await
+}
+
+async fn set_up(connection: &mut AnyConnection, settings: &'static str) -> sqlx::Result<()> {
+    connection.execute(settings).await?;
+    Ok(())
+}
+
+/// The URL of a file; what a URL would take apart is escaped.
+fn file_url(path: &Path) -> String {
+    let mut url = "sqlite://".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.".contains(byte) {
+            url.push(char::from(*byte));
+        } else {
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    url
+}
+
+/// Why a SQLite file cannot be used, for people.
+fn not_opened(path: &Path, error: sqlx::Error) -> StoreError {
+    const NOT_A_DATABASE: &str = "26";
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    if code.is_some_and(|c| c == NOT_A_DATABASE) {
+        return StoreError::Refused(format!(
+            "database file {}: is not a SQLite database",
+            path.display()
+        ));
+    }
+    StoreError::unavailable(format!("file {}", path.display()), error)
+}
+
+/// Why PostgreSQL cannot be used. The URL is not repeated: it holds a password.
+fn not_reached(error: sqlx::Error) -> StoreError {
+    if let sqlx::Error::Configuration(why) = &error {
+        return StoreError::Refused(format!("sql_connection: {why}"));
+    }
+    match error.as_database_error() {
+        // Wrong user or password, no such database: trying again does not help.
+        Some(refused)
+            if refused
+                .code()
+                .is_some_and(|c| c.starts_with("28") || c == "3D000") =>
+        {
+            StoreError::Refused(format!("sql_connection: {}", refused.message()))
+        }
+        _ => StoreError::unavailable("PostgreSQL cannot be reached", error),
+    }
+}
+
 /// Makes the file and its folder, or says why an existing one cannot be used.
 fn prepare_file(path: &Path) -> Result<()> {
     let refused =
         |e: std::io::Error| StoreError::Refused(format!("database file {}: {e}", path.display()));
-    if let Some(folder) = path.parent()
-        && !folder.exists()
-    {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(refused)?;
+    let me = rustix::process::geteuid().as_raw();
+    if let Some(folder) = path.parent() {
+        if !folder.exists() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(refused)?;
+        }
+        let owner = folder.metadata().map_err(refused)?.uid();
+        if me == 0 && owner != 0 && !path.exists() {
+            // The folder's owner could not use what root makes there.
+            return Err(not_mine(folder, owner, me));
+        }
     }
-    let file = std::fs::OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .append(true)
         .create(true)
         .mode(0o600)
         .open(path)
         .map_err(refused)?;
-    let me = rustix::process::geteuid().as_raw();
-    let owner = file.metadata().map_err(refused)?.uid();
-    if owner != me {
+    let found = file.metadata().map_err(refused)?;
+    if found.uid() != me {
         // As another user than the owner SQLite would leave WAL files behind that the owner cannot
         // read; root too, who could open it.
-        return Err(StoreError::Refused(format!(
-            "database file {}: belongs to user id {owner}, not to {me} \
-             (run this as its owner, or: chown it)",
-            path.display()
-        )));
+        return Err(not_mine(path, found.uid(), me));
+    }
+    keep_private(&file).map_err(refused)
+}
+
+/// The WAL gets the file's mode, and both hold what is nobody else's business.
+fn keep_private(file: &File) -> std::io::Result<()> {
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
     }
     Ok(())
+}
+
+fn not_mine(path: &Path, owner: u32, me: u32) -> StoreError {
+    StoreError::Refused(format!(
+        "database file {}: belongs to user id {owner}, not to {me} \
+         (run this as its owner, or: chown it)",
+        path.display()
+    ))
 }

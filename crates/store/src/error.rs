@@ -54,9 +54,10 @@ impl StoreError {
 }
 
 /// SQLITE_BUSY, SQLITE_LOCKED, SQLITE_BUSY_SNAPSHOT; PostgreSQL's lock_timeout, statement_timeout,
-/// admin_shutdown, crash_shutdown, cannot_connect_now, too many connections.
-const PASSING: [&str; 9] = [
-    "5", "6", "517", "55P03", "57014", "57P01", "57P02", "57P03", "53300",
+/// deadlock, admin_shutdown, crash_shutdown, cannot_connect_now, too many connections, idle in a
+/// transaction for too long.
+const PASSING: [&str; 11] = [
+    "5", "6", "517", "55P03", "57014", "40P01", "57P01", "57P02", "57P03", "53300", "25P03",
 ];
 
 impl From<sqlx::Error> for StoreError {

@@ -54,22 +54,48 @@ fn fixed(row: &AnyRow) -> Result<FixedIp> {
 /// Takes an address of `network` out of the pool; `None` when it is empty. Row id and address. It
 /// belongs to nobody until [`give`], in the same transaction, says to whom.
 pub async fn allocate(tx: &mut Tx, network: &Network) -> Result<Option<(i64, Ipv4Addr)>> {
+    // Two at a time would both read the cursor before either moves it.
+    tx.require_change("address allocated")?;
     if let Some(fresh) = allocate_fresh(tx, network).await? {
         return Ok(Some(fresh));
     }
+    loop {
+        if let Some(freed) = allocate_freed(tx, network.id).await? {
+            return Ok(Some(freed));
+        }
+        // Somebody who does not hold the clock may have reserved just that one.
+        if !has_freed(tx, network.id).await? {
+            return Ok(None);
+        }
+    }
+}
+
+/// The address that has been free for longest.
+async fn allocate_freed(tx: &mut Tx, network: NetworkId) -> Result<Option<(i64, Ipv4Addr)>> {
     let now = tx.now;
     let row = sqlx::query(
         "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
          WHERE id = (SELECT id FROM fixed_ips WHERE network_id = $2 AND instance_id IS NULL \
                      AND reserved = 0 AND freed_at IS NOT NULL ORDER BY freed_at, addr LIMIT 1) \
-         RETURNING id, addr",
+         AND allocated = 0 AND reserved = 0 RETURNING id, addr",
     )
     .bind(now)
-    .bind(network.id.0)
+    .bind(network.0)
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|r| Ok((r.try_get(0)?, address(r.try_get(1)?))))
         .transpose()
+}
+
+async fn has_freed(c: &mut Conn, network: NetworkId) -> Result<bool> {
+    let any: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM fixed_ips WHERE network_id = $1 AND instance_id IS NULL AND reserved = 0 \
+         AND freed_at IS NOT NULL LIMIT 1",
+    )
+    .bind(network.0)
+    .fetch_optional(c)
+    .await?;
+    Ok(any.is_some())
 }
 
 async fn allocate_fresh(tx: &mut Tx, network: &Network) -> Result<Option<(i64, Ipv4Addr)>> {
@@ -200,7 +226,7 @@ pub async fn reserve(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<bo
     let now = tx.now;
     let done = sqlx::query(
         "UPDATE fixed_ips SET reserved = 1, updated_at = $1 \
-         WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL",
+         WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL AND allocated = 0",
     )
     .bind(now)
     .bind(network.0)

@@ -66,11 +66,12 @@ pub async fn insert(
 
 /// Gives a free address of the pool to a project, the one free for longest; `None`: all are taken.
 pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Option<Ipv4Addr>> {
+    tx.require_change("floating IP allocated")?;
     let now = tx.now;
     let address: Option<String> = sqlx::query_scalar(
         "UPDATE floating_ips SET project_id = $1, updated_at = $2 WHERE id = \
          (SELECT id FROM floating_ips WHERE pool = $3 AND project_id IS NULL \
-          ORDER BY freed_at, addr LIMIT 1) RETURNING address",
+          ORDER BY freed_at, addr LIMIT 1) AND project_id IS NULL RETURNING address",
     )
     .bind(project.as_str())
     .bind(now)

@@ -27,6 +27,7 @@ pub mod objects;
 pub mod plan;
 pub mod projects;
 mod read;
+mod schema;
 pub mod thing;
 mod tx;
 pub mod users;

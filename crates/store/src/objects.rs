@@ -14,12 +14,8 @@ pub const TOMBSTONE_LIFE: i64 = 3_600_000_000;
 /// Makes `placed` the objects of `thing`: the same body is no write and no new version, what is
 /// missing becomes a tombstone. Answers how many changed.
 pub async fn put(tx: &mut Tx, thing: Thing, placed: &[Placed]) -> Result<usize> {
-    if tx.version == 0 {
-        // Without the clock they would have no version, and no follower would ever see them.
-        return Err(StoreError::Refused(format!(
-            "objects of {thing}: written outside of a change"
-        )));
-    }
+    // Without the clock they would have no version, and no follower would ever see them.
+    tx.require_change("host objects written")?;
     let owner = thing.to_string();
     let mut old: BTreeMap<(String, String), String> = sqlx::query(
         "SELECT host, object_key, body FROM host_objects WHERE owner = $1 AND deleted = 0",
@@ -206,27 +202,32 @@ pub async fn gone_everywhere(c: &mut Conn, thing: Thing) -> Result<bool> {
     Ok(waiting == 0)
 }
 
+/// Tombstones that are old enough and that nobody waits for: their host has applied them without
+/// error, or never was.
+const SWEPT: &str = "o.deleted = 1 AND o.deleted_at < $1 \
+    AND NOT EXISTS (SELECT 1 FROM hosts h WHERE h.name = o.host AND (h.applied_version < o.version \
+        OR h.applied_epoch <> (SELECT epoch FROM clock WHERE id = 1))) \
+    AND NOT EXISTS (SELECT 1 FROM host_errors e \
+        WHERE e.host = o.host AND e.object_key = o.object_key)";
+
 /// Drops tombstones that are older than [`TOMBSTONE_LIFE`] and that their host has applied, and
 /// moves the horizon. What a host has not applied stays, however long it is down: the addresses
 /// behind it must not get a second owner.
 pub async fn sweep_tombstones(tx: &mut Tx) -> Result<u64> {
     let oldest = tx.now - TOMBSTONE_LIFE;
-    sqlx::query(
+    let sql = format!(
         "UPDATE clock SET horizon = CASE WHEN horizon > m.v THEN horizon ELSE m.v END FROM \
-         (SELECT CAST(coalesce(max(version), 0) AS BIGINT) AS v FROM host_objects o \
-          WHERE deleted = 1 AND deleted_at < $1 AND NOT EXISTS (SELECT 1 FROM hosts h \
-          WHERE h.name = o.host AND h.applied_version < o.version)) AS m WHERE id = 1",
-    )
-    .bind(oldest)
-    .execute(&mut **tx)
-    .await?;
-    let done = sqlx::query(
-        "DELETE FROM host_objects WHERE deleted = 1 AND deleted_at < $1 AND NOT EXISTS \
-         (SELECT 1 FROM hosts h WHERE h.name = host_objects.host \
-          AND h.applied_version < host_objects.version)",
-    )
-    .bind(oldest)
-    .execute(&mut **tx)
-    .await?;
+         (SELECT CAST(coalesce(max(o.version), 0) AS BIGINT) AS v FROM host_objects o \
+          WHERE {SWEPT}) AS m WHERE id = 1"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(oldest)
+        .execute(&mut **tx)
+        .await?;
+    let sql = format!("DELETE FROM host_objects AS o WHERE {SWEPT}");
+    let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(oldest)
+        .execute(&mut **tx)
+        .await?;
     Ok(done.rows_affected())
 }

@@ -8,8 +8,9 @@
 //!
 //! Nothing slow belongs inside: no key generation, no file, no network.
 
+use crate::db::POSTGRES_CONNECTIONS;
 use crate::lock::WriteGuard;
-use crate::{Db, Engine, Result};
+use crate::{Db, Engine, Result, StoreError};
 use sqlx::{Any, AnyConnection};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -82,6 +83,14 @@ impl Tx {
     pub fn engine(&self) -> Engine {
         self.db.engine()
     }
+
+    /// Refuses what is only right while the clock row is held: a fault in this program.
+    pub(crate) fn require_change(&self, what: &str) -> Result<()> {
+        if self.version > 0 {
+            return Ok(());
+        }
+        Err(StoreError::Refused(format!("{what} outside of a change")))
+    }
 }
 
 impl Db {
@@ -91,7 +100,19 @@ impl Db {
             Engine::Sqlite => "BEGIN",
             Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
-        Ok(self.pool().begin_with(begin).await?)
+        self.begin(begin).await
+    }
+
+    /// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL
+    /// was restarted): as nothing is done yet, the next is as good.
+    async fn begin(&self, sql: &'static str) -> Result<sqlx::Transaction<'static, Any>> {
+        let mut dead = 0;
+        loop {
+            match self.pool().begin_with(sql).await {
+                Err(error) if is_dead(&error) && dead < POSTGRES_CONNECTIONS => dead += 1,
+                begun => return Ok(begun?),
+            }
+        }
     }
 
     /// A transaction for rows that no plan follows from.
@@ -102,7 +123,7 @@ impl Db {
             Engine::Postgres => "BEGIN",
         };
         Ok(Tx {
-            inner: self.pool().begin_with(begin).await?,
+            inner: self.begin(begin).await?,
             guard,
             db: self.clone(),
             now: now(),
@@ -122,6 +143,18 @@ impl Db {
         .await?;
         tx.now = now();
         Ok(tx)
+    }
+}
+
+/// Whether the other end of the connection is gone; SQLite has none.
+fn is_dead(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+        // admin_shutdown, crash_shutdown, and ended because it was idle for too long.
+        sqlx::Error::Database(last_words) => last_words
+            .code()
+            .is_some_and(|c| ["57P01", "57P02", "57P05", "25P03"].contains(&c.as_ref())),
+        _ => false,
     }
 }
 

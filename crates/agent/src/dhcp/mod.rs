@@ -1,1 +1,294 @@
-//! dhcp
+//! DHCP and DNS for instances: one dnsmasq for each bridge, its hosts from the bindings, and the
+//! journal of leases.
+//!
+//! Truth about what runs is `/proc/<pid>/cmdline`, truth about hosts is the hosts file (read again
+//! on SIGHUP, without a restart), truth about leases is the journal. An address whose owner changes
+//! is released in the old owner's name at once, so that the next one gets it.
+//!
+//! Must not know: how bridges are made, who reports leases to the server.
+
+pub mod bridge;
+mod files;
+mod item;
+pub mod journal;
+mod process;
+mod release;
+mod render;
+mod server;
+mod watch;
+
+pub use files::Files;
+pub use item::{DhcpKey, DhcpValue, HostSpec, RangeSpec};
+pub use render::{Hosts, Ranges, arguments, host_line, hosts_file, name_line, names_file, script};
+
+use crate::room::{Change, Desired, Room, RoomError};
+use crate::settings::Settings;
+use journal::Journal;
+use novanet_model::{HostObject, IfName, MacAddr, NetworkId};
+use server::Server;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::UnixDatagram;
+use tokio::sync::Notify;
+use watch::{Bound, Watch};
+
+type DhcpChange = Change<DhcpKey, DhcpValue>;
+type Wanted = Desired<DhcpKey, DhcpValue>;
+
+/// After this a released lease that is still in the journal is released again.
+const RELEASE_AGAIN: Duration = Duration::from_secs(2);
+
+/// The DHCP room. Lives in the network namespace of the thread that makes it.
+#[derive(Debug)]
+pub struct DhcpServers {
+    settings: Settings,
+    journal: Journal,
+    disturbed: Arc<Notify>,
+    leases_changed: Arc<Notify>,
+    servers: BTreeMap<IfName, Server>,
+    /// Leases that we gave back, and that dnsmasq has not yet told us to be gone.
+    released: BTreeMap<(IfName, Ipv4Addr, MacAddr), Instant>,
+    watch: Watch,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for DhcpServers {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl DhcpServers {
+    /// Needs a tokio runtime: it starts the tasks that watch processes, addresses and leases.
+    pub fn new(settings: &Settings) -> Result<Self, RoomError> {
+        let disturbed = Arc::new(Notify::new());
+        let leases_changed = Arc::new(Notify::new());
+        let journal = Journal::new(settings.state_path.join("dhcp"));
+        let listener = listen(&journal, Arc::clone(&leases_changed))
+            .map_err(|e| RoomError::kernel("listen for lease events", e))?;
+        Ok(Self {
+            settings: settings.clone(),
+            journal,
+            watch: Watch::start(Arc::clone(&disturbed))
+                .map_err(|e| RoomError::kernel("watch rtnetlink", e))?,
+            disturbed,
+            leases_changed,
+            servers: BTreeMap::new(),
+            released: BTreeMap::new(),
+            listener,
+        })
+    }
+
+    /// The leases, for reporting up.
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
+    /// Notified when the journal has an event more.
+    pub fn leases_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.leases_changed)
+    }
+
+    fn server(&mut self, bridge: &IfName) -> &mut Server {
+        let (settings, disturbed) = (&self.settings, &self.disturbed);
+        self.servers
+            .entry(bridge.clone())
+            .or_insert_with(|| Server::new(settings, bridge, disturbed))
+    }
+}
+
+/// Takes the hints of [`bridge::run`].
+fn listen(journal: &Journal, changed: Arc<Notify>) -> io::Result<tokio::task::JoinHandle<()>> {
+    std::fs::create_dir_all(journal.folder())?;
+    let path = journal.folder().join(bridge::SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = UnixDatagram::bind(&path)?;
+    Ok(tokio::spawn(async move {
+        let mut hint = [0; 16];
+        while socket.recv(&mut hint).await.is_ok() {
+            changed.notify_one();
+        }
+    }))
+}
+
+/// The ranges of a bridge.
+fn ranges(wanted: &Wanted, bridge: &IfName) -> Ranges {
+    let first = DhcpKey::Range(bridge.clone(), NetworkId(i64::MIN));
+    let last = DhcpKey::Range(bridge.clone(), NetworkId(i64::MAX));
+    let pick = |(key, value): (&DhcpKey, &DhcpValue)| match (key, value) {
+        (DhcpKey::Range(_, network), DhcpValue::Range(spec)) => Some((*network, spec.clone())),
+        _ => None,
+    };
+    wanted.range(first..=last).filter_map(pick).collect()
+}
+
+/// The hosts of a bridge.
+fn hosts(wanted: &Wanted, bridge: &IfName) -> Hosts {
+    let first = DhcpKey::Host(bridge.clone(), Ipv4Addr::UNSPECIFIED);
+    let last = DhcpKey::Host(bridge.clone(), Ipv4Addr::BROADCAST);
+    let pick = |(key, value): (&DhcpKey, &DhcpValue)| match (key, value) {
+        (DhcpKey::Host(_, address), DhcpValue::Host(spec)) => Some((*address, spec.clone())),
+        _ => None,
+    };
+    wanted.range(first..=last).filter_map(pick).collect()
+}
+
+impl Room for DhcpServers {
+    type Key = DhcpKey;
+    type Value = DhcpValue;
+    const NAME: &'static str = "dhcp";
+
+    fn base_items(&self) -> Vec<(DhcpKey, DhcpValue)> {
+        Vec::new()
+    }
+
+    fn items(&self, object: &HostObject) -> Vec<(DhcpKey, DhcpValue)> {
+        item::items(&self.settings, object)
+    }
+
+    fn disturbed(&self) -> Arc<Notify> {
+        Arc::clone(&self.disturbed)
+    }
+
+    async fn observe(
+        &mut self,
+        desired: &Wanted,
+    ) -> Result<BTreeMap<DhcpKey, DhcpValue>, RoomError> {
+        let mut bridges: BTreeSet<IfName> =
+            desired.iter().map(|(k, _)| k.bridge().clone()).collect();
+        bridges.extend(files::bridges(&self.settings.networks_path));
+        let mut items = BTreeMap::new();
+        let mut bound = Bound::default();
+        for bridge in bridges {
+            let ranges = ranges(desired, &bridge);
+            let hosts = hosts(desired, &bridge);
+            let server = self.server(&bridge);
+            server.observe(&ranges, &hosts, &mut items);
+            bound.devices.insert(bridge.clone(), server.bound());
+            bound
+                .servers
+                .extend(ranges.values().map(|r| (r.server, bridge.clone())));
+        }
+        self.watch.set(bound);
+        self.stale_leases(desired, &mut items)?;
+        Ok(items)
+    }
+
+    async fn apply(
+        &mut self,
+        changes: &[DhcpChange],
+        desired: &Wanted,
+    ) -> Vec<(DhcpKey, RoomError)> {
+        let mut by_bridge: BTreeMap<&IfName, Vec<&DhcpChange>> = BTreeMap::new();
+        for change in changes {
+            by_bridge
+                .entry(change.key.bridge())
+                .or_default()
+                .push(change);
+        }
+        let mut failed = Vec::new();
+        for (bridge, changes) in by_bridge {
+            if let Err(error) = self.apply_bridge(bridge, &changes, desired).await {
+                let text = error.to_string();
+                let same =
+                    |change: &&DhcpChange| (change.key.clone(), RoomError::Refused(text.clone()));
+                failed.extend(changes.iter().skip(1).map(same));
+                failed.push((changes[0].key.clone(), error));
+            }
+        }
+        failed
+    }
+}
+
+impl DhcpServers {
+    /// A lease of somebody who is not the owner of its address would keep it from the owner.
+    fn stale_leases(
+        &mut self,
+        desired: &Wanted,
+        items: &mut BTreeMap<DhcpKey, DhcpValue>,
+    ) -> Result<(), RoomError> {
+        self.released
+            .retain(|_, since| since.elapsed() < RELEASE_AGAIN);
+        let leases = self
+            .journal
+            .leases()
+            .map_err(|e| RoomError::kernel("read the lease journal", e))?;
+        for lease in leases {
+            let runs = self.servers.get(&lease.bridge).is_some_and(Server::runs);
+            let key = DhcpKey::Host(lease.bridge.clone(), lease.address);
+            let owner = match desired.get(&key) {
+                Some(DhcpValue::Host(spec)) => Some(spec.mac),
+                _ => None,
+            };
+            let asked = (lease.bridge, lease.address, lease.mac);
+            // Without a server nobody has the lease in mind: `init` ends it.
+            if runs && owner != Some(lease.mac) && !self.released.contains_key(&asked) {
+                items.insert(key, DhcpValue::StaleLease(lease.mac));
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_bridge(
+        &mut self,
+        bridge: &IfName,
+        changes: &[&DhcpChange],
+        desired: &Wanted,
+    ) -> Result<(), RoomError> {
+        let ranges = ranges(desired, bridge);
+        let hosts = hosts(desired, bridge);
+        let of_a_range = |change: &&DhcpChange| matches!(change.key, DhcpKey::Range(..));
+        let program = render::script(&self.settings.dhcpbridge);
+        let script = files::script(&self.settings.networks_path);
+        let environment = self.journal.folder().to_owned();
+        let server = self.server(bridge);
+        if ranges.is_empty() {
+            server.remove().await?;
+        } else {
+            files::write_whole(&script, &program, 0o755)
+                .map_err(|e| RoomError::kernel(format!("write {}", script.display()), e))?;
+            server.write(&ranges, &hosts)?;
+            if changes.iter().any(of_a_range) || !server.runs() {
+                server.restart(&ranges, &environment).await?;
+            } else {
+                server.reload()?;
+            }
+        }
+        for change in changes {
+            self.release_old_owner(bridge, change, &ranges);
+        }
+        Ok(())
+    }
+
+    fn release_old_owner(&mut self, bridge: &IfName, change: &DhcpChange, ranges: &Ranges) {
+        let DhcpKey::Host(_, address) = change.key else {
+            return;
+        };
+        let old = match &change.from {
+            Some(DhcpValue::Host(spec)) => spec.mac,
+            Some(DhcpValue::StaleLease(mac)) => *mac,
+            _ => return,
+        };
+        let keeps = matches!(&change.to, Some(DhcpValue::Host(spec)) if spec.mac == old);
+        let server = ranges.values().find(|range| range.cidr.contains(&address));
+        let (false, Some(range)) = (keeps, server) else {
+            return;
+        };
+        match release::release(bridge, range.server, old, address) {
+            Ok(()) => {
+                let asked = (bridge.clone(), address, old);
+                self.released.insert(asked, Instant::now());
+            }
+            // The journal keeps it in mind: the next round tries again.
+            Err(error) => {
+                tracing::warn!(%bridge, %address, mac = %old, %error, "cannot release a lease")
+            }
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! outside (server, socket, ledger) goes through [`Engine`], which is cheap to clone and never
 //! waits for a room.
 
+use super::addresses::Addresses;
 use super::cadence::Timing;
 use super::lane::{Ask, Batch, Lane, Neighbours, Order, Progress, Shows};
 use super::reconcile::host_key;
@@ -13,6 +14,7 @@ use novanet_model::wire::{
 };
 use novanet_model::{InstanceId, ObjectKey};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -80,6 +82,7 @@ struct LaneHandle {
 #[derive(Default)]
 struct State {
     table: Table,
+    addresses: Addresses,
     ledger: Option<Ledger>,
     batch: u64,
     /// Which version of which epoch is in force when the lanes have done which batch.
@@ -102,6 +105,8 @@ pub enum Takes {
 pub(super) const FIREWALL: usize = 1;
 /// How long a question waits for one room.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a cleanup of one room may take: a hundred instances end in it.
+const CLEANUP: Duration = Duration::from_mins(2);
 
 impl Engine {
     /// An engine over these rooms. With a ledger, what it holds is brought up at once.
@@ -211,6 +216,11 @@ impl Engine {
         self.state().table.agrees(digest)
     }
 
+    /// Which instance has this address on this host's networks.
+    pub fn instance_at(&self, address: Ipv4Addr) -> Option<InstanceId> {
+        self.state().addresses.instance(address)
+    }
+
     /// An instance is in another state now.
     pub fn report(&self, report: InstanceReport) {
         let mut state = self.state();
@@ -293,11 +303,15 @@ impl Engine {
         let lane = &self.inner.lanes[place];
         let (answer, answered) = oneshot::channel();
         let _ = lane.orders.send(Order::Ask(ask, answer)); // then `answered` fails
-        match tokio::time::timeout(PATIENCE, answered).await {
+        let patience = match ask {
+            Ask::Cleanup { dry_run: false } => CLEANUP,
+            _ => PATIENCE,
+        };
+        match tokio::time::timeout(patience, answered).await {
             Ok(Ok(text)) => text,
             Ok(Err(_)) => Err(format!("{}: has ended", lane.name)),
             Err(_) => Err(format!(
-                "{}: busy for over {PATIENCE:?}; ask again",
+                "{}: busy for over {patience:?}; ask again",
                 lane.name
             )),
         }
@@ -314,6 +328,7 @@ impl Engine {
     }
 
     fn hand_out(&self, state: &mut State, objects: Vec<ObjectChange>) {
+        state.addresses.take(&objects);
         // The first list is handed out even if it is empty: then everything of ours goes.
         if state.batch == 0 || !objects.is_empty() {
             state.batch += 1;

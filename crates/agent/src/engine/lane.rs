@@ -12,6 +12,7 @@ use crate::room::{Room, RoomError};
 use novanet_model::ObjectKey;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -57,6 +58,9 @@ pub trait Shows {
     async fn show(&mut self) -> Result<String, RoomError> {
         Err(RoomError::Refused("nothing to show".to_owned()))
     }
+
+    /// Waits until what was applied is done, in a room that goes on working behind `apply`.
+    async fn finish(&mut self) {}
 }
 
 /// Progress of other lanes, for the order of things.
@@ -76,6 +80,9 @@ struct Held {
     batch: u64,
     until: Instant,
 }
+
+/// How long a room may take to finish when the engine stops.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The task of one room.
 pub struct Lane<R: Room> {
@@ -126,7 +133,7 @@ impl<R: Room + Shows> Lane<R> {
             let holding = !self.held.is_empty();
             tokio::select! {
                 order = self.orders.recv() => match order {
-                    None | Some(Order::Stop) => return,
+                    None | Some(Order::Stop) => break,
                     Some(order) => self.backlog.push_back(order),
                 },
                 () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
@@ -134,9 +141,11 @@ impl<R: Room + Shows> Lane<R> {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             if self.work().await {
-                return;
+                break;
             }
         }
+        // What is not finished by then is finished by the next agent.
+        let _ = timeout(FAREWELL, self.reconciler.room().finish()).await;
     }
 
     /// Does what is due; `true`: that was all.
@@ -297,6 +306,9 @@ impl<R: Room + Shows> Lane<R> {
             }
             Ask::Cleanup { dry_run } => {
                 let cleaned = self.reconciler.cleanup(dry_run).await.map_err(failed)?;
+                if !dry_run {
+                    self.reconciler.room().finish().await;
+                }
                 render::cleaned::<R>(&cleaned)
             }
         }

@@ -7,6 +7,7 @@
 //!
 //! Must not know: the insides of a room, HTTP.
 
+mod addresses;
 pub mod cadence;
 pub mod core;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod preflight;
 pub mod questions;
 pub mod reconcile;
 mod render;
+pub mod run;
 pub mod serve;
 pub mod table;
 
@@ -28,6 +30,7 @@ pub use lock::Lock;
 pub use offline::{Offline, offline_with};
 pub use questions::{Answers, Console};
 pub use reconcile::{Reconciler, Round};
+pub use run::{Options, offline, run, run_with};
 pub use serve::{Parts, serve};
 pub use table::Table;
 

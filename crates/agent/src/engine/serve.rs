@@ -18,10 +18,18 @@ use tokio::sync::{mpsc, oneshot};
 /// How long the lanes may take to end their rounds when the agent is stopped.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Makes a task that runs as long as the agent does.
+pub type Beside = Vec<(
+    &'static str,
+    Box<dyn FnOnce(Engine) -> BoxFuture<'static, ()> + Send>,
+)>;
+
 /// Everything an agent is made of.
 pub struct Parts<L, F, D, I> {
-    /// Where its ledger, lock and socket are.
+    /// Where its ledger and socket are.
     pub state_path: PathBuf,
+    /// The lock of that place, taken before the rooms were made.
+    pub lock: Lock,
     /// The rooms of the host.
     pub rooms: Rooms<L, F, D, I>,
     /// How it talks to the server.
@@ -34,8 +42,8 @@ pub struct Parts<L, F, D, I> {
     pub leases: Option<Arc<dyn LeaseSource>>,
     /// Where states of instances come from.
     pub reports: mpsc::UnboundedReceiver<InstanceReport>,
-    /// What else runs as long as the agent does (the metadata proxy).
-    pub beside: Vec<(&'static str, BoxFuture<'static, ()>)>,
+    /// What else runs as long as the agent does (the metadata service).
+    pub beside: Beside,
     /// The engine's times.
     pub timing: Timing,
     /// The conversation's times.
@@ -53,11 +61,15 @@ where
     D: Room + Shows + Send + 'static,
     I: Room + Shows + Send + 'static,
 {
-    let _lock = Lock::take(&parts.state_path)?;
+    let _lock = parts.lock;
     let ledger = Ledger::open(&agent_dir(&parts.state_path))?;
     let local = Local::open(&parts.state_path)?;
     let (engine, lanes) = Engine::new(parts.rooms, Some(ledger), &parts.timing);
     let mut lanes = start(lanes)?;
+    let beside = parts.beside.into_iter();
+    let beside: Vec<_> = beside
+        .map(|(name, make)| (name, make(engine.clone())))
+        .collect();
     let answers = Answers::new(engine.clone(), parts.console);
     let upstream = Upstream {
         client: parts.client,
@@ -70,7 +82,7 @@ where
     let result = tokio::select! {
         () = shutdown => Ok(()),
         name = lanes.first_end() => Err(AgentError::Ended(name)),
-        name = first_end(parts.beside) => Err(AgentError::Ended(name)),
+        name = first_end(beside) => Err(AgentError::Ended(name)),
         () = upstream.run() => Err(AgentError::Ended("conversation with the server")),
         () = local.serve(answers) => Err(AgentError::Ended("local socket")),
         () = pass_on(parts.reports, &engine) => Err(AgentError::Ended("instance reports")),

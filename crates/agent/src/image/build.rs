@@ -53,6 +53,8 @@ const PROGRAMS: &[Program] = &[
 /// Files of ours: path, mode, content.
 const FILES: &[(&str, u32, &str)] = &[
     ("sbin/init", 0o755, include_str!("tiny/init")),
+    ("lib/tiny/card", 0o755, include_str!("tiny/card")),
+    ("lib/tiny/hotplug", 0o755, include_str!("tiny/hotplug")),
     ("lib/tiny/network", 0o755, include_str!("tiny/network")),
     ("lib/tiny/lease", 0o755, include_str!("tiny/lease")),
     ("lib/tiny/services", 0o755, include_str!("tiny/services")),

@@ -67,6 +67,7 @@ impl Unpacker {
         let mode = header.mode().map_err(|e| refused(&raw, e.to_string()))? & 0o7777;
         let uid = self.id(&raw, header.uid())?;
         let gid = self.id(&raw, header.gid())?;
+        let (owner, group) = ids(uid, gid);
         let Some(name) = path.file_name().map(Path::new) else {
             self.modes.insert(path, (mode, uid, gid));
             return Ok(());
@@ -84,22 +85,15 @@ impl Unpacker {
                 self.modes.insert(path, (mode, uid, gid));
             }
             tar::EntryType::Symlink => {
-                let target = self.target(&entry, &raw)?;
+                let to = target(&entry, &raw)?;
                 make_way(&parent, name).map_err(failed)?;
-                symlinkat(&target, &parent, name).map_err(failed)?;
-                chownat(
-                    &parent,
-                    name,
-                    owner(uid),
-                    group(gid),
-                    AtFlags::SYMLINK_NOFOLLOW,
-                )
-                .map_err(failed)?;
+                symlinkat(&to, &parent, name).map_err(failed)?;
+                chownat(&parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
             }
             tar::EntryType::Link => {
-                let target = inside(&self.target(&entry, &raw)?)?;
-                let from = self.parent(&target)?;
-                let old = target
+                let to = inside(&target(&entry, &raw)?)?;
+                let from = self.parent(&to)?;
+                let old = to
                     .file_name()
                     .ok_or_else(|| refused(&raw, "is a hard link to the root".to_owned()))?;
                 make_way(&parent, name).map_err(failed)?;
@@ -108,14 +102,7 @@ impl Unpacker {
             tar::EntryType::Fifo => {
                 make_way(&parent, name).map_err(failed)?;
                 mknodat(&parent, name, FileType::Fifo, Mode::from(mode), 0).map_err(failed)?;
-                chownat(
-                    &parent,
-                    name,
-                    owner(uid),
-                    group(gid),
-                    AtFlags::SYMLINK_NOFOLLOW,
-                )
-                .map_err(failed)?;
+                chownat(&parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
             }
             tar::EntryType::Char | tar::EntryType::Block => {}
             tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
@@ -129,7 +116,7 @@ impl Unpacker {
                     File::from(openat(&parent, name, flags, Mode::from(0o600)).map_err(failed)?);
                 std::io::copy(&mut entry, &mut file).map_err(|e| ImageError::file(&raw, e))?;
                 // Owner first: chown takes the set-user-id bits away.
-                fchown(&file, owner(uid), group(gid)).map_err(failed)?;
+                fchown(&file, owner, group).map_err(failed)?;
                 fchmod(&file, Mode::from(mode)).map_err(failed)?;
             }
             other => return Err(refused(&raw, format!("has the unknown type {other:?}"))),
@@ -180,18 +167,6 @@ impl Unpacker {
         })
     }
 
-    fn target(
-        &self,
-        entry: &tar::Entry<'_, impl std::io::Read>,
-        raw: &Path,
-    ) -> Result<PathBuf, ImageError> {
-        match entry.link_name() {
-            Ok(Some(target)) => Ok(target.into_owned()),
-            Ok(None) => Err(refused(raw, "is a link to nothing".to_owned())),
-            Err(e) => Err(refused(raw, e.to_string())),
-        }
-    }
-
     fn id(&self, raw: &Path, id: std::io::Result<u64>) -> Result<u32, ImageError> {
         let id = id.map_err(|e| refused(raw, e.to_string()))?;
         match u32::try_from(id) {
@@ -210,10 +185,19 @@ impl Unpacker {
         for (path, (mode, uid, gid)) in &self.modes {
             let handle = self.folder(path)?;
             let failed = |e: rustix::io::Errno| ImageError::file(path, e);
-            fchown(&handle, owner(*uid), group(*gid)).map_err(failed)?;
+            let (owner, group) = ids(*uid, *gid);
+            fchown(&handle, owner, group).map_err(failed)?;
             fchmod(&handle, Mode::from(*mode)).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+fn target(entry: &tar::Entry<'_, impl std::io::Read>, raw: &Path) -> Result<PathBuf, ImageError> {
+    match entry.link_name() {
+        Ok(Some(target)) => Ok(target.into_owned()),
+        Ok(None) => Err(refused(raw, "is a link to nothing".to_owned())),
+        Err(e) => Err(refused(raw, e.to_string())),
     }
 }
 
@@ -240,12 +224,8 @@ fn make_way(parent: &OwnedFd, name: &Path) -> rustix::io::Result<()> {
     }
 }
 
-fn owner(id: u32) -> Option<Uid> {
-    Some(Uid::from_raw(id))
-}
-
-fn group(id: u32) -> Option<Gid> {
-    Some(Gid::from_raw(id))
+fn ids(uid: u32, gid: u32) -> (Option<Uid>, Option<Gid>) {
+    (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
 }
 
 fn refused(path: &Path, reason: String) -> ImageError {

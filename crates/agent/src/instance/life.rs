@@ -3,6 +3,7 @@
 //! What to do next is a pure function of goal and phase ([`step::next`]); a task repeats it until there is
 //! nothing left to do. So a goal that changes while an instance is being made is simply met next.
 
+mod phase;
 mod step;
 mod work;
 
@@ -15,7 +16,8 @@ use crate::image::Images;
 use crate::room::RoomError;
 use novanet_model::InstanceId;
 use novanet_model::object::Instance;
-use novanet_model::wire::{InstanceReport, InstanceState};
+use novanet_model::wire::InstanceReport;
+use phase::Phase;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -30,34 +32,6 @@ pub(super) enum Goal {
     Run(Arc<Spec>),
     /// Not be here.
     Gone,
-}
-
-/// What an instance is doing.
-#[derive(Debug, Clone)]
-enum Phase {
-    /// Nothing of it is here.
-    Absent,
-    /// It runs. `plugged` is false when a cable was found missing, `fault` says why it could not be put in.
-    Running {
-        spec: Arc<Spec>,
-        process: Arc<Process>,
-        plugged: bool,
-        fault: Option<String>,
-    },
-    /// Only its folder is here. `boot` is the one that ended; `None`: none that counts.
-    Stopped {
-        spec: Option<Arc<Spec>>,
-        boot: Option<i64>,
-        clean: bool,
-    },
-    /// The last step failed. Not before `again` the next try.
-    Failed {
-        spec: Option<Arc<Spec>>,
-        boot: Option<i64>,
-        error: String,
-        tries: u32,
-        again: Instant,
-    },
 }
 
 struct Slot {
@@ -83,11 +57,11 @@ pub(super) struct Lives {
 }
 
 /// How often old images are looked for.
-const COLLECT_IMAGES: Duration = Duration::from_secs(600);
+const COLLECT_IMAGES: Duration = Duration::from_mins(10);
 /// How often consoles are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Images that nobody has run for so long go.
-const KEEP_IMAGES: Duration = Duration::from_secs(24 * 3600);
+const KEEP_IMAGES: Duration = Duration::from_hours(24);
 
 impl Lives {
     pub(super) fn new(
@@ -115,6 +89,10 @@ impl Lives {
         Arc::clone(&self.disturbed)
     }
 
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.driver.as_ref().err().map(String::as_str)
+    }
+
     fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,7 +109,7 @@ impl Lives {
             let spec = folder.spec().map(Arc::new);
             let state = folder.state().filter(|s| s.host_boot == host_boot);
             let process = state.as_ref().and_then(|s| s.process);
-            let phase = match (&spec, &state, process.and_then(|p| p.open())) {
+            let phase = match (&spec, &state, process.and_then(ProcessId::open)) {
                 (Some(spec), Some(_), Some(process)) => Phase::Running {
                     spec: Arc::clone(spec),
                     process: Arc::new(process),
@@ -160,14 +138,16 @@ impl Lives {
     /// Puts an instance into a phase: remembers, reports, watches.
     fn enter(self: &Arc<Self>, id: InstanceId, phase: Phase) {
         let mut slots = self.slots();
-        if let Phase::Running { process, .. } = &phase {
-            tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(process)));
-        }
         if let Phase::Failed { again, .. } = &phase {
             tokio::spawn(remind(Arc::clone(&self.disturbed), *again));
         }
         let gone = matches!(phase, Phase::Absent);
         let slot = slots.entry(id).or_insert_with(Slot::new);
+        if let Phase::Running { process, .. } = &phase
+            && slot.phase.process() != Some(process.id)
+        {
+            tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(process)));
+        }
         let report = phase.report(id, slot.reported.as_ref());
         slot.phase = phase;
         self.report(slot, report);
@@ -295,85 +275,6 @@ impl Slot {
             clean: false,
         };
         true
-    }
-}
-
-impl Phase {
-    fn spec(&self) -> Option<&Arc<Spec>> {
-        match self {
-            Self::Absent => None,
-            Self::Running { spec, .. } => Some(spec),
-            Self::Stopped { spec, .. } | Self::Failed { spec, .. } => spec.as_ref(),
-        }
-    }
-
-    fn boot(&self) -> Option<i64> {
-        match self {
-            Self::Absent => None,
-            Self::Running { spec, .. } => Some(spec.instance.boot),
-            Self::Stopped { boot, .. } | Self::Failed { boot, .. } => *boot,
-        }
-    }
-
-    fn report(
-        &self,
-        instance: InstanceId,
-        before: Option<&InstanceReport>,
-    ) -> Option<InstanceReport> {
-        let (state, boot, detail) = match self {
-            Self::Absent => (InstanceState::Gone, before.map_or(0, |r| r.boot), None),
-            Self::Running { spec, .. } => (InstanceState::Running, spec.instance.boot, None),
-            Self::Stopped { boot, .. } => (
-                InstanceState::Stopped,
-                (*boot)?,
-                Some("ended by itself".to_owned()),
-            ),
-            Self::Failed { boot, error, .. } => {
-                (InstanceState::Error, (*boot)?, Some(error.clone()))
-            }
-        };
-        Some(InstanceReport {
-            instance,
-            state,
-            boot,
-            detail,
-        })
-    }
-
-    /// As an observed item. What is changed by a boot only (host name, limits) does not differ until then.
-    fn seen(&self, id: InstanceId, want: Option<&Instance>) -> Option<(Instance, bool)> {
-        let (boot, plugged) = match self {
-            Self::Absent => return None,
-            Self::Running { spec, plugged, .. } => (Some(spec.instance.boot), *plugged),
-            Self::Stopped { boot, .. } => (*boot, true),
-            Self::Failed { .. } => (None, true),
-        };
-        let Some(want) = want else {
-            let spec = self.spec().map(|spec| spec.instance.clone());
-            return Some((spec.unwrap_or_else(|| unknown(id)), plugged));
-        };
-        let boot = boot?;
-        Some((
-            Instance {
-                boot,
-                ..want.clone()
-            },
-            plugged,
-        ))
-    }
-}
-
-/// Stands for an instance whose notes cannot be read: it is there, and that is all that is known.
-fn unknown(instance: InstanceId) -> Instance {
-    Instance {
-        instance,
-        hostname: String::new(),
-        image: String::new(),
-        memory_mb: 0,
-        vcpus: 0,
-        ports: 0,
-        boot: 0,
-        injected: None,
     }
 }
 

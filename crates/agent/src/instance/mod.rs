@@ -152,6 +152,11 @@ impl Instances {
         Consoles(Arc::clone(&self.lives))
     }
 
+    /// Why this host cannot run instances, with the remedy. `None`: it can.
+    pub fn problem(&self) -> Option<&str> {
+        self.lives.problem()
+    }
+
     /// Waits until no instance is being worked on.
     pub async fn quiet(&self) {
         self.lives.quiet().await;
@@ -160,30 +165,6 @@ impl Instances {
     /// Says every instance's state again (a server that was restored has forgotten them).
     pub fn report_all(&self) {
         self.lives.report_all();
-    }
-
-    fn goal(&self, id: InstanceId, desired: &Desired<Key, Value>) -> Result<Goal, RoomError> {
-        let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id)) else {
-            return Ok(Goal::Gone);
-        };
-        let ports: Vec<Port> = desired
-            .range(Key::Port(id, 0)..=Key::Port(id, u32::MAX))
-            .filter_map(|(_, value)| match value {
-                Value::Port(port) => Some(port.clone()),
-                Value::Instance { .. } => None,
-            })
-            .collect();
-        if ports.len() != instance.ports as usize {
-            return Err(RoomError::Refused(format!(
-                "{id}: waits for its ports: {} of {} are known",
-                ports.len(),
-                instance.ports
-            )));
-        }
-        Ok(Goal::Run(Arc::new(Spec {
-            instance: instance.clone(),
-            ports,
-        })))
     }
 }
 
@@ -196,6 +177,31 @@ impl Consoles {
     pub fn read(&self, instance: InstanceId) -> Option<std::io::Result<String>> {
         self.0.console(instance)
     }
+}
+
+/// What the desired state says of an instance.
+fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Goal, RoomError> {
+    let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id)) else {
+        return Ok(Goal::Gone);
+    };
+    let ports: Vec<Port> = desired
+        .range(Key::Port(id, 0)..=Key::Port(id, u32::MAX))
+        .filter_map(|(_, value)| match value {
+            Value::Port(port) => Some(port.clone()),
+            Value::Instance { .. } => None,
+        })
+        .collect();
+    if ports.len() != instance.ports as usize {
+        return Err(RoomError::Refused(format!(
+            "{id}: waits for its ports: {} of {} are known",
+            ports.len(),
+            instance.ports
+        )));
+    }
+    Ok(Goal::Run(Arc::new(Spec {
+        instance: instance.clone(),
+        ports,
+    })))
 }
 
 impl Room for Instances {
@@ -275,9 +281,7 @@ impl Room for Instances {
         }
         let mut errors = Vec::new();
         for id in touched {
-            let done = self
-                .goal(id, desired)
-                .and_then(|goal| self.lives.set_goal(id, goal));
+            let done = goal(id, desired).and_then(|goal| self.lives.set_goal(id, goal));
             if let Err(error) = done {
                 errors.push((Key::Instance(id), error));
             }

@@ -27,25 +27,33 @@ impl ProcessId {
         (state != "Z" && state != "X").then_some(Self { pid, start_time })
     }
 
-    /// A handle on it, if it still runs.
+    /// A handle on it, if it still runs. Needs a tokio runtime.
     pub(super) fn open(self) -> Option<Process> {
         let handle = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
         // Looked at after the handle is there: from here on the pid cannot change its owner unseen.
-        (Self::of(self.pid) == Some(self)).then_some(Process { id: self, handle })
+        if Self::of(self.pid) != Some(self) {
+            return None;
+        }
+        #[expect(
+            deprecated,
+            reason = "its doubts are about types that do not own their handle; ours does, and unsafe code is forbidden"
+        )]
+        let handle = AsyncFd::with_interest(handle, Interest::READABLE).ok()?;
+        Some(Process { id: self, handle })
     }
 }
 
-/// A handle on a living process, or on one that has ended since.
+/// A handle on a living process, or on one that has ended since. One file each: a host has many instances.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) id: ProcessId,
-    handle: OwnedFd,
+    handle: AsyncFd<OwnedFd>,
 }
 
 impl Process {
     /// Sends a signal. One that has ended already is no error.
     pub(super) fn signal(&self, signal: Signal) {
-        if let Err(error) = pidfd_send_signal(&self.handle, signal)
+        if let Err(error) = pidfd_send_signal(self.handle.get_ref(), signal)
             && error != rustix::io::Errno::SRCH
         {
             tracing::warn!(pid = self.id.pid, ?signal, %error, "cannot signal");
@@ -54,13 +62,7 @@ impl Process {
 
     /// Waits until it has ended (a zombie has).
     pub(super) async fn ended(&self) -> std::io::Result<()> {
-        let handle = self.handle.try_clone()?;
-        #[expect(
-            deprecated,
-            reason = "its doubts are about types that do not own their handle; ours does, and unsafe code is forbidden"
-        )]
-        let watched = AsyncFd::with_interest(handle, Interest::READABLE)?;
-        watched.readable().await?.retain_ready();
+        self.handle.readable().await?.retain_ready();
         Ok(())
     }
 

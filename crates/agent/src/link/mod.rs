@@ -12,7 +12,7 @@ mod float;
 mod item;
 mod message;
 mod moved;
-mod netlink;
+pub(crate) mod netlink;
 mod observe;
 mod port;
 mod seen;

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// After the server did not answer: how long it is not asked again for what is kept.
 const PAUSE: Duration = Duration::from_secs(5);
 /// What nobody has asked for so long is forgotten.
-const FORGET: Duration = Duration::from_secs(30 * 24 * 3600);
+const FORGET: Duration = Duration::from_hours(30 * 24);
 
 pub(super) struct Kept {
     folder: PathBuf,

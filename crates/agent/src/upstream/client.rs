@@ -84,6 +84,8 @@ pub enum UpstreamError {
     },
 }
 
+/// Paths of the protocol start with this; those of one host are said without it in this file.
+const ROOT: &str = "/agent/v1/";
 /// Largest answer, except images. A whole list of 50,000 objects is 10 MB.
 const LARGEST: usize = 64 * 1024 * 1024;
 /// How much of an error's text is kept.
@@ -110,7 +112,7 @@ struct Inner {
 impl Client {
     /// A client for this host. Connects when it is used.
     pub fn new(address: ServerAddress, host: &str) -> Self {
-        let base = format!("/agent/v1/hosts/{}", escaped(host));
+        let base = format!("{ROOT}hosts/{}", escaped(host));
         let idle = Mutex::default();
         Self {
             inner: Arc::new(Inner {
@@ -172,7 +174,7 @@ impl Client {
     /// Writes an image's bytes into a file. An image may be large: only a stalled transfer is an
     /// error, not a long one.
     pub async fn image(&self, digest: &str, into: &Path) -> Result<(), UpstreamError> {
-        let path = format!("/images/{}", escaped(digest));
+        let path = format!("/agent/v1/images/{}", escaped(digest));
         let unwritten = |e: std::io::Error| UpstreamError::Unreadable {
             path: path.clone(),
             message: format!("{}: {e}", into.display()),
@@ -273,7 +275,11 @@ impl Client {
     }
 
     fn build(&self, method: &Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
-        let uri = format!("{}{path}", self.inner.base);
+        let uri = if path.starts_with(ROOT) {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.inner.base)
+        };
         let request = Request::builder()
             .method(method)
             .uri(uri)

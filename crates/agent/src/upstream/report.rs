@@ -20,6 +20,11 @@ pub(super) async fn statuses(upstream: &Upstream) {
     let mut backoff = upstream.backoff();
     loop {
         let status = engine.status();
+        if status.epoch.is_empty() {
+            // Nothing is in force yet; the host's hello says that it is alive.
+            news.notified().await;
+            continue;
+        }
         match client.status(&status).await {
             Ok(()) => {
                 engine.reported(&status);

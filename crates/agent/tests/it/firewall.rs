@@ -114,7 +114,15 @@ fn an_instance_changes_its_groups() -> Result<()> {
     assert_eq!(connects(net, a, fixed(3), 8000)?, None);
     assert!(agent.set(&world.cloud, &port(3, 2, &[1, 2]))?.is_empty());
     assert_eq!(connects(net, a, fixed(3), 8000)?, Some(OUTSIDE.into()));
+    let mut left = Talk::start(net, a, fixed(3), 22)?;
+    let mut kept = Talk::start(net, a, fixed(3), 8001)?;
+    assert!(left.goes_on() && kept.goes_on());
     assert!(agent.set(&world.cloud, &port(3, 7, &[2]))?.is_empty());
+    assert!(
+        !left.goes_on(),
+        "a flow by a rule of the group that it left"
+    );
+    assert!(kept.goes_on());
     assert_eq!(connects(net, a, fixed(3), 22)?, None, "left group 1");
     assert_eq!(connects(net, a, fixed(3), 8000)?, Some(OUTSIDE.into()));
     assert!(agent.differences(&world.cloud)?.is_empty());

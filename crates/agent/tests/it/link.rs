@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Runs a test as a process in a host of its own, on a runtime like the agent's.
-pub fn inside<F: Future>(test: &str, body: impl FnOnce() -> F) {
+pub(crate) fn inside<F: Future>(test: &str, body: impl FnOnce() -> F) {
     inside_host(test, &HostOptions::default(), || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -22,7 +22,7 @@ pub fn inside<F: Future>(test: &str, body: impl FnOnce() -> F) {
     .unwrap();
 }
 
-pub fn sh(script: &str) -> String {
+pub(crate) fn sh(script: &str) -> String {
     let output = std::process::Command::new("sh")
         .args(["-ec", script])
         .output()
@@ -35,26 +35,26 @@ pub fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-pub struct State {
+pub(crate) struct State {
     folder: tempfile::TempDir,
 }
 
 impl State {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         settings(self.path())
     }
 
-    pub fn links(&self) -> Driven<Links> {
+    pub(crate) fn links(&self) -> Driven<Links> {
         Driven::new(Links::new(&self.settings()).unwrap())
     }
 }

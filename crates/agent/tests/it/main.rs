@@ -2,15 +2,19 @@
 //! kernel, each test in namespaces of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod dhcp;
 mod engine;
+mod engine_ledger;
 mod engine_support;
 mod firewall;
 mod firewall_float;
 mod firewall_objects;
+mod firewall_property;
 mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
 mod firewall_world;
+mod image;
 mod instance;
 mod link;
 mod link_uplink;

@@ -3,7 +3,9 @@
 use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::protocol_server::Cloud;
-use novanet_agent::engine::{AgentError, Console, Parts, Timing, serve};
+use novanet_agent::engine::{
+    AgentError, Console, Lock, Offline, Parts, Timing, offline_with, serve,
+};
 use novanet_agent::fake::FakeHost;
 use novanet_agent::local;
 use novanet_agent::upstream::{Client, LeaseSource, Pace, ServerAddress};
@@ -30,6 +32,7 @@ impl Agent {
         let (reports, reported) = mpsc::unbounded_channel();
         let parts = Parts {
             state_path: dir.to_owned(),
+            lock: Lock::take(dir).unwrap(),
             rooms: host.rooms(),
             client: Client::new(ServerAddress::Unix(socket(dir)), "host-1"),
             hello: hello(),
@@ -365,9 +368,11 @@ async fn two_agents_on_one_host_refuse() {
         if path.exists() { Ok(()) } else { Err(path) }
     })
     .await;
-    let second = Agent::start(&host, dir.path(), None);
-    let error = second.task.await.unwrap().unwrap_err();
+    let error = Lock::take(dir.path()).unwrap_err();
     assert!(matches!(error, AgentError::AlreadyRunning(_)), "{error}");
+    let what = Offline::Cleanup { dry_run: false };
+    let refused = offline_with(dir.path(), host.rooms(), what).await;
+    assert!(matches!(refused, Err(AgentError::AlreadyRunning(_))));
     first.stop().await;
 }
 

@@ -7,56 +7,56 @@ use novanet_model::{CombinationId, IfName, InstanceId, MacAddr, NetworkId, Objec
 use std::path::Path;
 
 /// A room and what it should be.
-pub struct Driven<R: Room> {
-    pub room: R,
-    pub desired: Desired<R::Key, R::Value>,
+pub(crate) struct Driven<R: Room> {
+    pub(crate) room: R,
+    pub(crate) desired: Desired<R::Key, R::Value>,
 }
 
 impl<R: Room> Driven<R> {
-    pub fn new(room: R) -> Self {
+    pub(crate) fn new(room: R) -> Self {
         let desired = Desired::new(room.base_items());
         Self { room, desired }
     }
 
-    pub fn want(&mut self, object: &HostObject) {
+    pub(crate) fn want(&mut self, object: &HostObject) {
         let items = self.room.items(object);
         self.desired.set_object(&object.key(), items);
     }
 
-    pub fn drop_object(&mut self, object: &HostObject) {
+    pub(crate) fn drop_object(&mut self, object: &HostObject) {
         self.forget(&object.key());
     }
 
-    pub fn forget(&mut self, key: &ObjectKey) {
+    pub(crate) fn forget(&mut self, key: &ObjectKey) {
         self.desired.set_object(key, Vec::new());
     }
 
     /// What differs now.
-    pub async fn changes(&mut self) -> Vec<Change<R::Key, R::Value>> {
+    pub(crate) async fn changes(&mut self) -> Vec<Change<R::Key, R::Value>> {
         let observed = self.room.observe(&self.desired).await.unwrap();
         diff(&self.desired, &observed)
     }
 
     /// One round; answers with what failed.
-    pub async fn round(&mut self) -> Vec<(R::Key, RoomError)> {
+    pub(crate) async fn round(&mut self) -> Vec<(R::Key, RoomError)> {
         let changes = self.changes().await;
         self.room.apply(&changes, &self.desired).await
     }
 
     /// One round that must succeed, after which nothing is left to do.
-    pub async fn converge(&mut self) {
+    pub(crate) async fn converge(&mut self) {
         let failed = self.round().await;
         assert!(failed.is_empty(), "{failed:?}");
         self.settled().await;
     }
 
-    pub async fn settled(&mut self) {
+    pub(crate) async fn settled(&mut self) {
         let left = self.changes().await;
         assert!(left.is_empty(), "a second round would still do {left:?}");
     }
 }
 
-pub fn settings(state: &Path) -> Settings {
+pub(crate) fn settings(state: &Path) -> Settings {
     Settings {
         host: "inside".into(),
         my_ip: [192, 0, 2, 1].into(),
@@ -75,11 +75,11 @@ pub fn settings(state: &Path) -> Settings {
     }
 }
 
-pub fn name(text: &str) -> IfName {
+pub(crate) fn name(text: &str) -> IfName {
     IfName::new(text).unwrap()
 }
 
-pub fn bridge(network: i64, bridge: &str) -> HostObject {
+pub(crate) fn bridge(network: i64, bridge: &str) -> HostObject {
     HostObject::Bridge(Bridge {
         network: NetworkId(network),
         bridge: name(bridge),
@@ -90,7 +90,7 @@ pub fn bridge(network: i64, bridge: &str) -> HostObject {
     })
 }
 
-pub fn gateway(network: i64, bridge: &str, address: &str) -> HostObject {
+pub(crate) fn gateway(network: i64, bridge: &str, address: &str) -> HostObject {
     HostObject::Gateway(Gateway {
         network: NetworkId(network),
         bridge: name(bridge),
@@ -98,7 +98,7 @@ pub fn gateway(network: i64, bridge: &str, address: &str) -> HostObject {
     })
 }
 
-pub fn port(instance: i64, bridge: &str) -> Port {
+pub(crate) fn port(instance: i64, bridge: &str) -> Port {
     let low = u8::try_from(instance % 200).unwrap();
     Port {
         instance: InstanceId(instance),
@@ -113,7 +113,7 @@ pub fn port(instance: i64, bridge: &str) -> Port {
     }
 }
 
-pub fn float(address: [u8; 4]) -> HostObject {
+pub(crate) fn float(address: [u8; 4]) -> HostObject {
     HostObject::Float(Float {
         address: address.into(),
         fixed: [10, 0, 0, 3].into(),
@@ -121,7 +121,7 @@ pub fn float(address: [u8; 4]) -> HostObject {
     })
 }
 
-pub fn dhcp(network: i64, bridge: &str, cidr: &str, server: [u8; 4]) -> HostObject {
+pub(crate) fn dhcp(network: i64, bridge: &str, cidr: &str, server: [u8; 4]) -> HostObject {
     HostObject::Dhcp(Dhcp {
         network: NetworkId(network),
         bridge: name(bridge),
@@ -134,7 +134,13 @@ pub fn dhcp(network: i64, bridge: &str, cidr: &str, server: [u8; 4]) -> HostObje
     })
 }
 
-pub fn binding(network: i64, bridge: &str, mac: u8, address: [u8; 4], host: &str) -> HostObject {
+pub(crate) fn binding(
+    network: i64,
+    bridge: &str,
+    mac: u8,
+    address: [u8; 4],
+    host: &str,
+) -> HostObject {
     HostObject::Binding(Binding {
         network: NetworkId(network),
         bridge: name(bridge),

@@ -10,45 +10,45 @@ mod setup;
 use crate::args::{Param, Reader};
 use crate::environment;
 use crate::failure::Failure;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use novanet_model::flags::Flags;
 use tokio::signal::unix::{SignalKind, signal};
-
-pub(crate) use host::agent_settings;
 
 /// No words of their own: everything is a flag.
 const NONE: &[Param] = &[];
 
 /// `novanet up`: a whole cloud on this host.
 pub(crate) fn up(args: &[String]) -> Result<String, Failure> {
-    let Some(flags) = flags("up", "a whole cloud on this host", args)? else {
+    let Some(flags) = flags("up", args)? else {
         return Ok(help("up", "a whole cloud on this host"));
     };
     log::open(&flags);
-    runtime()?.block_on(serve::up(flags, stop()?))
+    runtime()?.block_on(serve::up(flags, stop()))
 }
 
 /// `novanet server`: the EC2 API, the agent API and the controllers.
 pub(crate) fn server(args: &[String]) -> Result<String, Failure> {
     let about = "the EC2 API and the controllers";
-    let Some(flags) = flags("server", about, args)? else {
+    let Some(flags) = flags("server", args)? else {
         return Ok(help("server", about));
     };
     log::open(&flags);
-    runtime()?.block_on(serve::server(flags, stop()?))
+    runtime()?.block_on(serve::server(flags, stop()))
 }
 
 /// `novanet agent`: this host's networks and instances.
 pub(crate) fn agent(args: &[String]) -> Result<String, Failure> {
     let about = "this host's networks and instances";
-    let Some(flags) = flags("agent", about, args)? else {
+    let Some(flags) = flags("agent", args)? else {
         return Ok(help("agent", about));
     };
     log::open(&flags);
-    runtime()?.block_on(serve::agent(flags, stop()?))
+    runtime()?.block_on(serve::agent(flags, stop()))
 }
 
 /// The flags; `None`: help was asked for.
-fn flags(face: &str, _about: &str, args: &[String]) -> Result<Option<Flags>, Failure> {
+fn flags(face: &str, args: &[String]) -> Result<Option<Flags>, Failure> {
     let mut line = Reader::new(args).rest(NONE);
     if line.help {
         return Ok(None);
@@ -67,7 +67,11 @@ fn help(face: &str, about: &str) -> String {
     use std::fmt::Write as _;
     let mut text = format!("usage: novanet {face} [--flag=value …]: {about}\n\n");
     for flag in novanet_model::flags::registry() {
-        let _ = writeln!(text, "    --{:<32} {} [{}]", flag.name, flag.help, flag.default);
+        let _ = writeln!(
+            text,
+            "    --{:<32} {} [{}]",
+            flag.name, flag.help, flag.default
+        );
     }
     text.push_str("\nFlags may also stand in a file: --flagfile=FILE, or /etc/nova/nova.conf.\n");
     text
@@ -81,48 +85,22 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))
 }
 
-/// Resolves on SIGTERM or SIGINT. Made before anything is started, so that none is missed.
-fn stop() -> Result<impl Future<Output = ()> + Clone + Send + 'static, Failure> {
-    let (sender, receiver) = tokio::sync::watch::channel(false);
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-            else {
-                return;
-            };
-            runtime.block_on(async {
-                let (Ok(mut term), Ok(mut int)) = (
-                    signal(SignalKind::terminate()),
-                    signal(SignalKind::interrupt()),
-                ) else {
-                    return;
-                };
-                tokio::select! {
-                    _ = term.recv() => {}
-                    _ = int.recv() => {}
-                }
-                sender.send_replace(true);
-            });
-        })
-        .map_err(|e| Failure::failed(format!("cannot listen for signals: {e}")))?;
-    Ok(Stop(receiver).wait())
-}
+/// Resolves on SIGTERM or SIGINT, for all who hold it.
+type Stop = Shared<BoxFuture<'static, ()>>;
 
-struct Stop(tokio::sync::watch::Receiver<bool>);
-
-impl Stop {
-    fn wait(self) -> Waiting {
-        use futures_util::FutureExt as _;
-        let mut receiver = self.0;
-        async move {
-            let _ = receiver.wait_for(|stop| *stop).await;
+fn stop() -> Stop {
+    let signals = async {
+        let (Ok(mut term), Ok(mut int)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
+            // Without handlers the signals end the process, which is as good.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
         }
-        .boxed()
-        .shared()
-    }
+    };
+    signals.boxed().shared()
 }
-
-type Waiting = futures_util::future::Shared<futures_util::future::BoxFuture<'static, ()>>;

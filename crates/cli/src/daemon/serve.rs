@@ -1,17 +1,18 @@
 //! Running: server, agent, or both in one process that speak the real protocol over the socket.
 
-use super::{Waiting, host, setup};
+use super::{Stop, host, setup};
 use crate::failure::Failure;
 use crate::keyfile;
-use novanet_agent::engine::{AgentError, run as run_agent};
-use novanet_agent::upstream::ServerAddress;
+use novanet_agent::engine::{AgentError, Options, run_with};
+use novanet_agent::upstream::{Pace, ServerAddress};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
 use novanet_server::{Server, ServerConfig, ServerError};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// `novanet up`.
-pub(super) async fn up(flags: Flags, stop: Waiting) -> Result<String, Failure> {
+pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
     let cloud = open(&flags, true).await?;
     let ready = setup::run(&cloud, &flags).await?;
@@ -23,7 +24,7 @@ pub(super) async fn up(flags: Flags, stop: Waiting) -> Result<String, Failure> {
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
     let server = tokio::spawn(server.run(stop.clone()));
-    let agent = run_agent(settings, flags.roles(), upstream, stop.clone());
+    let agent = run_with(settings, options(&flags), upstream, stop.clone());
     tokio::select! {
         done = server => ended(done)?,
         done = agent => done.map_err(|e| agent_failed(&e))?,
@@ -34,7 +35,7 @@ pub(super) async fn up(flags: Flags, stop: Waiting) -> Result<String, Failure> {
 }
 
 /// `novanet server`.
-pub(super) async fn server(flags: Flags, stop: Waiting) -> Result<String, Failure> {
+pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let cloud = open(&flags, false).await?;
     let server = bind(&flags, &cloud).await?;
     let done = server.run(stop).await;
@@ -44,14 +45,26 @@ pub(super) async fn server(flags: Flags, stop: Waiting) -> Result<String, Failur
 }
 
 /// `novanet agent`.
-pub(super) async fn agent(flags: Flags, stop: Waiting) -> Result<String, Failure> {
+pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
-    run_agent(settings, flags.roles(), upstream, stop)
+    run_with(settings, options(&flags), upstream, stop)
         .await
         .map_err(|e| agent_failed(&e))?;
     Ok(String::new())
+}
+
+fn options(flags: &Flags) -> Options {
+    let heartbeat = u64::try_from(flags.number("report_interval")).unwrap_or(10);
+    Options {
+        roles: flags.roles(),
+        pace: Pace {
+            heartbeat: Duration::from_secs(heartbeat),
+            ..Pace::default()
+        },
+        ..Options::default()
+    }
 }
 
 /// Opens the cloud with its key. An empty database gets its schema; an older one only with `up`,
@@ -122,13 +135,23 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 fn welcome(flags: &Flags, ready: &setup::Ready, address: SocketAddr) {
     let novarc = ready.novarc.display();
-    println!("\nthe cloud is up: EC2 API on {address}, state in {}", flags.state_path().display());
+    println!(
+        "\nthe cloud is up: EC2 API on {address}, state in {}",
+        flags.state_path().display()
+    );
     println!("\nnext, in another terminal:\n");
     println!("    . {novarc}");
-    println!("    aws ec2 create-key-pair --key-name mine --query KeyMaterial --output text > mine.pem");
-    println!("    aws ec2 run-instances --image-id {} --instance-type m1.tiny --key-name mine", ready.image);
+    println!(
+        "    aws ec2 create-key-pair --key-name mine --query KeyMaterial --output text > mine.pem"
+    );
+    println!(
+        "    aws ec2 run-instances --image-id {} --instance-type m1.tiny --key-name mine",
+        ready.image
+    );
     println!("    aws ec2 describe-instances --output table\n");
     if ready.floating == 0 {
-        println!("floating addresses: nova-manage floating create RANGE, of a range that is routed to this host\n");
+        println!(
+            "floating addresses: nova-manage floating create RANGE, of a range that is routed to this host\n"
+        );
     }
 }

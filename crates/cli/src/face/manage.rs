@@ -1,8 +1,15 @@
 //! `novanet manage`, also known as `nova-manage`.
 
+use super::runtime;
+use crate::args::Format;
 use crate::failure::Failure;
-use crate::manage::{Command, Parsed, What, config, instance_type, parse, version};
+use crate::manage::context::{Context, Needs};
+use crate::manage::{
+    Command, Parsed, What, audit, config, db, fixed, floating, host, image, instance_type, local,
+    network, parse, project, service, user, version, vm,
+};
 use crate::{environment, table};
+use novanet_model::flags::Flags;
 
 /// Understands the arguments and does what they say; answers what to print.
 pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
@@ -24,12 +31,67 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         _ => {}
     }
     let flags = environment::flags(&given)?;
+    for note in flags.notes() {
+        tracing::debug!("{note}");
+    }
     match &command {
-        Command::Config => Ok(table::render(&config::rows(&flags), format)),
-        Command::Network(crate::manage::network::Command::Create(create)) => {
+        Command::Config => return Ok(config::list(&flags, format)),
+        // What could never be right is said without touching the database.
+        Command::Network(network::Command::Create(create)) => {
             create.request(&flags)?;
-            Err(Failure::failed("not wired yet"))
         }
-        other => Err(Failure::failed(format!("{other:?}: not wired yet"))),
+        _ => {}
+    }
+    runtime()?.block_on(execute(command, flags, format))
+}
+
+fn needs(command: &Command) -> Needs {
+    match command {
+        Command::Db(_) => Needs::AnySchema,
+        Command::User(command) if user::needs_secrets(command) => Needs::Secrets,
+        _ => Needs::Schema,
+    }
+}
+
+async fn execute(command: Command, flags: Flags, format: Format) -> Result<String, Failure> {
+    // These ask this host, not the database.
+    let command = match command {
+        Command::Firewall(command) => return local::firewall(command, &flags).await,
+        Command::Host(command) if local::is_local(&command) => {
+            return local::host(command, &flags).await;
+        }
+        Command::Image(image::Command::Build {
+            what,
+            output: Some(path),
+        }) => {
+            return image::build_file(&what, &path);
+        }
+        other => other,
+    };
+    let cx = Context::open(flags, format, needs(&command)).await?;
+    let done = dispatch(command, &cx).await;
+    // A checkpoint: what was written is in the file itself.
+    cx.cloud.close().await;
+    done
+}
+
+async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Audit(command) => audit::run(command, cx).await,
+        Command::Db(command) => db::run(command, cx).await,
+        Command::Fixed(command) => fixed::run(command, cx).await,
+        Command::Floating(command) => floating::run(command, cx).await,
+        Command::Host(host::Command::List { zone }) => host::list(zone.as_deref(), cx).await,
+        Command::Image(command) => image::run(command, cx).await,
+        Command::Network(command) => network::run(command, cx).await,
+        Command::Project(command) => project::run(command, cx).await,
+        Command::Service(command) => service::run(command, cx).await,
+        Command::User(command) => user::run(command, cx).await,
+        Command::Vm(command) => vm::execute(command, cx).await,
+        Command::Config
+        | Command::Firewall(_)
+        | Command::Host(_)
+        | Command::InstanceType(_)
+        | Command::Version => unreachable!("done before the database was opened"),
     }
 }

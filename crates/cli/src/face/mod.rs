@@ -93,8 +93,22 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Manage => manage::run(args),
         Face::Image => manage::run(&[&["image".to_owned()], args].concat()),
         Face::Version => Ok(format!("novanet {}", crate::manage::version::text())),
+        Face::Up => crate::daemon::up(args),
+        Face::Server => crate::daemon::server(args),
+        Face::Agent => crate::daemon::agent(args),
+        Face::Demo => crate::demo::run(args),
+        Face::Dhcpbridge => dhcpbridge(args),
         other => Err(Failure::failed(format!("{other:?} is not wired yet"))),
     }
+}
+
+/// dnsmasq's messenger. It is started for each event, so nothing else is: no flags, no log.
+fn dhcpbridge(args: &[String]) -> Result<String, Failure> {
+    let mut out = Vec::new();
+    let env = |name: &str| std::env::var(name).ok();
+    novanet_agent::dhcp::bridge::run(args, &env, &mut out)
+        .map_err(|e| Failure::failed(format!("dhcpbridge: {e}")))?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 fn unknown(word: &str) -> String {
@@ -116,6 +130,14 @@ fn overview() -> String {
     }
     out.push_str("\nnovanet COMMAND --help says more. Links named nova-manage, nova-api, nova-network,\nnova-compute, nova-dhcpbridge and euca-* do the same under the old names.\n");
     out
+}
+
+/// A runtime on this thread: what a command line does is one thing after another.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))
 }
 
 /// Which face the program's own name asks for (`nova-manage` is a link to `novanet`), with the

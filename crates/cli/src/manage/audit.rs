@@ -1,9 +1,10 @@
 //! `nova-manage audit`: who changed what, when, from where.
 
+use super::context::Context;
 use super::{Category, action};
 use crate::args::{Param, Takes, param};
-use crate::table::{Row, none};
-use novanet_model::ProjectId;
+use crate::failure::Failure;
+use crate::table::{Row, none, render, time};
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -17,16 +18,20 @@ pub(crate) const CATEGORY: Category = Category {
         |b| {
             let limit = b.number("limit", 1, 100_000)?.unwrap_or(100);
             Ok(super::Command::Audit(Command::List {
-                project: b.parse("project")?,
-                limit: u32::try_from(limit).unwrap_or(100),
+                object: b.text("object").map(str::to_owned),
+                limit: i64::try_from(limit).unwrap_or(100),
             }))
         },
     )],
 };
 
 const LIST: &[Param] = &[
-    param("limit", Takes::Optional, "how many (100)"),
-    param("project", Takes::Named, "only this project's").or(&["project_id"]),
+    param(
+        "object",
+        Takes::Optional,
+        "only changes of this, like i-0000000a or 10.0.0.0/24",
+    ),
+    param("limit", Takes::Named, "how many (100)"),
 ];
 
 /// What `audit` can be told.
@@ -34,11 +39,33 @@ const LIST: &[Param] = &[
 pub(crate) enum Command {
     /// List the last changes.
     List {
-        /// Only this project's.
-        project: Option<ProjectId>,
+        /// Only those of this thing.
+        object: Option<String>,
         /// At most so many.
-        limit: u32,
+        limit: i64,
     },
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    let Command::List { object, limit } = command;
+    let mut rows: Vec<AuditRow> = cx
+        .cloud
+        .audit(object.as_deref(), limit)
+        .await?
+        .into_iter()
+        .map(|entry| AuditRow {
+            at: time(entry.at),
+            actor: entry.actor,
+            source: entry.source,
+            project: entry.project_id,
+            action: entry.action,
+            object: entry.object,
+            detail: entry.detail,
+        })
+        .collect();
+    rows.reverse();
+    Ok(render(&rows, cx.format))
 }
 
 /// A line of `audit list`.
@@ -46,26 +73,33 @@ pub(crate) enum Command {
 pub(crate) struct AuditRow {
     pub(crate) at: String,
     pub(crate) actor: String,
+    pub(crate) source: String,
     pub(crate) project: Option<String>,
-    pub(crate) origin: Option<String>,
     pub(crate) action: String,
-    pub(crate) subject: String,
+    pub(crate) object: String,
     pub(crate) detail: String,
 }
 
 impl Row for AuditRow {
-    const FORMAT: &'static str = "%-20s %-12s %-12s %-15s %-24s %-20s %s";
-    const TITLES: &'static [&'static str] =
-        &["when", "who", "project", "from", "what", "which", "detail"];
+    const FORMAT: &'static str = "%-19s  %-12s %-15s %-12s %-24s %-20s %s";
+    const TITLES: &'static [&'static str] = &[
+        "when (UTC)",
+        "who",
+        "from",
+        "project",
+        "what",
+        "which",
+        "detail",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.at.clone(),
             self.actor.clone(),
+            self.source.clone(),
             none(self.project.as_ref()),
-            none(self.origin.as_ref()),
             self.action.clone(),
-            self.subject.clone(),
+            self.object.clone(),
             self.detail.clone(),
         ]
     }

@@ -1,9 +1,11 @@
 //! `nova-manage config list`: every flag with the value that counts and where it comes from.
 
 use super::{Category, action};
-use crate::table::Row;
+use crate::args::Format;
+use crate::table::{Row, render};
 use novanet_model::flags::Flags;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 pub(crate) const CATEGORY: Category = Category {
     name: "config",
@@ -27,8 +29,19 @@ pub(crate) struct FlagRow {
     help: &'static str,
 }
 
-/// All flags. A password in the database's address is left out.
-pub(crate) fn rows(flags: &Flags) -> Vec<FlagRow> {
+/// All flags, and after a table what the files say without effect. A password in the database's
+/// address is left out.
+pub(crate) fn list(flags: &Flags, format: Format) -> String {
+    let mut text = render(&rows(flags), format);
+    if format == Format::Table {
+        for note in flags.notes() {
+            let _ = writeln!(text, "note: {note}");
+        }
+    }
+    text
+}
+
+fn rows(flags: &Flags) -> Vec<FlagRow> {
     flags
         .all()
         .map(|(flag, value)| FlagRow {

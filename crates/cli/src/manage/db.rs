@@ -1,7 +1,9 @@
 //! `nova-manage db`: the database itself.
 
+use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Takes, param};
+use crate::failure::Failure;
 
 pub(crate) const CATEGORY: Category = Category {
     name: "db",
@@ -29,12 +31,9 @@ const ACTIONS: &[Action] = &[
     }),
     action(
         "check",
-        "compare every host's objects with the plan",
-        &[param("repair", Takes::Switch, "put right what differs")],
-        |b| {
-            let repair = b.truth("repair")?.unwrap_or(false);
-            Ok(super::Command::Db(Command::Check { repair }))
-        },
+        "plan every row again, compare with what hosts were told, and repair what differs",
+        &[],
+        |_| Ok(super::Command::Db(Command::Check)),
     ),
 ];
 
@@ -48,9 +47,27 @@ pub(crate) enum Command {
     },
     /// Its schema's version.
     Version,
-    /// Compare rows and host objects.
-    Check {
-        /// Put right what differs.
-        repair: bool,
-    },
+    /// Compare rows and host objects, and repair.
+    Check,
+}
+
+/// Does it. The schema need not be this program's.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Sync { version } => {
+            let (_, newest) = cx.cloud.schema_version().await?;
+            if let Some(asked) = version.filter(|v| i64::try_from(*v) != Ok(newest)) {
+                return Err(Failure::usage(format!(
+                    "db sync: version {asked}: this program knows {newest} only: leave it out"
+                )));
+            }
+            cx.cloud.migrate().await?;
+            Ok(String::new())
+        }
+        Command::Version => Ok(format!("{}\n", cx.cloud.schema_version().await?.0)),
+        Command::Check => {
+            cx.cloud.require_schema().await?;
+            Ok(cx.cloud.check().await?)
+        }
+    }
 }

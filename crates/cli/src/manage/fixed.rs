@@ -1,10 +1,12 @@
 //! `nova-manage fixed`: the instances' own addresses.
 
+use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, none};
+use crate::table::{Row, none, render};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -81,6 +83,51 @@ fn addresses(bound: &Bound) -> Result<Vec<Ipv4Addr>, Failure> {
             })
         })
         .collect()
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::List { host } => list(host.as_deref(), cx).await,
+        Command::Reserve { addresses } => {
+            for address in addresses {
+                cx.cloud.reserve_fixed_ip(address).await?;
+            }
+            Ok(String::new())
+        }
+        Command::Unreserve { addresses } => {
+            for address in addresses {
+                cx.cloud.unreserve_fixed_ip(address).await?;
+            }
+            Ok(String::new())
+        }
+    }
+}
+
+async fn list(host: Option<&str>, cx: &Context) -> Result<String, Failure> {
+    let networks: BTreeMap<_, _> = cx
+        .cloud
+        .networks()
+        .await?
+        .into_iter()
+        .map(|n| (n.id, n.cidr))
+        .collect();
+    let rows: Vec<FixedRow> = cx
+        .cloud
+        .fixed_ips(host)
+        .await?
+        .into_iter()
+        .map(|fixed| FixedRow {
+            network: none(networks.get(&fixed.network)),
+            address: fixed.address,
+            mac: fixed.mac,
+            hostname: fixed.hostname,
+            host: fixed.host,
+            reserved: fixed.reserved,
+            leased: fixed.leased,
+        })
+        .collect();
+    Ok(render(&rows, cx.format))
 }
 
 /// A line of `fixed list`.

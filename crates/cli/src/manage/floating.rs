@@ -1,11 +1,13 @@
 //! `nova-manage floating`: the pool of public addresses.
 
+use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, none};
+use crate::table::{Row, none, render};
 use novanet_model::IfName;
 use novanet_model::Ipv4Net;
+use novanet_model::rows::FloatingIp;
 use serde::Serialize;
 use std::net::Ipv4Addr;
 
@@ -141,13 +143,68 @@ fn range(bound: &Bound) -> Result<(Option<String>, Ipv4Net), Failure> {
     Ok((bound.text("host_name").map(str::to_owned), range))
 }
 
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Create {
+            range,
+            host,
+            pool,
+            interface,
+        } => {
+            if let Some(host) = host {
+                cx.note(&format!(
+                    "host {host} not used: a floating address is on the host of its instance's network"
+                ));
+            }
+            let pool = pool.as_deref();
+            let new = cx
+                .cloud
+                .create_floating_ips(range, pool, interface.as_ref())
+                .await?;
+            if new == 0 {
+                cx.note(&format!("all addresses of {range} were there already"));
+            }
+            Ok(String::new())
+        }
+        Command::Delete { range } => {
+            cx.cloud.delete_floating_ips(range).await?;
+            Ok(String::new())
+        }
+        Command::List { host } => {
+            let rows: Vec<FloatingRow> = cx
+                .cloud
+                .floating_ips()
+                .await?
+                .into_iter()
+                .map(FloatingRow::from)
+                .filter(|row| host.is_none() || row.host == host)
+                .collect();
+            Ok(render(&rows, cx.format))
+        }
+    }
+}
+
+impl From<FloatingIp> for FloatingRow {
+    fn from(float: FloatingIp) -> Self {
+        Self {
+            host: float.fixed.as_ref().and_then(|f| f.host.clone()),
+            address: float.address,
+            instance: float.fixed.as_ref().map(|f| f.instance.to_string()),
+            fixed: float.fixed.map(|f| f.address),
+            project: float.project.map(|p| p.to_string()),
+            pool: float.pool,
+            interface: float.interface.map(|i| i.to_string()),
+        }
+    }
+}
+
 /// A line of `floating list`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct FloatingRow {
     pub(crate) host: Option<String>,
     pub(crate) address: Ipv4Addr,
     pub(crate) instance: Option<String>,
-    pub(crate) hostname: Option<String>,
     pub(crate) fixed: Option<Ipv4Addr>,
     pub(crate) project: Option<String>,
     pub(crate) pool: String,
@@ -162,7 +219,7 @@ impl Row for FloatingRow {
         vec![
             none(self.host.as_ref()),
             self.address.to_string(),
-            none(self.hostname.as_ref().or(self.instance.as_ref())),
+            none(self.instance.as_ref()),
         ]
     }
 }

@@ -83,7 +83,7 @@ pub(crate) enum What {
 pub(crate) fn parse(args: &[String]) -> Result<Parsed, Failure> {
     let mut reader = Reader::new(args);
     let Some(word) = reader.next_word(&[]) else {
-        return help_or(reader.rest(&[]), overview(), "");
+        return help_or(reader.rest(&[]), overview());
     };
     let category = pick(&word, CATEGORIES, "category", |c| (c.name, c.aliases))?;
     let only = match category.actions {
@@ -100,13 +100,13 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, Failure> {
         // `nova-manage version`, `nova-manage config`: there is but one thing to do.
         (None, Some(only)) if !reader.line.help => only,
         (None, _) => {
-            return help_or(reader.rest(&[]), actions_of(category), "");
+            return help_or(reader.rest(&[]), actions_of(category));
         }
     };
     let mut line = reader.rest(action.params);
     let usage = usage_of(category, action);
     if line.help {
-        return help_or(line, usage, "");
+        return help_or(line, usage);
     }
     let places = (action.places)(&line.words);
     let command = line
@@ -133,7 +133,7 @@ fn at(category: &Category, action: &Action) -> String {
 }
 
 /// Help that was asked for goes to stdout with exit code 0; otherwise it is a usage error.
-fn help_or(mut line: Line, text: String, missing: &str) -> Result<Parsed, Failure> {
+fn help_or(mut line: Line, text: String) -> Result<Parsed, Failure> {
     let help = line.help;
     line.words.clear();
     line.bind(&[], &[])?;
@@ -144,7 +144,7 @@ fn help_or(mut line: Line, text: String, missing: &str) -> Result<Parsed, Failur
             what: What::Help(text),
         });
     }
-    Err(Failure::help(format!("{missing}{text}")))
+    Err(Failure::help(text))
 }
 
 /// The one that is meant: by full name, or by the beginning of one only.
@@ -162,12 +162,15 @@ fn pick<'a, T>(
     if let Some(found) = all.iter().find(full) {
         return Ok(found);
     }
-    let begins = |t: &&T| {
-        let (name, aliases) = names(t);
-        !wanted.is_empty()
-            && (name.starts_with(&wanted) || aliases.iter().any(|a| a.starts_with(&wanted)))
-    };
-    let found: Vec<&T> = all.iter().filter(begins).collect();
+    // The other names count only where no name begins so: `f` is not `flavor` too.
+    let starts = |name: &str| !wanted.is_empty() && name.starts_with(&wanted);
+    let mut found: Vec<&T> = all.iter().filter(|t| starts(names(t).0)).collect();
+    if found.is_empty() {
+        found = all
+            .iter()
+            .filter(|t| names(t).1.iter().any(|a| starts(a)))
+            .collect();
+    }
     let list = |some: &[&T]| {
         some.iter()
             .map(|t| names(t).0)

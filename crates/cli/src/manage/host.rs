@@ -1,9 +1,12 @@
 //! `nova-manage host`: the hosts, what they must have, and what is there.
 
+use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::Row;
+use crate::table::{Row, render};
+use novanet_control::agents::is_up;
+use novanet_model::wire::Role;
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -86,14 +89,42 @@ fn switch(bound: &Bound, name: &str) -> Result<bool, Failure> {
     Ok(bound.truth(name)?.unwrap_or(false))
 }
 
+/// Does it; what is about the host itself is [`super::local`]'s.
+pub(crate) async fn list(zone: Option<&str>, cx: &Context) -> Result<String, Failure> {
+    let rows: Vec<HostRow> = cx
+        .cloud
+        .hosts()
+        .await?
+        .into_iter()
+        .filter(|host| zone.is_none_or(|z| z == host.availability_zone))
+        .map(|host| HostRow {
+            alive: is_up(&host),
+            roles: host.roles.iter().map(|r| word(*r).to_owned()).collect(),
+            host: host.name,
+            zone: host.availability_zone,
+            address: host.my_ip,
+            applied_version: host.applied_version,
+        })
+        .collect();
+    Ok(render(&rows, cx.format))
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Network => "network",
+        Role::Compute => "compute",
+    }
+}
+
 /// A line of `host list`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct HostRow {
     pub(crate) host: String,
     pub(crate) zone: String,
     pub(crate) roles: Vec<String>,
-    pub(crate) address: Option<String>,
+    pub(crate) address: std::net::Ipv4Addr,
     pub(crate) alive: bool,
+    pub(crate) applied_version: i64,
 }
 
 impl Row for HostRow {

@@ -1,12 +1,13 @@
 //! `nova-manage image`: what instances boot from.
 
+use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::Row;
-use novanet_model::ProjectId;
+use crate::table::{Row, none, render};
+use novanet_model::AmiId;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) const CATEGORY: Category = Category {
     name: "image",
@@ -42,11 +43,7 @@ const ACTIONS: &[Action] = &[
             .map(str::to_owned)
             .or_else(stem)
             .unwrap_or_default();
-        Ok(super::Command::Image(Command::Register {
-            name,
-            path,
-            owner: b.parse("owner")?,
-        }))
+        Ok(super::Command::Image(Command::Register { name, path }))
     })
     .or(&["image_register", "all_register"]),
     action("list", "all images", &[], |_| {
@@ -73,12 +70,6 @@ const REGISTER: &[Param] = &[
         "a tar archive of the root file system",
     ),
     param("name", Takes::Optional, "name for people (the file's name)"),
-    param(
-        "owner",
-        Takes::Named,
-        "project that owns it (none: all may use it)",
-    )
-    .or(&["project"]),
 ];
 
 /// What `image` can be told.
@@ -97,11 +88,61 @@ pub(crate) enum Command {
         path: PathBuf,
         /// Name for people.
         name: String,
-        /// Owner.
-        owner: Option<ProjectId>,
     },
     /// List them.
     List,
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Build { what, .. } => build(&what, cx).await,
+        Command::Register { path, name } => register(&path, &name, cx).await,
+        Command::List => {
+            let images = cx.cloud.all_images().await?;
+            let rows: Vec<ImageRow> = images
+                .into_iter()
+                .map(|image| ImageRow {
+                    id: AmiId(image.id.0).to_string(),
+                    name: image.name,
+                    size: image.size,
+                    project: image.project.map(|p| p.to_string()),
+                    public: image.is_public,
+                    digest: image.digest,
+                })
+                .collect();
+            Ok(render(&rows, cx.format))
+        }
+    }
+}
+
+/// Builds an image and registers it under its own name.
+async fn build(what: &str, cx: &Context) -> Result<String, Failure> {
+    let scratch = std::env::temp_dir().join(format!("novanet-{what}-{}.tar", std::process::id()));
+    build_file(what, &scratch)?;
+    let registered = register(&scratch, what, cx).await;
+    let _ = std::fs::remove_file(&scratch); // registered or not, it has done its work
+    registered
+}
+
+/// Builds an image into a file.
+pub(crate) fn build_file(what: &str, path: &Path) -> Result<String, Failure> {
+    let built = novanet_agent::image::build::tiny(path)
+        .map_err(|e| Failure::failed(format!("image build {what}: {e}")))?;
+    Ok(format!("{}  {}\n", built.digest, built.path.display()))
+}
+
+async fn register(path: &Path, name: &str, cx: &Context) -> Result<String, Failure> {
+    let unreadable = |e| Failure::failed(format!("image register: {}: {e}", path.display()));
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err(Failure::failed(format!(
+            "image register: {} is a folder: pack it first: tar -C {0} -cf image.tar .",
+            path.display()
+        )));
+    }
+    let image = cx.cloud.register_image(name, file).await?;
+    Ok(format!("{}\n", AmiId(image.id.0)))
 }
 
 /// A line of `image list`.
@@ -109,21 +150,21 @@ pub(crate) enum Command {
 pub(crate) struct ImageRow {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) state: String,
     pub(crate) size: i64,
     pub(crate) project: Option<String>,
+    pub(crate) public: bool,
     pub(crate) digest: String,
 }
 
 impl Row for ImageRow {
     const FORMAT: &'static str = "%-14s %-20s %-10s %12s  %s";
-    const TITLES: &'static [&'static str] = &["image", "name", "state", "bytes", "digest"];
+    const TITLES: &'static [&'static str] = &["image", "name", "project", "bytes", "digest"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.id.clone(),
             self.name.clone(),
-            self.state.clone(),
+            none(self.project.as_ref()),
             self.size.to_string(),
             self.digest.clone(),
         ]

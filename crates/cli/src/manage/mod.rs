@@ -5,6 +5,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod config;
+pub(crate) mod context;
 pub(crate) mod db;
 pub(crate) mod firewall;
 pub(crate) mod fixed;
@@ -13,12 +14,17 @@ mod grammar;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod instance_type;
+pub(crate) mod local;
 pub(crate) mod network;
 pub(crate) mod project;
 pub(crate) mod service;
 pub(crate) mod user;
 pub(crate) mod version;
 pub(crate) mod vm;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub(crate) use grammar::{Action, Category, Parsed, What, action, parse};
 

@@ -1,9 +1,10 @@
 //! `nova-manage project` (and `account`, its later name): who owns instances and addresses.
 
+use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::Row;
+use crate::table::{Row, render};
 use novanet_model::ProjectId;
 use serde::Serialize;
 
@@ -71,6 +72,38 @@ fn id(bound: &Bound) -> Result<ProjectId, Failure> {
     bound
         .parse("name")?
         .ok_or_else(|| Failure::usage("name is missing"))
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Create {
+            name,
+            manager,
+            description,
+        } => {
+            cx.cloud
+                .create_project(&name, &manager, &description)
+                .await?;
+            Ok(String::new())
+        }
+        Command::Delete { name } => {
+            cx.cloud.delete_project(&name).await?;
+            Ok(String::new())
+        }
+        Command::List { user } => {
+            let projects = cx.cloud.projects(user.as_deref()).await?;
+            let rows: Vec<ProjectRow> = projects
+                .into_iter()
+                .map(|project| ProjectRow {
+                    name: project.id.to_string(),
+                    manager: project.manager,
+                    description: project.description,
+                })
+                .collect();
+            Ok(render(&rows, cx.format))
+        }
+    }
 }
 
 /// A line of `project list`.

@@ -1,8 +1,12 @@
 //! `nova-manage service`: which hosts are alive.
 
+use super::context::Context;
 use super::{Category, action};
 use crate::args::{Param, Takes, param};
-use crate::table::{Row, none};
+use crate::failure::Failure;
+use crate::table::{Row, none, render, time};
+use novanet_control::agents::is_up;
+use novanet_model::wire::Role;
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -42,6 +46,37 @@ pub(crate) enum Command {
         /// Only this one.
         service: Option<String>,
     },
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    let Command::List { host, service } = command;
+    let mut rows = Vec::new();
+    for one in cx.cloud.hosts().await? {
+        for role in &one.roles {
+            rows.push(ServiceRow {
+                binary: binary(*role).to_owned(),
+                host: one.name.clone(),
+                zone: one.availability_zone.clone(),
+                enabled: !one.disabled,
+                alive: is_up(&one),
+                updated_at: Some(time(one.seen_at)),
+            });
+        }
+    }
+    rows.retain(|row| {
+        host.as_ref().is_none_or(|h| *h == row.host)
+            && service.as_ref().is_none_or(|s| *s == row.binary)
+    });
+    Ok(render(&rows, cx.format))
+}
+
+/// nova's name of the program that plays a role.
+fn binary(role: Role) -> &'static str {
+    match role {
+        Role::Network => "nova-network",
+        Role::Compute => "nova-compute",
+    }
 }
 
 /// A line of `service list`.

@@ -1,9 +1,11 @@
 //! `nova-manage user`: who may call the API.
 
+use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::Row;
+use crate::table::{Row, render};
+use novanet_control::projects::Credentials;
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -120,8 +122,61 @@ fn new(bound: &Bound, admin: bool) -> Result<super::Command, Failure> {
 }
 
 /// What nova-manage printed for a new user: lines for a shell.
-pub(crate) fn exports(access: &str, secret: &str) -> String {
-    format!("export EC2_ACCESS_KEY={access}\nexport EC2_SECRET_KEY={secret}\n")
+fn exports(keys: &Credentials) -> String {
+    format!(
+        "export EC2_ACCESS_KEY={}\nexport EC2_SECRET_KEY={}\n",
+        keys.access_key, keys.secret_key
+    )
+}
+
+/// Whether a command seals or opens secrets.
+pub(crate) fn needs_secrets(command: &Command) -> bool {
+    matches!(command, Command::Create { .. } | Command::Exports { .. })
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Create {
+            name,
+            access,
+            secret,
+            admin,
+        } => {
+            let keys = keys(access, secret)?;
+            Ok(exports(&cx.cloud.create_user(&name, keys, admin).await?))
+        }
+        Command::Delete { name } => {
+            cx.cloud.delete_user(&name).await?;
+            Ok(String::new())
+        }
+        Command::Exports { name } => Ok(exports(&cx.cloud.credentials(&name).await?)),
+        Command::List => {
+            let users = cx.cloud.users().await?;
+            let rows: Vec<UserRow> = users
+                .into_iter()
+                .map(|user| UserRow {
+                    name: user.id,
+                    admin: user.is_admin,
+                    access: user.access_key,
+                })
+                .collect();
+            Ok(render(&rows, cx.format))
+        }
+    }
+}
+
+fn keys(access: Option<String>, secret: Option<String>) -> Result<Option<Credentials>, Failure> {
+    match (access, secret) {
+        (Some(access_key), Some(secret_key)) => Ok(Some(Credentials {
+            access_key,
+            secret_key,
+        })),
+        (None, None) => Ok(None),
+        _ => Err(Failure::usage(
+            "user: give both access and secret, or neither for new random ones",
+        )),
+    }
 }
 
 /// A line of `user list`.

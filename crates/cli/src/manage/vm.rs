@@ -1,12 +1,18 @@
 //! `nova-manage vm`: instances.
 
+use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, none};
+use crate::table::{Row, none, render};
+use novanet_control::Caller;
+use novanet_control::groups::GroupRef;
+use novanet_control::instances::{InstanceState, InstanceView, Launch};
 use novanet_model::{AmiId, InstanceId, ProjectId};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 pub(crate) const CATEGORY: Category = Category {
     name: "vm",
@@ -56,6 +62,11 @@ const RUN: &[Param] = &[
         "security group; may be given several times (default)",
     ),
     param("user_data_file", Takes::Named, "file with user data"),
+    param(
+        "user",
+        Takes::Named,
+        "user whose they are, with the key pair (the project's manager)",
+    ),
     param("wait", Takes::Switch, "wait until they run"),
 ];
 
@@ -93,6 +104,7 @@ pub(crate) struct Run {
     pub(crate) key: Option<String>,
     pub(crate) groups: Vec<String>,
     pub(crate) user_data_file: Option<PathBuf>,
+    pub(crate) user: Option<String>,
     pub(crate) wait: bool,
 }
 
@@ -113,8 +125,162 @@ fn run(bound: &Bound) -> Result<Run, Failure> {
         key: bound.text("key").map(str::to_owned),
         groups: bound.all("group").into_iter().map(str::to_owned).collect(),
         user_data_file: bound.text("user_data_file").map(PathBuf::from),
+        user: bound.text("user").map(str::to_owned),
         wait: bound.truth("wait")?.unwrap_or(false),
     })
+}
+
+/// Longest `--wait`.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Does it.
+pub(crate) async fn execute(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::List { host } => {
+            let rows: Vec<VmRow> = living(cx)
+                .await?
+                .into_iter()
+                .map(VmRow::from)
+                .filter(|row| host.is_none() || row.host == host)
+                .collect();
+            Ok(render(&rows, cx.format))
+        }
+        Command::Run(run) => launch(*run, cx).await,
+        Command::Terminate { instances, wait } => {
+            terminate(&instances, cx).await?;
+            if wait {
+                until(cx, "terminated", &instances, <[_]>::is_empty).await?;
+            }
+            Ok(String::new())
+        }
+    }
+}
+
+async fn living(cx: &Context) -> Result<Vec<InstanceView>, Failure> {
+    let mut all = cx.cloud.all_instances().await?;
+    all.retain(|view| view.row.state != InstanceState::Terminated);
+    Ok(all)
+}
+
+async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
+    let manager = cx
+        .cloud
+        .projects(None)
+        .await?
+        .into_iter()
+        .find(|p| p.id == run.project)
+        .map(|p| p.manager);
+    let Some(manager) = manager else {
+        return Err(Failure::failed(format!(
+            "project {} not found: nova-manage project list shows them",
+            run.project
+        )));
+    };
+    let user_data = match &run.user_data_file {
+        None => None,
+        Some(path) => Some(
+            std::fs::read(path)
+                .map_err(|e| Failure::failed(format!("user_data_file {}: {e}", path.display())))?,
+        ),
+    };
+    let mut caller = Caller::operator(run.project);
+    caller.actor.who = run.user.unwrap_or(manager);
+    let launch = Launch {
+        image: novanet_model::ImageId(run.image.0),
+        min: i64::from(run.count),
+        max: i64::from(run.count),
+        instance_type: Some(run.instance_type),
+        key_name: run.key,
+        groups: run.groups.into_iter().map(GroupRef::Name).collect(),
+        user_data,
+        client_token: None,
+        private_address: None,
+        availability_zone: None,
+    };
+    let (ids, _) = cx.cloud.run_instances(&caller, &launch).await?;
+    let mut text = String::new();
+    for id in &ids {
+        let _ = writeln!(text, "{id}");
+    }
+    if run.wait {
+        let running =
+            |views: &[InstanceView]| views.iter().all(|v| v.row.state == InstanceState::Running);
+        until(cx, "running", &ids, running).await?;
+    }
+    Ok(text)
+}
+
+/// Each in the name of its own project; all of them or none.
+async fn terminate(ids: &[InstanceId], cx: &Context) -> Result<(), Failure> {
+    let all = cx.cloud.all_instances().await?;
+    let first = ids
+        .iter()
+        .find_map(|id| all.iter().find(|v| v.row.id == *id));
+    let project = match first {
+        Some(view) => view.row.project.clone(),
+        None => return Err(Failure::failed(format!("instance {} not found", ids[0]))),
+    };
+    cx.cloud.terminate(&Caller::operator(project), ids).await?;
+    Ok(())
+}
+
+/// Waits until what is left of these instances is as it should be.
+async fn until(
+    cx: &Context,
+    what: &str,
+    ids: &[InstanceId],
+    done: impl Fn(&[InstanceView]) -> bool,
+) -> Result<(), Failure> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut views = living(cx).await?;
+        views.retain(|view| ids.contains(&view.row.id));
+        if done(&views) {
+            return Ok(());
+        }
+        if let Some(bad) = views.iter().find(|v| v.row.state == InstanceState::Error) {
+            let detail = bad.row.detail.as_deref().unwrap_or("no reason is known");
+            return Err(Failure::failed(format!(
+                "instance {}: {detail}",
+                bad.row.id
+            )));
+        }
+        if Instant::now() > end {
+            let states: Vec<String> = views
+                .iter()
+                .map(|v| format!("{} {}", v.row.id, v.row.state))
+                .collect();
+            return Err(Failure::failed(format!(
+                "not {what} after {} s: {} (nova-manage service list shows which hosts are up)",
+                PATIENCE.as_secs(),
+                states.join(", ")
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+impl From<InstanceView> for VmRow {
+    fn from(view: InstanceView) -> Self {
+        let addresses = view.ports.iter().map(|p| p.address);
+        let addresses = addresses.chain(view.public_address).collect();
+        let row = view.row;
+        Self {
+            instance: row.id.to_string(),
+            host: row.host,
+            instance_type: row.instance_type,
+            state: row.state.to_string(),
+            launched: Some(crate::table::time(row.created_at)),
+            image: AmiId(row.image.0).to_string(),
+            project: row.project.to_string(),
+            user: Some(row.user),
+            zone: row.availability_zone,
+            index: row.launch_index,
+            hostname: row.hostname,
+            addresses,
+            detail: row.detail,
+        }
+    }
 }
 
 /// A line of `vm list`.
@@ -133,6 +299,7 @@ pub(crate) struct VmRow {
     pub(crate) index: i64,
     pub(crate) hostname: String,
     pub(crate) addresses: Vec<std::net::Ipv4Addr>,
+    pub(crate) detail: Option<String>,
 }
 
 impl Row for VmRow {

@@ -15,7 +15,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "fixed_range_v6",
             "gateway_v6",
             "force_snat_range",
-            "auto_assign_floating_ip",
             "share_dhcp_address",
             "forward_bridge_interface",
             "iptables_top_regex",

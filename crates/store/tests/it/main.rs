@@ -1,9 +1,11 @@
 //! What the store promises, on both engines.
 //!
 //! Everything under `both/` runs on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 #[macro_use]
 mod engines;
 
 mod both;
+mod postgres;
 mod sqlite;

@@ -1,7 +1,7 @@
 //! What is SQLite's own: the file, its owner, and whose turn it is to write.
 
-use crate::engines::{Fresh, run, runtime, sqlite_url};
-use novanet_store::{Db, Engine, StoreError, clock, counters};
+use crate::engines::{run, runtime, sqlite_url};
+use novanet_store::{Db, Engine, StoreError, counters};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -89,5 +89,109 @@ fn a_writer_that_gave_up_waiting_does_not_keep_the_lock() {
                 .await?;
         }
         Ok(())
+    });
+}
+
+/// The text of the error that opening this file gives.
+async fn refusal(file: &Path) -> String {
+    let error = Db::open(&sqlite_url(file)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    error.to_string()
+}
+
+#[test]
+fn a_new_database_is_nobody_elses_business() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state/nova.sqlite");
+        let db = Db::open(&sqlite_url(&file)).await.unwrap();
+        db.migrate().await.unwrap();
+        assert_eq!(db.file(), Some(file.as_path()));
+        let state = folder.path().join("state");
+        assert_eq!(state.metadata().unwrap().mode() & 0o777, 0o700);
+        for entry in std::fs::read_dir(&state).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o600, "{entry:?}");
+        }
+        // Opened up by hand, and by other programs' umask: closed again.
+        db.close().await;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        Db::open(&sqlite_url(&file)).await.unwrap();
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+    });
+}
+
+#[test]
+fn any_path_names_the_same_file_to_us_and_to_the_shell() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a b%20c?x=1#y é/nova.sqlite");
+        let db = Db::open(&sqlite_url(&file)).await.unwrap();
+        db.migrate().await.unwrap();
+        assert!(file.metadata().unwrap().len() > 0);
+    });
+}
+
+#[test]
+fn a_file_of_somebody_else_is_refused_and_left_alone() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nova.sqlite");
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+        let text = refusal(&file).await;
+        assert!(
+            text.contains("belongs to user id 65534, not to 0"),
+            "{text}"
+        );
+        assert!(text.contains("run this as its owner"), "{text}");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    });
+}
+
+#[test]
+fn root_makes_no_database_in_somebody_elses_folder() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(folder.path(), Some(65534), None).unwrap();
+        let file = folder.path().join("nova.sqlite");
+        let text = refusal(&file).await;
+        assert!(text.contains("belongs to user id 65534"), "{text}");
+        assert!(!file.exists());
+    });
+}
+
+#[test]
+fn what_is_no_database_is_refused_by_its_name() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nova.sqlite");
+        std::fs::write(
+            &file,
+            "no database at all, but long enough to have a header".repeat(20),
+        )
+        .unwrap();
+        let text = refusal(&file).await;
+        assert!(
+            text.contains("nova.sqlite: is not a SQLite database"),
+            "{text}"
+        );
+        let text = refusal(folder.path()).await;
+        assert!(text.contains("Is a directory"), "{text}");
+    });
+}
+
+#[test]
+fn a_connection_of_an_unknown_engine_is_refused_without_repeating_its_password() {
+    runtime().block_on(async {
+        for url in ["mysql://nova:s3cret@host/nova", "s3cret"] {
+            let text = Db::open(url).await.unwrap_err().to_string();
+            assert!(
+                text.contains("must start with sqlite:// or postgresql://"),
+                "{text}"
+            );
+            assert!(!text.contains("@host"), "{text}");
+        }
     });
 }

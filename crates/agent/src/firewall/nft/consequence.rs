@@ -51,13 +51,14 @@ pub(super) fn cuts(change: &Change<Key, Value>) -> Vec<Cut> {
     }
 }
 
-/// Whether a change lets less through than before: flows that it alone allowed must end.
+/// Whether a change lets less through than before: flows that it alone allowed must end. (A member
+/// that goes is not among them: mostly its instance goes, and its flows with it.)
 pub(super) fn narrows(changes: &[Change<Key, Value>]) -> bool {
-    changes.iter().any(|change| {
-        change.from.is_some()
-            && matches!(
-                change.key,
-                Key::Rule(..) | Key::Group(_) | Key::Combination(_)
-            )
+    changes.iter().any(|change| match change.key {
+        Key::Rule(..) | Key::Group(_) => change.from.is_some(),
+        Key::Combination(_) | Key::Element(Set::Combinations, _) => {
+            change.from.is_some() && change.to.is_some()
+        }
+        _ => false,
     })
 }

@@ -287,3 +287,71 @@ fn add_elements<'a>(script: &mut String, items: impl Iterator<Item = (&'a Key, &
 fn family(set: Set) -> &'static str {
     if set.is_bridge() { "bridge" } else { "ip" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::item::items_of;
+    use crate::room::diff;
+    use novanet_model::HostObject;
+    use std::collections::BTreeMap;
+
+    /// As it comes from the server.
+    const OBJECTS: &str = r#"[
+        {"kind":"gateway","network":1,"bridge":"br100","address":"10.0.0.1/24"},
+        {"kind":"float","address":"203.0.113.13","fixed":"10.0.0.3","interface":null},
+        {"kind":"group","group":1,"project":1},
+        {"kind":"rule","rule":1,"group":1,"traffic":{"protocol":"any"},"source":{"group":1}},
+        {"kind":"rule","rule":2,"group":1,"traffic":{"protocol":"tcp","from":22,"to":22},"source":{"cidr":"0.0.0.0/0"}},
+        {"kind":"rule","rule":3,"group":1,"traffic":{"protocol":"icmp","icmp_type":8,"code":null},"source":{"cidr":"192.0.2.7/24"}},
+        {"kind":"rule","rule":4,"group":1,"traffic":{"protocol":"icmp","icmp_type":3,"code":4},"source":{"cidr":"0.0.0.0/0"}},
+        {"kind":"rule","rule":5,"group":1,"traffic":{"protocol":"icmp","icmp_type":null,"code":null},"source":{"group":7}},
+        {"kind":"rule","rule":6,"group":1,"traffic":{"protocol":"udp","from":0,"to":65535},"source":{"cidr":"192.0.2.1/32"}},
+        {"kind":"rule","rule":7,"group":1,"traffic":{"protocol":"tcp","from":8000,"to":8099},"source":{"cidr":"0.0.0.0/0"}},
+        {"kind":"member","group":1,"address":"10.0.0.3"},
+        {"kind":"project_address","project":1,"address":"10.0.0.3"},
+        {"kind":"port","instance":3,"index":0,"network":1,"name":"nv3","bridge":"br100","mac":"02:16:3e:00:00:03","address":"10.0.0.3","combination":5,"groups":[1,2]}
+    ]"#;
+
+    fn desired(objects: &[HostObject], skeleton: &Skeleton) -> Wanted {
+        let mut desired = Desired::new(vec![(Key::Skeleton, Value::Skeleton(skeleton.digest()))]);
+        for object in objects {
+            desired.set_object(&object.key(), items_of(object));
+        }
+        desired
+    }
+
+    fn objects() -> Vec<HostObject> {
+        serde_json::from_str(OBJECTS).expect("objects")
+    }
+
+    #[test]
+    fn a_host_is_written_in_one_script() {
+        let skeleton = Skeleton::example();
+        let desired = desired(&objects(), &skeleton);
+        insta::assert_snapshot!(rebuild(&skeleton, 1, &desired, desired.iter()));
+    }
+
+    #[test]
+    fn a_change_touches_its_own_chains_and_elements_only() {
+        let skeleton = Skeleton::example();
+        let before = desired(&objects(), &skeleton);
+        let observed: BTreeMap<Key, Value> =
+            before.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        // A rule less, a float elsewhere, the instance in another combination.
+        let mut objects = objects();
+        objects.retain(|object| object.key().0 != "rule/1/5");
+        for object in &mut objects {
+            match object {
+                HostObject::Port(port) => {
+                    port.combination = CombinationId(6);
+                    port.groups = vec![GroupId(1)];
+                }
+                HostObject::Float(float) => float.fixed = std::net::Ipv4Addr::new(10, 0, 0, 4),
+                _ => {}
+            }
+        }
+        let after = desired(&objects, &skeleton);
+        insta::assert_snapshot!(change(&diff(&after, &observed), &after, Some(2)));
+    }
+}

@@ -42,6 +42,19 @@ impl Skeleton {
         }
     }
 
+    /// For tests of the text.
+    #[cfg(test)]
+    pub(super) fn example() -> Self {
+        Self {
+            metadata_port: 8775,
+            source: std::net::Ipv4Addr::new(203, 0, 113, 1),
+            direct: vec![
+                "10.128.0.0/24".parse().expect("a network"),
+                "198.51.100.0/24".parse().expect("a network"),
+            ],
+        }
+    }
+
     /// What the text says, whatever the generation.
     pub(super) fn digest(&self) -> String {
         hex(&Sha256::digest(self.text(0).as_bytes()))

@@ -2,7 +2,7 @@
 //! leaves is known from the folder ([`super::Lives::adopt`]) and met by the next agent.
 
 use super::step::Step;
-use super::{KEEP_IMAGES, Lives, Phase, Spec, blocking};
+use super::{Goal, KEEP_IMAGES, Lives, Phase, Spec, blocking};
 use crate::instance::console;
 use crate::instance::driver::{Driver, Machine};
 use crate::instance::files::{State, host_boot};
@@ -30,8 +30,11 @@ impl Lives {
             Step::Rest => return phase,
             Step::Boot(want) => {
                 let boot = Some(want.instance.boot);
-                self.say_pending(id, want.instance.boot);
-                (self.boot(id, &want).await, (Some(want), boot))
+                // Another try of a failed one is no news: it would look as if it came and went.
+                if !matches!(phase, Phase::Failed { .. }) || phase.boot() != boot {
+                    self.say_pending(id, want.instance.boot);
+                }
+                (self.boot(id, &want, &phase).await, (Some(want), boot))
             }
             Step::Plug => (Ok(self.replug(id, &phase).await), (spec, boot)),
             Step::Halt => (self.halt(id, &phase).await, (spec, boot)),
@@ -80,13 +83,30 @@ impl Lives {
         self.permits.acquire().await.ok()
     }
 
-    async fn boot(&self, id: InstanceId, spec: &Arc<Spec>) -> Result<Phase, RoomError> {
+    /// Returns when the instance is not to run any more.
+    async fn unwanted(&self, id: InstanceId) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if let Some(Goal::Gone) = self.slots().get(&id).and_then(|slot| slot.goal.clone()) {
+                return;
+            }
+        }
+    }
+
+    async fn boot(
+        &self,
+        id: InstanceId,
+        spec: &Arc<Spec>,
+        phase: &Phase,
+    ) -> Result<Phase, RoomError> {
         let driver = self.driver()?;
-        let image = self
-            .images
-            .ensure(&spec.instance.image)
-            .await
-            .map_err(|e| RoomError::Refused(e.to_string()))?;
+        let image = tokio::select! {
+            image = self.images.ensure(&spec.instance.image) => {
+                image.map_err(|e| RoomError::Refused(e.to_string()))?
+            }
+            // A download may take long, and a removal must not wait for it.
+            () = self.unwanted(id) => return Ok(phase.clone()),
+        };
         let _permit = self.permit().await;
         match self.boot_from(id, spec, driver, image).await {
             Ok(process) => Ok(Phase::Running {

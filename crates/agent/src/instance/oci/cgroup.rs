@@ -6,14 +6,23 @@ use std::path::{Path, PathBuf};
 /// What the host's cgroups can do for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cgroups {
-    /// cgroup v2 and nothing else.
-    pub unified: bool,
+    /// Which kind they are.
+    pub version: Version,
     /// Memory can be limited.
     pub memory: bool,
     /// Processor time can be limited.
     pub cpu: bool,
     /// The number of processes can be limited.
     pub pids: bool,
+}
+
+/// The kind of a host's cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A hierarchy for each controller, perhaps beside a v2 one for naming only.
+    V1,
+    /// One hierarchy.
+    V2,
 }
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -27,7 +36,7 @@ impl Cgroups {
                 is_writable(Path::new(ROOT)) && controllers.split_whitespace().any(|c| c == name)
             };
             return Self {
-                unified: true,
+                version: Version::V2,
                 memory: has("memory"),
                 cpu: has("cpu"),
                 pids: has("pids"),
@@ -38,7 +47,7 @@ impl Cgroups {
             folder.join("cgroup.procs").exists() && is_writable(&folder)
         };
         Self {
-            unified: false,
+            version: Version::V1,
             memory: has("memory"),
             cpu: has("cpu"),
             pids: has("pids"),

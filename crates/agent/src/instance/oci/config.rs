@@ -13,10 +13,17 @@ pub(super) struct Host {
     pub(super) cgroups: Cgroups,
     /// Parent of all instances' cgroups.
     pub(super) cgroup_parent: String,
-    /// `/dev/net/tun` is there to be handed in.
-    pub(super) tun: bool,
     /// Open files that a process may be allowed: what we are allowed ourselves, up to a limit.
     pub(super) files: u64,
+}
+
+/// What the instance finds in the folder that is covered for it.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    /// Its disk, mounted.
+    pub(super) root: String,
+    /// A node of `/dev/net/tun` that it may open. The host's own is often for its root alone.
+    pub(super) tun: Option<String>,
 }
 
 /// More processes than any server has, fewer than would starve a host.
@@ -26,12 +33,12 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 const NAMESPACES: [&str; 7] = ["user", "pid", "mount", "uts", "network", "ipc", "cgroup"];
 
 /// The whole file.
-pub(super) fn config(host: &Host, machine: &Machine, root: &str) -> Value {
+pub(super) fn config(host: &Host, machine: &Machine, stage: &Stage) -> Value {
     let ids = json!([{"containerID": 0, "hostID": host.uid_base, "size": IDS}]);
     json!({
         "ociVersion": "1.0.2",
         "hostname": machine.hostname,
-        "root": {"path": root, "readonly": false},
+        "root": {"path": stage.root, "readonly": false},
         "process": {
             "terminal": false,
             "user": {"uid": 0, "gid": 0},
@@ -43,13 +50,12 @@ pub(super) fn config(host: &Host, machine: &Machine, root: &str) -> Value {
             "noNewPrivileges": false,
             "rlimits": [{"type": "RLIMIT_NOFILE", "soft": host.files.min(1024), "hard": host.files}],
         },
-        "mounts": mounts(),
+        "mounts": mounts(stage),
         "linux": {
             "uidMappings": ids,
             "gidMappings": ids,
             "namespaces": NAMESPACES.map(|kind| json!({"type": kind})),
             "cgroupsPath": format!("/{}/{}", host.cgroup_parent, machine.instance),
-            "devices": if host.tun { json!([tun()]) } else { json!([]) },
             "resources": resources(host, machine),
             // A new network namespace takes its IPv4 settings from the host's, and the host is a router.
             "sysctl": {"net.ipv4.ip_forward": "0"},
@@ -60,15 +66,15 @@ pub(super) fn config(host: &Host, machine: &Machine, root: &str) -> Value {
     })
 }
 
-fn mounts() -> Value {
+fn mounts(stage: &Stage) -> Value {
     let mount = |to: &str, kind: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": kind, "options": options});
-    json!([
+    let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount(
             "/dev",
             "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"]
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
         ),
         mount(
             "/dev/pts",
@@ -79,33 +85,35 @@ fn mounts() -> Value {
                 "newinstance",
                 "ptmxmode=0666",
                 "mode=0620",
-                "gid=5"
-            ]
+                "gid=5",
+            ],
         ),
         mount(
             "/dev/shm",
             "tmpfs",
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
         ),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount(
             "/run",
             "tmpfs",
-            &["nosuid", "nodev", "mode=755", "size=65536k"]
+            &["nosuid", "nodev", "mode=755", "size=65536k"],
         ),
-    ])
-}
-
-fn tun() -> Value {
-    json!({"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200, "fileMode": 0o666, "uid": 0, "gid": 0})
+    ];
+    if let Some(tun) = &stage.tun {
+        // Bound, not made: nobody makes device nodes in a user namespace.
+        mounts.push(json!({
+            "destination": "/dev/net/tun", "type": "bind", "source": tun, "options": ["bind", "nosuid", "noexec"],
+        }));
+    }
+    mounts.into()
 }
 
 fn resources(host: &Host, machine: &Machine) -> Value {
-    let mut devices = vec![json!({"allow": false, "access": "rwm"})];
-    if host.tun {
-        devices
-            .push(json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rwm"}));
-    }
+    let devices = json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rwm"},
+    ]);
     let mut resources = json!({"devices": devices});
     if host.cgroups.memory && machine.memory_mb > 0 {
         resources["memory"] = json!({"limit": u64::from(machine.memory_mb) << 20});

@@ -10,15 +10,16 @@ mod config;
 mod profile;
 mod stray;
 
-pub use cgroup::Cgroups;
+pub use cgroup::{Cgroups, Version};
 
 use super::driver::{Driver, Machine};
 use crate::room::RoomError;
 use crate::settings::Settings;
-use config::Host;
+use config::{Host, Stage};
 use futures_util::future::BoxFuture;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use novanet_model::InstanceId;
 use rustix::process::{Resource, getrlimit};
 use sha2::{Digest, Sha256};
@@ -54,10 +55,9 @@ impl Oci {
     pub fn probe(settings: &Settings) -> Result<Self, RoomError> {
         let cgroups = Cgroups::probe();
         // crun 1.8 refuses cgroup v1; where both work it is the faster one.
-        let candidates: &[&str] = if cgroups.unified {
-            &["crun", "runc"]
-        } else {
-            &["runc"]
+        let candidates: &[&str] = match cgroups.version {
+            Version::V1 => &["runc"],
+            Version::V2 => &["crun", "runc"],
         };
         let program = candidates
             .iter()
@@ -97,7 +97,6 @@ impl Oci {
                 cgroups,
                 // Several agents may share one kernel (a demo, tests): theirs are not ours.
                 cgroup_parent: format!("novanet-{}", &crate::image::hex(&name.finalize())[..12]),
-                tun: Path::new("/dev/net/tun").exists(),
                 files: getrlimit(Resource::Nofile)
                     .maximum
                     .unwrap_or(FILES)
@@ -120,9 +119,9 @@ impl Oci {
         self.clean_now(machine.instance)?;
         let failed =
             |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
-        let root = format!("{}/disk", self.stage);
+        let stage = self.set_stage(machine)?;
         let file = machine.folder.join("config.json");
-        let text = config::config(&self.host, machine, &root).to_string();
+        let text = config::config(&self.host, machine, &stage).to_string();
         std::fs::write(&file, text).map_err(|e| failed(&file, e))?;
         let console = machine.folder.join("console.log");
         let console = File::options()
@@ -133,7 +132,6 @@ impl Oci {
             .map_err(|e| failed(&console, e))?;
         let again = console.try_clone().map_err(|e| failed(&file, e))?;
         let pid_file = machine.folder.join("pid");
-        self.enter_private_mounts(machine, &root)?;
         self.run(machine.instance, "create", |command| {
             command
                 .arg("--bundle")
@@ -164,8 +162,8 @@ impl Oci {
         self.folder.join("state")
     }
 
-    /// Takes this thread into a mount namespace of its own, with the instance's disk at `root`.
-    fn enter_private_mounts(&self, machine: &Machine, root: &str) -> Result<(), RoomError> {
+    /// Takes this thread into a mount namespace of its own, with the instance's disk in it.
+    fn set_stage(&self, machine: &Machine) -> Result<Stage, RoomError> {
         let failed = |what: &str, e: nix::Error| {
             RoomError::kernel(format!("{}: {what}", machine.instance), e)
         };
@@ -177,15 +175,36 @@ impl Oci {
         let (tmpfs, overlay) = (Some("tmpfs"), Some("overlay"));
         mount(tmpfs, self.stage, tmpfs, plain, Some("mode=755"))
             .map_err(|e| failed("cover a folder", e))?;
-        std::fs::create_dir(root).map_err(|e| RoomError::kernel(root, e))?;
+        let root = format!("{}/disk", self.stage);
+        std::fs::create_dir(&root).map_err(|e| RoomError::kernel(&root, e))?;
         let layers = format!(
             "lowerdir={},upperdir={},workdir={}",
             machine.image.display(),
             machine.folder.join("upper").display(),
             machine.folder.join("work").display()
         );
-        mount(overlay, root, overlay, plain, Some(layers.as_str()))
-            .map_err(|e| failed("mount the disk", e))
+        mount(
+            overlay,
+            root.as_str(),
+            overlay,
+            plain,
+            Some(layers.as_str()),
+        )
+        .map_err(|e| failed("mount the disk", e))?;
+        Ok(Stage {
+            root,
+            tun: self.make_tun(),
+        })
+    }
+
+    /// `None` where even root of the host may not make device nodes.
+    fn make_tun(&self) -> Option<String> {
+        let path = format!("{}/tun", self.stage);
+        let all = Mode::from_bits_truncate(0o666);
+        mknod(path.as_str(), SFlag::S_IFCHR, all, makedev(10, 200)).ok()?;
+        // Again, past the umask.
+        rustix::fs::chmod(path.as_str(), rustix::fs::Mode::from(0o666)).ok()?;
+        Some(path)
     }
 
     /// Runs the runtime. Its standard streams may become the instance's, so what it has to say is in a log.

@@ -2,5 +2,9 @@
 
 mod seed;
 
+mod follow;
+mod pool;
+mod pool_model;
+mod schema;
 mod transactions;
 mod views;

@@ -1,15 +1,20 @@
 //! A small cloud to test with: users, projects, networks, instances.
 
 use anyhow::Result;
+use novanet_model::plan::Placed;
 use novanet_model::rows::Network;
+use novanet_model::wire::{Digest, Follow, Objects};
 use novanet_model::{
     CombinationId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId, NetworkKind,
-    ProjectId, ReservationId, object,
+    ObjectKey, ProjectId, ReservationId, object,
 };
 use novanet_store::instances::{Row, State};
 use novanet_store::networks::Reserved;
 use novanet_store::users::User;
-use novanet_store::{Tx, counters, fixed_ips, groups, instances, networks, projects, users};
+use novanet_store::{
+    Db, Tx, counters, fixed_ips, groups, instances, networks, objects, projects, users,
+};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 pub(crate) fn ip(text: &str) -> Ipv4Addr {
@@ -165,4 +170,71 @@ pub(crate) fn member(group: i64, last: u8) -> HostObject {
         group: GroupId(group),
         address: Ipv4Addr::new(10, 0, 0, last),
     })
+}
+
+/// [`member`] on a host.
+pub(crate) fn placed(host: &str, group: i64, last: u8) -> Placed {
+    (host.to_owned(), member(group, last))
+}
+
+/// What an agent keeps of its host's objects.
+#[derive(Debug, Clone)]
+pub(crate) struct Follower {
+    pub(crate) host: &'static str,
+    pub(crate) epoch: String,
+    pub(crate) version: i64,
+    pub(crate) objects: BTreeMap<ObjectKey, (i64, HostObject)>,
+}
+
+impl Follower {
+    pub(crate) fn of(host: &'static str) -> Self {
+        Self {
+            host,
+            epoch: String::new(),
+            version: 0,
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// Asks for what is new and applies it. The answer is given back.
+    pub(crate) async fn catch_up(&mut self, db: &Db) -> Result<Objects> {
+        let follow = Follow {
+            epoch: self.epoch.clone(),
+            after: self.version,
+            wait_ms: 0,
+        };
+        let answer = objects::follow(&mut *db.read().await?, self.host, &follow).await?;
+        if answer.whole {
+            self.objects.clear();
+        }
+        for change in answer.changes.clone() {
+            match change.object {
+                Some(object) => {
+                    self.objects.insert(change.key, (change.version, object));
+                }
+                None => {
+                    assert!(!answer.whole, "a list has no tombstones");
+                    self.objects.remove(&change.key);
+                }
+            }
+        }
+        self.epoch.clone_from(&answer.epoch);
+        self.version = answer.version;
+        Ok(answer)
+    }
+
+    pub(crate) fn keys(&self) -> Vec<ObjectKey> {
+        self.objects.keys().cloned().collect()
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        let versions = || self.objects.values().map(|(version, _)| *version);
+        Digest {
+            epoch: self.epoch.clone(),
+            version: self.version,
+            count: i64::try_from(self.objects.len()).unwrap(),
+            max: versions().max().unwrap_or(0),
+            sum: versions().sum(),
+        }
+    }
 }

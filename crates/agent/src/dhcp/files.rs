@@ -1,0 +1,100 @@
+//! The files of a bridge's DHCP server, under nova's names.
+
+use novanet_model::IfName;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The files of one bridge, in `networks_path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    folder: PathBuf,
+    bridge: IfName,
+}
+
+impl Files {
+    /// Those of `bridge`.
+    pub fn new(networks_path: &Path, bridge: &IfName) -> Self {
+        Self {
+            folder: networks_path.to_owned(),
+            bridge: bridge.clone(),
+        }
+    }
+
+    fn with(&self, extension: &str) -> PathBuf {
+        self.folder
+            .join(format!("nova-{}.{extension}", self.bridge))
+    }
+
+    /// The DHCP hosts, one line each. Its path in a command line marks a dnsmasq as ours.
+    pub fn hosts(&self) -> PathBuf {
+        self.with("conf")
+    }
+
+    /// The DNS names of the same hosts, in the format of `/etc/hosts`.
+    pub fn names(&self) -> PathBuf {
+        self.with("hosts")
+    }
+
+    /// The process.
+    pub fn pid(&self) -> PathBuf {
+        self.with("pid")
+    }
+
+    /// Process and device number of the bridge that it is bound to.
+    pub fn bound(&self) -> PathBuf {
+        self.with("bound")
+    }
+
+    /// Removes them all.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        for file in [self.hosts(), self.names(), self.bound(), self.pid()] {
+            match std::fs::remove_file(&file) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The program that dnsmasq runs on lease events.
+pub(crate) fn script(networks_path: &Path) -> PathBuf {
+    networks_path.join("nova-dhcpbridge")
+}
+
+/// Bridges with a file of ours.
+pub(crate) fn bridges(networks_path: &Path) -> Vec<IfName> {
+    let name = |entry: io::Result<std::fs::DirEntry>| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let (bridge, extension) = name.strip_prefix("nova-")?.rsplit_once('.')?;
+        matches!(extension, "pid" | "conf").then(|| IfName::new(bridge).ok())?
+    };
+    let mut all: Vec<_> = std::fs::read_dir(networks_path)
+        .into_iter()
+        .flatten()
+        .filter_map(name)
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Writes a file whole or not at all, readable by the user that dnsmasq becomes. Does nothing where
+/// the file is like that already.
+pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if !folder.exists() {
+        std::fs::create_dir_all(folder)?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+    }
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    new.write_all(text.as_bytes())?;
+    new.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(mode))?;
+    new.persist(path)?;
+    Ok(())
+}

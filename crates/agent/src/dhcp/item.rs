@@ -1,0 +1,149 @@
+//! What a host's DHCP is made of: ranges and the hosts in them, and which follow from which host
+//! object. Pure.
+
+use crate::settings::Settings;
+use ipnet::Ipv4Net;
+use novanet_model::object::{Binding, Dhcp, HostObject};
+use novanet_model::{IfName, MacAddr, NetworkId};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// Names one thing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DhcpKey {
+    /// A network's range, served on a bridge. Networks of one bridge share a process.
+    Range(IfName, NetworkId),
+    /// The owner of an address.
+    Host(IfName, Ipv4Addr),
+}
+
+impl DhcpKey {
+    /// The bridge it is about.
+    pub fn bridge(&self) -> &IfName {
+        match self {
+            Self::Range(bridge, _) | Self::Host(bridge, _) => bridge,
+        }
+    }
+}
+
+impl fmt::Display for DhcpKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(bridge, network) => {
+                write!(f, "dhcp range of network {network} on {bridge}")
+            }
+            Self::Host(bridge, address) => write!(f, "dhcp binding of {address} on {bridge}"),
+        }
+    }
+}
+
+/// What it is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DhcpValue {
+    /// A range.
+    Range(RangeSpec),
+    /// The owner of an address.
+    Host(HostSpec),
+    /// Not as it should be; the text says how it is. Only ever observed.
+    Otherwise(String),
+    /// A lease of somebody who does not own the address (any more). Only ever observed.
+    StaleLease(MacAddr),
+}
+
+/// A network's range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeSpec {
+    /// The server's address, on the bridge; the instances' gateway and DNS server.
+    pub server: Ipv4Addr,
+    /// The network.
+    pub cidr: Ipv4Net,
+    /// First address that may be handed out.
+    pub start: Ipv4Addr,
+    /// Length of a lease.
+    pub lease_seconds: u32,
+    /// DNS domain of the instances; empty: none.
+    pub domain: String,
+    /// Where other names are asked for; empty: the host's resolver.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// Who owns an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSpec {
+    /// The instance's MAC.
+    pub mac: MacAddr,
+    /// Its name without the domain; empty: none.
+    pub hostname: String,
+    /// The network that its domain is of.
+    pub network: NetworkId,
+}
+
+/// What follows from one object.
+pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(DhcpKey, DhcpValue)> {
+    match object {
+        HostObject::Dhcp(dhcp) => vec![range(settings, dhcp)],
+        HostObject::Binding(binding) => vec![host(binding)],
+        HostObject::Bridge(_)
+        | HostObject::Gateway(_)
+        | HostObject::Float(_)
+        | HostObject::Group(_)
+        | HostObject::Rule(_)
+        | HostObject::Member(_)
+        | HostObject::ProjectAddress(_)
+        | HostObject::Port(_)
+        | HostObject::Instance(_) => Vec::new(),
+    }
+}
+
+fn range(settings: &Settings, dhcp: &Dhcp) -> (DhcpKey, DhcpValue) {
+    let dns = if dhcp.dns.is_empty() {
+        settings.dns_server.clone()
+    } else {
+        dhcp.dns.clone()
+    };
+    (
+        DhcpKey::Range(dhcp.bridge.clone(), dhcp.network),
+        DhcpValue::Range(RangeSpec {
+            server: dhcp.server,
+            cidr: dhcp.cidr,
+            start: dhcp.start,
+            lease_seconds: dhcp.lease_seconds,
+            domain: if is_domain(&dhcp.domain) {
+                dhcp.domain.clone()
+            } else {
+                String::new()
+            },
+            dns,
+        }),
+    )
+}
+
+fn host(binding: &Binding) -> (DhcpKey, DhcpValue) {
+    (
+        DhcpKey::Host(binding.bridge.clone(), binding.address),
+        DhcpValue::Host(HostSpec {
+            mac: binding.mac,
+            hostname: if is_label(&binding.hostname) {
+                binding.hostname.clone()
+            } else {
+                String::new()
+            },
+            network: binding.network,
+        }),
+    )
+}
+
+/// A name that dnsmasq takes (one it does not take ends the process, or is a line of its own in
+/// the hosts file).
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn is_domain(text: &str) -> bool {
+    text.len() < 190 && text.split('.').all(is_label)
+}

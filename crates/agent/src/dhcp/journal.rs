@@ -1,0 +1,312 @@
+//! The lease journal of a host: who has which lease, and what the server has not been told yet.
+//!
+//! A file of JSON lines under `state_path`. Lease events are appended by the process that dnsmasq
+//! starts for each ([`super::bridge`]), so that none is lost while no agent runs, and none needs
+//! one. `lease` lines are what was told; `event` lines follow, oldest first, until the server has
+//! them. Writers hold a lock file: the journal itself is replaced when events are acknowledged.
+//!
+//! Must not know: the network to the server, dnsmasq's command line.
+
+use novanet_model::wire::{LeaseChange, LeaseEvent};
+use novanet_model::{IfName, MacAddr};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+/// A lease, as dnsmasq knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The bridge it was given out on.
+    pub bridge: IfName,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Who has it.
+    pub mac: MacAddr,
+    /// The name it was given; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// What the client calls itself, in dnsmasq's spelling; empty: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub client_id: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Lease(Lease),
+    Event {
+        change: LeaseChange,
+        #[serde(flatten)]
+        lease: Lease,
+    },
+}
+
+type Leases = BTreeMap<(IfName, Ipv4Addr), Lease>;
+
+/// The journal in a folder.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    folder: PathBuf,
+}
+
+/// What the journal says.
+#[derive(Debug, Default)]
+struct Content {
+    /// Leases as told to the server.
+    told: Leases,
+    /// What happened since; news only.
+    news: Vec<(LeaseChange, Lease)>,
+    /// Leases now.
+    now: Leases,
+}
+
+impl Content {
+    fn read(text: &str) -> Self {
+        let mut content = Self::default();
+        for line in text.lines() {
+            // A line that was cut short by a full disk is no reason to forget the others.
+            match serde_json::from_str(line) {
+                Ok(Line::Lease(lease)) => {
+                    content.told.insert(key(&lease), lease.clone());
+                    content.now.insert(key(&lease), lease);
+                }
+                Ok(Line::Event { change, lease }) => content.take(change, lease),
+                Err(_) => {}
+            }
+        }
+        content
+    }
+
+    /// A repeated `add` (a renewal, a new dnsmasq) is not news; nor is a `del` of a lease that
+    /// somebody else has by now.
+    fn take(&mut self, change: LeaseChange, lease: Lease) {
+        if fold(&mut self.now, change, &lease) {
+            self.news.push((change, lease));
+        }
+    }
+
+    fn write(&self) -> io::Result<String> {
+        let leases = self.told.values().cloned().map(Line::Lease);
+        let events = self.news.iter().cloned();
+        let events = events.map(|(change, lease)| Line::Event { change, lease });
+        leases.chain(events).try_fold(String::new(), |text, line| {
+            Ok(text + &serde_json::to_string(&line)? + "\n")
+        })
+    }
+}
+
+fn key(lease: &Lease) -> (IfName, Ipv4Addr) {
+    (lease.bridge.clone(), lease.address)
+}
+
+/// Whether the event changed who has the lease.
+fn fold(leases: &mut Leases, change: LeaseChange, lease: &Lease) -> bool {
+    let key = key(lease);
+    match change {
+        LeaseChange::Leased => {
+            let before = leases.insert(key, lease.clone());
+            before.is_none_or(|before| before.mac != lease.mac)
+        }
+        LeaseChange::Released => {
+            let its = leases.get(&key).is_some_and(|l| l.mac == lease.mac);
+            if its {
+                leases.remove(&key);
+            }
+            its
+        }
+    }
+}
+
+impl Journal {
+    /// The journal in `folder`, which is made with the first event.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("leases.journal")
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        std::fs::create_dir_all(&self.folder)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.folder.join("lock"))?;
+        lock.lock()?;
+        Ok(lock)
+    }
+
+    fn content(&self) -> io::Result<Content> {
+        match std::fs::read_to_string(self.path()) {
+            Ok(text) => Ok(Content::read(&text)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Content::default()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Adds an event.
+    pub fn append(&self, change: LeaseChange, lease: &Lease) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let line = Line::Event {
+            change,
+            lease: lease.clone(),
+        };
+        let mut text = serde_json::to_string(&line)? + "\n";
+        let mut file = File::options()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(self.path())?;
+        if !ends_with_newline(&mut file)? {
+            text.insert(0, '\n');
+        }
+        file.write_all(text.as_bytes())
+    }
+
+    /// The leases of now.
+    pub fn leases(&self) -> io::Result<Vec<Lease>> {
+        Ok(self.content()?.now.into_values().collect())
+    }
+
+    /// What the server has not been told, oldest first.
+    pub fn pending(&self) -> io::Result<Vec<LeaseEvent>> {
+        let events = self.content()?.news.into_iter();
+        Ok(events
+            .map(|(event, lease)| LeaseEvent {
+                event,
+                address: lease.address,
+                mac: lease.mac,
+            })
+            .collect())
+    }
+
+    /// The server has the first `count` of [`Journal::pending`].
+    pub fn acknowledge(&self, count: usize) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let mut content = self.content()?;
+        let count = count.min(content.news.len());
+        for (change, lease) in content.news.drain(..count) {
+            fold(&mut content.told, change, &lease);
+        }
+        let mut new = tempfile::NamedTempFile::new_in(&self.folder)?;
+        new.write_all(content.write()?.as_bytes())?;
+        new.persist(self.path())?;
+        Ok(())
+    }
+}
+
+fn ends_with_newline(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn lease(address: u8, mac: u8) -> Lease {
+        Lease {
+            bridge: IfName::new("br100").unwrap(),
+            address: [10, 0, 0, address].into(),
+            mac: MacAddr([2, 0x16, 0x3e, 0, 0, mac]),
+            hostname: "web".into(),
+            client_id: String::new(),
+        }
+    }
+
+    fn told(journal: &Journal) -> Vec<String> {
+        let pending = journal.pending().unwrap();
+        let text = |e: LeaseEvent| format!("{:?} {} {}", e.event, e.address, e.mac);
+        pending.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn news_is_told_once_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path().join("dhcp"));
+        journal.append(LeaseChange::Leased, &lease(3, 1)).unwrap();
+        journal.append(LeaseChange::Leased, &lease(3, 1)).unwrap(); // not news
+        journal.append(LeaseChange::Leased, &lease(4, 2)).unwrap();
+        journal.append(LeaseChange::Leased, &lease(3, 5)).unwrap();
+        journal.append(LeaseChange::Released, &lease(3, 1)).unwrap(); // has another owner by now
+        assert_eq!(
+            told(&journal),
+            [
+                "Leased 10.0.0.3 02:16:3e:00:00:01",
+                "Leased 10.0.0.4 02:16:3e:00:00:02",
+                "Leased 10.0.0.3 02:16:3e:00:00:05",
+            ]
+        );
+        journal.acknowledge(2).unwrap();
+        journal.append(LeaseChange::Released, &lease(4, 2)).unwrap();
+        let again = Journal::new(folder.path().join("dhcp"));
+        assert_eq!(
+            told(&again),
+            [
+                "Leased 10.0.0.3 02:16:3e:00:00:05",
+                "Released 10.0.0.4 02:16:3e:00:00:02",
+            ]
+        );
+        again.acknowledge(2).unwrap();
+        assert!(told(&again).is_empty());
+        assert_eq!(again.leases().unwrap(), [lease(3, 5)]);
+    }
+
+    #[test]
+    fn a_line_cut_short_costs_that_line_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path());
+        journal.append(LeaseChange::Leased, &lease(3, 1)).unwrap();
+        let whole = std::fs::read(journal.path()).unwrap();
+        journal.append(LeaseChange::Leased, &lease(4, 2)).unwrap();
+        let file = File::options().write(true).open(journal.path()).unwrap();
+        file.set_len(whole.len() as u64 + 9).unwrap();
+        journal.append(LeaseChange::Leased, &lease(5, 3)).unwrap();
+        assert_eq!(journal.leases().unwrap(), [lease(3, 1), lease(5, 3)]);
+    }
+
+    #[test]
+    fn many_writers_lose_nothing_while_it_is_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path());
+        let mut seen = 0;
+        std::thread::scope(|scope| {
+            for writer in 0..4_u8 {
+                let journal = journal.clone();
+                scope.spawn(move || {
+                    for i in 0..50 {
+                        let address = writer * 50 + i;
+                        journal
+                            .append(LeaseChange::Leased, &lease(address, address))
+                            .unwrap();
+                    }
+                });
+            }
+            while seen < 200 {
+                let some = journal.pending().unwrap().len();
+                journal.acknowledge(some).unwrap();
+                seen += some;
+            }
+        });
+        assert_eq!(seen, 200);
+        assert_eq!(journal.leases().unwrap().len(), 200);
+    }
+}

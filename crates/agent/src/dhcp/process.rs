@@ -1,0 +1,229 @@
+//! The dnsmasq processes: found again after our restart, watched, started and ended.
+//!
+//! A dnsmasq is ours when its command line names our hosts file: the pid file says where to look,
+//! never whom to kill. It puts itself into the background, so it is nobody's child and outlives
+//! us; a pidfd tells when it ends, and cannot mean another process that got its number.
+
+use super::files::Files;
+use crate::room::RoomError;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+/// How long a dnsmasq may take to end when asked to.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A running dnsmasq of ours.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) pid: i32,
+    /// Without the program.
+    pub(crate) arguments: Vec<String>,
+    /// The device number that it was started for, if that is known.
+    pub(crate) bound: Option<u32>,
+    handle: Arc<AsyncFd<OwnedFd>>,
+    watcher: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+impl Running {
+    /// Looks for the dnsmasq of these files. `ended` is notified when it ends.
+    pub(crate) fn find(files: &Files, ended: &Arc<Notify>) -> Option<Self> {
+        let by_file = fs::read_to_string(files.pid())
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .and_then(|pid| Self::adopt(pid, files, ended));
+        by_file.or_else(|| Self::adopt(search(files)?, files, ended))
+    }
+
+    fn adopt(pid: i32, files: &Files, ended: &Arc<Notify>) -> Option<Self> {
+        let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()?;
+        let arguments = arguments_of(pid, files)?;
+        let bound = fs::read_to_string(files.bound()).ok().and_then(|text| {
+            let (of, index) = text.trim().split_once(' ')?;
+            (of.parse() == Ok(pid)).then(|| index.parse().ok())?
+        });
+        let handle = Arc::new(watchable(handle).ok()?);
+        let watched = Arc::clone(&handle);
+        let ended = Arc::clone(ended);
+        let watcher = tokio::spawn(async move {
+            if watched.readable().await.is_ok() {
+                ended.notify_one();
+            }
+        });
+        let running = Self {
+            pid,
+            arguments,
+            bound,
+            handle,
+            watcher,
+        };
+        // It may have ended, and its number be another's, between the two looks.
+        running.lives(files).then_some(running)
+    }
+
+    /// Whether it has not ended (an ended one that nobody has waited for has no command line).
+    pub(crate) fn lives(&self, files: &Files) -> bool {
+        !self.watcher.is_finished()
+            && arguments_of(self.pid, files).is_some_and(|now| now == self.arguments)
+    }
+
+    /// Makes it read its hosts again.
+    pub(crate) fn reload(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(self.handle.as_fd(), Signal::HUP)?)
+    }
+
+    /// Ends it, and waits until it has ended.
+    pub(crate) async fn stop(self) -> io::Result<()> {
+        for signal in [Signal::TERM, Signal::KILL] {
+            match pidfd_send_signal(self.handle.as_fd(), signal) {
+                Err(rustix::io::Errno::SRCH) => return Ok(()),
+                other => other?,
+            }
+            let ended = tokio::time::timeout(PATIENCE, self.handle.readable()).await;
+            if let Ok(ended) = ended {
+                return ended.map(drop);
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("dnsmasq {} does not end", self.pid),
+        ))
+    }
+}
+
+/// Waiting for a pidfd.
+#[allow(deprecated)] // The other constructor is `unsafe`; an OwnedFd keeps the promise it asks for.
+fn watchable(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)
+}
+
+/// The arguments of a process, if it is our dnsmasq and in our network namespace.
+fn arguments_of(pid: i32, files: &Files) -> Option<Vec<String>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut words = line
+        .split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned());
+    let program = words.next()?;
+    if Path::new(&program).file_name()? != "dnsmasq" {
+        return None;
+    }
+    let mut arguments: Vec<_> = words.collect();
+    arguments.pop(); // behind the last NUL
+    let mark = format!("--dhcp-hostsfile={}", files.hosts().display());
+    let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).ok();
+    let here = namespace("thread-self");
+    let there = namespace(&pid.to_string());
+    let same = here.is_none() || there.is_none() || here == there;
+    (same && arguments.contains(&mark)).then_some(arguments)
+}
+
+/// Without a pid file: looks at every process. dnsmasq has a helper with the same command line;
+/// the one whose parent is none of them is the server.
+fn search(files: &Files) -> Option<i32> {
+    let ours: HashMap<i32, i32> = fs::read_dir("/proc")
+        .ok()?
+        .filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            arguments_of(pid, files)?;
+            Some((pid, parent_of(pid)?))
+        })
+        .collect();
+    let server = ours.iter().find(|(_, parent)| !ours.contains_key(parent));
+    server.map(|(pid, _)| *pid)
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let (_, rest) = status.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Starts a dnsmasq. It has gone into the background, with its sockets open, when this returns.
+pub(crate) async fn start(
+    arguments: &[String],
+    environment: &[(&str, String)],
+) -> Result<(), RoomError> {
+    let failed = |message: String| RoomError::Command {
+        command: format!("dnsmasq {}", arguments.join(" ")),
+        message,
+    };
+    let mut tries = 1;
+    loop {
+        match try_start(arguments, environment).await {
+            Ok(None) => return Ok(()),
+            // One that was killed a moment ago has no command line any more, but still its sockets.
+            Ok(Some(said)) if said.contains(IN_USE) && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            }
+            Ok(Some(said)) if said.contains(IN_USE) => {
+                return Err(failed(format!(
+                    "{said}: another program serves DNS or DHCP there; \
+                     make it leave this address alone (ss -lnup lists it)"
+                )));
+            }
+            Ok(Some(said)) => return Err(failed(said)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(failed(
+                    "not found: install it (apt-get install dnsmasq-base)".to_owned(),
+                ));
+            }
+            Err(e) => return Err(failed(e.to_string())),
+        }
+    }
+}
+
+const IN_USE: &str = "in use";
+const TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(30);
+
+/// `None`: it runs; otherwise what it said.
+async fn try_start(
+    arguments: &[String],
+    environment: &[(&str, String)],
+) -> io::Result<Option<String>> {
+    // A file, not a pipe: the daemon's helper keeps its standard error.
+    let said = tempfile::NamedTempFile::new()?;
+    let status = tokio::process::Command::new(program())
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (*name, value)))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said.reopen()?)
+        .status()
+        .await?;
+    if status.success() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(said.path()).unwrap_or_default();
+    Ok(Some(match text.trim() {
+        "" => status.to_string(),
+        text => text.to_owned(),
+    }))
+}
+
+/// Debian has it where a user's PATH does not look.
+fn program() -> &'static Path {
+    let debian = Path::new("/usr/sbin/dnsmasq");
+    if debian.exists() {
+        debian
+    } else {
+        Path::new("dnsmasq")
+    }
+}

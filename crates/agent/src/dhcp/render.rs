@@ -1,0 +1,165 @@
+//! What dnsmasq is given: its command line, the hosts files, and the script it calls. Pure.
+//!
+//! Everything but the hosts is on the command line, so that `/proc/<pid>/cmdline` tells exactly
+//! what a process was started with: nothing to compare with a file that may be newer.
+
+use super::files::{self, Files};
+use super::item::{HostSpec, RangeSpec};
+use novanet_model::{IfName, NetworkId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+/// Of one bridge.
+pub type Ranges = BTreeMap<NetworkId, RangeSpec>;
+/// Of one bridge.
+pub type Hosts = BTreeMap<Ipv4Addr, HostSpec>;
+
+/// The arguments of the dnsmasq of one bridge. `user`: whom it becomes; `None`: dnsmasq's own choice.
+pub fn arguments(
+    networks_path: &Path,
+    bridge: &IfName,
+    ranges: &Ranges,
+    mtu: Option<u32>,
+    user: Option<&str>,
+) -> Vec<String> {
+    let files = Files::new(networks_path, bridge);
+    let mut all = vec![
+        "--strict-order".to_owned(),
+        "--conf-file=".to_owned(),
+        "--no-hosts".to_owned(),
+        "--no-ping".to_owned(),
+        // Plain names are instances; nobody upstream knows them.
+        "--domain-needed".to_owned(),
+        "--bind-interfaces".to_owned(),
+        // Not --listen-address: renewals that a client sends to the server alone would get no answer.
+        format!("--interface={bridge}"),
+        "--except-interface=lo".to_owned(),
+        format!("--pid-file={}", files.pid().display()),
+        format!("--dhcp-hostsfile={}", files.hosts().display()),
+        format!("--addn-hosts={}", files.names().display()),
+        format!("--dhcp-script={}", files::script(networks_path).display()),
+        "--leasefile-ro".to_owned(),
+        "--dhcp-authoritative".to_owned(),
+        // Machines on the same wire that are not instances of ours: not even refused.
+        "--dhcp-ignore=tag:!known".to_owned(),
+    ];
+    if let Some(user) = user {
+        all.push(format!("--user={user}"));
+    }
+    if let Some(mtu) = mtu {
+        all.push(format!("--dhcp-option=option:mtu,{mtu}"));
+    }
+    let mut addresses = 0_u64;
+    let mut domains = BTreeSet::new();
+    let mut dns = BTreeSet::<&Ipv4Addr>::new();
+    for (network, range) in ranges {
+        addresses += 1 << (32 - range.cidr.prefix_len());
+        let tag = format!("net{network}");
+        all.push(format!(
+            "--dhcp-range=set:{tag},{},static,{},{}s",
+            range.start,
+            range.cidr.netmask(),
+            range.lease_seconds
+        ));
+        for option in ["router", "dns-server"] {
+            all.push(format!(
+                "--dhcp-option=tag:{tag},option:{option},{}",
+                range.server
+            ));
+        }
+        if !range.domain.is_empty() {
+            all.push(format!("--domain={},{}", range.domain, range.cidr.trunc()));
+            domains.insert(&range.domain);
+        }
+        dns.extend(&range.dns);
+    }
+    // Names of instances are nobody else's business.
+    all.extend(
+        domains
+            .into_iter()
+            .map(|domain| format!("--local=/{domain}/")),
+    );
+    if !dns.is_empty() {
+        all.push("--no-resolv".to_owned());
+        all.extend(dns.into_iter().map(|server| format!("--server={server}")));
+    }
+    all.push(format!("--dhcp-lease-max={}", addresses.min(1 << 30)));
+    all
+}
+
+/// The networks that a command line serves.
+pub(crate) fn networks_of(arguments: &[String]) -> Vec<NetworkId> {
+    arguments
+        .iter()
+        .filter_map(|argument| {
+            let tag = argument.strip_prefix("--dhcp-range=set:net")?;
+            tag.split(',').next()?.parse().ok()
+        })
+        .collect()
+}
+
+/// One line of the DHCP hosts, nova's `MAC,name.domain,address`.
+pub fn host_line(ranges: &Ranges, address: Ipv4Addr, host: &HostSpec) -> String {
+    match full_name(ranges, host) {
+        Some(name) => format!("{},{name},{address}", host.mac),
+        None => format!("{},{address}", host.mac),
+    }
+}
+
+/// One line of the DNS names; `None`: it has no name.
+pub fn name_line(ranges: &Ranges, address: Ipv4Addr, host: &HostSpec) -> Option<String> {
+    let full = full_name(ranges, host)?;
+    let short = &host.hostname;
+    Some(if full == *short {
+        format!("{address}\t{short}")
+    } else {
+        format!("{address}\t{full} {short}")
+    })
+}
+
+fn full_name(ranges: &Ranges, host: &HostSpec) -> Option<String> {
+    if host.hostname.is_empty() {
+        return None;
+    }
+    let domain = ranges.get(&host.network).map_or("", |range| &range.domain);
+    Some(if domain.is_empty() {
+        host.hostname.clone()
+    } else {
+        format!("{}.{domain}", host.hostname)
+    })
+}
+
+/// The DHCP hosts file.
+pub fn hosts_file(ranges: &Ranges, hosts: &Hosts) -> String {
+    let mut text = String::new();
+    for (address, host) in hosts {
+        let _infallible = writeln!(text, "{}", host_line(ranges, *address, host));
+    }
+    text
+}
+
+/// The DNS names file.
+pub fn names_file(ranges: &Ranges, hosts: &Hosts) -> String {
+    let lines = hosts
+        .iter()
+        .filter_map(|(address, host)| name_line(ranges, *address, host));
+    lines.fold(String::new(), |text, line| text + &line + "\n")
+}
+
+/// The script that dnsmasq calls: it takes a path only, and our program needs a leading argument.
+/// A renewal (`old`) is not worth starting it: dnsmasq tells all of them again at every SIGHUP.
+pub fn script(program: &[String]) -> String {
+    let quoted: Vec<_> = program
+        .iter()
+        .map(|word| format!("'{}'", word.replace('\'', r"'\''")))
+        .collect();
+    format!(
+        "#!/bin/sh\n\
+         # Written by novanet. dnsmasq calls it: add|old|del MAC ADDRESS [NAME], or init.\n\
+         [ \"$1\" = old ] && exit 0\n\
+         exec {} \"$@\"\n",
+        quoted.join(" ")
+    )
+}

@@ -1,0 +1,306 @@
+//! One bridge's DHCP server: how it is, and how it is made what it should be.
+
+use super::bridge as face;
+use super::files::{Files, write_whole};
+use super::item::{DhcpKey, DhcpValue, HostSpec};
+use super::process::{self, Running};
+use super::render::{self, Hosts, Ranges};
+use crate::room::RoomError;
+use crate::settings::Settings;
+use novanet_model::{IfName, MacAddr, NetworkId};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The DHCP server of a bridge.
+#[derive(Debug)]
+pub(crate) struct Server {
+    bridge: IfName,
+    networks_path: PathBuf,
+    mtu: Option<u32>,
+    files: Files,
+    disturbed: Arc<Notify>,
+    running: Option<Running>,
+    /// It has read the hosts file as it is.
+    loaded: bool,
+}
+
+impl Server {
+    pub(crate) fn new(settings: &Settings, bridge: &IfName, disturbed: &Arc<Notify>) -> Self {
+        Self {
+            bridge: bridge.clone(),
+            networks_path: settings.networks_path.clone(),
+            mtu: settings.network_device_mtu,
+            files: Files::new(&settings.networks_path, bridge),
+            disturbed: Arc::clone(disturbed),
+            running: None,
+            loaded: false,
+        }
+    }
+
+    /// Whether the process lives, as far as we last saw.
+    pub(crate) fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The device that the process is bound to.
+    pub(crate) fn bound(&self) -> Option<u32> {
+        self.running.as_ref()?.bound
+    }
+
+    /// Finds the process again, or that it has ended.
+    fn look(&mut self) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.lives(&self.files))
+        {
+            return;
+        }
+        self.running = Running::find(&self.files, &self.disturbed);
+        // Whoever was here before us may have been killed between writing the hosts and saying so.
+        self.loaded = match &self.running {
+            Some(running) => running.reload().is_ok(),
+            None => false,
+        };
+    }
+
+    fn arguments(&self, ranges: &Ranges) -> Vec<String> {
+        render::arguments(
+            &self.networks_path,
+            &self.bridge,
+            ranges,
+            self.mtu,
+            self.user(),
+        )
+    }
+
+    /// dnsmasq becomes an unprivileged user of its own choice, which then must get at the hosts
+    /// files; below a folder that is closed to others it cannot.
+    fn user(&self) -> Option<&'static str> {
+        let open = |folder: &Path| {
+            fs::metadata(folder).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
+        };
+        let all_open = self
+            .networks_path
+            .ancestors()
+            .skip_while(|f| !f.exists())
+            .all(open);
+        if all_open { None } else { Some("root") }
+    }
+
+    /// Adds what is there to the items.
+    pub(crate) fn observe(
+        &mut self,
+        ranges: &Ranges,
+        hosts: &Hosts,
+        items: &mut BTreeMap<DhcpKey, DhcpValue>,
+    ) {
+        self.look();
+        let wrong = self.what_is_wrong(ranges);
+        let mut networks: Vec<NetworkId> = ranges.keys().copied().collect();
+        if ranges.is_empty() {
+            networks = self
+                .running
+                .as_ref()
+                .map_or(Vec::new(), |r| render::networks_of(&r.arguments));
+            if networks.is_empty()
+                && (self.runs() || self.files.pid().exists() || self.files.hosts().exists())
+            {
+                networks.push(NetworkId(0));
+            }
+        }
+        for network in networks {
+            let value = match (&wrong, ranges.get(&network)) {
+                (None, Some(spec)) => DhcpValue::Range(spec.clone()),
+                (Some(wrong), Some(_)) => DhcpValue::Otherwise(wrong.clone()),
+                _ => DhcpValue::Otherwise("served, or files left".to_owned()),
+            };
+            items.insert(DhcpKey::Range(self.bridge.clone(), network), value);
+        }
+        if ranges.is_empty() {
+            // Hosts without a range: nothing to do for them until it comes.
+            let there = |(address, spec): (&Ipv4Addr, &HostSpec)| {
+                let key = DhcpKey::Host(self.bridge.clone(), *address);
+                (key, DhcpValue::Host(spec.clone()))
+            };
+            items.extend(hosts.iter().map(there));
+        } else {
+            self.observe_hosts(ranges, hosts, items);
+        }
+    }
+
+    fn what_is_wrong(&self, ranges: &Ranges) -> Option<String> {
+        let Some(running) = &self.running else {
+            return Some("no dnsmasq runs".to_owned());
+        };
+        let wanted = self.arguments(ranges);
+        if running.arguments != wanted {
+            let other = running.arguments.iter().find(|a| !wanted.contains(a));
+            let missing = wanted.iter().find(|a| !running.arguments.contains(a));
+            return Some(format!(
+                "dnsmasq {} was started with {}, without {}",
+                running.pid,
+                other.map_or("the same", String::as_str),
+                missing.map_or("nothing else", String::as_str)
+            ));
+        }
+        let device = nix::net::if_::if_nametoindex(self.bridge.as_str()).ok();
+        if running.bound != device {
+            return Some(format!(
+                "dnsmasq {} is bound to an earlier {}",
+                running.pid, self.bridge
+            ));
+        }
+        None
+    }
+
+    fn observe_hosts(
+        &self,
+        ranges: &Ranges,
+        hosts: &Hosts,
+        items: &mut BTreeMap<DhcpKey, DhcpValue>,
+    ) {
+        let text = fs::read_to_string(self.files.hosts()).unwrap_or_default();
+        let names = fs::read_to_string(self.files.names()).unwrap_or_default();
+        let names: BTreeMap<&str, &str> = names
+            .lines()
+            .filter_map(|line| Some((line.split('\t').next()?, line)))
+            .collect();
+        for line in text.lines() {
+            let Some(address) = line
+                .rsplit(',')
+                .next()
+                .and_then(|a| a.parse::<Ipv4Addr>().ok())
+            else {
+                continue;
+            };
+            let spec = hosts.get(&address);
+            let right = self.loaded
+                && spec.is_some_and(|spec| {
+                    let name = render::name_line(ranges, address, spec);
+                    render::host_line(ranges, address, spec) == line
+                        && name.as_deref() == names.get(address.to_string().as_str()).copied()
+                });
+            let key = DhcpKey::Host(self.bridge.clone(), address);
+            let value = match spec {
+                Some(spec) if right => DhcpValue::Host(spec.clone()),
+                // Whose lease it may be, for releasing it.
+                _ => match line
+                    .split(',')
+                    .next()
+                    .and_then(|mac| mac.parse::<MacAddr>().ok())
+                {
+                    Some(mac) if spec.is_none_or(|spec| spec.mac != mac) => {
+                        DhcpValue::StaleLease(mac)
+                    }
+                    _ => DhcpValue::Otherwise(line.to_owned()),
+                },
+            };
+            items.insert(key, value);
+        }
+    }
+
+    /// Writes the hosts.
+    pub(crate) fn write(&mut self, ranges: &Ranges, hosts: &Hosts) -> Result<(), RoomError> {
+        self.loaded = false;
+        let files = [
+            (self.files.hosts(), render::hosts_file(ranges, hosts)),
+            (self.files.names(), render::names_file(ranges, hosts)),
+        ];
+        for (path, text) in files {
+            write_whole(&path, &text, 0o644)
+                .map_err(|e| RoomError::kernel(format!("write {}", path.display()), e))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the process read the hosts again.
+    pub(crate) fn reload(&mut self) -> Result<(), RoomError> {
+        if let Some(running) = &self.running {
+            let what = || format!("reload dnsmasq {} of {}", running.pid, self.bridge);
+            running.reload().map_err(|e| RoomError::kernel(what(), e))?;
+            self.loaded = true;
+        }
+        Ok(())
+    }
+
+    /// Ends the process that runs, and starts one with these ranges.
+    pub(crate) async fn restart(
+        &mut self,
+        ranges: &Ranges,
+        leases: &Path,
+    ) -> Result<(), RoomError> {
+        let device = self.device_with_addresses(ranges)?;
+        self.stop().await?;
+        let seconds = ranges.values().map(|range| range.lease_seconds).max();
+        let networks: Vec<_> = ranges.keys().map(ToString::to_string).collect();
+        let environment = [
+            (face::FOLDER, leases.display().to_string()),
+            (face::HOSTS, self.files.hosts().display().to_string()),
+            (face::BRIDGE, self.bridge.to_string()),
+            (face::SECONDS, seconds.unwrap_or_default().to_string()),
+            ("NETWORK_ID", networks.join(",")), // nova's
+        ];
+        process::start(&self.arguments(ranges), &environment).await?;
+        let mut running = Running::find(&self.files, &self.disturbed).ok_or_else(|| {
+            RoomError::Refused(format!(
+                "dnsmasq on {} ended as soon as it was started",
+                self.bridge
+            ))
+        })?;
+        let bound = format!("{} {device}\n", running.pid);
+        write_whole(&self.files.bound(), &bound, 0o644)
+            .map_err(|e| RoomError::kernel(format!("write {}", self.files.bound().display()), e))?;
+        running.bound = Some(device);
+        self.running = Some(running);
+        self.loaded = true;
+        Ok(())
+    }
+
+    /// dnsmasq ends at once where the bridge is missing, and gives no DNS where the address comes later.
+    fn device_with_addresses(&self, ranges: &Ranges) -> Result<u32, RoomError> {
+        let device = nix::net::if_::if_nametoindex(self.bridge.as_str()).map_err(|_| {
+            RoomError::Refused(format!(
+                "dhcp on {0}: bridge {0} is not there yet",
+                self.bridge
+            ))
+        })?;
+        let there: Vec<Ipv4Addr> = nix::ifaddrs::getifaddrs()
+            .map_err(|e| RoomError::kernel("list addresses", e))?
+            .filter(|entry| entry.interface_name == self.bridge.as_str())
+            .filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip()))
+            .collect();
+        match ranges.values().find(|range| !there.contains(&range.server)) {
+            Some(range) => Err(RoomError::Refused(format!(
+                "dhcp on {0}: bridge {0} does not have the server's address {1} yet",
+                self.bridge, range.server
+            ))),
+            None => Ok(device),
+        }
+    }
+
+    async fn stop(&mut self) -> Result<(), RoomError> {
+        if let Some(running) = self.running.take() {
+            let what = format!("end dnsmasq {} of {}", running.pid, self.bridge);
+            running
+                .stop()
+                .await
+                .map_err(|e| RoomError::kernel(what, e))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the process and removes its files.
+    pub(crate) async fn remove(&mut self) -> Result<(), RoomError> {
+        self.look();
+        self.stop().await?;
+        self.loaded = false;
+        let what = format!("remove the files of dnsmasq on {}", self.bridge);
+        self.files.remove().map_err(|e| RoomError::kernel(what, e))
+    }
+}

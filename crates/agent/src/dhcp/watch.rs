@@ -1,0 +1,103 @@
+//! Notices that a bridge was made again under a running dnsmasq, which stays bound to the old one
+//! and answers nobody. The moment to act is when the server's address is on the new bridge.
+
+use crate::link::netlink::Packets;
+use novanet_model::IfName;
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::sys::{
+    AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
+};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// `RTNLGRP_IPV4_IFADDR`.
+const GROUP: u32 = 5;
+const BUFFER: usize = 64 * 1024;
+
+/// What the processes are bound to.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    /// Device number by bridge; `None`: not known, or nothing runs.
+    pub(crate) devices: BTreeMap<IfName, Option<u32>>,
+    /// The servers' addresses.
+    pub(crate) servers: BTreeMap<Ipv4Addr, IfName>,
+}
+
+/// The watching task; it ends with this.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    bound: Arc<Mutex<Bound>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watch {
+    /// Subscribes, in the network namespace of this thread.
+    pub(crate) fn start(disturbed: Arc<Notify>) -> io::Result<Self> {
+        let mut events = TokioSocket::new(NETLINK_ROUTE)?;
+        let socket = events.socket_mut();
+        socket.bind(&SocketAddr::new(0, 0))?;
+        socket.add_membership(GROUP)?;
+        let bound = Arc::<Mutex<Bound>>::default();
+        let task = tokio::spawn(watch(events, Arc::clone(&bound), disturbed));
+        Ok(Self { bound, task })
+    }
+
+    /// What is bound now.
+    pub(crate) fn set(&self, bound: Bound) {
+        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound;
+    }
+}
+
+async fn watch(events: TokioSocket, bound: Arc<Mutex<Bound>>, disturbed: Arc<Notify>) {
+    let mut buffer = Vec::with_capacity(BUFFER);
+    loop {
+        buffer.clear();
+        match events.recv(&mut buffer).await {
+            Ok(_) => {}
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                disturbed.notify_one();
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(%error, "rtnetlink is not watched any more");
+                return;
+            }
+        }
+        let bound = bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let wrong = Packets(&buffer).any(|message| match message.payload {
+            NetlinkPayload::InnerMessage(Message::NewAddress(message)) => {
+                is_elsewhere(&bound, &message)
+            }
+            _ => false,
+        });
+        if wrong {
+            disturbed.notify_one();
+        }
+    }
+}
+
+/// A server's address appeared on a device that its process is not bound to.
+fn is_elsewhere(bound: &Bound, message: &AddressMessage) -> bool {
+    let address = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        });
+    let bridge = address.and_then(|address| bound.servers.get(&address));
+    bridge.is_some_and(|bridge| {
+        bound.devices.get(bridge).copied().flatten() != Some(message.header.index)
+    })
+}

@@ -1,0 +1,79 @@
+//! The file with the key that secrets in the database are sealed with (`secret_key_file`).
+
+use crate::failure::Failure;
+use nix::unistd::{Gid, Uid, chown, geteuid};
+use novanet_control::Vault;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Reads the key. If there is none and nothing is sealed yet (`fresh`), makes one.
+pub(crate) fn open(path: &Path, fresh: bool) -> Result<Vault, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            check_mode(path)?;
+            Vault::parse(&text).map_err(|e| failed(path, &e))
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound && fresh => create(path),
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(failed(
+            path,
+            &"is missing, and the database has secrets sealed with it: bring it back from a backup",
+        )),
+        Err(e) => Err(failed(path, &e)),
+    }
+}
+
+/// Two programs may do this at once: the one whose link comes first wins, and both use its key.
+fn create(path: &Path) -> Result<Vault, Failure> {
+    let vault = Vault::generate();
+    let own = path.with_extension(format!("new.{}", std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&own)
+        .and_then(|mut file| {
+            file.write_all(vault.to_text().as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| give_to_owner(&own, path))
+        .and_then(|()| fs::hard_link(&own, path));
+    let _ = fs::remove_file(&own); // a key file of nobody is only litter
+    match written {
+        Ok(()) => Ok(vault),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => open(path, false),
+        Err(e) => Err(failed(path, &e)),
+    }
+}
+
+/// What root makes in somebody's state path is that somebody's.
+fn give_to_owner(file: &Path, path: &Path) -> std::io::Result<()> {
+    let Some(folder) = path.parent().filter(|_| geteuid().is_root()) else {
+        return Ok(());
+    };
+    let owner = fs::metadata(folder)?;
+    chown(
+        file,
+        Some(Uid::from_raw(owner.uid())),
+        Some(Gid::from_raw(owner.gid())),
+    )?;
+    Ok(())
+}
+
+fn check_mode(path: &Path) -> Result<(), Failure> {
+    let mode = fs::metadata(path).map_err(|e| failed(path, &e))?.mode();
+    if mode & 0o077 != 0 {
+        let shown = path.display();
+        return Err(failed(
+            path,
+            &format!("can be read by others: chmod 600 {shown}"),
+        ));
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::failed(format!("key file {}: {why}", path.display()))
+}

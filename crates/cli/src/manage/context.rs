@@ -1,0 +1,60 @@
+//! What a command works with, and how the database is opened for it.
+
+use crate::args::Format;
+use crate::failure::Failure;
+use crate::keyfile;
+use novanet_control::{Cloud, CloudConfig};
+use novanet_model::flags::Flags;
+
+/// What a command works with.
+pub(crate) struct Context {
+    /// The use cases.
+    pub(crate) cloud: Cloud,
+    /// The flags.
+    pub(crate) flags: Flags,
+    /// How lists are printed.
+    pub(crate) format: Format,
+}
+
+/// What a command needs of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// The file or the server; any schema.
+    AnySchema,
+    /// This program's schema. An empty database gets it.
+    Schema,
+    /// Also the key that secrets are sealed with.
+    Secrets,
+}
+
+impl Context {
+    /// Opens the database that the flags name.
+    pub(crate) async fn open(flags: Flags, format: Format, needs: Needs) -> Result<Self, Failure> {
+        let config = CloudConfig::from_flags(&flags);
+        let mut cloud = Cloud::open(config.clone(), None).await?;
+        if needs != Needs::AnySchema {
+            // The first command on an empty state path makes the database: nothing is there that
+            // could be migrated wrongly. An older one waits for `db sync`.
+            if cloud.schema_version().await?.0 == 0 {
+                cloud.migrate().await?;
+            }
+            cloud.require_schema().await?;
+        }
+        if needs == Needs::Secrets {
+            let fresh = cloud.users().await?.is_empty();
+            let vault = keyfile::open(&flags.path("secret_key_file"), fresh)?;
+            cloud = Cloud::open(config, Some(vault)).await?;
+        }
+        Ok(Self {
+            cloud,
+            flags,
+            format,
+        })
+    }
+
+    /// Tells the user something that is neither the answer nor an error.
+    #[allow(clippy::unused_self)] // reads as what it is: the command's own remark
+    pub(crate) fn note(&self, text: &str) {
+        eprintln!("note: {text}");
+    }
+}

@@ -1,0 +1,197 @@
+//! `network create`: every spelling that nova's releases and the manual have.
+
+use super::{Command, refused};
+use crate::args::{Bound, Param, Takes, param};
+use crate::failure::Failure;
+use novanet_model::carve::{CarveError, Defaults, Request, carve, parse_range};
+use novanet_model::flags::Flags;
+use novanet_model::{IfName, NetworkKind, ProjectId};
+
+pub(super) const PARAMS: &[Param] = &[
+    param("label", Takes::Optional, "name for people (private)"),
+    param(
+        "fixed_range_v4",
+        Takes::Required,
+        "range to carve from, like 10.0.0.0/24",
+    )
+    .or(&["fixed_range", "cidr", "range"]),
+    param(
+        "num_networks",
+        Takes::Optional,
+        "how many (flag num_networks)",
+    )
+    .or(&["num"]),
+    param(
+        "network_size",
+        Takes::Optional,
+        "addresses in each, a power of two",
+    )
+    .or(&["size"]),
+    param("multi_host", Takes::Truth, "T: a gateway on every host"),
+    param(
+        "vlan",
+        Takes::Optional,
+        "first VLAN id, 1 to 4094 (the next free ones)",
+    )
+    .or(&["vlan_start"]),
+    param(
+        "vpn",
+        Takes::Optional,
+        "first public UDP port of the VPNs (the next free ones)",
+    )
+    .or(&["vpn_start"]),
+    param(
+        "fixed_range_v6",
+        Takes::Optional,
+        "IPv6 range; not built yet",
+    ),
+    param("gateway_v6", Takes::Optional, "IPv6 gateway; not built yet"),
+    param(
+        "bridge",
+        Takes::Optional,
+        "bridge (br100; VLAN networks: br<vlan>)",
+    ),
+    param(
+        "bridge_interface",
+        Takes::Optional,
+        "interface under the bridge (each host's own flag)",
+    ),
+    param("dns1", Takes::Optional, "first DNS server"),
+    param("dns2", Takes::Optional, "second DNS server"),
+    param("project_id", Takes::Optional, "project that gets it").or(&["project"]),
+    param(
+        "priority",
+        Takes::Optional,
+        "taken and not used, as in nova",
+    ),
+    param("uuid", Takes::Optional, "taken and not used, as in nova"),
+    param(
+        "kind",
+        Takes::Named,
+        "flat, flatdhcp or vlan (flag network_manager)",
+    ),
+    param(
+        "gateway",
+        Takes::Named,
+        "gateway of one network (its first address)",
+    ),
+    param(
+        "dhcp_start",
+        Takes::Named,
+        "first address for instances of one network",
+    ),
+    param(
+        "vpn_ip",
+        Takes::Named,
+        "public address of the VPN (flag vpn_ip)",
+    ),
+    param("mtu", Takes::Named, "MTU (each host's own flag)"),
+];
+
+/// 2011.3: a label first.
+const LABEL_FIRST: &[&str] = &[
+    "label",
+    "fixed_range_v4",
+    "num_networks",
+    "network_size",
+    "multi_host",
+    "vlan",
+    "vpn",
+    "fixed_range_v6",
+    "gateway_v6",
+    "bridge",
+    "bridge_interface",
+    "dns1",
+    "dns2",
+    "project_id",
+    "priority",
+    "uuid",
+];
+
+/// 2011.1, 2011.2 and the manual: the range first, and VLAN and VPN after the size.
+const RANGE_FIRST: &[&str] = &[
+    "fixed_range_v4",
+    "num_networks",
+    "network_size",
+    "vlan",
+    "vpn",
+    "fixed_range_v6",
+    "gateway_v6",
+    "label",
+];
+
+pub(super) fn places(words: &[String]) -> &'static [&'static str] {
+    let is_range = |word: Option<&String>| word.is_some_and(|w| w.contains('/'));
+    if is_range(words.first()) && !is_range(words.get(1)) {
+        RANGE_FIRST
+    } else {
+        LABEL_FIRST
+    }
+}
+
+/// `network create`, before the flags fill in the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Create {
+    kind: Option<NetworkKind>,
+    num_networks: Option<u32>,
+    request: Request,
+}
+
+pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {
+    for name in ["fixed_range_v6", "gateway_v6"] {
+        if let Some(given) = bound.text(name) {
+            return Err(Failure::usage(format!(
+                "{name} {given:?}: IPv6 is not built yet: leave it out"
+            )));
+        }
+    }
+    let range = parse_range(bound.required("fixed_range_v4")?).map_err(|e| refused(&e))?;
+    let dns = [bound.address("dns1")?, bound.address("dns2")?];
+    let narrow = |number: Option<u64>| number.and_then(|n| u16::try_from(n).ok());
+    let wide = |number: Option<u64>| number.and_then(|n| u32::try_from(n).ok());
+    let request = Request {
+        network_size: bound.number("network_size", 1, 1 << 32)?,
+        gateway: bound.address("gateway")?,
+        dhcp_start: bound.address("dhcp_start")?,
+        bridge: bound.parse::<IfName>("bridge")?,
+        bridge_interface: bound.parse::<IfName>("bridge_interface")?,
+        vlan: narrow(bound.number("vlan", 1, 4094)?),
+        vpn_port: narrow(bound.number("vpn", 1, 65_535)?),
+        vpn_address: bound.address("vpn_ip")?,
+        dns: dns.into_iter().flatten().collect(),
+        multi_host: bound.truth("multi_host")?,
+        mtu: wide(bound.number("mtu", 576, 65_535)?),
+        project: bound.parse::<ProjectId>("project_id")?,
+        ..Request::new(
+            NetworkKind::Vlan,
+            bound.text("label").unwrap_or("private"),
+            range,
+        )
+    };
+    Ok(crate::manage::Command::Network(Command::Create(Box::new(
+        Create {
+            kind: bound.parse("kind")?,
+            num_networks: wide(bound.number("num_networks", 1, 65_536)?),
+            request,
+        },
+    ))))
+}
+
+impl Create {
+    /// The request with the flags' defaults. What could never be right is refused here, before the
+    /// database is opened.
+    pub(crate) fn request(&self, flags: &Flags) -> Result<(Request, Defaults), Failure> {
+        let defaults = flags.network_defaults();
+        let default_num = u32::try_from(flags.number("num_networks")).unwrap_or(1);
+        let request = Request {
+            kind: self.kind.unwrap_or_else(|| flags.network_kind()),
+            num_networks: self.num_networks.unwrap_or(default_num),
+            ..self.request.clone()
+        };
+        match carve(&request, &[], &defaults) {
+            Err(CarveError::Invalid(e)) => Err(Failure::usage(format!("network create: {e}"))),
+            Err(CarveError::Conflict(e)) => Err(Failure::failed(format!("network create: {e}"))),
+            Ok(_) => Ok((request, defaults)),
+        }
+    }
+}

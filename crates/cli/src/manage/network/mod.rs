@@ -1,0 +1,157 @@
+//! `nova-manage network`: subnets for instances.
+
+mod create;
+mod row;
+
+use super::context::Context;
+use super::{Action, Category, action};
+use crate::args::{Bound, Format, Param, Takes, param};
+use crate::failure::Failure;
+use crate::table::{json, render};
+use create::Create;
+use novanet_model::carve::parse_range;
+use novanet_model::rows::Network;
+use novanet_model::{Ipv4Net, ModelError};
+use row::NetworkRow;
+
+pub(crate) const CATEGORY: Category = Category {
+    name: "network",
+    aliases: &[],
+    about: "subnets for instances",
+    actions: ACTIONS,
+};
+
+const ACTIONS: &[Action] = &[
+    action(
+        "create",
+        "make networks: carve NUM_NETWORKS subnets of NETWORK_SIZE addresses from a range",
+        create::PARAMS,
+        create::parse,
+    )
+    .places(create::places),
+    action("list", "all networks", &[], |_| {
+        Ok(super::Command::Network(Command::List))
+    }),
+    action("show", "everything about one network", ONE, |bound| {
+        Ok(super::Command::Network(Command::Show(which(bound)?)))
+    }),
+    action(
+        "delete",
+        "remove a network that no instance uses",
+        ONE,
+        |bound| Ok(super::Command::Network(Command::Delete(which(bound)?))),
+    )
+    .or(&["remove"]),
+];
+
+const ONE: &[Param] = &[param(
+    "network",
+    Takes::Required,
+    "the network: its subnet, id, uuid or label",
+)
+.or(&["fixed_range", "cidr", "id", "uuid"])];
+
+/// What `network` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Make networks.
+    Create(Box<Create>),
+    /// List them.
+    List,
+    /// Show one.
+    Show(Which),
+    /// Delete one.
+    Delete(Which),
+}
+
+/// How a user names a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// By subnet.
+    Cidr(Ipv4Net),
+    /// By id.
+    Id(i64),
+    /// By uuid or label.
+    Name(String),
+}
+
+fn which(bound: &Bound) -> Result<Which, Failure> {
+    let text = bound.required("network")?;
+    if text.contains('/') {
+        return parse_range(text).map(Which::Cidr).map_err(|e| refused(&e));
+    }
+    Ok(text
+        .parse()
+        .map_or_else(|_| Which::Name(text.to_owned()), Which::Id))
+}
+
+fn refused(error: &ModelError) -> Failure {
+    Failure::usage(error.to_string())
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::Create(create) => {
+            let (request, _) = create.request(&cx.flags)?;
+            let created = cx.cloud.create_networks(&request).await?;
+            for note in &created.notes {
+                cx.note(note);
+            }
+            let rows: Vec<NetworkRow> = created.networks.into_iter().map(Into::into).collect();
+            match cx.format {
+                Format::Json => Ok(json(&rows)),
+                // nova said nothing here.
+                Format::Table => Ok(String::new()),
+            }
+        }
+        Command::List => {
+            let networks = cx.cloud.networks().await?;
+            let rows: Vec<NetworkRow> = networks.into_iter().map(Into::into).collect();
+            if rows.is_empty() && cx.format == Format::Table {
+                cx.note("no networks found: nova-manage network create makes some");
+            }
+            Ok(render(&rows, cx.format))
+        }
+        Command::Show(which) => {
+            let row = NetworkRow::from(find(&which, cx).await?);
+            match cx.format {
+                Format::Json => Ok(json(&row)),
+                Format::Table => Ok(row.show()),
+            }
+        }
+        Command::Delete(which) => {
+            let network = find(&which, cx).await?;
+            cx.cloud.delete_network(&network.id.to_string()).await?;
+            Ok(String::new())
+        }
+    }
+}
+
+/// The network that is meant; a label has to be of one network only.
+async fn find(which: &Which, cx: &Context) -> Result<Network, Failure> {
+    let mut found: Vec<Network> = cx.cloud.networks().await?;
+    found.retain(|n| match which {
+        Which::Cidr(cidr) => n.cidr == *cidr,
+        Which::Id(id) => n.id.0 == *id,
+        Which::Name(name) => n.uuid == *name || n.label == *name,
+    });
+    let name = match which {
+        Which::Cidr(cidr) => cidr.to_string(),
+        Which::Id(id) => id.to_string(),
+        Which::Name(name) => name.clone(),
+    };
+    if found.len() > 1 {
+        let all: Vec<String> = found.iter().map(|n| n.cidr.to_string()).collect();
+        return Err(Failure::failed(format!(
+            "network {name}: there are {} of this label: say which by subnet: {}",
+            all.len(),
+            all.join(", ")
+        )));
+    }
+    found.pop().ok_or_else(|| {
+        Failure::failed(format!(
+            "network {name} not found: nova-manage network list shows them"
+        ))
+    })
+}

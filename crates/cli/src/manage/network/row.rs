@@ -1,0 +1,117 @@
+//! How networks are printed.
+
+use crate::table::{Row, none};
+use novanet_model::rows::Network;
+use novanet_model::{Ipv4Net, NetworkKind};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+/// A line of `network list`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct NetworkRow {
+    pub(crate) id: i64,
+    pub(crate) label: String,
+    pub(crate) kind: NetworkKind,
+    pub(crate) cidr: Ipv4Net,
+    pub(crate) gateway: Ipv4Addr,
+    pub(crate) dhcp_start: Ipv4Addr,
+    pub(crate) dns: Vec<Ipv4Addr>,
+    pub(crate) bridge: String,
+    pub(crate) bridge_interface: Option<String>,
+    pub(crate) vlan: Option<u16>,
+    pub(crate) vpn_public_address: Option<Ipv4Addr>,
+    pub(crate) vpn_public_port: Option<u16>,
+    pub(crate) vpn_private_address: Option<Ipv4Addr>,
+    pub(crate) project: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) multi_host: bool,
+    pub(crate) injected: bool,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) uuid: String,
+}
+
+impl From<Network> for NetworkRow {
+    fn from(n: Network) -> Self {
+        Self {
+            id: n.id.0,
+            label: n.label,
+            kind: n.kind,
+            cidr: n.cidr,
+            gateway: n.gateway,
+            dhcp_start: n.dhcp_start,
+            dns: n.dns,
+            bridge: n.bridge.to_string(),
+            bridge_interface: n.bridge_interface.map(|i| i.to_string()),
+            vlan: n.vlan,
+            vpn_public_address: n.vpn_public_address,
+            vpn_public_port: n.vpn_public_port,
+            vpn_private_address: n.vpn_private_address,
+            project: n.project.map(|p| p.to_string()),
+            host: n.host,
+            multi_host: n.multi_host,
+            injected: n.injected,
+            mtu: n.mtu,
+            uuid: n.uuid,
+        }
+    }
+}
+
+impl Row for NetworkRow {
+    const FORMAT: &'static str = "%-5s\t%-18s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s";
+    const TITLES: &'static [&'static str] = &[
+        "id",
+        "IPv4",
+        "IPv6",
+        "start address",
+        "DNS1",
+        "DNS2",
+        "VlanID",
+        "project",
+        "uuid",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.cidr.to_string(),
+            "None".to_owned(),
+            self.dhcp_start.to_string(),
+            none(self.dns.first()),
+            none(self.dns.get(1)),
+            none(self.vlan.as_ref()),
+            none(self.project.as_ref()),
+            self.uuid.clone(),
+        ]
+    }
+}
+
+impl NetworkRow {
+    /// `network show`: one property a line.
+    pub(crate) fn show(&self) -> String {
+        let value =
+            serde_json::to_value(self).unwrap_or_else(|e| unreachable!("rows are plain data: {e}"));
+        let mut out = String::new();
+        for (name, value) in value.as_object().into_iter().flatten() {
+            let text = match value {
+                serde_json::Value::Null => "None".to_owned(),
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Array(list) => {
+                    let words: Vec<String> = list
+                        .iter()
+                        .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                        .collect();
+                    if words.is_empty() {
+                        "None".to_owned()
+                    } else {
+                        words.join(", ")
+                    }
+                }
+                other => other.to_string(),
+            };
+            let title = format!("{name}:");
+            let _ = writeln!(out, "{title:<20} {text}");
+        }
+        out
+    }
+}

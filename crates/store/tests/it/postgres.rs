@@ -1,0 +1,109 @@
+//! What is PostgreSQL's own: it may go away.
+
+use crate::engines::{run, runtime};
+use novanet_lab::Postgres;
+use novanet_store::{Db, Engine, StoreError, clock, counters};
+use std::time::{Duration, Instant};
+
+fn is_unavailable(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable { .. })
+}
+
+#[test]
+fn a_server_that_goes_away_in_the_middle_is_unavailable_and_not_a_fault_of_the_statement() {
+    runtime().block_on(async {
+        let server = Postgres::start().unwrap();
+        let db = Db::open(&server.url).await.unwrap();
+        db.migrate().await.unwrap();
+        let mut tx = db.change().await.unwrap();
+        counters::next(&mut tx, "a").await.unwrap();
+        drop(server);
+        let error = counters::next(&mut tx, "a").await.unwrap_err();
+        assert!(is_unavailable(&error), "{error:?}");
+        let error = tx.commit().await.unwrap_err();
+        assert!(is_unavailable(&error), "{error:?}");
+        let error = db.change().await.unwrap_err();
+        assert!(is_unavailable(&error), "{error:?}");
+        // A CLI started now says so at once.
+        let asked = Instant::now();
+        let error = Db::open("postgresql://nova@127.0.0.1:1/nova")
+            .await
+            .unwrap_err();
+        assert!(is_unavailable(&error), "{error:?}");
+        assert_eq!(error.to_string(), "database PostgreSQL cannot be reached");
+        assert!(asked.elapsed() < Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn after_a_restart_of_the_server_the_next_transaction_just_works() {
+    run(Engine::Postgres, |t| async move {
+        // Several pooled connections, all cut.
+        let mut held = vec![];
+        for _ in 0..5 {
+            held.push(t.read().await?);
+        }
+        let mut tx = t.change().await?;
+        counters::next(&mut tx, "a").await?;
+        drop(held);
+        let name = t.url().rsplit('/').next().unwrap().to_owned();
+        Postgres::shared()?.psql(
+            "postgres",
+            &format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            ),
+        )?;
+        let error = counters::next(&mut tx, "a").await.unwrap_err();
+        assert!(is_unavailable(&error), "{error:?}");
+        drop(tx);
+        for _ in 0..6 {
+            let mut tx = t.change().await?;
+            assert_eq!(
+                counters::next(&mut tx, "a").await?,
+                1,
+                "what was cut is not there"
+            );
+        }
+        clock::read(&mut *t.read().await?).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_wrong_name_or_user_is_refused_and_the_password_is_not_repeated() {
+    runtime().block_on(async {
+        let port = Postgres::shared().unwrap().port();
+        for url in [
+            format!("postgresql://nova:s3cret@127.0.0.1:{port}/nothing"),
+            format!("postgresql://nobody:s3cret@127.0.0.1:{port}/postgres"),
+            format!("postgresql://nova:s3cret@127.0.0.1:{port}x/postgres"),
+        ] {
+            let error = Db::open(&url).await.unwrap_err();
+            assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("sql_connection: "), "{text}");
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    });
+}
+
+#[test]
+fn other_servers_hear_of_a_change_by_notification() {
+    run(Engine::Postgres, |t| async move {
+        let mut listener = sqlx::postgres::PgListener::connect(&t.url()).await?;
+        listener.listen("novanet").await?;
+        t.change().await?.commit().await?;
+        let mut tx = t.change().await?;
+        let thing = novanet_store::Thing::Float(1);
+        let member = novanet_model::HostObject::Member(novanet_model::object::Member {
+            group: novanet_model::GroupId(1),
+            address: [10, 0, 0, 2].into(),
+        });
+        novanet_store::objects::put(&mut tx, thing, &[("h1".to_owned(), member)]).await?;
+        let version = tx.commit().await?.version;
+        let heard = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await??;
+        // The first change planned nothing and told nobody.
+        assert_eq!(heard.payload(), version.to_string());
+        Ok(())
+    });
+}
