@@ -100,6 +100,7 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Euca => crate::euca::run(args),
         Face::Dhcpbridge => dhcpbridge::run(args),
         Face::Demo => crate::demo::run(args),
+        Face::Bench => crate::bench::run(args),
         Face::Dhcpbridge => dhcpbridge(args),
         other => Err(Failure::failed(format!("{other:?} is not wired yet"))),
     }
