@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod check;
+mod euca;
 mod flags;
 mod manage;
