@@ -8,6 +8,7 @@ mod bench;
 mod daemon;
 mod demo;
 mod environment;
+mod euca;
 mod face;
 mod failure;
 mod keyfile;

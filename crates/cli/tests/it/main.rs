@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod check;
+mod cloud;
+mod euca;
 mod flags;
 mod manage;

@@ -2,7 +2,9 @@
 #![allow(clippy::print_stdout)] // a test says what it had to skip
 
 use super::host::Host;
-use super::parts::{address, is_running, mac, on_a_host, port, sh, succeeds, until_fails};
+use super::parts::{
+    address, instance, is_running, mac, on_a_host, port, sh, succeeds, until_fails,
+};
 use base64::Engine;
 use novanet_agent::instance::oci::{Oci, Version};
 use novanet_model::HostObject;
@@ -145,7 +147,7 @@ fn an_instance_of_a_flat_network_finds_its_addresses_in_its_file_system() {
                 gateway: Some("10.0.0.1".parse().unwrap()),
                 dns: vec!["9.9.9.9".parse().unwrap()],
             }),
-            ..host.instance(1)
+            ..instance(1)
         }));
         host.want(&HostObject::Port(port(1, 0)));
         host.until(1, InstanceState::Running, 1).await;
@@ -164,7 +166,7 @@ fn an_instance_waits_for_all_its_ports_and_has_a_card_for_each() {
         let mut host = Host::new();
         host.want(&HostObject::Instance(Instance {
             ports: 2,
-            ..host.instance(1)
+            ..instance(1)
         }));
         host.want(&HostObject::Port(port(1, 0)));
         let (_, errors) = host.round().await;

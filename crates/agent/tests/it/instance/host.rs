@@ -1,15 +1,13 @@
 //! A host in namespaces of its own: a bridge, dnsmasq, the tiny image, an instances room and the little
 //! engine that a test needs. Everything goes when it is dropped, on panic too.
 
-use super::parts::{FileSource, IpPlug, Says, address, mac, port, room, sh, succeeds};
+use super::parts::{Cables, Says, Tiny, address, image, instance, mac, port, room, sh, succeeds};
 use novanet_agent::image::Images;
-use novanet_agent::image::build::{BuiltImage, tiny};
 use novanet_agent::instance::{Instances, Key, Value};
 use novanet_agent::metadata_proxy::serve;
 use novanet_agent::room::{Desired, Room, RoomError, diff};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_lab::eventually_async;
-use novanet_model::object::Instance;
 use novanet_model::wire::{InstanceReport, InstanceState, Metadata};
 use novanet_model::{HostObject, IfName, InstanceId};
 use std::net::Ipv4Addr;
@@ -27,7 +25,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) settings: Settings,
-    pub(crate) image: BuiltImage,
     pub(crate) room: Instances,
     pub(crate) desired: Desired<Key, Value>,
     pub(crate) reports: mpsc::UnboundedReceiver<InstanceReport>,
@@ -64,7 +61,6 @@ impl Host {
     /// As [`Self::new`], with its files in a temporary folder in here.
     pub(crate) fn new_in(parent: &Path) -> Self {
         let folder = tempfile::tempdir_in(parent).unwrap();
-        let image = tiny(&folder.path().join("tiny.tar")).unwrap();
         sh(
             "ip link add dev br100 address 02:16:3d:00:00:01 type bridge && \
             ip addr add 10.0.0.1/24 dev br100 && ip link set br100 up && \
@@ -72,10 +68,9 @@ impl Host {
         );
         let settings = settings(folder.path().join("state"));
         let (sender, reports) = mpsc::unbounded_channel();
-        let room = room(&settings, &image, sender, Arc::new(IpPlug));
+        let room = room(&settings, sender, Arc::new(Cables));
         Self {
             folder,
-            image,
             desired: Desired::new(room.base_items()),
             room,
             settings,
@@ -137,22 +132,9 @@ impl Host {
     /// The agent was killed and a new one starts on the same state.
     pub(crate) fn restart_agent(&mut self) {
         let (sender, reports) = mpsc::unbounded_channel();
-        self.room = room(&self.settings, &self.image, sender, Arc::new(IpPlug));
+        self.room = room(&self.settings, sender, Arc::new(Cables));
         self.reports = reports;
         self.seen.clear();
-    }
-
-    pub(crate) fn instance(&self, number: i64) -> Instance {
-        Instance {
-            instance: InstanceId(number),
-            hostname: format!("vm{number}"),
-            image: self.image.digest.clone(),
-            memory_mb: 128,
-            vcpus: 1,
-            ports: 1,
-            boot: 1,
-            injected: None,
-        }
     }
 
     pub(crate) fn want(&mut self, object: &HostObject) {
@@ -162,24 +144,24 @@ impl Host {
 
     /// Wants instance `number` with one port.
     pub(crate) fn want_instance(&mut self, number: i64) {
-        self.want(&HostObject::Instance(self.instance(number)));
+        self.want(&HostObject::Instance(instance(number)));
         self.want(&HostObject::Port(port(number, 0)));
     }
 
     /// Wants it no more.
     pub(crate) fn unwant_instance(&mut self, number: i64) {
-        let instance = HostObject::Instance(self.instance(number)).key();
+        let machine = HostObject::Instance(instance(number)).key();
         let port = HostObject::Port(port(number, 0)).key();
-        self.desired.set_object(&instance, Vec::new());
+        self.desired.set_object(&machine, Vec::new());
         self.desired.set_object(&port, Vec::new());
     }
 
     /// Has the image in the cache, so that what follows is about instances only.
     pub(crate) async fn fetch_image(&self) {
-        let source = Arc::new(FileSource(self.image.clone()));
+        let source = Arc::new(Tiny);
         let base = self.settings.instance_uid_base;
         let images = Images::new(&self.settings.state_path, base, source).unwrap();
-        images.ensure(&self.image.digest).await.unwrap();
+        images.ensure(&image().0).await.unwrap();
     }
 
     /// One round of the engine. Answers with the number of changes and the errors.

@@ -1,7 +1,7 @@
 //! The agent dies at every point of an instance's way, and another one follows.
 
 use super::host::Host;
-use super::parts::{FileSource, IpPlug, mac, on_a_host, sh, until_fails};
+use super::parts::{Cables, Tiny, mac, on_a_host, sh, until_fails};
 use futures_util::future::BoxFuture;
 use novanet_agent::image::Images;
 use novanet_agent::instance::oci::Oci;
@@ -74,7 +74,7 @@ impl Plug for StopsPlug {
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), RoomError>> {
         Box::pin(async move {
-            let done = IpPlug.plug(port, pid, ifname).await;
+            let done = Cables.plug(port, pid, ifname).await;
             self.0.point().await;
             done
         })
@@ -97,7 +97,7 @@ async fn dies_at(host: &mut Host, at: usize) -> bool {
         .build()
         .unwrap();
     let (sender, _reports) = mpsc::unbounded_channel();
-    let source = Arc::new(FileSource(host.image.clone()));
+    let source = Arc::new(Tiny);
     let settings = host.settings.clone();
     let images = Images::new(&settings.state_path, settings.instance_uid_base, source).unwrap();
     let desired = host.desired.clone();

@@ -1,7 +1,7 @@
 //! Reboots, ends, restarts of the agent.
 
 use super::host::Host;
-use super::parts::{FileSource, IpPlug, on_a_host, port, room, sh, succeeds};
+use super::parts::{Cables, Tiny, instance, on_a_host, port, room, sh, succeeds};
 use futures_util::future::BoxFuture;
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::Instances;
@@ -34,7 +34,7 @@ fn a_reboot_is_another_process_with_the_same_disk_and_address() {
 
         host.want(&HostObject::Instance(Instance {
             boot: 2,
-            ..host.instance(1)
+            ..instance(1)
         }));
         host.until(1, InstanceState::Running, 2).await;
         host.until_ping(1).await;
@@ -75,7 +75,7 @@ fn an_instance_that_powers_off_is_stopped_until_the_next_boot() {
 
         host.want(&HostObject::Instance(Instance {
             boot: 2,
-            ..host.instance(1)
+            ..instance(1)
         }));
         host.until(1, InstanceState::Running, 2).await;
         host.until_ping(1).await;
@@ -116,7 +116,7 @@ fn instances_outlive_the_agent_and_are_adopted() {
 
         // While no agent is there: one ends, one is terminated.
         let (sender, _) = mpsc::unbounded_channel();
-        host.room = room(&host.settings, &host.image, sender, Arc::new(IpPlug));
+        host.room = room(&host.settings, sender, Arc::new(Cables));
         sh(&format!("kill -KILL {}", host.pid(2)));
         host.unwant_instance(3);
 
@@ -184,7 +184,7 @@ fn a_missing_image_is_an_error_that_says_so_and_is_tried_again() {
         let missing = format!("sha256:{}", "0".repeat(64));
         let bad = Instance {
             image: missing.clone(),
-            ..host.instance(1)
+            ..instance(1)
         };
         host.want(&HostObject::Instance(bad));
         host.want(&HostObject::Port(port(1, 0)));
@@ -215,7 +215,7 @@ fn a_removal_does_not_wait_for_a_download() {
         let settings = &host.settings;
         let base = settings.instance_uid_base;
         let images = Images::new(&settings.state_path, base, Arc::new(Slow)).unwrap();
-        host.room = Instances::new(settings, Arc::new(images), Arc::new(IpPlug), sender);
+        host.room = Instances::new(settings, Arc::new(images), Arc::new(Cables), sender);
         host.reports = reports;
         host.want_instance(1);
         host.until(1, InstanceState::Pending, 1).await;
@@ -231,7 +231,7 @@ fn a_host_without_a_runtime_says_what_to_install_and_still_removes() {
     on_a_host(async || {
         let mut host = Host::new();
         let (sender, reports) = mpsc::unbounded_channel();
-        let source = Arc::new(FileSource(host.image.clone()));
+        let source = Arc::new(Tiny);
         let base = host.settings.instance_uid_base;
         let images = Images::new(&host.settings.state_path, base, source).unwrap();
         let missing = "no OCI runtime: install the Debian package runc";
@@ -239,7 +239,7 @@ fn a_host_without_a_runtime_says_what_to_install_and_still_removes() {
             &host.settings,
             Err(RoomError::Refused(missing.to_owned())),
             Arc::new(images),
-            Arc::new(IpPlug),
+            Arc::new(Cables),
             sender,
         );
         host.reports = reports;

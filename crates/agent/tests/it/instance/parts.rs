@@ -1,19 +1,19 @@
 //! What a host in a test is made of.
 
 use futures_util::future::BoxFuture;
-use novanet_agent::image::build::BuiltImage;
+use novanet_agent::image::build::tiny;
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::{Instances, Plug};
 use novanet_agent::metadata_proxy::{MetadataError, MetadataSource};
 use novanet_agent::room::RoomError;
 use novanet_agent::settings::Settings;
-use novanet_model::object::{Port, port_name};
+use novanet_model::object::{Instance, Port, port_name};
 use novanet_model::wire::{InstanceReport, Metadata};
 use novanet_model::{CombinationId, IfName, InstanceId, MacAddr, NetworkId};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 
 /// Runs a test on a thread whose network and mounts are its own. Threads and programs started from it
@@ -62,23 +62,34 @@ pub(crate) fn succeeds(line: &str) -> bool {
         .success()
 }
 
-/// A file as the source of images.
-pub(crate) struct FileSource(pub(crate) BuiltImage);
+/// The tiny image, built once for all tests: its digest and its bytes.
+pub(crate) fn image() -> &'static (String, Vec<u8>) {
+    static IMAGE: OnceLock<(String, Vec<u8>)> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let built = tiny(&folder.path().join("tiny.tar")).unwrap();
+        (built.digest, std::fs::read(built.path).unwrap())
+    })
+}
 
-impl ImageSource for FileSource {
+/// The tiny image and no other.
+pub(crate) struct Tiny;
+
+impl ImageSource for Tiny {
     fn fetch<'a>(
         &'a self,
         digest: &'a str,
         into: &'a Path,
     ) -> BoxFuture<'a, Result<(), ImageError>> {
         Box::pin(async move {
-            if digest != self.0.digest {
+            let (known, bytes) = image();
+            if digest != known {
                 return Err(ImageError::Fetch {
                     digest: digest.to_owned(),
                     message: "there is no such image".to_owned(),
                 });
             }
-            std::fs::copy(&self.0.path, into).unwrap();
+            std::fs::write(into, bytes).unwrap();
             Ok(())
         })
     }
@@ -99,49 +110,26 @@ impl MetadataSource for Says {
     }
 }
 
-/// Cables by the `ip` program.
-pub(crate) struct IpPlug;
+/// The link room's cables.
+pub(crate) struct Cables;
 
-impl Plug for IpPlug {
+impl Plug for Cables {
     fn plug<'a>(
         &'a self,
         port: &'a Port,
         pid: i32,
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), RoomError>> {
-        let line = format!(
-            "ip link del dev {name} 2>/dev/null; \
-             ip link add dev {name} type veth peer name {ifname} address {mac} netns {pid} && \
-             ip link set dev {name} master {bridge} up",
-            name = port.name,
-            mac = port.mac,
-            bridge = port.bridge,
-        );
-        Box::pin(async move {
-            let output = tokio::process::Command::new("sh")
-                .args(["-c", &line])
-                .output()
-                .await
-                .unwrap();
-            if output.status.success() {
-                Ok(())
-            } else {
-                Err(RoomError::Command {
-                    command: line,
-                    message: String::from_utf8_lossy(&output.stderr).into_owned(),
-                })
-            }
-        })
+        Box::pin(novanet_agent::link::plug(port, pid, ifname))
     }
 }
 
 pub(crate) fn room(
     settings: &Settings,
-    image: &BuiltImage,
     reports: mpsc::UnboundedSender<InstanceReport>,
     plug: Arc<dyn Plug>,
 ) -> Instances {
-    let source = Arc::new(FileSource(image.clone()));
+    let source = Arc::new(Tiny);
     let images = Images::new(&settings.state_path, settings.instance_uid_base, source).unwrap();
     Instances::new(settings, Arc::new(images), plug, reports)
 }
@@ -183,4 +171,18 @@ pub(crate) async fn until_fails(line: &str) {
     })
     .await
     .unwrap();
+}
+
+/// A small instance with one port.
+pub(crate) fn instance(number: i64) -> Instance {
+    Instance {
+        instance: InstanceId(number),
+        hostname: format!("vm{number}"),
+        image: image().0.clone(),
+        memory_mb: 128,
+        vcpus: 1,
+        ports: 1,
+        boot: 1,
+        injected: None,
+    }
 }
