@@ -5,6 +5,7 @@ use super::stage::HOST;
 use crate::bench::Scale;
 use crate::bench::harness::{Row, Samples, Unit, timed};
 use anyhow::{Result, ensure};
+use novanet_control::floating_ips::Association;
 use novanet_model::wire::Follow;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
             let instance = instances[round % instances.len()];
             stage
                 .cloud
-                .associate_address(&stage.caller, float, instance, None)
+                .associate_address(&stage.caller, float.into(), &Association::to(instance))
                 .await?;
             let after = Follow {
                 epoch: all.epoch.clone(),
