@@ -10,7 +10,7 @@ use novanet_model::wire::Follow;
 use std::time::Duration;
 
 pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
-    let wanted = scale.of(10_000, 500);
+    let wanted = scale.of(10_000, 200);
     Ok(world.on_both("delta", async |stage| {
         stage.network("10.0.0.0/16").await?;
         stage

@@ -55,12 +55,10 @@ impl World {
         sandbox
             .internet
             .sh(&format!("ip route add {FLOATING} via {cloud}"))?;
-        // A router does not send back what nobody answers; and who looks for an instance that is
-        // just booting must not wait a second for the next ARP question.
-        sandbox.cloud.sh(&format!(
-            "ip route add blackhole {FLOATING} && \
-             echo 10 >/proc/sys/net/ipv4/neigh/default/retrans_time_ms"
-        ))?;
+        // A router does not send back what nobody answers.
+        sandbox
+            .cloud
+            .sh(&format!("ip route add blackhole {FLOATING}"))?;
         let up = start(&sandbox, state.path())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -93,6 +91,12 @@ impl World {
                 .cloud
                 .sh("ip -brief address show br100 | grep -F 10.0.0.1/")
         })?;
+        // Who looks for an instance that is just booting must not wait a second for the next ARP
+        // question.
+        world
+            .sandbox
+            .cloud
+            .set_sysctl("net.ipv4.neigh.br100.retrans_time_ms", "10")?;
         Ok(world)
     }
 
