@@ -38,7 +38,11 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
             let instance = instances[round % instances.len()];
             stage
                 .cloud
-                .associate_address(&stage.caller, float, instance, None)
+                .associate_address(
+                    &stage.caller,
+                    float.into(),
+                    &novanet_control::floating_ips::Association::to(instance),
+                )
                 .await?;
             let after = Follow {
                 epoch: all.epoch.clone(),

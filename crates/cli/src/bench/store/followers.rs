@@ -6,6 +6,7 @@ use super::stage::{Stage, WRITERS, flat_out, launch, per_second};
 use crate::bench::Scale;
 use crate::bench::harness::{Judged, Limit, Row, Unit};
 use anyhow::{Context as _, Result};
+use novanet_control::floating_ips::Association;
 use novanet_control::groups::{GroupRef, SourceRef};
 use novanet_control::{Caller, Cloud};
 use novanet_model::rule::{Ports, Traffic};
@@ -119,7 +120,11 @@ impl Client {
         match step % 6 {
             0 | 2 => {
                 cloud
-                    .associate_address(&self.caller, self.address, instance, None)
+                    .associate_address(
+                        &self.caller,
+                        self.address.into(),
+                        &Association::to(instance),
+                    )
                     .await?;
             }
             1 => {
@@ -127,7 +132,7 @@ impl Client {
             }
             3 => {
                 cloud
-                    .disassociate_address(&self.caller, self.address)
+                    .disassociate_address(&self.caller, self.address.into())
                     .await?;
             }
             4 => {

@@ -59,7 +59,7 @@ impl Stage {
         let project: ProjectId = "bench".parse()?;
         cloud.create_project(&project, "bench", "figures").await?;
         let image = cloud
-            .register_image("bench", &b"no image at all"[..])
+            .register_image("bench", std::io::Cursor::new(&b"no image at all"[..]))
             .await?;
         let stage = Self {
             title: super::title(if postgres.is_some() {
