@@ -4,9 +4,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one crate that talks to people
 
 mod args;
+mod bench;
 mod daemon;
 mod demo;
 mod environment;
+mod euca;
 mod face;
 mod failure;
 mod keyfile;

@@ -2,7 +2,7 @@
 
 use crate::caller::controller;
 use crate::instances::finish_deleting;
-use crate::networks::gateway_host;
+use crate::networks::{finish_deleting_networks, gateway_host};
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::InstanceId;
 use novanet_model::wire::{
@@ -10,7 +10,7 @@ use novanet_model::wire::{
 };
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, objects};
+use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, objects, views};
 
 /// Microseconds since 1970 UTC.
 pub(crate) fn now() -> i64 {
@@ -73,25 +73,35 @@ impl Cloud {
     /// A heartbeat with what changed on the host.
     pub async fn status(&self, host: &str, status: &Status) -> Result<()> {
         let mut tx = self.db().write().await?;
+        let moved = hosts::by_name(&mut tx, host).await?.is_none_or(|before| {
+            before.applied_version != status.version || before.applied_epoch != status.epoch
+        });
         hosts::report(&mut tx, host, &status.epoch, status.version, &status.errors).await?;
         for report in &status.instances {
             note_instance(&mut tx, host, report).await?;
         }
-        let mut finished = false;
-        for id in instances::deleting(&mut tx).await? {
-            finished |= finish_deleting(&mut tx, id).await?;
-        }
-        for network in networks::list_deleting(&mut tx).await? {
-            let gone = objects::gone_everywhere(&mut tx, Thing::Network(network.id)).await?;
-            if gone && fixed_ips::in_use(&mut tx, network.id).await? == 0 {
-                networks::delete(&mut tx, network.id).await?;
-            }
+        // A heartbeat of a host that has applied nothing new finishes nothing.
+        if moved {
+            finish_deletions(&mut tx).await?;
         }
         tx.commit().await?;
         self.reports().tell(host, status.version);
-        if finished {
-            tracing::debug!(host, "instances are gone");
+        Ok(())
+    }
+
+    /// Ends deletions that no report ended: errors that went away, two hosts that reported at the
+    /// same moment and did not see each other.
+    pub(crate) async fn finish_deletions(&self) -> Result<()> {
+        {
+            let mut tx = self.db().read().await?;
+            let none = instances::deleting(&mut tx).await?.is_empty();
+            if none && networks::list_deleting(&mut tx).await?.is_empty() {
+                return Ok(());
+            }
         }
+        let mut tx = self.db().write().await?;
+        finish_deletions(&mut tx).await?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -132,6 +142,13 @@ impl Cloud {
     }
 }
 
+async fn finish_deletions(tx: &mut Tx) -> Result<()> {
+    for id in views::let_go(tx).await? {
+        finish_deleting(tx, id).await?;
+    }
+    finish_deleting_networks(tx).await
+}
+
 /// A host says how an instance is. News of an earlier boot, or of one that is going, changes nothing.
 async fn note_instance(
     tx: &mut Tx,
@@ -141,10 +158,6 @@ async fn note_instance(
     let Some(row) = instances::by_id(tx, report.instance).await? else {
         return Ok(());
     };
-    let going = matches!(row.state, State::Deleting | State::Terminated);
-    if going || row.host.as_deref() != Some(host) || report.boot != row.boot {
-        return Ok(());
-    }
     let state = match report.state {
         InstanceState::Pending => State::Pending,
         InstanceState::Running => State::Running,
@@ -154,7 +167,12 @@ async fn note_instance(
         InstanceState::Gone => return Ok(()),
     };
     if state != row.state || report.detail != row.detail {
-        instances::set_state(tx, row.id, state, report.detail.as_deref()).await?;
+        // Not `set_state`: on PostgreSQL a TerminateInstances may have come in between.
+        let detail = report.detail.as_deref();
+        let heard = instances::report_state(tx, row.id, host, report.boot, state, detail).await?;
+        if !heard {
+            tracing::debug!(host, instance = %row.id, "old news");
+        }
     }
     Ok(())
 }

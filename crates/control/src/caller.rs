@@ -54,7 +54,7 @@ impl Caller {
     }
 
     /// Refuses unless the caller is an administrator, manages the project, or has the role.
-    pub(crate) fn require(&self, role: Role) -> Result<()> {
+    pub fn require(&self, role: Role) -> Result<()> {
         let allowed = self.admin
             || self.roles.contains(Role::CloudAdmin.word())
             || (role != Role::CloudAdmin && self.manager)

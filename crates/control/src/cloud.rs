@@ -88,7 +88,7 @@ impl Cloud {
         let count = things.len();
         let mut repaired = 0;
         for thing in things {
-            let changed = self.plan(&mut tx, [thing]).await?;
+            let changed = self.plan_again(&mut tx, thing).await?;
             if changed > 0 {
                 repaired += changed;
                 let _ = writeln!(report, "{thing}: {changed} host objects repaired");

@@ -1,13 +1,14 @@
-//! What happens without anybody asking: edited rows are planned, old tombstones and terminated
-//! instances go, one host at a time is planned again from scratch.
+//! What happens without anybody asking: edited rows are planned, deletions end, old tombstones and
+//! terminated instances go, and everything is planned again from scratch, a few rows at a time.
 //!
 //! Every server runs the loop; a lease decides which one acts. A round takes no input and does not
 //! retry: the next round is the retry.
 
 use crate::agents::now;
 use crate::caller::controller;
-use crate::{Cloud, Result};
-use novanet_store::{audit, clock, images, instances, leases, objects, plan};
+use crate::{Cloud, ControlError, Result};
+use novanet_store::{StoreError, Thing, audit, clock, instances, leases, objects, plan};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Terminated instances are shown for an hour (microseconds).
@@ -16,29 +17,67 @@ const SHOWN_FOR: i64 = 3_600_000_000;
 /// How long a lease lasts without renewal (microseconds).
 const LEASE: i64 = 15_000_000;
 
-impl Cloud {
-    /// Runs the controllers until the future is dropped. `holder` names this server.
-    pub async fn run_controllers(&self, holder: &str) {
-        let mut round: u64 = 0;
-        loop {
-            if let Err(error) = self.controllers_once(holder, round).await {
-                tracing::warn!(%error, "controllers");
-            }
-            round += 1;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+/// How many rows a round plans again: some milliseconds, because use cases wait for them.
+const SLICE: usize = 64;
+
+/// How often the sweep runs, and a new check of everything begins at the earliest (rounds).
+const SWEEP: u64 = 60;
+
+/// The controllers of one server: a round each second.
+#[derive(Debug)]
+pub struct Controllers {
+    holder: String,
+    round: u64,
+    leads: bool,
+    unchecked: VecDeque<Thing>,
+}
+
+impl Controllers {
+    /// `holder` names this server among all.
+    pub fn new(holder: &str) -> Self {
+        Self {
+            holder: holder.to_owned(),
+            round: 0,
+            leads: false,
+            unchecked: VecDeque::new(),
         }
     }
 
-    /// One round: edited rows every time, the sweep every minute.
-    pub async fn controllers_once(&self, holder: &str, round: u64) -> Result<()> {
-        self.plan_dirty().await?;
-        if round.is_multiple_of(5) && !self.hold_lease(holder).await? {
+    /// One round.
+    pub async fn round(&mut self, cloud: &Cloud) -> Result<()> {
+        if self.round.is_multiple_of(5) {
+            self.leads = false;
+            self.leads = cloud.hold_lease(&self.holder).await?;
+        }
+        let round = self.round;
+        self.round += 1;
+        if !self.leads {
             return Ok(());
         }
-        if round % 60 == 59 {
-            self.sweep().await?;
+        cloud.plan_dirty().await?;
+        cloud.finish_deletions().await?;
+        if round % SWEEP == SWEEP - 1 {
+            cloud.sweep().await?;
         }
-        Ok(())
+        if self.unchecked.is_empty() && round.is_multiple_of(SWEEP) {
+            let mut tx = cloud.db().read().await?;
+            self.unchecked = plan::all_things(&mut tx).await?.into_iter().collect();
+        }
+        let slice = self.unchecked.len().min(SLICE);
+        cloud.check_slice(self.unchecked.drain(..slice)).await
+    }
+}
+
+impl Cloud {
+    /// Runs the controllers until the future is dropped. `holder` names this server.
+    pub async fn run_controllers(&self, holder: &str) {
+        let mut controllers = Controllers::new(holder);
+        loop {
+            if let Err(error) = controllers.round(self).await {
+                tracing::warn!(%error, "controllers");
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     async fn hold_lease(&self, holder: &str) -> Result<bool> {
@@ -48,8 +87,7 @@ impl Cloud {
         Ok(epoch.is_some())
     }
 
-    /// Plans rows that somebody edited by hand. A row that does not validate keeps its last good
-    /// objects.
+    /// Plans rows that somebody edited by hand.
     async fn plan_dirty(&self) -> Result<()> {
         {
             let mut tx = self.db().read().await?;
@@ -60,14 +98,7 @@ impl Cloud {
         let mut tx = self.db().change().await?;
         let mut changed = 0;
         for thing in plan::take_dirty(&mut tx).await? {
-            match self.plan(&mut tx, [thing]).await {
-                Ok(count) => changed += count,
-                Err(crate::ControlError::Store(novanet_store::StoreError::BadRow {
-                    row,
-                    source,
-                })) => tracing::error!(row, %source, "row is kept as it was last good"),
-                Err(other) => return Err(other),
-            }
+            changed += self.plan_again(&mut tx, thing).await?;
         }
         if changed > 0 {
             let actor = controller("dirty");
@@ -78,11 +109,49 @@ impl Cloud {
         Ok(())
     }
 
+    /// Plans a thing again. A row that does not validate keeps its last good objects.
+    pub(crate) async fn plan_again(
+        &self,
+        tx: &mut novanet_store::Tx,
+        thing: Thing,
+    ) -> Result<usize> {
+        match self.plan(tx, [thing]).await {
+            Err(ControlError::Store(StoreError::BadRow { row, source })) => {
+                tracing::error!(row, %source, "row is kept as it was last good");
+                Ok(0)
+            }
+            done => done,
+        }
+    }
+
+    /// `db check` of some rows. What it repairs was missed by a use case: that is a fault.
+    async fn check_slice(&self, things: impl ExactSizeIterator<Item = Thing>) -> Result<()> {
+        if things.len() == 0 {
+            return Ok(());
+        }
+        let mut tx = self.db().change().await?;
+        let mut repaired = 0;
+        for thing in things {
+            let changed = self.plan_again(&mut tx, thing).await?;
+            if changed > 0 {
+                tracing::error!(%thing, changed, "host objects did not follow from their row");
+                repaired += changed;
+            }
+        }
+        if repaired > 0 {
+            let actor = controller("check");
+            let detail = format!("{repaired} host objects");
+            audit::record(&mut tx, &actor, "db.repair", None, "host_objects", &detail).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
     async fn sweep(&self) -> Result<()> {
         let mut tx = self.db().change().await?;
         objects::sweep_tombstones(&mut tx).await?;
         instances::purge(&mut tx, now() - SHOWN_FOR).await?;
-        images::collect(&mut tx).await?;
+        self.collect_images(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -57,8 +57,16 @@ pub enum ControlError {
     #[error("{0}")]
     Forbidden(String),
     /// Nothing is left to give out.
+    #[error("{reason}")]
+    Exhausted {
+        /// What there is none of.
+        kind: Kind,
+        /// Where it was looked for, and what to do.
+        reason: String,
+    },
+    /// No host can take an instance now; the operator has to do something.
     #[error("{0}")]
-    Exhausted(String),
+    NoHost(String),
     /// Nobody there to do it now; trying again may help.
     #[error("{0}")]
     Unavailable(String),
@@ -132,6 +140,13 @@ impl ControlError {
         Self::Exists {
             kind,
             id: id.to_string(),
+        }
+    }
+
+    pub(crate) fn exhausted(kind: Kind, reason: impl Into<String>) -> Self {
+        Self::Exhausted {
+            kind,
+            reason: reason.into(),
         }
     }
 

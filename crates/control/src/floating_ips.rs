@@ -8,6 +8,43 @@ use novanet_store::instances::State;
 use novanet_store::{Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, instances};
 use std::net::Ipv4Addr;
 
+/// A floating IP as a caller names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloatRef {
+    /// By address.
+    Address(Ipv4Addr),
+    /// By row number (EC2's allocation id).
+    Id(i64),
+}
+
+impl From<Ipv4Addr> for FloatRef {
+    fn from(address: Ipv4Addr) -> Self {
+        Self::Address(address)
+    }
+}
+
+/// Where a floating IP shall lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Association {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Which of its fixed IPs; `None`: the first.
+    pub fixed: Option<Ipv4Addr>,
+    /// Take it away from another instance that it leads to.
+    pub may_move: bool,
+}
+
+impl Association {
+    /// To an instance's first address, wherever it leads now.
+    pub fn to(instance: InstanceId) -> Self {
+        Self {
+            instance,
+            fixed: None,
+            may_move: true,
+        }
+    }
+}
+
 /// The most addresses that one `floating create` adds.
 const MOST: usize = 65_536;
 
@@ -102,6 +139,7 @@ impl Cloud {
     ) -> Result<FloatingIp> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().change().await?;
+        self.still_there(&mut tx, caller).await?;
         let float = self.take_address(&mut tx, caller, pool).await?;
         tx.commit().await?;
         Ok(float)
@@ -120,10 +158,13 @@ impl Cloud {
         let address = floating_ips::allocate(tx, pool, &caller.project)
             .await?
             .ok_or_else(|| {
-                ControlError::Exhausted(format!(
-                    "no free floating IP in pool {pool} (the operator adds some: \
-                     nova-manage floating create RANGE)"
-                ))
+                ControlError::exhausted(
+                    Kind::FloatingIp,
+                    format!(
+                        "no free floating IP in pool {pool} (the operator adds some: \
+                         nova-manage floating create RANGE)"
+                    ),
+                )
             })?;
         record(tx, caller, "floating_ip.allocate", address, "").await?;
         floating_ips::by_address(tx, address)
@@ -132,40 +173,52 @@ impl Cloud {
     }
 
     /// ReleaseAddress. An address that leads to an instance is disassociated first, as nova did.
-    pub async fn release_address(&self, caller: &Caller, address: Ipv4Addr) -> Result<Committed> {
+    pub async fn release_address(&self, caller: &Caller, float: FloatRef) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().change().await?;
-        let float = owned(&mut tx, caller, address).await?;
+        let float = owned(&mut tx, caller, float).await?;
         floating_ips::release(&mut tx, float.id).await?;
-        record(&mut tx, caller, "floating_ip.release", address, "").await?;
+        record(&mut tx, caller, "floating_ip.release", float.address, "").await?;
         self.plan(&mut tx, [Thing::Float(float.id)]).await?;
         Ok(tx.commit().await?)
     }
 
-    /// AssociateAddress. The address moves, wherever it led before.
+    /// AssociateAddress. Answers with the address as it was before.
     pub async fn associate_address(
         &self,
         caller: &Caller,
-        address: Ipv4Addr,
-        instance: InstanceId,
-        fixed: Option<Ipv4Addr>,
-    ) -> Result<Committed> {
+        float: FloatRef,
+        to: &Association,
+    ) -> Result<(FloatingIp, Committed)> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().change().await?;
-        self.point_address(&mut tx, caller, address, instance, fixed)
-            .await?;
-        Ok(tx.commit().await?)
+        let before = self.point_address(&mut tx, caller, float, to).await?;
+        Ok((before, tx.commit().await?))
     }
 
     pub(crate) async fn point_address(
         &self,
         tx: &mut Tx,
         caller: &Caller,
-        address: Ipv4Addr,
-        instance: InstanceId,
-        fixed: Option<Ipv4Addr>,
-    ) -> Result<()> {
-        let float = owned(tx, caller, address).await?;
+        float: FloatRef,
+        to: &Association,
+    ) -> Result<FloatingIp> {
+        let float = owned(tx, caller, float).await?;
+        let &Association {
+            instance,
+            fixed,
+            may_move,
+        } = to;
+        if let Some(target) = &float.fixed
+            && target.instance != instance
+            && !may_move
+        {
+            return Err(ControlError::in_use(
+                Kind::FloatingIp,
+                float.address,
+                format!("leads to instance {} already", target.instance),
+            ));
+        }
         let row = instances::by_id(tx, instance)
             .await?
             .filter(|i| i.project == caller.project && i.state != State::Terminated)
@@ -202,36 +255,44 @@ impl Cloud {
             .ok_or_else(|| ControlError::not_found(Kind::FixedIp, port.address))?;
         floating_ips::point(tx, float.id, Some(fixed.id)).await?;
         let detail = format!("{instance} {}", port.address);
-        record(tx, caller, "floating_ip.associate", address, &detail).await?;
+        let action = "floating_ip.associate";
+        record(tx, caller, action, float.address, &detail).await?;
         self.plan(tx, things).await?;
-        Ok(())
+        Ok(float)
     }
 
     /// DisassociateAddress. An address that leads nowhere is left as it is.
     pub async fn disassociate_address(
         &self,
         caller: &Caller,
-        address: Ipv4Addr,
+        float: FloatRef,
     ) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().change().await?;
-        let float = owned(&mut tx, caller, address).await?;
+        let float = owned(&mut tx, caller, float).await?;
         if float.fixed.is_none() {
             return Ok(Committed::default());
         }
         floating_ips::point(&mut tx, float.id, None).await?;
-        record(&mut tx, caller, "floating_ip.disassociate", address, "").await?;
+        let action = "floating_ip.disassociate";
+        record(&mut tx, caller, action, float.address, "").await?;
         self.plan(&mut tx, [Thing::Float(float.id)]).await?;
         Ok(tx.commit().await?)
     }
 }
 
 /// A floating IP of the caller's project.
-async fn owned(c: &mut Conn, caller: &Caller, address: Ipv4Addr) -> Result<FloatingIp> {
-    floating_ips::by_address(c, address)
-        .await?
+async fn owned(c: &mut Conn, caller: &Caller, float: FloatRef) -> Result<FloatingIp> {
+    let found = match float {
+        FloatRef::Address(address) => floating_ips::by_address(c, address).await?,
+        FloatRef::Id(id) => floating_ips::by_id(c, id).await?,
+    };
+    found
         .filter(|f| f.project.as_ref() == Some(&caller.project))
-        .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))
+        .ok_or_else(|| match float {
+            FloatRef::Address(address) => ControlError::not_found(Kind::FloatingIp, address),
+            FloatRef::Id(id) => ControlError::not_found(Kind::FloatingIp, id),
+        })
 }
 
 async fn record(

@@ -43,6 +43,7 @@ impl Cloud {
         check_text("GroupName", name)?;
         check_text("GroupDescription", description)?;
         let mut tx = self.db().change().await?;
+        self.still_there(&mut tx, caller).await?;
         self.ensure_default_group(&mut tx, &caller.project, &caller.actor.who)
             .await?;
         let used = groups::of_project(&mut tx, &caller.project).await?.len();
@@ -72,6 +73,7 @@ impl Cloud {
     pub async fn groups(&self, caller: &Caller) -> Result<(Vec<GroupView>, SourceNames)> {
         if self.missing_default(&caller.project).await? {
             let mut tx = self.db().change().await?;
+            self.still_there(&mut tx, caller).await?;
             self.ensure_default_group(&mut tx, &caller.project, &caller.actor.who)
                 .await?;
             tx.commit().await?;

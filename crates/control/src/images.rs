@@ -2,37 +2,114 @@
 
 use crate::caller::operator;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
-use novanet_model::ImageId;
-use novanet_store::audit;
+use novanet_model::{ImageId, ModelError, ProjectId};
 use novanet_store::images::{self, Image, PART};
+use novanet_store::{Tx, audit, leases, projects};
 use sha2::{Digest, Sha256};
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::io::{Read, Seek};
+use std::time::Duration;
+
+/// Who stores images. It keeps the sweep from taking bytes away whose row is not there yet.
+const STORING: &str = "images";
+
+/// How long a lease for storing lasts without another part (microseconds).
+const LEASE: i64 = 60_000_000;
 
 impl Cloud {
-    /// `image register`: stores the bytes under their digest and names them. The same bytes are
-    /// stored once.
-    pub async fn register_image(&self, name: &str, mut bytes: impl Read) -> Result<Image> {
+    /// `image register`: stores the bytes under their digest and names them, for everybody. The same
+    /// bytes are stored once.
+    pub async fn register_image(&self, name: &str, bytes: impl Read + Seek) -> Result<Image> {
+        self.register_image_of(None, name, bytes).await
+    }
+
+    /// [`Cloud::register_image`] for one project only.
+    pub async fn register_image_of(
+        &self,
+        owner: Option<&ProjectId>,
+        name: &str,
+        mut bytes: impl Read + Seek,
+    ) -> Result<Image> {
         let unreadable =
             |e: std::io::Error| ControlError::Unavailable(format!("image {name}: {e}"));
-        let mut file = Vec::new();
-        std::io::copy(&mut bytes, &mut file).map_err(unreadable)?;
-        let digest = format!("sha256:{}", hex(&Sha256::digest(&file)));
-        let size = i64::try_from(file.len()).unwrap_or(i64::MAX);
-        for (part, data) in (0_i64..).zip(file.chunks(PART)) {
-            let mut tx = self.db().write().await?;
-            if images::part(&mut tx, &digest, part).await?.is_none() {
-                images::put_part(&mut tx, &digest, part, data.to_vec()).await?;
-                tx.commit().await?;
+        // Twice through the file: its digest is the key of its parts, and it may not fit in memory.
+        let (digest, size) = digest_of(&mut bytes).map_err(unreadable)?;
+        bytes.rewind().map_err(unreadable)?;
+        let holder = format!("register {}", uuid::Uuid::new_v4());
+        let mut hash = Sha256::new();
+        let mut leases_held = BTreeSet::new();
+        for number in 0_i64.. {
+            let part = read_part(&mut bytes).map_err(unreadable)?;
+            if part.is_empty() {
+                break;
             }
+            hash.update(&part);
+            leases_held.insert(self.store_part(&holder, &digest, number, part).await?);
+        }
+        let again =
+            |why: &str| ControlError::Unavailable(format!("image {name}: {why} (try again)"));
+        if size == 0 {
+            return Err(ModelError::new("image", name, "is empty").into());
+        }
+        if text_of(hash) != digest {
+            return Err(again("the file was changed while it was read"));
         }
         let mut tx = self.db().change().await?;
-        let id = images::insert(&mut tx, name, None, &digest, size).await?;
-        audit::record(&mut tx, &operator(), "image.register", None, name, &digest).await?;
+        // Given back: it ends now.
+        leases_held.extend(leases::take(&mut tx, STORING, &holder, -1).await?);
+        if leases_held.len() != 1 {
+            return Err(again("it took so long that the sweep may have been here"));
+        }
+        if let Some(project) = owner
+            && projects::by_id(&mut tx, project).await?.is_none()
+        {
+            return Err(ControlError::not_found(Kind::Project, project));
+        }
+        let id = images::insert(&mut tx, name, owner, &digest, size).await?;
+        let project = owner.map(ProjectId::as_str);
+        let action = "image.register";
+        audit::record(&mut tx, &operator(), action, project, name, &digest).await?;
         tx.commit().await?;
         let mut tx = self.db().read().await?;
         images::by_id(&mut tx, id)
             .await?
             .ok_or_else(|| ControlError::not_found(Kind::Image, id))
+    }
+
+    /// Stores one part unless it is there; the epoch of the lease under which it was done. One image at a time: others wait for their turn.
+    async fn store_part(
+        &self,
+        holder: &str,
+        digest: &str,
+        number: i64,
+        part: Vec<u8>,
+    ) -> Result<i64> {
+        let until = tokio::time::Instant::now() + 2 * Duration::from_micros(LEASE.unsigned_abs());
+        loop {
+            let mut tx = self.db().write().await?;
+            if let Some(epoch) = leases::take(&mut tx, STORING, holder, LEASE).await? {
+                if images::part(&mut tx, digest, number).await?.is_none() {
+                    images::put_part(&mut tx, digest, number, part).await?;
+                }
+                tx.commit().await?;
+                return Ok(epoch);
+            }
+            drop(tx);
+            if tokio::time::Instant::now() > until {
+                return Err(ControlError::Unavailable(
+                    "another image is being stored (try again)".to_owned(),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Drops bytes that nothing names, unless an image is being stored.
+    pub(crate) async fn collect_images(&self, tx: &mut Tx) -> Result<()> {
+        if leases::take(tx, STORING, "sweep", -1).await?.is_some() {
+            images::collect(tx).await?;
+        }
+        Ok(())
     }
 
     /// `image list`: all.
@@ -75,9 +152,31 @@ pub(crate) async fn find(
         .ok_or_else(|| ControlError::not_found(Kind::Image, novanet_model::AmiId(id.0)))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// `sha256:…` and length of what is left to read.
+fn digest_of(bytes: &mut impl Read) -> std::io::Result<(String, i64)> {
+    let mut hash = Sha256::new();
+    let mut size = 0_i64;
+    loop {
+        let part = read_part(bytes)?;
+        if part.is_empty() {
+            return Ok((text_of(hash), size));
+        }
+        size += i64::try_from(part.len()).unwrap_or(i64::MAX);
+        hash.update(&part);
+    }
+}
+
+/// The next [`PART`] bytes; less at the end.
+fn read_part(bytes: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut part = Vec::with_capacity(PART);
+    bytes.take(PART as u64).read_to_end(&mut part)?;
+    Ok(part)
+}
+
+fn text_of(hash: Sha256) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
+    let digest = hash.finalize();
+    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -2,12 +2,13 @@
 
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use base64::Engine as _;
+use novanet_model::rows::InstancePort;
 use novanet_model::wire::Metadata;
-use novanet_model::{AmiId, InstanceId};
+use novanet_model::{AmiId, InstanceId, ProjectId};
 use novanet_store::groups::{self, Group};
 use novanet_store::instances::{self, Row, State};
 use novanet_store::{Committed, Conn, Thing, Tx, audit, floating_ips, members, objects};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 pub use crate::launch::{Launch, USER_DATA_LIMIT};
@@ -21,7 +22,7 @@ pub struct InstanceView {
     /// Its groups.
     pub groups: Vec<Group>,
     /// Its ports.
-    pub ports: Vec<novanet_model::rows::InstancePort>,
+    pub ports: Vec<InstancePort>,
     /// The floating IP that leads to it.
     pub public_address: Option<Ipv4Addr>,
 }
@@ -30,25 +31,60 @@ impl Cloud {
     /// DescribeInstances: the project's, terminated ones of the last hour too.
     pub async fn instances(&self, caller: &Caller) -> Result<Vec<InstanceView>> {
         let mut tx = self.db().read().await?;
-        let rows = instances::list(&mut tx, Some(&caller.project)).await?;
-        views(&mut tx, rows).await
+        all_views(&mut tx, Some(&caller.project)).await
+    }
+
+    /// DescribeInstances of some: in their order, each once; one that is not the project's refuses
+    /// all.
+    pub async fn instances_of(
+        &self,
+        caller: &Caller,
+        ids: &[InstanceId],
+    ) -> Result<Vec<InstanceView>> {
+        let mut tx = self.db().read().await?;
+        let wanted: BTreeSet<InstanceId> = ids.iter().copied().collect();
+        let mut views = Vec::with_capacity(wanted.len());
+        // Three statements each, or a few for all of the project.
+        if wanted.len() <= FEW {
+            for &id in &wanted {
+                if let Some(row) = instances::by_id(&mut tx, id).await?
+                    && row.project == caller.project
+                {
+                    views.push(view(&mut tx, row).await?);
+                }
+            }
+        } else {
+            views = all_views(&mut tx, Some(&caller.project)).await?;
+            views.retain(|v| wanted.contains(&v.row.id));
+        }
+        match wanted
+            .iter()
+            .find(|id| !views.iter().any(|v| v.row.id == **id))
+        {
+            Some(unknown) => Err(ControlError::not_found(Kind::Instance, unknown)),
+            None => Ok(views),
+        }
     }
 
     /// `vm list`: of all projects.
     pub async fn all_instances(&self) -> Result<Vec<InstanceView>> {
         let mut tx = self.db().read().await?;
-        let rows = instances::list(&mut tx, None).await?;
-        views(&mut tx, rows).await
+        all_views(&mut tx, None).await
     }
 
     /// One of the project's instances; an administrator finds those of all projects.
     pub async fn instance(&self, caller: &Caller, id: InstanceId) -> Result<InstanceView> {
         let mut tx = self.db().read().await?;
         let row = find(&mut tx, caller, id).await?;
-        let mut views = views(&mut tx, vec![row]).await?;
-        views
-            .pop()
-            .ok_or_else(|| ControlError::not_found(Kind::Instance, id))
+        view(&mut tx, row).await
+    }
+
+    /// The host to ask for an instance's console; `None`: it is on none any more.
+    pub async fn console_host(&self, caller: &Caller, id: InstanceId) -> Result<Option<String>> {
+        caller.require(Role::SysAdmin)?;
+        let mut tx = self.db().read().await?;
+        let row = find(&mut tx, caller, id).await?;
+        Ok(row.host.filter(|_| row.state != State::Terminated))
     }
 
     /// RebootInstances: all or none.
@@ -123,17 +159,19 @@ impl Cloud {
         Ok(things)
     }
 
-    /// What an instance may learn about itself.
-    pub async fn metadata(&self, id: InstanceId) -> Result<Metadata> {
+    /// What an instance may learn about itself, asked by `host`: the one that it is on, or the
+    /// gateway of one of its networks. Nobody else's business.
+    pub async fn metadata(&self, host: &str, id: InstanceId) -> Result<Metadata> {
         let mut tx = self.db().read().await?;
-        let row = instances::by_id(&mut tx, id)
-            .await?
-            .filter(|r| r.state != State::Terminated)
-            .ok_or_else(|| ControlError::not_found(Kind::Instance, id))?;
-        let view = views(&mut tx, vec![row])
-            .await?
-            .pop()
-            .ok_or_else(|| ControlError::not_found(Kind::Instance, id))?;
+        let unknown = || ControlError::not_found(Kind::Instance, id);
+        let row = instances::by_id(&mut tx, id).await?.ok_or_else(unknown)?;
+        let view = view(&mut tx, row).await?;
+        let asks = Some(host);
+        let serves = |p: &InstancePort| p.network_host.as_deref() == asks;
+        let may_ask = view.row.host.as_deref() == asks || view.ports.iter().any(serves);
+        if view.row.state == State::Terminated || !may_ask {
+            return Err(unknown());
+        }
         let row = view.row;
         let domain = &self.config().settings.dhcp_domain;
         Ok(Metadata {
@@ -174,6 +212,9 @@ pub(crate) async fn finish_deleting(tx: &mut Tx, id: InstanceId) -> Result<bool>
             return Ok(false);
         }
     }
+    if novanet_store::views::float_clings(tx, id).await? {
+        return Ok(false);
+    }
     instances::forget(tx, id).await?;
     Ok(true)
 }
@@ -185,27 +226,43 @@ async fn find(c: &mut Conn, caller: &Caller, id: InstanceId) -> Result<Row> {
         .ok_or_else(|| ControlError::not_found(Kind::Instance, id))
 }
 
-async fn views(c: &mut Conn, rows: Vec<Row>) -> Result<Vec<InstanceView>> {
-    let mut views = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (ports, groups, public_address) = if row.state == State::Terminated {
-            (Vec::new(), Vec::new(), None)
-        } else {
-            let floats = floating_ips::of_instance(c, row.id).await?;
-            (
-                instances::ports(c, row.id).await?,
-                groups::of_instance(c, row.id).await?,
-                floats.first().map(|f| f.address),
-            )
-        };
-        views.push(InstanceView {
-            row,
-            groups,
-            ports,
-            public_address,
-        });
+/// With how many instances it is cheaper to ask for each.
+const FEW: usize = 10;
+
+async fn view(c: &mut Conn, row: Row) -> Result<InstanceView> {
+    let floats = floating_ips::of_instance(c, row.id).await?;
+    Ok(InstanceView {
+        groups: groups::of_instance(c, row.id).await?,
+        ports: instances::ports(c, row.id).await?,
+        public_address: floats.first().map(|f| f.address),
+        row,
+    })
+}
+
+/// The views of a project, or of all: as many statements for a thousand as for one.
+async fn all_views(c: &mut Conn, project: Option<&ProjectId>) -> Result<Vec<InstanceView>> {
+    let rows = instances::list(c, project).await?;
+    let mut ports = novanet_store::views::ports(c, project).await?;
+    let mut groups = novanet_store::views::groups(c, project).await?;
+    let floats = match project {
+        Some(project) => floating_ips::of_project(c, project).await?,
+        None => floating_ips::list(c).await?,
+    };
+    let mut public = BTreeMap::new();
+    for float in floats {
+        if let Some(target) = float.fixed {
+            public.entry(target.instance).or_insert(float.address);
+        }
     }
-    Ok(views)
+    Ok(rows
+        .into_iter()
+        .map(|row| InstanceView {
+            groups: groups.remove(&row.id).unwrap_or_default(),
+            ports: ports.remove(&row.id).unwrap_or_default(),
+            public_address: public.get(&row.id).copied(),
+            row,
+        })
+        .collect())
 }
 
 fn word(state: State) -> &'static str {

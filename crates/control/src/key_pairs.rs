@@ -3,7 +3,7 @@
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::ModelError;
 use novanet_store::key_pairs::{self, KeyPair};
-use novanet_store::{StoreError, audit};
+use novanet_store::{StoreError, audit, users};
 
 impl Cloud {
     /// CreateKeyPair: the stored half and the private key in OpenSSH's format.
@@ -40,6 +40,10 @@ impl Cloud {
     async fn add_key_pair(&self, caller: &Caller, pair: &KeyPair, action: &str) -> Result<()> {
         let user = &caller.actor.who;
         let mut tx = self.db().write().await?;
+        self.still_there(&mut tx, caller).await?;
+        if users::by_id(&mut tx, user).await?.is_none() {
+            return Err(ControlError::not_found(Kind::User, user));
+        }
         let used = key_pairs::of_user(&mut tx, user).await?.len();
         let used = i64::try_from(used).unwrap_or(i64::MAX);
         self.within_quota(&mut tx, &caller.project, "key_pairs", used, 1)

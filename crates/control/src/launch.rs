@@ -1,5 +1,7 @@
 //! RunInstances: one transaction that places instances, gives them addresses and plans them.
 
+use crate::agents::is_up;
+use crate::floating_ips::Association;
 use crate::groups::GroupRef;
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role, groups, images};
 use novanet_model::instance_type::{self, InstanceType};
@@ -11,17 +13,18 @@ use novanet_model::{
 use novanet_store::hosts::Host;
 use novanet_store::instances::{Row, State};
 use novanet_store::{
-    Committed, Conn, Thing, Tx, audit, counters, fixed_ips, hosts, instances, key_pairs, members,
-    networks,
+    Committed, Conn, StoreError, Thing, Tx, audit, counters, fixed_ips, hosts, instances,
+    key_pairs, members, networks,
 };
 use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// nova's and EC2's limit for user data, in bytes.
 pub const USER_DATA_LIMIT: usize = 16_384;
 
 /// What RunInstances was asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Launch {
     /// The image.
     pub image: ImageId,
@@ -42,13 +45,25 @@ pub struct Launch {
     /// Zone.
     pub availability_zone: Option<String>,
     /// This fixed IP, for a single instance in a single network.
-    pub private_address: Option<std::net::Ipv4Addr>,
+    pub private_address: Option<Ipv4Addr>,
+}
+
+impl std::fmt::Debug for Launch {
+    /// Without the user data, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Launch")
+            .field("image", &self.image)
+            .field("min", &self.min)
+            .field("max", &self.max)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What all instances of one launch share.
 struct Common {
     image: novanet_store::images::Image,
     size: &'static InstanceType,
+    count: i64,
     key: Option<novanet_store::key_pairs::KeyPair>,
     groups: Vec<GroupId>,
     networks: Vec<Network>,
@@ -65,6 +80,22 @@ impl Cloud {
     ) -> Result<(Vec<InstanceId>, Committed)> {
         caller.require(Role::SysAdmin)?;
         check(launch)?;
+        let mut tries = 0;
+        loop {
+            match self.launch_once(caller, launch).await {
+                // A MAC that somebody has already, one in eight million: other ones, from the
+                // beginning, because PostgreSQL's transaction is dead now.
+                Err(ControlError::Store(StoreError::Conflict(_))) if tries < 3 => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
+    async fn launch_once(
+        &self,
+        caller: &Caller,
+        launch: &Launch,
+    ) -> Result<(Vec<InstanceId>, Committed)> {
         let mut tx = self.db().change().await?;
         if let Some(token) = &launch.client_token {
             let before = instances::by_client_token(&mut tx, &caller.project, token).await?;
@@ -72,8 +103,8 @@ impl Cloud {
                 return Ok((before.iter().map(|r| r.id).collect(), Committed::default()));
             }
         }
-        let count = launch.max;
-        let common = self.common(&mut tx, caller, launch, count).await?;
+        let common = self.common(&mut tx, caller, launch).await?;
+        let count = common.count;
         let mut hosts = Placement::new(&mut tx, &common.networks).await?;
         let mut things = BTreeSet::new();
         let mut made = Vec::new();
@@ -84,7 +115,11 @@ impl Cloud {
             match self.place(&mut tx, caller, launch, &common, &row).await {
                 Ok(new) => things.extend(new),
                 // Addresses may run out after `min`: EC2 launches as many as it can.
-                Err(ControlError::Exhausted(_)) if index >= launch.min => break,
+                Err(ControlError::Exhausted { .. } | ControlError::Quota { .. })
+                    if index >= launch.min =>
+                {
+                    break;
+                }
                 Err(other) => return Err(other),
             }
             made.push(row.id);
@@ -93,26 +128,14 @@ impl Cloud {
         Ok((made, tx.commit().await?))
     }
 
-    async fn common(
-        &self,
-        tx: &mut Tx,
-        caller: &Caller,
-        launch: &Launch,
-        count: i64,
-    ) -> Result<Common> {
+    async fn common(&self, tx: &mut Tx, caller: &Caller, launch: &Launch) -> Result<Common> {
+        self.still_there(tx, caller).await?;
         let image = images::find(tx, caller, launch.image).await?;
         let name = launch.instance_type.as_deref().unwrap_or("m1.small");
         let size = instance_type::find(name)
             .ok_or_else(|| ControlError::not_found(Kind::InstanceType, name))?;
         let project = &caller.project;
-        let (used, cores, ram) = instances::usage(tx, project).await?;
-        let (each_cores, each_ram) = (i64::from(size.vcpus), i64::from(size.memory_mb));
-        self.within_quota(tx, project, "instances", used, count)
-            .await?;
-        self.within_quota(tx, project, "cores", cores, count * each_cores)
-            .await?;
-        self.within_quota(tx, project, "ram", ram, count * each_ram)
-            .await?;
+        let count = self.how_many(tx, caller, launch, size).await?;
         let key = match &launch.key_name {
             None => None,
             Some(name) => Some(
@@ -138,9 +161,43 @@ impl Cloud {
             reservation: ReservationId(counters::next(tx, "reservations").await?),
             image,
             size,
+            count,
             key,
             groups,
         })
+    }
+
+    /// As many as asked for, or as the quotas leave, but not less than `min` (nova's and EC2's rule).
+    async fn how_many(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        launch: &Launch,
+        size: &InstanceType,
+    ) -> Result<i64> {
+        let project = &caller.project;
+        let (used, cores, ram) = instances::usage(tx, project).await?;
+        let limits = [
+            ("instances", used, 1),
+            ("cores", cores, i64::from(size.vcpus)),
+            ("ram", ram, i64::from(size.memory_mb)),
+        ];
+        let mut count = launch.max;
+        for (resource, used, each) in limits {
+            let Some(room) = self.room(tx, project, resource, used).await? else {
+                continue;
+            };
+            if room < launch.min * each {
+                return Err(ControlError::Quota {
+                    resource,
+                    used,
+                    wanted: launch.min * each,
+                    limit: used + room,
+                });
+            }
+            count = count.min(room / each);
+        }
+        Ok(count)
     }
 
     /// Inserts one instance with an address in each network; what has to be planned for it.
@@ -153,24 +210,20 @@ impl Cloud {
         row: &Row,
     ) -> Result<BTreeSet<Thing>> {
         // Addresses first: when they run out, nothing of this instance is there yet.
-        let mut addresses = Vec::new();
-        for network in &common.networks {
-            let allocated = match launch.private_address {
-                Some(ip) => Some((take_address(tx, network, ip).await?, ip)),
-                None => fixed_ips::allocate(tx, network).await?,
-            };
-            let Some(address) = allocated else {
-                for (id, _) in addresses {
-                    fixed_ips::release(tx, id).await?;
+        let addresses = take_addresses(tx, launch, &common.networks).await?;
+        let float = if self.config().auto_assign_floating_ip {
+            match self.take_address(tx, caller, None).await {
+                Ok(float) => Some(float.address),
+                Err(none_left) => {
+                    for (id, _) in addresses {
+                        fixed_ips::release(tx, id).await?;
+                    }
+                    return Err(none_left);
                 }
-                return Err(ControlError::Exhausted(format!(
-                    "no free fixed IP in network {} (the operator adds a network: \
-                     nova-manage network create, or frees addresses: nova-manage fixed list)",
-                    network.cidr
-                )));
-            };
-            addresses.push(address);
-        }
+            }
+        } else {
+            None
+        };
         instances::insert(tx, row, &common.groups).await?;
         for ((index, network), (fixed, _)) in (0_u32..).zip(&common.networks).zip(&addresses) {
             let mac = unused_mac();
@@ -178,13 +231,11 @@ impl Cloud {
             fixed_ips::give(tx, *fixed, row.id, vif).await?;
         }
         let host = row.host.as_deref().unwrap_or_default();
-        let mut things = members::arrive(tx, row.id, &row.project, &common.groups, host).await?;
-        if self.config().auto_assign_floating_ip {
-            let float = self.take_address(tx, caller, None).await?;
-            self.point_address(tx, caller, float.address, row.id, None)
-                .await?;
+        let things = members::arrive(tx, row.id, &row.project, &common.groups, host).await?;
+        if let Some(address) = float {
+            let to = Association::to(row.id);
+            let float = self.point_address(tx, caller, address.into(), &to).await?;
             novanet_store::floating_ips::set_auto_assigned(tx, float.id).await?;
-            things.insert(Thing::Float(float.id));
         }
         let project = Some(row.project.as_str());
         let object = row.id.to_string();
@@ -221,8 +272,48 @@ fn check(launch: &Launch) -> Result<()> {
     Ok(())
 }
 
+/// An address in each network, or none at all.
+async fn take_addresses(
+    tx: &mut Tx,
+    launch: &Launch,
+    networks: &[Network],
+) -> Result<Vec<(i64, Ipv4Addr)>> {
+    if let Some(ip) = launch.private_address {
+        let [network] = networks else {
+            return Err(ModelError::new(
+                "PrivateIpAddress",
+                ip,
+                format!(
+                    "the instance gets an address in {} networks",
+                    networks.len()
+                ),
+            )
+            .into());
+        };
+        return Ok(vec![(take_address(tx, network, ip).await?, ip)]);
+    }
+    let mut addresses = Vec::with_capacity(networks.len());
+    for network in networks {
+        let Some(address) = fixed_ips::allocate(tx, network).await? else {
+            for (id, _) in addresses {
+                fixed_ips::release(tx, id).await?;
+            }
+            return Err(ControlError::exhausted(
+                Kind::FixedIp,
+                format!(
+                    "no free fixed IP in network {} (the operator adds a network: \
+                     nova-manage network create, or frees addresses: nova-manage fixed list)",
+                    network.cidr
+                ),
+            ));
+        };
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
 /// A fixed IP that the caller chose.
-async fn take_address(tx: &mut Tx, network: &Network, ip: std::net::Ipv4Addr) -> Result<i64> {
+async fn take_address(tx: &mut Tx, network: &Network, ip: Ipv4Addr) -> Result<i64> {
     let reserved = fixed_ips::reserved_ranges(tx, network.id).await?;
     if !network.cidr.contains(&ip) || reserved.iter().any(|r| r.first <= ip && ip <= r.last) {
         return Err(ModelError::new(
@@ -262,10 +353,10 @@ async fn networks_for(tx: &mut Tx, caller: &Caller) -> Result<Vec<Network>> {
     }
     let free = all.into_iter().find(|n| n.project.is_none());
     let mut network = free.ok_or_else(|| {
-        ControlError::Exhausted(
+        ControlError::exhausted(
+            Kind::Network,
             "there is no network for this project (the operator makes one: \
-             nova-manage network create)"
-                .to_owned(),
+             nova-manage network create)",
         )
     })?;
     networks::set_project(tx, network.id, &caller.project).await?;
@@ -327,24 +418,20 @@ struct Placement {
 
 impl Placement {
     async fn new(c: &mut Conn, networks: &[Network]) -> Result<Self> {
-        let now = crate::agents::now();
         let all: Vec<Host> = hosts::list(c)
             .await?
             .into_iter()
             .filter(|h| h.roles.contains(&wire::Role::Compute) && !h.disabled)
             .collect();
         if all.is_empty() {
-            return Err(ControlError::Unavailable(
+            return Err(ControlError::NoHost(
                 "no compute host has reported yet (start one: novanet up, or novanet agent)"
                     .to_owned(),
             ));
         }
-        let alive: Vec<Host> = all
-            .into_iter()
-            .filter(|h| h.seen_at + crate::waiters::DOWN_AFTER > now)
-            .collect();
+        let alive: Vec<Host> = all.into_iter().filter(is_up).collect();
         if alive.is_empty() {
-            return Err(ControlError::Unavailable(
+            return Err(ControlError::NoHost(
                 "no compute host is up (nova-manage service list shows them)".to_owned(),
             ));
         }
@@ -355,7 +442,7 @@ impl Placement {
         if able.is_empty() {
             let kinds: BTreeSet<String> = networks.iter().map(|n| n.kind.to_string()).collect();
             let kinds: Vec<String> = kinds.into_iter().collect();
-            return Err(ControlError::Unavailable(format!(
+            return Err(ControlError::NoHost(format!(
                 "no host can run {} networks in this version",
                 kinds.join(" and ")
             )));
@@ -373,7 +460,7 @@ impl Placement {
             .hosts
             .iter()
             .min_by_key(|h| (self.load.get(&h.name).copied().unwrap_or(0), h.name.clone()))
-            .ok_or_else(|| ControlError::Unavailable("no compute host is up".to_owned()))?;
+            .ok_or_else(|| ControlError::NoHost("no compute host is up".to_owned()))?;
         *self.load.entry(host.name.clone()).or_default() += 1;
         Ok(host.name.clone())
     }

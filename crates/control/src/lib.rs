@@ -25,6 +25,7 @@ mod waiters;
 
 pub use caller::{Caller, Role};
 pub use cloud::{Cloud, CloudConfig};
+pub use controllers::Controllers;
 pub use error::{ControlError, Kind, Result};
 pub use novanet_store::audit::Entry as AuditEntry;
 pub use novanet_pki::Vault;

@@ -1,5 +1,6 @@
 //! Use cases of networks.
 
+use crate::agents::is_up;
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::carve::{self, NewNetwork, Request};
@@ -7,7 +8,9 @@ use novanet_model::rows::Network;
 use novanet_model::wire::Role;
 use novanet_model::{NetworkId, NetworkKind};
 use novanet_store::networks::Reserved;
-use novanet_store::{Committed, Conn, Thing, Tx, audit, fixed_ips, hosts, instances, networks};
+use novanet_store::{
+    Committed, Conn, Thing, Tx, audit, fixed_ips, hosts, instances, networks, objects,
+};
 
 /// What `network create` made.
 #[derive(Debug)]
@@ -111,12 +114,20 @@ impl Cloud {
         audit::record(&mut tx, &operator(), "network.delete", None, &object, "").await?;
         networks::set_deleting(&mut tx, network.id).await?;
         self.plan(&mut tx, [Thing::Network(network.id)]).await?;
-        let gone = novanet_store::objects::gone_everywhere(&mut tx, Thing::Network(network.id));
-        if gone.await? && fixed_ips::in_use(&mut tx, network.id).await? == 0 {
-            networks::delete(&mut tx, network.id).await?;
-        }
+        finish_deleting_networks(&mut tx).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Removes networks that are being deleted and that no host and no instance has any more.
+pub(crate) async fn finish_deleting_networks(tx: &mut Tx) -> Result<()> {
+    for network in networks::list_deleting(tx).await? {
+        let gone = objects::gone_everywhere(tx, Thing::Network(network.id)).await?;
+        if gone && fixed_ips::in_use(tx, network.id).await? == 0 {
+            networks::delete(tx, network.id).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds a network by number or range.
@@ -128,13 +139,19 @@ pub(crate) async fn find(c: &mut Conn, id: &str) -> Result<Network> {
     found.ok_or_else(|| ControlError::not_found(Kind::Network, id))
 }
 
-/// The host that becomes the gateway of a new network: the first with that role, if one is known.
+/// The host that becomes the gateway of a new network: the first with that role, one that is up
+/// before one that is not.
 pub(crate) async fn gateway_host(c: &mut Conn) -> Result<Option<String>> {
-    Ok(hosts::list(c)
+    let gateways: Vec<hosts::Host> = hosts::list(c)
         .await?
         .into_iter()
-        .find(|h| h.roles.contains(&Role::Network) && !h.disabled)
-        .map(|h| h.name))
+        .filter(|h| h.roles.contains(&Role::Network) && !h.disabled)
+        .collect();
+    let best = gateways
+        .iter()
+        .find(|h| is_up(h))
+        .or_else(|| gateways.first());
+    Ok(best.map(|h| h.name.clone()))
 }
 
 fn row_of(new: &NewNetwork, host: Option<&str>) -> Network {

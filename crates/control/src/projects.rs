@@ -1,11 +1,11 @@
 //! Use cases of users and projects.
 
 use crate::caller::operator;
-use crate::{Cloud, ControlError, Kind, Result};
+use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::{ModelError, ProjectId};
 use novanet_store::users::{self, User};
 use novanet_store::{
-    Conn, StoreError, Thing, audit, floating_ips, groups, instances, networks, projects,
+    Conn, StoreError, Thing, Tx, audit, floating_ips, groups, instances, networks, projects,
 };
 
 /// What a user signs requests with. Shown to its owner only.
@@ -146,6 +146,15 @@ impl Cloud {
         .await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Whether the caller's project is there still: between the check of a signature and the use case
+    /// somebody may have deleted it.
+    pub(crate) async fn still_there(&self, tx: &mut Tx, caller: &Caller) -> Result<()> {
+        match projects::by_id(tx, &caller.project).await? {
+            Some(_) => Ok(()),
+            None => Err(ControlError::not_found(Kind::Project, &caller.project)),
+        }
     }
 
     /// `project list`; only a user's if named.

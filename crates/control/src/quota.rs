@@ -14,6 +14,26 @@ impl Cloud {
         used: i64,
         wanted: i64,
     ) -> Result<()> {
+        match self.room(c, project, resource, used).await? {
+            Some(room) if wanted > room => Err(ControlError::Quota {
+                resource,
+                used,
+                wanted,
+                limit: used + room,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// How much more of a resource the project may have; `None`: as much as it likes. Negative when
+    /// it has more than a limit that was lowered since.
+    pub(crate) async fn room(
+        &self,
+        c: &mut Conn,
+        project: &ProjectId,
+        resource: &'static str,
+        used: i64,
+    ) -> Result<Option<i64>> {
         let quotas = self.config().quotas;
         let flag = match resource {
             "instances" => quotas.instances,
@@ -29,14 +49,6 @@ impl Cloud {
             Some(own) => own,
             None => flag.map_or(-1, i64::from),
         };
-        if limit >= 0 && used + wanted > limit {
-            return Err(ControlError::Quota {
-                resource,
-                used,
-                wanted,
-                limit,
-            });
-        }
-        Ok(())
+        Ok((limit >= 0).then_some(limit - used))
     }
 }

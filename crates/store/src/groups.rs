@@ -25,7 +25,7 @@ pub struct Group {
 const GROUP: &str = "SELECT g.id, g.name, g.description, g.project_id, p.number \
     FROM security_groups g JOIN projects p ON p.id = g.project_id";
 
-fn group(row: &AnyRow) -> Result<Group> {
+pub(crate) fn group(row: &AnyRow) -> Result<Group> {
     let r = Reader::new("security_group", row);
     Ok(Group {
         id: GroupId(r.int("id")?),

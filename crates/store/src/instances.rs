@@ -270,7 +270,7 @@ pub async fn ports(c: &mut Conn, id: InstanceId) -> Result<Vec<InstancePort>> {
     .collect()
 }
 
-fn port(row: &AnyRow) -> Result<InstancePort> {
+pub(crate) fn port(row: &AnyRow) -> Result<InstancePort> {
     let r = Reader::new("virtual_interface", row);
     let address: Ipv4Addr = r.parse("address")?;
     let kind: NetworkKind = r.parse("kind")?;
@@ -403,6 +403,33 @@ pub async fn set_state(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// What a host says of an instance's state. `false`: it is about an earlier boot or another host, or
+/// the instance is going, which no host's word undoes.
+pub async fn report_state(
+    tx: &mut Tx,
+    id: InstanceId,
+    host: &str,
+    boot: i64,
+    state: State,
+    detail: Option<&str>,
+) -> Result<bool> {
+    let now = tx.now;
+    let done = sqlx::query(
+        "UPDATE instances SET state = $1, detail = $2, \
+         launched_at = CASE WHEN $1 = 'running' AND launched_at IS NULL THEN $3 ELSE launched_at END \
+         WHERE id = $4 AND host = $5 AND boot = $6 AND state NOT IN ('deleting', 'terminated')",
+    )
+    .bind(state.to_string())
+    .bind(detail)
+    .bind(now)
+    .bind(id.0)
+    .bind(host)
+    .bind(boot)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Asks for a reboot: the counter goes up, the state back to pending.

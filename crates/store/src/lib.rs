@@ -31,6 +31,7 @@ mod schema;
 pub mod thing;
 mod tx;
 pub mod users;
+pub mod views;
 
 pub use db::{Db, Engine};
 pub use error::{Result, StoreError};

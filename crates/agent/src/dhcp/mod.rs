@@ -287,7 +287,7 @@ impl DhcpServers {
             }
             // The journal keeps it in mind: the next round tries again.
             Err(error) => {
-                tracing::warn!(%bridge, %address, mac = %old, %error, "cannot release a lease")
+                tracing::warn!(%bridge, %address, mac = %old, %error, "cannot release a lease");
             }
         }
     }

@@ -64,7 +64,7 @@ async fn watch(events: TokioSocket, bound: Arc<Mutex<Bound>>, disturbed: Arc<Not
     loop {
         buffer.clear();
         match events.recv(&mut buffer).await {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
                 disturbed.notify_one();
                 continue;

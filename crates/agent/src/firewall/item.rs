@@ -205,9 +205,9 @@ fn of_port(port: &Port) -> Items {
     items
 }
 
-/// The number of a combination in the packet mark: bit 30 is the port guard's, so 2^30 of them.
+/// The number of a combination in the packet mark, whose bits 29 and up are the guards'.
 fn combination_number(combination: CombinationId) -> u32 {
-    u32::try_from(combination.0 & 0x3fff_ffff).unwrap_or(0)
+    u32::try_from(combination.0 & 0x1fff_ffff).unwrap_or(0)
 }
 
 /// Name of the chain of a combination.

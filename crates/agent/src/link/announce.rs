@@ -31,23 +31,18 @@ impl Announcer {
         interface: &IfName,
         address: Ipv4Addr,
     ) -> io::Result<()> {
-        let device = match self.interfaces.get(interface) {
-            Some(device) => *device,
-            None => {
-                let device = look_up(netlink, interface)?;
-                self.interfaces.insert(interface.clone(), device);
-                device
-            }
+        let device = if let Some(device) = self.interfaces.get(interface) {
+            *device
+        } else {
+            let device = look_up(netlink, interface)?;
+            self.interfaces.insert(interface.clone(), device);
+            device
         };
         let mac = device.addr().unwrap_or_default();
-        let socket = match &self.socket {
-            Some(socket) => socket,
-            None => {
-                let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-                // Protocol 0: it sends only, no packet of the host is copied to it.
-                let fd = socket_of_packets(flags)?;
-                self.socket.insert(fd)
-            }
+        let socket = if let Some(socket) = &self.socket {
+            socket
+        } else {
+            self.socket.insert(packet_socket()?)
         };
         sendto(
             socket.as_raw_fd(),
@@ -59,7 +54,9 @@ impl Announcer {
     }
 }
 
-fn socket_of_packets(flags: SockFlag) -> io::Result<OwnedFd> {
+/// Of no protocol: it sends only, no packet of the host is copied to it.
+fn packet_socket() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     Ok(socket(AddressFamily::Packet, SockType::Raw, flags, None)?)
 }
 
@@ -105,12 +102,12 @@ mod tests {
     #[test]
     fn an_announcement_asks_everybody_for_the_address_itself() {
         let frame = announcement([2, 0, 0, 0, 0, 1], Ipv4Addr::new(203, 0, 113, 9));
-        let hex: String = frame.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(
-            hex,
-            "ffffffffffff020000000001\
-             0806000108000604000102000000\
-             0001cb007109000000000000cb007109"
-        );
+        let (ethernet, arp) = frame.split_at(14);
+        assert_eq!(ethernet[..6], [0xff; 6]);
+        assert_eq!(ethernet[6..], [2, 0, 0, 0, 0, 1, 0x08, 0x06]);
+        assert_eq!(arp[..8], [0, 1, 0x08, 0, 6, 4, 0, 1]);
+        let (sender, target) = arp[8..].split_at(10);
+        assert_eq!(sender, [2, 0, 0, 0, 0, 1, 203, 0, 113, 9]);
+        assert_eq!(target, [0, 0, 0, 0, 0, 0, 203, 0, 113, 9]);
     }
 }

@@ -178,11 +178,8 @@ fn finish(
 /// The kernel has such a route or address: ours of before, or the host's own?
 fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), RoomError> {
     let seen = seen::Snapshot::take(socket)?;
-    let ours = seen.floats.contains(&address)
-        || seen
-            .addresses
-            .iter()
-            .any(|a| a.address == address && a.ours);
+    let ours =
+        seen.floats.contains(&address) || seen.addresses.iter().any(|a| a.ip == address && a.ours);
     if ours {
         return Ok(());
     }

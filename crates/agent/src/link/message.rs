@@ -10,7 +10,7 @@ use rtnetlink::packet_route::address::{
 };
 use rtnetlink::packet_route::link::{
     InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkExtentMask, LinkInfo, LinkMessage,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{
@@ -68,8 +68,8 @@ pub(crate) fn mend_bridge(index: u32, mac: Option<MacAddr>, mtu: Option<u32>) ->
     settings
         .attributes
         .retain(|a| !matches!(a, LinkAttribute::IfName(_)));
-    settings.header.flags = Default::default();
-    settings.header.change_mask = Default::default();
+    settings.header.flags = LinkFlags::default();
+    settings.header.change_mask = LinkFlags::default();
     [
         Request::new(Message::NewLink(settings), 0),
         Request::new(Message::SetLink(link.build()), 0),
@@ -190,8 +190,8 @@ pub(crate) fn make_cable(cable: &Cable<'_>) -> [Request; 3] {
             ]);
         }
     }
-    link.header.flags = Default::default();
-    link.header.change_mask = Default::default();
+    link.header.flags = LinkFlags::default();
+    link.header.change_mask = LinkFlags::default();
     let plug = LinkUnspec::new_with_name(cable.name.as_str())
         .alias(cable.alias)
         .controller(cable.bridge)

@@ -252,7 +252,7 @@ impl Links {
         match seen::link(&mut self.socket, name)? {
             Some(link) if link.is_bridge() && link.alias == bridge_alias(name) => self
                 .socket
-                .request(message::remove_link(link.index))
+                .request(&message::remove_link(link.index))
                 .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e)),
             _ => Ok(()), // gone, or never ours
         }
@@ -274,7 +274,7 @@ impl Links {
         let net = net(address, prefix)?;
         let link = seen::link(&mut self.socket, device)?
             .ok_or_else(|| RoomError::Refused(format!("address {net}: {device} is not there")))?;
-        match self.socket.request(message::add_address(link.index, net)) {
+        match self.socket.request(&message::add_address(link.index, net)) {
             Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             other => other.map_err(|e| RoomError::kernel(format!("add {net} to {device}"), e)),
         }?;
@@ -297,10 +297,10 @@ impl Links {
         keep: Option<u8>,
     ) -> Result<(), RoomError> {
         for found in seen::addresses_of(&mut self.socket, index)? {
-            if found.ours && found.address == address && keep != Some(found.prefix) {
+            if found.ours && found.ip == address && keep != Some(found.prefix) {
                 let net = net(address, found.prefix)?;
                 self.socket
-                    .request(message::remove_address(index, net))
+                    .request(&message::remove_address(index, net))
                     .map_err(|e| RoomError::kernel(format!("remove {net} from {device}"), e))?;
             }
         }

@@ -15,6 +15,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -182,6 +183,10 @@ fn address_for(address: &AddressMessage, device: u32, name: Option<&str>) -> Add
         }
         AddressAttribute::Flags(flags) => {
             *flags &= AddressFlags::Noprefixroute;
+            if address.header.family == AddressFamily::Inet6 {
+                // It has been in use: looking for its double now would only silence it.
+                *flags |= AddressFlags::Nodad;
+            }
             !flags.is_empty()
         }
         AddressAttribute::Address(_)
@@ -342,10 +347,11 @@ fn write_whole(path: &Path, disk: &OnDisk) -> io::Result<()> {
 }
 
 fn hex(message: Message) -> String {
-    netlink::encode(message)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut text = String::new();
+    for byte in netlink::encode(message) {
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn unhex(text: &str) -> Option<Message> {

@@ -41,7 +41,7 @@ impl Request {
 /// A connection to the kernel, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    socket: RawSocket,
+    raw: RawSocket,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -56,15 +56,15 @@ impl Socket {
         // Without it the kernel ignores a dump's filter (protocol, table) and sends every route.
         socket.set_netlink_get_strict_chk(true)?;
         Ok(Self {
-            socket,
+            raw: socket,
             sequence: 0,
             buffer: Vec::with_capacity(BUFFER),
         })
     }
 
     /// Does one thing.
-    pub(crate) fn request(&mut self, request: Request) -> io::Result<()> {
-        self.send_all(std::slice::from_ref(&request))?
+    pub(crate) fn request(&mut self, request: &Request) -> io::Result<()> {
+        self.send_all(std::slice::from_ref(request))?
             .pop()
             .unwrap_or(Ok(()))
     }
@@ -100,7 +100,7 @@ impl Socket {
                 self.sequence,
             );
         }
-        self.socket.send(&bytes, 0)?;
+        self.raw.send(&bytes, 0)?;
         let mut results: Vec<Option<io::Result<()>>> = batch.iter().map(|_| None).collect();
         let mut missing = batch.len();
         while missing > 0 {
@@ -127,7 +127,7 @@ impl Socket {
         let sequence = self.sequence;
         let mut bytes = Vec::new();
         append(&mut bytes, message, NLM_F_REQUEST | NLM_F_ACK, sequence);
-        self.socket.send(&bytes, 0)?;
+        self.raw.send(&bytes, 0)?;
         let mut answer = None;
         loop {
             self.receive()?;
@@ -175,7 +175,7 @@ impl Socket {
             NLM_F_REQUEST | NLM_F_DUMP,
             sequence,
         );
-        self.socket.send(&bytes, 0)?;
+        self.raw.send(&bytes, 0)?;
         let mut all = Vec::new();
         let mut interrupted = false;
         loop {
@@ -203,7 +203,7 @@ impl Socket {
     fn receive(&mut self) -> io::Result<()> {
         loop {
             self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, 0) {
+            match self.raw.recv(&mut self.buffer, 0) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other.map(drop),
             }
@@ -254,7 +254,7 @@ impl Iterator for Packets<'_> {
             match NetlinkMessage::deserialize(one) {
                 Ok(message) => return Some(message),
                 Err(error) => {
-                    tracing::debug!(%error, "a netlink message that this version cannot read")
+                    tracing::debug!(%error, "a netlink message that this version cannot read");
                 }
             }
         }

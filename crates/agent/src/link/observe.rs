@@ -140,13 +140,13 @@ fn addresses(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: &mut
         let Some(name) = seen.name(address.device).and_then(|n| IfName::new(n).ok()) else {
             continue;
         };
-        let key = LinkKey::Address(name.clone(), address.address);
+        let key = LinkKey::Address(name.clone(), address.ip);
         if desired.get(&key).is_some() {
             if address.ours || !items.contains_key(&key) {
                 items.insert(key, LinkValue::Address(address.prefix));
             }
         } else if address.ours && address.prefix == 32 && name.as_str() != "lo" {
-            let key = LinkKey::Float(address.address);
+            let key = LinkKey::Float(address.ip);
             let value = float(seen, desired.get(&key), FloatingAddressMode::Address, &name);
             items.insert(key, LinkValue::Float(value));
         } else if address.ours {

@@ -32,7 +32,7 @@ pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<()
         }
         // The cable of an earlier run, whose namespace the kernel has not taken down yet.
         socket
-            .request(message::remove_link(old.index))
+            .request(&message::remove_link(old.index))
             .or_else(ignore(libc::ENODEV))
             .map_err(|e| RoomError::kernel(format!("remove {}", port.name), e))?;
     }
@@ -160,7 +160,7 @@ fn remove_now(names: &[IfName]) -> io::Result<Vec<(LinkKey, RoomError)>> {
     match doomed[..] {
         [] => {}
         [index] => socket
-            .request(message::remove_link(index))
+            .request(&message::remove_link(index))
             .or_else(ignore(libc::ENODEV))?,
         _ => {
             let group = fresh_group();
@@ -173,7 +173,7 @@ fn remove_now(names: &[IfName]) -> io::Result<Vec<(LinkKey, RoomError)>> {
             }
             // Nothing in the group any more: their namespaces ended meanwhile.
             socket
-                .request(message::remove_group(group))
+                .request(&message::remove_group(group))
                 .or_else(ignore(libc::ENODEV))?;
         }
     }

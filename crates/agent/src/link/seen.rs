@@ -15,6 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A link.
+#[allow(clippy::struct_excessive_bools)] // the kernel's own switches
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
@@ -86,7 +87,7 @@ impl Link {
     fn take_info(&mut self, infos: Vec<LinkInfo>) {
         for info in infos {
             match info {
-                LinkInfo::Kind(InfoKind::Bridge) => self.kind = "bridge".to_owned(),
+                LinkInfo::Kind(InfoKind::Bridge) => "bridge".clone_into(&mut self.kind),
                 LinkInfo::Kind(kind) => self.kind = kind.to_string(),
                 LinkInfo::Data(InfoData::Bridge(options)) => {
                     self.plain = options.iter().all(|option| match option {
@@ -114,7 +115,7 @@ impl Link {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) device: u32,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) ip: Ipv4Addr,
     pub(crate) prefix: u8,
     /// With our protocol number.
     pub(crate) ours: bool,
@@ -124,7 +125,7 @@ impl Address {
     fn read(message: &AddressMessage) -> Option<Self> {
         let mut seen = Self {
             device: message.header.index,
-            address: Ipv4Addr::UNSPECIFIED,
+            ip: Ipv4Addr::UNSPECIFIED,
             prefix: message.header.prefix_len,
             ours: is_ours(message),
         };
@@ -132,12 +133,12 @@ impl Address {
         for attribute in &message.attributes {
             match attribute {
                 AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
-                AddressAttribute::Address(IpAddr::V4(address)) => seen.address = *address,
+                AddressAttribute::Address(IpAddr::V4(address)) => seen.ip = *address,
                 _ => {}
             }
         }
-        seen.address = local.unwrap_or(seen.address);
-        (!seen.address.is_unspecified()).then_some(seen)
+        seen.ip = local.unwrap_or(seen.ip);
+        (!seen.ip.is_unspecified()).then_some(seen)
     }
 }
 

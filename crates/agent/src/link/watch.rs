@@ -123,7 +123,7 @@ impl Watcher {
             buffer.clear();
             let mut doubts = tokio::select! {
                 received = events.recv(&mut buffer) => match received {
-                    Ok(_) => self.doubts_in(&buffer),
+                    Ok(()) => self.doubts_in(&buffer),
                     Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => vec![Doubt::Everything],
                     Err(error) => {
                         tracing::error!(%error, "rtnetlink is not watched any more");

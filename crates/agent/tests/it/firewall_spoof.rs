@@ -171,6 +171,46 @@ fn an_instance_gets_nothing_for_the_address_of_another() -> Result<()> {
 }
 
 #[test]
+fn without_bridge_netfilter_instances_are_cut_off_from_each_other_not_open() -> Result<()> {
+    let world = World::new(&[3, 4, 5])?;
+    let (a, b, c) = (world.instance(3), world.instance(4), world.instance(5));
+    let (cloud, net) = (&world.cloud, &world.internet);
+    world.route(13)?;
+    let mut objects = objects();
+    objects.push(float(13, 3));
+    let mut agent = world.agent(&objects)?;
+    agent.converge(cloud)?;
+    assert!(pings(a, fixed(4))?);
+
+    cloud.set_sysctl("net.bridge.bridge-nf-call-iptables", "0")?;
+    assert_eq!(connects(c, a, fixed(3), 80)?, None, "another project");
+    assert!(!pings(a, fixed(4))?, "nobody can tell friend from foe");
+    assert!(pings(a, GATEWAY)? && pings(cloud, fixed(4))?, "the host");
+    assert_eq!(
+        connects(net, a, public(13), 22)?,
+        Some(OUTSIDE.into()),
+        "what is routed"
+    );
+    assert_eq!(connects(a, net, OUTSIDE, 443)?, Some(public(13).into()));
+
+    cloud.set_sysctl("net.bridge.bridge-nf-call-iptables", "1")?;
+    assert!(pings(a, fixed(4))? && pings(b, fixed(3))?);
+    Ok(())
+}
+
+#[test]
+fn an_answer_of_a_dhcp_server_on_another_host_passes() -> Result<()> {
+    let world = World::new(&[3])?;
+    let server = world.foreign("fo0", fixed(2))?;
+    let mut agent = world.agent(&objects())?;
+    agent.converge(&world.cloud)?;
+    let a = world.instance(3);
+    assert!(datagram(&server, (fixed(2), 67), a, (fixed(3), 68))?);
+    assert!(!datagram(&server, (fixed(2), 66), a, (fixed(3), 68))?);
+    Ok(())
+}
+
+#[test]
 fn what_an_instance_needs_passes() -> Result<()> {
     let world = World::new(&[3, 4])?;
     let (a, b, cloud) = (world.instance(3), world.instance(4), &world.cloud);

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long a packet that must not arrive is waited for.
-const SILENCE: Duration = Duration::from_millis(150);
+const SILENCE: Duration = Duration::from_millis(400);
 
 /// The agent's engine, as far as a firewall needs one.
 pub(crate) struct Agent {
@@ -240,7 +240,7 @@ pub(crate) fn arrives(
 /// Whether an echo request is answered.
 pub(crate) fn pings(from: &Host, address: Ipv4Addr) -> Result<bool> {
     Ok(from
-        .try_run(&["ping", "-n", "-c1", "-W0.3", &address.to_string()])?
+        .try_run(&["ping", "-n", "-c1", "-W0.5", &address.to_string()])?
         .success())
 }
 

@@ -1,1 +1,294 @@
+//! Enslaving an interface that carries the host's own addresses, and giving it back.
 
+use crate::link::{State, inside, sh};
+use crate::room::{Driven, bridge, gateway, name};
+use novanet_agent::link::Links;
+use novanet_agent::room::{Desired, Room};
+use novanet_agent::settings::Settings;
+use novanet_lab::{Host, eventually};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A host whose eth1 leads to a LAN, with everything an administrator may have put on it.
+fn lan() -> Host {
+    let lan = Host::new("lan").unwrap();
+    sh(&format!(
+        "ip link add dev eth1 type veth peer name lan0 netns {}; ip link set dev eth1 up
+         ip address add 192.0.2.10/24 brd + dev eth1
+         ip address add 192.0.2.11/24 brd + dev eth1 label eth1:1
+         ip address add 198.51.100.1/25 dev eth1 valid_lft 3000 preferred_lft 2000",
+        lan.pid()
+    ));
+    lan.sh("ip link set dev lan0 up; ip address add 192.0.2.1/24 dev lan0")
+        .unwrap();
+    sh("ip route add default via 192.0.2.1 dev eth1 proto dhcp metric 100 src 192.0.2.10
+        ip route add 203.0.113.0/24 via 192.0.2.1 dev eth1 mtu 1400
+        ip route add 203.0.114.0/24 nexthop via 192.0.2.1 dev eth1 weight 2 nexthop via 192.0.2.2 dev eth1
+        ip route add 203.0.115.0/24 via 192.0.2.1 dev eth1 table 77
+        ip address add 2001:db8::1/64 dev eth1 nodad; ip route add 2001:db8:9::/48 via 2001:db8::9 dev eth1");
+    lan
+}
+
+fn with_uplink(state: &State) -> Driven<Links> {
+    let settings = Settings {
+        flat_interface: Some(name("eth1")),
+        ..state.settings()
+    };
+    Driven::new(Links::new(&settings).unwrap())
+}
+
+/// Addresses and routes of a device, without what counts down and without its name and number.
+fn belongings(device: &str) -> String {
+    let text = sh(&format!(
+        "ip -o address show dev {device} scope global | sed -E 's/(valid|preferred)_lft [0-9]+sec//g; s/^[0-9]+: //'
+         ip route show table all dev {device} | grep -vE '^(local|broadcast|multicast|anycast|fe80)' || true
+         ip route show 203.0.114.0/24; ip -6 route show table main dev {device} | grep -vE '^fe80' || true"
+    ));
+    let mut lines: Vec<_> = text
+        .replace(device, "DEV")
+        .lines()
+        .map(|line| {
+            line.replace("linkdown", "")
+                .replace("nodad", "")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+/// Also when the test fails in between.
+struct EndsOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndsOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn there_and_back(links: &mut Driven<Links>, before: &str) {
+    links.converge().await;
+    let on_bridge = belongings("br100");
+    let foreign: Vec<_> = on_bridge
+        .lines()
+        .filter(|line| !line.contains("10.0.0."))
+        .collect();
+    assert_eq!(foreign.join("\n"), before);
+    let left = belongings("eth1");
+    assert!(
+        left.lines()
+            .all(|line| line.starts_with("203.0.114") || line.starts_with("nexthop")),
+        "{left}"
+    );
+    assert_eq!(
+        sh("cat /sys/class/net/br100/address"),
+        sh("cat /sys/class/net/eth1/address"),
+        "the neighbours know the addresses by this MAC"
+    );
+    // Everything of ours goes; the interface has its own again.
+    links.desired = Desired::new(Vec::new());
+    links.converge().await;
+}
+
+#[test]
+fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
+    inside(
+        "link_uplink::an_uplinks_addresses_and_routes_go_to_the_bridge_and_back",
+        || async {
+            let lan = lan();
+            let before = belongings("eth1");
+            let listing = sh(
+                "ip address show dev eth1 | grep -v _lft; ip route show table all | grep -v ff00 | sort",
+            );
+            let state = State::new();
+            let mut links = with_uplink(&state);
+            links.want(&bridge(1, "br100"));
+            links.want(&gateway(1, "br100", "10.0.0.1/24"));
+
+            // A connection that lives through all of it, from the LAN to the host.
+            let listener = TcpListener::bind("192.0.2.10:7000").unwrap();
+            let echo = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut one = [0];
+                while stream.read_exact(&mut one).is_ok() && stream.write_all(&one).is_ok() {}
+            });
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let talker = scope.spawn(|| {
+                    lan.exec_in(|| {
+                        let mut stream = TcpStream::connect("192.0.2.10:7000").unwrap();
+                        stream
+                            .set_read_timeout(Some(Duration::from_secs(3)))
+                            .unwrap();
+                        let mut rounds = 0;
+                        while !over.load(Ordering::Relaxed) {
+                            stream.write_all(b"x").unwrap();
+                            stream.read_exact(&mut [0]).unwrap();
+                            rounds += 1;
+                        }
+                        rounds
+                    })
+                    .unwrap()
+                });
+                let ends = EndsOnDrop(&over);
+                tokio::task::block_in_place(|| {
+                    tokio::runtime::Handle::current().block_on(there_and_back(&mut links, &before));
+                });
+                drop(ends);
+                assert!(talker.join().unwrap() > 10);
+            });
+            echo.join().unwrap();
+            assert_eq!(belongings("eth1"), before);
+            let after = sh(
+                "ip address show dev eth1 | grep -v _lft; ip route show table all | grep -v ff00 | sort",
+            );
+            assert_eq!(listing, after);
+            assert!(!sh("ip link").contains("br100"));
+        },
+    );
+}
+
+#[test]
+fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
+    inside(
+        "link_uplink::wherever_enslaving_is_killed_the_next_round_finishes_it",
+        || async {
+            let lan = lan();
+            let state = State::new();
+            let want = |links: &mut Driven<Links>| links.want(&bridge(1, "br100"));
+            // A link that went up a moment ago may still lose the first packet.
+            let reachable = || {
+                eventually(Duration::from_secs(5), || {
+                    lan.sh("ping -c1 -W1 192.0.2.10").map(drop)
+                })
+            };
+            // Enslaved, addresses and routes not moved.
+            let mut links = state.links();
+            want(&mut links);
+            links.converge().await;
+            sh("ip link set dev eth1 master br100");
+            let mut links = with_uplink(&state);
+            want(&mut links);
+            links.converge().await;
+            reachable().unwrap();
+            let good = belongings("br100");
+            for damage in [
+                // addresses moved, not enslaved
+                "ip link set dev eth1 nomaster",
+                // a DHCP client renewed on its interface
+                "ip address add 192.0.2.10/24 brd + dev eth1",
+                // somebody removed the bridge, and the addresses with it
+                "ip link del dev br100",
+                "ip link set dev eth1 down",
+            ] {
+                sh(damage);
+                let mut links = with_uplink(&state);
+                want(&mut links);
+                links.converge().await;
+                reachable().expect(damage);
+                assert!(
+                    sh("ip route show default").contains("via 192.0.2.1 dev br100"),
+                    "{damage}"
+                );
+            }
+            // A record of something that was never begun.
+            let mut links = with_uplink(&state);
+            links.desired = Desired::new(Vec::new());
+            links.converge().await;
+            let record = state.path().join("links/uplink-eth1.json");
+            assert!(!record.exists());
+            sh("ip address show dev eth1");
+            let mut links = with_uplink(&state);
+            want(&mut links);
+            links.converge().await;
+            let text = std::fs::read(&record).unwrap();
+            let mut links = with_uplink(&state);
+            links.desired = Desired::new(Vec::new());
+            links.converge().await;
+            std::fs::write(&record, text).unwrap();
+            let mut links = with_uplink(&state);
+            want(&mut links);
+            links.converge().await;
+            reachable().unwrap();
+            assert_eq!(good, belongings("br100"));
+            // And one whose objects have gone meanwhile: the bridge too, by another's hand.
+            sh("ip link del dev br100");
+            let mut links = with_uplink(&state);
+            links.desired = Desired::new(Vec::new());
+            links.converge().await;
+            reachable().unwrap();
+            assert!(!record.exists());
+        },
+    );
+}
+
+#[test]
+fn an_interface_that_cannot_be_enslaved_keeps_its_addresses() {
+    inside(
+        "link_uplink::an_interface_that_cannot_be_enslaved_keeps_its_addresses",
+        || async {
+            // A bridge cannot be a port of a bridge: the kernel says so after the addresses were moved.
+            sh("ip link add dev eth1 type bridge; ip link set dev eth1 up; ip address add 192.0.2.10/24 dev eth1
+            ip route add default via 192.0.2.1 dev eth1");
+            let before = belongings("eth1");
+            let state = State::new();
+            let mut links = with_uplink(&state);
+            links.want(&bridge(1, "br100"));
+            let failed = links.round().await;
+            assert_eq!(failed.len(), 1);
+            assert!(
+                failed[0].1.to_string().starts_with("enslave eth1 to br100"),
+                "{}",
+                failed[0].1
+            );
+            assert_eq!(before, belongings("eth1"));
+            assert!(!sh("ip -4 address show dev br100").contains("192.0.2.10"));
+        },
+    );
+}
+
+#[test]
+fn an_interface_of_somebody_elses_bridge_is_refused() {
+    inside(
+        "link_uplink::an_interface_of_somebody_elses_bridge_is_refused",
+        || async {
+            let _lan = lan();
+            sh("ip link add dev mine type bridge; ip link set dev eth1 master mine");
+            let state = State::new();
+            let mut links = with_uplink(&state);
+            links.want(&bridge(1, "br100"));
+            let failed = links.round().await;
+            assert_eq!(
+                failed[0].1.to_string(),
+                "interface eth1 is a port of another bridge or bond: \
+             free it (ip link set eth1 nomaster) or choose another flat_interface"
+            );
+            links.desired = Desired::new(Vec::new());
+            links.round().await;
+            assert!(sh("ip link show dev eth1").contains("master mine"));
+            // One that is not there, and comes.
+            sh("ip link del dev eth1");
+            links.want(&bridge(1, "br100"));
+            let failed = links.round().await;
+            assert!(
+                failed[0]
+                    .1
+                    .to_string()
+                    .starts_with("interface eth1 is not there"),
+                "{}",
+                failed[0].1
+            );
+            let disturbed = links.room.disturbed();
+            links.changes().await;
+            sh("ip link add dev eth1 type veth peer name other");
+            tokio::time::timeout(Duration::from_secs(2), disturbed.notified())
+                .await
+                .unwrap();
+            links.converge().await;
+        },
+    );
+}

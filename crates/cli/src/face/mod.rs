@@ -1,5 +1,6 @@
 //! The faces of the one binary, and the old programs' names for them.
 
+mod dhcpbridge;
 pub(crate) mod manage;
 
 use crate::failure::Failure;
@@ -96,7 +97,10 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Up => crate::daemon::up(args),
         Face::Server => crate::daemon::server(args),
         Face::Agent => crate::daemon::agent(args),
+        Face::Euca => crate::euca::run(args),
+        Face::Dhcpbridge => dhcpbridge::run(args),
         Face::Demo => crate::demo::run(args),
+        Face::Bench => crate::bench::run(args),
         Face::Dhcpbridge => dhcpbridge(args),
         other => Err(Failure::failed(format!("{other:?} is not wired yet"))),
     }

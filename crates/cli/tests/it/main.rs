@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod check;
+mod cloud;
 mod flags;
 mod manage;

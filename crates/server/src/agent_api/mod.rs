@@ -118,7 +118,7 @@ async fn answer(
 
 async fn metadata(
     State(state): State<Arc<Shared>>,
-    Path((_host, instance)): Path<(String, String)>,
+    Path((host, instance)): Path<(String, String)>,
 ) -> Result<Json<Metadata>> {
     // Both spellings: the number of a host object, and EC2's id.
     let id = instance
@@ -126,5 +126,5 @@ async fn metadata(
         .map(InstanceId)
         .or_else(|_| instance.parse::<InstanceId>())
         .map_err(novanet_control::ControlError::from)?;
-    Ok(Json(state.cloud.metadata(id).await?))
+    Ok(Json(state.cloud.metadata(&host, id).await?))
 }

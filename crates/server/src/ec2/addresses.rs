@@ -3,6 +3,7 @@
 use super::Answered;
 use super::error::Refusal;
 use crate::server::State;
+use novanet_control::floating_ips::{Association, FloatRef};
 use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::{
     AddressRef, AllocateAddress, AssociateAddress, DescribeAddresses, DisassociateAddress,
@@ -43,27 +44,16 @@ pub(super) async fn associate(
     caller: &Caller,
     request: &AssociateAddress,
 ) -> Answered {
-    let float = find(state, caller, request.address).await?;
-    let elsewhere = float
-        .fixed
-        .as_ref()
-        .is_some_and(|target| target.instance != request.instance);
-    if elsewhere && request.allow_reassociation == Some(false) {
-        return Err(Ec2Error::new(
-            Code::ResourceAlreadyAssociated,
-            format!("{} leads to another instance already.", float.address),
-        )
-        .into());
-    }
-    let change = state
+    let to = Association {
+        instance: request.instance,
+        fixed: request.private_address,
+        may_move: request.allow_reassociation != Some(false),
+    };
+    let (float, change) = state
         .cloud
-        .associate_address(
-            caller,
-            float.address,
-            request.instance,
-            request.private_address,
-        )
-        .await?;
+        .associate_address(caller, float_ref(request.address), &to)
+        .await
+        .map_err(|error| named(error, request.address))?;
     state.cloud.applied(&change).await;
     Ok(Box::new(AssociatedAddress(AllocationId(float.id))))
 }
@@ -73,18 +63,21 @@ pub(super) async fn disassociate(
     caller: &Caller,
     request: &DisassociateAddress,
 ) -> Answered {
-    let float = find(state, caller, request.address).await?;
     let change = state
         .cloud
-        .disassociate_address(caller, float.address)
-        .await?;
+        .disassociate_address(caller, float_ref(request.address))
+        .await
+        .map_err(|error| named(error, request.address))?;
     state.cloud.applied(&change).await;
     Ok(Box::new(Done("DisassociateAddress")))
 }
 
 pub(super) async fn release(state: &State, caller: &Caller, request: &ReleaseAddress) -> Answered {
-    let float = find(state, caller, request.address).await?;
-    let change = state.cloud.release_address(caller, float.address).await?;
+    let change = state
+        .cloud
+        .release_address(caller, float_ref(request.address))
+        .await
+        .map_err(|error| named(error, request.address))?;
     state.cloud.applied(&change).await;
     Ok(Box::new(Done("ReleaseAddress")))
 }
@@ -117,15 +110,22 @@ fn address(float: FloatingIp) -> Address {
     }
 }
 
-/// The project's floating IP that a client names.
-async fn find(state: &State, caller: &Caller, wanted: AddressRef) -> Result<FloatingIp, Refusal> {
-    state
-        .cloud
-        .addresses(caller)
-        .await?
-        .into_iter()
-        .find(|f| is(f, wanted))
-        .ok_or_else(|| unknown(wanted))
+fn float_ref(wanted: AddressRef) -> FloatRef {
+    match wanted {
+        AddressRef::Ip(ip) => FloatRef::Address(ip),
+        AddressRef::Allocation(id) => FloatRef::Id(id.0),
+    }
+}
+
+/// An address that is not there, in the words that the client used.
+fn named(error: ControlError, wanted: AddressRef) -> Refusal {
+    match error {
+        ControlError::NotFound {
+            kind: Kind::FloatingIp,
+            ..
+        } => unknown(wanted),
+        other => other.into(),
+    }
 }
 
 fn is(float: &FloatingIp, wanted: AddressRef) -> bool {

@@ -34,6 +34,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Ec2Error {
     let message = match code {
         // What went wrong inside is for the log; the client learns that it was not its fault.
         Code::InternalError => "The cloud could not do this; its log says why.".to_owned(),
+        Code::Unavailable => "The cloud cannot do this now; try again.".to_owned(),
         _ => error.to_string(),
     };
     Ec2Error::new(code, message)
@@ -52,7 +53,8 @@ fn code_of(error: &ControlError) -> Code {
             Kind::SecurityGroup if id == novanet_control::groups::DEFAULT => Code::CannotDelete,
             Kind::SecurityGroup => Code::InvalidGroupInUse,
             Kind::Instance => Code::IncorrectInstanceState,
-            Kind::FloatingIp => Code::InvalidIpAddressInUse,
+            Kind::FloatingIp => Code::ResourceAlreadyAssociated,
+            Kind::FixedIp => Code::InvalidIpAddressInUse,
             _ => Code::InvalidParameterValue,
         },
         ControlError::Quota { resource, .. } => match *resource {
@@ -64,12 +66,13 @@ fn code_of(error: &ControlError) -> Code {
         },
         ControlError::Invalid(_) | ControlError::Carve(_) => Code::InvalidParameterValue,
         ControlError::Forbidden(_) => Code::UnauthorizedOperation,
-        ControlError::Exhausted(text) if text.contains("floating IP") => {
-            Code::InsufficientAddressCapacity
-        }
-        ControlError::Exhausted(_) => Code::InsufficientFreeAddresses,
-        ControlError::Unavailable(_) => Code::InsufficientInstanceCapacity,
-        ControlError::Store(novanet_control::StoreError::Unavailable { .. }) => Code::Unavailable,
+        ControlError::Exhausted { kind, .. } => match kind {
+            Kind::FloatingIp => Code::InsufficientAddressCapacity,
+            _ => Code::InsufficientFreeAddresses,
+        },
+        ControlError::NoHost(_) => Code::InsufficientInstanceCapacity,
+        ControlError::Unavailable(_)
+        | ControlError::Store(novanet_control::StoreError::Unavailable { .. }) => Code::Unavailable,
         _ => Code::InternalError,
     }
 }

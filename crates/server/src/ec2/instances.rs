@@ -4,8 +4,8 @@ use super::error::Refusal;
 use super::groups::group_ref;
 use super::{Answered, time_of};
 use crate::server::State;
+use novanet_control::Caller;
 use novanet_control::instances::{InstanceState as Row, InstanceView, Launch};
-use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::{DescribeInstances, GetConsoleOutput, InstanceIds, RunInstances};
 use novanet_ec2::response::{
     ConsoleOutput, DescribedInstances, Done, GroupName, Instance, InstanceState, Reservation,
@@ -35,10 +35,7 @@ pub(super) async fn run(state: &State, caller: &Caller, request: RunInstances) -
         private_address: request.private_address,
     };
     let (ids, _) = state.cloud.run_instances(caller, &launch).await?;
-    let mut views = Vec::new();
-    for id in ids {
-        views.push(state.cloud.instance(caller, id).await?);
-    }
+    let views = state.cloud.instances_of(caller, &ids).await?;
     let reservation = reservations(views)
         .pop()
         .ok_or_else(|| Ec2Error::new(Code::InternalError, "The launch made no instances."))?;
@@ -70,18 +67,11 @@ pub(super) async fn select(
     caller: &Caller,
     ids: &[InstanceId],
 ) -> Result<Vec<InstanceView>, Refusal> {
-    let mut views = state.cloud.instances(caller).await?;
-    for id in ids {
-        if !views.iter().any(|view| view.row.id == *id) {
-            return Err(ControlError::NotFound {
-                kind: Kind::Instance,
-                id: id.to_string(),
-            }
-            .into());
-        }
-    }
-    views.retain(|view| ids.is_empty() || ids.contains(&view.row.id));
-    Ok(views)
+    Ok(if ids.is_empty() {
+        state.cloud.instances(caller).await?
+    } else {
+        state.cloud.instances_of(caller, ids).await?
+    })
 }
 
 pub(super) async fn reboot(state: &State, caller: &Caller, request: &InstanceIds) -> Answered {
@@ -111,9 +101,8 @@ pub(super) async fn console(
     caller: &Caller,
     request: &GetConsoleOutput,
 ) -> Answered {
-    let view = state.cloud.instance(caller, request.id).await?;
-    let output = match &view.row.host {
-        Some(host) if view.row.state != Row::Terminated => {
+    let output = match &state.cloud.console_host(caller, request.id).await? {
+        Some(host) => {
             let question = Question::Console {
                 instance: request.id,
             };
@@ -132,7 +121,7 @@ pub(super) async fn console(
                 }
             }
         }
-        _ => String::new(),
+        None => String::new(),
     };
     Ok(Box::new(ConsoleOutput {
         id: request.id,

@@ -16,7 +16,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use error::{Refusal, refusal};
-use novanet_control::{Caller, Kind};
+use novanet_control::{Caller, Kind, Role};
 use novanet_ec2::response::{Answer, render};
 use novanet_ec2::{Action, Ec2Error, Params, RawRequest, credentials};
 use std::net::SocketAddr;
@@ -85,6 +85,10 @@ async fn answer(
     let action = Action::parse(&params)?;
     let version = params.version()?.to_owned();
     if params.dry_run()? {
+        // It says whether the caller may, so it has to ask.
+        if let Some(role) = role_for(&action) {
+            caller.require(role).map_err(|e| refusal(e.into()))?;
+        }
         return Err(Ec2Error::dry_run());
     }
     let answer = carry_out(state, &caller, action).await.map_err(refusal)?;
@@ -122,6 +126,25 @@ async fn authenticate(
             novanet_control::ControlError::NotFound { .. } => Ec2Error::auth_failure(),
             other => refusal(other.into()),
         })
+}
+
+/// The role that an action's use case will ask for.
+fn role_for(action: &Action) -> Option<Role> {
+    match action {
+        Action::RunInstances(_)
+        | Action::RebootInstances(_)
+        | Action::TerminateInstances(_)
+        | Action::GetConsoleOutput(_) => Some(Role::SysAdmin),
+        Action::CreateSecurityGroup(_)
+        | Action::DeleteSecurityGroup(_)
+        | Action::AuthorizeSecurityGroupIngress(_)
+        | Action::RevokeSecurityGroupIngress(_)
+        | Action::AllocateAddress(_)
+        | Action::AssociateAddress(_)
+        | Action::DisassociateAddress(_)
+        | Action::ReleaseAddress(_) => Some(Role::NetAdmin),
+        _ => None,
+    }
 }
 
 async fn carry_out(state: &Shared, caller: &Caller, action: Action) -> Answered {

@@ -34,6 +34,9 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use watch::Watch;
 
+/// How often a list is begun anew because somebody changed something meanwhile.
+const TRIES: u32 = 20;
+
 type Changes<'a> = &'a [Change<Key, Value>];
 type Wanted = Desired<Key, Value>;
 type Errors = Vec<(Key, RoomError)>;
@@ -103,19 +106,21 @@ impl Nft {
         Ok(items)
     }
 
-    /// Reads while nobody changes anything; also the number of the last transaction before.
+    /// Reads while nobody changes anything, and says after which transaction; `None`: somebody
+    /// always did.
     fn consistent<T>(
         &mut self,
         read: impl Fn(&mut Socket) -> io::Result<T>,
-    ) -> io::Result<(T, u32)> {
+    ) -> io::Result<(T, Option<u32>)> {
         let mut tries = 0;
         loop {
             let before = dump::generation(&mut self.socket)?;
             let found = read(&mut self.socket);
             tries += 1;
+            let quiet = dump::generation(&mut self.socket)? == before;
             // A set that vanished between two lists is a change like any other.
-            if dump::generation(&mut self.socket)? == before || tries == 5 {
-                return found.map(|found| (found, before));
+            if quiet || tries == TRIES {
+                return found.map(|found| (found, quiet.then_some(before)));
             }
         }
     }
@@ -256,22 +261,26 @@ impl Nft {
         Vec::new()
     }
 
-    /// Runs a script and learns what the kernel made of it. If anybody else changed anything at
+    /// Runs a script and learns what the kernel made of it. If anybody else touched our tables at
     /// the same time, what is there is not certainly ours, and the next round finds out.
     async fn run(&mut self, script: &str) -> Result<(), RoomError> {
-        let before = dump::generation(&mut self.socket);
+        let before = dump::generation(&mut self.socket)
+            .map_err(|error| RoomError::kernel("ask nftables", error))?;
         self.watch.program_starts();
-        let result = self.program.run(script).await;
-        let after = self.consistent(dump::layout);
-        let own = match (&before, &after) {
-            (Ok(before), Ok((_, after))) if *after == before.wrapping_add(1) => Some(*after),
-            _ => None,
-        };
-        self.watch.program_ended(own.filter(|_| result.is_ok()));
-        result?;
-        self.record.fingerprint = match (own, after) {
-            (Some(_), Ok((layout, _))) => Some(layout.fingerprint),
-            _ => None,
+        if let Err(error) = self.program.run(script).await {
+            self.watch.program_failed();
+            return Err(error);
+        }
+        self.record.fingerprint = match self.consistent(dump::layout) {
+            Ok((layout, Some(at))) if self.watch.program_done(before, at) => {
+                Some(layout.fingerprint)
+            }
+            Ok((_, Some(_))) => None,
+            _ => {
+                self.watch.program_failed();
+                self.watch.disturbed().notify_one();
+                None
+            }
         };
         Ok(())
     }

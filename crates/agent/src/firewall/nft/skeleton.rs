@@ -6,6 +6,9 @@
 //!   address, ARP; no DHCP server, no IPv6, no VLAN tags. The mark is what the IP family knows a
 //!   packet of an instance by, so that foreign machines on the same bridge, and the operator's own
 //!   ssh over an enslaved uplink, are none of our business.
+//! * What the IP family has seen carries bit 29, and a port takes no other IP: with
+//!   `bridge-nf-call-iptables` off, the groups' rules are not asked for what crosses a bridge, and
+//!   it must not pass then.
 //! * What is forwarded between bridges and concerns no port of this host passes; what a gateway
 //!   forwards for instances of other hosts is tracked, and their hosts filter it.
 //! * A packet to an instance looks up address → combination of groups → chain of that combination.
@@ -122,11 +125,13 @@ impl Skeleton {
 		ip saddr @nets goto c_ours
 	}}
 	chain c_ours {{
+		meta mark set meta mark | 0x20000000
 		ct state invalid drop
 		ct state established,related jump c_valid
 		ct state related accept
 		ct state established ct mark & 0xffff0000 == 0xdead0000 drop
 		ct state established ct direction reply accept
+		udp sport 67 udp dport 68 ct status & dnat != dnat accept
 		ct state new tcp flags & (fin|syn|rst|ack) != syn drop
 		meta mark set ip daddr map @comb meta mark vmap @kv
 		ip daddr @fixed goto c_deny
@@ -137,6 +142,7 @@ impl Skeleton {
 	}}
 	chain c_accept {{
 		{accept}
+		meta mark set meta mark | 0x20000000
 		accept
 	}}
 	chain c_deny {{
@@ -146,6 +152,10 @@ impl Skeleton {
 	chain f_in {{
 		type filter hook input priority 0; policy accept;
 		meta mark & 0x40000000 == 0x40000000 goto c_host
+	}}
+	chain f_out {{
+		type filter hook output priority 0; policy accept;
+		ip daddr @fixed meta mark set meta mark | 0x20000000
 	}}
 	chain c_host {{
 		ct state established,related accept
@@ -178,6 +188,7 @@ pub(super) fn generation_text(generation: u16) -> String {
     format!(
         "flush chain ip nova c_valid\nadd rule ip nova c_valid {valid}\n\
          flush chain ip nova c_accept\nadd rule ip nova c_accept {accept}\n\
+         add rule ip nova c_accept meta mark set meta mark | 0x20000000\n\
          add rule ip nova c_accept accept\n"
     )
 }
@@ -210,7 +221,7 @@ const BRIDGE: &str = r#"table bridge nova {
 
 	chain b_pre {
 		type filter hook prerouting priority -300; policy accept;
-		iifname "nv*" meta mark set meta mark | 0x40000000 goto c_port
+		iifname "nv*" meta mark set 0x40000000 goto c_port
 	}
 	chain c_port {
 		iifname . ether saddr != @pmac drop
@@ -239,6 +250,7 @@ const BRIDGE: &str = r#"table bridge nova {
 	chain c_out {
 		oifname . ether saddr @pmac ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop
 		ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto c_flood
+		ether type ip meta mark & 0x20000000 != 0x20000000 drop
 		ether type ip oifname . ether daddr . ip daddr @pip accept
 		ether type arp oifname . ether daddr @pmac accept
 		drop

@@ -1,14 +1,16 @@
 //! Notices when somebody else changes our tables: until that is repaired, the host may be open.
 //!
 //! The kernel tells every transaction to a multicast group: its messages, then the number of the
-//! transaction. Our own are known by the netlink port that sent them (elements), or, as the `nft`
-//! program has a port of its own, by their number: while it runs, verdicts wait.
+//! transaction. Our own are known by the netlink port that sent them (elements). The `nft` program
+//! has a port of its own, so while it runs verdicts wait: if exactly one transaction touched our
+//! tables meanwhile, it was the program's, whatever others did to theirs.
 
 use super::super::netlink::{Received, Socket, big};
 use super::dump::{self, SUBSYSTEM};
 use crate::room::RoomError;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// `NFNLGRP_NFTABLES`, as a bit.
@@ -16,18 +18,27 @@ const GROUP: u32 = 1 << 6;
 const NEW_GENERATION: u16 = SUBSYSTEM + 15;
 const GENERATION_ID: u16 = 1;
 
+/// How long the notification of a transaction that is done may take: it only has to be read.
+const LATE: Duration = Duration::from_secs(1);
+
 /// A running watch; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
     disturbed: Arc<Notify>,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    news: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Transactions of ours by the `nft` program whose notification has not come yet.
-    ours: Vec<u32>,
-    /// The program is running: whose these are is not known yet.
+    /// The last transaction that was told of, whoever's and whatever it was about.
+    last: u32,
+    /// The program is running; these touched our tables meanwhile.
     waiting: Option<Vec<u32>>,
 }
 
@@ -37,18 +48,18 @@ impl Watch {
         let fail = |error| RoomError::kernel("watch nftables", error);
         let socket = Socket::open(GROUP).map_err(fail)?;
         let disturbed = Arc::new(Notify::new());
-        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::new(Shared::default());
         let watcher = Watcher {
             socket,
             port,
             disturbed: disturbed.clone(),
-            state: Arc::downgrade(&state),
+            shared: Arc::downgrade(&shared),
         };
         std::thread::Builder::new()
             .name("nft-watch".to_owned())
             .spawn(move || watcher.run())
             .map_err(fail)?;
-        Ok(Self { disturbed, state })
+        Ok(Self { disturbed, shared })
     }
 
     /// What is notified.
@@ -58,31 +69,51 @@ impl Watch {
 
     /// Our program starts.
     pub(super) fn program_starts(&self) {
-        lock(&self.state).waiting = Some(Vec::new());
+        self.shared.lock().waiting = Some(Vec::new());
     }
 
-    /// Our program has ended; `own` is the transaction that is certainly its own.
-    pub(super) fn program_ended(&self, own: Option<u32>) {
-        let mut state = lock(&self.state);
-        let mut seen = state.waiting.take().unwrap_or_default();
-        if let Some(own) = own {
-            let before = seen.len();
-            seen.retain(|generation| *generation != own);
-            if seen.len() == before {
-                state.ours.push(own);
-                // A notification that was lost must not be remembered for ever.
-                let old = state.ours.len().saturating_sub(16);
-                state.ours.drain(..old);
-            }
-        }
-        if !seen.is_empty() {
+    /// Our program has failed, and changed nothing.
+    pub(super) fn program_failed(&self) {
+        let seen = self.shared.lock().waiting.take();
+        if seen.is_some_and(|seen| !seen.is_empty()) {
             self.disturbed.notify_one();
         }
     }
+
+    /// Our program has made its transaction. Whether that was the only one after `before`, and up
+    /// to `until`, that touched our tables.
+    pub(super) fn program_done(&self, before: u32, until: u32) -> bool {
+        let (mut state, _) = self
+            .shared
+            .news
+            .wait_timeout_while(self.shared.lock(), LATE, |state| {
+                is_before(state.last, until)
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        let complete = !is_before(state.last, until);
+        let seen = state.waiting.take().unwrap_or_default();
+        drop(state);
+        // The news of what was before may come as late as after the program's start.
+        let (mine, others): (Vec<_>, Vec<_>) = seen
+            .into_iter()
+            .partition(|id| is_before(before, *id) && !is_before(until, *id));
+        let alone = complete && mine.len() == 1;
+        if !alone || !others.is_empty() {
+            self.disturbed.notify_one();
+        }
+        alone
+    }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+/// Numbers of transactions wrap round.
+fn is_before(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() < 0
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct Watcher {
@@ -90,21 +121,21 @@ struct Watcher {
     port: u32,
     disturbed: Arc<Notify>,
     /// The watch's; gone when the watch is.
-    state: Weak<Mutex<State>>,
+    shared: Weak<Shared>,
 }
 
 impl Watcher {
     /// Looks once a second (the socket's time limit) whether the watch is still there.
     fn run(mut self) {
         let mut touched = false;
-        while let Some(state) = self.state.upgrade() {
+        while let Some(shared) = self.shared.upgrade() {
             let mut ended = Vec::new();
             let port = self.port;
             let received = self
                 .socket
-                .receive(|m| see(m, port, &mut touched, &mut ended));
+                .receive(|m| ended.extend(see(m, port, &mut touched)));
             match received {
-                Ok(()) => ended.into_iter().for_each(|id| self.judge(&state, id)),
+                Ok(()) => ended.into_iter().for_each(|end| self.judge(&shared, end)),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 // Overrun: what was lost may have been anything.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
@@ -119,34 +150,55 @@ impl Watcher {
         }
     }
 
-    /// A transaction of somebody's touched our tables.
-    fn judge(&self, state: &Mutex<State>, generation: u32) {
-        let mut state = lock(state);
-        if let Some(at) = state.ours.iter().position(|own| *own == generation) {
-            state.ours.remove(at);
-        } else if let Some(waiting) = &mut state.waiting {
-            waiting.push(generation);
-        } else {
-            drop(state);
-            tracing::info!(generation, "somebody else changed our nftables tables");
+    fn judge(&self, shared: &Shared, end: End) {
+        let mut state = shared.lock();
+        state.last = end.id;
+        if let (true, Some(waiting)) = (end.touched, &mut state.waiting) {
+            waiting.push(end.id);
+        } else if end.touched {
+            tracing::info!(
+                transaction = end.id,
+                "somebody else changed our nftables tables"
+            );
             self.disturbed.notify_one();
         }
+        drop(state);
+        shared.news.notify_all();
     }
 }
 
-/// Reads one notification: `touched` is whether the transaction so far was about our tables;
-/// its end goes to `ended`, if it was, and if it did not come from `port`.
-fn see(message: Received<'_>, port: u32, touched: &mut bool, ended: &mut Vec<u32>) {
+/// The end of a transaction.
+#[derive(Clone, Copy)]
+struct End {
+    id: u32,
+    /// It was about our tables, and did not come from our own socket.
+    touched: bool,
+}
+
+/// Reads one notification: `touched` is whether the transaction so far was about our tables.
+fn see(message: Received<'_>, port: u32, touched: &mut bool) -> Option<End> {
     if message.kind != NEW_GENERATION {
         *touched |= dump::is_ours(message);
-        return;
+        return None;
     }
     let was = std::mem::take(touched);
-    if was && message.port != port {
-        let id = message
-            .attributes()
-            .find(|(kind, _)| *kind == GENERATION_ID)
-            .and_then(|(_, data)| big(data));
-        ended.push(id.unwrap_or(0));
+    let id = message
+        .attributes()
+        .find(|(kind, _)| *kind == GENERATION_ID)
+        .and_then(|(_, data)| big(data))?;
+    Some(End {
+        id,
+        touched: was && message.port != port,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_are_ordered_also_where_their_numbers_wrap() {
+        assert!(is_before(1, 2) && !is_before(2, 2) && !is_before(3, 2));
+        assert!(is_before(u32::MAX, 1) && !is_before(1, u32::MAX));
     }
 }

@@ -7,3 +7,4 @@ mod pool;
 mod pool_model;
 mod schema;
 mod transactions;
+mod views;

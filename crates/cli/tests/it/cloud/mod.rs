@@ -1,0 +1,173 @@
+//! A whole cloud in a sandbox: `novanet up`, real instances, real clients, real packets.
+
+mod addresses;
+mod clients;
+mod faults;
+mod repair;
+mod restart;
+mod tour;
+
+use anyhow::{Context as _, Result, ensure};
+use novanet_lab::{Output, Process, Sandbox, eventually};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The usual folder, private in the sandbox.
+const STATE: &str = "/var/lib/nova";
+
+/// How long anything may take on a machine that does much else. Figures are the bench's business.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A cloud host and an internet host.
+struct Cloud {
+    sandbox: Sandbox,
+    up: Mutex<Option<Process>>,
+    flags: String,
+}
+
+impl Cloud {
+    /// A cloud that runs, with `flags` besides the usual ones.
+    fn up(flags: &str) -> Result<Self> {
+        let cloud = Self::without_up(flags)?;
+        cloud.start()?;
+        Ok(cloud)
+    }
+
+    /// The hosts, with the programs on the cloud host's path, and nothing started.
+    fn without_up(flags: &str) -> Result<Self> {
+        let sandbox = Sandbox::new(Path::new(STATE))?;
+        let novanet = env!("CARGO_BIN_EXE_novanet");
+        let aws = venv()?.join("bin/aws");
+        sandbox.cloud.sh(&format!(
+            "mkdir -p /run/bin /run/work; ln -s {novanet} /run/bin/novanet; \
+             ln -s {novanet} /run/bin/nova-manage; ln -s {} /run/bin/aws",
+            aws.display()
+        ))?;
+        Ok(Self {
+            sandbox,
+            up: Mutex::new(None),
+            flags: flags.to_owned(),
+        })
+    }
+
+    /// Starts `novanet up` and waits until its host follows.
+    fn start(&self) -> Result<()> {
+        let line = format!(
+            "exec novanet up --public_interface=eth0 --my_ip={} --floating_range={} {} >>{STATE}/up.out 2>>{STATE}/novanet.log",
+            Sandbox::CLOUD,
+            Sandbox::FLOATING,
+            self.flags
+        );
+        self.sandbox.cloud.sh(&format!("rm -f {STATE}/up.out"))?;
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("PATH=/run/bin:$PATH; {line}")])
+            .stdin(Stdio::null());
+        let process = self.sandbox.cloud.spawn(&mut command)?;
+        eventually(LONG, || -> Result<()> {
+            if let Some(status) = process.ended()? {
+                // The process has ended for good: waiting on would change nothing.
+                panic!("novanet up ended with {status}:\n{}", self.log());
+            }
+            self.sh(&format!("grep -q 'the cloud is up' {STATE}/up.out"))?;
+            self.sh("ip -brief address show br100 | grep -q 10.0.0.1/")?;
+            self.sh("nft list table ip nova >/dev/null")?;
+            Ok(())
+        })
+        .with_context(|| self.log())?;
+        *self.up.lock().unwrap() = Some(process);
+        Ok(())
+    }
+
+    /// Ends `novanet up`, by SIGTERM or as a power cut would.
+    fn stop(&self, signal: nix::sys::signal::Signal) -> Result<()> {
+        if let Some(process) = self.up.lock().unwrap().take() {
+            process.signal(signal)?;
+            process.wait(LONG)?;
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        self.sandbox
+            .cloud
+            .sh(&format!("tail -n 40 {STATE}/novanet.log"))
+            .map(|o| o.stdout)
+            .unwrap_or_default()
+    }
+
+    /// A line of shell on the cloud host, with the programs on the path and the credentials read.
+    fn sh(&self, line: &str) -> Result<String> {
+        let output = self.try_sh(line)?;
+        ensure!(
+            output.success(),
+            "{line}: {}\n{}{}",
+            output.status,
+            output.stdout,
+            output.stderr
+        );
+        Ok(output.stdout)
+    }
+
+    /// As [`Cloud::sh`], whatever the exit code.
+    fn try_sh(&self, line: &str) -> Result<Output> {
+        let script = format!(
+            "PATH=/run/bin:$PATH; export PATH; cd /run/work; \
+             if [ -r {STATE}/novarc ]; then . {STATE}/novarc; fi; {line}"
+        );
+        self.sandbox.cloud.try_run(&["sh", "-c", &script])
+    }
+
+    /// `aws ec2 …`, as text.
+    fn aws(&self, words: &str) -> Result<String> {
+        Ok(self
+            .sh(&format!("aws ec2 {words} --output text"))?
+            .trim()
+            .to_owned())
+    }
+
+    /// A line of shell on the internet host.
+    fn internet(&self, line: &str) -> Result<String> {
+        Ok(self.sandbox.internet.sh(line)?.stdout)
+    }
+
+    /// Waits until the instance's page is seen from outside.
+    fn reachable(&self, float: &str) -> Result<()> {
+        eventually(LONG, || {
+            self.internet(&format!("curl -sf -m 2 http://{float}/ | grep -q i-0000"))
+        })
+        .with_context(|| format!("{float} from outside\n{}", self.log()))?;
+        Ok(())
+    }
+
+    /// Runs an instance behind a floating IP that everybody reaches by HTTP and ping; the address.
+    fn with_instance(&self) -> Result<String> {
+        let float = self.aws("allocate-address --query PublicIp")?;
+        self.aws("run-instances --image-id ami-00000001 --instance-type m1.tiny")?;
+        self.aws(&format!(
+            "associate-address --instance-id i-00000001 --public-ip {float}"
+        ))?;
+        for door in ["tcp --port 80", "icmp --port -1"] {
+            self.aws(&format!(
+                "authorize-security-group-ingress --group-name default --protocol {door} --cidr 0.0.0.0/0"
+            ))?;
+        }
+        self.reachable(&float)?;
+        Ok(float)
+    }
+}
+
+/// Where awscli and boto3 are; `make test` says it, else the script that makes it.
+fn venv() -> Result<PathBuf> {
+    if let Some(venv) = std::env::var_os("NOVANET_VENV") {
+        return Ok(venv.into());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/venv");
+    let output = Command::new(script).output()?;
+    ensure!(output.status.success(), "scripts/venv failed");
+    Ok(PathBuf::from(
+        String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    ))
+}

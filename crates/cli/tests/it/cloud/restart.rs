@@ -1,0 +1,86 @@
+//! The cloud's own processes come and go; instances, rules and addresses stay.
+
+use super::{Cloud, LONG, STATE};
+use nix::sys::signal::Signal;
+use novanet_lab::eventually;
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_killed_cloud_comes_back_to_the_same_state_and_no_packet_is_lost() {
+    let cloud = Cloud::up("").unwrap();
+    let float = cloud.with_instance().unwrap();
+    let state = "nft list tables; ip -brief address show br100; ip -brief link show nv1; cat /var/lib/nova/networks/nova-br100.pid";
+    let before = cloud.sh(state).unwrap();
+    let instance = cloud
+        .sh(&format!(
+            "curl -s -m 2 http://{float}/; pgrep -f /sbin/init | sort | head -n 3"
+        ))
+        .unwrap();
+
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let mut ping = Command::new("ping");
+        ping.args(["-q", "-i", "0.02", "-W", "2", "-w", "60", &float])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let ping = cloud.sandbox.internet.spawn(&mut ping).unwrap();
+        cloud.stop(signal).unwrap();
+        assert_eq!(cloud.sh(state).unwrap(), before, "after {signal}");
+        cloud.start().unwrap();
+        eventually(LONG, || -> anyhow::Result<()> {
+            let plan = cloud.sh("nova-manage host plan --diff")?;
+            anyhow::ensure!(plan.contains("nothing would change"), "{plan}");
+            Ok(())
+        })
+        .unwrap();
+        ping.signal(Signal::SIGINT).unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut ping.stdout().unwrap(), &mut said).unwrap();
+        assert!(said.contains(" 0% packet loss"), "after {signal}: {said}");
+        assert_eq!(
+            cloud.sh(state).unwrap(),
+            before,
+            "after {signal} and a start"
+        );
+    }
+    let after = cloud
+        .sh(&format!(
+            "curl -s -m 2 http://{float}/; pgrep -f /sbin/init | sort | head -n 3"
+        ))
+        .unwrap();
+    assert_eq!(after, instance, "the instance is the same process");
+    let state = cloud
+        .aws("describe-instances --query Reservations[].Instances[].State.Name")
+        .unwrap();
+    assert_eq!(state, "running");
+
+    // A second one beside it is refused, and the first goes on.
+    let second = cloud
+        .try_sh("timeout 20 novanet up --public_interface=eth0 --my_ip=203.0.113.2 --ec2_listen_port=8774")
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    assert!(
+        second.stderr.contains("another server runs") || second.stderr.contains("already runs"),
+        "{}",
+        second.stderr
+    );
+    cloud.reachable(&float).unwrap();
+}
+
+#[test]
+fn a_host_comes_up_from_its_ledger_without_a_server() {
+    let cloud = Cloud::up("").unwrap();
+    let float = cloud.with_instance().unwrap();
+    cloud.stop(Signal::SIGKILL).unwrap();
+    cloud
+        .sh("nft flush ruleset; ip link set br100 down")
+        .unwrap();
+    // An agent alone, with nobody to follow.
+    let mut agent = Command::new("sh");
+    agent.args([
+        "-c",
+        &format!("exec {} agent --public_interface=eth0 --my_ip=203.0.113.2 --server_socket=/run/nobody.sock 2>>{STATE}/novanet.log", env!("CARGO_BIN_EXE_novanet")),
+    ]);
+    let agent = cloud.sandbox.cloud.spawn(&mut agent).unwrap();
+    cloud.reachable(&float).unwrap();
+    assert!(agent.ended().unwrap().is_none());
+}

@@ -1,0 +1,71 @@
+//! The README's tour, word for word: every block of its section is run, in order.
+
+use super::{Cloud, LONG, STATE};
+use novanet_lab::{Sandbox, eventually};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn blocks() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let (_, tour) = readme.split_once("## Tour").unwrap();
+    let (tour, _) = tour.split_once("\n## ").unwrap();
+    tour.split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_readmes_tour_works_word_for_word() {
+    let blocks = blocks();
+    let [up, run, open, look, end] = blocks.as_slice() else {
+        panic!("the tour has {} blocks, this test knows 5", blocks.len());
+    };
+    let cloud = Cloud::without_up("").unwrap();
+    // The one thing that differs: the background job belongs to the sandbox, and its output to a file.
+    let line = up.trim().trim_end_matches('&');
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            &format!("PATH=/run/bin:$PATH; exec {line} >{STATE}/up.out 2>{STATE}/novanet.log"),
+        ])
+        .stdin(Stdio::null());
+    let process = cloud.sandbox.cloud.spawn(&mut command).unwrap();
+    eventually(LONG, || {
+        assert!(process.ended().unwrap().is_none(), "{}", cloud.log());
+        cloud.sh(&format!("grep -q 'the cloud is up' {STATE}/up.out"))
+    })
+    .unwrap();
+
+    let said = cloud.sh(&format!("set -e; {run}")).unwrap();
+    assert!(said.contains("10.0.0.2"), "{said}");
+    let said = cloud.sh(&format!("set -e; {open}")).unwrap();
+    assert!(said.contains("203.0.113.129"), "{said}");
+    cloud.reachable("203.0.113.129").unwrap();
+
+    let said = cloud.sh(&format!("set -e; {look}")).unwrap();
+    for expected in [
+        "10.0.0.0/24",
+        "203.0.113.129",
+        "i-00000001",
+        "floating_ip.associate",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in:\n{said}");
+    }
+
+    let said = cloud.sh(&format!("set -e; {end}")).unwrap();
+    let left = cloud
+        .sh("ip -brief link; nft list tables; pgrep -a dnsmasq || true")
+        .unwrap();
+    for ours in ["br100", "nv1", "nova", "dnsmasq"] {
+        assert!(!left.contains(ours), "{ours} is left:\n{left}\n{said}");
+    }
+    assert!(left.contains("eth0"), "{left}");
+    assert!(
+        cloud
+            .internet(&format!("ping -c1 -W2 {}", Sandbox::CLOUD))
+            .is_ok()
+    );
+}
