@@ -7,6 +7,8 @@ mod novarc;
 mod serve;
 mod setup;
 
+pub(crate) use host::agent_settings;
+
 use crate::args::{Param, Reader};
 use crate::environment;
 use crate::failure::Failure;

@@ -3,6 +3,7 @@
 
 use super::{firewall, host};
 use crate::failure::Failure;
+use novanet_agent::engine::Offline;
 use novanet_agent::local;
 use novanet_model::flags::Flags;
 use novanet_model::wire::{Answer, Question};
@@ -17,18 +18,29 @@ pub(crate) fn is_local(command: &host::Command) -> bool {
     !matches!(command, host::Command::List { .. })
 }
 
-/// `host plan`, `host cleanup`.
+/// `host plan`, `host cleanup`: asked of the agent, or done here while none runs.
 pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String, Failure> {
-    match command {
+    let (other, question, offline) = match command {
         host::Command::Plan { host, diff } => {
-            this_one(host.as_deref(), flags)?;
-            ask(flags, &Question::Plan { diff }).await
+            (host, Question::Plan { diff }, Offline::Plan { diff })
         }
-        host::Command::Cleanup { host, dry_run } => {
-            this_one(host.as_deref(), flags)?;
-            ask(flags, &Question::Cleanup { dry_run }).await
-        }
+        host::Command::Cleanup { host, dry_run } => (
+            host,
+            Question::Cleanup { dry_run },
+            Offline::Cleanup { dry_run },
+        ),
         host::Command::List { .. } => unreachable!("the database knows the hosts"),
+    };
+    this_one(other.as_deref(), flags)?;
+    match ask(flags, &question).await {
+        Err(NoAnswer::NoAgent) => {
+            let settings = crate::daemon::agent_settings(flags)?;
+            let done = novanet_agent::engine::offline(&settings, offline).await;
+            done.map_err(|e| Failure::failed(e.to_string()))?
+                .map(line)
+                .map_err(Failure::failed)
+        }
+        other => other.map_err(|why| why.failure(flags)),
     }
 }
 
@@ -36,7 +48,8 @@ pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String
 pub(crate) async fn firewall(command: firewall::Command, flags: &Flags) -> Result<String, Failure> {
     let firewall::Command::Show { host } = command;
     this_one(host.as_deref(), flags)?;
-    ask(flags, &Question::Firewall).await
+    let answer = ask(flags, &Question::Firewall).await;
+    answer.map_err(|why| why.failure(flags))
 }
 
 fn this_one(host: Option<&str>, flags: &Flags) -> Result<(), Failure> {
@@ -49,30 +62,53 @@ fn this_one(host: Option<&str>, flags: &Flags) -> Result<(), Failure> {
     }
 }
 
-async fn ask(flags: &Flags, question: &Question) -> Result<String, Failure> {
+/// Why the agent did not answer.
+enum NoAnswer {
+    /// None runs.
+    NoAgent,
+    /// It could not do it.
+    Failed(String),
+    /// The conversation failed.
+    Socket(String),
+}
+
+impl NoAnswer {
+    fn failure(self, flags: &Flags) -> Failure {
+        let why = match self {
+            Self::Failed(message) => return Failure::failed(message),
+            Self::NoAgent => {
+                "no agent runs on this host: start novanet agent (or novanet up)".to_owned()
+            }
+            Self::Socket(why) => why,
+        };
+        let path = local::socket_path(&flags.state_path());
+        Failure::failed(format!("agent at {}: {why}", path.display()))
+    }
+}
+
+async fn ask(flags: &Flags, question: &Question) -> Result<String, NoAnswer> {
     let state_path = flags.state_path();
     let answer = tokio::time::timeout(PATIENCE, local::ask(&state_path, question)).await;
-    let answer = answer.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
-    match answer {
-        Ok(Answer::Text { text }) if text.is_empty() || text.ends_with('\n') => Ok(text),
-        Ok(Answer::Text { text }) => Ok(format!("{text}\n")),
-        Ok(Answer::Failed { message }) => Err(Failure::failed(message)),
-        Err(e) => {
-            let why = match e.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                    "no agent runs on this host: start novanet agent (or novanet up)".to_owned()
-                }
-                ErrorKind::PermissionDenied => {
-                    "only the agent's own user may ask it: run this as root".to_owned()
-                }
-                ErrorKind::TimedOut => format!("no answer within {} s", PATIENCE.as_secs()),
-                _ => e.to_string(),
-            };
-            let path = local::socket_path(&state_path);
-            Err(Failure::failed(format!(
-                "agent at {}: {why}",
-                path.display()
-            )))
-        }
+    match answer.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+        Ok(Answer::Text { text }) => Ok(line(text)),
+        Ok(Answer::Failed { message }) => Err(NoAnswer::Failed(message)),
+        Err(e) => Err(match e.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => NoAnswer::NoAgent,
+            ErrorKind::PermissionDenied => NoAnswer::Socket(
+                "only the agent's own user may ask it: run this as root".to_owned(),
+            ),
+            ErrorKind::TimedOut => {
+                NoAnswer::Socket(format!("no answer within {} s", PATIENCE.as_secs()))
+            }
+            _ => NoAnswer::Socket(e.to_string()),
+        }),
     }
+}
+
+/// Text with a newline at its end, if it has any.
+fn line(mut text: String) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
 }

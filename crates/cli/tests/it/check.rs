@@ -1,6 +1,7 @@
 //! One sandbox, one `check()`: run the binary, show what came out, with what differs from run to
 //! run (paths, uuids, times, keys) replaced by its name.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -57,7 +58,7 @@ pub(crate) fn show(output: &Output, dir: &Path) -> String {
     for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
         let part = String::from_utf8(bytes.clone()).unwrap();
         if !part.is_empty() {
-            text.push_str(&format!("\n--- {name}\n{}", part.trim_end()));
+            let _ = write!(text, "\n--- {name}\n{}", part.trim_end());
         }
     }
     let text = text.replace(dir.to_str().unwrap(), "DIR");

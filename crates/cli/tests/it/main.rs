@@ -4,5 +4,6 @@
 
 mod check;
 mod cloud;
+mod euca;
 mod flags;
 mod manage;
