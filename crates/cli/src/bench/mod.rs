@@ -7,6 +7,7 @@
 
 mod client;
 mod harness;
+mod host;
 mod report;
 mod store;
 
@@ -162,8 +163,10 @@ impl Wanted {
 
 /// All figures: name and what it is.
 fn figures() -> Vec<(&'static str, &'static str)> {
-    let of = |m: &Measurement<store::World>| (m.name, m.about);
-    store::FIGURES.iter().map(of).collect()
+    fn of<W>(all: &[Measurement<W>]) -> impl Iterator<Item = (&'static str, &'static str)> {
+        all.iter().map(|m| (m.name, m.about))
+    }
+    of(store::FIGURES).chain(of(host::FIGURES)).collect()
 }
 
 fn measure(wanted: &Wanted) -> Report {
@@ -179,6 +182,7 @@ fn measure(wanted: &Wanted) -> Report {
         figures: Vec::new(),
     };
     group(wanted, store::FIGURES, store::World::new, &mut report);
+    group(wanted, host::FIGURES, host::World::new, &mut report);
     report.seconds = began.elapsed().as_secs_f64();
     report
 }

@@ -1,0 +1,203 @@
+//! One more floating IP in route mode, among few and among many: from the host object, by the engine's
+//! own path (`change`, `settle`) through links and firewall, to what the kernel has acknowledged.
+
+use super::bare::Bare;
+use super::objects::{float, gateway, host, settings};
+use super::{World, objects};
+use crate::bench::Scale;
+use crate::bench::harness::{Judged, Limit, Row, Samples, Unit};
+use anyhow::{Result, anyhow, ensure};
+use novanet_agent::engine::Reconciler;
+use novanet_agent::firewall::Firewall;
+use novanet_agent::link::Links;
+use novanet_agent::room::Room;
+use novanet_model::HostObject;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const FEW: u32 = 10;
+
+pub(super) fn run(_: &mut World, scale: Scale) -> Result<Vec<Row>> {
+    let many = u32::try_from(scale.of(10_000, 1_000))?;
+    let few = Worker::start(FEW)?;
+    let many_there = Worker::start(many)?;
+    let mut samples = [(); 4].map(|()| Samples::default());
+    for round in 0..scale.of(300, 30) {
+        let number = u32::try_from(round)?;
+        // In turn, and by turns in another order.
+        let mut order = [0, 1, 2, 3];
+        order.rotate_left(round % 4);
+        for which in order {
+            let worker = if which < 2 { &few } else { &many_there };
+            let job = if which % 2 == 0 { Job::Rooms } else { Job::Bare };
+            samples[which].push(worker.one_more(job, number)?);
+        }
+    }
+    let [at_few, bare_few, at_many, bare_many] = samples;
+    few.stop()?;
+    many_there.stop()?;
+    let millisecond = Duration::from_millis(1);
+    let row = |n, samples| Row::new(format!("one more floating IP at N = {n}"), Unit::Micros, samples);
+    Ok(vec![
+        row(FEW, &at_few)
+            .floor("bare netlink", &bare_few)
+            .at_most(millisecond),
+        row(many, &at_many)
+            .floor("bare netlink", &bare_many)
+            .at_most(millisecond)
+            .nova("78–280 ms at 1,000"),
+        row(many, &at_many)
+            .floor("N = 10", &at_few)
+            .limit(Judged::Ratio, Limit::AtMost(1.3)),
+    ])
+}
+
+#[derive(Clone, Copy)]
+enum Job {
+    Rooms,
+    Bare,
+}
+
+/// A host with so many floating IPs, on a thread that is in it.
+struct Worker {
+    jobs: Sender<(Job, u32)>,
+    answers: Receiver<Result<Duration>>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Worker {
+    fn start(floats: u32) -> Result<Self> {
+        let (jobs, todo) = channel();
+        let (answer, answers) = channel();
+        let thread = std::thread::spawn(move || {
+            let (host, _outside) = host()?;
+            host.exec_in(move || work(floats, &todo, &answer))?
+        });
+        let worker = Self {
+            jobs,
+            answers,
+            thread,
+        };
+        // The first answer says that everything is there.
+        worker.answer()?;
+        Ok(worker)
+    }
+
+    /// How long one more takes; it is gone again afterwards.
+    fn one_more(&self, job: Job, number: u32) -> Result<Duration> {
+        self.jobs
+            .send((job, number))
+            .map_err(|_| anyhow!("the host has ended"))?;
+        self.answer()
+    }
+
+    fn answer(&self) -> Result<Duration> {
+        self.answers.recv().map_err(|_| anyhow!("the host has ended"))?
+    }
+
+    fn stop(self) -> Result<()> {
+        drop(self.jobs);
+        self.thread.join().map_err(|_| anyhow!("the host's thread panicked"))?
+    }
+}
+
+fn work(
+    floats: u32,
+    todo: &Receiver<(Job, u32)>,
+    answer: &Sender<Result<Duration>>,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let state = tempfile::tempdir()?;
+    let prepared = runtime.block_on(Rooms::start(state.path(), floats));
+    let (mut rooms, bare) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return Ok(answer.send(Err(error))?),
+    };
+    answer.send(Ok(Duration::ZERO))?;
+    for (job, number) in todo {
+        let number = floats + number;
+        let took = match job {
+            Job::Rooms => runtime.block_on(rooms.one_more(number)),
+            Job::Bare => one_more_bare(&bare, number),
+        };
+        answer.send(took)?;
+    }
+    // What was measured was real only if nothing is left to do.
+    runtime.block_on(rooms.check())
+}
+
+fn one_more_bare(bare: &Bare, number: u32) -> Result<Duration> {
+    let began = Instant::now();
+    bare.more(number)?;
+    let took = began.elapsed();
+    bare.less(number)?;
+    Ok(took)
+}
+
+/// The two rooms that a floating IP concerns.
+struct Rooms {
+    links: Reconciler<Links>,
+    firewall: Reconciler<Firewall>,
+}
+
+impl Rooms {
+    async fn start(state_path: &std::path::Path, floats: u32) -> Result<(Self, Bare)> {
+        let settings = settings(state_path)?;
+        let mut rooms = Self {
+            links: Reconciler::new(Links::new(&settings)?),
+            firewall: Reconciler::new(Firewall::new(&settings)?),
+        };
+        let mut objects: Vec<HostObject> = (0..floats).map(float).collect();
+        rooms.links.set_objects(&objects);
+        objects.push(gateway()?);
+        objects.extend(objects::ports(10)?);
+        rooms.firewall.set_objects(&objects);
+        let now = tokio::time::Instant::now();
+        settled("links", &rooms.links.round(now).await, &rooms.links)?;
+        settled("firewall", &rooms.firewall.round(now).await, &rooms.firewall)?;
+        rooms.check().await?;
+        Ok((rooms, Bare::new(floats)?))
+    }
+
+    async fn one_more(&mut self, number: u32) -> Result<Duration> {
+        let object = float(number);
+        let began = Instant::now();
+        self.set(&object, true).await?;
+        let took = began.elapsed();
+        self.set(&object, false).await?;
+        Ok(took)
+    }
+
+    async fn set(&mut self, object: &HostObject, there: bool) -> Result<()> {
+        let key = object.key();
+        let object = there.then_some(object);
+        let now = tokio::time::Instant::now();
+        self.links.change(&key, object);
+        let round = self.links.settle(now).await;
+        ensure!(round.applied == 1, "links: {round:?} {:?}", self.links.errors());
+        self.firewall.change(&key, object);
+        let round = self.firewall.settle(now).await;
+        ensure!(round.applied == 2, "firewall: {round:?} {:?}", self.firewall.errors());
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        let links = self.links.difference().await?;
+        ensure!(links.is_empty(), "links differ: {links:?}");
+        let firewall = self.firewall.difference().await?;
+        ensure!(firewall.is_empty(), "the firewall differs: {firewall:?}");
+        Ok(())
+    }
+}
+
+fn settled<R: Room>(
+    name: &str,
+    round: &novanet_agent::engine::Round,
+    room: &Reconciler<R>,
+) -> Result<()> {
+    ensure!(round.failed == 0, "{name}: {:?}", room.errors());
+    Ok(())
+}

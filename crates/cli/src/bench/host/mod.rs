@@ -1,0 +1,38 @@
+//! One host's own work: real rooms of the agent on a host of its own (a network namespace), from the
+//! host object to what the kernel has. No server, no instance.
+
+mod bare;
+mod float;
+mod objects;
+mod start;
+
+use super::Measurement;
+use anyhow::{Result, ensure};
+
+/// What the group measures.
+pub(super) const FIGURES: &[Measurement<World>] = &[
+    Measurement {
+        name: "host/float",
+        about: "one more floating IP, from host object to in force, at N = 10 and 10,000",
+        run: float::run,
+    },
+    Measurement {
+        name: "host/start",
+        about: "start with 1,000 floating IPs and 200 ports to rules in force",
+        run: start::run,
+    },
+];
+
+/// Nothing is shared: every host is made for its measurement.
+pub(super) struct World;
+
+impl World {
+    /// Refuses who cannot make a namespace.
+    pub(super) fn new() -> Result<Self> {
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "makes network namespaces, which needs root"
+        );
+        Ok(Self)
+    }
+}
