@@ -2,7 +2,7 @@
 
 use crate::check::{Sandbox, show};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 
 fn flat(sandbox: &Sandbox) {
     let made = sandbox.manage("network create 10.0.0.0/24 1 256 --network_manager=FlatDHCPManager");
@@ -404,21 +404,6 @@ fn a_database_that_cannot_be_used_is_named_with_the_remedy() {
     --- stderr
     error: database file DIR/file/nova.sqlite: Not a directory (os error 20)
     ");
-}
-
-#[test]
-fn old_names_are_the_same_program() {
-    let sandbox = Sandbox::new();
-    let link = sandbox.path().join("nova-manage");
-    symlink(env!("CARGO_BIN_EXE_novanet"), &link).unwrap();
-    let output = std::process::Command::new(&link)
-        .arg("version")
-        .output()
-        .unwrap();
-    assert_eq!(
-        show(&output, sandbox.path()),
-        format!("exit 0\n--- stdout\n{}", env!("CARGO_PKG_VERSION"))
-    );
 }
 
 #[test]
