@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one crate that talks to people
 
 mod args;
+mod bench;
 mod daemon;
 mod demo;
 mod environment;

@@ -2,7 +2,7 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list};
-use novanet_agent::engine::{Engine, Offline, Table, Takes, Timing, offline_with};
+use novanet_agent::engine::{Engine, Lock, Offline, Table, Takes, Timing, offline_with};
 use novanet_agent::fake::FakeHost;
 use novanet_agent::ledger::{self, Ledger};
 use novanet_model::HostObject;
@@ -198,7 +198,11 @@ async fn a_host_without_an_agent_is_planned_from_its_ledger_and_cleaned_up() {
     kept.take(list(1, &[cloud::float(1, 1)]));
     drop(kept);
     host.put("links", "bridge/br9", "left over");
-    let ask = async |what| offline_with(dir.path(), host.rooms(), what).await.unwrap();
+    let ask = async |what| {
+        let lock = Lock::take(dir.path()).unwrap();
+        let asked = offline_with(dir.path(), lock, host.rooms(), what);
+        asked.await.unwrap()
+    };
     insta::assert_snapshot!(
         "offline_plan_diff",
         ask(Offline::Plan { diff: true }).await.unwrap()
@@ -222,7 +226,9 @@ async fn a_host_without_an_agent_is_planned_from_its_ledger_and_cleaned_up() {
 async fn without_a_ledger_there_is_no_plan() {
     let dir = tempfile::tempdir().unwrap();
     let what = Offline::Plan { diff: false };
-    let error = offline_with(dir.path(), FakeHost::new().rooms(), what)
+    let lock = Lock::take(dir.path()).unwrap();
+    let rooms = FakeHost::new().rooms();
+    let error = offline_with(dir.path(), lock, rooms, what)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("no ledger"), "{error}");

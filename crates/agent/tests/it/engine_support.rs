@@ -14,7 +14,7 @@ use novanet_model::{
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-pub fn bridge(network: i64, name: &str) -> HostObject {
+pub(crate) fn bridge(network: i64, name: &str) -> HostObject {
     HostObject::Bridge(Bridge {
         network: NetworkId(network),
         bridge: IfName::new(name).unwrap(),
@@ -25,7 +25,7 @@ pub fn bridge(network: i64, name: &str) -> HostObject {
     })
 }
 
-pub fn gateway(network: i64, name: &str) -> HostObject {
+pub(crate) fn gateway(network: i64, name: &str) -> HostObject {
     HostObject::Gateway(Gateway {
         network: NetworkId(network),
         bridge: IfName::new(name).unwrap(),
@@ -33,7 +33,7 @@ pub fn gateway(network: i64, name: &str) -> HostObject {
     })
 }
 
-pub fn dhcp(network: i64, name: &str) -> HostObject {
+pub(crate) fn dhcp(network: i64, name: &str) -> HostObject {
     HostObject::Dhcp(Dhcp {
         network: NetworkId(network),
         bridge: IfName::new(name).unwrap(),
@@ -46,7 +46,7 @@ pub fn dhcp(network: i64, name: &str) -> HostObject {
     })
 }
 
-pub fn float(n: u32, fixed: u32) -> HostObject {
+pub(crate) fn float(n: u32, fixed: u32) -> HostObject {
     HostObject::Float(Float {
         address: Ipv4Addr::from(0xcb00_0000 + n),
         fixed: Ipv4Addr::from(0x0a00_0000 + fixed),
@@ -54,14 +54,14 @@ pub fn float(n: u32, fixed: u32) -> HostObject {
     })
 }
 
-pub fn group(group: i64) -> HostObject {
+pub(crate) fn group(group: i64) -> HostObject {
     HostObject::Group(Group {
         group: GroupId(group),
         project: ProjectNumber(1),
     })
 }
 
-pub fn rule(group: i64, rule: i64, port: u16) -> HostObject {
+pub(crate) fn rule(group: i64, rule: i64, port: u16) -> HostObject {
     HostObject::Rule(Rule {
         rule: RuleId(rule),
         group: GroupId(group),
@@ -73,14 +73,14 @@ pub fn rule(group: i64, rule: i64, port: u16) -> HostObject {
     })
 }
 
-pub fn member(group: i64, n: u32) -> HostObject {
+pub(crate) fn member(group: i64, n: u32) -> HostObject {
     HostObject::Member(Member {
         group: GroupId(group),
         address: Ipv4Addr::from(0x0a00_0000 + n),
     })
 }
 
-pub fn project_address(n: u32) -> HostObject {
+pub(crate) fn project_address(n: u32) -> HostObject {
     HostObject::ProjectAddress(ProjectAddress {
         project: ProjectNumber(1),
         address: Ipv4Addr::from(0x0a00_0000 + n),
@@ -88,7 +88,7 @@ pub fn project_address(n: u32) -> HostObject {
 }
 
 /// The port of an instance; ports of one combination share an item of the firewall.
-pub fn port(instance: i64, bridge: &str, combination: i64) -> HostObject {
+pub(crate) fn port(instance: i64, bridge: &str, combination: i64) -> HostObject {
     HostObject::Port(Port {
         instance: InstanceId(instance),
         index: 0,
@@ -102,7 +102,7 @@ pub fn port(instance: i64, bridge: &str, combination: i64) -> HostObject {
     })
 }
 
-pub fn binding(instance: i64, bridge: &str) -> HostObject {
+pub(crate) fn binding(instance: i64, bridge: &str) -> HostObject {
     HostObject::Binding(Binding {
         network: NetworkId(1),
         bridge: IfName::new(bridge).unwrap(),
@@ -113,7 +113,7 @@ pub fn binding(instance: i64, bridge: &str) -> HostObject {
     })
 }
 
-pub fn instance(instance: i64, boot: i64) -> HostObject {
+pub(crate) fn instance(instance: i64, boot: i64) -> HostObject {
     HostObject::Instance(Instance {
         instance: InstanceId(instance),
         hostname: format!("host-{instance}"),
@@ -135,7 +135,7 @@ fn address(instance: i64) -> Ipv4Addr {
 }
 
 /// A network with one instance.
-pub fn small_cloud() -> Vec<HostObject> {
+pub(crate) fn small_cloud() -> Vec<HostObject> {
     vec![
         bridge(1, "br100"),
         gateway(1, "br100"),
@@ -150,12 +150,12 @@ pub fn small_cloud() -> Vec<HostObject> {
 }
 
 /// A whole list at this version.
-pub fn list(version: i64, objects: &[HostObject]) -> Objects {
+pub(crate) fn list(version: i64, objects: &[HostObject]) -> Objects {
     news(true, version, objects, &[])
 }
 
 /// What changed up to this version.
-pub fn delta(version: i64, objects: &[HostObject], gone: &[&HostObject]) -> Objects {
+pub(crate) fn delta(version: i64, objects: &[HostObject], gone: &[&HostObject]) -> Objects {
     news(false, version, objects, gone)
 }
 
@@ -180,13 +180,13 @@ fn news(whole: bool, version: i64, objects: &[HostObject], gone: &[&HostObject])
 }
 
 /// Errors of a status as text.
-pub fn errors(engine: &Engine) -> Vec<(String, String)> {
+pub(crate) fn errors(engine: &Engine) -> Vec<(String, String)> {
     let errors = engine.status().errors.into_iter();
     errors.map(|error| (error.key.0, error.message)).collect()
 }
 
 /// Waits until the engine has done everything up to this version.
-pub async fn reached(engine: &Engine, version: i64) {
+pub(crate) async fn reached(engine: &Engine, version: i64) {
     eventually(&format!("version {version}"), || {
         let status = engine.status();
         (status.version >= version).then_some(()).ok_or(status)
@@ -195,7 +195,7 @@ pub async fn reached(engine: &Engine, version: i64) {
 }
 
 /// Waits until `check` is satisfied; shows its last state if that takes too long.
-pub async fn eventually<T, S: std::fmt::Debug>(
+pub(crate) async fn eventually<T, S: std::fmt::Debug>(
     what: &str,
     mut check: impl FnMut() -> Result<T, S>,
 ) -> T {

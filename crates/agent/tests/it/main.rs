@@ -5,6 +5,7 @@
 mod dhcp;
 mod engine;
 mod engine_ledger;
+mod engine_real;
 mod engine_support;
 mod firewall;
 mod firewall_float;

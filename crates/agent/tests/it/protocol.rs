@@ -3,9 +3,7 @@
 use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::protocol_server::Cloud;
-use novanet_agent::engine::{
-    AgentError, Console, Lock, Offline, Parts, Timing, offline_with, serve,
-};
+use novanet_agent::engine::{AgentError, Console, Lock, Parts, Timing, serve};
 use novanet_agent::fake::FakeHost;
 use novanet_agent::local;
 use novanet_agent::upstream::{Client, LeaseSource, Pace, ServerAddress};
@@ -370,9 +368,6 @@ async fn two_agents_on_one_host_refuse() {
     .await;
     let error = Lock::take(dir.path()).unwrap_err();
     assert!(matches!(error, AgentError::AlreadyRunning(_)), "{error}");
-    let what = Offline::Cleanup { dry_run: false };
-    let refused = offline_with(dir.path(), host.rooms(), what).await;
-    assert!(matches!(refused, Err(AgentError::AlreadyRunning(_))));
     first.stop().await;
 }
 

@@ -21,30 +21,30 @@ use tokio::task::JoinHandle;
 
 /// What the server knows. Survives a restart of the server, as a database does.
 #[derive(Clone)]
-pub struct Cloud {
+pub(crate) struct Cloud {
     state: Arc<Mutex<State>>,
     moved: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-pub struct State {
-    pub epoch: String,
-    pub version: i64,
-    pub objects: BTreeMap<ObjectKey, (i64, Option<HostObject>)>,
-    pub questions: Vec<Asked>,
-    pub hellos: Vec<Hello>,
-    pub statuses: Vec<Status>,
-    pub leases: Vec<LeaseEvent>,
-    pub answers: BTreeMap<String, Answer>,
+pub(crate) struct State {
+    pub(crate) epoch: String,
+    pub(crate) version: i64,
+    pub(crate) objects: BTreeMap<ObjectKey, (i64, Option<HostObject>)>,
+    pub(crate) questions: Vec<Asked>,
+    pub(crate) hellos: Vec<Hello>,
+    pub(crate) statuses: Vec<Status>,
+    pub(crate) leases: Vec<LeaseEvent>,
+    pub(crate) answers: BTreeMap<String, Answer>,
     /// How many whole lists and how many deltas were sent.
-    pub wholes: usize,
-    pub deltas: usize,
+    pub(crate) wholes: usize,
+    pub(crate) deltas: usize,
     /// Loses the next change for followers, as a bug would.
-    pub forget: bool,
+    pub(crate) forget: bool,
 }
 
 impl Cloud {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = State {
             epoch: "e1".to_owned(),
             ..State::default()
@@ -55,12 +55,12 @@ impl Cloud {
         }
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
     /// Changes rows in one transaction.
-    pub fn change(&self, there: &[HostObject], gone: &[&HostObject]) -> i64 {
+    pub(crate) fn change(&self, there: &[HostObject], gone: &[&HostObject]) -> i64 {
         let mut state = self.state();
         state.version += 1;
         let version = state.version;
@@ -77,7 +77,7 @@ impl Cloud {
     }
 
     /// A restored copy of the database: other epoch, other rows.
-    pub fn restore(&self, epoch: &str, version: i64, objects: &[HostObject]) {
+    pub(crate) fn restore(&self, epoch: &str, version: i64, objects: &[HostObject]) {
         let mut state = self.state();
         epoch.clone_into(&mut state.epoch);
         state.version = version;
@@ -87,14 +87,14 @@ impl Cloud {
         self.moved.send_modify(|n| *n += 1);
     }
 
-    pub fn ask(&self, id: &str, question: Question) {
+    pub(crate) fn ask(&self, id: &str, question: Question) {
         let id = id.to_owned();
         self.state().questions.push(Asked { id, question });
         self.moved.send_modify(|n| *n += 1);
     }
 
     /// Serves until the handle is dropped.
-    pub fn serve(&self, socket: &Path) -> Serving {
+    pub(crate) fn serve(&self, socket: &Path) -> Serving {
         let _ = std::fs::remove_file(socket);
         let listener = UnixListener::bind(socket).unwrap();
         let cloud = self.clone();
@@ -118,7 +118,8 @@ impl Cloud {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let method = request.method().clone();
         let body = request.into_body().collect().await.unwrap().to_bytes();
-        let action = path.strip_prefix("/agent/v1/hosts/host-1").unwrap();
+        let path = path.strip_prefix("/agent/v1/hosts/").unwrap();
+        let action = &path[path.find('/').unwrap()..];
         match (&method, action) {
             (&Method::GET, "/objects") => json(&self.objects(&query).await),
             (&Method::GET, "/digest") => json(&self.digest()),
@@ -219,7 +220,7 @@ impl Cloud {
 }
 
 /// A server that is up.
-pub struct Serving(JoinHandle<()>);
+pub(crate) struct Serving(JoinHandle<()>);
 
 impl Drop for Serving {
     fn drop(&mut self) {

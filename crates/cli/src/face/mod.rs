@@ -100,7 +100,7 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Euca => crate::euca::run(args),
         Face::Dhcpbridge => dhcpbridge::run(args),
         Face::Demo => crate::demo::run(args),
-        Face::Bench => Err(Failure::failed("bench: not wired yet")),
+        Face::Bench => crate::bench::run(args),
     }
 }
 

@@ -1,0 +1,174 @@
+//! The agent with its real rooms, in a host of its own, against a server that speaks the protocol.
+
+use crate::engine_support as cloud;
+use crate::engine_support::eventually;
+use crate::protocol_server::Cloud;
+use crate::room;
+use novanet_agent::engine::{AgentError, Offline, Options, offline, run_with};
+use novanet_agent::local;
+use novanet_agent::settings::Settings;
+use novanet_agent::upstream::ServerAddress;
+use novanet_lab::{HostOptions, inside_host};
+use novanet_model::HostObject;
+use novanet_model::wire::{Answer, Question, Role};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+struct Agent {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), AgentError>>,
+}
+
+impl Agent {
+    fn start(settings: &Settings) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let server = ServerAddress::Unix(settings.state_path.join("server.sock"));
+        let options = Options {
+            roles: vec![Role::Network],
+            ..Options::default()
+        };
+        let running = run_with(settings.clone(), options, server, async {
+            let _ = stopped.await;
+        });
+        let task = tokio::spawn(running);
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn sh(line: &str) -> String {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{line}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+async fn shows(line: &str, part: &str, there: bool) {
+    eventually(&format!("{part} in {line} ({there})"), || {
+        let text = sh(line);
+        if text.contains(part) == there {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+}
+
+async fn in_force(cloud: &Cloud, version: i64) {
+    eventually("the version without errors", || {
+        let last = cloud.state().statuses.last().cloned();
+        let clean = last
+            .as_ref()
+            .is_some_and(|s| s.version >= version && s.errors.is_empty());
+        if clean { Ok(()) } else { Err(last) }
+    })
+    .await;
+}
+
+fn objects() -> Vec<HostObject> {
+    vec![
+        cloud::bridge(1, "br100"),
+        cloud::gateway(1, "br100"),
+        cloud::dhcp(1, "br100"),
+        cloud::float(1, 3),
+    ]
+}
+
+async fn a_life(settings: Settings) {
+    // An interface as a machine has one, and things that are not ours.
+    sh(
+        "ip link add eth0 type veth peer name outside && ip link set eth0 up && ip link set outside up",
+    );
+    sh("ip address add 192.0.2.1/24 dev eth0");
+    sh("ip link add foreign0 type bridge && nft add table ip foreign");
+    let cloud = Cloud::new();
+    let version = cloud.change(&objects(), &[]);
+    let _serving = cloud.serve(&settings.state_path.join("server.sock"));
+
+    let agent = Agent::start(&settings);
+    in_force(&cloud, version).await;
+    shows("ip address show dev br100", "10.0.1.1/24", true).await;
+    shows("nft list ruleset", "203.0.0.1 : 10.0.0.3", true).await;
+    let dnsmasq = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '";
+    shows(dnsmasq, "dnsmasq", true).await;
+
+    let question = Question::Plan { diff: true };
+    let answer = local::ask(&settings.state_path, &question).await.unwrap();
+    let quiet = "links\n  nothing differs\nfirewall\n  nothing differs\n\
+                 dhcp\n  nothing differs\ninstance\n  nothing differs\n";
+    let text = quiet.to_owned();
+    assert_eq!(answer, Answer::Text { text });
+
+    let began = Instant::now();
+    sh("nft delete table ip nova");
+    shows("nft list ruleset", "203.0.0.1 : 10.0.0.3", true).await;
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
+    let began = Instant::now();
+    sh("ip link delete br100");
+    shows("ip address", "10.0.1.1/24", true).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+
+    let version = cloud.change(&[cloud::float(2, 9)], &[&cloud::float(1, 3)]);
+    in_force(&cloud, version).await;
+    shows("nft list ruleset", "203.0.0.2 : 10.0.0.9", true).await;
+    shows("nft list ruleset", "203.0.0.1", false).await;
+
+    agent.stop().await;
+    shows("nft list ruleset", "203.0.0.2 : 10.0.0.9", true).await;
+    shows("ip address", "10.0.1.1/24", true).await;
+    shows(dnsmasq, "dnsmasq", true).await;
+
+    let planned = offline(&settings, Offline::Plan { diff: true })
+        .await
+        .unwrap();
+    assert_eq!(planned.as_deref(), Ok(quiet));
+    let cleaned = offline(&settings, Offline::Cleanup { dry_run: false })
+        .await
+        .unwrap();
+    let cleaned = cleaned.unwrap();
+    assert!(cleaned.contains("br100"), "{cleaned}");
+    assert!(!sh("ip address").contains("br100"));
+    shows(dnsmasq, "dnsmasq", false).await;
+    let rules = sh("nft list ruleset");
+    assert_eq!(
+        rules.trim(),
+        "table ip foreign {\n}",
+        "only what is foreign is left"
+    );
+    assert!(sh("ip link").contains("foreign0"));
+}
+
+#[test]
+fn a_real_host_is_made_repaired_left_alone_and_cleaned_up() {
+    let body = || {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = room::settings(dir.path());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(a_life(settings));
+    };
+    let test = "engine_real::a_real_host_is_made_repaired_left_alone_and_cleaned_up";
+    inside_host(test, &HostOptions::default(), body).unwrap();
+}
