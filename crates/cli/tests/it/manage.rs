@@ -398,7 +398,18 @@ fn a_database_that_cannot_be_used_is_named_with_the_remedy() {
     --- stderr
     error: flag sql_connection: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (MySQL is not supported)
     ");
-    fs::write(sandbox.path().join("file"), "").unwrap();
+    insta::assert_snapshot!(sandbox.check("network list --sql_connection=postgresql://nova@127.0.0.1:1/nova"), @"
+    exit 1
+    --- stderr
+    error: database PostgreSQL cannot be reached: error communicating with database: Connection refused (os error 111)
+    ");
+    let text = "this is no database, but it is long enough that somebody could take it for one";
+    fs::write(sandbox.path().join("file"), text).unwrap();
+    insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/file"), @"
+    exit 1
+    --- stderr
+    error: database file DIR/file: is not a SQLite database
+    ");
     insta::assert_snapshot!(sandbox.check("network list --state_path=file"), @"
     exit 1
     --- stderr
