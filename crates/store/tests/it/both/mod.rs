@@ -2,7 +2,13 @@
 
 mod seed;
 
+mod floating_ips;
 mod follow;
+mod groups;
+mod hosts;
+mod instances;
+mod networks;
+mod people;
 mod pool;
 mod pool_model;
 mod schema;
