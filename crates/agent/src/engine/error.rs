@@ -26,6 +26,14 @@ pub enum AgentError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The metadata service's port is taken.
+    #[error("metadata_port {port}: {source} (choose another one, or stop what uses it)")]
+    Port {
+        /// Which.
+        port: u16,
+        /// errno.
+        source: std::io::Error,
+    },
     /// A room could not be set up.
     #[error("{room}: {source}")]
     Room {

@@ -18,6 +18,7 @@ pub mod preflight;
 pub mod questions;
 pub mod reconcile;
 mod render;
+pub mod run;
 pub mod serve;
 pub mod table;
 
@@ -29,6 +30,7 @@ pub use lock::Lock;
 pub use offline::{Offline, offline_with};
 pub use questions::{Answers, Console};
 pub use reconcile::{Reconciler, Round};
+pub use run::{Options, offline, run, run_with};
 pub use serve::{Parts, serve};
 pub use table::Table;
 

@@ -23,9 +23,10 @@ pub enum Offline {
     },
 }
 
-/// Does it with these rooms. The text is for people; an `Err` in it says what could not be done.
+/// Does it with these rooms, made with the agent's lock held. The text is for people; an `Err` in it says what could not be done.
 pub async fn offline_with<L, F, D, I>(
     state_path: &Path,
+    lock: Lock,
     rooms: Rooms<L, F, D, I>,
     what: Offline,
 ) -> Result<Result<String, String>, AgentError>
@@ -35,7 +36,7 @@ where
     D: Room + Shows,
     I: Room + Shows,
 {
-    let _lock = Lock::take(state_path)?;
+    let _lock = lock;
     let table = match what {
         Offline::Plan { .. } => {
             let dir = agent_dir(state_path);

@@ -83,6 +83,7 @@ impl Folders {
     pub(super) fn ensure(&self, spec: &Spec) -> Result<Folder, RoomError> {
         let folder = self.of(spec.instance.instance);
         if folder.path.exists() {
+            self.make_disk(&folder)?;
             folder.write("spec.json", spec)?;
             return Ok(folder);
         }
@@ -97,14 +98,25 @@ impl Folders {
         // Set-user-id programs and other people's files are in there.
         rustix::fs::chmod(&self.path, Mode::from(0o700)).map_err(|e| failed(e.into()))?;
         std::fs::create_dir(&making.path).map_err(failed)?;
-        std::fs::create_dir(making.path.join("upper")).map_err(failed)?;
-        std::fs::create_dir(making.path.join("work")).map_err(failed)?;
-        let (uid, gid) = (Uid::from_raw(self.uid_base), Gid::from_raw(self.uid_base));
-        rustix::fs::chown(making.path.join("upper"), Some(uid), Some(gid))
-            .map_err(|e| failed(e.into()))?;
+        self.make_disk(&making)?;
         making.write("spec.json", spec)?;
         std::fs::rename(&making.path, &folder.path).map_err(failed)?;
         Ok(folder)
+    }
+
+    fn make_disk(&self, folder: &Folder) -> Result<(), RoomError> {
+        for name in ["upper", "work"] {
+            let path = folder.path.join(name);
+            let failed = |e: std::io::Error| RoomError::kernel(path.display().to_string(), e);
+            match std::fs::create_dir(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(failed)?,
+            }
+        }
+        let upper = folder.path.join("upper");
+        let (uid, gid) = (Uid::from_raw(self.uid_base), Gid::from_raw(self.uid_base));
+        rustix::fs::chown(&upper, Some(uid), Some(gid))
+            .map_err(|e| RoomError::kernel(upper.display().to_string(), e))
     }
 
     /// Writes the addresses of a flat network into the instance's disk, as nova did: the file that

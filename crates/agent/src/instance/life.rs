@@ -3,6 +3,7 @@
 //! What to do next is a pure function of goal and phase ([`step::next`]); a task repeats it until there is
 //! nothing left to do. So a goal that changes while an instance is being made is simply met next.
 
+mod phase;
 mod step;
 mod work;
 
@@ -15,7 +16,8 @@ use crate::image::Images;
 use crate::room::RoomError;
 use novanet_model::InstanceId;
 use novanet_model::object::Instance;
-use novanet_model::wire::{InstanceReport, InstanceState};
+use novanet_model::wire::InstanceReport;
+use phase::Phase;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -30,34 +32,6 @@ pub(super) enum Goal {
     Run(Arc<Spec>),
     /// Not be here.
     Gone,
-}
-
-/// What an instance is doing.
-#[derive(Debug, Clone)]
-enum Phase {
-    /// Nothing of it is here.
-    Absent,
-    /// It runs. `plugged` is false when a cable was found missing, `fault` says why it could not be put in.
-    Running {
-        spec: Arc<Spec>,
-        process: Arc<Process>,
-        plugged: bool,
-        fault: Option<String>,
-    },
-    /// Only its folder is here. `boot` is the one that ended; `None`: none that counts.
-    Stopped {
-        spec: Option<Arc<Spec>>,
-        boot: Option<i64>,
-        clean: bool,
-    },
-    /// The last step failed. Not before `again` the next try.
-    Failed {
-        spec: Option<Arc<Spec>>,
-        boot: Option<i64>,
-        error: String,
-        tries: u32,
-        again: Instant,
-    },
 }
 
 struct Slot {
@@ -301,92 +275,6 @@ impl Slot {
             clean: false,
         };
         true
-    }
-}
-
-impl Phase {
-    fn spec(&self) -> Option<&Arc<Spec>> {
-        match self {
-            Self::Absent => None,
-            Self::Running { spec, .. } => Some(spec),
-            Self::Stopped { spec, .. } | Self::Failed { spec, .. } => spec.as_ref(),
-        }
-    }
-
-    fn process(&self) -> Option<ProcessId> {
-        match self {
-            Self::Running { process, .. } => Some(process.id),
-            _ => None,
-        }
-    }
-
-    fn boot(&self) -> Option<i64> {
-        match self {
-            Self::Absent => None,
-            Self::Running { spec, .. } => Some(spec.instance.boot),
-            Self::Stopped { boot, .. } | Self::Failed { boot, .. } => *boot,
-        }
-    }
-
-    fn report(
-        &self,
-        instance: InstanceId,
-        before: Option<&InstanceReport>,
-    ) -> Option<InstanceReport> {
-        let (state, boot, detail) = match self {
-            Self::Absent => (InstanceState::Gone, before.map_or(0, |r| r.boot), None),
-            Self::Running { spec, .. } => (InstanceState::Running, spec.instance.boot, None),
-            Self::Stopped { boot, .. } => (
-                InstanceState::Stopped,
-                (*boot)?,
-                Some("ended by itself".to_owned()),
-            ),
-            Self::Failed { boot, error, .. } => {
-                (InstanceState::Error, (*boot)?, Some(error.clone()))
-            }
-        };
-        Some(InstanceReport {
-            instance,
-            state,
-            boot,
-            detail,
-        })
-    }
-
-    /// As an observed item. What is changed by a boot only (host name, limits) does not differ until then.
-    fn seen(&self, id: InstanceId, want: Option<&Instance>) -> Option<(Instance, bool)> {
-        let (boot, plugged) = match self {
-            Self::Absent => return None,
-            Self::Running { spec, plugged, .. } => (Some(spec.instance.boot), *plugged),
-            Self::Stopped { boot, .. } => (*boot, true),
-            Self::Failed { .. } => (None, true),
-        };
-        let Some(want) = want else {
-            let spec = self.spec().map(|spec| spec.instance.clone());
-            return Some((spec.unwrap_or_else(|| unknown(id)), plugged));
-        };
-        let boot = boot?;
-        Some((
-            Instance {
-                boot,
-                ..want.clone()
-            },
-            plugged,
-        ))
-    }
-}
-
-/// Stands for an instance whose notes cannot be read: it is there, and that is all that is known.
-fn unknown(instance: InstanceId) -> Instance {
-    Instance {
-        instance,
-        hostname: String::new(),
-        image: String::new(),
-        memory_mb: 0,
-        vcpus: 0,
-        ports: 0,
-        boot: 0,
-        injected: None,
     }
 }
 

@@ -10,12 +10,10 @@ mod setup;
 use crate::args::{Param, Reader};
 use crate::environment;
 use crate::failure::Failure;
-use novanet_model::flags::Flags;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use novanet_model::flags::Flags;
 use tokio::signal::unix::{SignalKind, signal};
-
-pub(crate) use host::agent_settings;
 
 /// No words of their own: everything is a flag.
 const NONE: &[Param] = &[];
@@ -69,7 +67,11 @@ fn help(face: &str, about: &str) -> String {
     use std::fmt::Write as _;
     let mut text = format!("usage: novanet {face} [--flag=value …]: {about}\n\n");
     for flag in novanet_model::flags::registry() {
-        let _ = writeln!(text, "    --{:<32} {} [{}]", flag.name, flag.help, flag.default);
+        let _ = writeln!(
+            text,
+            "    --{:<32} {} [{}]",
+            flag.name, flag.help, flag.default
+        );
     }
     text.push_str("\nFlags may also stand in a file: --flagfile=FILE, or /etc/nova/nova.conf.\n");
     text

@@ -135,13 +135,23 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 fn welcome(flags: &Flags, ready: &setup::Ready, address: SocketAddr) {
     let novarc = ready.novarc.display();
-    println!("\nthe cloud is up: EC2 API on {address}, state in {}", flags.state_path().display());
+    println!(
+        "\nthe cloud is up: EC2 API on {address}, state in {}",
+        flags.state_path().display()
+    );
     println!("\nnext, in another terminal:\n");
     println!("    . {novarc}");
-    println!("    aws ec2 create-key-pair --key-name mine --query KeyMaterial --output text > mine.pem");
-    println!("    aws ec2 run-instances --image-id {} --instance-type m1.tiny --key-name mine", ready.image);
+    println!(
+        "    aws ec2 create-key-pair --key-name mine --query KeyMaterial --output text > mine.pem"
+    );
+    println!(
+        "    aws ec2 run-instances --image-id {} --instance-type m1.tiny --key-name mine",
+        ready.image
+    );
     println!("    aws ec2 describe-instances --output table\n");
     if ready.floating == 0 {
-        println!("floating addresses: nova-manage floating create RANGE, of a range that is routed to this host\n");
+        println!(
+            "floating addresses: nova-manage floating create RANGE, of a range that is routed to this host\n"
+        );
     }
 }

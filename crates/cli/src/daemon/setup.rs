@@ -25,9 +25,7 @@ pub(super) struct Ready {
 
 /// Makes what is missing.
 pub(super) async fn run(cloud: &Cloud, flags: &Flags) -> Result<Ready, Failure> {
-    let project: ProjectId = FIRST
-        .parse()
-        .map_err(|e| Failure::failed(format!("{e}")))?;
+    let project: ProjectId = FIRST.parse().map_err(|e| Failure::failed(format!("{e}")))?;
     if !cloud.users().await?.iter().any(|user| user.id == FIRST) {
         step("user admin, an administrator");
         cloud.create_user(FIRST, None, true).await?;

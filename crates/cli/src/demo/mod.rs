@@ -51,17 +51,15 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         let kept = sandbox.keep().map_err(failed)?;
         println!("{}", picture::how_to_enter(&kept, &tools));
     } else {
+        let pids = [sandbox.cloud.pid(), sandbox.internet.pid()];
+        let cgroup = sandbox.cloud.cgroup_name().to_owned();
         drop(sandbox);
         let after = MachineState::of_machine().map_err(failed)?;
-        let difference = before.diff(&after);
         show.check(
             "the machine's own network, firewall and mounts are as before",
-            if difference.is_empty() {
-                Ok(())
-            } else {
-                Err(difference)
-            },
+            same(&before, &after),
         );
+        show.check("nothing is left of the sandbox", gone(&pids, &cgroup));
     }
     let took = began.elapsed().as_secs();
     let (passed, all) = show.score();
@@ -71,6 +69,53 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     } else {
         Err(Failure::failed("the demo did not show what it should"))
     }
+}
+
+/// What belongs to the machine alone. Namespaces and cgroups are shared with whatever else runs on it
+/// now; of those [`gone`] looks for the sandbox's own.
+const OWN: [&str; 11] = [
+    "nft",
+    "iptables",
+    "ip6tables",
+    "links",
+    "addresses",
+    "routes",
+    "routes (IPv6)",
+    "rules",
+    "mounts",
+    "sysctls",
+    "paths",
+];
+
+fn same(before: &MachineState, after: &MachineState) -> Result<(), String> {
+    let differs: Vec<&str> = OWN
+        .into_iter()
+        .filter(|view| before.view(view) != after.view(view))
+        .collect();
+    if differs.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} differ: {}",
+            differs.join(", "),
+            before.diff(after)
+        ))
+    }
+}
+
+fn gone(pids: &[u32], cgroup: &str) -> Result<(), String> {
+    for pid in pids {
+        if Path::new(&format!("/proc/{pid}/ns")).exists() {
+            return Err(format!("process {pid} still runs"));
+        }
+    }
+    for tree in ["", "unified", "memory", "pids", "systemd"] {
+        let folder = Path::new("/sys/fs/cgroup").join(tree).join(cgroup);
+        if !cgroup.is_empty() && folder.exists() {
+            return Err(format!("{} is still there", folder.display()));
+        }
+    }
+    Ok(())
 }
 
 fn failed(error: anyhow::Error) -> Failure {

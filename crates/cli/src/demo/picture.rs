@@ -8,17 +8,17 @@ pub(super) fn print() {
     println!(
         "
   internet                     cloud host
- ┌───────────────┐            ┌─────────────────────────────────────────────────────┐
- │ {far:<13} │            │ nft table nova          br100 10.0.0.1/24           │
- │ (far away)    │            │  floats, groups,       ┌────┴─────┐   dnsmasq       │
- │               │            │  anti-spoofing        nv1        nv2  metadata      │
- │ {inet:<13} ├────────────┤ eth0 {cloud:<12}       │          │                 │
- └───────────────┘  public    │  {float:<15}  ⇄  i-00000001  i-00000002             │
-                    network   │  (floating IP)      10.0.0.2    10.0.0.3            │
-                              └─────────────────────────────────────────────────────┘",
-        far = Sandbox::FAR_AWAY,
-        inet = Sandbox::INTERNET,
-        cloud = Sandbox::CLOUD,
+ ┌────────────────┐           ┌──────────────────────────────────────────────────────┐
+ │ {far:<14} │           │ nft tables `nova`        br100 10.0.0.1/24  dnsmasq  │
+ │ (far away)     │           │  floats, groups,     ┌─────┴─────┐          metadata │
+ │                │  public   │  anti-spoofing      nv1         nv2                  │
+ │ {inet:<14} ├───────────┤ eth0 {cloud:<14}  │           │                   │
+ └────────────────┘  network  │   {float:<13} ⇄ i-00000001  i-00000002            │
+                              │   (floating IP)   10.0.0.2    10.0.0.3  (gone now)   │
+                              └──────────────────────────────────────────────────────┘",
+        far = Sandbox::FAR_AWAY.to_string(),
+        inet = Sandbox::INTERNET.to_string(),
+        cloud = Sandbox::CLOUD.to_string(),
         float = "203.0.113.129",
     );
 }

@@ -35,7 +35,11 @@ impl Show {
 
     /// A command, as it would be typed on a host.
     pub(super) fn command(&mut self, host: &str, text: &str) {
-        println!("{} {}", self.paint("2", &format!("{host}#")), self.paint("36", text));
+        println!(
+            "{} {}",
+            self.paint("2", &format!("{host}#")),
+            self.paint("36", text)
+        );
         let _ = std::io::stdout().flush();
     }
 

@@ -50,8 +50,11 @@ impl Walk<'_> {
         let novanet = self.tools.novanet.display();
         let line = command.replacen("novanet", &format!("exec {novanet}"), 1);
         let mut up = Command::new("sh");
-        up.args(["-c", &format!("{line} >{STATE}/up.out 2>{STATE}/novanet.log")])
-            .stdin(Stdio::null());
+        up.args([
+            "-c",
+            &format!("{line} >{STATE}/up.out 2>{STATE}/novanet.log"),
+        ])
+        .stdin(Stdio::null());
         let process = self.sandbox.cloud.spawn(&mut up)?;
         let cloud = &self.sandbox.cloud;
         let (said, took) = self.show.wait("novanet up", BOOT, || {
@@ -64,7 +67,10 @@ impl Walk<'_> {
             Ok(said)
         })?;
         self.show.output(said.trim());
-        self.good(&format!("the cloud is up after {:.1} s", took.as_secs_f32()));
+        self.good(&format!(
+            "the cloud is up after {:.1} s",
+            took.as_secs_f32()
+        ));
         Ok(())
     }
 
@@ -112,7 +118,10 @@ impl Walk<'_> {
         let aws = self.aws_line("get-console-output --instance-id i-00000001 --output text");
         let (console, _) = self.show.wait("the first console line", BOOT, || {
             let console = cloud.sh(&aws)?.stdout;
-            ensure!(console.contains("10.0.0."), "no address on the console yet: {console}");
+            ensure!(
+                console.contains("10.0.0."),
+                "no address on the console yet: {console}"
+            );
             Ok(console)
         })?;
         self.show.command(
@@ -204,7 +213,10 @@ impl Walk<'_> {
             walk.show.output(said.stdout.trim());
             Ok(said)
         };
-        let meta = inside(self, "wget -q -O - http://169.254.169.254/latest/meta-data/public-ipv4")?;
+        let meta = inside(
+            self,
+            "wget -q -O - http://169.254.169.254/latest/meta-data/public-ipv4",
+        )?;
         self.check(
             "the metadata service knows its floating IP",
             meta.stdout.trim() == float,
@@ -230,7 +242,9 @@ impl Walk<'_> {
         self.on_cloud("nft flush ruleset")?;
         let cloud = &self.sandbox.cloud;
         let (_, took) = self.show.wait("the rules", SOON, || {
-            cloud.sh("nft list table ip nova | grep -q dnat && nft list table bridge nova >/dev/null")
+            cloud.sh(
+                "nft list table ip nova | grep -q dnat && nft list table bridge nova >/dev/null",
+            )
         })?;
         self.good(&format!("the rules are back after {} ms", took.as_millis()));
         let page = self.eventually_internet(&format!("curl -s -m 2 http://{float}/"), SOON)?;
@@ -242,7 +256,9 @@ impl Walk<'_> {
         let kill = format!("kill -9 $(cat {STATE}/networks/nova-br100.pid)");
         self.on_cloud(&kill)?;
         let (_, took) = self.show.wait("dnsmasq", SOON, || {
-            cloud.sh(&format!("sleep 0.05; kill -0 $(cat {STATE}/networks/nova-br100.pid)"))
+            cloud.sh(&format!(
+                "sleep 0.05; kill -0 $(cat {STATE}/networks/nova-br100.pid)"
+            ))
         })?;
         self.good(&format!(
             "the DHCP server is back after {:.1} s",

@@ -97,8 +97,18 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Server => crate::daemon::server(args),
         Face::Agent => crate::daemon::agent(args),
         Face::Demo => crate::demo::run(args),
+        Face::Dhcpbridge => dhcpbridge(args),
         other => Err(Failure::failed(format!("{other:?} is not wired yet"))),
     }
+}
+
+/// dnsmasq's messenger. It is started for each event, so nothing else is: no flags, no log.
+fn dhcpbridge(args: &[String]) -> Result<String, Failure> {
+    let mut out = Vec::new();
+    let env = |name: &str| std::env::var(name).ok();
+    novanet_agent::dhcp::bridge::run(args, &env, &mut out)
+        .map_err(|e| Failure::failed(format!("dhcpbridge: {e}")))?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 fn unknown(word: &str) -> String {

@@ -24,6 +24,7 @@ use crate::settings::Settings;
 use batch::Op;
 use consequence::{clashes, cuts, narrows};
 use dump::Layout;
+use program::Program;
 use record::Record;
 use skeleton::Skeleton;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,7 @@ type Errors = Vec<(Key, RoomError)>;
 pub(super) struct Nft {
     skeleton: Skeleton,
     digest: String,
+    program: Program,
     socket: Socket,
     watch: Watch,
     record: Record,
@@ -51,12 +53,13 @@ pub(super) struct Nft {
 impl Nft {
     /// See [`super::Firewall::new`].
     pub(super) fn new(settings: &Settings) -> Result<Self, RoomError> {
-        program::check()?;
+        let program = Program::find()?;
         let socket = Socket::open(0).map_err(|e| RoomError::kernel("open netfilter socket", e))?;
         let watch = Watch::start(socket.port())?;
         let path = Record::path(&settings.state_path);
         let skeleton = Skeleton::new(settings);
         Ok(Self {
+            program,
             digest: skeleton.digest(),
             skeleton,
             socket,
@@ -258,7 +261,7 @@ impl Nft {
     async fn run(&mut self, script: &str) -> Result<(), RoomError> {
         let before = dump::generation(&mut self.socket);
         self.watch.program_starts();
-        let result = program::run(script).await;
+        let result = self.program.run(script).await;
         let after = self.consistent(dump::layout);
         let own = match (&before, &after) {
             (Ok(before), Ok((_, after))) if *after == before.wrapping_add(1) => Some(*after),
@@ -314,7 +317,10 @@ impl Nft {
         // One by one: nft 1.0.6 finds only the last family's when several are asked for at once.
         for (number, family) in dump::FAMILIES.iter().zip(skeleton::FAMILIES) {
             if layout.tables.contains(number) {
-                text += &program::list(&format!("list table {family} {}", skeleton::TABLE)).await?;
+                text += &self
+                    .program
+                    .list(&format!("list table {family} {}", skeleton::TABLE))
+                    .await?;
             }
         }
         Ok(text)

@@ -1,7 +1,9 @@
 //! The `nft` program: text in one transaction, and listings for people.
 
 use crate::room::RoomError;
+use std::ffi::OsStr;
 use std::io;
+use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -9,53 +11,68 @@ use tokio::process::Command;
 /// The package that has it, for messages.
 const REMEDY: &str = "the nft program is missing (install the package nftables)";
 
-/// Refuses if the program is not there.
-pub(super) fn check() -> Result<(), RoomError> {
-    std::process::Command::new("nft")
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map(drop)
-        .map_err(|error| failed("nft --version", &error))
+/// Debian's places for it, searched besides `PATH` (sudo and cron leave `sbin` out).
+const PLACES: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+
+/// The program, found once.
+#[derive(Debug)]
+pub(super) struct Program {
+    path: PathBuf,
 }
 
-/// Runs a script as one transaction.
-pub(super) async fn run(script: &str) -> Result<(), RoomError> {
-    call(&["-f", "-"], script).await.map(drop)
-}
-
-/// Runs one command and answers with what it prints.
-pub(super) async fn list(command: &str) -> Result<String, RoomError> {
-    call(&[command], "").await
-}
-
-async fn call(arguments: &[&str], input: &str) -> Result<String, RoomError> {
-    let command = format!("nft {}", arguments.join(" "));
-    let mut child = Command::new("nft")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| failed(&command, &error))?;
-    // A pipe closed early means that nft has complained; its own words say more than EPIPE.
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(input.as_bytes()).await;
+impl Program {
+    /// Refuses if it is not there, and names the package.
+    pub(super) fn find() -> Result<Self, RoomError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Self::find_in(&[&path, OsStr::new(PLACES)])
     }
-    let output = child
-        .wait_with_output()
-        .await
-        .map_err(|error| failed(&command, &error))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+
+    fn find_in(lists: &[&OsStr]) -> Result<Self, RoomError> {
+        lists
+            .iter()
+            .flat_map(std::env::split_paths)
+            .map(|folder| folder.join("nft"))
+            .find(|path| path.is_file())
+            .map(|path| Self { path })
+            .ok_or_else(|| RoomError::Refused(REMEDY.to_owned()))
     }
-    Err(RoomError::Command {
-        command,
-        message: complaint(&String::from_utf8_lossy(&output.stderr)),
-    })
+
+    /// Runs a script as one transaction.
+    pub(super) async fn run(&self, script: &str) -> Result<(), RoomError> {
+        self.call(&["-f", "-"], script).await.map(drop)
+    }
+
+    /// Runs one command and answers with what it prints.
+    pub(super) async fn list(&self, command: &str) -> Result<String, RoomError> {
+        self.call(&[command], "").await
+    }
+
+    async fn call(&self, arguments: &[&str], input: &str) -> Result<String, RoomError> {
+        let command = format!("nft {}", arguments.join(" "));
+        let mut child = Command::new(&self.path)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed(&command, &error))?;
+        // A pipe closed early means that nft has complained; its own words say more than EPIPE.
+        if let Some(mut stdin) = child.stdin.take() {
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        let output = child
+            .wait_with_output()
+            .await
+            .map_err(|error| failed(&command, &error))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(RoomError::Command {
+            command,
+            message: complaint(&String::from_utf8_lossy(&output.stderr)),
+        })
+    }
 }
 
 /// The errors without the echoed input, which may be a megabyte.
@@ -88,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_with_its_package() {
-        let error = failed("nft -f -", &io::ErrorKind::NotFound.into());
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = Program::find_in(&[folder.path().as_os_str()]).expect_err("nothing there");
         assert_eq!(
             error.to_string(),
             "the nft program is missing (install the package nftables)"

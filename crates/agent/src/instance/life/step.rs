@@ -59,7 +59,7 @@ pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
 
 #[cfg(test)]
 mod tests {
-    use super::super::unknown;
+    use super::super::phase::unknown;
     use super::*;
     use novanet_model::InstanceId;
     use novanet_model::object::Instance;

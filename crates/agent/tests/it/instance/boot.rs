@@ -1,7 +1,8 @@
 //! From an object to a running machine and back to nothing.
 #![allow(clippy::print_stdout)] // a test says what it had to skip
 
-use super::host::{self, Host, address, mac, on_a_host, port, sh, succeeds};
+use super::host::Host;
+use super::parts::{address, is_running, mac, on_a_host, port, sh, succeeds, until_fails};
 use base64::Engine;
 use novanet_agent::instance::oci::{Oci, Version};
 use novanet_model::HostObject;
@@ -205,7 +206,7 @@ fn two_start_at_once_and_a_terminated_one_leaves_nothing() {
         host.unwant_instance(1);
         host.until(1, InstanceState::Gone, 1).await;
         // Whether it is a zombie yet is up to process 1 of this machine.
-        assert!(!host::is_running(pid));
+        assert!(!is_running(pid));
         let state = host.settings.state_path.clone();
         for left in [
             state.join("instances/i-00000001"),
@@ -218,7 +219,7 @@ fn two_start_at_once_and_a_terminated_one_leaves_nothing() {
             1
         );
         assert!(!succeeds(&format!("ls -d /sys/fs/cgroup/*/{group}")));
-        assert!(!succeeds("ip link show dev nv1"));
+        until_fails("ip link show dev nv1").await;
         host.until_ping(2).await;
 
         host.unwant_instance(2);

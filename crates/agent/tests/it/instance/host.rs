@@ -1,16 +1,17 @@
 //! A host in namespaces of its own: a bridge, dnsmasq, the tiny image, an instances room and the little
 //! engine that a test needs. Everything goes when it is dropped, on panic too.
 
-use futures_util::future::BoxFuture;
+use super::parts::{FileSource, IpPlug, Says, address, mac, port, room, sh, succeeds};
+use novanet_agent::image::Images;
 use novanet_agent::image::build::{BuiltImage, tiny};
-use novanet_agent::image::{ImageError, ImageSource, Images};
-use novanet_agent::instance::{Instances, Key, Plug, Value};
-use novanet_agent::metadata_proxy::{MetadataError, MetadataSource, serve};
+use novanet_agent::instance::{Instances, Key, Value};
+use novanet_agent::metadata_proxy::serve;
 use novanet_agent::room::{Desired, Room, RoomError, diff};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
-use novanet_model::object::{Instance, Port, port_name};
+use novanet_lab::eventually_async;
+use novanet_model::object::Instance;
 use novanet_model::wire::{InstanceReport, InstanceState, Metadata};
-use novanet_model::{CombinationId, HostObject, IfName, InstanceId, MacAddr, NetworkId};
+use novanet_model::{HostObject, IfName, InstanceId};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,141 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// Runs a test on a thread whose network and mounts are its own. Threads and programs started from it
-/// are in there too.
-pub(crate) fn on_a_host(test: impl AsyncFnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        use nix::mount::{MsFlags, mount};
-        use nix::sched::{CloneFlags, unshare};
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        sh("ip link set lo up");
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(test());
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// Runs a command line, which must succeed.
-pub(crate) fn sh(line: &str) -> String {
-    let output = Command::new("sh").args(["-c", line]).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{line}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Whether a command line succeeds.
-pub(crate) fn succeeds(line: &str) -> bool {
-    Command::new("sh")
-        .args(["-c", line])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap()
-        .success()
-}
-
-/// Waits until `check` answers, with what was seen last in the failure.
-pub(crate) async fn eventually<T>(
-    what: &str,
-    mut check: impl AsyncFnMut() -> Result<T, String>,
-) -> T {
-    let start = Instant::now();
-    loop {
-        match check().await {
-            Ok(value) => return value,
-            Err(seen) => assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "{what}: still not so after 20 s: {seen}"
-            ),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// A file as the source of images.
-pub(crate) struct FileSource(pub(crate) BuiltImage);
-
-impl ImageSource for FileSource {
-    fn fetch<'a>(
-        &'a self,
-        digest: &'a str,
-        into: &'a Path,
-    ) -> BoxFuture<'a, Result<(), ImageError>> {
-        Box::pin(async move {
-            if digest != self.0.digest {
-                return Err(ImageError::Fetch {
-                    digest: digest.to_owned(),
-                    message: "there is no such image".to_owned(),
-                });
-            }
-            std::fs::copy(&self.0.path, into).unwrap();
-            Ok(())
-        })
-    }
-}
-
-struct Says(Metadata);
-
-impl MetadataSource for Says {
-    fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>> {
-        let metadata = Metadata {
-            instance_id: instance.to_string(),
-            hostname: format!("vm{}.novalocal", instance.0),
-            local_ipv4: address(instance.0, 0).to_string(),
-            ..self.0.clone()
-        };
-        Box::pin(async { Ok(metadata) })
-    }
-}
-
-/// Cables by the `ip` program.
-pub(crate) struct IpPlug;
-
-impl Plug for IpPlug {
-    fn plug<'a>(
-        &'a self,
-        port: &'a Port,
-        pid: i32,
-        ifname: &'a str,
-    ) -> BoxFuture<'a, Result<(), RoomError>> {
-        let line = format!(
-            "ip link del dev {name} 2>/dev/null; \
-             ip link add dev {name} type veth peer name {ifname} address {mac} netns {pid} && \
-             ip link set dev {name} master {bridge} up",
-            name = port.name,
-            mac = port.mac,
-            bridge = port.bridge,
-        );
-        Box::pin(async move {
-            let output = tokio::process::Command::new("sh")
-                .args(["-c", &line])
-                .output()
-                .await
-                .unwrap();
-            if output.status.success() {
-                Ok(())
-            } else {
-                Err(RoomError::Command {
-                    command: line,
-                    message: String::from_utf8_lossy(&output.stderr).into_owned(),
-                })
-            }
-        })
-    }
-}
+/// How long anything may take here.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// The host.
 pub(crate) struct Host {
@@ -344,7 +212,7 @@ impl Host {
                 return;
             }
             assert!(
-                start.elapsed() < Duration::from_secs(20),
+                start.elapsed() < LIMIT,
                 "{number} is not {state:?}: {:?}\n{:?}",
                 self.seen,
                 self.room.console(InstanceId(number))
@@ -355,7 +223,7 @@ impl Host {
 
     /// Waits for a line on the console.
     pub(crate) async fn until_console(&self, number: i64, text: &str) {
-        eventually(text, async || {
+        eventually_async(LIMIT, || async {
             let console = self.console(number);
             if console.contains(text) {
                 Ok(())
@@ -363,7 +231,8 @@ impl Host {
                 Err(console)
             }
         })
-        .await;
+        .await
+        .unwrap();
     }
 
     /// Runs a command in an instance as its root, over ssh.
@@ -409,14 +278,15 @@ impl Host {
     /// Waits for a ping to be answered.
     pub(crate) async fn until_ping(&self, number: i64) {
         let address = address(number, 0);
-        eventually("ping", async || {
+        eventually_async(LIMIT, || async {
             if succeeds(&format!("ping -n -c 1 -W 0.05 {address}")) {
                 Ok(())
             } else {
                 Err(self.console(number))
             }
         })
-        .await;
+        .await
+        .unwrap();
     }
 }
 
@@ -443,45 +313,4 @@ impl Drop for Host {
             novanet_agent::instance::Driver::sweep(&oci);
         }
     }
-}
-
-pub(crate) fn room(
-    settings: &Settings,
-    image: &BuiltImage,
-    reports: mpsc::UnboundedSender<InstanceReport>,
-    plug: Arc<dyn Plug>,
-) -> Instances {
-    let source = Arc::new(FileSource(image.clone()));
-    let images = Images::new(&settings.state_path, settings.instance_uid_base, source).unwrap();
-    Instances::new(settings, Arc::new(images), plug, reports)
-}
-
-pub(crate) fn mac(number: i64, index: u32) -> MacAddr {
-    let number = u8::try_from(number).unwrap();
-    MacAddr::for_instance([0, u8::try_from(index).unwrap(), number])
-}
-
-pub(crate) fn address(number: i64, index: u32) -> Ipv4Addr {
-    let number = u8::try_from(number).unwrap();
-    Ipv4Addr::new(10, 0, u8::try_from(index).unwrap(), 1 + number)
-}
-
-pub(crate) fn port(number: i64, index: u32) -> Port {
-    Port {
-        instance: InstanceId(number),
-        index,
-        network: NetworkId(1),
-        name: port_name(InstanceId(number), index),
-        bridge: IfName::new("br100").unwrap(),
-        mac: mac(number, index),
-        address: address(number, index),
-        combination: CombinationId(1),
-        groups: Vec::new(),
-    }
-}
-
-/// Whether there is such a process, and not only its end waiting to be noticed.
-pub(crate) fn is_running(pid: i64) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .is_ok_and(|text| !text.contains("State:\tZ"))
 }

@@ -3,5 +3,7 @@
 
 mod boot;
 mod host;
+mod killed;
 mod life;
 mod many;
+mod parts;

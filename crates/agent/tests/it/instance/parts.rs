@@ -1,0 +1,186 @@
+//! What a host in a test is made of.
+
+use futures_util::future::BoxFuture;
+use novanet_agent::image::build::BuiltImage;
+use novanet_agent::image::{ImageError, ImageSource, Images};
+use novanet_agent::instance::{Instances, Plug};
+use novanet_agent::metadata_proxy::{MetadataError, MetadataSource};
+use novanet_agent::room::RoomError;
+use novanet_agent::settings::Settings;
+use novanet_model::object::{Port, port_name};
+use novanet_model::wire::{InstanceReport, Metadata};
+use novanet_model::{CombinationId, IfName, InstanceId, MacAddr, NetworkId};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Runs a test on a thread whose network and mounts are its own. Threads and programs started from it
+/// are in there too.
+pub(crate) fn on_a_host(test: impl AsyncFnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        use nix::mount::{MsFlags, mount};
+        use nix::sched::{CloneFlags, unshare};
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        sh("ip link set lo up");
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(test());
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a command line, which must succeed.
+pub(crate) fn sh(line: &str) -> String {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{line}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Whether a command line succeeds.
+pub(crate) fn succeeds(line: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", line])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+/// A file as the source of images.
+pub(crate) struct FileSource(pub(crate) BuiltImage);
+
+impl ImageSource for FileSource {
+    fn fetch<'a>(
+        &'a self,
+        digest: &'a str,
+        into: &'a Path,
+    ) -> BoxFuture<'a, Result<(), ImageError>> {
+        Box::pin(async move {
+            if digest != self.0.digest {
+                return Err(ImageError::Fetch {
+                    digest: digest.to_owned(),
+                    message: "there is no such image".to_owned(),
+                });
+            }
+            std::fs::copy(&self.0.path, into).unwrap();
+            Ok(())
+        })
+    }
+}
+
+/// A server that says this of everybody.
+pub(crate) struct Says(pub(crate) Metadata);
+
+impl MetadataSource for Says {
+    fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>> {
+        let metadata = Metadata {
+            instance_id: instance.to_string(),
+            hostname: format!("vm{}.novalocal", instance.0),
+            local_ipv4: address(instance.0, 0).to_string(),
+            ..self.0.clone()
+        };
+        Box::pin(async { Ok(metadata) })
+    }
+}
+
+/// Cables by the `ip` program.
+pub(crate) struct IpPlug;
+
+impl Plug for IpPlug {
+    fn plug<'a>(
+        &'a self,
+        port: &'a Port,
+        pid: i32,
+        ifname: &'a str,
+    ) -> BoxFuture<'a, Result<(), RoomError>> {
+        let line = format!(
+            "ip link del dev {name} 2>/dev/null; \
+             ip link add dev {name} type veth peer name {ifname} address {mac} netns {pid} && \
+             ip link set dev {name} master {bridge} up",
+            name = port.name,
+            mac = port.mac,
+            bridge = port.bridge,
+        );
+        Box::pin(async move {
+            let output = tokio::process::Command::new("sh")
+                .args(["-c", &line])
+                .output()
+                .await
+                .unwrap();
+            if output.status.success() {
+                Ok(())
+            } else {
+                Err(RoomError::Command {
+                    command: line,
+                    message: String::from_utf8_lossy(&output.stderr).into_owned(),
+                })
+            }
+        })
+    }
+}
+
+pub(crate) fn room(
+    settings: &Settings,
+    image: &BuiltImage,
+    reports: mpsc::UnboundedSender<InstanceReport>,
+    plug: Arc<dyn Plug>,
+) -> Instances {
+    let source = Arc::new(FileSource(image.clone()));
+    let images = Images::new(&settings.state_path, settings.instance_uid_base, source).unwrap();
+    Instances::new(settings, Arc::new(images), plug, reports)
+}
+
+pub(crate) fn mac(number: i64, index: u32) -> MacAddr {
+    let number = u8::try_from(number).unwrap();
+    MacAddr::for_instance([0, u8::try_from(index).unwrap(), number])
+}
+
+pub(crate) fn address(number: i64, index: u32) -> Ipv4Addr {
+    let number = u8::try_from(number).unwrap();
+    Ipv4Addr::new(10, 0, u8::try_from(index).unwrap(), 1 + number)
+}
+
+pub(crate) fn port(number: i64, index: u32) -> Port {
+    Port {
+        instance: InstanceId(number),
+        index,
+        network: NetworkId(1),
+        name: port_name(InstanceId(number), index),
+        bridge: IfName::new("br100").unwrap(),
+        mac: mac(number, index),
+        address: address(number, index),
+        combination: CombinationId(1),
+        groups: Vec::new(),
+    }
+}
+
+/// Whether there is such a process, and not only its end waiting to be noticed.
+pub(crate) fn is_running(pid: i64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .is_ok_and(|text| !text.contains("State:\tZ"))
+}
+
+/// Waits until a command line fails: the kernel takes a network namespace apart in its own time.
+pub(crate) async fn until_fails(line: &str) {
+    novanet_lab::eventually_async(std::time::Duration::from_secs(20), || async {
+        if succeeds(line) { Err(line) } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,91 @@
+//! nova.conf from files, the environment and the command line.
+
+use crate::check::{Sandbox, show};
+use std::fs;
+
+#[test]
+fn every_slip_in_nova_conf_is_reported_at_once_with_file_and_line() {
+    let sandbox = Sandbox::new();
+    fs::write(
+        sandbox.path().join("nova.conf"),
+        "--usr_project_ca\n--cnt_vpn_clients=5\n--vlan_intreface=eth1\n[DEFAULT]\nmy_ip = 10.0.0\n",
+    )
+    .unwrap();
+    insta::assert_snapshot!(sandbox.check("--flagfile=nova.conf network list"), @r#"
+    exit 1
+    --- stderr
+    error: nova.conf:1: unknown flag usr_project_ca: did you mean use_project_ca?
+    error: nova.conf:3: unknown flag vlan_intreface: did you mean vlan_interface?
+    error: nova.conf:5: flag my_ip "10.0.0": must be an IPv4 address
+    "#);
+}
+
+#[test]
+fn the_command_line_wins_over_the_file_over_the_environment() {
+    let sandbox = Sandbox::new();
+    fs::write(
+        sandbox.path().join("nova.conf"),
+        "--vlan_start=200\n--flagfile=more.conf\n",
+    )
+    .unwrap();
+    fs::write(
+        sandbox.path().join("more.conf"),
+        "[DEFAULT]\nvpn_start = 2000\nuse_project_ca = true\n",
+    )
+    .unwrap();
+    let args = [
+        "manage",
+        "--flagfile=nova.conf",
+        "config",
+        "list",
+        "--network_size=64",
+    ];
+    let output = sandbox
+        .command(&args)
+        .env("NOVANET_VLAN_START", "300")
+        .env("NOVANET_PUBLIC_INTERFACE", "eth9")
+        .output()
+        .unwrap();
+    let text = show(&output, sandbox.path());
+    let told: Vec<&str> = text.lines().filter(|l| !l.ends_with("(default)")).collect();
+    insta::assert_snapshot!(told.join("\n"), @"
+    exit 0
+    --- stdout
+    state_path = DIR  (environment NOVANET_STATE_PATH)
+    host = cloud1  (environment NOVANET_HOST)
+    my_ip = 192.0.2.7  (environment NOVANET_MY_IP)
+    vlan_start = 200  (nova.conf:1)
+    network_size = 64  (command line)
+    public_interface = eth9  (environment NOVANET_PUBLIC_INTERFACE)
+    vpn_start = 2000  (more.conf:2)
+    note: more.conf:3: flag use_project_ca has no effect: not built yet
+    ");
+}
+
+#[test]
+fn a_flag_file_that_is_not_there_is_named() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!(sandbox.check("--flagfile=absent.conf network list"), @"
+    exit 1
+    --- stderr
+    error: flag file absent.conf: No such file or directory (os error 2): give another with --flagfile=FILE, or none with --flagfile=
+    ");
+    fs::write(sandbox.path().join("a.conf"), "--flagfile=a.conf\n").unwrap();
+    insta::assert_snapshot!(sandbox.check("--flagfile=a.conf network list"), @"
+    exit 1
+    --- stderr
+    error: flag file a.conf: includes itself
+    ");
+}
+
+#[test]
+fn a_password_is_not_shown() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.manage("config list --sql_connection=postgresql://nova:s3cret@db/nova");
+    let text = show(&output, sandbox.path());
+    assert!(
+        text.contains("sql_connection = postgresql://nova:***@db/nova  (command line)"),
+        "{text}"
+    );
+    assert!(!text.contains("s3cret"), "{text}");
+}
