@@ -9,6 +9,7 @@ mod hosts;
 mod instances;
 mod networks;
 mod people;
+mod plan;
 mod pool;
 mod pool_model;
 mod schema;
