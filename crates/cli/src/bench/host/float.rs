@@ -30,7 +30,11 @@ pub(super) fn run(_: &mut World, scale: Scale) -> Result<Vec<Row>> {
         order.rotate_left(round % 4);
         for which in order {
             let worker = if which < 2 { &few } else { &many_there };
-            let job = if which % 2 == 0 { Job::Rooms } else { Job::Bare };
+            let job = if which % 2 == 0 {
+                Job::Rooms
+            } else {
+                Job::Bare
+            };
             samples[which].push(worker.one_more(job, number)?);
         }
     }
@@ -38,7 +42,13 @@ pub(super) fn run(_: &mut World, scale: Scale) -> Result<Vec<Row>> {
     few.stop()?;
     many_there.stop()?;
     let millisecond = Duration::from_millis(1);
-    let row = |n, samples| Row::new(format!("one more floating IP at N = {n}"), Unit::Micros, samples);
+    let row = |n, samples| {
+        Row::new(
+            format!("one more floating IP at N = {n}"),
+            Unit::Micros,
+            samples,
+        )
+    };
     Ok(vec![
         row(FEW, &at_few)
             .floor("bare netlink", &bare_few)
@@ -93,20 +103,20 @@ impl Worker {
     }
 
     fn answer(&self) -> Result<Duration> {
-        self.answers.recv().map_err(|_| anyhow!("the host has ended"))?
+        self.answers
+            .recv()
+            .map_err(|_| anyhow!("the host has ended"))?
     }
 
     fn stop(self) -> Result<()> {
         drop(self.jobs);
-        self.thread.join().map_err(|_| anyhow!("the host's thread panicked"))?
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the host's thread panicked"))?
     }
 }
 
-fn work(
-    floats: u32,
-    todo: &Receiver<(Job, u32)>,
-    answer: &Sender<Result<Duration>>,
-) -> Result<()> {
+fn work(floats: u32, todo: &Receiver<(Job, u32)>, answer: &Sender<Result<Duration>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -157,7 +167,11 @@ impl Rooms {
         rooms.firewall.set_objects(&objects);
         let now = tokio::time::Instant::now();
         settled("links", &rooms.links.round(now).await, &rooms.links)?;
-        settled("firewall", &rooms.firewall.round(now).await, &rooms.firewall)?;
+        settled(
+            "firewall",
+            &rooms.firewall.round(now).await,
+            &rooms.firewall,
+        )?;
         rooms.check().await?;
         Ok((rooms, Bare::new(floats)?))
     }
@@ -177,10 +191,18 @@ impl Rooms {
         let now = tokio::time::Instant::now();
         self.links.change(&key, object);
         let round = self.links.settle(now).await;
-        ensure!(round.applied == 1, "links: {round:?} {:?}", self.links.errors());
+        ensure!(
+            round.applied == 1,
+            "links: {round:?} {:?}",
+            self.links.errors()
+        );
         self.firewall.change(&key, object);
         let round = self.firewall.settle(now).await;
-        ensure!(round.applied == 2, "firewall: {round:?} {:?}", self.firewall.errors());
+        ensure!(
+            round.applied == 2,
+            "firewall: {round:?} {:?}",
+            self.firewall.errors()
+        );
         Ok(())
     }
 

@@ -81,7 +81,12 @@ pub(super) fn ports(count: u32) -> Result<Vec<HostObject>> {
             group: id,
             project: ProjectNumber(1),
         }));
-        let ports = [22, 80, 443].map(|port| Traffic::Tcp(Ports { from: port, to: port }));
+        let ports = [22, 80, 443].map(|port| {
+            Traffic::Tcp(Ports {
+                from: port,
+                to: port,
+            })
+        });
         let anywhere = Source::Cidr("0.0.0.0/0".parse()?);
         let mut rules: Vec<_> = ports.map(|traffic| (traffic, anywhere)).to_vec();
         rules.push((Traffic::Any, Source::Group(id)));

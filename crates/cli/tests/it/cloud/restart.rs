@@ -12,7 +12,7 @@ fn a_killed_cloud_comes_back_to_the_same_state_and_no_packet_is_lost() {
     let before = cloud.sh(state).unwrap();
     let instance = cloud
         .sh(&format!(
-            "curl -s -m 2 http://{float}/; pgrep -f /sbin/init | sort | head -n 3"
+            "curl -s -m 2 http://{float}/; pgrep -o -f /sbin/init"
         ))
         .unwrap();
 
@@ -38,7 +38,7 @@ fn a_killed_cloud_comes_back_to_the_same_state_and_no_packet_is_lost() {
     }
     let after = cloud
         .sh(&format!(
-            "curl -s -m 2 http://{float}/; pgrep -f /sbin/init | sort | head -n 3"
+            "curl -s -m 2 http://{float}/; pgrep -o -f /sbin/init"
         ))
         .unwrap();
     assert_eq!(after, instance, "the instance is the same process");
