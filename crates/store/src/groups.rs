@@ -6,6 +6,7 @@ use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::{CombinationId, GroupId, InstanceId, ProjectId, ProjectNumber, RuleId};
 use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
 
 /// A security group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,10 +241,10 @@ pub async fn all_rules(c: &mut Conn) -> Result<Vec<RuleId>> {
     Ok(ids.into_iter().map(RuleId).collect())
 }
 
-/// The number of a combination of groups (ascending), interned: the same groups, the same number.
+/// The number of a combination of groups, interned: the same groups, the same number.
 pub async fn combination(tx: &mut Tx, groups: &[GroupId]) -> Result<CombinationId> {
-    let text = groups
-        .iter()
+    let text = BTreeSet::from_iter(groups)
+        .into_iter()
         .map(|g| g.0.to_string())
         .collect::<Vec<_>>()
         .join(",");

@@ -2,12 +2,15 @@
 //! neither engine nor server ever holds a whole image.
 
 use crate::read::Reader;
-use crate::{Conn, Result, Tx, counters};
+use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::{ImageId, ProjectId};
 use sqlx::any::AnyRow;
 
 /// Bytes in one part.
 pub const PART: usize = 1 << 20;
+
+/// How long an upload may take before [`collect`] drops what it stored: an hour, in microseconds.
+pub const UPLOAD_LIFE: i64 = 3_600_000_000;
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +46,7 @@ fn image(row: &AnyRow) -> Result<Image> {
     })
 }
 
-/// Adds an image whose bytes are stored.
+/// Adds an image whose bytes are stored; refused when they are not all there (any more).
 pub async fn insert(
     tx: &mut Tx,
     name: &str,
@@ -51,6 +54,17 @@ pub async fn insert(
     digest: &str,
     size: i64,
 ) -> Result<ImageId> {
+    let stored: i64 = sqlx::query_scalar(
+        "SELECT CAST(coalesce(sum(length(data)), 0) AS BIGINT) FROM image_blobs WHERE digest = $1",
+    )
+    .bind(digest)
+    .fetch_one(&mut **tx)
+    .await?;
+    if stored != size {
+        return Err(StoreError::Refused(format!(
+            "image {name}: {stored} of its {size} bytes are stored (register it again)"
+        )));
+    }
     let id = counters::next(tx, "images").await?;
     let now = tx.now;
     sqlx::query(
@@ -94,13 +108,16 @@ pub async fn by_id(c: &mut Conn, id: ImageId) -> Result<Option<Image>> {
 
 /// Stores one part of a digest's bytes; twice is once.
 pub async fn put_part(tx: &mut Tx, digest: &str, part: i64, data: Vec<u8>) -> Result<()> {
+    let now = tx.now;
     sqlx::query(
-        "INSERT INTO image_blobs (digest, part, data) VALUES ($1, $2, $3) \
-         ON CONFLICT (digest, part) DO UPDATE SET data = excluded.data",
+        "INSERT INTO image_blobs (digest, part, data, created_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (digest, part) DO UPDATE SET data = excluded.data, \
+         created_at = excluded.created_at",
     )
     .bind(digest)
     .bind(part)
     .bind(data)
+    .bind(now)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -117,12 +134,15 @@ pub async fn part(c: &mut Conn, digest: &str, part: i64) -> Result<Option<Vec<u8
     )
 }
 
-/// Drops bytes that no image and no living instance names.
+/// Drops bytes that no image and no living instance names, unless they are still being uploaded.
 pub async fn collect(tx: &mut Tx) -> Result<u64> {
+    let before = tx.now - UPLOAD_LIFE;
     Ok(sqlx::query(
-        "DELETE FROM image_blobs WHERE digest NOT IN (SELECT digest FROM images) AND digest NOT IN \
+        "DELETE FROM image_blobs WHERE created_at < $1 AND digest NOT IN \
+         (SELECT digest FROM images) AND digest NOT IN \
          (SELECT image_digest FROM instances WHERE state <> 'terminated')",
     )
+    .bind(before)
     .execute(&mut **tx)
     .await?
     .rows_affected())

@@ -3,7 +3,7 @@
 //! the last: that is what makes one more instance cost one instance.
 
 use crate::{Conn, Result, Thing, Tx, groups, instances};
-use novanet_model::{GroupId, InstanceId, ProjectId};
+use novanet_model::{GroupId, InstanceId, ProjectId, RuleId};
 use std::collections::BTreeSet;
 
 /// An instance was placed on `host`. Answers with what has to be planned again because of that.
@@ -103,10 +103,17 @@ fn own(instance: InstanceId) -> BTreeSet<Thing> {
 /// Everything about a group that depends on where its members are.
 async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<Thing>> {
     let mut things = BTreeSet::from([Thing::Group(group)]);
-    for rule in groups::rules_of(c, group).await? {
-        things.insert(Thing::Rule(rule.id));
-        if let novanet_model::rule::Source::Group(source) = rule.source {
-            things.extend(memberships(c, source).await?);
+    // Not parsed: one rule that somebody spoiled must not keep others from being planned.
+    let rules: Vec<(i64, Option<i64>)> = sqlx::query_as(
+        "SELECT id, group_id FROM security_group_rules WHERE parent_group_id = $1 ORDER BY id",
+    )
+    .bind(group.0)
+    .fetch_all(&mut *c)
+    .await?;
+    for (rule, source) in rules {
+        things.insert(Thing::Rule(RuleId(rule)));
+        if let Some(source) = source {
+            things.extend(memberships(c, GroupId(source)).await?);
         }
     }
     Ok(things)

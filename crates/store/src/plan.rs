@@ -1,12 +1,16 @@
 //! The plan, written: which host objects follow from a row, by the pure functions of
 //! [`novanet_model::plan`], put into `host_objects` in the transaction that changed the row.
 
-use crate::{Conn, Result, Thing, Tx, floating_ips, groups, instances, members, networks, objects};
-use novanet_model::GroupId;
+use crate::{
+    Conn, Result, StoreError, Thing, Tx, floating_ips, groups, instances, members, networks,
+    objects,
+};
 use novanet_model::plan::{self, CloudSettings, Placed};
+use novanet_model::{GroupId, NetworkId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Plans these things again. Answers how many host objects changed.
+/// Plans these things again. Answers how many host objects changed. A row that does not validate
+/// (somebody edited it) keeps its last good objects; [`bad_rows`] shows it.
 pub async fn replan(
     tx: &mut Tx,
     settings: &CloudSettings,
@@ -14,8 +18,13 @@ pub async fn replan(
 ) -> Result<usize> {
     let mut changed = 0;
     for thing in things {
-        let placed = objects_of(tx, settings, thing).await?;
-        changed += objects::put(tx, thing, &placed).await?;
+        match objects_of(tx, settings, thing).await {
+            Ok(placed) => changed += objects::put(tx, thing, &placed).await?,
+            Err(StoreError::BadRow { row, source }) => {
+                tracing::error!(%thing, row, %source, "not planned: kept as it was last good");
+            }
+            Err(other) => return Err(other),
+        }
     }
     Ok(changed)
 }
@@ -68,14 +77,27 @@ pub async fn objects_of(
     })
 }
 
+/// Rows that do not validate, and why: what hangs on them is as it was when they last did.
+pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(Thing, String)>> {
+    let mut bad = Vec::new();
+    for thing in all_things(c).await? {
+        match objects_of(c, settings, thing).await {
+            Ok(_) => {}
+            Err(error @ StoreError::BadRow { .. }) => bad.push((thing, error.to_string())),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(bad)
+}
+
 /// Everything that could own host objects: all rows, and the owners of objects whose row is gone.
 pub async fn all_things(c: &mut Conn) -> Result<BTreeSet<Thing>> {
     let mut things = BTreeSet::new();
-    for network in networks::list(c).await? {
-        things.insert(Thing::Network(network.id));
+    for id in ids(c, "SELECT id FROM networks WHERE deleting = 0").await? {
+        things.insert(Thing::Network(NetworkId(id)));
     }
-    for float in floating_ips::list(c).await? {
-        things.insert(Thing::Float(float.id));
+    for id in ids(c, "SELECT id FROM floating_ips").await? {
+        things.insert(Thing::Float(id));
     }
     for id in instances::living(c).await? {
         things.insert(Thing::Instance(id));
@@ -89,6 +111,10 @@ pub async fn all_things(c: &mut Conn) -> Result<BTreeSet<Thing>> {
             .await?;
     things.extend(owners.iter().filter_map(|o| o.parse::<Thing>().ok()));
     Ok(things)
+}
+
+async fn ids(c: &mut Conn, sql: &'static str) -> Result<Vec<i64>> {
+    Ok(sqlx::query_scalar(sql).fetch_all(c).await?)
 }
 
 /// Takes the marks of rows that were edited by hand; they are to be planned again.

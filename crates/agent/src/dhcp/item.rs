@@ -147,3 +147,20 @@ fn is_label(text: &str) -> bool {
 fn is_domain(text: &str) -> bool {
     text.len() < 190 && text.split('.').all(is_label)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_would_be_a_line_of_its_own_is_left_out() {
+        for bad in ["", "a b", "a\nb", "a,b", "-a", "a-", "ä", &"a".repeat(64)] {
+            assert!(!is_label(bad), "{bad:?}");
+        }
+        for good in ["web", "server-1", "a", &"a".repeat(63)] {
+            assert!(is_label(good), "{good:?}");
+        }
+        assert!(is_domain("novalocal") && is_domain("cloud.example.org"));
+        assert!(!is_domain("") && !is_domain("a..b") && !is_domain("a b") && !is_domain("a/b"));
+    }
+}

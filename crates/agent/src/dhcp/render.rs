@@ -53,7 +53,7 @@ pub fn arguments(
     }
     let mut addresses = 0_u64;
     let mut domains = BTreeSet::new();
-    let mut dns = BTreeSet::<&Ipv4Addr>::new();
+    let mut dns = Vec::new();
     for (network, range) in ranges {
         addresses += 1 << (32 - range.cidr.prefix_len());
         let tag = format!("net{network}");
@@ -73,7 +73,12 @@ pub fn arguments(
             all.push(format!("--domain={},{}", range.domain, range.cidr.trunc()));
             domains.insert(&range.domain);
         }
-        dns.extend(&range.dns);
+        // In their order: the first is asked first.
+        for server in &range.dns {
+            if !dns.contains(server) {
+                dns.push(*server);
+            }
+        }
     }
     // Names of instances are nobody else's business.
     all.extend(
@@ -162,4 +167,112 @@ pub fn script(program: &[String]) -> String {
          exec {} \"$@\"\n",
         quoted.join(" ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use novanet_model::MacAddr;
+
+    fn ranges() -> Ranges {
+        let range = |net: u8, prefix: u8, domain: &str, dns: &[[u8; 4]]| RangeSpec {
+            server: [10, net, 0, 1].into(),
+            cidr: ipnet::Ipv4Net::new_assert([10, net, 0, 0].into(), prefix),
+            start: [10, net, 0, 3].into(),
+            lease_seconds: 120,
+            domain: domain.to_owned(),
+            dns: dns.iter().map(|a| (*a).into()).collect(),
+        };
+        Ranges::from([
+            (NetworkId(1), range(0, 16, "novalocal", &[])),
+            (
+                NetworkId(7),
+                range(9, 24, "", &[[9, 9, 9, 9], [8, 8, 4, 4]]),
+            ),
+        ])
+    }
+
+    fn hosts() -> Hosts {
+        let host = |mac: u8, name: &str, network: i64| HostSpec {
+            mac: MacAddr([2, 0x16, 0x3e, 0, 0, mac]),
+            hostname: name.to_owned(),
+            network: NetworkId(network),
+        };
+        Hosts::from([
+            ([10, 0, 0, 4].into(), host(2, "", 1)),
+            ([10, 0, 0, 3].into(), host(1, "web", 1)),
+            ([10, 9, 0, 3].into(), host(3, "far", 7)),
+        ])
+    }
+
+    fn bridge() -> IfName {
+        IfName::vlan_bridge(100)
+    }
+
+    #[test]
+    fn the_command_line_of_a_bridge_with_two_networks() {
+        let all = arguments(
+            Path::new("/net"),
+            &bridge(),
+            &ranges(),
+            Some(1450),
+            Some("root"),
+        );
+        assert_eq!(networks_of(&all), [NetworkId(1), NetworkId(7)]);
+        insta::assert_snapshot!(all.join("\n"), @"
+        --strict-order
+        --conf-file=
+        --no-hosts
+        --no-ping
+        --domain-needed
+        --bind-interfaces
+        --interface=br100
+        --except-interface=lo
+        --pid-file=/net/nova-br100.pid
+        --dhcp-hostsfile=/net/nova-br100.conf
+        --addn-hosts=/net/nova-br100.hosts
+        --dhcp-script=/net/nova-dhcpbridge
+        --leasefile-ro
+        --dhcp-authoritative
+        --dhcp-ignore=tag:!known
+        --user=root
+        --dhcp-option=option:mtu,1450
+        --dhcp-range=set:net1,10.0.0.3,static,255.255.0.0,120s
+        --dhcp-option=tag:net1,option:router,10.0.0.1
+        --dhcp-option=tag:net1,option:dns-server,10.0.0.1
+        --domain=novalocal,10.0.0.0/16
+        --dhcp-range=set:net7,10.9.0.3,static,255.255.255.0,120s
+        --dhcp-option=tag:net7,option:router,10.9.0.1
+        --dhcp-option=tag:net7,option:dns-server,10.9.0.1
+        --local=/novalocal/
+        --no-resolv
+        --server=9.9.9.9
+        --server=8.8.4.4
+        --dhcp-lease-max=65792
+        ");
+    }
+
+    #[test]
+    fn the_hosts_files_have_novas_lines() {
+        insta::assert_snapshot!(hosts_file(&ranges(), &hosts()), @"
+        02:16:3e:00:00:01,web.novalocal,10.0.0.3
+        02:16:3e:00:00:02,10.0.0.4
+        02:16:3e:00:00:03,far,10.9.0.3
+        ");
+        insta::assert_snapshot!(names_file(&ranges(), &hosts()).replace('\t', "<tab>"), @"
+        10.0.0.3<tab>web.novalocal web
+        10.9.0.3<tab>far
+        ");
+    }
+
+    #[test]
+    fn the_script_quotes_the_program_and_drops_renewals() {
+        let program = ["/opt/it's here/novanet".to_owned(), "dhcpbridge".to_owned()];
+        insta::assert_snapshot!(script(&program), @r#"
+        #!/bin/sh
+        # Written by novanet. dnsmasq calls it: add|old|del MAC ADDRESS [NAME], or init.
+        [ "$1" = old ] && exit 0
+        exec '/opt/it'\''s here/novanet' 'dhcpbridge' "$@"
+        "#);
+    }
 }

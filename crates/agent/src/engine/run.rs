@@ -161,6 +161,12 @@ fn hello(settings: &Settings, roles: &[Role]) -> Hello {
 impl Shows for Links {}
 impl Shows for DhcpServers {}
 
+impl Shows for Firewall {
+    async fn show(&mut self) -> Result<String, RoomError> {
+        Firewall::show(self).await
+    }
+}
+
 impl Shows for Instances {
     async fn finish(&mut self) {
         self.quiet().await;

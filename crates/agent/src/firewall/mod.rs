@@ -14,7 +14,6 @@ mod nft;
 
 pub use item::{Key, Set, Slot, Value};
 
-use crate::engine::Shows;
 use crate::room::{Change, Desired, Room, RoomError};
 use crate::settings::Settings;
 use novanet_model::HostObject;
@@ -40,12 +39,6 @@ impl Firewall {
     /// The rules as the kernel has them, as text for people.
     pub async fn show(&self) -> Result<String, RoomError> {
         self.driver.show().await
-    }
-}
-
-impl Shows for Firewall {
-    async fn show(&mut self) -> Result<String, RoomError> {
-        Self::show(self).await
     }
 }
 

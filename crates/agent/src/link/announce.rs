@@ -2,7 +2,7 @@
 //! not a reply: that is what updates neighbours at once (RFC 5227 calls it an announcement).
 
 use super::netlink::Socket;
-use super::seen;
+use super::seen::{self, Snapshot};
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use novanet_model::IfName;
 use std::collections::HashMap;
@@ -22,6 +22,22 @@ impl Announcer {
     /// Forgets the interfaces: they may have been made again.
     pub(crate) fn forget(&mut self) {
         self.interfaces.clear();
+    }
+
+    /// Forgets the interfaces that are other than they were: made again, with another MAC, or
+    /// enslaved since. The others stay: looking one up lists all links.
+    pub(crate) fn check(&mut self, seen: &Snapshot) {
+        self.interfaces.retain(|name, known| {
+            let link = seen.link(name);
+            let sender = link.and_then(|link| match seen.bridge_of(link) {
+                Some(bridge) => seen.link(&bridge),
+                None => Some(link),
+            });
+            sender.is_some_and(|sender| {
+                sender.index as usize == known.ifindex()
+                    && sender.mac.map(|mac| mac.0) == known.addr()
+            })
+        });
     }
 
     /// Announces an address on an interface (or the bridge that it is enslaved to).

@@ -95,8 +95,8 @@ impl Room for Links {
         desired: &Desired<LinkKey, LinkValue>,
     ) -> Result<BTreeMap<LinkKey, LinkValue>, RoomError> {
         self.watch.expect_all(desired);
-        self.announcer.forget();
         let seen = Snapshot::take(&mut self.socket)?;
+        self.announcer.check(&seen);
         let mut items = observe::items(&seen, desired, &self.uplinks());
         for path in sysctl::ALL {
             let key = LinkKey::Sysctl(path);

@@ -45,13 +45,34 @@ pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<()
         bridge: bridge.index,
         mtu: bridge.mtu,
     };
-    let results = socket
-        .send_together(&message::make_cable(&cable))
-        .and_then(|results| results.into_iter().collect());
-    results.map_err(|e| {
-        let what = format!("plug {} (bridge {}, process {pid})", port.name, port.bridge);
+    make(&mut socket, &cable).map_err(|e| {
+        let full = if e.raw_os_error() == Some(libc::EXFULL) {
+            ", which has as many ports as the kernel allows (1024)"
+        } else {
+            ""
+        };
+        let what = format!(
+            "plug {} into {}{full} (process {pid})",
+            port.name, port.bridge
+        );
         RoomError::kernel(what, e)
     })
+}
+
+/// All of it or nothing: a cable that could not be plugged has no mark, and would be taken for
+/// somebody else's.
+fn make(socket: &mut Socket, cable: &Cable<'_>) -> io::Result<()> {
+    let mut results = socket
+        .send_together(&message::make_cable(cable))?
+        .into_iter();
+    results.next().unwrap_or(Ok(()))?;
+    let Err(error) = results.collect::<io::Result<()>>() else {
+        return Ok(());
+    };
+    if let Some(Message::NewLink(link)) = socket.get(message::get_link(cable.name))? {
+        socket.request(&message::remove_link(link.header.index))?;
+    }
+    Err(error)
 }
 
 fn namespace_of(socket: &mut Socket, pid: u32) -> Result<Option<i32>, RoomError> {

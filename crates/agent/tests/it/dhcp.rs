@@ -2,6 +2,8 @@
 
 use crate::link::{State, inside, sh};
 use crate::room::{Driven, binding, bridge, dhcp, gateway, name, port};
+use dhcproto::v4::{DhcpOption, Message, MessageType};
+use dhcproto::{Decodable, Decoder, Encodable};
 use novanet_agent::dhcp::{DhcpServers, Files, bridge as face};
 use novanet_agent::link::{Links, plug};
 use novanet_agent::room::{Desired, Room};
@@ -10,6 +12,7 @@ use novanet_lab::{Host, eventually_async};
 use novanet_model::MacAddr;
 use novanet_model::object::HostObject;
 use novanet_model::wire::LeaseChange;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -561,4 +564,46 @@ fn dnsmasq_is_not_root_where_its_files_can_be_read_by_others() {
             cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
         },
     );
+}
+
+#[test]
+fn a_renewal_sent_to_the_server_alone_is_answered() {
+    inside(
+        "dhcp::a_renewal_sent_to_the_server_alone_is_answered",
+        || async {
+            let mut cloud = Cloud::new().await;
+            let vm = cloud.instance(1).await;
+            cloud
+                .dhcp
+                .want(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
+            cloud.dhcp.converge().await;
+            lease(&vm, 5).unwrap();
+            let answer = vm.exec_in(renew).unwrap();
+            assert_eq!(answer.opts().msg_type(), Some(MessageType::Ack));
+            assert_eq!(answer.yiaddr(), Ipv4Addr::new(10, 0, 0, 3));
+            // A renewal is no news to the server of the cloud.
+            cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
+            assert_eq!(cloud.dhcp.room.journal().pending().unwrap().len(), 1);
+        },
+    );
+}
+
+/// RENEWING (RFC 2131 §4.3.2): a unicast REQUEST with the address in `ciaddr`, from the address.
+fn renew() -> Message {
+    let mut request = Message::default();
+    request
+        .set_chaddr(&mac_of(1).0)
+        .set_ciaddr([10, 0, 0, 3])
+        .opts_mut()
+        .insert(DhcpOption::MessageType(MessageType::Request));
+    let socket = UdpSocket::bind("10.0.0.3:68").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    socket
+        .send_to(&request.to_vec().unwrap(), "10.0.0.1:67")
+        .unwrap();
+    let mut buffer = [0; 1500];
+    let (length, _) = socket.recv_from(&mut buffer).unwrap();
+    Message::decode(&mut Decoder::new(&buffer[..length])).unwrap()
 }

@@ -4,6 +4,7 @@ use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, reached};
 use novanet_agent::engine::{Engine, Takes, Timing};
 use novanet_agent::fake::FakeHost;
+use novanet_model::HostObject;
 use std::time::Duration;
 
 fn start(host: &FakeHost) -> Engine {
@@ -239,4 +240,57 @@ async fn a_plan_names_what_somebody_changed_before_it_is_repaired() {
     host.put("dhcp", "server/br9", "left over");
     insta::assert_snapshot!("plan_diff", engine.plan(true).await.unwrap());
     insta::assert_snapshot!("plan", engine.plan(false).await.unwrap());
+}
+
+/// Runs an engine from one list to the next; `false` if it was killed on the way.
+async fn live(host: &FakeHost, lists: [&[HostObject]; 2], kill: Option<usize>) -> bool {
+    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
+    let lanes = tokio::spawn(lanes.run());
+    engine.take(list(1, lists[0]));
+    reached(&engine, 1).await;
+    if let Some(actions) = kill {
+        host.kill_after(actions);
+    }
+    engine.take(list(2, lists[1]));
+    let alive = tokio::select! {
+        biased;
+        () = host.killed() => false,
+        () = reached(&engine, 2) => true,
+    };
+    lanes.abort();
+    alive
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_after_any_action_of_any_room_the_next_agent_ends_in_the_same_state() {
+    let before = cloud::small_cloud();
+    let after = [
+        cloud::bridge(1, "br101"),
+        cloud::gateway(1, "br101"),
+        cloud::dhcp(1, "br101"),
+        cloud::binding(2, "br101"),
+        cloud::port(2, "br101", 1),
+        cloud::instance(2, 0),
+        cloud::group(1),
+        cloud::rule(1, 1, 80),
+        cloud::float(1, 4),
+    ];
+    let whole = FakeHost::new();
+    assert!(live(&whole, [&before, &after], None).await);
+    let mut kills = 0;
+    loop {
+        let host = FakeHost::new();
+        let alive = live(&host, [&before, &after], Some(kills)).await;
+        if alive {
+            break;
+        }
+        assert!(live(&host, [&after, &after], None).await);
+        assert_eq!(
+            host.things(),
+            whole.things(),
+            "killed after {kills} actions"
+        );
+        kills += 1;
+    }
+    assert!(kills >= 20, "only {kills} actions");
 }

@@ -18,6 +18,7 @@ mod firewall_world;
 mod image;
 mod instance;
 mod link;
+mod link_float;
 mod link_uplink;
 mod metadata;
 mod property;

@@ -406,3 +406,42 @@ async fn a_cleaned_up_host_stays_empty_until_the_agent_is_started_again() {
     let _agent = Agent::start(&host, dir.path(), None);
     has(&host, "firewall float/203.0.0.2", Some("10.0.0.2")).await;
 }
+
+#[tokio::test]
+async fn images_and_metadata_come_from_the_server_and_its_refusals_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let cloud = Cloud::new();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let image = bytes.clone().into();
+    cloud.state().images.insert("sha256:aa".to_owned(), image);
+    let serving = cloud.serve(&socket(dir.path()));
+    let client = Client::new(ServerAddress::Unix(socket(dir.path())), "host-1");
+    let into = dir.path().join("image");
+    client.image("sha256:aa", &into).await.unwrap();
+    assert_eq!(std::fs::read(&into).unwrap(), bytes);
+    let error = client.image("sha256:bb", &into).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/agent/v1/images/sha256:bb: 404 Not Found: no such image"
+    );
+    let metadata = client.metadata(InstanceId(1)).await.unwrap();
+    assert_eq!(metadata.unwrap().hostname, "host-1");
+    assert_eq!(client.metadata(InstanceId(2)).await.unwrap(), None);
+
+    drop(serving);
+    std::fs::remove_file(socket(dir.path())).unwrap();
+    let idle_connections_end = async {
+        loop {
+            match client.metadata(InstanceId(1)).await {
+                Err(error) => return error.to_string(),
+                Ok(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let limit = Duration::from_secs(20);
+    let error = tokio::time::timeout(limit, idle_connections_end)
+        .await
+        .unwrap();
+    let expected = format!("server unix:{}: ", socket(dir.path()).display());
+    assert!(error.starts_with(&expected), "{error}");
+}

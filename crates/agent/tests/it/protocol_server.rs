@@ -8,7 +8,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use novanet_model::wire::{
-    Answer, Asked, Change, Digest, Hello, LeaseEvent, Leases, Objects, Question, Status,
+    Answer, Asked, Change, Digest, Hello, LeaseEvent, Leases, Metadata, Objects, Question, Status,
 };
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ pub(crate) struct State {
     pub(crate) statuses: Vec<Status>,
     pub(crate) leases: Vec<LeaseEvent>,
     pub(crate) answers: BTreeMap<String, Answer>,
+    pub(crate) images: BTreeMap<String, Bytes>,
     /// How many whole lists and how many deltas were sent.
     pub(crate) wholes: usize,
     pub(crate) deltas: usize,
@@ -118,10 +119,21 @@ impl Cloud {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let method = request.method().clone();
         let body = request.into_body().collect().await.unwrap().to_bytes();
+        if let Some(digest) = path.strip_prefix("/agent/v1/images/") {
+            let image = self.state().images.get(digest).cloned();
+            return image.map_or_else(
+                || reply(StatusCode::NOT_FOUND, "no such image"),
+                |bytes| Response::new(Full::new(bytes)),
+            );
+        }
         let path = path.strip_prefix("/agent/v1/hosts/").unwrap();
         let action = &path[path.find('/').unwrap()..];
         match (&method, action) {
             (&Method::GET, "/objects") => json(&self.objects(&query).await),
+            (&Method::GET, "/metadata/i-00000001") => json(&Metadata {
+                hostname: "host-1".to_owned(),
+                ..Metadata::default()
+            }),
             (&Method::GET, "/digest") => json(&self.digest()),
             (&Method::POST, "/hello") => self.keep(&body, |state, it| state.hellos.push(it)),
             (&Method::POST, "/status") => self.keep(&body, |state, it| state.statuses.push(it)),

@@ -324,3 +324,43 @@ fn every_command_of_the_operators_handbook_is_there() {
         assert!(parse(&words(line)).is_ok(), "{line}");
     }
 }
+
+#[test]
+fn no_command_line_makes_it_panic() {
+    // Every word after every other, three deep: a few thousand lines.
+    let some = [
+        "network",
+        "create",
+        "list",
+        "vm",
+        "run",
+        "fixed",
+        "reserve",
+        "--",
+        "-",
+        "-1",
+        "--vlan",
+        "--format",
+        "--format=json",
+        "--help",
+        "--flagfile",
+        "--noverbose",
+        "=",
+        "--=",
+        "10.0.0.0/24",
+        "\u{e4}",
+        "--multi_host",
+        "f",
+    ];
+    for a in some {
+        for b in some {
+            for c in some {
+                let args: Vec<String> = [a, b, c].map(str::to_owned).to_vec();
+                if let Err(failure) = parse(&args) {
+                    assert_eq!(failure.code, 2, "{args:?}");
+                    assert!(!failure.message.is_empty(), "{args:?}");
+                }
+            }
+        }
+    }
+}

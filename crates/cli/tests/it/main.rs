@@ -7,3 +7,5 @@ mod cloud;
 mod euca;
 mod flags;
 mod manage;
+mod names;
+mod postgres;

@@ -2,7 +2,7 @@
 
 use crate::check::{Sandbox, show};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 
 fn flat(sandbox: &Sandbox) {
     let made = sandbox.manage("network create 10.0.0.0/24 1 256 --network_manager=FlatDHCPManager");
@@ -398,27 +398,23 @@ fn a_database_that_cannot_be_used_is_named_with_the_remedy() {
     --- stderr
     error: flag sql_connection: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (MySQL is not supported)
     ");
-    fs::write(sandbox.path().join("file"), "").unwrap();
+    insta::assert_snapshot!(sandbox.check("network list --sql_connection=postgresql://nova@127.0.0.1:1/nova"), @"
+    exit 1
+    --- stderr
+    error: database PostgreSQL cannot be reached: error communicating with database: Connection refused (os error 111)
+    ");
+    let text = "this is no database, but it is long enough that somebody could take it for one";
+    fs::write(sandbox.path().join("file"), text).unwrap();
+    insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/file"), @"
+    exit 1
+    --- stderr
+    error: database file DIR/file: is not a SQLite database
+    ");
     insta::assert_snapshot!(sandbox.check("network list --state_path=file"), @"
     exit 1
     --- stderr
     error: database file DIR/file/nova.sqlite: Not a directory (os error 20)
     ");
-}
-
-#[test]
-fn old_names_are_the_same_program() {
-    let sandbox = Sandbox::new();
-    let link = sandbox.path().join("nova-manage");
-    symlink(env!("CARGO_BIN_EXE_novanet"), &link).unwrap();
-    let output = std::process::Command::new(&link)
-        .arg("version")
-        .output()
-        .unwrap();
-    assert_eq!(
-        show(&output, sandbox.path()),
-        format!("exit 0\n--- stdout\n{}", env!("CARGO_PKG_VERSION"))
-    );
 }
 
 #[test]

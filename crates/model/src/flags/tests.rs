@@ -188,3 +188,61 @@ fn no_name_is_both_honoured_and_without_effect() {
         assert_eq!(accepted(flag.name), None, "{}", flag.name);
     }
 }
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Lines as people and scripts write them, and noise.
+    fn line() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            proptest::sample::select(registry().iter().map(|f| f.name).collect::<Vec<_>>())
+                .prop_map(str::to_owned),
+            "[a-z_]{1,12}",
+        ];
+        let value = prop_oneof![
+            Just("true".to_owned()),
+            Just("10.0.0.0/24".to_owned()),
+            Just("10.0.0.1".to_owned()),
+            Just("$state_path/${host}".to_owned()),
+            Just("$my_ip".to_owned()),
+            "[0-9]{1,6}",
+            "\\PC{0,20}",
+        ];
+        let flag = (name, value, 0..6).prop_map(|(name, value, shape)| match shape {
+            0 => format!("--{name}={value}"),
+            1 => format!("--{name}"),
+            2 => format!("--no{name}"),
+            3 => format!("{name} = {value}"),
+            4 => format!("  {value}"),
+            _ => format!("-{name}={value}"),
+        });
+        prop_oneof![8 => flag, 1 => "\\PC{0,30}", 1 => Just("[DEFAULT]".to_owned())]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_file_says_it_is_either_refused_by_line_or_every_value_is_good(
+            lines in proptest::collection::vec(line(), 0..12)
+        ) {
+            let parsed = parse_file("nova.conf", &lines.join("\n"));
+            match Flags::resolve(&parsed.given, &facts()) {
+                Err(errors) => {
+                    for error in errors.0 {
+                        prop_assert!(error.to_string().starts_with("nova.conf:"), "{}", error);
+                    }
+                }
+                Ok(flags) => {
+                    // None of these may panic: every value was checked.
+                    let _ = (flags.network_defaults(), flags.cloud_settings(), flags.quotas());
+                    let _ = (flags.ec2_listen(), flags.ec2_url(), flags.regions(), flags.roles());
+                    let _ = (flags.fixed_range(), flags.floating_range(), flags.network_kind());
+                    let _ = (flags.public_interface(), flags.flat_interface(), flags.dmz_cidr());
+                    let _ = (flags.dns_server(), flags.network_device_mtu(), flags.my_ip());
+                    prop_assert_eq!(flags.all().count(), registry().len());
+                    prop_assert!(flags.state_path().is_absolute());
+                }
+            }
+        }
+    }
+}

@@ -150,6 +150,7 @@ CREATE TABLE image_blobs (
     digest TEXT NOT NULL,
     part BIGINT NOT NULL,
     data BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
     PRIMARY KEY (digest, part)
 );
 

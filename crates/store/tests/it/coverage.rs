@@ -54,8 +54,9 @@ fn every_public_function_is_called_in_the_tests_that_run_on_both_engines() {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/engines.rs"))
             .unwrap();
     let mut missing = BTreeSet::new();
-    for path in files("src") {
-        for call in calls_wanted(&path) {
+    // Constructors of errors touch no database.
+    for path in files("src").iter().filter(|path| stem(path) != "error") {
+        for call in calls_wanted(path) {
             let qualified = call.contains("::");
             let method = |text: &str| {
                 text.contains(&format!(".{call}")) || text.contains(&format!("::{call}"))
@@ -66,7 +67,7 @@ fn every_public_function_is_called_in_the_tests_that_run_on_both_engines() {
                 method(&tests) || method(&harness)
             };
             if !called {
-                missing.insert(format!("{}: {call}…)", stem(&path)));
+                missing.insert(format!("{}: {call}…)", stem(path)));
             }
         }
     }

@@ -7,5 +7,6 @@
 mod engines;
 
 mod both;
+mod coverage;
 mod postgres;
 mod sqlite;

@@ -33,6 +33,8 @@ pub(super) enum Phase {
         error: String,
         tries: u32,
         again: Instant,
+        /// It was a removal that failed: then the next one waits too.
+        removing: bool,
     },
 }
 

@@ -21,11 +21,32 @@ pub(super) enum Step {
     Remove,
 }
 
+impl Step {
+    /// The word in the log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Boot(_) => "boot",
+            Self::Plug => "plug",
+            Self::Halt => "halt",
+            Self::Clean => "clean",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// What to do next.
 pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
     match (goal, phase) {
         (Some(Goal::Gone), Phase::Absent) => Step::Rest,
-        (Some(Goal::Gone), Phase::Failed { again, .. }) if now < *again => Step::Rest,
+        (
+            Some(Goal::Gone),
+            Phase::Failed {
+                again,
+                removing: true,
+                ..
+            },
+        ) if now < *again => Step::Rest,
         (Some(Goal::Gone), _) => Step::Remove,
         (_, Phase::Stopped { clean: false, .. }) => Step::Clean,
         (None, _) => Step::Rest,
@@ -108,6 +129,7 @@ mod tests {
             error: "no image".to_owned(),
             tries: 1,
             again: now + Duration::from_secs(1),
+            removing: false,
         };
         let run = Goal::Run(spec(1));
         assert_eq!(next(Some(&run), &failed, now), Step::Rest);
@@ -117,7 +139,7 @@ mod tests {
             next(Some(&Goal::Run(spec(2))), &failed, now),
             Step::Boot(spec(2))
         );
-        assert_eq!(next(Some(&Goal::Gone), &failed, later), Step::Remove);
+        assert_eq!(next(Some(&Goal::Gone), &failed, now), Step::Remove);
     }
 
     #[test]

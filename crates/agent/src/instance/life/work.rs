@@ -26,6 +26,8 @@ impl Lives {
     /// Takes one step and answers with the phase it led to.
     pub(super) async fn perform(&self, id: InstanceId, step: Step, phase: Phase) -> Phase {
         let (spec, boot) = (phase.spec().cloned(), phase.boot());
+        let (what, removing) = (step.name(), step == Step::Remove);
+        let began = Instant::now();
         let (result, about) = match step {
             Step::Rest => return phase,
             Step::Boot(want) => {
@@ -41,10 +43,14 @@ impl Lives {
             Step::Clean => (self.clean(id, &phase).await, (spec, boot)),
             Step::Remove => (self.remove(id, &phase).await, (spec, boot)),
         };
+        let ms = began.elapsed().as_millis();
         match result {
-            Ok(next) => next,
+            Ok(next) => {
+                tracing::info!(instance = %id, action = what, boot = next.boot(), ms, "instance");
+                next
+            }
             Err(error) => {
-                tracing::warn!(instance = %id, %error, "instance");
+                tracing::warn!(instance = %id, action = what, ms, %error, "instance");
                 let tries = match phase {
                     Phase::Failed { tries, .. } => tries.saturating_add(1),
                     _ => 0,
@@ -56,6 +62,7 @@ impl Lives {
                     error: error.to_string(),
                     tries,
                     again: Instant::now() + pause,
+                    removing,
                 }
             }
         }

@@ -10,6 +10,8 @@ const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
 /// Unix, IPv4, IPv6, netlink, packet. Every other address family is a part of the kernel that nobody
 /// here needs and that had its holes.
 const FAMILIES: [u64; 5] = [1, 2, 10, 16, 17];
+/// Plain Linux, a 32-bit `uname`, the old version number, both, and asking which it is. Not: turning protections off.
+const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 const ENOSYS: u32 = 38;
 const EAFNOSUPPORT: u32 = 97;
 
@@ -56,26 +58,29 @@ pub(super) fn seccomp() -> Value {
             "args": [{"index": 0, "value": NAMESPACE_FLAGS, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],
         }),
     ];
-    rules.extend(FAMILIES.map(|family| {
-        json!({
-            "names": ["socket"],
-            "action": "SCMP_ACT_ALLOW",
-            "args": [{"index": 0, "value": family, "op": "SCMP_CMP_EQ"}],
-        })
-    }));
+    rules.extend(FAMILIES.map(|family| allow_with("socket", family)));
+    rules.extend(PERSONALITIES.map(|persona| allow_with("personality", persona)));
     // The others get the answer that a program expects of a kernel without them.
-    let lowest = json!({"index": 0, "value": FAMILIES[4], "op": "SCMP_CMP_GT"});
+    let above = json!({"index": 0, "value": FAMILIES[4], "op": "SCMP_CMP_GT"});
     rules.push(json!({
         "names": ["socket"],
         "action": "SCMP_ACT_ERRNO",
         "errnoRet": EAFNOSUPPORT,
-        "args": [lowest],
+        "args": [above],
     }));
     json!({
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": ENOSYS,
         "architectures": [architecture],
         "syscalls": rules,
+    })
+}
+
+fn allow_with(name: &str, argument: u64) -> Value {
+    json!({
+        "names": [name],
+        "action": "SCMP_ACT_ALLOW",
+        "args": [{"index": 0, "value": argument, "op": "SCMP_CMP_EQ"}],
     })
 }
 
@@ -117,6 +122,8 @@ mod tests {
         let allowed: BTreeSet<_> = syscalls().into_iter().collect();
         for door in [
             "mount",
+            "personality",
+            "syslog",
             "umount2",
             "unshare",
             "setns",

@@ -79,6 +79,7 @@ fn root_of_an_instance_owns_its_network_and_nothing_of_the_host() {
             ("chown 1000:1000 /tmp && chown 0:0 /tmp", true),
             ("ping -c 1 -W 1 10.0.0.1", true),
             ("mount -t tmpfs x /mnt", false),
+            ("dmesg | grep -q .", false),
             ("unshare -m true", false),
             ("mknod /tmp/disk b 254 0", false),
             ("echo 1 > /proc/sys/kernel/panic", false),

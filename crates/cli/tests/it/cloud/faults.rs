@@ -27,8 +27,8 @@ fn what_a_host_lacks_is_said_at_start_in_one_line() {
     // Without its programs: the packages to install.
     refused(
         &cloud,
-        "env PATH=/nowhere /run/bin/novanet agent --public_interface=eth0 --my_ip=203.0.113.2",
-        &["nft"],
+        "unshare -m sh -c 'mount --bind /run/work /usr/sbin && exec /run/bin/novanet agent --public_interface=eth0 --my_ip=203.0.113.2'",
+        &["nft", "install"],
     );
     // Not root.
     refused(
@@ -61,7 +61,7 @@ fn a_foreign_bridge_of_our_name_is_an_error_and_is_left_alone() {
         let said = cloud.sh("nova-manage host list --format json; nova-manage host plan --diff")?;
         anyhow::ensure!(said.contains("br100"), "{said}");
         let log = cloud.log();
-        anyhow::ensure!(log.contains("foreign") || log.contains("not ours"), "{log}");
+        anyhow::ensure!(log.contains("a bridge that novanet did not make"), "{log}");
         Ok(())
     })
     .unwrap();

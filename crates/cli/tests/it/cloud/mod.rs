@@ -142,6 +142,19 @@ impl Cloud {
         Ok(())
     }
 
+    /// Waits until no room of the host would change anything.
+    fn settled(&self) -> Result<()> {
+        eventually(LONG, || -> Result<()> {
+            let plan = self.sh("nova-manage host plan --diff")?;
+            let differs = plan
+                .lines()
+                .any(|line| line.starts_with(' ') && line.trim() != "nothing differs");
+            ensure!(!differs && plan.contains("nothing differs"), "{plan}");
+            Ok(())
+        })
+        .with_context(|| self.log())
+    }
+
     /// Runs an instance behind a floating IP that everybody reaches by HTTP and ping; the address.
     fn with_instance(&self) -> Result<String> {
         let float = self.aws("allocate-address --query PublicIp")?;

@@ -2,7 +2,14 @@
 
 mod seed;
 
+mod floating_ips;
 mod follow;
+mod groups;
+mod hosts;
+mod instances;
+mod networks;
+mod people;
+mod plan;
 mod pool;
 mod pool_model;
 mod schema;

@@ -154,6 +154,26 @@ both! {
         assert_eq!(fixed_ips::list(&mut tx, "h2").await?, []);
     }
 
+    async fn a_certain_address_can_be_taken_once_even_from_a_reserved_range(t) {
+        let mut tx = t.change().await?;
+        let network = small(&mut tx).await?;
+        let (first, _) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
+        assert_eq!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.2")).await?, None, "somebody has it");
+        let gateway = fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?;
+        assert_eq!(gateway, Some(id_of(&mut tx, "10.0.0.1").await?));
+        assert_eq!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?, None);
+        assert!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.4")).await?.is_some());
+        fixed_ips::release(&mut tx, first).await?;
+        assert_eq!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.2")).await?, Some(first));
+        fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?;
+        assert_eq!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.3")).await?, None, "kept out");
+        let mut given = vec![];
+        while let Some(address) = next(&mut tx, &network).await? {
+            given.push(address.octets()[3]);
+        }
+        assert_eq!(given, [5, 6]);
+    }
+
     async fn a_network_of_sixteen_million_addresses_has_no_row_until_one_is_given(t) {
         let mut tx = t.change().await?;
         let network = insert_network(&mut tx, a_network("10.0.0.0/8")).await?;

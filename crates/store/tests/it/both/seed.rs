@@ -81,7 +81,7 @@ pub(crate) fn kept(network: &Network) -> Vec<Reserved> {
     };
     let (first, last) = (network.cidr.network(), network.cidr.broadcast());
     vec![
-        range(first, network.gateway, "gateway"),
+        range(first, (u32::from(first) + 1).into(), "gateway"),
         range(last, last, "broadcast"),
     ]
 }

@@ -2,7 +2,7 @@
 
 use super::seed::{a_user, member};
 use novanet_model::InstanceId;
-use novanet_store::{Thing, clock, counters, objects, users};
+use novanet_store::{Engine, Thing, clock, counters, objects, users};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ both! {
         for version in 1..=3 {
             let tx = t.change().await?;
             assert_eq!((tx.version, tx.engine()), (version, t.engine()));
+            assert_eq!(t.file().is_some(), t.engine() == Engine::Sqlite);
             assert_eq!(tx.commit().await?.version, version);
             let tx = t.write().await?;
             assert_eq!(tx.version, 0);

@@ -1,0 +1,221 @@
+//! Floating IPs on the public interface, and who notices what.
+
+use crate::link::{State, inside, sh};
+use crate::room::{Driven, bridge, float, gateway};
+use novanet_agent::link::{LinkKey, Links, PROTOCOL};
+use novanet_agent::room::{Change, Room};
+use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_lab::{Host, eventually_async};
+use std::time::{Duration, Instant};
+
+/// An outside interface, so that there is something to announce on.
+fn outside() -> Host {
+    let outside = Host::new("outside").unwrap();
+    sh(&format!(
+        "ip link add dev eth0 type veth peer name up0 netns {}; ip link set dev eth0 up; \
+         ip address add 192.0.2.1/24 dev eth0",
+        outside.pid()
+    ));
+    outside
+        .sh(
+            "ip link set dev up0 up; ip address add 192.0.2.2/24 dev up0; \
+             ip route add 203.0.113.0/24 dev up0",
+        )
+        .unwrap();
+    outside
+}
+
+#[test]
+fn floats_answer_from_outside_in_both_modes() {
+    inside(
+        "link_float::floats_answer_from_outside_in_both_modes",
+        || async {
+            let outside = outside();
+            let state = State::new();
+            for mode in [FloatingAddressMode::Route, FloatingAddressMode::Address] {
+                let settings = Settings {
+                    floating_address_mode: mode,
+                    ..state.settings()
+                };
+                // The second time round, what the other mode left is replaced.
+                let mut links = Driven::new(Links::new(&settings).unwrap());
+                let floats: Vec<_> = (1..=100).map(|i| float([203, 0, 113, i])).collect();
+                for float in &floats {
+                    links.want(float);
+                }
+                links.converge().await;
+                outside
+                    .sh("ping -c1 -W2 203.0.113.1; ping -c1 -W2 203.0.113.100")
+                    .unwrap();
+                let addresses = sh("ip address show dev eth0").matches("/32").count();
+                let routes = sh(&format!("ip route show table local proto {PROTOCOL}"))
+                    .lines()
+                    .count();
+                match mode {
+                    FloatingAddressMode::Route => assert_eq!((addresses, routes), (0, 100)),
+                    FloatingAddressMode::Address => assert_eq!((addresses, routes), (100, 0)),
+                }
+            }
+            let mut links = state.links();
+            links.converge().await;
+            assert_eq!(sh("ip address show dev eth0").matches("/32").count(), 0);
+            assert!(outside.sh("ping -c1 -W1 203.0.113.1").is_err());
+        },
+    );
+}
+
+#[test]
+fn a_float_that_moves_here_is_announced() {
+    inside(
+        "link_float::a_float_that_moves_here_is_announced",
+        || async {
+            let outside = outside();
+            outside
+            .sh("ip neighbour replace 203.0.113.7 lladdr 02:00:00:00:00:99 nud reachable dev up0")
+            .unwrap();
+            let state = State::new();
+            let mut links = state.links();
+            links.want(&float([203, 0, 113, 7]));
+            links.converge().await;
+            let mac = sh("cat /sys/class/net/eth0/address");
+            eventually_async(Duration::from_secs(2), || async {
+                let entry = outside.sh("ip neighbour show 203.0.113.7").unwrap().stdout;
+                if entry.contains(mac.trim()) {
+                    Ok(())
+                } else {
+                    Err(entry)
+                }
+            })
+            .await
+            .unwrap();
+        },
+    );
+}
+
+#[test]
+fn an_address_of_the_host_itself_is_not_taken_as_a_float() {
+    inside(
+        "link_float::an_address_of_the_host_itself_is_not_taken_as_a_float",
+        || async {
+            let _outside = outside();
+            let before = sh("ip route show table local");
+            let state = State::new();
+            let mut links = state.links();
+            links.want(&float([192, 0, 2, 1]));
+            let failed = links.round().await;
+            assert_eq!(failed.len(), 1, "{failed:?}");
+            assert!(
+                failed[0]
+                    .1
+                    .to_string()
+                    .contains("the host has this address itself")
+            );
+            links.drop_object(&float([192, 0, 2, 1]));
+            links.converge().await;
+            assert_eq!(before, sh("ip route show table local"));
+        },
+    );
+}
+
+#[test]
+fn one_more_float_costs_the_same_beside_ten_thousand() {
+    inside(
+        "link_float::one_more_float_costs_the_same_beside_ten_thousand",
+        || async {
+            let _outside = outside();
+            let state = State::new();
+            let mut links = state.links();
+            for i in 0..10_000_u32 {
+                let [_, _, c, d] = i.to_be_bytes();
+                links.want(&float([198, 18, c, d]));
+            }
+            // Bounds for a debug build on a busy machine; the figures are the bench's.
+            let began = Instant::now();
+            links.converge().await;
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{:?}",
+                began.elapsed()
+            );
+            let mut took = Vec::new();
+            for i in 0..50 {
+                let one = float([203, 0, 113, i]);
+                links.want(&one);
+                let changes: Vec<_> = links
+                    .room
+                    .items(&one)
+                    .into_iter()
+                    .map(|(key, to)| Change {
+                        key,
+                        from: None,
+                        to: Some(to),
+                    })
+                    .collect();
+                let began = Instant::now();
+                let failed = links.room.apply(&changes, &links.desired).await;
+                took.push(began.elapsed());
+                assert!(failed.is_empty(), "{failed:?}");
+            }
+            took.sort();
+            assert!(took[25] < Duration::from_millis(1), "{took:?}");
+            assert!(matches!(
+                links.desired.iter().last(),
+                Some((LinkKey::Float(_), _))
+            ));
+            links.settled().await;
+        },
+    );
+}
+
+#[test]
+fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
+    inside(
+        "link_float::what_somebody_removes_is_noticed_and_what_we_do_is_not",
+        || async {
+            let _outside = outside();
+            let state = State::new();
+            let mut links = state.links();
+            links.want(&bridge(1, "br100"));
+            links.want(&gateway(1, "br100", "10.0.0.1/24"));
+            links.want(&float([203, 0, 113, 7]));
+            links.converge().await;
+            let disturbed = links.room.disturbed();
+            while tokio::time::timeout(Duration::from_millis(300), disturbed.notified())
+                .await
+                .is_ok()
+            {}
+            // Our own floats come and go without anybody being woken.
+            for i in 10..20 {
+                links.want(&float([203, 0, 113, i]));
+                links.round().await;
+            }
+            for i in 10..20 {
+                links.drop_object(&float([203, 0, 113, i]));
+                links.round().await;
+            }
+            assert!(
+                tokio::time::timeout(Duration::from_millis(300), disturbed.notified())
+                    .await
+                    .is_err()
+            );
+            for damage in [
+                "ip address del 10.0.0.1/24 dev br100",
+                "ip route del local 203.0.113.7 dev lo table local",
+                "ip link set dev br100 down",
+                "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
+                "ip link del dev br100",
+            ] {
+                while tokio::time::timeout(Duration::from_millis(200), disturbed.notified())
+                    .await
+                    .is_ok()
+                {}
+                sh(damage);
+                tokio::time::timeout(Duration::from_secs(4), disturbed.notified())
+                    .await
+                    .expect(damage);
+                assert!(!links.changes().await.is_empty(), "{damage}");
+                links.converge().await;
+            }
+        },
+    );
+}

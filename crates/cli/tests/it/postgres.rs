@@ -1,0 +1,65 @@
+//! `nova-manage` on PostgreSQL: the same commands on the other engine.
+
+use crate::check::{Sandbox, show};
+use novanet_lab::Postgres;
+
+#[test]
+fn nova_manage_works_on_postgresql_and_refuses_a_newer_schema() {
+    let server = Postgres::shared().unwrap();
+    let database = server.fresh_database().unwrap();
+    let sandbox = Sandbox::new();
+    let connection = format!("--sql_connection={}", database.url);
+    let check = |line: &str| {
+        let output = sandbox.manage(&format!("{connection} {line}"));
+        show(&output, sandbox.path())
+    };
+    insta::assert_snapshot!(check("network create 10.1.171.0/24 2 128"), @"exit 0");
+    insta::assert_snapshot!(check("network create 10.1.171.0/24 2 128"), @r#"
+    exit 1
+    --- stderr
+    error: fixed_range_v4 "10.1.171.0/24": cidr already in use: 10.1.171.0/25 is network 1 (private_0); 0 of the 2 /25 asked for are free here: choose another range
+    "#);
+    insta::assert_snapshot!(check("network list"), @"
+    exit 0
+    --- stdout
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
+    1    	10.1.171.0/25     	None           	10.1.171.3     	None           	None           	100            	None           	UUID
+    2    	10.1.171.128/25   	None           	10.1.171.131   	None           	None           	101            	None           	UUID
+    ");
+    insta::assert_snapshot!(check("user admin john access secret"), @"
+    exit 0
+    --- stdout
+    export EC2_ACCESS_KEY=access
+    export EC2_SECRET_KEY=secret
+    ");
+    insta::assert_snapshot!(check("project create web john"), @"exit 0");
+    insta::assert_snapshot!(check("floating create 68.99.26.170/31"), @"exit 0");
+    insta::assert_snapshot!(check("floating list"), @"
+    exit 0
+    --- stdout
+    None	68.99.26.170	None
+    None	68.99.26.171	None
+    ");
+    insta::assert_snapshot!(check("fixed reserve 10.1.171.9"), @"exit 0");
+    insta::assert_snapshot!(check("network delete 10.1.171.128/25"), @"exit 0");
+    insta::assert_snapshot!(check("audit list"), @"
+    exit 0
+    --- stdout
+    when (UTC)           who          from            project      what                     which                detail
+    DATE TIME  operator     cli             None         network.create           10.1.171.0/25        vlan on br100
+    DATE TIME  operator     cli             None         network.create           10.1.171.128/25      vlan on br101
+    DATE TIME  operator     cli             None         user.create              john
+    DATE TIME  operator     cli             web          project.create           web                  john
+    DATE TIME  operator     cli             None         floating_ip.create       68.99.26.170/31      2 addresses in pool nova
+    DATE TIME  operator     cli             None         fixed_ip.reserve         10.1.171.9
+    DATE TIME  operator     cli             None         network.delete           10.1.171.128/25
+    ");
+    // As if a later novanet had been here.
+    let later = "INSERT INTO _sqlx_migrations SELECT 999999, description, installed_on, success, \
+                 checksum, execution_time FROM _sqlx_migrations LIMIT 1";
+    server.psql(&database.name, later).unwrap();
+    let refused = check("network list");
+    let start = "exit 1\n--- stderr\nerror: the database's schema is version ";
+    assert!(refused.starts_with(start), "{refused}");
+    assert!(refused.ends_with("(use the newer novanet)"), "{refused}");
+}

@@ -1,0 +1,253 @@
+//! Security groups.
+
+use crate::world::{
+    World, assert_refused, both, caller, from, from_group, group, launch, name, refused, tcp,
+};
+use anyhow::Result;
+use novanet_control::ControlError;
+use novanet_control::groups::{DEFAULT, SourceRef};
+use novanet_control::instances::Launch;
+use novanet_model::ImageId;
+use novanet_model::rule::Traffic;
+
+#[test]
+fn every_project_has_a_default_group_whose_members_may_talk() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let (views, names) = w.groups(&web).await?;
+        assert_eq!(views.len(), 1);
+        assert_eq!(views[0].group.name, DEFAULT);
+        assert_eq!(views[0].rules.len(), 1);
+        assert_eq!(views[0].rules[0].traffic, Traffic::Any);
+        assert_eq!(names[&views[0].group.id].name, DEFAULT);
+        assert_refused!(
+            w.delete_group(&web, &group(DEFAULT)).await,
+            ControlError::InUse { .. },
+            "cannot be deleted"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_group_is_made_once_within_the_quota_and_its_name_is_printable() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        w.create_group(&web, "http", "web servers").await?;
+        assert_refused!(
+            w.create_group(&web, "http", "again").await,
+            ControlError::Exists { .. },
+            "security group http already exists"
+        );
+        for bad in ["", "a\nb", &"x".repeat(256)] {
+            assert_refused!(
+                w.create_group(&web, bad, "d").await,
+                ControlError::Invalid(_),
+                "GroupName"
+            );
+        }
+        for n in 0..3 {
+            w.create_group(&web, &format!("g{n}"), "d").await?;
+        }
+        assert_refused!(
+            w.create_group(&web, "one too many", "d").await,
+            ControlError::Quota { .. },
+            "quota of security_groups exceeded"
+        );
+        // Another project's names are its own.
+        let mail = w.project("mail").await;
+        w.create_group(&mail, "http", "d").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn rules_are_authorized_and_revoked_all_or_none() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let http = group("http");
+        w.create_group(&web, "http", "d").await?;
+        w.authorize(&web, &http, &[(tcp(80), from("0.0.0.0/0"))])
+            .await?;
+        let rules = async || -> Result<usize> {
+            let (views, _) = w.groups(&web).await?;
+            let view = views.iter().find(|v| v.group.name == "http").unwrap();
+            Ok(view.rules.len())
+        };
+        let twice = [(tcp(443), from("0.0.0.0/0")), (tcp(80), from("0.0.0.0/0"))];
+        assert_refused!(
+            w.authorize(&web, &http, &twice).await,
+            ControlError::Exists { .. },
+            "rule tcp 80 to 80 from 0.0.0.0/0 already exists"
+        );
+        assert_refused!(
+            w.authorize(&web, &http, &[(tcp(1), from_group("nobody"))])
+                .await,
+            ControlError::NotFound { .. },
+            "security group nobody not found"
+        );
+        assert_eq!(rules().await?, 1);
+        let many: Vec<_> = (1..=6).map(|p| (tcp(p), from("10.0.0.0/8"))).collect();
+        assert_refused!(
+            w.authorize(&web, &http, &many).await,
+            ControlError::Quota { .. },
+            "quota of security_group_rules exceeded: 1 in use, 6 more wanted, 6 allowed"
+        );
+        w.authorize(&web, &http, &many[..5]).await?;
+        assert_refused!(
+            w.revoke(&web, &http, &[many[0].clone(), many[5].clone()])
+                .await,
+            ControlError::NotFound { .. },
+            "rule tcp 6 to 6 from 10.0.0.0/8 not found"
+        );
+        assert_eq!(rules().await?, 6);
+        w.revoke(&web, &http, &many[..5]).await?;
+        assert_eq!(rules().await?, 1);
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_group_in_use_is_not_deleted() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        w.create_group(&web, "front", "d").await?;
+        w.create_group(&web, "back", "d").await?;
+        let rule = [(tcp(5432), from_group("front"))];
+        w.authorize(&web, &group("back"), &rule).await?;
+        assert_refused!(
+            w.delete_group(&web, &group("front")).await,
+            ControlError::InUse { .. },
+            "a rule of group sg-00000003 names it"
+        );
+        let back = Launch {
+            groups: vec![group("back")],
+            ..launch(ImageId(1))
+        };
+        let (ids, _) = w.run_instances(&web, &back).await?;
+        assert_refused!(
+            w.delete_group(&web, &group("back")).await,
+            ControlError::InUse { .. },
+            "1 instances are in it"
+        );
+        host.round().await;
+        w.terminate(&web, &ids).await?;
+        host.round().await;
+        w.delete_group(&web, &group("back")).await?;
+        w.delete_group(&web, &group("front")).await?;
+        assert_refused!(
+            w.delete_group(&web, &group("front")).await,
+            ControlError::NotFound { .. },
+            "security group front not found"
+        );
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_host_knows_the_members_of_source_groups_wherever_they_are() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut one = w.host("h1").await;
+        let mut two = w.host("h2").await;
+        w.network("10.0.0.0/24").await;
+        let front = w.create_group(&web, "front", "d").await?;
+        let back = w.create_group(&web, "back", "d").await?;
+        let mut at = std::collections::BTreeMap::new();
+        // Least loaded host first: one on each.
+        for of in ["front", "back"] {
+            let of_group = Launch {
+                groups: vec![group(of)],
+                ..launch(ImageId(1))
+            };
+            let (ids, _) = w.run_instances(&web, &of_group).await?;
+            at.insert(of, w.instance(&web, ids[0]).await?);
+        }
+        let (front_at, back_at) = (&at["front"], &at["back"]);
+        assert_eq!(front_at.row.host.as_deref(), Some("h1"));
+        assert_eq!(back_at.row.host.as_deref(), Some("h2"));
+        one.round().await;
+        two.round().await;
+        let member = format!("member/{}/{}", front.0, front_at.ports[0].address);
+        assert!(!two.has(&member), "nobody needs it yet");
+        let rule = [(tcp(5432), from_group("front"))];
+        w.authorize(&web, &group("back"), &rule).await?;
+        one.round().await;
+        two.round().await;
+        assert!(two.has(&member));
+        assert!(!one.has(&member));
+        let rules = |host: &crate::fake_host::FakeHost| {
+            let of_back = format!("rule/{}/", back.0);
+            host.keys("rule")
+                .iter()
+                .filter(|k| k.starts_with(&of_back))
+                .count()
+        };
+        assert_eq!((rules(&one), rules(&two)), (0, 1));
+        w.revoke(&web, &group("back"), &rule).await?;
+        two.round().await;
+        assert!(!two.has(&member));
+        assert_eq!(rules(&two), 0);
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_source_may_be_another_projects_group_and_then_that_project_cannot_go() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let mail = w.project("mail").await;
+        w.create_group(&mail, "relay", "d").await?;
+        let source = SourceRef::Group {
+            group: group("relay"),
+            project: Some(name("mail")),
+        };
+        let rule = [(tcp(25), source)];
+        w.authorize(&web, &group(DEFAULT), &rule).await?;
+        let (_, names) = w.groups(&web).await?;
+        assert!(
+            names
+                .values()
+                .any(|g| g.name == "relay" && g.project == name("mail"))
+        );
+        let text = refused(w.delete_project(&name("mail")).await);
+        assert!(text.contains("names its group relay"), "{text}");
+        w.revoke(&web, &group(DEFAULT), &rule).await?;
+        w.delete_project(&name("mail")).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn groups_need_the_net_administrators_role_and_are_the_projects_own() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let id = w.create_group(&web, "http", "d").await?;
+        let joe = caller("joe", "web", false);
+        let rule = [(tcp(80), from("0.0.0.0/0"))];
+        let http = group("http");
+        for text in [
+            refused(w.create_group(&joe, "x", "d").await),
+            refused(w.delete_group(&joe, &http).await),
+            refused(w.authorize(&joe, &http, &rule).await),
+            refused(w.revoke(&joe, &http, &rule).await),
+        ] {
+            assert!(text.contains("needs the role netadmin"), "{text}");
+        }
+        let mail = w.project("mail").await;
+        let by_id = novanet_control::groups::GroupRef::Id(id);
+        assert_refused!(
+            w.authorize(&mail, &by_id, &rule).await,
+            ControlError::NotFound { .. },
+            "security group sg-"
+        );
+        Ok(())
+    });
+}

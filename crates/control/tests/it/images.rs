@@ -1,0 +1,139 @@
+//! Images: bytes in parts under their digest.
+
+use crate::world::{World, assert_refused, both, caller, launch, name};
+use anyhow::Result;
+use novanet_control::{ControlError, Controllers};
+use std::io::{Cursor, Read, Seek, SeekFrom};
+
+fn bytes(length: usize, seed: u8) -> Vec<u8> {
+    (0..length).map(|i| (i % 251) as u8 ^ seed).collect()
+}
+
+#[test]
+fn an_image_comes_back_part_by_part_and_the_same_bytes_are_stored_once() {
+    both(async |w: &World| -> Result<()> {
+        let whole = bytes((2 << 20) + 7, 0);
+        let one = w.register_image("one", Cursor::new(whole.clone())).await?;
+        let two = w.register_image("two", Cursor::new(whole.clone())).await?;
+        assert_eq!(one.digest, two.digest);
+        assert_ne!(one.id, two.id);
+        assert_eq!(usize::try_from(one.size)?, whole.len());
+        let mut read = vec![];
+        for part in 0.. {
+            match w.image_part(&one.digest, part).await? {
+                Some(data) => read.extend(data),
+                None => break,
+            }
+        }
+        assert!(read == whole);
+        assert_eq!(w.image_part("sha256:0", 0).await?, None);
+        assert_refused!(
+            w.register_image("empty", Cursor::new(vec![])).await,
+            ControlError::Invalid(_),
+            "image \"empty\": is empty"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_projects_image_is_seen_and_run_by_it_alone() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let mail = w.project("mail").await;
+        let _host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        let owner = name("web");
+        let image = w
+            .register_image_of(Some(&owner), "own", Cursor::new(bytes(9, 0)))
+            .await?;
+        assert_eq!(w.images(&web).await?.len(), 1);
+        assert!(w.images(&mail).await?.is_empty());
+        let mut admin = caller("root", "mail", false);
+        admin.admin = true;
+        assert_eq!(w.images(&admin).await?.len(), 1);
+        assert_refused!(
+            w.run_instances(&mail, &launch(image.id)).await,
+            ControlError::NotFound { .. },
+            "image ami-00000001 not found"
+        );
+        w.run_instances(&web, &launch(image.id)).await?;
+        let nobody = name("nobody");
+        assert_refused!(
+            w.register_image_of(Some(&nobody), "x", Cursor::new(bytes(9, 1)))
+                .await,
+            ControlError::NotFound { .. },
+            "project nobody not found"
+        );
+        Ok(())
+    });
+}
+
+/// A file whose reader sees a sweep pass between two of its parts.
+struct Swept<F: FnMut()> {
+    file: Cursor<Vec<u8>>,
+    pass: u32,
+    sweep: F,
+}
+
+impl<F: FnMut()> Read for Swept<F> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.pass == 2 && self.file.position() >= 1 << 20 {
+            self.pass = 3;
+            (self.sweep)();
+        }
+        self.file.read(into)
+    }
+}
+
+impl<F: FnMut()> Seek for Swept<F> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.pass = 2;
+        self.file.seek(to)
+    }
+}
+
+#[test]
+fn a_sweep_takes_nothing_of_an_image_that_is_being_stored_and_all_of_one_that_nobody_names() {
+    both(async |w: &World| -> Result<()> {
+        // What a registration left that was killed: bytes without a row.
+        let owner = name("nobody");
+        let left = w
+            .register_image_of(Some(&owner), "left", Cursor::new(bytes(100, 3)))
+            .await;
+        assert!(left.is_err());
+        let whole = bytes((2 << 20) + 7, 1);
+        let again = w.again().await;
+        let file = Swept {
+            file: Cursor::new(whole.clone()),
+            pass: 1,
+            sweep: || {
+                let rounds = sweep(&again);
+                tokio::task::block_in_place(|| {
+                    tokio::runtime::Handle::current().block_on(rounds).unwrap();
+                });
+            },
+        };
+        let image = w.register_image("big", file).await?;
+        for part in 0..3 {
+            let data = w.image_part(&image.digest, part).await?;
+            assert!(data.is_some(), "part {part} is gone");
+        }
+        let digest = {
+            let same = w.register_image("left", Cursor::new(bytes(100, 3))).await?;
+            same.digest
+        };
+        sweep(&again).await?;
+        assert!(w.image_part(&digest, 0).await?.is_some());
+        Ok(())
+    });
+}
+
+/// A minute of rounds: with a sweep at its end.
+async fn sweep(cloud: &novanet_control::Cloud) -> Result<()> {
+    let mut controllers = Controllers::new("sweeper");
+    for _ in 0..60 {
+        controllers.round(cloud).await?;
+    }
+    Ok(())
+}

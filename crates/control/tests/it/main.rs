@@ -1,0 +1,18 @@
+//! What the use cases promise. Every test runs on SQLite and on PostgreSQL.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod fake_host;
+mod world;
+
+mod addresses;
+mod atomic;
+mod auth;
+mod controllers;
+mod groups;
+mod hosts;
+mod images;
+mod launch;
+mod networks;
+mod projects;
+mod terminate;

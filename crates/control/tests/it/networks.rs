@@ -1,0 +1,189 @@
+//! Networks and the operator's reservations of fixed IPs.
+
+use crate::world::{World, assert_refused, both, ip, launch, name, refused};
+use anyhow::Result;
+use novanet_control::ControlError;
+use novanet_model::carve::Request;
+use novanet_model::{ImageId, NetworkKind};
+
+fn request(kind: NetworkKind, range: &str, count: u32, size: u64) -> Request {
+    Request {
+        num_networks: count,
+        network_size: Some(size),
+        ..Request::new(kind, "net", range.parse().unwrap())
+    }
+}
+
+const DHCP: NetworkKind = NetworkKind::FlatDhcp;
+
+#[test]
+fn networks_are_carved_side_by_side_and_around_what_exists() {
+    both(async |w: &World| -> Result<()> {
+        w.network("10.0.1.0/24").await;
+        let made = w
+            .create_networks(&request(DHCP, "10.0.0.0/16", 3, 256))
+            .await?;
+        let ranges: Vec<String> = made.networks.iter().map(|n| n.cidr.to_string()).collect();
+        assert_eq!(ranges, ["10.0.0.0/24", "10.0.2.0/24", "10.0.3.0/24"]);
+        assert_eq!(w.networks().await?.len(), 4);
+        assert_eq!(w.network_use(made.networks[0].id).await?.0, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn networks_that_cannot_be_are_refused_and_none_is_made() {
+    both(async |w: &World| -> Result<()> {
+        w.network("10.0.0.0/24").await;
+        for wrong in [
+            request(DHCP, "10.0.0.0/24", 1, 256),
+            request(DHCP, "10.0.0.0/25", 1, 128),
+            request(DHCP, "10.1.0.0/24", 3, 128),
+        ] {
+            assert_refused!(w.create_networks(&wrong).await, ControlError::Carve(_), "");
+        }
+        let mut foreign = request(DHCP, "10.2.0.0/24", 1, 256);
+        foreign.project = Some(name("nobody"));
+        assert_refused!(
+            w.create_networks(&foreign).await,
+            ControlError::NotFound { .. },
+            "project nobody not found"
+        );
+        assert_eq!(w.networks().await?.len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn vlan_networks_take_the_next_tags_bridges_and_vpn_ports() {
+    both(async |w: &World| -> Result<()> {
+        for expected in [100, 102] {
+            let made = w
+                .create_networks(&request(NetworkKind::Vlan, "10.0.0.0/16", 2, 256))
+                .await?;
+            let first = &made.networks[0];
+            assert_eq!(first.vlan, Some(expected));
+            assert_eq!(first.bridge.as_str(), format!("br{expected}"));
+            assert_eq!(first.vpn_public_port, Some(900 + expected));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_network_without_a_gateway_is_taken_by_the_first_host_that_says_hello() {
+    both(async |w: &World| -> Result<()> {
+        let net = w.network("10.0.0.0/24").await;
+        assert_eq!(net.host, None);
+        let mut host = w.host("h1").await;
+        host.round().await;
+        assert_eq!(host.keys("bridge"), [format!("bridge/{}", net.id)]);
+        assert_eq!(host.keys("dhcp").len(), 1);
+        assert_eq!(w.network("10.0.1.0/24").await.host.as_deref(), Some("h1"));
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_network_is_deleted_when_its_host_has_let_go_of_it() {
+    both(async |w: &World| -> Result<()> {
+        let mut host = w.host("h1").await;
+        let net = w.network("10.0.0.0/24").await;
+        host.round().await;
+        w.delete_network("10.0.0.0/24").await?;
+        assert!(w.networks().await?.is_empty());
+        // The range is not free while a host may still have the bridge.
+        let again = request(DHCP, "10.0.0.0/24", 1, 256);
+        assert!(w.create_networks(&again).await.is_err());
+        host.follow().await;
+        assert!(host.objects.is_empty());
+        host.report().await;
+        w.create_networks(&again).await?;
+        assert_refused!(
+            w.delete_network(&net.id.to_string()).await,
+            ControlError::NotFound { .. },
+            "not found"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_network_in_use_is_not_deleted() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        let id = w.run(&web, 1).await[0];
+        assert_refused!(
+            w.delete_network("10.0.0.0/24").await,
+            ControlError::InUse { .. },
+            &format!("1 instances are in it, {id} among them (terminate them first)")
+        );
+        let mut owned = request(DHCP, "10.1.0.0/24", 1, 256);
+        owned.project = Some(name("web"));
+        w.create_networks(&owned).await?;
+        assert_refused!(
+            w.delete_network("10.1.0.0/24").await,
+            ControlError::InUse { .. },
+            "still belongs to project web"
+        );
+        assert_eq!(w.networks().await?.len(), 2);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_reserved_address_is_given_to_nobody_until_it_is_unreserved() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("h1").await;
+        // Of eight: network, gateway and broadcast are kept; .2 to .6 are for instances.
+        w.network("10.0.0.0/29").await;
+        w.reserve_fixed_ip(ip("10.0.0.3")).await?;
+        w.reserve_fixed_ip(ip("10.0.0.3")).await?;
+        let ids = w.run(&web, 4).await;
+        for id in &ids {
+            assert_ne!(w.fixed_ip(&web, *id).await, ip("10.0.0.3"));
+        }
+        let more = w.run_instances(&web, &launch(ImageId(1))).await;
+        assert_refused!(
+            more,
+            ControlError::Exhausted { .. },
+            "no free fixed IP in network 10.0.0.0/29"
+        );
+        w.unreserve_fixed_ip(ip("10.0.0.3")).await?;
+        let last = w.run(&web, 1).await[0];
+        assert_eq!(w.fixed_ip(&web, last).await, ip("10.0.0.3"));
+        assert_eq!(w.fixed_ips(None).await?.len(), 5);
+        assert_eq!(w.fixed_ips(Some("elsewhere")).await?.len(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_cannot_be_reserved_is_refused_by_name() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        let id = w.run(&web, 1).await[0];
+        let taken = w.fixed_ip(&web, id).await;
+        let text = refused(w.reserve_fixed_ip(taken).await);
+        assert_eq!(
+            text,
+            format!("fixed IP {taken}: instance {id} has it (terminate it first)")
+        );
+        let text = refused(w.reserve_fixed_ip(ip("10.0.0.1")).await);
+        assert!(text.contains("is kept by the network itself"), "{text}");
+        let text = refused(w.reserve_fixed_ip(ip("192.0.2.1")).await);
+        assert!(text.contains("is in none of the networks"), "{text}");
+        let text = refused(w.unreserve_fixed_ip(ip("10.0.0.9")).await);
+        assert!(text.contains("is not reserved by hand"), "{text}");
+        Ok(())
+    });
+}

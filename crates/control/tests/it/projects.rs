@@ -1,0 +1,185 @@
+//! Users, projects and key pairs.
+
+use crate::world::{World, assert_refused, both, caller, launch, name, refused};
+use anyhow::Result;
+use novanet_control::ControlError;
+use novanet_control::projects::Credentials;
+use novanet_model::ImageId;
+
+#[test]
+fn a_user_has_keys_that_only_the_key_file_opens() {
+    both(async |w: &World| -> Result<()> {
+        let made = w.create_user("alice", None, false).await?;
+        let read = w.credentials("alice").await?;
+        assert!(read == made);
+        assert_eq!(format!("{read:?}").matches(&made.secret_key).count(), 0);
+        let keyless = w.without_key().await;
+        assert_eq!(keyless.users().await?.len(), 1);
+        assert_refused!(
+            keyless.credentials("alice").await,
+            ControlError::Unavailable(_),
+            "the key file is missing"
+        );
+        assert_refused!(
+            w.create_user("alice", None, false).await,
+            ControlError::Exists { .. },
+            "user alice already exists"
+        );
+        let same_key = Credentials {
+            access_key: made.access_key,
+            secret_key: "s".to_owned(),
+        };
+        assert_refused!(
+            w.create_user("bob", Some(same_key), false).await,
+            ControlError::InUse { .. },
+            "belongs to another user"
+        );
+        assert_refused!(
+            w.create_user("a/b", None, false).await,
+            ControlError::Invalid(_),
+            "user \"a/b\""
+        );
+        assert_eq!(w.users().await?.len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_user_who_manages_a_project_is_not_deleted() {
+    both(async |w: &World| -> Result<()> {
+        w.project("web").await;
+        assert_refused!(
+            w.delete_user("boss-of-web").await,
+            ControlError::InUse { .. },
+            "manages project web (delete that first)"
+        );
+        w.delete_project(&name("web")).await?;
+        w.delete_user("boss-of-web").await?;
+        assert_refused!(
+            w.delete_user("boss-of-web").await,
+            ControlError::NotFound { .. },
+            "user boss-of-web not found"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_project_needs_a_manager_and_a_name_of_its_own() {
+    both(async |w: &World| -> Result<()> {
+        w.project("web").await;
+        assert_refused!(
+            w.create_project(&name("mail"), "nobody", "d").await,
+            ControlError::NotFound { .. },
+            "user nobody not found"
+        );
+        assert_refused!(
+            w.create_project(&name("web"), "boss-of-web", "d").await,
+            ControlError::Exists { .. },
+            "project web already exists"
+        );
+        assert_eq!(w.projects(None).await?.len(), 1);
+        assert_eq!(w.projects(Some("boss-of-web")).await?.len(), 1);
+        assert_eq!(w.projects(Some("joe")).await?.len(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_project_is_deleted_only_when_nothing_is_its() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        w.floats("203.0.113.4/30").await;
+        let float = w.allocate_address(&web, None).await?.address;
+        let ids = w.run(&web, 1).await;
+        let id = name("web");
+        let why = async || refused(w.delete_project(&id).await);
+        assert!(why().await.contains("has instances, i-00000001 among them"));
+        host.round().await;
+        w.terminate(&web, &ids).await?;
+        assert!(why().await.contains("has instances"), "it is not gone yet");
+        host.round().await;
+        assert!(
+            why()
+                .await
+                .contains("has floating IPs, 203.0.113.5 among them")
+        );
+        w.release_address(&web, float.into()).await?;
+        w.delete_project(&id).await?;
+        assert_refused!(
+            w.delete_project(&id).await,
+            ControlError::NotFound { .. },
+            "project web not found"
+        );
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_caller_whose_project_is_gone_by_now_is_told_so() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        w.floats("203.0.113.4/30").await;
+        w.delete_project(&name("web")).await?;
+        for text in [
+            refused(w.run_instances(&web, &launch(ImageId(1))).await),
+            refused(w.create_group(&web, "http", "d").await),
+            refused(w.groups(&web).await),
+            refused(w.allocate_address(&web, None).await),
+            refused(w.create_key_pair(&web, "k").await),
+        ] {
+            assert_eq!(text, "project web not found");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn key_pairs_are_the_users_own_and_the_private_half_is_kept_nowhere() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let (pair, private) = w.create_key_pair(&web, "mine").await?;
+        assert!(private.contains("BEGIN OPENSSH PRIVATE KEY"));
+        assert_eq!(w.key_pairs(&web).await?, [pair.clone()]);
+        let imported = w.import_key_pair(&web, "other", &pair.public_key).await?;
+        assert_eq!(imported.fingerprint, pair.fingerprint);
+        assert_refused!(
+            w.create_key_pair(&web, "mine").await,
+            ControlError::Exists { .. },
+            "key pair mine already exists"
+        );
+        let broken = w.import_key_pair(&web, "third", "ssh-rsa broken").await;
+        assert!(broken.is_err());
+        w.create_key_pair(&web, "third").await?;
+        assert_refused!(
+            w.create_key_pair(&web, "fourth").await,
+            ControlError::Quota { .. },
+            "quota of key_pairs exceeded"
+        );
+        assert_refused!(
+            w.create_key_pair(&web, "").await,
+            ControlError::Invalid(_),
+            "KeyName"
+        );
+        let mail = w.project("mail").await;
+        assert!(w.key_pairs(&mail).await?.is_empty());
+        w.delete_key_pair(&mail, "mine").await?;
+        assert_eq!(w.key_pairs(&web).await?.len(), 3);
+        w.delete_key_pair(&web, "mine").await?;
+        w.delete_key_pair(&web, "mine").await?;
+        assert_eq!(w.key_pairs(&web).await?.len(), 2);
+        let gone = caller("ghost", "web", true);
+        assert_eq!(
+            refused(w.create_key_pair(&gone, "k").await),
+            "user ghost not found"
+        );
+        Ok(())
+    });
+}
