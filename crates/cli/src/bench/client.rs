@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder, SignedRequest};
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use time::OffsetDateTime;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A client with one connection, which stays in the network namespace where it was made.
 pub(super) struct Client {
@@ -47,13 +48,14 @@ impl Client {
     fn send(&mut self, request: &SignedRequest) -> Result<(u16, String)> {
         let mut text = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
         for (name, value) in &request.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            let _writing_to_a_string_works = write!(text, "{name}: {value}\r\n");
         }
-        text.push_str(&format!(
+        let _writing_to_a_string_works = write!(
+            text,
             "Content-Length: {}\r\n\r\n{}",
             request.body.len(),
             request.body
-        ));
+        );
         self.stream.get_mut().write_all(text.as_bytes())?;
         let status = self
             .line()?

@@ -259,7 +259,16 @@ mod tests {
                 rows: vec![row],
             }],
         };
-        insta::assert_snapshot!(report.text(), @"");
+        insta::assert_snapshot!(report.text(), @r"
+        ┌─────────┬───────────────────┬───────────────┬───────┬───────────┬─────────┬─────────┐
+        │ figure  ┆ measured          ┆ floor         ┆ ratio ┆ limit     ┆ nova    ┆ verdict │
+        ╞═════════╪═══════════════════╪═══════════════╪═══════╪═══════════╪═════════╪═════════╡
+        │ a thing ┆ 1.60 ms p99 21 ms ┆ 800 µs (bare) ┆ 2.00× ┆ ≤ 1.00 ms ┆ [2.1 s] ┆ MISSED  │
+        └─────────┴───────────────────┴───────────────┴───────┴───────────┴─────────┴─────────┘
+
+        0 met, 1 missed, 0 failed in 1 s
+        MISSED: a thing
+        ");
         assert_eq!(report.score(), (0, 1, 0));
         assert!(
             report.json().contains("\"p99\": 21000.0"),

@@ -24,7 +24,7 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
         };
         let stage = &*stage;
         let (after_start, after_work) =
-            tokio::task::block_in_place(|| serve(stage, keys, scale.of(20, 2)))?;
+            tokio::task::block_in_place(|| serve(stage, &keys, scale.of(20, 2)))?;
         let what = format!("memory of a server, {instances} instances, {}", stage.title);
         Ok(vec![
             Row::once(what, Unit::Mebibytes, after_work)
@@ -46,7 +46,7 @@ impl Drop for Server {
     }
 }
 
-fn serve(stage: &Stage, keys: Credentials, rounds: usize) -> Result<(f64, f64)> {
+fn serve(stage: &Stage, keys: &Credentials, rounds: usize) -> Result<(f64, f64)> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port();

@@ -1,6 +1,8 @@
 //! The store and the use cases above it, on both engines, durable: a real cloud in a folder on disk,
 //! or on a PostgreSQL of its own. Hosts are only told of; nobody programs them.
 
+#![allow(clippy::unnecessary_wraps)] // a measurement answers like all others
+
 mod allocate;
 mod cli_write;
 mod delta;
@@ -94,7 +96,7 @@ impl World {
     fn on_both(
         &self,
         name: &str,
-        measure: impl AsyncFn(&mut Stage) -> Result<Vec<Row>>,
+        measure: impl AsyncFnOnce(&mut Stage) -> Result<Vec<Row>> + Copy,
     ) -> Vec<Row> {
         let mut rows = Vec::new();
         for engine in [Engine::Sqlite, Engine::Postgres] {

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 
 /// Where floating addresses are; the internet has a route to the cloud for it.
 const FLOATING: &str = "198.18.0.0/20";
-pub(super) const BOOT: Duration = Duration::from_secs(120);
+pub(super) const BOOT: Duration = Duration::from_mins(2);
 
 /// A running instance.
 #[derive(Debug, Clone)]
