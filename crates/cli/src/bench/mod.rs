@@ -10,6 +10,7 @@ mod harness;
 mod host;
 mod report;
 mod store;
+mod whole;
 
 use crate::args::{Line, Param, Reader, Takes, param};
 use crate::failure::Failure;
@@ -166,7 +167,10 @@ fn figures() -> Vec<(&'static str, &'static str)> {
     fn of<W>(all: &[Measurement<W>]) -> impl Iterator<Item = (&'static str, &'static str)> {
         all.iter().map(|m| (m.name, m.about))
     }
-    of(store::FIGURES).chain(of(host::FIGURES)).collect()
+    of(store::FIGURES)
+        .chain(of(host::FIGURES))
+        .chain(of(whole::FIGURES))
+        .collect()
 }
 
 fn measure(wanted: &Wanted) -> Report {
@@ -183,6 +187,7 @@ fn measure(wanted: &Wanted) -> Report {
     };
     group(wanted, store::FIGURES, store::World::new, &mut report);
     group(wanted, host::FIGURES, host::World::new, &mut report);
+    group(wanted, whole::FIGURES, whole::World::new, &mut report);
     report.seconds = began.elapsed().as_secs_f64();
     report
 }

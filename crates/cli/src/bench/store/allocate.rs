@@ -39,9 +39,9 @@ const JOBS_IN_A_ROUND: usize = 2 * WRITERS;
 /// before the next round (which is not measured).
 async fn measure(stage: &Stage, what: &str, scale: Scale, back: bool) -> Result<Vec<Row>> {
     let (rounds, jobs) = if back {
-        (scale.of(40, 4), JOBS_IN_A_ROUND)
+        (scale.of(40, 1), JOBS_IN_A_ROUND)
     } else {
-        (scale.of(20, 2), scale.of(100, 50))
+        (scale.of(20, 1), scale.of(100, 16))
     };
     let (mut rates, mut bare) = (Samples::default(), Samples::default());
     for _ in 0..rounds {

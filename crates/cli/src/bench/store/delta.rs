@@ -5,11 +5,12 @@ use super::stage::HOST;
 use crate::bench::Scale;
 use crate::bench::harness::{Row, Samples, Unit, timed};
 use anyhow::{Result, ensure};
+use novanet_control::floating_ips::Association;
 use novanet_model::wire::Follow;
 use std::time::Duration;
 
 pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
-    let wanted = scale.of(10_000, 500);
+    let wanted = scale.of(10_000, 200);
     Ok(world.on_both("delta", async |stage| {
         stage.network("10.0.0.0/16").await?;
         stage
@@ -38,11 +39,7 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
             let instance = instances[round % instances.len()];
             stage
                 .cloud
-                .associate_address(
-                    &stage.caller,
-                    float.into(),
-                    &novanet_control::floating_ips::Association::to(instance),
-                )
+                .associate_address(&stage.caller, float.into(), &Association::to(instance))
                 .await?;
             let after = Follow {
                 epoch: all.epoch.clone(),

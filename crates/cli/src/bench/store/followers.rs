@@ -22,9 +22,10 @@ const HOSTS: usize = 50;
 const FOLLOWERS: usize = 4;
 
 pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
-    let jobs = scale.of(4000, 200);
+    let each = if scale.quick { 2 } else { 12 };
+    let jobs = scale.of(4000, 48);
     Ok(world.on_both("use cases with followers", async |stage| {
-        let clients = prepare(stage).await?;
+        let clients = prepare(stage, each).await?;
         let done = Arc::new(AtomicBool::new(false));
         let followers: Vec<_> = (0..FOLLOWERS)
             .map(|n| tokio::spawn(follow(stage.cloud.clone(), host(n), Arc::clone(&done))))
@@ -77,7 +78,7 @@ struct Client {
     address: Ipv4Addr,
 }
 
-async fn prepare(stage: &Stage) -> Result<Vec<Client>> {
+async fn prepare(stage: &Stage, each: usize) -> Result<Vec<Client>> {
     let cloud = &stage.cloud;
     stage.network("10.0.0.0/16").await?;
     for number in 0..HOSTS {
@@ -92,7 +93,7 @@ async fn prepare(stage: &Stage) -> Result<Vec<Client>> {
         cloud.create_project(&project, "bench", "").await?;
         let caller = Caller::operator(project);
         let (instances, _) = cloud
-            .run_instances(&caller, &launch(stage.image, 12))
+            .run_instances(&caller, &launch(stage.image, each))
             .await?;
         let address = cloud.allocate_address(&caller, None).await?.address;
         clients.push(Client {

@@ -18,7 +18,8 @@ use novanet_lab::Postgres;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
-pub(super) use stage::Stage;
+use stage::Stage;
+pub(super) use stage::launch;
 
 /// What the group measures.
 pub(super) const FIGURES: &[Measurement<World>] = &[

@@ -10,7 +10,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_millis(20);
 
 pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
-    let rounds = scale.of(100, 10);
+    let rounds = scale.of(100, 4);
     Ok(world.on_both("network create", async |stage| {
         let stage = &*stage;
         let (large, small) = pairs(

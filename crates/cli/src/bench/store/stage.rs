@@ -59,7 +59,7 @@ impl Stage {
         let project: ProjectId = "bench".parse()?;
         cloud.create_project(&project, "bench", "figures").await?;
         let image = cloud
-            .register_image("bench", std::io::Cursor::new(&b"no image at all"[..]))
+            .register_image("bench", std::io::Cursor::new("no image at all"))
             .await?;
         let stage = Self {
             title: super::title(if postgres.is_some() {
@@ -164,7 +164,7 @@ pub(super) fn request(range: &str) -> Result<Request> {
 }
 
 /// So many of the smallest instances.
-pub(super) fn launch(image: ImageId, count: usize) -> Launch {
+pub(in crate::bench) fn launch(image: ImageId, count: usize) -> Launch {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     Launch {
         image,
