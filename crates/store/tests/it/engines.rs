@@ -139,7 +139,7 @@ where
 {
     runtime().block_on(async {
         let fresh = Fresh::on(engine).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(120), promise(fresh))
+        tokio::time::timeout(Duration::from_mins(2), promise(fresh))
             .await
             .expect("the promise took two minutes")
             .unwrap();

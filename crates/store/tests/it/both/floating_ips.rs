@@ -68,7 +68,7 @@ both! {
         let there = floating_ips::by_id(&mut tx, id).await?.unwrap();
         let target = FloatTarget { address: fixed, instance, host: Some("gateway".to_owned()) };
         assert_eq!(there.fixed, Some(target));
-        assert_eq!(floating_ips::of_instance(&mut tx, instance).await?, [there.clone()]);
+        assert_eq!(floating_ips::of_instance(&mut tx, instance).await?, std::slice::from_ref(&there));
         assert_eq!(floating_ips::of_network(&mut tx, network.id.0).await?, [there]);
 
         // The instance goes: the address still points at the row, which is nobody's.

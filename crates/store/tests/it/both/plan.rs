@@ -195,7 +195,7 @@ both! {
             for _ in 0..2 {
                 t.by_hand(sql).await?;
             }
-            assert_eq!(marks(&t).await?, [network.clone()], "{sql}");
+            assert_eq!(marks(&t).await?, std::slice::from_ref(&network), "{sql}");
         }
         t.by_hand("UPDATE floating_ips SET interface = 'eth7'").await?;
         t.by_hand("UPDATE security_group_rules SET from_port = 1").await?;

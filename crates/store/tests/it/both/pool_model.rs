@@ -258,7 +258,7 @@ async fn churn(
             fixed_ips::give(&mut tx, id, owner, interface).await?;
             after.push((id, address));
         }
-        if (round + writer) % 4 > 0 {
+        if !(round + writer).is_multiple_of(4) {
             tx.commit().await?;
             mine = after;
         }

@@ -40,12 +40,12 @@ both! {
 
     async fn a_snapshot_sees_nothing_of_what_is_committed_after_it(t) {
         let mut snapshot = t.read().await?;
-        let before = clock::read(&mut *snapshot).await?;
+        let before = clock::read(&mut snapshot).await?;
         let mut tx = t.change().await?;
         users::insert(&mut tx, &a_user("alice")).await?;
         tx.commit().await?;
-        assert_eq!(clock::read(&mut *snapshot).await?, before);
-        assert_eq!(users::list(&mut *snapshot).await?, []);
+        assert_eq!(clock::read(&mut snapshot).await?, before);
+        assert_eq!(users::list(&mut snapshot).await?, []);
         assert_eq!(users::list(&mut *t.read().await?).await?.len(), 1);
     }
 
