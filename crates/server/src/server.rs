@@ -7,10 +7,15 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+/// How long calls that are under way may take when the server ends.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// Where a server listens and what it says of itself.
 #[derive(Debug, Clone)]
@@ -108,19 +113,25 @@ impl Server {
             }
         };
         let agents = axum::serve(self.agents, agent_api::router(Arc::clone(&self.state)));
+        let (stop, stopping) = watch::channel(false);
         let ec2 = axum::serve(
             self.ec2,
             ec2::router(Arc::clone(&self.state))
                 .into_make_service_with_connect_info::<SocketAddr>(),
-        );
+        )
+        .with_graceful_shutdown(stopped(stopping));
+        let mut ec2 = pin!(ec2.into_future());
         tokio::select! {
             done = agents.into_future() => done.map_err(failed("the agent socket"))?,
-            done = ec2.into_future() => done.map_err(failed("the EC2 port"))?,
+            done = &mut ec2 => done.map_err(failed("the EC2 port"))?,
             () = poll_clock(&self.state.cloud) => {}
             () = self.state.cloud.run_controllers(&self.config.name) => {}
             () = remember(&self.state.cloud, &self.config.seen_file) => {}
             () = shutdown => {}
         }
+        // Calls that are under way get their answers; nobody new gets in.
+        stop.send_replace(true);
+        let _ = tokio::time::timeout(DRAIN, ec2).await;
         let _ = std::fs::remove_file(&self.config.agent_socket);
         Ok(())
     }
@@ -136,6 +147,10 @@ impl Server {
         }
         Ok(())
     }
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 /// Hints of other processes: looks at the clock row ten times a second (54–99 µs each).

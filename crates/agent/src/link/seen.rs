@@ -177,9 +177,11 @@ impl Snapshot {
             }
         }
         seen.addresses = addresses_of(socket, 0)?;
-        let routes = socket
-            .dump(&message::list_float_routes())
-            .map_err(|e| RoomError::kernel("list routes", e))?;
+        let routes = match socket.dump(&message::list_float_routes()) {
+            // A host without a single address has no such table yet.
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
+            other => other.map_err(|e| RoomError::kernel("list routes", e))?,
+        };
         seen.floats = routes.iter().filter_map(float_of).collect();
         Ok(seen)
     }

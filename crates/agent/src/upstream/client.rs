@@ -3,6 +3,7 @@
 //!
 //! Must not know: what the answers mean.
 
+use super::error::{ServerAddress, UpstreamError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -13,76 +14,13 @@ use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Digest, Follow, Hello, Leases, Metadata, Objects, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fmt::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-
-/// Where the server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerAddress {
-    /// On this host.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// Why the server did not answer.
-#[derive(Debug, Error)]
-pub enum UpstreamError {
-    /// It cannot be reached.
-    #[error("server {address}: {source}")]
-    Unreachable {
-        /// Where.
-        address: ServerAddress,
-        /// errno.
-        source: std::io::Error,
-    },
-    /// The connection broke.
-    #[error("{path}: {source}")]
-    Broken {
-        /// What was asked for.
-        path: String,
-        /// How.
-        source: hyper::Error,
-    },
-    /// No answer in time.
-    #[error("{path}: no answer within {limit:?}")]
-    Slow {
-        /// What was asked for.
-        path: String,
-        /// How long we waited.
-        limit: Duration,
-    },
-    /// The server said no.
-    #[error("{path}: {status}: {message}")]
-    Refused {
-        /// What was asked for.
-        path: String,
-        /// HTTP status.
-        status: StatusCode,
-        /// What it said.
-        message: String,
-    },
-    /// The answer is not what it should be.
-    #[error("{path}: unreadable answer: {message}")]
-    Unreadable {
-        /// What was asked for.
-        path: String,
-        /// What is wrong with it.
-        message: String,
-    },
-}
 
 /// Paths of the protocol start with this; those of one host are said without it in this file.
 const ROOT: &str = "/agent/v1/";

@@ -6,10 +6,12 @@
 
 mod backoff;
 mod client;
+mod error;
 mod follow;
 mod report;
 
-pub use client::{Client, ServerAddress, Session, UpstreamError};
+pub use client::{Client, Session};
+pub use error::{ServerAddress, UpstreamError};
 
 use crate::engine::{Answers, Engine};
 use backoff::Backoff;

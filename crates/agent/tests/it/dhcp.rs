@@ -6,7 +6,6 @@ use dhcproto::v4::{DhcpOption, Message, MessageType};
 use dhcproto::{Decodable, Decoder, Encodable};
 use novanet_agent::dhcp::{DhcpServers, Files, bridge as face};
 use novanet_agent::link::{Links, plug};
-use novanet_agent::room::{Desired, Room};
 use novanet_agent::settings::Settings;
 use novanet_lab::{Host, eventually_async};
 use novanet_model::MacAddr;
@@ -40,7 +39,7 @@ fn the_face_that_dnsmasq_calls() {
     face::run(&arguments, &env, &mut out).unwrap();
 }
 
-fn settings(state: &Path) -> Settings {
+pub(crate) fn settings(state: &Path) -> Settings {
     let this = std::env::current_exe().unwrap().display().to_string();
     let line = format!(
         "{FACE}=\"$*\" exec \"$0\" --exact dhcp::the_face_that_dnsmasq_calls --nocapture 3>&1 >/dev/null"
@@ -53,13 +52,13 @@ fn settings(state: &Path) -> Settings {
 
 /// A host with a bridge and a DHCP server.
 pub(crate) struct Cloud {
-    state: State,
-    links: Driven<Links>,
-    dhcp: Driven<DhcpServers>,
+    pub(crate) state: State,
+    pub(crate) links: Driven<Links>,
+    pub(crate) dhcp: Driven<DhcpServers>,
 }
 
 impl Cloud {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let state = State::new();
         let settings = settings(state.path());
         let mut links = Driven::new(Links::new(&settings).unwrap());
@@ -73,17 +72,17 @@ impl Cloud {
     }
 
     /// The agent is started again, with the same objects.
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let desired = self.dhcp.desired.clone();
         self.dhcp = Driven::new(DhcpServers::new(&settings(self.state.path())).unwrap());
         self.dhcp.desired = desired;
     }
 
-    fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         Files::new(&self.state.path().join("networks"), &name("br100"))
     }
 
-    fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         std::fs::read_to_string(self.files().pid())
             .unwrap()
             .trim()
@@ -92,7 +91,7 @@ impl Cloud {
     }
 
     /// An instance's namespace, plugged.
-    async fn instance(&mut self, number: u8) -> Host {
+    pub(crate) async fn instance(&mut self, number: u8) -> Host {
         let port = port(i64::from(number), "br100");
         self.links.want(&HostObject::Port(port.clone()));
         let vm = Host::new(&format!("vm{number}")).unwrap();
@@ -104,7 +103,7 @@ impl Cloud {
     }
 
     /// Whether the journal has that event, eventually.
-    async fn told(&self, change: LeaseChange, address: [u8; 4], mac: u8) {
+    pub(crate) async fn told(&self, change: LeaseChange, address: [u8; 4], mac: u8) {
         let journal = self.dhcp.room.journal();
         eventually_async(Duration::from_secs(5), || async {
             let pending = journal.pending().unwrap();
@@ -128,12 +127,12 @@ fn mac_of(last: u8) -> MacAddr {
     MacAddr([2, 0x16, 0x3e, 0, 0, last])
 }
 
-fn range() -> HostObject {
+pub(crate) fn range() -> HostObject {
     dhcp(1, "br100", "10.0.0.0/24", [10, 0, 0, 1])
 }
 
 /// What the client is given: address, router, name servers, domain, host name.
-fn lease(vm: &Host, seconds: u32) -> Result<String, String> {
+pub(crate) fn lease(vm: &Host, seconds: u32) -> Result<String, String> {
     let script = "#!/bin/sh\n\
         [ \"$1\" = bound ] || exit 0\n\
         ip address flush dev $interface; ip address add $ip/$mask dev $interface\n\
@@ -273,127 +272,6 @@ fn an_owner_that_changed_while_no_server_ran_does_not_keep_the_address() {
 }
 
 #[test]
-fn a_killed_dnsmasq_is_back_within_two_seconds_and_knows_its_leases() {
-    inside(
-        "dhcp::a_killed_dnsmasq_is_back_within_two_seconds_and_knows_its_leases",
-        || async {
-            let mut cloud = Cloud::new().await;
-            let vm = cloud.instance(1).await;
-            cloud
-                .dhcp
-                .want(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
-            cloud.dhcp.converge().await;
-            lease(&vm, 5).unwrap();
-            cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
-            let disturbed = cloud.dhcp.room.disturbed();
-            for signal in [9, 15] {
-                let before = cloud.pid();
-                sh(&format!("kill -{signal} {before}"));
-                let began = Instant::now();
-                tokio::time::timeout(Duration::from_secs(2), disturbed.notified())
-                    .await
-                    .unwrap();
-                assert!(!cloud.dhcp.changes().await.is_empty());
-                cloud.dhcp.converge().await;
-                assert!(
-                    began.elapsed() < Duration::from_secs(2),
-                    "{:?}",
-                    began.elapsed()
-                );
-                assert_ne!(before, cloud.pid());
-                // It knows the lease without the client's having asked again: releasing it is an event.
-            }
-            let journal = cloud.dhcp.room.journal();
-            let events = journal.pending().unwrap().len();
-            journal.acknowledge(events).unwrap();
-            cloud
-                .dhcp
-                .drop_object(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
-            cloud.dhcp.converge().await;
-            cloud.told(LeaseChange::Released, [10, 0, 0, 3], 1).await;
-        },
-    );
-}
-
-#[test]
-fn an_agent_that_comes_back_adopts_what_runs_and_kills_nobody_else() {
-    inside(
-        "dhcp::an_agent_that_comes_back_adopts_what_runs_and_kills_nobody_else",
-        || async {
-            let mut cloud = Cloud::new().await;
-            let vm = cloud.instance(1).await;
-            let pid = cloud.pid();
-            // What happens while no agent runs is in the journal.
-            cloud
-                .dhcp
-                .want(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
-            cloud.dhcp.converge().await;
-            drop(std::mem::replace(
-                &mut cloud.dhcp,
-                Driven::new(DhcpServers::new(&settings(cloud.state.path())).unwrap()),
-            ));
-            std::fs::remove_file(cloud.state.path().join("dhcp/agent.sock")).unwrap();
-            lease(&vm, 5).unwrap();
-            cloud.dhcp.want(&range());
-            cloud
-                .dhcp
-                .want(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
-            cloud.restart();
-            cloud.dhcp.settled().await;
-            assert_eq!(pid, cloud.pid());
-            cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
-
-            // A pid file that names somebody else: neither adopted nor killed; ours is found without it.
-            let mut bystander = std::process::Command::new("sleep")
-                .arg("100")
-                .spawn()
-                .unwrap();
-            for text in [
-                format!("{}\n", bystander.id()),
-                "nonsense".to_owned(),
-                String::new(),
-            ] {
-                std::fs::write(cloud.files().pid(), text).unwrap();
-                cloud.restart();
-                cloud.dhcp.settled().await;
-            }
-            std::fs::remove_file(cloud.files().pid()).unwrap();
-            cloud.restart();
-            cloud.dhcp.settled().await;
-            sh(&format!("kill -0 {pid}"));
-
-            std::fs::write(cloud.files().pid(), format!("{}\n", bystander.id())).unwrap();
-            sh(&format!("kill -9 {pid}"));
-            cloud.restart();
-            cloud.dhcp.converge().await;
-            assert!(bystander.try_wait().unwrap().is_none(), "it was killed");
-            bystander.kill().unwrap();
-            bystander.wait().unwrap();
-        },
-    );
-}
-
-#[test]
-fn a_bridge_made_again_gets_its_server_back() {
-    inside("dhcp::a_bridge_made_again_gets_its_server_back", || async {
-        let mut cloud = Cloud::new().await;
-        let vm = cloud.instance(1).await;
-        cloud
-            .dhcp
-            .want(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
-        cloud.dhcp.converge().await;
-        let disturbed = cloud.dhcp.room.disturbed();
-        sh("ip link del dev br100");
-        cloud.links.converge().await;
-        tokio::time::timeout(Duration::from_secs(2), disturbed.notified())
-            .await
-            .unwrap();
-        cloud.dhcp.converge().await;
-        assert!(lease(&vm, 5).unwrap().starts_with("10.0.0.3 "));
-    });
-}
-
-#[test]
 fn networks_of_one_bridge_share_a_server() {
     inside("dhcp::networks_of_one_bridge_share_a_server", || async {
         let mut cloud = Cloud::new().await;
@@ -433,137 +311,11 @@ fn networks_of_one_bridge_share_a_server() {
 }
 
 /// dnsmasq servers in this host (each has a helper whose parent it is).
-fn servers() -> usize {
+pub(crate) fn servers() -> usize {
     sh("ps -o ppid=,comm= -e | grep dnsmasq || true")
         .lines()
         .filter(|line| line.trim().starts_with("1 "))
         .count()
-}
-
-#[test]
-fn nothing_is_left_behind_and_a_foreign_dnsmasq_lives() {
-    inside(
-        "dhcp::nothing_is_left_behind_and_a_foreign_dnsmasq_lives",
-        || async {
-            let mut cloud = Cloud::new().await;
-            cloud
-                .dhcp
-                .want(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
-            cloud.dhcp.converge().await;
-            let foreign = cloud.state.path().join("foreign.pid");
-            sh(&format!(
-                "ip link add dev br7 type bridge; ip address add 10.7.0.1/24 dev br7; ip link set br7 up; \
-             dnsmasq --conf-file= --bind-interfaces --interface=br7 --except-interface=lo --pid-file={} \
-             --dhcp-range=10.7.0.2,10.7.0.9,120s --dhcp-leasefile={}",
-                foreign.display(),
-                cloud.state.path().join("foreign.leases").display(),
-            ));
-            let pid = cloud.pid();
-            cloud.restart();
-            cloud.dhcp.desired = Desired::new(Vec::new());
-            cloud.dhcp.converge().await;
-            eventually_async(Duration::from_secs(2), || async {
-                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                if line.is_empty() {
-                    Ok(())
-                } else {
-                    Err("it lives")
-                }
-            })
-            .await
-            .unwrap();
-            sh(&format!("kill -0 $(cat {})", foreign.display()));
-            let left = sh(&format!(
-                "ls {}",
-                cloud.state.path().join("networks").display()
-            ));
-            assert_eq!(left.trim(), "nova-dhcpbridge");
-        },
-    );
-}
-
-#[test]
-fn wherever_an_apply_is_killed_the_next_round_ends_in_the_same_state() {
-    inside(
-        "dhcp::wherever_an_apply_is_killed_the_next_round_ends_in_the_same_state",
-        || async {
-            let mut cloud = Cloud::new().await;
-            let vm = cloud.instance(1).await;
-            cloud
-                .dhcp
-                .want(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
-            let networks = cloud.state.path().join("networks");
-            let keep = |file: &Path| std::fs::read(file).unwrap();
-
-            // After the hosts were written, before the process was told.
-            let (hosts, names) = (cloud.files().hosts(), cloud.files().names());
-            let old = (keep(&hosts), keep(&names));
-            cloud.dhcp.converge().await;
-            let new = (keep(&hosts), keep(&names));
-            std::fs::write(&hosts, &old.0).unwrap();
-            std::fs::write(&names, &old.1).unwrap();
-            sh(&format!("kill -HUP {}", cloud.pid()));
-            std::fs::write(&hosts, &new.0).unwrap();
-            std::fs::write(&names, &new.1).unwrap();
-            cloud.restart();
-            cloud.dhcp.settled().await;
-            assert!(lease(&vm, 5).unwrap().starts_with("10.0.0.3 "));
-
-            // Between one hosts file and the other; half a file is never there, a temporary one may be.
-            std::fs::write(&names, &old.1).unwrap();
-            std::fs::write(networks.join(".tmpABC"), "half a li").unwrap();
-            cloud.restart();
-            cloud.dhcp.converge().await;
-            assert_eq!(keep(&names), new.1);
-
-            // After the old process was ended; after the new one was started and not yet noted.
-            sh(&format!("kill {}", cloud.pid()));
-            cloud.restart();
-            cloud.dhcp.converge().await;
-            std::fs::remove_file(cloud.files().bound()).unwrap();
-            cloud.restart();
-            cloud.dhcp.converge().await;
-            assert_eq!(servers(), 1);
-
-            // In the middle of a removal: the process ended, files left.
-            sh(&format!("kill {}", cloud.pid()));
-            cloud.restart();
-            cloud.dhcp.desired = Desired::new(Vec::new());
-            cloud.dhcp.converge().await;
-            assert!(!hosts.exists());
-        },
-    );
-}
-
-#[test]
-fn dnsmasq_is_not_root_where_its_files_can_be_read_by_others() {
-    inside(
-        "dhcp::dnsmasq_is_not_root_where_its_files_can_be_read_by_others",
-        || async {
-            let mut cloud = Cloud::new().await;
-            let uid = |pid: i32| {
-                sh(&format!("grep ^Uid: /proc/{pid}/status"))
-                    .split_whitespace()
-                    .nth(2)
-                    .unwrap()
-                    .to_owned()
-            };
-            sh(&format!("chmod 700 {}", cloud.state.path().display()));
-            cloud.dhcp.converge().await;
-            assert_eq!(uid(cloud.pid()), "0");
-            sh(&format!("chmod 755 {}", cloud.state.path().display()));
-            cloud.dhcp.converge().await;
-            assert_ne!(uid(cloud.pid()), "0");
-            // It still reads its hosts when told to, and gives them out.
-            let vm = cloud.instance(1).await;
-            cloud
-                .dhcp
-                .want(&binding(1, "br100", 1, [10, 0, 0, 3], "web"));
-            cloud.dhcp.converge().await;
-            assert!(lease(&vm, 5).unwrap().starts_with("10.0.0.3 "));
-            cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
-        },
-    );
 }
 
 #[test]

@@ -219,3 +219,27 @@ fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
         },
     );
 }
+
+#[test]
+fn a_namespace_without_a_single_address_can_be_observed() {
+    // Its table of local addresses is not made yet: listing it is an error of its own.
+    let bare = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let state = State::new();
+            let mut links = state.links();
+            let changes = links.changes().await;
+            assert!(
+                changes
+                    .iter()
+                    .all(|change| matches!(change.key, LinkKey::Sysctl(_))),
+                "{changes:?}"
+            );
+        });
+    });
+    bare.join().unwrap();
+}

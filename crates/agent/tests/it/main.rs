@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod dhcp;
+mod dhcp_process;
 mod engine;
 mod engine_ledger;
 mod engine_real;

@@ -15,4 +15,5 @@ mod images;
 mod launch;
 mod networks;
 mod projects;
+mod property;
 mod terminate;

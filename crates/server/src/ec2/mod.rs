@@ -16,15 +16,24 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use error::{Refusal, refusal};
+use futures_util::StreamExt;
 use novanet_control::{Caller, Kind, Role};
 use novanet_ec2::response::{Answer, render};
 use novanet_ec2::{Action, Ec2Error, Params, RawRequest, credentials};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Longer bodies are not read at all; the protocol's own limit is below it.
 const MAX_BODY: usize = 256 * 1024;
+
+/// A longer body is taken in up to here and thrown away: a client that is still sending when its
+/// connection is closed does not read why.
+const MOST_DISCARDED: usize = 4 << 20;
+
+/// How long a client may take to send its request.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a handler answers with.
 type Answered = Result<Box<dyn Answer + Send>, Refusal>;
@@ -47,7 +56,10 @@ async fn call(
         );
     }
     let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+    let Ok(body) = tokio::time::timeout(BODY_PATIENCE, read(body)).await else {
+        return respond(408, "The request did not come in time.\n".into());
+    };
+    let Some(body) = body else {
         let error = Ec2Error::too_large();
         return respond(error.status(), error.to_xml(&request_id));
     };
@@ -73,6 +85,23 @@ async fn call(
             respond(error.status(), error.to_xml(&request_id))
         }
     }
+}
+
+/// The body, unless it is too long or breaks off.
+async fn read(body: Body) -> Option<Vec<u8>> {
+    let mut chunks = body.into_data_stream();
+    let mut whole = Vec::new();
+    let mut length = 0;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.ok()?;
+        length += chunk.len();
+        if length <= MAX_BODY {
+            whole.extend_from_slice(&chunk);
+        } else if length > MOST_DISCARDED {
+            break;
+        }
+    }
+    (length <= MAX_BODY).then_some(whole)
 }
 
 async fn answer(

@@ -10,29 +10,19 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// `both! { async fn a_promise(t) { … } }` makes two tests, `a_promise::on_sqlite` and
-/// `a_promise::on_postgres`. `t` is a [`Fresh`]; the body may use `?` and needs no result.
+/// `both! { a_promise, … }` makes two tests of each `async fn a_promise(t: Fresh) -> Result<()>`:
+/// `a_promise::on_sqlite` and `a_promise::on_postgres`.
 macro_rules! both {
-    ($($(#[$note:meta])* async fn $name:ident($t:ident) $body:block)+) => {$(
-        $(#[$note])*
+    ($($name:ident,)+) => {$(
         mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-
-            #[allow(unused_mut)]
-            async fn promise(mut $t: $crate::engines::Fresh) -> ::anyhow::Result<()> {
-                $body
-                Ok(())
-            }
-
             #[test]
             fn on_sqlite() {
-                $crate::engines::run(::novanet_store::Engine::Sqlite, promise);
+                $crate::engines::run(::novanet_store::Engine::Sqlite, super::$name);
             }
 
             #[test]
             fn on_postgres() {
-                $crate::engines::run(::novanet_store::Engine::Postgres, promise);
+                $crate::engines::run(::novanet_store::Engine::Postgres, super::$name);
             }
         }
     )+};
@@ -139,7 +129,7 @@ where
 {
     runtime().block_on(async {
         let fresh = Fresh::on(engine).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(120), promise(fresh))
+        tokio::time::timeout(Duration::from_mins(2), promise(fresh))
             .await
             .expect("the promise took two minutes")
             .unwrap();

@@ -8,5 +8,6 @@ mod engines;
 
 mod both;
 mod coverage;
+mod killed;
 mod postgres;
 mod sqlite;

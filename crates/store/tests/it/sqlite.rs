@@ -48,11 +48,11 @@ impl Busy {
 }
 
 #[test]
-fn a_writer_waits_for_a_handful_of_commits_of_a_process_that_writes_flat_out() {
+fn a_writer_has_its_turn_beside_a_process_that_writes_flat_out() {
     run(Engine::Sqlite, |server| async move {
         let busy = Busy::start(&server);
         let cli = server.again().await?;
-        let mut longest = 0;
+        let mut waits = vec![];
         for _ in 0..100 {
             // So that the server is in the middle of it, not just where the last write left it.
             let before = busy.commits.load(Ordering::SeqCst);
@@ -61,11 +61,14 @@ fn a_writer_waits_for_a_handful_of_commits_of_a_process_that_writes_flat_out() {
             }
             let before = busy.commits.load(Ordering::SeqCst);
             let tx = cli.write().await?;
-            longest = longest.max(busy.commits.load(Ordering::SeqCst) - before);
+            waits.push(busy.commits.load(Ordering::SeqCst) - before);
             tx.commit().await?;
         }
-        // Two by construction, more when this thread is not run in between; without turns: hundreds.
-        assert!(longest <= 20, "waited for {longest} commits");
+        // Two commits, by construction; more when this thread is not run for a while, so the longest
+        // waits say something of the machine. (SQLite alone: 4 and 150, and the longest 2,000.)
+        waits.sort_unstable();
+        let fair = waits[50] <= 3 && waits[90] <= 20;
+        assert!(fair, "waited for so many commits: {waits:?}");
         assert!(busy.end().await > 300);
         Ok(())
     });

@@ -11,8 +11,9 @@ use tokio::process::Command;
 /// The package that has it, for messages.
 const REMEDY: &str = "the nft program is missing (install the package nftables)";
 
-/// Debian's places for it, searched besides `PATH` (sudo and cron leave `sbin` out).
-const PLACES: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+/// Debian's places for it. `PATH` is not asked: only the binary reads the environment, and sudo and
+/// cron leave `sbin` out of it.
+const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The program, found once.
 #[derive(Debug)]
@@ -23,8 +24,7 @@ pub(super) struct Program {
 impl Program {
     /// Refuses if it is not there, and names the package.
     pub(super) fn find() -> Result<Self, RoomError> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        Self::find_in(&[&path, OsStr::new(PLACES)])
+        Self::find_in(&[OsStr::new(PLACES)])
     }
 
     fn find_in(lists: &[&OsStr]) -> Result<Self, RoomError> {

@@ -13,7 +13,7 @@ const FOREIGN: &str = "
     ip rule add pref 99 to 172.31.0.0/24 table main";
 
 const FOREIGN_DUMP: &str = "
-    ip -d link show fbr0 | sed -e 's/^[0-9]*: //' -e 's/[a-z_]*timer *[0-9.]*//g'; ip address show fbr0 | grep inet; ip link show fveth0 | grep -o 'master fbr0'
+    ip -d link show fbr0 | sed -e 's/^[0-9]*: //' -e 's/[a-z_]*timer *[0-9.]*//g'; ip address show fbr0 | grep 'inet '; ip link show fveth0 | grep -o 'master fbr0'
     ip route show 172.31.0.0/24; ip rule show pref 99
     nft list table inet foreign | sed 's/packets.*accept/accept/'; iptables-save -t filter | grep -e '-A INPUT'";
 

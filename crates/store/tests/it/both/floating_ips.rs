@@ -1,6 +1,8 @@
 //! Floating IPs.
 
 use super::seed::{a_network, a_project, insert_instance, insert_network, ip, name, plug};
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::rows::{FloatTarget, FloatingIp};
 use novanet_store::{StoreError, Tx, fixed_ips, floating_ips, networks};
 use std::net::Ipv4Addr;
@@ -9,7 +11,7 @@ fn pool(last: std::ops::RangeInclusive<u8>) -> Vec<Ipv4Addr> {
     last.map(|n| Ipv4Addr::new(203, 0, 113, n)).collect()
 }
 
-async fn id_of(tx: &mut Tx, address: Ipv4Addr) -> anyhow::Result<i64> {
+async fn id_of(tx: &mut Tx, address: Ipv4Addr) -> Result<i64> {
     Ok(floating_ips::by_address(tx, address)
         .await?
         .expect("it is there")
@@ -17,105 +19,174 @@ async fn id_of(tx: &mut Tx, address: Ipv4Addr) -> anyhow::Result<i64> {
 }
 
 both! {
-    async fn addresses_are_added_once_and_listed_by_number(t) {
-        let mut tx = t.change().await?;
-        assert_eq!(floating_ips::insert(&mut tx, &[], "nova", None).await?, 0);
-        let eth1 = "eth1".parse()?;
-        assert_eq!(floating_ips::insert(&mut tx, &pool(100..=101), "nova", Some(&eth1)).await?, 2);
-        assert_eq!(floating_ips::insert(&mut tx, &pool(20..=101), "other", None).await?, 80);
-        let all = floating_ips::list(&mut tx).await?;
-        assert_eq!(all.iter().map(|f| f.address).collect::<Vec<_>>(), pool(20..=101));
-        let kept = &all[80];
-        let wanted = FloatingIp { id: kept.id, address: ip("203.0.113.100"), pool: "nova".to_owned(), interface: Some(eth1), project: None, fixed: None };
-        assert_eq!(*kept, wanted);
-        assert_eq!(floating_ips::by_id(&mut tx, kept.id).await?, Some(wanted.clone()));
-        assert_eq!(floating_ips::by_address(&mut tx, kept.address).await?, Some(wanted));
-        assert_eq!(floating_ips::by_address(&mut tx, ip("203.0.113.1")).await?, None);
-    }
+    addresses_are_added_once_and_listed_by_number,
+    a_project_gets_the_address_of_the_pool_that_is_free_for_longest,
+    an_address_leads_to_the_instance_it_points_at,
+    a_released_address_forgets_everything,
+    an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_clock,
+}
 
-    async fn a_project_gets_the_address_of_the_pool_that_is_free_for_longest(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        floating_ips::insert(&mut tx, &pool(1..=3), "nova", None).await?;
-        floating_ips::insert(&mut tx, &pool(9..=9), "other", None).await?;
-        for wanted in pool(1..=3) {
-            assert_eq!(floating_ips::allocate(&mut tx, "nova", &project).await?, Some(wanted));
-        }
-        assert_eq!(floating_ips::allocate(&mut tx, "nova", &project).await?, None);
-        assert_eq!(floating_ips::count_of(&mut tx, &project).await?, 3);
-        for address in [ip("203.0.113.3"), ip("203.0.113.1")] {
-            tx.now += 1;
-            let id = id_of(&mut tx, address).await?;
-            floating_ips::release(&mut tx, id).await?;
-        }
-        let mine: Vec<_> = floating_ips::of_project(&mut tx, &project).await?.iter().map(|f| f.address).collect();
-        assert_eq!(mine, pool(2..=2));
-        assert_eq!(floating_ips::allocate(&mut tx, "nova", &project).await?, Some(ip("203.0.113.3")));
-        assert_eq!(floating_ips::count_of(&mut tx, &name("nobody")).await?, 0);
-    }
+async fn addresses_are_added_once_and_listed_by_number(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    assert_eq!(floating_ips::insert(&mut tx, &[], "nova", None).await?, 0);
+    let eth1 = "eth1".parse()?;
+    assert_eq!(
+        floating_ips::insert(&mut tx, &pool(100..=101), "nova", Some(&eth1)).await?,
+        2
+    );
+    assert_eq!(
+        floating_ips::insert(&mut tx, &pool(20..=101), "other", None).await?,
+        80
+    );
+    let all = floating_ips::list(&mut tx).await?;
+    assert_eq!(
+        all.iter().map(|f| f.address).collect::<Vec<_>>(),
+        pool(20..=101)
+    );
+    let kept = &all[80];
+    let wanted = FloatingIp {
+        id: kept.id,
+        address: ip("203.0.113.100"),
+        pool: "nova".to_owned(),
+        interface: Some(eth1),
+        project: None,
+        fixed: None,
+    };
+    assert_eq!(*kept, wanted);
+    assert_eq!(
+        floating_ips::by_id(&mut tx, kept.id).await?,
+        Some(wanted.clone())
+    );
+    assert_eq!(
+        floating_ips::by_address(&mut tx, kept.address).await?,
+        Some(wanted)
+    );
+    assert_eq!(
+        floating_ips::by_address(&mut tx, ip("203.0.113.1")).await?,
+        None
+    );
+    Ok(())
+}
 
-    async fn an_address_leads_to_the_instance_it_points_at(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        networks::set_host(&mut tx, network.id, "gateway").await?;
-        let instance = insert_instance(&mut tx, &project, &[], Some("h1")).await?;
-        let (fixed_id, fixed) = plug(&mut tx, instance, &network).await?;
-        floating_ips::insert(&mut tx, &pool(1..=2), "nova", None).await?;
-        let address = floating_ips::allocate(&mut tx, "nova", &project).await?.unwrap();
+async fn a_project_gets_the_address_of_the_pool_that_is_free_for_longest(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    floating_ips::insert(&mut tx, &pool(1..=3), "nova", None).await?;
+    floating_ips::insert(&mut tx, &pool(9..=9), "other", None).await?;
+    for wanted in pool(1..=3) {
+        assert_eq!(
+            floating_ips::allocate(&mut tx, "nova", &project).await?,
+            Some(wanted)
+        );
+    }
+    assert_eq!(
+        floating_ips::allocate(&mut tx, "nova", &project).await?,
+        None
+    );
+    assert_eq!(floating_ips::count_of(&mut tx, &project).await?, 3);
+    for address in [ip("203.0.113.3"), ip("203.0.113.1")] {
+        tx.now += 1;
         let id = id_of(&mut tx, address).await?;
-        floating_ips::point(&mut tx, id, Some(fixed_id)).await?;
-        let there = floating_ips::by_id(&mut tx, id).await?.unwrap();
-        let target = FloatTarget { address: fixed, instance, host: Some("gateway".to_owned()) };
-        assert_eq!(there.fixed, Some(target));
-        assert_eq!(floating_ips::of_instance(&mut tx, instance).await?, [there.clone()]);
-        assert_eq!(floating_ips::of_network(&mut tx, network.id.0).await?, [there]);
-
-        // The instance goes: the address still points at the row, which is nobody's.
-        fixed_ips::release_of(&mut tx, instance).await?;
-        assert_eq!(floating_ips::by_id(&mut tx, id).await?.unwrap().fixed, None);
-        floating_ips::point(&mut tx, id, None).await?;
-        assert_eq!(floating_ips::of_network(&mut tx, network.id.0).await?, []);
-    }
-
-    async fn a_released_address_forgets_everything(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        let instance = insert_instance(&mut tx, &project, &[], None).await?;
-        let (fixed_id, _) = plug(&mut tx, instance, &network).await?;
-        floating_ips::insert(&mut tx, &pool(1..=1), "nova", None).await?;
-        let address = floating_ips::allocate(&mut tx, "nova", &project).await?.unwrap();
-        let id = id_of(&mut tx, address).await?;
-        assert!(!floating_ips::is_auto_assigned(&mut tx, id).await?);
-        floating_ips::set_auto_assigned(&mut tx, id).await?;
-        assert!(floating_ips::is_auto_assigned(&mut tx, id).await?);
-        floating_ips::point(&mut tx, id, Some(fixed_id)).await?;
-        assert!(!floating_ips::delete(&mut tx, id).await?, "somebody has it");
         floating_ips::release(&mut tx, id).await?;
-        let free = floating_ips::by_id(&mut tx, id).await?.unwrap();
-        assert_eq!((free.project, free.fixed), (None, None));
-        assert!(!floating_ips::is_auto_assigned(&mut tx, id).await?);
-        assert!(floating_ips::delete(&mut tx, id).await?);
-        assert!(!floating_ips::delete(&mut tx, id).await?);
-        assert!(!floating_ips::is_auto_assigned(&mut tx, id).await?, "gone");
     }
+    let mine: Vec<_> = floating_ips::of_project(&mut tx, &project)
+        .await?
+        .iter()
+        .map(|f| f.address)
+        .collect();
+    assert_eq!(mine, pool(2..=2));
+    assert_eq!(
+        floating_ips::allocate(&mut tx, "nova", &project).await?,
+        Some(ip("203.0.113.3"))
+    );
+    assert_eq!(floating_ips::count_of(&mut tx, &name("nobody")).await?, 0);
+    Ok(())
+}
 
-    async fn an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_clock(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        let (fixed_id, _) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
-        floating_ips::insert(&mut tx, &pool(1..=1), "nova", None).await?;
-        let id = id_of(&mut tx, ip("203.0.113.1")).await?;
-        tx.commit().await?;
-        let mut tx = t.change().await?;
-        floating_ips::point(&mut tx, id, Some(fixed_id)).await.unwrap_err();
-        drop(tx);
-        let mut tx = t.write().await?;
-        let error = floating_ips::allocate(&mut tx, "nova", &project).await.unwrap_err();
-        assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
-        let error = fixed_ips::allocate(&mut tx, &network).await.unwrap_err();
-        assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
-    }
+async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    networks::set_host(&mut tx, network.id, "gateway").await?;
+    let instance = insert_instance(&mut tx, &project, &[], Some("h1")).await?;
+    let (fixed_id, fixed) = plug(&mut tx, instance, &network).await?;
+    floating_ips::insert(&mut tx, &pool(1..=2), "nova", None).await?;
+    let address = floating_ips::allocate(&mut tx, "nova", &project)
+        .await?
+        .unwrap();
+    let id = id_of(&mut tx, address).await?;
+    floating_ips::point(&mut tx, id, Some(fixed_id)).await?;
+    let there = floating_ips::by_id(&mut tx, id).await?.unwrap();
+    let target = FloatTarget {
+        address: fixed,
+        instance,
+        host: Some("gateway".to_owned()),
+    };
+    assert_eq!(there.fixed, Some(target));
+    assert_eq!(
+        floating_ips::of_instance(&mut tx, instance).await?,
+        std::slice::from_ref(&there)
+    );
+    assert_eq!(
+        floating_ips::of_network(&mut tx, network.id.0).await?,
+        [there]
+    );
+
+    // The instance goes: the address still points at the row, which is nobody's.
+    fixed_ips::release_of(&mut tx, instance).await?;
+    assert_eq!(floating_ips::by_id(&mut tx, id).await?.unwrap().fixed, None);
+    floating_ips::point(&mut tx, id, None).await?;
+    assert_eq!(floating_ips::of_network(&mut tx, network.id.0).await?, []);
+    Ok(())
+}
+
+async fn a_released_address_forgets_everything(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let instance = insert_instance(&mut tx, &project, &[], None).await?;
+    let (fixed_id, _) = plug(&mut tx, instance, &network).await?;
+    floating_ips::insert(&mut tx, &pool(1..=1), "nova", None).await?;
+    let address = floating_ips::allocate(&mut tx, "nova", &project)
+        .await?
+        .unwrap();
+    let id = id_of(&mut tx, address).await?;
+    assert!(!floating_ips::is_auto_assigned(&mut tx, id).await?);
+    floating_ips::set_auto_assigned(&mut tx, id).await?;
+    assert!(floating_ips::is_auto_assigned(&mut tx, id).await?);
+    floating_ips::point(&mut tx, id, Some(fixed_id)).await?;
+    assert!(!floating_ips::delete(&mut tx, id).await?, "somebody has it");
+    floating_ips::release(&mut tx, id).await?;
+    let free = floating_ips::by_id(&mut tx, id).await?.unwrap();
+    assert_eq!((free.project, free.fixed), (None, None));
+    assert!(!floating_ips::is_auto_assigned(&mut tx, id).await?);
+    assert!(floating_ips::delete(&mut tx, id).await?);
+    assert!(!floating_ips::delete(&mut tx, id).await?);
+    assert!(!floating_ips::is_auto_assigned(&mut tx, id).await?, "gone");
+    Ok(())
+}
+
+async fn an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_clock(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let (fixed_id, _) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
+    floating_ips::insert(&mut tx, &pool(1..=1), "nova", None).await?;
+    let id = id_of(&mut tx, ip("203.0.113.1")).await?;
+    tx.commit().await?;
+    let mut tx = t.change().await?;
+    floating_ips::point(&mut tx, id, Some(fixed_id))
+        .await
+        .unwrap_err();
+    drop(tx);
+    let mut tx = t.write().await?;
+    let error = floating_ips::allocate(&mut tx, "nova", &project)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    let error = fixed_ips::allocate(&mut tx, &network).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! Followers: list, delta, tombstone, list again; what a host must let go of first.
 
 use super::seed::{Follower, member, placed};
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::wire::{Hello, ObjectError, Role};
 use novanet_model::{InstanceId, NetworkKind, ObjectKey};
 use novanet_store::objects::TOMBSTONE_LIFE;
@@ -10,7 +12,7 @@ const THING: Thing = Thing::Membership(InstanceId(1));
 const OTHER: Thing = Thing::Membership(InstanceId(2));
 
 /// A host that has introduced itself.
-async fn join(tx: &mut Tx, host: &str) -> anyhow::Result<()> {
+async fn join(tx: &mut Tx, host: &str) -> Result<()> {
     let hello = Hello {
         version: "0.1.0".to_owned(),
         roles: vec![Role::Network],
@@ -23,276 +25,394 @@ async fn join(tx: &mut Tx, host: &str) -> anyhow::Result<()> {
 }
 
 both! {
-    async fn a_follower_gets_a_list_then_deltas_then_tombstones(t) {
-        let mut follower = Follower::of("h1");
-        let mut tx = t.change().await?;
-        let changed = objects::put(&mut tx, THING, &[placed("h1", 1, 1), placed("h1", 1, 2), placed("h2", 1, 3)]).await?;
-        assert_eq!(changed, 3);
-        tx.commit().await?;
-        let answer = follower.catch_up(&t).await?;
-        assert_eq!((answer.whole, answer.changes.len()), (true, 2));
+    a_follower_gets_a_list_then_deltas_then_tombstones,
+    the_same_body_is_no_write_and_no_new_version,
+    a_thing_that_comes_back_is_new_again,
+    an_object_that_moves_to_another_thing_stays,
+    one_change_among_a_thousand_objects_is_told_as_one,
+    a_follower_of_another_epoch_lists_again,
+    a_follower_ahead_of_the_clock_lists_again,
+    a_digest_is_what_a_follower_that_is_up_to_date_computes,
+    an_older_copy_of_the_database_makes_followers_list_again,
+    an_object_that_was_edited_by_hand_is_named,
+    a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_error,
+    tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before,
+    a_follower_misses_nothing_while_eight_writers_commit,
+}
 
-        // One stays, one goes, one is new.
-        let mut tx = t.change().await?;
-        let changed = objects::put(&mut tx, THING, &[placed("h1", 1, 2), placed("h1", 1, 4)]).await?;
-        assert_eq!(changed, 3, "one new, two gone");
-        tx.commit().await?;
-        let answer = follower.catch_up(&t).await?;
-        assert_eq!((answer.whole, answer.version), (false, 2));
-        let mut changes = answer.changes;
-        changes.sort_by(|a, b| a.key.cmp(&b.key));
-        let told: Vec<_> = changes.iter().map(|c| (c.key.0.as_str(), c.object.is_some())).collect();
-        let (gone, new) = (member(1, 1).key().0, member(1, 4).key().0);
-        assert_eq!(told, [(gone.as_str(), false), (new.as_str(), true)]);
-        assert_eq!(follower.keys(), [member(1, 2).key(), member(1, 4).key()]);
+async fn a_follower_gets_a_list_then_deltas_then_tombstones(t: Fresh) -> Result<()> {
+    let mut follower = Follower::of("h1");
+    let mut tx = t.change().await?;
+    let changed = objects::put(
+        &mut tx,
+        THING,
+        &[placed("h1", 1, 1), placed("h1", 1, 2), placed("h2", 1, 3)],
+    )
+    .await?;
+    assert_eq!(changed, 3);
+    tx.commit().await?;
+    let answer = follower.catch_up(&t).await?;
+    assert_eq!((answer.whole, answer.changes.len()), (true, 2));
 
-        let answer = follower.catch_up(&t).await?;
-        assert_eq!(answer.changes, [], "nothing new");
-        assert_eq!(Follower::of("h2").catch_up(&t).await?.changes, [], "its only object is gone");
-    }
+    // One stays, one goes, one is new.
+    let mut tx = t.change().await?;
+    let changed = objects::put(&mut tx, THING, &[placed("h1", 1, 2), placed("h1", 1, 4)]).await?;
+    assert_eq!(changed, 3, "one new, two gone");
+    tx.commit().await?;
+    let answer = follower.catch_up(&t).await?;
+    assert_eq!((answer.whole, answer.version), (false, 2));
+    let mut changes = answer.changes;
+    changes.sort_by(|a, b| a.key.cmp(&b.key));
+    let told: Vec<_> = changes
+        .iter()
+        .map(|c| (c.key.0.as_str(), c.object.is_some()))
+        .collect();
+    let (gone, new) = (member(1, 1).key().0, member(1, 4).key().0);
+    assert_eq!(told, [(gone.as_str(), false), (new.as_str(), true)]);
+    assert_eq!(follower.keys(), [member(1, 2).key(), member(1, 4).key()]);
 
-    async fn the_same_body_is_no_write_and_no_new_version(t) {
-        let mut tx = t.change().await?;
-        objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
-        tx.commit().await?;
-        let before = objects::digest(&mut *t.read().await?, "h1").await?;
-        let mut hints = t.hints().follow("h1");
-        let mut tx = t.change().await?;
-        assert_eq!(objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?, 0);
-        assert!(tx.commit().await?.hosts.is_empty());
-        assert!(!hints.has_changed()?);
-        let after = objects::digest(&mut *t.read().await?, "h1").await?;
-        assert_eq!((after.count, after.max, after.sum), (before.count, before.max, before.sum));
-        assert_eq!(after.version, before.version + 1);
-    }
+    let answer = follower.catch_up(&t).await?;
+    assert_eq!(answer.changes, [], "nothing new");
+    assert_eq!(
+        Follower::of("h2").catch_up(&t).await?.changes,
+        [],
+        "its only object is gone"
+    );
+    Ok(())
+}
 
-    async fn a_thing_that_comes_back_is_new_again(t) {
-        let mut follower = Follower::of("h1");
-        for round in 0..3 {
-            for wanted in [vec![placed("h1", 1, 1)], vec![]] {
-                let mut tx = t.change().await?;
-                assert_eq!(objects::put(&mut tx, THING, &wanted).await?, 1);
-                tx.commit().await?;
-                follower.catch_up(&t).await?;
-                assert_eq!(follower.keys().len(), wanted.len(), "round {round}");
-            }
-        }
-    }
+async fn the_same_body_is_no_write_and_no_new_version(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    tx.commit().await?;
+    let before = objects::digest(&mut *t.read().await?, "h1").await?;
+    let hints = t.hints().follow("h1");
+    let mut tx = t.change().await?;
+    assert_eq!(
+        objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?,
+        0
+    );
+    assert!(tx.commit().await?.hosts.is_empty());
+    assert!(!hints.has_changed()?);
+    let after = objects::digest(&mut *t.read().await?, "h1").await?;
+    assert_eq!(
+        (after.count, after.max, after.sum),
+        (before.count, before.max, before.sum)
+    );
+    assert_eq!(after.version, before.version + 1);
+    Ok(())
+}
 
-    async fn an_object_that_moves_to_another_thing_stays(t) {
-        let mut follower = Follower::of("h1");
-        let mut tx = t.change().await?;
-        objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
-        tx.commit().await?;
-        // Whichever of the two is planned first.
-        for (first, second) in [(vec![], vec![placed("h1", 1, 1)]), (vec![placed("h1", 1, 1)], vec![])] {
+async fn a_thing_that_comes_back_is_new_again(t: Fresh) -> Result<()> {
+    let mut follower = Follower::of("h1");
+    for round in 0..3 {
+        for wanted in [vec![placed("h1", 1, 1)], vec![]] {
             let mut tx = t.change().await?;
-            objects::put(&mut tx, THING, &first).await?;
-            objects::put(&mut tx, OTHER, &second).await?;
+            assert_eq!(objects::put(&mut tx, THING, &wanted).await?, 1);
             tx.commit().await?;
             follower.catch_up(&t).await?;
-            assert_eq!(follower.keys(), [member(1, 1).key()]);
-            // And back, the new owner first.
-            let mut tx = t.change().await?;
-            objects::put(&mut tx, OTHER, &first).await?;
-            objects::put(&mut tx, THING, &second).await?;
-            tx.commit().await?;
+            assert_eq!(follower.keys().len(), wanted.len(), "round {round}");
+        }
+    }
+    Ok(())
+}
+
+async fn an_object_that_moves_to_another_thing_stays(t: Fresh) -> Result<()> {
+    let mut follower = Follower::of("h1");
+    let mut tx = t.change().await?;
+    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    tx.commit().await?;
+    // Whichever of the two is planned first.
+    for (first, second) in [
+        (vec![], vec![placed("h1", 1, 1)]),
+        (vec![placed("h1", 1, 1)], vec![]),
+    ] {
+        let mut tx = t.change().await?;
+        objects::put(&mut tx, THING, &first).await?;
+        objects::put(&mut tx, OTHER, &second).await?;
+        tx.commit().await?;
+        follower.catch_up(&t).await?;
+        assert_eq!(follower.keys(), [member(1, 1).key()]);
+        // And back, the new owner first.
+        let mut tx = t.change().await?;
+        objects::put(&mut tx, OTHER, &first).await?;
+        objects::put(&mut tx, THING, &second).await?;
+        tx.commit().await?;
+        follower.catch_up(&t).await?;
+        assert_eq!(follower.keys(), [member(1, 1).key()]);
+    }
+    Ok(())
+}
+
+async fn one_change_among_a_thousand_objects_is_told_as_one(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    for group in 0..4 {
+        let many: Vec<_> = (0..250).map(|last| placed("h1", group, last)).collect();
+        objects::put(&mut tx, Thing::Float(group), &many).await?;
+    }
+    tx.commit().await?;
+    let mut follower = Follower::of("h1");
+    assert_eq!(follower.catch_up(&t).await?.changes.len(), 1000);
+    let mut tx = t.change().await?;
+    assert_eq!(
+        objects::put(&mut tx, THING, &[placed("h1", 9, 1)]).await?,
+        1
+    );
+    tx.commit().await?;
+    assert_eq!(follower.catch_up(&t).await?.changes.len(), 1);
+    Ok(())
+}
+
+async fn a_follower_of_another_epoch_lists_again(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    tx.commit().await?;
+    let mut follower = Follower::of("h1");
+    follower.catch_up(&t).await?;
+    let mut tx = t.change().await?;
+    clock::new_epoch(&mut tx).await?;
+    tx.commit().await?;
+    let answer = follower.catch_up(&t).await?;
+    assert_eq!((answer.whole, answer.changes.len()), (true, 1));
+    assert!(!follower.catch_up(&t).await?.whole, "once is enough");
+    Ok(())
+}
+
+async fn a_follower_ahead_of_the_clock_lists_again(t: Fresh) -> Result<()> {
+    let mut ahead = Follower::of("h1");
+    ahead.catch_up(&t).await?;
+    ahead.version = 99;
+    assert!(ahead.catch_up(&t).await?.whole);
+    Ok(())
+}
+
+async fn a_digest_is_what_a_follower_that_is_up_to_date_computes(t: Fresh) -> Result<()> {
+    let mut follower = Follower::of("h1");
+    for round in 0..30u8 {
+        let mut tx = t.change().await?;
+        let wanted: Vec<_> = (0..round % 7).map(|n| placed("h1", 1, n)).collect();
+        objects::put(&mut tx, Thing::Float(i64::from(round % 3)), &wanted).await?;
+        tx.commit().await?;
+        if round % 4 == 0 {
             follower.catch_up(&t).await?;
-            assert_eq!(follower.keys(), [member(1, 1).key()]);
+            let digest = objects::digest(&mut *t.read().await?, "h1").await?;
+            assert_eq!(follower.digest(), digest, "round {round}");
         }
     }
+    let nobody = objects::digest(&mut *t.read().await?, "h9").await?;
+    assert_eq!(
+        (nobody.count, nobody.max, nobody.sum, nobody.version),
+        (0, 0, 0, 30)
+    );
+    Ok(())
+}
 
-    async fn one_change_among_a_thousand_objects_is_told_as_one(t) {
-        let mut tx = t.change().await?;
-        for group in 0..4 {
-            let many: Vec<_> = (0..250).map(|last| placed("h1", group, last)).collect();
-            objects::put(&mut tx, Thing::Float(group), &many).await?;
-        }
-        tx.commit().await?;
-        let mut follower = Follower::of("h1");
-        assert_eq!(follower.catch_up(&t).await?.changes.len(), 1000);
-        let mut tx = t.change().await?;
-        assert_eq!(objects::put(&mut tx, THING, &[placed("h1", 9, 1)]).await?, 1);
-        tx.commit().await?;
-        assert_eq!(follower.catch_up(&t).await?.changes.len(), 1);
+async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) -> Result<()> {
+    let mut follower = Follower::of("h1");
+    let mut tx = t.change().await?;
+    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    tx.commit().await?;
+    let copy = t.copy().await?;
+    let mut tx = t.change().await?;
+    objects::put(&mut tx, THING, &[placed("h1", 1, 2)]).await?;
+    tx.commit().await?;
+    follower.catch_up(&t).await?;
+    // Restored, and nobody said so: the follower is ahead of the clock.
+    let mut unaware = follower.clone();
+    assert!(unaware.catch_up(&copy).await?.whole);
+    assert_eq!(unaware.keys(), [member(1, 1).key()]);
+    // The copy has moved on before the follower came: only the epoch can tell, or the digest.
+    let mut tx = copy.change().await?;
+    objects::put(&mut tx, OTHER, &[placed("h1", 1, 3)]).await?;
+    tx.commit().await?;
+    let mut misled = follower.clone();
+    misled.catch_up(&copy).await?;
+    assert_ne!(
+        misled.digest(),
+        objects::digest(&mut *copy.read().await?, "h1").await?
+    );
+    let mut tx = copy.change().await?;
+    clock::new_epoch(&mut tx).await?;
+    tx.commit().await?;
+    assert!(follower.catch_up(&copy).await?.whole);
+    assert_eq!(follower.keys(), [member(1, 1).key(), member(1, 3).key()]);
+    assert_eq!(
+        follower.digest(),
+        objects::digest(&mut *copy.read().await?, "h1").await?
+    );
+    Ok(())
+}
+
+async fn an_object_that_was_edited_by_hand_is_named(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    tx.commit().await?;
+    t.by_hand("UPDATE host_objects SET body = 'nonsense'")
+        .await?;
+    let error = Follower::of("h1").catch_up(&t).await.unwrap_err();
+    let Some(StoreError::BadRow { row, .. }) = error.downcast_ref() else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*row, format!("host_objects {}", member(1, 1).key()));
+    Ok(())
+}
+
+async fn a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_error(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let epoch = clock::read(&mut tx).await?.epoch;
+    for host in ["h1", "h2"] {
+        join(&mut tx, host).await?;
     }
+    objects::put(&mut tx, THING, &[placed("h1", 1, 1), placed("h2", 1, 1)]).await?;
+    assert!(
+        !objects::gone_everywhere(&mut tx, THING).await?,
+        "it is there"
+    );
+    tx.commit().await?;
+    let mut tx = t.change().await?;
+    let version = tx.version;
+    objects::put(&mut tx, THING, &[]).await?;
+    hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
+    assert!(
+        !objects::gone_everywhere(&mut tx, THING).await?,
+        "h2 has it"
+    );
+    hosts::report(&mut tx, "h2", "another epoch", version, &[]).await?;
+    assert!(
+        !objects::gone_everywhere(&mut tx, THING).await?,
+        "h2 is in another epoch"
+    );
+    hosts::report(&mut tx, "h2", &epoch, version - 1, &[]).await?;
+    assert!(
+        !objects::gone_everywhere(&mut tx, THING).await?,
+        "h2 is behind"
+    );
+    let stuck = ObjectError {
+        key: member(1, 1).key(),
+        message: "busy".to_owned(),
+    };
+    hosts::report(&mut tx, "h2", &epoch, version, &[stuck]).await?;
+    assert!(
+        !objects::gone_everywhere(&mut tx, THING).await?,
+        "h2 could not"
+    );
+    hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
+    assert!(objects::gone_everywhere(&mut tx, THING).await?);
+    assert!(
+        objects::gone_everywhere(&mut tx, OTHER).await?,
+        "never there"
+    );
+    Ok(())
+}
 
-    async fn a_follower_of_another_epoch_lists_again(t) {
-        let mut tx = t.change().await?;
-        objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
-        tx.commit().await?;
-        let mut follower = Follower::of("h1");
-        follower.catch_up(&t).await?;
-        let mut tx = t.change().await?;
-        clock::new_epoch(&mut tx).await?;
-        tx.commit().await?;
-        let answer = follower.catch_up(&t).await?;
-        assert_eq!((answer.whole, answer.changes.len()), (true, 1));
-        assert!(!follower.catch_up(&t).await?.whole, "once is enough");
+async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let epoch = clock::read(&mut tx).await?.epoch;
+    for host in ["h1", "h2", "h3"] {
+        join(&mut tx, host).await?;
+        objects::put(
+            &mut tx,
+            THING,
+            &[
+                placed("h1", 1, 1),
+                placed("h2", 1, 2),
+                placed("h3", 1, 3),
+                placed("nobody", 1, 4),
+            ],
+        )
+        .await?;
     }
+    tx.commit().await?;
+    let mut late = Follower::of("h1");
+    late.catch_up(&t).await?;
+    let mut tx = t.change().await?;
+    objects::put(&mut tx, THING, &[]).await?;
+    let version = tx.commit().await?.version;
 
-    async fn a_follower_ahead_of_the_clock_lists_again(t) {
-        let mut ahead = Follower::of("h1");
-        ahead.catch_up(&t).await?;
-        ahead.version = 99;
-        assert!(ahead.catch_up(&t).await?.whole);
-    }
+    let mut tx = t.change().await?;
+    let hour = tx.now + TOMBSTONE_LIFE + 1_000_000;
+    let stuck = ObjectError {
+        key: member(1, 3).key(),
+        message: "busy".to_owned(),
+    };
+    hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
+    hosts::report(&mut tx, "h2", &epoch, version - 1, &[]).await?;
+    hosts::report(&mut tx, "h3", &epoch, version, &[stuck]).await?;
+    assert_eq!(
+        objects::sweep_tombstones(&mut tx).await?,
+        0,
+        "not an hour old"
+    );
+    assert_eq!(clock::read(&mut tx).await?.horizon, 0);
+    tx.now = hour;
+    // h1's, and the one of a host that never was.
+    assert_eq!(objects::sweep_tombstones(&mut tx).await?, 2);
+    assert_eq!(clock::read(&mut tx).await?.horizon, version);
+    assert!(
+        !objects::gone_everywhere(&mut tx, THING).await?,
+        "h2 is behind, h3 could not"
+    );
+    hosts::report(&mut tx, "h2", "another epoch", version, &[]).await?;
+    assert_eq!(
+        objects::sweep_tombstones(&mut tx).await?,
+        0,
+        "versions of two epochs say nothing"
+    );
+    hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
+    hosts::report(&mut tx, "h3", &epoch, version, &[]).await?;
+    assert_eq!(objects::sweep_tombstones(&mut tx).await?, 2);
+    tx.commit().await?;
 
-    async fn a_digest_is_what_a_follower_that_is_up_to_date_computes(t) {
-        let mut follower = Follower::of("h1");
-        for round in 0..30u8 {
-            let mut tx = t.change().await?;
-            let wanted: Vec<_> = (0..round % 7).map(|n| placed("h1", 1, n)).collect();
-            objects::put(&mut tx, Thing::Float(i64::from(round % 3)), &wanted).await?;
-            tx.commit().await?;
-            if round % 4 == 0 {
-                follower.catch_up(&t).await?;
-                let digest = objects::digest(&mut *t.read().await?, "h1").await?;
-                assert_eq!(follower.digest(), digest, "round {round}");
-            }
-        }
-        let nobody = objects::digest(&mut *t.read().await?, "h9").await?;
-        assert_eq!((nobody.count, nobody.max, nobody.sum, nobody.version), (0, 0, 0, 30));
-    }
+    // Whoever has not seen them cannot be told by a delta any more.
+    assert!(late.catch_up(&t).await?.whole);
+    assert_eq!(late.keys(), Vec::<ObjectKey>::new());
+    assert!(!late.catch_up(&t).await?.whole);
+    Ok(())
+}
 
-    async fn an_older_copy_of_the_database_makes_followers_list_again(t) {
-        let mut follower = Follower::of("h1");
-        let mut tx = t.change().await?;
-        objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
-        tx.commit().await?;
-        let copy = t.copy().await?;
-        let mut tx = t.change().await?;
-        objects::put(&mut tx, THING, &[placed("h1", 1, 2)]).await?;
-        tx.commit().await?;
-        follower.catch_up(&t).await?;
-        // Restored, and nobody said so: the follower is ahead of the clock.
-        let mut unaware = follower.clone();
-        assert!(unaware.catch_up(&copy).await?.whole);
-        assert_eq!(unaware.keys(), [member(1, 1).key()]);
-        // The copy has moved on before the follower came: only the epoch can tell, or the digest.
-        let mut tx = copy.change().await?;
-        objects::put(&mut tx, OTHER, &[placed("h1", 1, 3)]).await?;
-        tx.commit().await?;
-        let mut misled = follower.clone();
-        misled.catch_up(&copy).await?;
-        assert_ne!(misled.digest(), objects::digest(&mut *copy.read().await?, "h1").await?);
-        let mut tx = copy.change().await?;
-        clock::new_epoch(&mut tx).await?;
-        tx.commit().await?;
-        assert!(follower.catch_up(&copy).await?.whole);
-        assert_eq!(follower.keys(), [member(1, 1).key(), member(1, 3).key()]);
-        assert_eq!(follower.digest(), objects::digest(&mut *copy.read().await?, "h1").await?);
-    }
-
-    async fn an_object_that_was_edited_by_hand_is_named(t) {
-        let mut tx = t.change().await?;
-        objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
-        tx.commit().await?;
-        t.by_hand("UPDATE host_objects SET body = 'nonsense'").await?;
-        let error = Follower::of("h1").catch_up(&t).await.unwrap_err();
-        let Some(StoreError::BadRow { row, .. }) = error.downcast_ref() else {
-            panic!("{error:?}");
-        };
-        assert_eq!(*row, format!("host_objects {}", member(1, 1).key()));
-    }
-
-    async fn a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_error(t) {
-        let mut tx = t.change().await?;
-        let epoch = clock::read(&mut tx).await?.epoch;
-        for host in ["h1", "h2"] {
-            join(&mut tx, host).await?;
-        }
-        objects::put(&mut tx, THING, &[placed("h1", 1, 1), placed("h2", 1, 1)]).await?;
-        assert!(!objects::gone_everywhere(&mut tx, THING).await?, "it is there");
-        tx.commit().await?;
-        let mut tx = t.change().await?;
-        let version = tx.version;
-        objects::put(&mut tx, THING, &[]).await?;
-        hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
-        assert!(!objects::gone_everywhere(&mut tx, THING).await?, "h2 has it");
-        hosts::report(&mut tx, "h2", "another epoch", version, &[]).await?;
-        assert!(!objects::gone_everywhere(&mut tx, THING).await?, "h2 is in another epoch");
-        hosts::report(&mut tx, "h2", &epoch, version - 1, &[]).await?;
-        assert!(!objects::gone_everywhere(&mut tx, THING).await?, "h2 is behind");
-        let stuck = ObjectError { key: member(1, 1).key(), message: "busy".to_owned() };
-        hosts::report(&mut tx, "h2", &epoch, version, &[stuck]).await?;
-        assert!(!objects::gone_everywhere(&mut tx, THING).await?, "h2 could not");
-        hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
-        assert!(objects::gone_everywhere(&mut tx, THING).await?);
-        assert!(objects::gone_everywhere(&mut tx, OTHER).await?, "never there");
-    }
-
-    async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(t) {
-        let mut tx = t.change().await?;
-        let epoch = clock::read(&mut tx).await?.epoch;
-        for host in ["h1", "h2", "h3"] {
-            join(&mut tx, host).await?;
-            objects::put(&mut tx, THING, &[placed("h1", 1, 1), placed("h2", 1, 2), placed("h3", 1, 3), placed("nobody", 1, 4)]).await?;
-        }
-        tx.commit().await?;
-        let mut late = Follower::of("h1");
-        late.catch_up(&t).await?;
-        let mut tx = t.change().await?;
-        objects::put(&mut tx, THING, &[]).await?;
-        let version = tx.commit().await?.version;
-
-        let mut tx = t.change().await?;
-        let hour = tx.now + TOMBSTONE_LIFE + 1_000_000;
-        let stuck = ObjectError { key: member(1, 3).key(), message: "busy".to_owned() };
-        hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
-        hosts::report(&mut tx, "h2", &epoch, version - 1, &[]).await?;
-        hosts::report(&mut tx, "h3", &epoch, version, &[stuck]).await?;
-        assert_eq!(objects::sweep_tombstones(&mut tx).await?, 0, "not an hour old");
-        assert_eq!(clock::read(&mut tx).await?.horizon, 0);
-        tx.now = hour;
-        // h1's, and the one of a host that never was.
-        assert_eq!(objects::sweep_tombstones(&mut tx).await?, 2);
-        assert_eq!(clock::read(&mut tx).await?.horizon, version);
-        assert!(!objects::gone_everywhere(&mut tx, THING).await?, "h2 is behind, h3 could not");
-        hosts::report(&mut tx, "h2", "another epoch", version, &[]).await?;
-        assert_eq!(objects::sweep_tombstones(&mut tx).await?, 0, "versions of two epochs say nothing");
-        hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
-        hosts::report(&mut tx, "h3", &epoch, version, &[]).await?;
-        assert_eq!(objects::sweep_tombstones(&mut tx).await?, 2);
-        tx.commit().await?;
-
-        // Whoever has not seen them cannot be told by a delta any more.
-        assert!(late.catch_up(&t).await?.whole);
-        assert_eq!(late.keys(), Vec::<ObjectKey>::new());
-        assert!(!late.catch_up(&t).await?.whole);
-    }
-
-    async fn a_follower_misses_nothing_while_eight_writers_commit(t) {
-        let mut writers = tokio::task::JoinSet::new();
-        for writer in 0..8u8 {
-            let db = t.again().await?;
-            writers.spawn(async move {
-                for round in 0..12u8 {
-                    let mut tx = db.change().await?;
-                    let host = if round % 2 == 0 { "h1" } else { "h2" };
-                    let wanted: Vec<_> = (0..(writer + round) % 5).map(|n| placed(host, i64::from(writer), n)).collect();
-                    objects::put(&mut tx, Thing::Float(i64::from(writer)), &wanted).await?;
-                    // Some die before they are through.
-                    if (writer + round) % 3 > 0 {
-                        tx.commit().await?;
-                    }
+async fn a_follower_misses_nothing_while_eight_writers_commit(t: Fresh) -> Result<()> {
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..8u8 {
+        let db = t.again().await?;
+        writers.spawn(async move {
+            for round in 0..12u8 {
+                let mut tx = db.change().await?;
+                let host = if round % 2 == 0 { "h1" } else { "h2" };
+                let wanted: Vec<_> = (0..(writer + round) % 5)
+                    .map(|n| placed(host, i64::from(writer), n))
+                    .collect();
+                objects::put(&mut tx, Thing::Float(i64::from(writer)), &wanted).await?;
+                // Some die before they are through.
+                if (writer + round) % 3 > 0 {
+                    tx.commit().await?;
                 }
-                anyhow::Ok(())
-            });
-        }
-        let mut followers = [Follower::of("h1"), Follower::of("h2")];
-        while let Some(done) = writers.try_join_next().or_else(|| (!writers.is_empty()).then_some(Ok(Ok(())))) {
-            done??;
-            for follower in &mut followers {
-                follower.catch_up(&t).await?;
             }
-        }
+            anyhow::Ok(())
+        });
+    }
+    let mut followers = [Follower::of("h1"), Follower::of("h2")];
+    while let Some(done) = writers
+        .try_join_next()
+        .or_else(|| (!writers.is_empty()).then_some(Ok(Ok(()))))
+    {
+        done??;
         for follower in &mut followers {
             follower.catch_up(&t).await?;
-            let mut fresh = Follower::of(follower.host);
-            fresh.catch_up(&t).await?;
-            assert_eq!(follower.objects, fresh.objects);
-            assert_eq!(follower.digest(), objects::digest(&mut *t.read().await?, follower.host).await?);
         }
     }
+    for follower in &mut followers {
+        follower.catch_up(&t).await?;
+        let mut fresh = Follower::of(follower.host);
+        fresh.catch_up(&t).await?;
+        assert_eq!(follower.objects, fresh.objects);
+        assert_eq!(
+            follower.digest(),
+            objects::digest(&mut *t.read().await?, follower.host).await?
+        );
+    }
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! Security groups, their rules, combinations, and the hosts that need to know them.
 
 use super::seed::{a_project, insert_instance, name};
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{GroupId, ProjectNumber, RuleId};
@@ -14,7 +16,7 @@ fn anywhere() -> Source {
     Source::Cidr("0.0.0.0/0".parse().unwrap())
 }
 
-async fn two_groups(tx: &mut Tx) -> anyhow::Result<(GroupId, GroupId)> {
+async fn two_groups(tx: &mut Tx) -> Result<(GroupId, GroupId)> {
     let project = a_project(tx, "web").await?;
     let front = groups::insert(tx, &project, "alice", "front", "").await?;
     let back = groups::insert(tx, &project, "alice", "back", "").await?;
@@ -22,143 +24,238 @@ async fn two_groups(tx: &mut Tx) -> anyhow::Result<(GroupId, GroupId)> {
 }
 
 both! {
-    async fn a_group_comes_back_as_it_was_inserted(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let id = groups::insert(&mut tx, &project, "alice", "front", "what people see").await?;
-        let wanted = Group {
+    a_group_comes_back_as_it_was_inserted,
+    rules_of_every_kind_come_back_as_they_were_inserted,
+    a_rule_has_one_source,
+    a_group_is_deleted_with_its_rules_but_not_while_it_is_used,
+    the_same_groups_have_the_same_number_in_whatever_order,
+    an_instance_shows_its_groups_and_a_group_its_members,
+    a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_the_last,
+}
+
+async fn a_group_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let id = groups::insert(&mut tx, &project, "alice", "front", "what people see").await?;
+    let wanted = Group {
+        id,
+        name: "front".to_owned(),
+        description: "what people see".to_owned(),
+        project: name("web"),
+        project_number: ProjectNumber(1),
+    };
+    let other = a_project(&mut tx, "other").await?;
+    let same_name = groups::insert(&mut tx, &other, "bob", "front", "").await?;
+    let first = groups::insert(&mut tx, &project, "alice", "a", "").await?;
+    assert_eq!(groups::by_id(&mut tx, id).await?, Some(wanted.clone()));
+    assert_eq!(
+        groups::by_name(&mut tx, &project, "front").await?,
+        Some(wanted)
+    );
+    assert_eq!(groups::by_name(&mut tx, &project, "back").await?, None);
+    let names: Vec<_> = groups::of_project(&mut tx, &project)
+        .await?
+        .into_iter()
+        .map(|g| g.name)
+        .collect();
+    assert_eq!(names, ["a", "front"]);
+    assert_eq!(groups::all(&mut tx).await?, [id, same_name, first]);
+    let error = groups::insert(&mut tx, &project, "alice", "front", "")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
+    Ok(())
+}
+
+async fn rules_of_every_kind_come_back_as_they_were_inserted(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (front, back) = two_groups(&mut tx).await?;
+    let mut wanted = vec![];
+    for (traffic, source) in [
+        (Traffic::Any, Source::Group(front)),
+        (SSH, anywhere()),
+        (
+            Traffic::Tcp(Ports { from: 1, to: 65535 }),
+            Source::Group(back),
+        ),
+        (Traffic::Udp(Ports { from: 53, to: 53 }), anywhere()),
+        (
+            Traffic::Icmp {
+                icmp_type: None,
+                code: None,
+            },
+            anywhere(),
+        ),
+        (
+            Traffic::Icmp {
+                icmp_type: Some(8),
+                code: Some(0),
+            },
+            anywhere(),
+        ),
+        (
+            Traffic::Icmp {
+                icmp_type: Some(3),
+                code: None,
+            },
+            anywhere(),
+        ),
+    ] {
+        let id = groups::insert_rule(&mut tx, back, traffic, source).await?;
+        let rule = SecurityRule {
             id,
-            name: "front".to_owned(),
-            description: "what people see".to_owned(),
-            project: name("web"),
-            project_number: ProjectNumber(1),
+            group: back,
+            traffic,
+            source,
         };
-        let other = a_project(&mut tx, "other").await?;
-        let same_name = groups::insert(&mut tx, &other, "bob", "front", "").await?;
-        let first = groups::insert(&mut tx, &project, "alice", "a", "").await?;
-        assert_eq!(groups::by_id(&mut tx, id).await?, Some(wanted.clone()));
-        assert_eq!(groups::by_name(&mut tx, &project, "front").await?, Some(wanted));
-        assert_eq!(groups::by_name(&mut tx, &project, "back").await?, None);
-        let names: Vec<_> = groups::of_project(&mut tx, &project).await?.into_iter().map(|g| g.name).collect();
-        assert_eq!(names, ["a", "front"]);
-        assert_eq!(groups::all(&mut tx).await?, [id, same_name, first]);
-        let error = groups::insert(&mut tx, &project, "alice", "front", "").await.unwrap_err();
+        assert_eq!(groups::rule_by_id(&mut tx, id).await?, Some(rule.clone()));
+        wanted.push(rule);
+    }
+    assert_eq!(groups::rules_of(&mut tx, back).await?, wanted);
+    assert_eq!(groups::rules_of(&mut tx, front).await?, []);
+    assert_eq!(
+        groups::rules_with_source(&mut tx, front).await?,
+        [wanted[0].clone()]
+    );
+    let ids: Vec<RuleId> = wanted.iter().map(|r| r.id).collect();
+    assert_eq!(groups::all_rules(&mut tx).await?, ids);
+    groups::delete_rule(&mut tx, ids[0]).await?;
+    assert_eq!(groups::rule_by_id(&mut tx, ids[0]).await?, None);
+    let new = groups::insert_rule(&mut tx, back, SSH, anywhere()).await?;
+    assert!(new > ids[6], "a rule's id is never another's");
+    Ok(())
+}
+
+async fn a_rule_has_one_source(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (front, _) = two_groups(&mut tx).await?;
+    groups::insert_rule(&mut tx, front, SSH, anywhere()).await?;
+    tx.commit().await?;
+    for sql in [
+        "UPDATE security_group_rules SET cidr = NULL",
+        "UPDATE security_group_rules SET group_id = 1",
+    ] {
+        t.by_hand(sql).await.unwrap_err();
+    }
+    Ok(())
+}
+
+async fn a_group_is_deleted_with_its_rules_but_not_while_it_is_used(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (front, back) = two_groups(&mut tx).await?;
+    groups::insert_rule(&mut tx, back, SSH, Source::Group(front)).await?;
+    insert_instance(&mut tx, &name("web"), &[back], None).await?;
+    tx.commit().await?;
+    for used in [front, back] {
+        let mut tx = t.change().await?;
+        let error = groups::delete(&mut tx, used).await.unwrap_err();
         assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
     }
-
-    async fn rules_of_every_kind_come_back_as_they_were_inserted(t) {
-        let mut tx = t.change().await?;
-        let (front, back) = two_groups(&mut tx).await?;
-        let mut wanted = vec![];
-        for (traffic, source) in [
-            (Traffic::Any, Source::Group(front)),
-            (SSH, anywhere()),
-            (Traffic::Tcp(Ports { from: 1, to: 65535 }), Source::Group(back)),
-            (Traffic::Udp(Ports { from: 53, to: 53 }), anywhere()),
-            (Traffic::Icmp { icmp_type: None, code: None }, anywhere()),
-            (Traffic::Icmp { icmp_type: Some(8), code: Some(0) }, anywhere()),
-            (Traffic::Icmp { icmp_type: Some(3), code: None }, anywhere()),
-        ] {
-            let id = groups::insert_rule(&mut tx, back, traffic, source).await?;
-            let rule = SecurityRule { id, group: back, traffic, source };
-            assert_eq!(groups::rule_by_id(&mut tx, id).await?, Some(rule.clone()));
-            wanted.push(rule);
-        }
-        assert_eq!(groups::rules_of(&mut tx, back).await?, wanted);
-        assert_eq!(groups::rules_of(&mut tx, front).await?, []);
-        assert_eq!(groups::rules_with_source(&mut tx, front).await?, [wanted[0].clone()]);
-        let ids: Vec<RuleId> = wanted.iter().map(|r| r.id).collect();
-        assert_eq!(groups::all_rules(&mut tx).await?, ids);
-        groups::delete_rule(&mut tx, ids[0]).await?;
-        assert_eq!(groups::rule_by_id(&mut tx, ids[0]).await?, None);
-        let new = groups::insert_rule(&mut tx, back, SSH, anywhere()).await?;
-        assert!(new > ids[6], "a rule's id is never another's");
+    let mut tx = t.change().await?;
+    for rule in groups::rules_of(&mut tx, back).await? {
+        groups::delete_rule(&mut tx, rule.id).await?;
     }
+    groups::insert_rule(&mut tx, front, SSH, anywhere()).await?;
+    groups::delete(&mut tx, front).await?;
+    assert_eq!(groups::all(&mut tx).await?, [back]);
+    assert_eq!(groups::all_rules(&mut tx).await?, []);
+    Ok(())
+}
 
-    async fn a_rule_has_one_source(t) {
-        let mut tx = t.change().await?;
-        let (front, _) = two_groups(&mut tx).await?;
-        groups::insert_rule(&mut tx, front, SSH, anywhere()).await?;
-        tx.commit().await?;
-        for sql in ["UPDATE security_group_rules SET cidr = NULL", "UPDATE security_group_rules SET group_id = 1"] {
-            t.by_hand(sql).await.unwrap_err();
-        }
-    }
+async fn the_same_groups_have_the_same_number_in_whatever_order(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (front, back) = two_groups(&mut tx).await?;
+    let none = groups::combination(&mut tx, &[]).await?;
+    let both = groups::combination(&mut tx, &[front, back]).await?;
+    let one = groups::combination(&mut tx, &[front]).await?;
+    assert_eq!(BTreeSet::from([none, both, one]).len(), 3);
+    assert_eq!(
+        groups::combination(&mut tx, &[back, front, back]).await?,
+        both
+    );
+    assert_eq!(groups::combination(&mut tx, &[]).await?, none);
+    Ok(())
+}
 
-    async fn a_group_is_deleted_with_its_rules_but_not_while_it_is_used(t) {
-        let mut tx = t.change().await?;
-        let (front, back) = two_groups(&mut tx).await?;
-        groups::insert_rule(&mut tx, back, SSH, Source::Group(front)).await?;
-        insert_instance(&mut tx, &name("web"), &[back], None).await?;
-        tx.commit().await?;
-        for used in [front, back] {
-            let mut tx = t.change().await?;
-            let error = groups::delete(&mut tx, used).await.unwrap_err();
-            assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
-        }
-        let mut tx = t.change().await?;
-        for rule in groups::rules_of(&mut tx, back).await? {
-            groups::delete_rule(&mut tx, rule.id).await?;
-        }
-        groups::insert_rule(&mut tx, front, SSH, anywhere()).await?;
-        groups::delete(&mut tx, front).await?;
-        assert_eq!(groups::all(&mut tx).await?, [back]);
-        assert_eq!(groups::all_rules(&mut tx).await?, []);
-    }
+async fn an_instance_shows_its_groups_and_a_group_its_members(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (front, back) = two_groups(&mut tx).await?;
+    let one = insert_instance(&mut tx, &name("web"), &[front, back], None).await?;
+    let two = insert_instance(&mut tx, &name("web"), &[back], None).await?;
+    let names: Vec<_> = groups::of_instance(&mut tx, one)
+        .await?
+        .into_iter()
+        .map(|g| g.name)
+        .collect();
+    assert_eq!(names, ["front", "back"]);
+    assert_eq!(groups::members(&mut tx, back).await?, [one, two]);
+    assert_eq!(groups::members(&mut tx, front).await?, [one]);
+    let things = members::memberships(&mut tx, back).await?;
+    assert_eq!(
+        things,
+        BTreeSet::from([Thing::Membership(one), Thing::Membership(two)])
+    );
+    Ok(())
+}
 
-    async fn the_same_groups_have_the_same_number_in_whatever_order(t) {
-        let mut tx = t.change().await?;
-        let (front, back) = two_groups(&mut tx).await?;
-        let none = groups::combination(&mut tx, &[]).await?;
-        let both = groups::combination(&mut tx, &[front, back]).await?;
-        let one = groups::combination(&mut tx, &[front]).await?;
-        assert_eq!(BTreeSet::from([none, both, one]).len(), 3);
-        assert_eq!(groups::combination(&mut tx, &[back, front, back]).await?, both);
-        assert_eq!(groups::combination(&mut tx, &[]).await?, none);
-    }
+async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_the_last(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = name("web");
+    let (front, back) = two_groups(&mut tx).await?;
+    // Whoever is in `back` lets in whoever is in `front`.
+    let rule = groups::insert_rule(&mut tx, back, SSH, Source::Group(front)).await?;
+    let source = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
+    members::arrive(&mut tx, source, &project, &[front], "h1").await?;
+    assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1"]);
+    assert_eq!(
+        members::hosts_with_source(&mut tx, front).await?,
+        Vec::<String>::new()
+    );
 
-    async fn an_instance_shows_its_groups_and_a_group_its_members(t) {
-        let mut tx = t.change().await?;
-        let (front, back) = two_groups(&mut tx).await?;
-        let one = insert_instance(&mut tx, &name("web"), &[front, back], None).await?;
-        let two = insert_instance(&mut tx, &name("web"), &[back], None).await?;
-        let names: Vec<_> = groups::of_instance(&mut tx, one).await?.into_iter().map(|g| g.name).collect();
-        assert_eq!(names, ["front", "back"]);
-        assert_eq!(groups::members(&mut tx, back).await?, [one, two]);
-        assert_eq!(groups::members(&mut tx, front).await?, [one]);
-        let things = members::memberships(&mut tx, back).await?;
-        assert_eq!(things, BTreeSet::from([Thing::Membership(one), Thing::Membership(two)]));
-    }
+    let first = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
+    let things = members::arrive(&mut tx, first, &project, &[back], "h2").await?;
+    let own = |id| BTreeSet::from([Thing::Instance(id), Thing::Membership(id)]);
+    let mut wanted = own(first);
+    // The group is new on h2, so are its rule, the members of the rule's source, the project.
+    wanted.extend([
+        Thing::Group(back),
+        Thing::Rule(rule),
+        Thing::Membership(source),
+    ]);
+    assert_eq!(things, wanted);
+    assert_eq!(members::hosts_with_source(&mut tx, front).await?, ["h2"]);
+    assert_eq!(
+        members::hosts_of_project(&mut tx, &project).await?,
+        ["h1", "h2"]
+    );
 
-    async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_the_last(t) {
-        let mut tx = t.change().await?;
-        let project = name("web");
-        let (front, back) = two_groups(&mut tx).await?;
-        // Whoever is in `back` lets in whoever is in `front`.
-        let rule = groups::insert_rule(&mut tx, back, SSH, Source::Group(front)).await?;
-        let source = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
-        members::arrive(&mut tx, source, &project, &[front], "h1").await?;
-        assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1"]);
-        assert_eq!(members::hosts_with_source(&mut tx, front).await?, Vec::<String>::new());
-
-        let first = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
-        let things = members::arrive(&mut tx, first, &project, &[back], "h2").await?;
-        let own = |id| BTreeSet::from([Thing::Instance(id), Thing::Membership(id)]);
-        let mut wanted = own(first);
-        // The group is new on h2, so are its rule, the members of the rule's source, the project.
-        wanted.extend([Thing::Group(back), Thing::Rule(rule), Thing::Membership(source)]);
-        assert_eq!(things, wanted);
-        assert_eq!(members::hosts_with_source(&mut tx, front).await?, ["h2"]);
-        assert_eq!(members::hosts_of_project(&mut tx, &project).await?, ["h1", "h2"]);
-
-        let second = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
-        assert_eq!(members::arrive(&mut tx, second, &project, &[back], "h2").await?, own(second), "one more costs one more");
-        assert_eq!(members::leave(&mut tx, first, &project, &[back], "h2").await?, own(first));
-        assert_eq!(members::hosts_of_group(&mut tx, back).await?, ["h2"]);
-        let things = members::leave(&mut tx, second, &project, &[back], "h2").await?;
-        assert!(things.is_superset(&BTreeSet::from([Thing::Group(back), Thing::Rule(rule), Thing::Membership(source)])));
-        assert_eq!(members::hosts_of_group(&mut tx, back).await?, Vec::<String>::new());
-        assert_eq!(members::hosts_with_source(&mut tx, front).await?, Vec::<String>::new());
-        assert_eq!(members::hosts_of_project(&mut tx, &project).await?, ["h1"]);
-    }
+    let second = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
+    assert_eq!(
+        members::arrive(&mut tx, second, &project, &[back], "h2").await?,
+        own(second),
+        "one more costs one more"
+    );
+    assert_eq!(
+        members::leave(&mut tx, first, &project, &[back], "h2").await?,
+        own(first)
+    );
+    assert_eq!(members::hosts_of_group(&mut tx, back).await?, ["h2"]);
+    let things = members::leave(&mut tx, second, &project, &[back], "h2").await?;
+    assert!(things.is_superset(&BTreeSet::from([
+        Thing::Group(back),
+        Thing::Rule(rule),
+        Thing::Membership(source)
+    ])));
+    assert_eq!(
+        members::hosts_of_group(&mut tx, back).await?,
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        members::hosts_with_source(&mut tx, front).await?,
+        Vec::<String>::new()
+    );
+    assert_eq!(members::hosts_of_project(&mut tx, &project).await?, ["h1"]);
+    Ok(())
 }

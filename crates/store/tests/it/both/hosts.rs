@@ -1,6 +1,8 @@
 //! Hosts and their heartbeats, leases of controllers, the audit trail, image bytes.
 
 use super::seed::{a_project, an_instance, insert_instance, name};
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::wire::{Hello, ObjectError, Role};
 use novanet_model::{ImageId, NetworkKind, ObjectKey};
 use novanet_store::audit::{Actor, Entry};
@@ -35,206 +37,326 @@ fn alice() -> Actor {
 }
 
 both! {
-    async fn a_host_is_what_it_last_said_of_itself(t) {
-        let mut tx = t.write().await?;
-        hosts::hello(&mut tx, "h2", &hello("0.1.0")).await?;
-        hosts::hello(&mut tx, "h1", &Hello { roles: vec![], kinds: vec![], ..hello("0.1.0") }).await?;
-        tx.now += 5;
-        hosts::hello(&mut tx, "h1", &Hello { roles: vec![Role::Compute], ..hello("0.2.0") }).await?;
-        let wanted = Host {
-            name: "h1".to_owned(),
-            my_ip: [192, 0, 2, 1].into(),
+    a_host_is_what_it_last_said_of_itself,
+    a_heartbeat_says_how_far_the_host_is_and_all_that_is_not_in_force,
+    the_load_of_a_host_counts_what_is_there,
+    a_lease_is_one_holders_until_it_ends,
+    one_of_many_gets_the_lease,
+    the_audit_trail_tells_the_newest_first,
+    entries_of_any_transaction_have_ids_of_their_own,
+    an_images_bytes_come_back_in_parts,
+    an_image_whose_bytes_are_not_all_there_is_refused,
+    bytes_that_nobody_needs_go_and_those_of_an_upload_stay,
+}
+
+async fn a_host_is_what_it_last_said_of_itself(t: Fresh) -> Result<()> {
+    let mut tx = t.write().await?;
+    hosts::hello(&mut tx, "h2", &hello("0.1.0")).await?;
+    hosts::hello(
+        &mut tx,
+        "h1",
+        &Hello {
+            roles: vec![],
+            kinds: vec![],
+            ..hello("0.1.0")
+        },
+    )
+    .await?;
+    tx.now += 5;
+    hosts::hello(
+        &mut tx,
+        "h1",
+        &Hello {
             roles: vec![Role::Compute],
-            kinds: vec![NetworkKind::Flat, NetworkKind::FlatDhcp],
-            vcpus: 2,
-            memory_mb: 7919,
-            program_version: "0.2.0".to_owned(),
-            availability_zone: "nova".to_owned(),
-            disabled: false,
-            seen_at: tx.now,
-            applied_epoch: String::new(),
-            applied_version: 0,
-        };
-        assert_eq!(hosts::by_name(&mut tx, "h1").await?, Some(wanted));
-        assert_eq!(hosts::by_name(&mut tx, "h3").await?, None);
-        let names: Vec<_> = hosts::list(&mut tx).await?.into_iter().map(|h| h.name).collect();
-        assert_eq!(names, ["h1", "h2"]);
-    }
+            ..hello("0.2.0")
+        },
+    )
+    .await?;
+    let wanted = Host {
+        name: "h1".to_owned(),
+        my_ip: [192, 0, 2, 1].into(),
+        roles: vec![Role::Compute],
+        kinds: vec![NetworkKind::Flat, NetworkKind::FlatDhcp],
+        vcpus: 2,
+        memory_mb: 7919,
+        program_version: "0.2.0".to_owned(),
+        availability_zone: "nova".to_owned(),
+        disabled: false,
+        seen_at: tx.now,
+        applied_epoch: String::new(),
+        applied_version: 0,
+    };
+    assert_eq!(hosts::by_name(&mut tx, "h1").await?, Some(wanted));
+    assert_eq!(hosts::by_name(&mut tx, "h3").await?, None);
+    let names: Vec<_> = hosts::list(&mut tx)
+        .await?
+        .into_iter()
+        .map(|h| h.name)
+        .collect();
+    assert_eq!(names, ["h1", "h2"]);
+    Ok(())
+}
 
-    async fn a_heartbeat_says_how_far_the_host_is_and_all_that_is_not_in_force(t) {
+async fn a_heartbeat_says_how_far_the_host_is_and_all_that_is_not_in_force(t: Fresh) -> Result<()> {
+    let mut tx = t.write().await?;
+    for host in ["h1", "h2"] {
+        hosts::hello(&mut tx, host, &hello("0.1.0")).await?;
+    }
+    let both = [trouble("a", "first"), trouble("b", "second")];
+    hosts::report(&mut tx, "h2", "e", 1, &both).await?;
+    hosts::report(&mut tx, "h1", "e", 7, &both).await?;
+    assert_eq!(hosts::errors_of(&mut tx, "h1").await?, both);
+    let host = hosts::by_name(&mut tx, "h1").await?.unwrap();
+    assert_eq!(
+        (
+            host.applied_epoch.as_str(),
+            host.applied_version,
+            host.seen_at
+        ),
+        ("e", 7, tx.now)
+    );
+    let now = [trouble("b", "another reason"), trouble("c", "third")];
+    hosts::report(&mut tx, "h1", "e", 8, &now).await?;
+    assert_eq!(hosts::errors_of(&mut tx, "h1").await?, now);
+    hosts::report(&mut tx, "h1", "e", 9, &[]).await?;
+    assert_eq!(hosts::errors_of(&mut tx, "h1").await?, []);
+    assert_eq!(
+        hosts::errors_of(&mut tx, "h2").await?,
+        both,
+        "another host's stay"
+    );
+    Ok(())
+}
+
+async fn the_load_of_a_host_counts_what_is_there(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let web = a_project(&mut tx, "web").await?;
+    for (host, state) in [
+        (Some("h1"), State::Running),
+        (Some("h1"), State::Deleting),
+        (Some("h1"), State::Terminated),
+        (Some("h2"), State::Pending),
+        (None, State::Pending),
+    ] {
+        let id = insert_instance(&mut tx, &web, &[], host).await?;
+        instances::set_state(&mut tx, id, state, None).await?;
+    }
+    let mut load = hosts::load(&mut tx).await?;
+    load.sort();
+    assert_eq!(
+        load,
+        [("h1".to_owned(), 2, 1024, 2), ("h2".to_owned(), 1, 512, 1)]
+    );
+    Ok(())
+}
+
+async fn a_lease_is_one_holders_until_it_ends(t: Fresh) -> Result<()> {
+    const TTL: i64 = 1_000_000;
+    let take = async |name: &str, holder: &str, later: i64| {
         let mut tx = t.write().await?;
-        for host in ["h1", "h2"] {
-            hosts::hello(&mut tx, host, &hello("0.1.0")).await?;
-        }
-        let both = [trouble("a", "first"), trouble("b", "second")];
-        hosts::report(&mut tx, "h2", "e", 1, &both).await?;
-        hosts::report(&mut tx, "h1", "e", 7, &both).await?;
-        assert_eq!(hosts::errors_of(&mut tx, "h1").await?, both);
-        let host = hosts::by_name(&mut tx, "h1").await?.unwrap();
-        assert_eq!((host.applied_epoch.as_str(), host.applied_version, host.seen_at), ("e", 7, tx.now));
-        let now = [trouble("b", "another reason"), trouble("c", "third")];
-        hosts::report(&mut tx, "h1", "e", 8, &now).await?;
-        assert_eq!(hosts::errors_of(&mut tx, "h1").await?, now);
-        hosts::report(&mut tx, "h1", "e", 9, &[]).await?;
-        assert_eq!(hosts::errors_of(&mut tx, "h1").await?, []);
-        assert_eq!(hosts::errors_of(&mut tx, "h2").await?, both, "another host's stay");
-    }
+        tx.now = 1_000 + later;
+        let epoch = leases::take(&mut tx, name, holder, TTL).await?;
+        tx.commit().await?;
+        anyhow::Ok(epoch)
+    };
+    assert_eq!(take("sweep", "a", 0).await?, Some(1));
+    assert_eq!(take("sweep", "b", 1).await?, None);
+    assert_eq!(take("sweep", "a", TTL / 2).await?, Some(1), "renewed");
+    assert_eq!(
+        take("sweep", "b", TTL).await?,
+        None,
+        "because it was renewed"
+    );
+    assert_eq!(take("check", "b", TTL).await?, Some(1), "another lease");
+    // The epoch fences what the old holder still wants to write.
+    assert_eq!(take("sweep", "b", 2 * TTL).await?, Some(2));
+    assert_eq!(take("sweep", "a", 2 * TTL + 1).await?, None);
+    assert_eq!(take("sweep", "a", 4 * TTL).await?, Some(3));
+    Ok(())
+}
 
-    async fn the_load_of_a_host_counts_what_is_there(t) {
-        let mut tx = t.change().await?;
-        let web = a_project(&mut tx, "web").await?;
-        for (host, state) in [
-            (Some("h1"), State::Running), (Some("h1"), State::Deleting), (Some("h1"), State::Terminated),
-            (Some("h2"), State::Pending), (None, State::Pending),
-        ] {
-            let id = insert_instance(&mut tx, &web, &[], host).await?;
-            instances::set_state(&mut tx, id, state, None).await?;
-        }
-        let mut load = hosts::load(&mut tx).await?;
-        load.sort();
-        assert_eq!(load, [("h1".to_owned(), 2, 1024, 2), ("h2".to_owned(), 1, 512, 1)]);
-    }
-
-    async fn a_lease_is_one_holders_until_it_ends(t) {
-        const TTL: i64 = 1_000_000;
-        let take = async |name: &str, holder: &str, later: i64| {
-            let mut tx = t.write().await?;
-            tx.now = 1_000 + later;
-            let epoch = leases::take(&mut tx, name, holder, TTL).await?;
+async fn one_of_many_gets_the_lease(t: Fresh) -> Result<()> {
+    let mut tries = tokio::task::JoinSet::new();
+    for holder in 0..8 {
+        let db = t.again().await?;
+        tries.spawn(async move {
+            let mut tx = db.write().await?;
+            let epoch =
+                leases::take(&mut tx, "sweep", &format!("server-{holder}"), 60_000_000).await?;
             tx.commit().await?;
             anyhow::Ok(epoch)
+        });
+    }
+    let mut winners = vec![];
+    for epoch in tries.join_all().await {
+        winners.extend(epoch?);
+    }
+    assert_eq!(winners, [1]);
+    Ok(())
+}
+
+async fn the_audit_trail_tells_the_newest_first(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    audit::record(
+        &mut tx,
+        &alice(),
+        "floating_ip.associate",
+        Some("web"),
+        "203.0.113.5",
+        "to i-1",
+    )
+    .await?;
+    audit::record(
+        &mut tx,
+        &alice(),
+        "floating_ip.release",
+        None,
+        "203.0.113.5",
+        "",
+    )
+    .await?;
+    let now = tx.now;
+    tx.commit().await?;
+    let mut tx = t.change().await?;
+    tx.now = now + 1;
+    audit::record(&mut tx, &alice(), "network.create", None, "10.0.0.0/24", "").await?;
+    tx.commit().await?;
+    let mut tx = t.read().await?;
+    let all = audit::list(&mut tx, None, 10).await?;
+    let actions: Vec<_> = all.iter().map(|e| e.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        [
+            "network.create",
+            "floating_ip.release",
+            "floating_ip.associate"
+        ]
+    );
+    let wanted = Entry {
+        id: all[2].id,
+        at: now,
+        actor: "alice".to_owned(),
+        source: "192.0.2.9".to_owned(),
+        action: "floating_ip.associate".to_owned(),
+        project_id: Some("web".to_owned()),
+        object: "203.0.113.5".to_owned(),
+        detail: "to i-1".to_owned(),
+    };
+    assert_eq!(all[2], wanted);
+    assert_eq!(
+        audit::list(&mut tx, Some("203.0.113.5"), 1).await?,
+        all[1..2]
+    );
+    assert_eq!(audit::list(&mut tx, Some("nothing"), 10).await?, []);
+    Ok(())
+}
+
+async fn entries_of_any_transaction_have_ids_of_their_own(t: Fresh) -> Result<()> {
+    let mut ids = std::collections::BTreeSet::new();
+    for changes in [true, false, true, false] {
+        let mut tx = if changes {
+            t.change().await?
+        } else {
+            t.write().await?
         };
-        assert_eq!(take("sweep", "a", 0).await?, Some(1));
-        assert_eq!(take("sweep", "b", 1).await?, None);
-        assert_eq!(take("sweep", "a", TTL / 2).await?, Some(1), "renewed");
-        assert_eq!(take("sweep", "b", TTL).await?, None, "because it was renewed");
-        assert_eq!(take("check", "b", TTL).await?, Some(1), "another lease");
-        // The epoch fences what the old holder still wants to write.
-        assert_eq!(take("sweep", "b", 2 * TTL).await?, Some(2));
-        assert_eq!(take("sweep", "a", 2 * TTL + 1).await?, None);
-        assert_eq!(take("sweep", "a", 4 * TTL).await?, Some(3));
-    }
-
-    async fn one_of_many_gets_the_lease(t) {
-        let mut tries = tokio::task::JoinSet::new();
-        for holder in 0..8 {
-            let db = t.again().await?;
-            tries.spawn(async move {
-                let mut tx = db.write().await?;
-                let epoch = leases::take(&mut tx, "sweep", &format!("server-{holder}"), 60_000_000).await?;
-                tx.commit().await?;
-                anyhow::Ok(epoch)
-            });
-        }
-        let mut winners = vec![];
-        for epoch in tries.join_all().await {
-            winners.extend(epoch?);
-        }
-        assert_eq!(winners, [1]);
-    }
-
-    async fn the_audit_trail_tells_the_newest_first(t) {
-        let mut tx = t.change().await?;
-        audit::record(&mut tx, &alice(), "floating_ip.associate", Some("web"), "203.0.113.5", "to i-1").await?;
-        audit::record(&mut tx, &alice(), "floating_ip.release", None, "203.0.113.5", "").await?;
-        let now = tx.now;
-        tx.commit().await?;
-        let mut tx = t.change().await?;
-        tx.now = now + 1;
-        audit::record(&mut tx, &alice(), "network.create", None, "10.0.0.0/24", "").await?;
-        tx.commit().await?;
-        let mut tx = t.read().await?;
-        let all = audit::list(&mut tx, None, 10).await?;
-        let actions: Vec<_> = all.iter().map(|e| e.action.as_str()).collect();
-        assert_eq!(actions, ["network.create", "floating_ip.release", "floating_ip.associate"]);
-        let wanted = Entry {
-            id: all[2].id,
-            at: now,
-            actor: "alice".to_owned(),
-            source: "192.0.2.9".to_owned(),
-            action: "floating_ip.associate".to_owned(),
-            project_id: Some("web".to_owned()),
-            object: "203.0.113.5".to_owned(),
-            detail: "to i-1".to_owned(),
-        };
-        assert_eq!(all[2], wanted);
-        assert_eq!(audit::list(&mut tx, Some("203.0.113.5"), 1).await?, all[1..2]);
-        assert_eq!(audit::list(&mut tx, Some("nothing"), 10).await?, []);
-    }
-
-    async fn entries_of_any_transaction_have_ids_of_their_own(t) {
-        let mut ids = std::collections::BTreeSet::new();
-        for changes in [true, false, true, false] {
-            let mut tx = if changes { t.change().await? } else { t.write().await? };
-            // More than a version has room for.
-            for n in 0..1100 {
-                audit::record(&mut tx, &alice(), "test", None, "x", &n.to_string()).await?;
-            }
-            tx.commit().await?;
-        }
-        for entry in audit::list(&mut *t.read().await?, Some("x"), 10_000).await? {
-            assert!(ids.insert(entry.id));
-        }
-        assert_eq!(ids.len(), 4400);
-    }
-
-    async fn an_images_bytes_come_back_in_parts(t) {
-        let mut tx = t.write().await?;
-        let parts = [vec![7; PART], vec![0, 1, 2, 255]];
-        for (number, data) in (0..).zip(&parts) {
-            images::put_part(&mut tx, "sha256:a", number, vec![9]).await?;
-            images::put_part(&mut tx, "sha256:a", number, data.clone()).await?;
+        // More than a version has room for.
+        for n in 0..1100 {
+            audit::record(&mut tx, &alice(), "test", None, "x", &n.to_string()).await?;
         }
         tx.commit().await?;
-        let mut tx = t.write().await?;
-        for (number, data) in (0..).zip(&parts) {
-            assert!(images::part(&mut tx, "sha256:a", number).await?.as_ref() == Some(data), "part {number}");
-        }
-        assert_eq!(images::part(&mut tx, "sha256:a", 2).await?, None);
-        let size = i64::try_from(PART + 4)?;
-        let id = images::insert(&mut tx, "tiny", None, "sha256:a", size).await?;
-        let wanted = Image {
-            id, name: "tiny".to_owned(), project: None, digest: "sha256:a".to_owned(), size,
-            is_public: true, created_at: tx.now,
-        };
-        assert_eq!(images::by_id(&mut tx, id).await?, Some(wanted.clone()));
-        let web = a_project(&mut tx, "web").await?;
-        let mine = images::insert(&mut tx, "mine", Some(&web), "sha256:a", size).await?;
-        let found = images::list(&mut tx).await?;
-        assert_eq!(found[0], wanted);
-        assert_eq!((found[1].id, &found[1].project, found[1].is_public), (mine, &Some(name("web")), false));
-        assert_eq!(images::by_id(&mut tx, ImageId(99)).await?, None);
     }
+    for entry in audit::list(&mut *t.read().await?, Some("x"), 10_000).await? {
+        assert!(ids.insert(entry.id));
+    }
+    assert_eq!(ids.len(), 4400);
+    Ok(())
+}
 
-    async fn an_image_whose_bytes_are_not_all_there_is_refused(t) {
-        let mut tx = t.write().await?;
-        images::put_part(&mut tx, "sha256:a", 0, vec![1, 2, 3]).await?;
-        for (digest, size) in [("sha256:a", 4), ("sha256:b", 1)] {
-            let error = images::insert(&mut tx, "tiny", None, digest, size).await.unwrap_err();
-            assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
-            assert!(error.to_string().contains("register it again"), "{error}");
-        }
+async fn an_images_bytes_come_back_in_parts(t: Fresh) -> Result<()> {
+    let mut tx = t.write().await?;
+    let parts = [vec![7; PART], vec![0, 1, 2, 255]];
+    for (number, data) in (0..).zip(&parts) {
+        images::put_part(&mut tx, "sha256:a", number, vec![9]).await?;
+        images::put_part(&mut tx, "sha256:a", number, data.clone()).await?;
     }
+    tx.commit().await?;
+    let mut tx = t.write().await?;
+    for (number, data) in (0..).zip(&parts) {
+        assert!(
+            images::part(&mut tx, "sha256:a", number).await?.as_ref() == Some(data),
+            "part {number}"
+        );
+    }
+    assert_eq!(images::part(&mut tx, "sha256:a", 2).await?, None);
+    let size = i64::try_from(PART + 4)?;
+    let id = images::insert(&mut tx, "tiny", None, "sha256:a", size).await?;
+    let wanted = Image {
+        id,
+        name: "tiny".to_owned(),
+        project: None,
+        digest: "sha256:a".to_owned(),
+        size,
+        is_public: true,
+        created_at: tx.now,
+    };
+    assert_eq!(images::by_id(&mut tx, id).await?, Some(wanted.clone()));
+    let web = a_project(&mut tx, "web").await?;
+    let mine = images::insert(&mut tx, "mine", Some(&web), "sha256:a", size).await?;
+    let found = images::list(&mut tx).await?;
+    assert_eq!(found[0], wanted);
+    assert_eq!(
+        (found[1].id, &found[1].project, found[1].is_public),
+        (mine, &Some(name("web")), false)
+    );
+    assert_eq!(images::by_id(&mut tx, ImageId(99)).await?, None);
+    Ok(())
+}
 
-    async fn bytes_that_nobody_needs_go_and_those_of_an_upload_stay(t) {
-        let mut tx = t.change().await?;
-        let web = a_project(&mut tx, "web").await?;
-        for digest in ["named", "running", "terminated", "nobody"] {
-            images::put_part(&mut tx, digest, 0, vec![1]).await?;
-        }
-        images::insert(&mut tx, "tiny", None, "named", 1).await?;
-        for (digest, state) in [("running", State::Running), ("terminated", State::Terminated)] {
-            let mut row = an_instance(&mut tx, &web, &[]).await?;
-            row.image_digest = digest.to_owned();
-            row.state = state;
-            instances::insert(&mut tx, &row, &[]).await?;
-        }
-        assert_eq!(images::collect(&mut tx).await?, 0, "they may be of uploads");
-        tx.now += UPLOAD_LIFE + 1;
-        images::put_part(&mut tx, "upload", 0, vec![1]).await?;
-        assert_eq!(images::collect(&mut tx).await?, 2);
-        for (digest, there) in [("named", true), ("running", true), ("terminated", false), ("nobody", false), ("upload", true)] {
-            assert_eq!(images::part(&mut tx, digest, 0).await?.is_some(), there, "{digest}");
-        }
+async fn an_image_whose_bytes_are_not_all_there_is_refused(t: Fresh) -> Result<()> {
+    let mut tx = t.write().await?;
+    images::put_part(&mut tx, "sha256:a", 0, vec![1, 2, 3]).await?;
+    for (digest, size) in [("sha256:a", 4), ("sha256:b", 1)] {
+        let error = images::insert(&mut tx, "tiny", None, digest, size)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+        assert!(error.to_string().contains("register it again"), "{error}");
     }
+    Ok(())
+}
+
+async fn bytes_that_nobody_needs_go_and_those_of_an_upload_stay(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let web = a_project(&mut tx, "web").await?;
+    for digest in ["named", "running", "terminated", "nobody"] {
+        images::put_part(&mut tx, digest, 0, vec![1]).await?;
+    }
+    images::insert(&mut tx, "tiny", None, "named", 1).await?;
+    for (digest, state) in [
+        ("running", State::Running),
+        ("terminated", State::Terminated),
+    ] {
+        let mut row = an_instance(&mut tx, &web, &[]).await?;
+        row.image_digest = digest.to_owned();
+        row.state = state;
+        instances::insert(&mut tx, &row, &[]).await?;
+    }
+    assert_eq!(images::collect(&mut tx).await?, 0, "they may be of uploads");
+    tx.now += UPLOAD_LIFE + 1;
+    images::put_part(&mut tx, "upload", 0, vec![1]).await?;
+    assert_eq!(images::collect(&mut tx).await?, 2);
+    for (digest, there) in [
+        ("named", true),
+        ("running", true),
+        ("terminated", false),
+        ("nobody", false),
+        ("upload", true),
+    ] {
+        assert_eq!(
+            images::part(&mut tx, digest, 0).await?.is_some(),
+            there,
+            "{digest}"
+        );
+    }
+    Ok(())
 }

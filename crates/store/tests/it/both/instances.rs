@@ -3,6 +3,8 @@
 use super::seed::{
     a_network, a_project, an_instance, insert_instance, insert_network, ip, mac_of, name, plug,
 };
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::{Instance, InstancePort, Network};
 use novanet_model::{CombinationId, InstanceId, NetworkKind, ProjectNumber, ReservationId};
@@ -14,181 +16,284 @@ fn is_conflict(error: &StoreError) -> bool {
 }
 
 both! {
-    async fn an_instance_comes_back_as_it_was_inserted(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let bare = an_instance(&mut tx, &project, &[]).await?;
-        let full = Row {
-            client_token: Some("token".to_owned()),
-            launch_index: 3,
-            key_name: Some("key".to_owned()),
-            key_data: Some("ssh-ed25519 AAAA".to_owned()),
-            user_data: Some(vec![0, 255, b'\n', 0]),
-            host: Some("h1".to_owned()),
-            detail: Some("why".to_owned()),
-            state: State::Error,
-            memory_mb: u32::MAX,
-            boot: 7,
-            ..an_instance(&mut tx, &project, &[]).await?
-        };
-        for row in [&bare, &full] {
-            instances::insert(&mut tx, row, &[]).await?;
-            assert_eq!(instances::by_id(&mut tx, row.id).await?.as_ref(), Some(row));
-        }
-        let other = a_project(&mut tx, "other").await?;
-        assert_eq!(instances::list(&mut tx, Some(&project)).await?, [bare.clone(), full.clone()]);
-        assert_eq!(instances::list(&mut tx, None).await?, [bare, full]);
-        assert_eq!(instances::list(&mut tx, Some(&other)).await?, []);
-        assert_eq!(instances::by_id(&mut tx, InstanceId(99)).await?, None);
-    }
+    an_instance_comes_back_as_it_was_inserted,
+    a_client_token_names_one_launch_of_one_project,
+    the_plan_sees_an_instance_with_its_ports_and_groups,
+    a_mac_is_one_interfaces_in_the_whole_cloud,
+    lists_of_the_living_leave_out_who_goes,
+    a_state_is_kept_with_its_reason_and_a_reboot_is_counted,
+    when_an_instance_was_first_running_is_not_forgotten_by_a_reboot,
+    a_forgotten_instance_leaves_its_address_and_nothing_else,
+}
 
-    async fn a_client_token_names_one_launch_of_one_project(t) {
-        let mut tx = t.change().await?;
-        let (web, other) = (a_project(&mut tx, "web").await?, a_project(&mut tx, "other").await?);
-        let launch = async |tx: &mut novanet_store::Tx, project, index| {
-            let mut row = an_instance(tx, project, &[]).await?;
-            row.client_token = Some("same".to_owned());
-            row.launch_index = index;
-            instances::insert(tx, &row, &[]).await?;
-            anyhow::Ok(row.id)
-        };
-        let second = launch(&mut tx, &web, 1).await?;
-        let first = launch(&mut tx, &web, 0).await?;
-        let elsewhere = launch(&mut tx, &other, 0).await?;
-        // Instances without a token are no launch of that kind.
-        insert_instance(&mut tx, &web, &[], None).await?;
-        insert_instance(&mut tx, &web, &[], None).await?;
-        let ids = |rows: Vec<Row>| rows.into_iter().map(|r| r.id).collect::<Vec<_>>();
-        assert_eq!(ids(instances::by_client_token(&mut tx, &web, "same").await?), [first, second]);
-        assert_eq!(ids(instances::by_client_token(&mut tx, &other, "same").await?), [elsewhere]);
-        assert_eq!(ids(instances::by_client_token(&mut tx, &web, "new").await?), []);
-        // Two servers that both found nothing: the second one loses.
-        let error = launch(&mut tx, &web, 0).await.unwrap_err();
-        assert!(is_conflict(error.downcast_ref().unwrap()), "{error:?}");
+async fn an_instance_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let bare = an_instance(&mut tx, &project, &[]).await?;
+    let full = Row {
+        client_token: Some("token".to_owned()),
+        launch_index: 3,
+        key_name: Some("key".to_owned()),
+        key_data: Some("ssh-ed25519 AAAA".to_owned()),
+        user_data: Some(vec![0, 255, b'\n', 0]),
+        host: Some("h1".to_owned()),
+        detail: Some("why".to_owned()),
+        state: State::Error,
+        memory_mb: u32::MAX,
+        boot: 7,
+        ..an_instance(&mut tx, &project, &[]).await?
+    };
+    for row in [&bare, &full] {
+        instances::insert(&mut tx, row, &[]).await?;
+        assert_eq!(instances::by_id(&mut tx, row.id).await?.as_ref(), Some(row));
     }
+    let other = a_project(&mut tx, "other").await?;
+    assert_eq!(
+        instances::list(&mut tx, Some(&project)).await?,
+        [bare.clone(), full.clone()]
+    );
+    assert_eq!(instances::list(&mut tx, None).await?, [bare, full]);
+    assert_eq!(instances::list(&mut tx, Some(&other)).await?, []);
+    assert_eq!(instances::by_id(&mut tx, InstanceId(99)).await?, None);
+    Ok(())
+}
 
-    async fn the_plan_sees_an_instance_with_its_ports_and_groups(t) {
+async fn a_client_token_names_one_launch_of_one_project(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (web, other) = (
+        a_project(&mut tx, "web").await?,
+        a_project(&mut tx, "other").await?,
+    );
+    let launch = async |tx: &mut novanet_store::Tx, project, index| {
+        let mut row = an_instance(tx, project, &[]).await?;
+        row.client_token = Some("same".to_owned());
+        row.launch_index = index;
+        instances::insert(tx, &row, &[]).await?;
+        anyhow::Ok(row.id)
+    };
+    let second = launch(&mut tx, &web, 1).await?;
+    let first = launch(&mut tx, &web, 0).await?;
+    let elsewhere = launch(&mut tx, &other, 0).await?;
+    // Instances without a token are no launch of that kind.
+    insert_instance(&mut tx, &web, &[], None).await?;
+    insert_instance(&mut tx, &web, &[], None).await?;
+    let ids = |rows: Vec<Row>| rows.into_iter().map(|r| r.id).collect::<Vec<_>>();
+    assert_eq!(
+        ids(instances::by_client_token(&mut tx, &web, "same").await?),
+        [first, second]
+    );
+    assert_eq!(
+        ids(instances::by_client_token(&mut tx, &other, "same").await?),
+        [elsewhere]
+    );
+    assert_eq!(
+        ids(instances::by_client_token(&mut tx, &web, "new").await?),
+        []
+    );
+    // Two servers that both found nothing: the second one loses.
+    let error = launch(&mut tx, &web, 0).await.unwrap_err();
+    assert!(is_conflict(error.downcast_ref().unwrap()), "{error:?}");
+    Ok(())
+}
+
+async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let front = groups::insert(&mut tx, &project, "alice", "front", "").await?;
+    let dhcp = insert_network(
+        &mut tx,
+        Network {
+            host: Some("gw".to_owned()),
+            ..a_network("10.0.0.0/24")
+        },
+    )
+    .await?;
+    let flat = Network {
+        kind: NetworkKind::Flat,
+        injected: true,
+        dns: vec![ip("192.0.2.53")],
+        bridge: "br7".parse()?,
+        ..a_network("10.0.1.0/24")
+    };
+    let flat = insert_network(&mut tx, flat).await?;
+    let id = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
+    let (_, address) = plug(&mut tx, id, &dhcp).await?;
+    let (second, flat_address) = fixed_ips::allocate(&mut tx, &flat).await?.unwrap();
+    let interface =
+        instances::insert_interface(&mut tx, id, flat.id, 1, mac_of(flat_address)).await?;
+    fixed_ips::give(&mut tx, second, id, interface).await?;
+    let ports = vec![
+        InstancePort {
+            index: 0,
+            network: dhcp.id,
+            bridge: "br100".parse()?,
+            network_host: Some("gw".to_owned()),
+            kind: NetworkKind::FlatDhcp,
+            mac: mac_of(address),
+            address,
+            injected: None,
+        },
+        InstancePort {
+            index: 1,
+            network: flat.id,
+            bridge: "br7".parse()?,
+            network_host: None,
+            kind: NetworkKind::Flat,
+            mac: mac_of(flat_address),
+            address: flat_address,
+            injected: Some(InjectedNetwork {
+                address: "10.0.1.2/24".parse()?,
+                gateway: Some(ip("10.0.1.1")),
+                dns: vec![ip("192.0.2.53")],
+            }),
+        },
+    ];
+    assert_eq!(instances::ports(&mut tx, id).await?, ports);
+    let row = instances::by_id(&mut tx, id).await?.unwrap();
+    let wanted = Instance {
+        id,
+        reservation: ReservationId(id.0),
+        project: name("web"),
+        project_number: ProjectNumber(1),
+        host: Some("h1".to_owned()),
+        hostname: row.hostname,
+        image: row.image,
+        image_digest: row.image_digest,
+        memory_mb: 512,
+        vcpus: 1,
+        boot: 1,
+        deleting: false,
+        ports,
+        groups: vec![front],
+        combination: CombinationId(1),
+    };
+    assert_eq!(instances::planned(&mut tx, id).await?, Some(wanted));
+    instances::set_state(&mut tx, id, State::Deleting, None).await?;
+    assert!(instances::planned(&mut tx, id).await?.unwrap().deleting);
+    instances::set_state(&mut tx, id, State::Terminated, None).await?;
+    assert_eq!(instances::planned(&mut tx, id).await?, None);
+    Ok(())
+}
+
+async fn a_mac_is_one_interfaces_in_the_whole_cloud(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let id = insert_instance(&mut tx, &project, &[], None).await?;
+    let mac = mac_of(ip("10.0.0.2"));
+    instances::insert_interface(&mut tx, id, network.id, 0, mac).await?;
+    tx.commit().await?;
+    for (index, mac) in [(1, mac), (0, mac_of(ip("10.0.0.3")))] {
         let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let front = groups::insert(&mut tx, &project, "alice", "front", "").await?;
-        let dhcp = insert_network(&mut tx, Network { host: Some("gw".to_owned()), ..a_network("10.0.0.0/24") }).await?;
-        let flat = Network { kind: NetworkKind::Flat, injected: true, dns: vec![ip("192.0.2.53")], bridge: "br7".parse()?, ..a_network("10.0.1.0/24") };
-        let flat = insert_network(&mut tx, flat).await?;
-        let id = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
-        let (_, address) = plug(&mut tx, id, &dhcp).await?;
-        let (second, flat_address) = fixed_ips::allocate(&mut tx, &flat).await?.unwrap();
-        let interface = instances::insert_interface(&mut tx, id, flat.id, 1, mac_of(flat_address)).await?;
-        fixed_ips::give(&mut tx, second, id, interface).await?;
-        let ports = vec![
-            InstancePort {
-                index: 0, network: dhcp.id, bridge: "br100".parse()?, network_host: Some("gw".to_owned()),
-                kind: NetworkKind::FlatDhcp, mac: mac_of(address), address, injected: None,
-            },
-            InstancePort {
-                index: 1, network: flat.id, bridge: "br7".parse()?, network_host: None,
-                kind: NetworkKind::Flat, mac: mac_of(flat_address), address: flat_address,
-                injected: Some(InjectedNetwork {
-                    address: "10.0.1.2/24".parse()?, gateway: Some(ip("10.0.1.1")), dns: vec![ip("192.0.2.53")],
-                }),
-            },
-        ];
-        assert_eq!(instances::ports(&mut tx, id).await?, ports);
-        let row = instances::by_id(&mut tx, id).await?.unwrap();
-        let wanted = Instance {
-            id, reservation: ReservationId(id.0), project: name("web"), project_number: ProjectNumber(1),
-            host: Some("h1".to_owned()), hostname: row.hostname, image: row.image, image_digest: row.image_digest,
-            memory_mb: 512, vcpus: 1, boot: 1, deleting: false, ports, groups: vec![front],
-            combination: CombinationId(1),
-        };
-        assert_eq!(instances::planned(&mut tx, id).await?, Some(wanted));
-        instances::set_state(&mut tx, id, State::Deleting, None).await?;
-        assert!(instances::planned(&mut tx, id).await?.unwrap().deleting);
-        instances::set_state(&mut tx, id, State::Terminated, None).await?;
-        assert_eq!(instances::planned(&mut tx, id).await?, None);
+        let error = instances::insert_interface(&mut tx, id, network.id, index, mac)
+            .await
+            .unwrap_err();
+        assert!(is_conflict(&error), "{error:?}");
     }
+    Ok(())
+}
 
-    async fn a_mac_is_one_interfaces_in_the_whole_cloud(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        let id = insert_instance(&mut tx, &project, &[], None).await?;
-        let mac = mac_of(ip("10.0.0.2"));
-        instances::insert_interface(&mut tx, id, network.id, 0, mac).await?;
-        tx.commit().await?;
-        for (index, mac) in [(1, mac), (0, mac_of(ip("10.0.0.3")))] {
-            let mut tx = t.change().await?;
-            let error = instances::insert_interface(&mut tx, id, network.id, index, mac).await.unwrap_err();
-            assert!(is_conflict(&error), "{error:?}");
-        }
-    }
-
-    async fn lists_of_the_living_leave_out_who_goes(t) {
-        let mut tx = t.change().await?;
-        let (web, other) = (a_project(&mut tx, "web").await?, a_project(&mut tx, "other").await?);
-        let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        let mut ids = vec![];
-        for (project, state) in [
-            (&web, State::Pending), (&web, State::Running), (&web, State::Stopped), (&web, State::Error),
-            (&web, State::Deleting), (&web, State::Terminated), (&other, State::Running),
-        ] {
-            let id = insert_instance(&mut tx, project, &[], None).await?;
-            plug(&mut tx, id, &network).await?;
-            instances::set_state(&mut tx, id, state, None).await?;
-            ids.push(id);
-        }
-        let alive = [ids[0], ids[1], ids[2], ids[3], ids[6]];
-        assert_eq!(instances::living(&mut tx).await?, alive);
-        assert_eq!(instances::living_in_network(&mut tx, network.id).await?, alive);
-        assert_eq!(instances::living_of_project(&mut tx, &web).await?, alive[..4]);
-        assert_eq!(instances::deleting(&mut tx).await?, [ids[4]]);
-        assert_eq!(instances::usage(&mut tx, &web).await?, (4, 4, 4 * 512));
-        assert_eq!(instances::usage(&mut tx, &name("nobody")).await?, (0, 0, 0));
-    }
-
-    async fn a_state_is_kept_with_its_reason_and_a_reboot_is_counted(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let id = insert_instance(&mut tx, &project, &[], None).await?;
-        instances::set_state(&mut tx, id, State::Error, Some("no image")).await?;
-        let row = instances::by_id(&mut tx, id).await?.unwrap();
-        assert_eq!((row.state, row.detail.as_deref()), (State::Error, Some("no image")));
-        instances::set_state(&mut tx, id, State::Running, None).await?;
-        instances::count_boot(&mut tx, id).await?;
-        let row = instances::by_id(&mut tx, id).await?.unwrap();
-        assert_eq!((row.state, row.detail, row.boot, row.terminated_at), (State::Pending, None, 2, None));
-        instances::set_state(&mut tx, id, State::Terminated, None).await?;
-        let row = instances::by_id(&mut tx, id).await?.unwrap();
-        assert_eq!(row.terminated_at, Some(tx.now));
-    }
-
-    async fn when_an_instance_was_first_running_is_not_forgotten_by_a_reboot(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let id = insert_instance(&mut tx, &project, &[], None).await?;
-        instances::set_state(&mut tx, id, State::Running, None).await?;
-        tx.now += 1_000_000;
-        instances::set_state(&mut tx, id, State::Stopped, None).await?;
-        instances::set_state(&mut tx, id, State::Running, None).await?;
-        tx.commit().await?;
-        assert_eq!(t.by_hand("UPDATE instances SET boot = 9 WHERE launched_at >= created_at + 1000000").await?, 0);
-        assert_eq!(t.by_hand("UPDATE instances SET boot = 9 WHERE launched_at >= created_at").await?, 1);
-    }
-
-    async fn a_forgotten_instance_leaves_its_address_and_nothing_else(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let front = groups::insert(&mut tx, &project, "alice", "front", "").await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        let id = insert_instance(&mut tx, &project, &[front], None).await?;
+async fn lists_of_the_living_leave_out_who_goes(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (web, other) = (
+        a_project(&mut tx, "web").await?,
+        a_project(&mut tx, "other").await?,
+    );
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let mut ids = vec![];
+    for (project, state) in [
+        (&web, State::Pending),
+        (&web, State::Running),
+        (&web, State::Stopped),
+        (&web, State::Error),
+        (&web, State::Deleting),
+        (&web, State::Terminated),
+        (&other, State::Running),
+    ] {
+        let id = insert_instance(&mut tx, project, &[], None).await?;
         plug(&mut tx, id, &network).await?;
-        instances::forget(&mut tx, id).await?;
-        assert_eq!(instances::by_id(&mut tx, id).await?.unwrap().state, State::Terminated);
-        assert_eq!(instances::ports(&mut tx, id).await?, []);
-        assert_eq!(groups::members(&mut tx, front).await?, []);
-        assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
-        let now = tx.now;
-        assert_eq!(instances::purge(&mut tx, now).await?, 0, "it went just now");
-        assert_eq!(instances::purge(&mut tx, now + 1).await?, 1);
-        assert_eq!(instances::by_id(&mut tx, id).await?, None);
+        instances::set_state(&mut tx, id, state, None).await?;
+        ids.push(id);
     }
+    let alive = [ids[0], ids[1], ids[2], ids[3], ids[6]];
+    assert_eq!(instances::living(&mut tx).await?, alive);
+    assert_eq!(
+        instances::living_in_network(&mut tx, network.id).await?,
+        alive
+    );
+    assert_eq!(
+        instances::living_of_project(&mut tx, &web).await?,
+        alive[..4]
+    );
+    assert_eq!(instances::deleting(&mut tx).await?, [ids[4]]);
+    assert_eq!(instances::usage(&mut tx, &web).await?, (4, 4, 4 * 512));
+    assert_eq!(instances::usage(&mut tx, &name("nobody")).await?, (0, 0, 0));
+    Ok(())
+}
+
+async fn a_state_is_kept_with_its_reason_and_a_reboot_is_counted(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let id = insert_instance(&mut tx, &project, &[], None).await?;
+    instances::set_state(&mut tx, id, State::Error, Some("no image")).await?;
+    let row = instances::by_id(&mut tx, id).await?.unwrap();
+    assert_eq!(
+        (row.state, row.detail.as_deref()),
+        (State::Error, Some("no image"))
+    );
+    instances::set_state(&mut tx, id, State::Running, None).await?;
+    instances::count_boot(&mut tx, id).await?;
+    let row = instances::by_id(&mut tx, id).await?.unwrap();
+    assert_eq!(
+        (row.state, row.detail, row.boot, row.terminated_at),
+        (State::Pending, None, 2, None)
+    );
+    instances::set_state(&mut tx, id, State::Terminated, None).await?;
+    let row = instances::by_id(&mut tx, id).await?.unwrap();
+    assert_eq!(row.terminated_at, Some(tx.now));
+    Ok(())
+}
+
+async fn when_an_instance_was_first_running_is_not_forgotten_by_a_reboot(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let id = insert_instance(&mut tx, &project, &[], None).await?;
+    instances::set_state(&mut tx, id, State::Running, None).await?;
+    tx.now += 1_000_000;
+    instances::set_state(&mut tx, id, State::Stopped, None).await?;
+    instances::set_state(&mut tx, id, State::Running, None).await?;
+    tx.commit().await?;
+    assert_eq!(
+        t.by_hand("UPDATE instances SET boot = 9 WHERE launched_at >= created_at + 1000000")
+            .await?,
+        0
+    );
+    assert_eq!(
+        t.by_hand("UPDATE instances SET boot = 9 WHERE launched_at >= created_at")
+            .await?,
+        1
+    );
+    Ok(())
+}
+
+async fn a_forgotten_instance_leaves_its_address_and_nothing_else(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let front = groups::insert(&mut tx, &project, "alice", "front", "").await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let id = insert_instance(&mut tx, &project, &[front], None).await?;
+    plug(&mut tx, id, &network).await?;
+    instances::forget(&mut tx, id).await?;
+    assert_eq!(
+        instances::by_id(&mut tx, id).await?.unwrap().state,
+        State::Terminated
+    );
+    assert_eq!(instances::ports(&mut tx, id).await?, []);
+    assert_eq!(groups::members(&mut tx, front).await?, []);
+    assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
+    let now = tx.now;
+    assert_eq!(instances::purge(&mut tx, now).await?, 0, "it went just now");
+    assert_eq!(instances::purge(&mut tx, now + 1).await?, 1);
+    assert_eq!(instances::by_id(&mut tx, id).await?, None);
+    Ok(())
 }

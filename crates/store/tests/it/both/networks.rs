@@ -1,12 +1,14 @@
 //! Networks: every column there and back, what must be unique, what cannot be.
 
 use super::seed::{a_network, a_project, insert_network, kept, name};
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::NetworkKind;
 use novanet_model::rows::Network;
 use novanet_store::{StoreError, Tx, fixed_ips, networks};
 
 /// A VLAN network with something in every column.
-async fn a_full_one(tx: &mut Tx) -> anyhow::Result<Network> {
+async fn a_full_one(tx: &mut Tx) -> Result<Network> {
     let project = a_project(tx, "web").await?;
     Ok(Network {
         label: "with everything".to_owned(),
@@ -33,119 +35,204 @@ fn is_conflict(error: &anyhow::Error) -> bool {
 }
 
 both! {
-    async fn a_network_comes_back_as_it_was_inserted(t) {
-        let mut tx = t.change().await?;
-        let full = a_full_one(&mut tx).await?;
-        for network in [full, a_network("10.2.0.0/24")] {
-            let there = insert_network(&mut tx, network).await?;
-            let wanted = Some(there.clone());
-            assert_eq!(networks::by_id(&mut tx, there.id).await?, wanted);
-            assert_eq!(networks::by_cidr(&mut tx, &there.cidr.to_string()).await?, wanted);
-            assert_eq!(fixed_ips::reserved_ranges(&mut tx, there.id).await?, kept(&there));
-        }
-        let ids: Vec<_> = networks::list(&mut tx).await?.iter().map(|n| n.id.0).collect();
-        assert_eq!(ids, [1, 2]);
-        assert_eq!(networks::by_cidr(&mut tx, "10.1.0.0/25").await?, None);
-    }
+    a_network_comes_back_as_it_was_inserted,
+    a_network_gets_a_host_and_a_project,
+    a_network_that_is_being_deleted_is_shown_to_nobody_but_who_waits_for_it,
+    a_deleted_network_leaves_its_range_to_the_next_and_its_id_to_none,
+    what_must_be_unique_is_a_conflict_and_not_a_fault,
+    hand_edits_that_cannot_be_are_refused_by_the_database,
+}
 
-    async fn a_network_gets_a_host_and_a_project(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let first = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        let second = insert_network(&mut tx, a_network("10.0.1.0/24")).await?;
-        assert_eq!(networks::without_host(&mut tx).await?, [first.id, second.id]);
-        networks::set_host(&mut tx, first.id, "h1").await?;
-        networks::set_project(&mut tx, first.id, &project).await?;
-        assert_eq!(networks::without_host(&mut tx).await?, [second.id]);
-        let found = networks::by_id(&mut tx, first.id).await?.unwrap();
-        assert_eq!((found.host.as_deref(), found.project), (Some("h1"), Some(name("web"))));
+async fn a_network_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let full = a_full_one(&mut tx).await?;
+    for network in [full, a_network("10.2.0.0/24")] {
+        let there = insert_network(&mut tx, network).await?;
+        let wanted = Some(there.clone());
+        assert_eq!(networks::by_id(&mut tx, there.id).await?, wanted);
+        assert_eq!(
+            networks::by_cidr(&mut tx, &there.cidr.to_string()).await?,
+            wanted
+        );
+        assert_eq!(
+            fixed_ips::reserved_ranges(&mut tx, there.id).await?,
+            kept(&there)
+        );
     }
+    let ids: Vec<_> = networks::list(&mut tx)
+        .await?
+        .iter()
+        .map(|n| n.id.0)
+        .collect();
+    assert_eq!(ids, [1, 2]);
+    assert_eq!(networks::by_cidr(&mut tx, "10.1.0.0/25").await?, None);
+    Ok(())
+}
 
-    async fn a_network_that_is_being_deleted_is_shown_to_nobody_but_who_waits_for_it(t) {
-        let mut tx = t.change().await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        networks::set_deleting(&mut tx, network.id).await?;
-        assert_eq!(networks::list(&mut tx).await?, []);
-        assert_eq!(networks::by_id(&mut tx, network.id).await?, None);
-        assert_eq!(networks::by_cidr(&mut tx, "10.0.0.0/24").await?, None);
-        assert_eq!(networks::without_host(&mut tx).await?, []);
-        assert_eq!(networks::list_deleting(&mut tx).await?, [network]);
-    }
+async fn a_network_gets_a_host_and_a_project(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let first = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let second = insert_network(&mut tx, a_network("10.0.1.0/24")).await?;
+    assert_eq!(
+        networks::without_host(&mut tx).await?,
+        [first.id, second.id]
+    );
+    networks::set_host(&mut tx, first.id, "h1").await?;
+    networks::set_project(&mut tx, first.id, &project).await?;
+    assert_eq!(networks::without_host(&mut tx).await?, [second.id]);
+    let found = networks::by_id(&mut tx, first.id).await?.unwrap();
+    assert_eq!(
+        (found.host.as_deref(), found.project),
+        (Some("h1"), Some(name("web")))
+    );
+    Ok(())
+}
 
-    async fn a_deleted_network_leaves_its_range_to_the_next_and_its_id_to_none(t) {
-        let mut tx = t.change().await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/29")).await?;
-        while fixed_ips::allocate(&mut tx, &network).await?.is_some() {}
-        networks::delete(&mut tx, network.id).await?;
-        assert_eq!(fixed_ips::list(&mut tx, "").await?, []);
-        let again = insert_network(&mut tx, a_network("10.0.0.0/29")).await?;
-        assert!(again.id > network.id);
-        let (_, address) = fixed_ips::allocate(&mut tx, &again).await?.unwrap();
-        assert_eq!(address, again.dhcp_start, "from the beginning");
-    }
+async fn a_network_that_is_being_deleted_is_shown_to_nobody_but_who_waits_for_it(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    networks::set_deleting(&mut tx, network.id).await?;
+    assert_eq!(networks::list(&mut tx).await?, []);
+    assert_eq!(networks::by_id(&mut tx, network.id).await?, None);
+    assert_eq!(networks::by_cidr(&mut tx, "10.0.0.0/24").await?, None);
+    assert_eq!(networks::without_host(&mut tx).await?, []);
+    assert_eq!(networks::list_deleting(&mut tx).await?, [network]);
+    Ok(())
+}
 
-    async fn what_must_be_unique_is_a_conflict_and_not_a_fault(t) {
-        let mut tx = t.change().await?;
-        let full = a_full_one(&mut tx).await?;
-        insert_network(&mut tx, full.clone()).await?;
-        tx.commit().await?;
-        let other = || Network { cidr: "10.9.0.0/24".parse().unwrap(), uuid: "other".to_owned(), ..full.clone() };
-        let cases = [
-            ("cidr", Network { cidr: full.cidr, bridge: "br9".parse()?, vlan: Some(9), vpn_public_port: Some(9), ..other() }),
-            ("vlan on the same interface", Network { bridge: "br9".parse()?, vpn_public_port: Some(9), ..other() }),
-            ("bridge of a VLAN network", Network { vlan: Some(9), vpn_public_port: Some(9), ..other() }),
-            ("VPN address and port", Network { bridge: "br9".parse()?, vlan: Some(9), ..other() }),
-        ];
-        for (what, network) in cases {
-            let mut tx = t.change().await?;
-            let error = insert_network(&mut tx, network).await.unwrap_err();
-            assert!(is_conflict(&error), "{what}: {error:?}");
-        }
-        // The same VLAN elsewhere, the same port of another address, a shared flat bridge.
-        let mut tx = t.change().await?;
-        let fine = Network { bridge: "br9".parse()?, bridge_interface: None, vpn_public_address: None, ..other() };
-        insert_network(&mut tx, fine).await?;
-        for cidr in ["10.10.0.0/24", "10.11.0.0/24"] {
-            insert_network(&mut tx, a_network(cidr)).await?;
-        }
-        // Without an interface the VLAN is the host's own: there it is unique too.
-        let again = Network { cidr: "10.12.0.0/24".parse()?, bridge: "br10".parse()?, bridge_interface: None, vpn_public_port: None, uuid: "u".to_owned(), ..full };
-        assert!(is_conflict(&insert_network(&mut tx, again).await.unwrap_err()));
-    }
+async fn a_deleted_network_leaves_its_range_to_the_next_and_its_id_to_none(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/29")).await?;
+    while fixed_ips::allocate(&mut tx, &network).await?.is_some() {}
+    networks::delete(&mut tx, network.id).await?;
+    assert_eq!(fixed_ips::list(&mut tx, "").await?, []);
+    let again = insert_network(&mut tx, a_network("10.0.0.0/29")).await?;
+    assert!(again.id > network.id);
+    let (_, address) = fixed_ips::allocate(&mut tx, &again).await?.unwrap();
+    assert_eq!(address, again.dhcp_start, "from the beginning");
+    Ok(())
+}
 
-    async fn hand_edits_that_cannot_be_are_refused_by_the_database(t) {
+async fn what_must_be_unique_is_a_conflict_and_not_a_fault(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let full = a_full_one(&mut tx).await?;
+    insert_network(&mut tx, full.clone()).await?;
+    tx.commit().await?;
+    let other = || Network {
+        cidr: "10.9.0.0/24".parse().unwrap(),
+        uuid: "other".to_owned(),
+        ..full.clone()
+    };
+    let cases = [
+        (
+            "cidr",
+            Network {
+                cidr: full.cidr,
+                bridge: "br9".parse()?,
+                vlan: Some(9),
+                vpn_public_port: Some(9),
+                ..other()
+            },
+        ),
+        (
+            "vlan on the same interface",
+            Network {
+                bridge: "br9".parse()?,
+                vpn_public_port: Some(9),
+                ..other()
+            },
+        ),
+        (
+            "bridge of a VLAN network",
+            Network {
+                vlan: Some(9),
+                vpn_public_port: Some(9),
+                ..other()
+            },
+        ),
+        (
+            "VPN address and port",
+            Network {
+                bridge: "br9".parse()?,
+                vlan: Some(9),
+                ..other()
+            },
+        ),
+    ];
+    for (what, network) in cases {
         let mut tx = t.change().await?;
-        let full = a_full_one(&mut tx).await?;
-        insert_network(&mut tx, full).await?;
-        tx.commit().await?;
-        for sql in [
-            "UPDATE networks SET vlan = 0",
-            "UPDATE networks SET vlan = 4095",
-            "UPDATE networks SET vlan = NULL",
-            "UPDATE networks SET kind = 'quantum'",
-            "UPDATE networks SET bridge = 'br-longer-than-15'",
-            "UPDATE networks SET bridge = ''",
-            "UPDATE networks SET bridge_interface = 'a-name-of-16-byt'",
-            "UPDATE networks SET vpn_public_port = 65536",
-            "UPDATE networks SET mtu = 67",
-            "UPDATE networks SET cidr = NULL",
-            "UPDATE networks SET project_id = 'nobody'",
-            "DELETE FROM projects",
-            "INSERT INTO reserved_ranges (network_id, first_addr, last_addr, reason) VALUES (1, 7, 6, 'x')",
-            "INSERT INTO clock (id, epoch, version) VALUES (2, '', 0)",
-            "INSERT INTO quotas (project_id, resource, hard_limit) VALUES ('web', 'cores', -2)",
-            "INSERT INTO group_hosts (group_id, host, members) VALUES (1, 'h1', 0)",
-            "INSERT INTO project_hosts (project_id, host, members) VALUES ('web', 'h1', 0)",
-            "INSERT INTO host_objects (host, object_key, owner, kind, version, deleted, body) \
-             VALUES ('h', 'k', 'o', 'k', 1, 2, '')",
-            "INSERT INTO floating_ips (id, address, addr, pool, interface, created_at, updated_at) \
-             VALUES (1, '203.0.113.1', 1, 'nova', 'a-name-of-16-byt', 0, 0)",
-        ] {
-            let refused = t.by_hand(sql).await;
-            assert!(matches!(refused, Err(sqlx::Error::Database(_))), "{sql}: {refused:?}");
-        }
-        for sql in ["UPDATE networks SET vlan = 4094", "UPDATE networks SET label = ''"] {
-            assert_eq!(t.by_hand(sql).await?, 1, "{sql}");
-        }
+        let error = insert_network(&mut tx, network).await.unwrap_err();
+        assert!(is_conflict(&error), "{what}: {error:?}");
     }
+    // The same VLAN elsewhere, the same port of another address, a shared flat bridge.
+    let mut tx = t.change().await?;
+    let fine = Network {
+        bridge: "br9".parse()?,
+        bridge_interface: None,
+        vpn_public_address: None,
+        ..other()
+    };
+    insert_network(&mut tx, fine).await?;
+    for cidr in ["10.10.0.0/24", "10.11.0.0/24"] {
+        insert_network(&mut tx, a_network(cidr)).await?;
+    }
+    // Without an interface the VLAN is the host's own: there it is unique too.
+    let again = Network {
+        cidr: "10.12.0.0/24".parse()?,
+        bridge: "br10".parse()?,
+        bridge_interface: None,
+        vpn_public_port: None,
+        uuid: "u".to_owned(),
+        ..full
+    };
+    assert!(is_conflict(
+        &insert_network(&mut tx, again).await.unwrap_err()
+    ));
+    Ok(())
+}
+
+async fn hand_edits_that_cannot_be_are_refused_by_the_database(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let full = a_full_one(&mut tx).await?;
+    insert_network(&mut tx, full).await?;
+    tx.commit().await?;
+    for sql in [
+        "UPDATE networks SET vlan = 0",
+        "UPDATE networks SET vlan = 4095",
+        "UPDATE networks SET vlan = NULL",
+        "UPDATE networks SET kind = 'quantum'",
+        "UPDATE networks SET bridge = 'br-longer-than-15'",
+        "UPDATE networks SET bridge = ''",
+        "UPDATE networks SET bridge_interface = 'a-name-of-16-byt'",
+        "UPDATE networks SET vpn_public_port = 65536",
+        "UPDATE networks SET mtu = 67",
+        "UPDATE networks SET cidr = NULL",
+        "UPDATE networks SET project_id = 'nobody'",
+        "DELETE FROM projects",
+        "INSERT INTO reserved_ranges (network_id, first_addr, last_addr, reason) VALUES (1, 7, 6, 'x')",
+        "INSERT INTO clock (id, epoch, version) VALUES (2, '', 0)",
+        "INSERT INTO quotas (project_id, resource, hard_limit) VALUES ('web', 'cores', -2)",
+        "INSERT INTO group_hosts (group_id, host, members) VALUES (1, 'h1', 0)",
+        "INSERT INTO project_hosts (project_id, host, members) VALUES ('web', 'h1', 0)",
+        "INSERT INTO host_objects (host, object_key, owner, kind, version, deleted, body) \
+         VALUES ('h', 'k', 'o', 'k', 1, 2, '')",
+        "INSERT INTO floating_ips (id, address, addr, pool, interface, created_at, updated_at) \
+         VALUES (1, '203.0.113.1', 1, 'nova', 'a-name-of-16-byt', 0, 0)",
+    ] {
+        let refused = t.by_hand(sql).await;
+        assert!(
+            matches!(refused, Err(sqlx::Error::Database(_))),
+            "{sql}: {refused:?}"
+        );
+    }
+    for sql in [
+        "UPDATE networks SET vlan = 4094",
+        "UPDATE networks SET label = ''",
+    ] {
+        assert_eq!(t.by_hand(sql).await?, 1, "{sql}");
+    }
+    Ok(())
 }

@@ -3,6 +3,8 @@
 use super::seed::{
     Follower, a_network, a_project, insert_instance, insert_network, ip, mac_of, name, placed, plug,
 };
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::plan::CloudSettings;
 use novanet_model::rows::Network;
 use novanet_model::rule::{Source, Traffic};
@@ -22,7 +24,7 @@ struct Cloud {
     rule: RuleId,
 }
 
-async fn a_cloud(tx: &mut Tx) -> anyhow::Result<Cloud> {
+async fn a_cloud(tx: &mut Tx) -> Result<Cloud> {
     let project = a_project(tx, "web").await?;
     let mut network = a_network("10.0.0.0/24");
     network.host = Some("gw".to_owned());
@@ -54,7 +56,7 @@ async fn a_cloud(tx: &mut Tx) -> anyhow::Result<Cloud> {
 }
 
 /// Kinds of the objects of a host, sorted.
-async fn kinds(db: &Db, host: &'static str) -> anyhow::Result<Vec<&'static str>> {
+async fn kinds(db: &Db, host: &'static str) -> Result<Vec<&'static str>> {
     let mut follower = Follower::of(host);
     follower.catch_up(db).await?;
     let mut kinds: Vec<_> = follower
@@ -67,7 +69,7 @@ async fn kinds(db: &Db, host: &'static str) -> anyhow::Result<Vec<&'static str>>
 }
 
 /// Which things are marked, taking the marks.
-async fn marks(db: &Db) -> anyhow::Result<Vec<String>> {
+async fn marks(db: &Db) -> Result<Vec<String>> {
     let mut tx = db.change().await?;
     let any = plan::has_dirty(&mut tx).await?;
     let things = plan::take_dirty(&mut tx).await?;
@@ -78,172 +80,252 @@ async fn marks(db: &Db) -> anyhow::Result<Vec<String>> {
 }
 
 both! {
-    async fn every_kind_of_row_becomes_objects_on_the_hosts_that_need_them(t) {
-        let mut tx = t.change().await?;
-        let cloud = a_cloud(&mut tx).await?;
-        let settings = CloudSettings::default();
-        let mut found = vec![];
-        for thing in [
-            Thing::Network(cloud.network.id), Thing::Instance(cloud.instance), Thing::Membership(cloud.instance),
-            Thing::Float(cloud.float), Thing::Group(cloud.group), Thing::Rule(cloud.rule),
-        ] {
-            for (host, object) in plan::objects_of(&mut tx, &settings, thing).await? {
-                found.push(format!("{thing} {host} {}", object.kind()));
-            }
-        }
-        insta::allow_duplicates! { insta::assert_snapshot!(found.join("\n"), @r"
-            network:1 gw bridge
-            network:1 gw gateway
-            network:1 gw dhcp
-            instance:1 h1 instance
-            instance:1 h1 port
-            instance:1 gw binding
-            membership:1 h1 member
-            membership:1 h1 project
-            float:1 gw float
-            group:1 h1 group
-            rule:1 h1 rule
-            "); }
-        tx.commit().await?;
-        let (gw, h1) = (kinds(&t, "gw").await?.join(" "), kinds(&t, "h1").await?.join(" "));
-        insta::allow_duplicates! {
-            insta::assert_snapshot!(gw, @"binding bridge dhcp float gateway");
-            insta::assert_snapshot!(h1, @"group instance member port project rule");
+    every_kind_of_row_becomes_objects_on_the_hosts_that_need_them,
+    planning_everything_again_changes_nothing_and_repairs_what_was_spoiled,
+    what_is_gone_or_going_has_no_objects,
+    one_floating_ip_among_many_is_planned_alone,
+    an_edited_row_is_marked_once_and_an_unimportant_column_does_not_mark,
+    a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other,
+}
+
+async fn every_kind_of_row_becomes_objects_on_the_hosts_that_need_them(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let cloud = a_cloud(&mut tx).await?;
+    let settings = CloudSettings::default();
+    let mut found = vec![];
+    for thing in [
+        Thing::Network(cloud.network.id),
+        Thing::Instance(cloud.instance),
+        Thing::Membership(cloud.instance),
+        Thing::Float(cloud.float),
+        Thing::Group(cloud.group),
+        Thing::Rule(cloud.rule),
+    ] {
+        for (host, object) in plan::objects_of(&mut tx, &settings, thing).await? {
+            found.push(format!("{thing} {host} {}", object.kind()));
         }
     }
-
-    async fn planning_everything_again_changes_nothing_and_repairs_what_was_spoiled(t) {
-        let mut tx = t.change().await?;
-        let cloud = a_cloud(&mut tx).await?;
-        let settings = CloudSettings::default();
-        let things = plan::all_things(&mut tx).await?;
-        let wanted = BTreeSet::from([
-            Thing::Network(cloud.network.id), Thing::Instance(cloud.instance), Thing::Membership(cloud.instance),
-            Thing::Float(cloud.float), Thing::Group(cloud.group), Thing::Rule(cloud.rule),
-        ]);
-        assert_eq!(things, wanted);
-        assert_eq!(plan::replan(&mut tx, &settings, things).await?, 0);
-        // An object of a row that is long gone, and one of the row's missing.
-        objects::put(&mut tx, Thing::Float(77), &[placed("gw", 1, 1)]).await?;
-        objects::put(&mut tx, Thing::Float(cloud.float), &[]).await?;
-        tx.commit().await?;
-        let mut tx = t.change().await?;
-        let things = plan::all_things(&mut tx).await?;
-        assert!(things.contains(&Thing::Float(77)));
-        assert_eq!(plan::replan(&mut tx, &settings, things).await?, 2);
-        tx.commit().await?;
-        assert!(kinds(&t, "gw").await?.contains(&"float"));
-        assert!(!kinds(&t, "gw").await?.contains(&"member"));
+    insta::allow_duplicates! { insta::assert_snapshot!(found.join("\n"), @r"
+        network:1 gw bridge
+        network:1 gw gateway
+        network:1 gw dhcp
+        instance:1 h1 instance
+        instance:1 h1 port
+        instance:1 gw binding
+        membership:1 h1 member
+        membership:1 h1 project
+        float:1 gw float
+        group:1 h1 group
+        rule:1 h1 rule
+        "); }
+    tx.commit().await?;
+    let (gw, h1) = (
+        kinds(&t, "gw").await?.join(" "),
+        kinds(&t, "h1").await?.join(" "),
+    );
+    insta::allow_duplicates! {
+        insta::assert_snapshot!(gw, @"binding bridge dhcp float gateway");
+        insta::assert_snapshot!(h1, @"group instance member port project rule");
     }
+    Ok(())
+}
 
-    async fn what_is_gone_or_going_has_no_objects(t) {
-        let mut tx = t.change().await?;
-        let cloud = a_cloud(&mut tx).await?;
-        let settings = CloudSettings::default();
-        instances::set_state(&mut tx, cloud.instance, State::Deleting, None).await?;
-        networks::set_deleting(&mut tx, cloud.network.id).await?;
-        floating_ips::release(&mut tx, cloud.float).await?;
-        let things = members::leave(&mut tx, cloud.instance, &name("web"), &[cloud.group], "h1").await?;
-        plan::replan(&mut tx, &settings, things).await?;
-        for thing in [
-            Thing::Network(cloud.network.id), Thing::Instance(cloud.instance), Thing::Membership(cloud.instance),
-            Thing::Float(cloud.float), Thing::Group(GroupId(99)), Thing::Rule(RuleId(99)), Thing::Float(99),
-            Thing::Network(NetworkId(99)), Thing::Instance(InstanceId(99)), Thing::Membership(InstanceId(99)),
-        ] {
-            assert_eq!(plan::objects_of(&mut tx, &settings, thing).await?, [], "{thing}");
-        }
-        let things = plan::all_things(&mut tx).await?;
-        plan::replan(&mut tx, &settings, things).await?;
-        tx.commit().await?;
-        assert_eq!(kinds(&t, "gw").await?, Vec::<&str>::new());
-        assert_eq!(kinds(&t, "h1").await?, Vec::<&str>::new());
+async fn planning_everything_again_changes_nothing_and_repairs_what_was_spoiled(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let cloud = a_cloud(&mut tx).await?;
+    let settings = CloudSettings::default();
+    let things = plan::all_things(&mut tx).await?;
+    let wanted = BTreeSet::from([
+        Thing::Network(cloud.network.id),
+        Thing::Instance(cloud.instance),
+        Thing::Membership(cloud.instance),
+        Thing::Float(cloud.float),
+        Thing::Group(cloud.group),
+        Thing::Rule(cloud.rule),
+    ]);
+    assert_eq!(things, wanted);
+    assert_eq!(plan::replan(&mut tx, &settings, things).await?, 0);
+    // An object of a row that is long gone, and one of the row's missing.
+    objects::put(&mut tx, Thing::Float(77), &[placed("gw", 1, 1)]).await?;
+    objects::put(&mut tx, Thing::Float(cloud.float), &[]).await?;
+    tx.commit().await?;
+    let mut tx = t.change().await?;
+    let things = plan::all_things(&mut tx).await?;
+    assert!(things.contains(&Thing::Float(77)));
+    assert_eq!(plan::replan(&mut tx, &settings, things).await?, 2);
+    tx.commit().await?;
+    assert!(kinds(&t, "gw").await?.contains(&"float"));
+    assert!(!kinds(&t, "gw").await?.contains(&"member"));
+    Ok(())
+}
+
+async fn what_is_gone_or_going_has_no_objects(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let cloud = a_cloud(&mut tx).await?;
+    let settings = CloudSettings::default();
+    instances::set_state(&mut tx, cloud.instance, State::Deleting, None).await?;
+    networks::set_deleting(&mut tx, cloud.network.id).await?;
+    floating_ips::release(&mut tx, cloud.float).await?;
+    let things =
+        members::leave(&mut tx, cloud.instance, &name("web"), &[cloud.group], "h1").await?;
+    plan::replan(&mut tx, &settings, things).await?;
+    for thing in [
+        Thing::Network(cloud.network.id),
+        Thing::Instance(cloud.instance),
+        Thing::Membership(cloud.instance),
+        Thing::Float(cloud.float),
+        Thing::Group(GroupId(99)),
+        Thing::Rule(RuleId(99)),
+        Thing::Float(99),
+        Thing::Network(NetworkId(99)),
+        Thing::Instance(InstanceId(99)),
+        Thing::Membership(InstanceId(99)),
+    ] {
+        assert_eq!(
+            plan::objects_of(&mut tx, &settings, thing).await?,
+            [],
+            "{thing}"
+        );
     }
+    let things = plan::all_things(&mut tx).await?;
+    plan::replan(&mut tx, &settings, things).await?;
+    tx.commit().await?;
+    assert_eq!(kinds(&t, "gw").await?, Vec::<&str>::new());
+    assert_eq!(kinds(&t, "h1").await?, Vec::<&str>::new());
+    Ok(())
+}
 
-    async fn one_floating_ip_among_many_is_planned_alone(t) {
-        let mut tx = t.change().await?;
-        let cloud = a_cloud(&mut tx).await?;
-        let settings = CloudSettings::default();
-        floating_ips::point(&mut tx, cloud.float, None).await?;
-        assert_eq!(plan::replan(&mut tx, &settings, [Thing::Float(cloud.float)]).await?, 1);
-        let version = tx.commit().await?.version;
-        let mut follower = Follower::of("gw");
-        follower.catch_up(&t).await?;
-        assert!(follower.objects.values().all(|(_, object)| !matches!(object, HostObject::Float(_))));
-        assert_eq!(follower.version, version);
+async fn one_floating_ip_among_many_is_planned_alone(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let cloud = a_cloud(&mut tx).await?;
+    let settings = CloudSettings::default();
+    floating_ips::point(&mut tx, cloud.float, None).await?;
+    assert_eq!(
+        plan::replan(&mut tx, &settings, [Thing::Float(cloud.float)]).await?,
+        1
+    );
+    let version = tx.commit().await?.version;
+    let mut follower = Follower::of("gw");
+    follower.catch_up(&t).await?;
+    assert!(
+        follower
+            .objects
+            .values()
+            .all(|(_, object)| !matches!(object, HostObject::Float(_)))
+    );
+    assert_eq!(follower.version, version);
+    Ok(())
+}
+
+async fn an_edited_row_is_marked_once_and_an_unimportant_column_does_not_mark(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let cloud = a_cloud(&mut tx).await?;
+    tx.commit().await?;
+    assert_eq!(marks(&t).await?, Vec::<String>::new());
+    for sql in [
+        "UPDATE networks SET label = 'x', vpn_private_address = '10.0.0.9', updated_at = 1",
+        "UPDATE floating_ips SET updated_at = 1",
+        "UPDATE fixed_ips SET leased = 1",
+    ] {
+        assert_eq!(t.by_hand(sql).await?, 1, "{sql}");
+        assert_eq!(marks(&t).await?, Vec::<String>::new(), "{sql}");
     }
-
-    async fn an_edited_row_is_marked_once_and_an_unimportant_column_does_not_mark(t) {
-        let mut tx = t.change().await?;
-        let cloud = a_cloud(&mut tx).await?;
-        tx.commit().await?;
-        assert_eq!(marks(&t).await?, Vec::<String>::new());
-        for sql in ["UPDATE networks SET label = 'x', vpn_private_address = '10.0.0.9', updated_at = 1",
-            "UPDATE floating_ips SET updated_at = 1", "UPDATE fixed_ips SET leased = 1"] {
-            assert_eq!(t.by_hand(sql).await?, 1, "{sql}");
-            assert_eq!(marks(&t).await?, Vec::<String>::new(), "{sql}");
-        }
-        let network = format!("network:{}", cloud.network.id);
-        for sql in [
-            "UPDATE networks SET cidr = '10.0.0.0/25'", "UPDATE networks SET gateway = '10.0.0.9'",
-            "UPDATE networks SET dhcp_start = '10.0.0.7'", "UPDATE networks SET dns1 = '192.0.2.1'",
-            "UPDATE networks SET dns2 = '192.0.2.2'", "UPDATE networks SET bridge = 'br7'",
-            "UPDATE networks SET bridge_interface = 'eth7'", "UPDATE networks SET vlan = 7",
-            "UPDATE networks SET vpn_public_address = '203.0.113.7'", "UPDATE networks SET vpn_public_port = 7",
-            "UPDATE networks SET mtu = 1400", "UPDATE networks SET host = 'gw2'",
-            "UPDATE networks SET project_id = 'web'",
-        ] {
-            for _ in 0..2 {
-                t.by_hand(sql).await?;
-            }
-            assert_eq!(marks(&t).await?, [network.clone()], "{sql}");
-        }
-        t.by_hand("UPDATE floating_ips SET interface = 'eth7'").await?;
-        t.by_hand("UPDATE security_group_rules SET from_port = 1").await?;
-        assert_eq!(marks(&t).await?, [format!("float:{}", cloud.float), format!("rule:{}", cloud.rule)]);
-        // Planned again, the hosts get what was edited.
-        let mut tx = t.change().await?;
-        plan::replan(&mut tx, &CloudSettings::default(), [Thing::Network(cloud.network.id)]).await?;
-        tx.commit().await?;
-        assert!(kinds(&t, "gw2").await?.contains(&"bridge"));
-    }
-
-    async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other(t) {
-        let mut tx = t.change().await?;
-        let cloud = a_cloud(&mut tx).await?;
-        tx.commit().await?;
-        let before = kinds(&t, "gw").await?;
-        for sql in [
-            "UPDATE networks SET gateway = 'nonsense'", "UPDATE floating_ips SET interface = 'eth0/x'",
-            "UPDATE security_group_rules SET protocol = 'carrier pigeon'",
-        ] {
+    let network = format!("network:{}", cloud.network.id);
+    for sql in [
+        "UPDATE networks SET cidr = '10.0.0.0/25'",
+        "UPDATE networks SET gateway = '10.0.0.9'",
+        "UPDATE networks SET dhcp_start = '10.0.0.7'",
+        "UPDATE networks SET dns1 = '192.0.2.1'",
+        "UPDATE networks SET dns2 = '192.0.2.2'",
+        "UPDATE networks SET bridge = 'br7'",
+        "UPDATE networks SET bridge_interface = 'eth7'",
+        "UPDATE networks SET vlan = 7",
+        "UPDATE networks SET vpn_public_address = '203.0.113.7'",
+        "UPDATE networks SET vpn_public_port = 7",
+        "UPDATE networks SET mtu = 1400",
+        "UPDATE networks SET host = 'gw2'",
+        "UPDATE networks SET project_id = 'web'",
+    ] {
+        for _ in 0..2 {
             t.by_hand(sql).await?;
         }
-        let settings = CloudSettings::default();
-        let mut tx = t.change().await?;
-        let bad = plan::bad_rows(&mut tx, &settings).await?;
-        let rows: Vec<_> = bad.iter().map(|(thing, why)| format!("{thing}: {why}")).collect();
-        insta::allow_duplicates! { insta::assert_snapshot!(rows.join("\n"), @r#"
-            network:1: network 1: gateway "nonsense": invalid IPv4 address syntax
-            float:1: floating_ip 1: interface "eth0/x": interface name "eth0/x": may have letters, digits, '.', '_', '-' and ':' only, and not start with '-'
-            rule:1: security_group_rule 1: protocol "carrier pigeon": must be tcp, udp, icmp or -1 (all)
-            "#); }
-        let things = plan::all_things(&mut tx).await?;
-        plan::replan(&mut tx, &settings, things).await?;
-        tx.commit().await?;
-        assert_eq!(kinds(&t, "gw").await?, before);
-
-        // A second instance in the group with the spoiled rule, on a host that is new to it.
-        let mut tx = t.change().await?;
-        let other = insert_network(&mut tx, a_network("10.0.9.0/24")).await?;
-        let instance = insert_instance(&mut tx, &name("web"), &[cloud.group], Some("h2")).await?;
-        let (id, address) = fixed_ips::allocate(&mut tx, &other).await?.expect("free");
-        let interface = instances::insert_interface(&mut tx, instance, other.id, 0, mac_of(address)).await?;
-        fixed_ips::give(&mut tx, id, instance, interface).await?;
-        let things = members::arrive(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
-        assert!(things.contains(&Thing::Rule(cloud.rule)));
-        plan::replan(&mut tx, &settings, things).await?;
-        tx.commit().await?;
-        let there = kinds(&t, "h2").await?;
-        assert!(there.contains(&"instance") && !there.contains(&"rule"), "{there:?}");
+        assert_eq!(marks(&t).await?, std::slice::from_ref(&network), "{sql}");
     }
+    t.by_hand("UPDATE floating_ips SET interface = 'eth7'")
+        .await?;
+    t.by_hand("UPDATE security_group_rules SET from_port = 1")
+        .await?;
+    assert_eq!(
+        marks(&t).await?,
+        [
+            format!("float:{}", cloud.float),
+            format!("rule:{}", cloud.rule)
+        ]
+    );
+    // Planned again, the hosts get what was edited.
+    let mut tx = t.change().await?;
+    plan::replan(
+        &mut tx,
+        &CloudSettings::default(),
+        [Thing::Network(cloud.network.id)],
+    )
+    .await?;
+    tx.commit().await?;
+    assert!(kinds(&t, "gw2").await?.contains(&"bridge"));
+    Ok(())
+}
+
+async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let cloud = a_cloud(&mut tx).await?;
+    tx.commit().await?;
+    let before = kinds(&t, "gw").await?;
+    for sql in [
+        "UPDATE networks SET gateway = 'nonsense'",
+        "UPDATE floating_ips SET interface = 'eth0/x'",
+        "UPDATE security_group_rules SET protocol = 'carrier pigeon'",
+    ] {
+        t.by_hand(sql).await?;
+    }
+    let settings = CloudSettings::default();
+    let mut tx = t.change().await?;
+    let bad = plan::bad_rows(&mut tx, &settings).await?;
+    let rows: Vec<_> = bad
+        .iter()
+        .map(|(thing, why)| format!("{thing}: {why}"))
+        .collect();
+    insta::allow_duplicates! { insta::assert_snapshot!(rows.join("\n"), @r#"
+        network:1: network 1: gateway "nonsense": invalid IPv4 address syntax
+        float:1: floating_ip 1: interface "eth0/x": interface name "eth0/x": may have letters, digits, '.', '_', '-' and ':' only, and not start with '-'
+        rule:1: security_group_rule 1: protocol "carrier pigeon": must be tcp, udp, icmp or -1 (all)
+        "#); }
+    let things = plan::all_things(&mut tx).await?;
+    plan::replan(&mut tx, &settings, things).await?;
+    tx.commit().await?;
+    assert_eq!(kinds(&t, "gw").await?, before);
+
+    // A second instance in the group with the spoiled rule, on a host that is new to it.
+    let mut tx = t.change().await?;
+    let other = insert_network(&mut tx, a_network("10.0.9.0/24")).await?;
+    let instance = insert_instance(&mut tx, &name("web"), &[cloud.group], Some("h2")).await?;
+    let (id, address) = fixed_ips::allocate(&mut tx, &other).await?.expect("free");
+    let interface =
+        instances::insert_interface(&mut tx, instance, other.id, 0, mac_of(address)).await?;
+    fixed_ips::give(&mut tx, id, instance, interface).await?;
+    let things = members::arrive(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
+    assert!(things.contains(&Thing::Rule(cloud.rule)));
+    plan::replan(&mut tx, &settings, things).await?;
+    tx.commit().await?;
+    let there = kinds(&t, "h2").await?;
+    assert!(
+        there.contains(&"instance") && !there.contains(&"rule"),
+        "{there:?}"
+    );
+    Ok(())
 }

@@ -1,10 +1,12 @@
 //! The address pool, promise by promise. `pool_model` tries it against a model.
 
 use super::seed::{a_network, a_project, insert_instance, insert_network, ip, mac_of, plug};
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::InstanceId;
 use novanet_model::rows::Network;
 use novanet_store::networks::Reserved;
-use novanet_store::{Result, Tx, fixed_ips, networks};
+use novanet_store::{Tx, fixed_ips, networks};
 use std::net::Ipv4Addr;
 
 /// The next address, whoever gets it.
@@ -14,182 +16,274 @@ async fn next(tx: &mut Tx, network: &Network) -> Result<Option<Ipv4Addr>> {
         .map(|(_, address)| address))
 }
 
-async fn small(tx: &mut Tx) -> anyhow::Result<Network> {
+async fn small(tx: &mut Tx) -> Result<Network> {
     insert_network(tx, a_network("10.0.0.0/29")).await
 }
 
 /// The row id of an address.
-async fn id_of(tx: &mut Tx, address: &str) -> anyhow::Result<i64> {
+async fn id_of(tx: &mut Tx, address: &str) -> Result<i64> {
     Ok(fixed_ips::by_address(tx, ip(address))
         .await?
         .expect("it has a row")
         .id)
 }
 
-async fn an_owner(tx: &mut Tx) -> anyhow::Result<InstanceId> {
+async fn an_owner(tx: &mut Tx) -> Result<InstanceId> {
     let project = a_project(tx, "web").await?;
     insert_instance(tx, &project, &[], Some("h1")).await
 }
 
 both! {
-    async fn fresh_addresses_come_in_order_and_leave_out_what_is_reserved(t) {
-        let mut tx = t.change().await?;
-        let mut network = a_network("10.0.0.0/28");
-        let range = |first, last| Reserved { first: ip(first), last: ip(last), reason: "test".to_owned() };
-        // Ranges that touch and lie within each other.
-        let reserved = [
-            range("10.0.0.0", "10.0.0.3"), range("10.0.0.4", "10.0.0.4"), range("10.0.0.7", "10.0.0.9"),
-            range("10.0.0.8", "10.0.0.8"), range("10.0.0.13", "10.0.0.15"),
-        ];
-        network.id = networks::insert(&mut tx, &network, &reserved).await?;
-        let mut given = vec![];
-        while let Some(address) = next(&mut tx, &network).await? {
-            given.push(address.octets()[3]);
-        }
-        assert_eq!(given, [5, 6, 10, 11, 12]);
-        assert_eq!(next(&mut tx, &network).await?, None, "and stays empty");
-        let found = fixed_ips::reserved_ranges(&mut tx, network.id).await?;
-        assert_eq!(found, reserved);
-    }
+    fresh_addresses_come_in_order_and_leave_out_what_is_reserved,
+    when_nothing_is_fresh_the_address_that_is_free_for_longest_comes_back,
+    a_freed_address_waits_until_every_fresh_one_is_gone,
+    a_reserved_address_is_not_handed_out_until_it_is_unreserved,
+    an_address_that_is_free_again_can_be_reserved_and_one_in_use_cannot,
+    an_address_shows_who_has_it_until_it_is_released,
+    addresses_are_listed_by_network_and_number_and_by_host,
+    a_certain_address_can_be_taken_once_even_from_a_reserved_range,
+    a_network_of_sixteen_million_addresses_has_no_row_until_one_is_given,
+    the_highest_addresses_that_there_are_can_be_handed_out,
+}
 
-    async fn when_nothing_is_fresh_the_address_that_is_free_for_longest_comes_back(t) {
-        let mut tx = t.change().await?;
-        let network = small(&mut tx).await?;
-        let mut ids = vec![];
-        while let Some((id, _)) = fixed_ips::allocate(&mut tx, &network).await? {
-            ids.push(id);
-        }
-        assert_eq!(ids.len(), 5, "2 to 6");
-        for (step, index) in [(1, 3), (2, 0), (3, 4)] {
-            tx.now += step;
-            fixed_ips::release(&mut tx, ids[index]).await?;
-        }
-        for last in [5, 2, 6] {
-            assert_eq!(next(&mut tx, &network).await?, Some(Ipv4Addr::new(10, 0, 0, last)));
-        }
-        assert_eq!(next(&mut tx, &network).await?, None);
+async fn fresh_addresses_come_in_order_and_leave_out_what_is_reserved(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let mut network = a_network("10.0.0.0/28");
+    let range = |first, last| Reserved {
+        first: ip(first),
+        last: ip(last),
+        reason: "test".to_owned(),
+    };
+    // Ranges that touch and lie within each other.
+    let reserved = [
+        range("10.0.0.0", "10.0.0.3"),
+        range("10.0.0.4", "10.0.0.4"),
+        range("10.0.0.7", "10.0.0.9"),
+        range("10.0.0.8", "10.0.0.8"),
+        range("10.0.0.13", "10.0.0.15"),
+    ];
+    network.id = networks::insert(&mut tx, &network, &reserved).await?;
+    let mut given = vec![];
+    while let Some(address) = next(&mut tx, &network).await? {
+        given.push(address.octets()[3]);
     }
+    assert_eq!(given, [5, 6, 10, 11, 12]);
+    assert_eq!(next(&mut tx, &network).await?, None, "and stays empty");
+    let found = fixed_ips::reserved_ranges(&mut tx, network.id).await?;
+    assert_eq!(found, reserved);
+    Ok(())
+}
 
-    async fn a_freed_address_waits_until_every_fresh_one_is_gone(t) {
-        let mut tx = t.change().await?;
-        let network = small(&mut tx).await?;
-        let (id, first) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
-        fixed_ips::release(&mut tx, id).await?;
-        for last in [3, 4, 5, 6] {
-            assert_eq!(next(&mut tx, &network).await?, Some(Ipv4Addr::new(10, 0, 0, last)));
-        }
-        assert_eq!(next(&mut tx, &network).await?, Some(first));
+async fn when_nothing_is_fresh_the_address_that_is_free_for_longest_comes_back(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = small(&mut tx).await?;
+    let mut ids = vec![];
+    while let Some((id, _)) = fixed_ips::allocate(&mut tx, &network).await? {
+        ids.push(id);
     }
-
-    async fn a_reserved_address_is_not_handed_out_until_it_is_unreserved(t) {
-        let mut tx = t.change().await?;
-        let network = small(&mut tx).await?;
-        let other = insert_network(&mut tx, a_network("10.0.1.0/29")).await?;
-        assert!(fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?);
-        assert!(fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?, "twice is once");
-        let row = fixed_ips::by_address(&mut tx, ip("10.0.0.3")).await?.unwrap();
-        assert!(row.reserved && row.instance.is_none());
-        let mut given = vec![];
-        while let Some(address) = next(&mut tx, &network).await? {
-            given.push(address.octets()[3]);
-        }
-        assert_eq!(given, [2, 4, 5, 6]);
-        assert!(!fixed_ips::unreserve(&mut tx, other.id, ip("10.0.0.3")).await?, "another network's");
-        assert!(!fixed_ips::unreserve(&mut tx, network.id, ip("10.0.0.4")).await?, "not reserved");
-        assert!(fixed_ips::unreserve(&mut tx, network.id, ip("10.0.0.3")).await?);
-        assert_eq!(next(&mut tx, &network).await?, Some(ip("10.0.0.3")));
+    assert_eq!(ids.len(), 5, "2 to 6");
+    for (step, index) in [(1, 3), (2, 0), (3, 4)] {
+        tx.now += step;
+        fixed_ips::release(&mut tx, ids[index]).await?;
     }
-
-    async fn an_address_that_is_free_again_can_be_reserved_and_one_in_use_cannot(t) {
-        let mut tx = t.change().await?;
-        let network = small(&mut tx).await?;
-        let owner = an_owner(&mut tx).await?;
-        let (id, address) = plug(&mut tx, owner, &network).await?;
-        assert!(!fixed_ips::reserve(&mut tx, network.id, address).await?);
-        let held = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
-        assert!(!fixed_ips::reserve(&mut tx, network.id, held.1).await?, "allocated, not yet given");
-        fixed_ips::release(&mut tx, id).await?;
-        assert!(fixed_ips::reserve(&mut tx, network.id, address).await?);
-        while let Some(given) = next(&mut tx, &network).await? {
-            assert_ne!(given, address);
-        }
+    for last in [5, 2, 6] {
+        assert_eq!(
+            next(&mut tx, &network).await?,
+            Some(Ipv4Addr::new(10, 0, 0, last))
+        );
     }
+    assert_eq!(next(&mut tx, &network).await?, None);
+    Ok(())
+}
 
-    async fn an_address_shows_who_has_it_until_it_is_released(t) {
-        let mut tx = t.change().await?;
-        let network = small(&mut tx).await?;
-        let owner = an_owner(&mut tx).await?;
-        let (id, address) = plug(&mut tx, owner, &network).await?;
-        assert!(fixed_ips::set_leased(&mut tx, address, &mac_of(address).to_string(), true).await?);
-        let row = fixed_ips::by_address(&mut tx, address).await?.unwrap();
-        assert_eq!((row.id, row.address, row.network), (id, address, network.id));
-        assert_eq!(row.instance, Some(owner));
-        assert_eq!(row.hostname, Some(format!("i-{}", owner.0)));
-        assert_eq!((row.mac, row.host.as_deref()), (Some(mac_of(address).to_string()), Some("h1")));
-        assert_eq!((row.reserved, row.leased), (false, true));
-        assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 1);
-
-        let wrong = mac_of(ip("10.9.9.9")).to_string();
-        assert!(!fixed_ips::set_leased(&mut tx, address, &wrong, false).await?, "another's news");
-        assert!(fixed_ips::set_leased(&mut tx, address, &mac_of(address).to_string(), false).await?);
-        fixed_ips::release_of(&mut tx, owner).await?;
-        assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
-        let row = fixed_ips::by_address(&mut tx, address).await?.unwrap();
-        assert_eq!((row.instance, row.mac, row.leased), (None, None, false));
-        assert_eq!(fixed_ips::by_address(&mut tx, ip("10.0.0.7")).await?, None);
+async fn a_freed_address_waits_until_every_fresh_one_is_gone(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = small(&mut tx).await?;
+    let (id, first) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
+    fixed_ips::release(&mut tx, id).await?;
+    for last in [3, 4, 5, 6] {
+        assert_eq!(
+            next(&mut tx, &network).await?,
+            Some(Ipv4Addr::new(10, 0, 0, last))
+        );
     }
+    assert_eq!(next(&mut tx, &network).await?, Some(first));
+    Ok(())
+}
 
-    async fn addresses_are_listed_by_network_and_number_and_by_host(t) {
-        let mut tx = t.change().await?;
-        let high = insert_network(&mut tx, a_network("10.0.9.0/24")).await?;
-        let low = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-        let owner = an_owner(&mut tx).await?;
-        fixed_ips::reserve(&mut tx, low.id, ip("10.0.0.100")).await?;
-        fixed_ips::reserve(&mut tx, low.id, ip("10.0.0.20")).await?;
-        plug(&mut tx, owner, &high).await?;
-        let all: Vec<String> = fixed_ips::list(&mut tx, "").await?.iter().map(|f| f.address.to_string()).collect();
-        assert_eq!(all, ["10.0.9.2", "10.0.0.20", "10.0.0.100"], "numbers, not letters");
-        let on = fixed_ips::list(&mut tx, "h1").await?;
-        assert_eq!(on.iter().map(|f| f.address).collect::<Vec<_>>(), [ip("10.0.9.2")]);
-        assert_eq!(fixed_ips::list(&mut tx, "h2").await?, []);
+async fn a_reserved_address_is_not_handed_out_until_it_is_unreserved(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = small(&mut tx).await?;
+    let other = insert_network(&mut tx, a_network("10.0.1.0/29")).await?;
+    assert!(fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?);
+    assert!(
+        fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?,
+        "twice is once"
+    );
+    let row = fixed_ips::by_address(&mut tx, ip("10.0.0.3"))
+        .await?
+        .unwrap();
+    assert!(row.reserved && row.instance.is_none());
+    let mut given = vec![];
+    while let Some(address) = next(&mut tx, &network).await? {
+        given.push(address.octets()[3]);
     }
+    assert_eq!(given, [2, 4, 5, 6]);
+    assert!(
+        !fixed_ips::unreserve(&mut tx, other.id, ip("10.0.0.3")).await?,
+        "another network's"
+    );
+    assert!(
+        !fixed_ips::unreserve(&mut tx, network.id, ip("10.0.0.4")).await?,
+        "not reserved"
+    );
+    assert!(fixed_ips::unreserve(&mut tx, network.id, ip("10.0.0.3")).await?);
+    assert_eq!(next(&mut tx, &network).await?, Some(ip("10.0.0.3")));
+    Ok(())
+}
 
-    async fn a_certain_address_can_be_taken_once_even_from_a_reserved_range(t) {
-        let mut tx = t.change().await?;
-        let network = small(&mut tx).await?;
-        let (first, _) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
-        assert_eq!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.2")).await?, None, "somebody has it");
-        let gateway = fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?;
-        assert_eq!(gateway, Some(id_of(&mut tx, "10.0.0.1").await?));
-        assert_eq!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?, None);
-        assert!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.4")).await?.is_some());
-        fixed_ips::release(&mut tx, first).await?;
-        assert_eq!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.2")).await?, Some(first));
-        fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?;
-        assert_eq!(fixed_ips::take(&mut tx, network.id, ip("10.0.0.3")).await?, None, "kept out");
-        let mut given = vec![];
-        while let Some(address) = next(&mut tx, &network).await? {
-            given.push(address.octets()[3]);
-        }
-        assert_eq!(given, [5, 6]);
+async fn an_address_that_is_free_again_can_be_reserved_and_one_in_use_cannot(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = small(&mut tx).await?;
+    let owner = an_owner(&mut tx).await?;
+    let (id, address) = plug(&mut tx, owner, &network).await?;
+    assert!(!fixed_ips::reserve(&mut tx, network.id, address).await?);
+    let held = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
+    assert!(
+        !fixed_ips::reserve(&mut tx, network.id, held.1).await?,
+        "allocated, not yet given"
+    );
+    fixed_ips::release(&mut tx, id).await?;
+    assert!(fixed_ips::reserve(&mut tx, network.id, address).await?);
+    while let Some(given) = next(&mut tx, &network).await? {
+        assert_ne!(given, address);
     }
+    Ok(())
+}
 
-    async fn a_network_of_sixteen_million_addresses_has_no_row_until_one_is_given(t) {
-        let mut tx = t.change().await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/8")).await?;
-        assert_eq!(fixed_ips::list(&mut tx, "").await?, []);
-        assert_eq!(next(&mut tx, &network).await?, Some(ip("10.0.0.2")));
-        assert_eq!(fixed_ips::list(&mut tx, "").await?.len(), 1);
-    }
+async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = small(&mut tx).await?;
+    let owner = an_owner(&mut tx).await?;
+    let (id, address) = plug(&mut tx, owner, &network).await?;
+    assert!(fixed_ips::set_leased(&mut tx, address, &mac_of(address).to_string(), true).await?);
+    let row = fixed_ips::by_address(&mut tx, address).await?.unwrap();
+    assert_eq!(
+        (row.id, row.address, row.network),
+        (id, address, network.id)
+    );
+    assert_eq!(row.instance, Some(owner));
+    assert_eq!(row.hostname, Some(format!("i-{}", owner.0)));
+    assert_eq!(
+        (row.mac, row.host.as_deref()),
+        (Some(mac_of(address).to_string()), Some("h1"))
+    );
+    assert_eq!((row.reserved, row.leased), (false, true));
+    assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 1);
 
-    async fn the_highest_addresses_that_there_are_can_be_handed_out(t) {
-        let mut tx = t.change().await?;
-        let network = insert_network(&mut tx, a_network("255.255.255.248/29")).await?;
-        let mut given = vec![];
-        while let Some((id, address)) = fixed_ips::allocate(&mut tx, &network).await? {
-            assert_eq!(id_of(&mut tx, &address.to_string()).await?, id);
-            given.push(address.octets()[3]);
-        }
-        assert_eq!(given, [250, 251, 252, 253, 254]);
+    let wrong = mac_of(ip("10.9.9.9")).to_string();
+    assert!(
+        !fixed_ips::set_leased(&mut tx, address, &wrong, false).await?,
+        "another's news"
+    );
+    assert!(fixed_ips::set_leased(&mut tx, address, &mac_of(address).to_string(), false).await?);
+    fixed_ips::release_of(&mut tx, owner).await?;
+    assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
+    let row = fixed_ips::by_address(&mut tx, address).await?.unwrap();
+    assert_eq!((row.instance, row.mac, row.leased), (None, None, false));
+    assert_eq!(fixed_ips::by_address(&mut tx, ip("10.0.0.7")).await?, None);
+    Ok(())
+}
+
+async fn addresses_are_listed_by_network_and_number_and_by_host(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let high = insert_network(&mut tx, a_network("10.0.9.0/24")).await?;
+    let low = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let owner = an_owner(&mut tx).await?;
+    fixed_ips::reserve(&mut tx, low.id, ip("10.0.0.100")).await?;
+    fixed_ips::reserve(&mut tx, low.id, ip("10.0.0.20")).await?;
+    plug(&mut tx, owner, &high).await?;
+    let all: Vec<String> = fixed_ips::list(&mut tx, "")
+        .await?
+        .iter()
+        .map(|f| f.address.to_string())
+        .collect();
+    assert_eq!(
+        all,
+        ["10.0.9.2", "10.0.0.20", "10.0.0.100"],
+        "numbers, not letters"
+    );
+    let on = fixed_ips::list(&mut tx, "h1").await?;
+    assert_eq!(
+        on.iter().map(|f| f.address).collect::<Vec<_>>(),
+        [ip("10.0.9.2")]
+    );
+    assert_eq!(fixed_ips::list(&mut tx, "h2").await?, []);
+    Ok(())
+}
+
+async fn a_certain_address_can_be_taken_once_even_from_a_reserved_range(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = small(&mut tx).await?;
+    let (first, _) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
+    assert_eq!(
+        fixed_ips::take(&mut tx, network.id, ip("10.0.0.2")).await?,
+        None,
+        "somebody has it"
+    );
+    let gateway = fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?;
+    assert_eq!(gateway, Some(id_of(&mut tx, "10.0.0.1").await?));
+    assert_eq!(
+        fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?,
+        None
+    );
+    assert!(
+        fixed_ips::take(&mut tx, network.id, ip("10.0.0.4"))
+            .await?
+            .is_some()
+    );
+    fixed_ips::release(&mut tx, first).await?;
+    assert_eq!(
+        fixed_ips::take(&mut tx, network.id, ip("10.0.0.2")).await?,
+        Some(first)
+    );
+    fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?;
+    assert_eq!(
+        fixed_ips::take(&mut tx, network.id, ip("10.0.0.3")).await?,
+        None,
+        "kept out"
+    );
+    let mut given = vec![];
+    while let Some(address) = next(&mut tx, &network).await? {
+        given.push(address.octets()[3]);
     }
+    assert_eq!(given, [5, 6]);
+    Ok(())
+}
+
+async fn a_network_of_sixteen_million_addresses_has_no_row_until_one_is_given(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/8")).await?;
+    assert_eq!(fixed_ips::list(&mut tx, "").await?, []);
+    assert_eq!(next(&mut tx, &network).await?, Some(ip("10.0.0.2")));
+    assert_eq!(fixed_ips::list(&mut tx, "").await?.len(), 1);
+    Ok(())
+}
+
+async fn the_highest_addresses_that_there_are_can_be_handed_out(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = insert_network(&mut tx, a_network("255.255.255.248/29")).await?;
+    let mut given = vec![];
+    while let Some((id, address)) = fixed_ips::allocate(&mut tx, &network).await? {
+        assert_eq!(id_of(&mut tx, &address.to_string()).await?, id);
+        given.push(address.octets()[3]);
+    }
+    assert_eq!(given, [250, 251, 252, 253, 254]);
+    Ok(())
 }

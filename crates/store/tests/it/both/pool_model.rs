@@ -1,6 +1,8 @@
 //! The address pool against a model, and under many writers that die.
 
 use super::seed::{a_network, a_project, insert_instance, insert_network, kept, mac_of};
+use crate::engines::Fresh;
+use anyhow::Result;
 use novanet_model::InstanceId;
 use novanet_model::rows::Network;
 use novanet_store::networks::Reserved;
@@ -70,7 +72,7 @@ impl Model {
 }
 
 /// A network whose range no other test network has.
-async fn own_network(tx: &mut Tx, ranges: &[(u32, u32)]) -> anyhow::Result<(Network, Model)> {
+async fn own_network(tx: &mut Tx, ranges: &[(u32, u32)]) -> Result<(Network, Model)> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let first =
         u32::from(Ipv4Addr::new(10, 0, 0, 0)) + SIZE * NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -105,7 +107,7 @@ async fn apply(
     owner: InstanceId,
     model: &mut Model,
     step: &Step,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     let first = u32::from(network.cidr.network());
     match step {
         Step::Allocate => {
@@ -148,7 +150,7 @@ async fn apply(
 }
 
 /// What the database says: who has what, and what is reserved.
-async fn check(db: &Db, network: &Network, model: &Model) -> anyhow::Result<()> {
+async fn check(db: &Db, network: &Network, model: &Model) -> Result<()> {
     let mut tx = db.read().await?;
     let rows = fixed_ips::list(&mut tx, "").await?;
     let mine = || rows.iter().filter(|row| row.network == network.id);
@@ -164,71 +166,92 @@ async fn check(db: &Db, network: &Network, model: &Model) -> anyhow::Result<()> 
 }
 
 both! {
-    async fn the_pool_does_what_the_model_does_through_commits_and_kills(t) {
-        let mut tx = t.change().await?;
-        let project = a_project(&mut tx, "web").await?;
-        let owner = insert_instance(&mut tx, &project, &[], None).await?;
-        tx.commit().await?;
-        let case = async |ranges: Vec<(u32, u32)>, transactions: Vec<Transaction>| {
-            let mut tx = t.change().await?;
-            let (network, mut model) = own_network(&mut tx, &ranges).await?;
-            tx.commit().await?;
-            for (steps, killed) in transactions {
-                let mut tx = t.change().await?;
-                let mut after = model.clone();
-                for step in &steps {
-                    // Time goes on within the transaction, so that the order of freeing is known.
-                    tx.now += 1;
-                    apply(&mut tx, &network, owner, &mut after, step).await?;
-                }
-                if !killed {
-                    tx.commit().await?;
-                    model = after;
-                }
-            }
-            check(&t, &network, &model).await
-        };
-        let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
-        let handle = tokio::runtime::Handle::current();
-        tokio::task::block_in_place(|| {
-            TestRunner::new(config).run(&transactions(), |(ranges, transactions)| {
-                handle.block_on(case(ranges, transactions)).map_err(|e| TestCaseError::fail(format!("{e:?}")))
-            })
-        })?;
-    }
+    the_pool_does_what_the_model_does_through_commits_and_kills,
+    many_writers_that_die_never_share_or_lose_an_address,
+}
 
-    async fn many_writers_that_die_never_share_or_lose_an_address(t) {
+async fn the_pool_does_what_the_model_does_through_commits_and_kills(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let owner = insert_instance(&mut tx, &project, &[], None).await?;
+    tx.commit().await?;
+    let case = async |ranges: Vec<(u32, u32)>, transactions: Vec<Transaction>| {
         let mut tx = t.change().await?;
-        let network = insert_network(&mut tx, a_network("10.0.0.0/26")).await?;
-        let project = a_project(&mut tx, "web").await?;
-        let mut owners = vec![];
-        for _ in 0..8 {
-            owners.push(insert_instance(&mut tx, &project, &[], None).await?);
-        }
+        let (network, mut model) = own_network(&mut tx, &ranges).await?;
         tx.commit().await?;
-        let mut writers = tokio::task::JoinSet::new();
-        for (writer, owner) in owners.into_iter().enumerate() {
-            let (db, network) = (t.again().await?, network.clone());
-            writers.spawn(async move { churn(&db, &network, owner, writer).await });
-        }
-        let mut model = BTreeMap::new();
-        for done in writers.join_all().await {
-            let (owner, mine) = done?;
-            for address in mine {
-                assert_eq!(model.insert(address, owner), None, "{address} has two owners");
+        for (steps, killed) in transactions {
+            let mut tx = t.change().await?;
+            let mut after = model.clone();
+            for step in &steps {
+                // Time goes on within the transaction, so that the order of freeing is known.
+                tx.now += 1;
+                apply(&mut tx, &network, owner, &mut after, step).await?;
+            }
+            if !killed {
+                tx.commit().await?;
+                model = after;
             }
         }
-        let rows = fixed_ips::list(&mut *t.read().await?, "").await?;
-        let used: BTreeMap<_, _> = rows.iter().filter_map(|r| Some((r.address, r.instance?))).collect();
-        assert_eq!(used, model);
-        // What nobody has can be handed out to the last one.
-        let mut tx = t.change().await?;
-        let mut left = BTreeSet::new();
-        while let Some((_, address)) = fixed_ips::allocate(&mut tx, &network).await? {
-            assert!(!model.contains_key(&address) && left.insert(address), "{address}");
-        }
-        assert_eq!(left.len() + model.len(), 61, "none is lost");
+        check(&t, &network, &model).await
+    };
+    let config = Config {
+        cases: 24,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let handle = tokio::runtime::Handle::current();
+    tokio::task::block_in_place(|| {
+        TestRunner::new(config).run(&transactions(), |(ranges, transactions)| {
+            handle
+                .block_on(case(ranges, transactions))
+                .map_err(|e| TestCaseError::fail(format!("{e:?}")))
+        })
+    })?;
+    Ok(())
+}
+
+async fn many_writers_that_die_never_share_or_lose_an_address(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/26")).await?;
+    let project = a_project(&mut tx, "web").await?;
+    let mut owners = vec![];
+    for _ in 0..8 {
+        owners.push(insert_instance(&mut tx, &project, &[], None).await?);
     }
+    tx.commit().await?;
+    let mut writers = tokio::task::JoinSet::new();
+    for (writer, owner) in owners.into_iter().enumerate() {
+        let (db, network) = (t.again().await?, network.clone());
+        writers.spawn(async move { churn(&db, &network, owner, writer).await });
+    }
+    let mut model = BTreeMap::new();
+    for done in writers.join_all().await {
+        let (owner, mine) = done?;
+        for address in mine {
+            assert_eq!(
+                model.insert(address, owner),
+                None,
+                "{address} has two owners"
+            );
+        }
+    }
+    let rows = fixed_ips::list(&mut *t.read().await?, "").await?;
+    let used: BTreeMap<_, _> = rows
+        .iter()
+        .filter_map(|r| Some((r.address, r.instance?)))
+        .collect();
+    assert_eq!(used, model);
+    // What nobody has can be handed out to the last one.
+    let mut tx = t.change().await?;
+    let mut left = BTreeSet::new();
+    while let Some((_, address)) = fixed_ips::allocate(&mut tx, &network).await? {
+        assert!(
+            !model.contains_key(&address) && left.insert(address),
+            "{address}"
+        );
+    }
+    assert_eq!(left.len() + model.len(), 61, "none is lost");
+    Ok(())
 }
 
 /// Allocates up to ten addresses and lets go of the older ones, over and over; every fourth
@@ -238,7 +261,7 @@ async fn churn(
     network: &Network,
     owner: InstanceId,
     writer: usize,
-) -> anyhow::Result<(InstanceId, Vec<Ipv4Addr>)> {
+) -> Result<(InstanceId, Vec<Ipv4Addr>)> {
     let mut mine: Vec<(i64, Ipv4Addr)> = vec![];
     for round in 0..24 {
         let mut tx = db.change().await?;
@@ -258,7 +281,7 @@ async fn churn(
             fixed_ips::give(&mut tx, id, owner, interface).await?;
             after.push((id, address));
         }
-        if (round + writer) % 4 > 0 {
+        if !(round + writer).is_multiple_of(4) {
             tx.commit().await?;
             mine = after;
         }

@@ -208,14 +208,11 @@ impl Follower {
             self.objects.clear();
         }
         for change in answer.changes.clone() {
-            match change.object {
-                Some(object) => {
-                    self.objects.insert(change.key, (change.version, object));
-                }
-                None => {
-                    assert!(!answer.whole, "a list has no tombstones");
-                    self.objects.remove(&change.key);
-                }
+            if let Some(object) = change.object {
+                self.objects.insert(change.key, (change.version, object));
+            } else {
+                assert!(!answer.whole, "a list has no tombstones");
+                self.objects.remove(&change.key);
             }
         }
         self.epoch.clone_from(&answer.epoch);

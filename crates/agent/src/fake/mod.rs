@@ -3,6 +3,8 @@
 //!
 //! Must not know: the engine. It is a stand-in for kernels, not for our code.
 
+mod subjects;
+
 use crate::engine::{Rooms, Shows};
 use crate::room::{Change, Desired, Room, RoomError};
 use novanet_model::HostObject;
@@ -305,108 +307,4 @@ impl<S: Subject> Shows for FakeRoom<S> {
 fn keyed(items: Vec<(String, String)>) -> Vec<(FakeKey, String)> {
     let keyed = items.into_iter().map(|(key, value)| (FakeKey(key), value));
     keyed.collect()
-}
-
-impl Subject for FakeLinks {
-    const NAME: &'static str = "links";
-
-    fn items(object: &HostObject) -> Vec<(String, String)> {
-        match object {
-            HostObject::Bridge(o) => {
-                vec![(format!("bridge/{}", o.bridge), format!("mtu {:?}", o.mtu))]
-            }
-            HostObject::Gateway(o) => {
-                let key = format!("gateway/{}/{}", o.bridge, o.address);
-                vec![(key, "up".to_owned())]
-            }
-            HostObject::Port(o) => {
-                vec![(
-                    format!("port/{}", o.name),
-                    format!("{} in {}", o.mac, o.bridge),
-                )]
-            }
-            HostObject::Float(o) => vec![(format!("route/{}", o.address), "local".to_owned())],
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Subject for FakeFirewall {
-    const NAME: &'static str = "firewall";
-
-    fn base() -> Vec<(String, String)> {
-        vec![("base".to_owned(), "default deny".to_owned())]
-    }
-
-    fn items(object: &HostObject) -> Vec<(String, String)> {
-        match object {
-            HostObject::Gateway(o) => {
-                vec![(format!("snat/{}", o.address.trunc()), "out".to_owned())]
-            }
-            HostObject::Float(o) => vec![(format!("float/{}", o.address), o.fixed.to_string())],
-            HostObject::Group(o) => vec![(format!("group/{}", o.group), o.project.to_string())],
-            HostObject::Rule(o) => {
-                let key = format!("rule/{}/{}", o.group, o.rule);
-                vec![(key, format!("{:?} from {:?}", o.traffic, o.source))]
-            }
-            HostObject::Member(o) => {
-                vec![(format!("member/{}/{}", o.group, o.address), "in".to_owned())]
-            }
-            HostObject::ProjectAddress(o) => {
-                vec![(
-                    format!("project/{}/{}", o.project, o.address),
-                    "own".to_owned(),
-                )]
-            }
-            HostObject::Port(o) => vec![
-                (
-                    format!("guard/{}", o.name),
-                    format!("{} {}", o.mac, o.address),
-                ),
-                (
-                    format!("combination/{}", o.combination),
-                    format!("{:?}", o.groups),
-                ),
-            ],
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Subject for FakeDhcp {
-    const NAME: &'static str = "dhcp";
-
-    fn items(object: &HostObject) -> Vec<(String, String)> {
-        match object {
-            HostObject::Dhcp(o) => {
-                vec![(
-                    format!("server/{}", o.bridge),
-                    format!("{} from {}", o.cidr, o.start),
-                )]
-            }
-            HostObject::Binding(o) => {
-                let key = format!("host/{}/{}", o.bridge, o.address);
-                vec![(key, format!("{} {}", o.mac, o.hostname))]
-            }
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Subject for FakeInstances {
-    const NAME: &'static str = "instances";
-
-    fn items(object: &HostObject) -> Vec<(String, String)> {
-        match object {
-            HostObject::Instance(o) => {
-                let key = format!("instance/{}", o.instance);
-                vec![(key, format!("{} boot {}", o.image, o.boot))]
-            }
-            HostObject::Port(o) => {
-                let key = format!("cable/{}/{}", o.instance, o.index);
-                vec![(key, o.name.to_string())]
-            }
-            _ => Vec::new(),
-        }
-    }
 }

@@ -1,0 +1,344 @@
+//! Whatever clients do at the same time: the host objects are what the plan of all rows says, and
+//! every follower has them.
+
+use crate::fake_host::FakeHost;
+use crate::world::{World, both, caller, from, from_group, group, launch, name, runtime, tcp};
+use anyhow::Result;
+use novanet_control::floating_ips::{Association, FloatRef};
+use novanet_control::instances::{InstanceState, Launch};
+use novanet_control::{Caller, Cloud, ControlError};
+use novanet_model::ImageId;
+use novanet_store::Engine;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::collections::BTreeSet;
+
+/// Something that a client tries. Numbers choose among what is there when its turn comes.
+#[derive(Debug, Clone)]
+enum Act {
+    Run { groups: u8, count: u8 },
+    Terminate(u8),
+    Reboot(u8),
+    Allocate,
+    Associate(u8, u8),
+    Disassociate(u8),
+    Release(u8),
+    CreateGroup(u8),
+    DeleteGroup(u8),
+    Authorize { group: u8, source: u8, port: u8 },
+    Revoke { group: u8, source: u8, port: u8 },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        5 => (0..4_u8, 1..3_u8).prop_map(|(groups, count)| Act::Run { groups, count }),
+        4 => any::<u8>().prop_map(Act::Terminate),
+        1 => any::<u8>().prop_map(Act::Reboot),
+        2 => Just(Act::Allocate),
+        3 => (any::<u8>(), any::<u8>()).prop_map(|(f, i)| Act::Associate(f, i)),
+        1 => any::<u8>().prop_map(Act::Disassociate),
+        1 => any::<u8>().prop_map(Act::Release),
+        1 => (0..3_u8).prop_map(Act::CreateGroup),
+        1 => (0..3_u8).prop_map(Act::DeleteGroup),
+        4 => (0..3_u8, 0..4_u8, 0..3_u8)
+            .prop_map(|(group, source, port)| Act::Authorize { group, source, port }),
+        3 => (0..3_u8, 0..4_u8, 0..3_u8)
+            .prop_map(|(group, source, port)| Act::Revoke { group, source, port }),
+    ]
+}
+
+fn group_name(number: u8) -> String {
+    match number {
+        0 => "default".to_owned(),
+        n => format!("g{n}"),
+    }
+}
+
+fn pick<T>(all: &[T], number: u8) -> Option<&T> {
+    all.get(usize::from(number) % all.len().max(1))
+}
+
+/// Does one thing; a refusal is an answer, a fault is not.
+async fn attempt(cloud: &Cloud, caller: &Caller, act: &Act) -> novanet_control::Result<()> {
+    let living = async |number| {
+        let all: Vec<_> = cloud
+            .instances(caller)
+            .await?
+            .into_iter()
+            .filter(|v| v.row.state != InstanceState::Terminated)
+            .map(|v| v.row.id)
+            .collect();
+        Ok::<_, ControlError>(pick(&all, number).copied())
+    };
+    let float = async |number| {
+        let all = cloud.addresses(caller).await?;
+        Ok::<_, ControlError>(pick(&all, number).map(|f| FloatRef::Address(f.address)))
+    };
+    let source = |number| match number {
+        3 => from("0.0.0.0/0"),
+        n => from_group(&group_name(n)),
+    };
+    match *act {
+        Act::Run { groups, count } => {
+            let wanted = Launch {
+                min: 1,
+                max: i64::from(count),
+                groups: (0..3)
+                    .filter(|n| groups >> n & 1 == 1)
+                    .map(|n| group(&group_name(n)))
+                    .collect(),
+                ..launch(ImageId(1))
+            };
+            cloud.run_instances(caller, &wanted).await?;
+        }
+        Act::Terminate(n) => {
+            if let Some(id) = living(n).await? {
+                cloud.terminate(caller, &[id]).await?;
+            }
+        }
+        Act::Reboot(n) => {
+            if let Some(id) = living(n).await? {
+                cloud.reboot(caller, &[id]).await?;
+            }
+        }
+        Act::Allocate => {
+            cloud.allocate_address(caller, None).await?;
+        }
+        Act::Associate(f, i) => {
+            if let (Some(float), Some(id)) = (float(f).await?, living(i).await?) {
+                let to = Association::to(id);
+                cloud.associate_address(caller, float, &to).await?;
+            }
+        }
+        Act::Disassociate(n) => {
+            if let Some(float) = float(n).await? {
+                cloud.disassociate_address(caller, float).await?;
+            }
+        }
+        Act::Release(n) => {
+            if let Some(float) = float(n).await? {
+                cloud.release_address(caller, float).await?;
+            }
+        }
+        Act::CreateGroup(n) => {
+            cloud.create_group(caller, &group_name(n), "d").await?;
+        }
+        Act::DeleteGroup(n) => {
+            cloud.delete_group(caller, &group(&group_name(n))).await?;
+        }
+        Act::Authorize {
+            group: g,
+            source: s,
+            port,
+        } => {
+            let rule = [(tcp(port.into()), source(s))];
+            cloud
+                .authorize(caller, &group(&group_name(g)), &rule)
+                .await?;
+        }
+        Act::Revoke {
+            group: g,
+            source: s,
+            port,
+        } => {
+            let rule = [(tcp(port.into()), source(s))];
+            cloud.revoke(caller, &group(&group_name(g)), &rule).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Refusals are part of the game; what the store cannot do is not.
+fn is_fault(error: &ControlError) -> bool {
+    matches!(error, ControlError::Store(_) | ControlError::Vault(_))
+}
+
+/// A host that follows and reports until it is told to stop.
+async fn live(mut host: FakeHost, stop: tokio::sync::watch::Receiver<bool>) -> FakeHost {
+    while !*stop.borrow() {
+        host.round().await;
+        tokio::task::yield_now().await;
+    }
+    host
+}
+
+async fn all_at_once(w: &World, clients: Vec<Vec<Act>>) -> Result<()> {
+    w.image().await;
+    for project in ["web", "mail"] {
+        w.project(project).await;
+    }
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut hosts = tokio::task::JoinSet::new();
+    for host in ["h1", "h2", "h3", "h4"] {
+        let host = w.host(host).await;
+        hosts.spawn(live(host, stopped.clone()));
+    }
+    w.network("10.0.0.0/28").await;
+    w.floats("203.0.113.0/29").await;
+    // Half of the clients are another process.
+    let again = w.again().await;
+    let mut work = tokio::task::JoinSet::new();
+    for (number, acts) in clients.into_iter().enumerate() {
+        let cloud = if number % 2 == 0 {
+            w.cloud.clone()
+        } else {
+            again.clone()
+        };
+        let project = if number % 4 < 2 { "web" } else { "mail" };
+        let caller = caller(&format!("boss-of-{project}"), project, true);
+        work.spawn(async move {
+            for act in acts {
+                match attempt(&cloud, &caller, &act).await {
+                    Err(error) if is_fault(&error) => panic!("{act:?}: {error:?}"),
+                    _ => {}
+                }
+            }
+        });
+    }
+    while let Some(done) = work.join_next().await {
+        done?;
+    }
+    stop.send(true)?;
+    let mut hosts = hosts.join_all().await;
+    w.assert_planned().await;
+    // Two rounds: deletions end with the first.
+    for _ in 0..2 {
+        for host in &mut hosts {
+            host.round().await;
+        }
+    }
+    novanet_control::Controllers::new("s1").round(w).await?;
+    for host in &mut hosts {
+        host.round().await;
+        host.assert_up_to_date().await;
+    }
+    w.assert_planned().await;
+    no_address_is_lost_or_shared(w).await
+}
+
+async fn no_address_is_lost_or_shared(w: &World) -> Result<()> {
+    let mut owned = BTreeSet::new();
+    let mut living = 0;
+    for view in w.all_instances().await? {
+        assert_ne!(
+            view.row.state,
+            InstanceState::Deleting,
+            "nobody has it any more"
+        );
+        for port in &view.ports {
+            assert!(
+                owned.insert(port.address),
+                "{} has two owners",
+                port.address
+            );
+        }
+        living += view.ports.len();
+    }
+    let used = w.fixed_ips(None).await?;
+    assert_eq!(used.iter().filter(|f| f.instance.is_some()).count(), living);
+    // Fourteen less the gateway; everything that is not owned can be had.
+    let web = caller("boss-of-web", "web", true);
+    let left = 13 - i64::try_from(living)?;
+    if left > 0 {
+        let rest = Launch {
+            min: left,
+            max: left,
+            ..launch(ImageId(1))
+        };
+        w.run_instances(&web, &rest).await?;
+    }
+    let more = w.run_instances(&web, &launch(ImageId(1))).await;
+    assert!(matches!(more, Err(ControlError::Exhausted { .. })));
+    Ok(())
+}
+
+#[test]
+fn objects_are_the_plan_and_followers_have_them_after_eight_clients_at_once() {
+    let runtime = runtime();
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let config = Config {
+            cases: 4,
+            // A case that failed once need not fail again: the clients race.
+            max_shrink_iters: 0,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let clients = prop::collection::vec(prop::collection::vec(act(), 12), 8);
+        TestRunner::new(config)
+            .run(&clients, |clients| {
+                runtime.block_on(async {
+                    let world = World::on(engine, |_| {}).await.unwrap();
+                    let done = all_at_once(&world, clients);
+                    let bound = std::time::Duration::from_secs(60);
+                    tokio::time::timeout(bound, done)
+                        .await
+                        .expect("it took a minute")
+                        .unwrap();
+                });
+                Ok(())
+            })
+            .unwrap_or_else(|failed| panic!("{engine:?}: {failed}"));
+    }
+}
+
+/// The write-skew pair: a member comes into a group while a rule with that group as source comes
+/// into another. Each would plan without the other, and a host would never let the member in.
+#[test]
+fn a_member_and_a_rule_that_come_at_the_same_time_know_of_each_other() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        w.create_group(&web, "front", "d").await?;
+        let back = w.create_group(&web, "back", "d").await?;
+        let of = |name: &str| Launch {
+            groups: vec![group(name)],
+            ..launch(ImageId(1))
+        };
+        w.run_instances(&web, &of("back")).await?;
+        let again = w.again().await;
+        for round in 0..15_u16 {
+            let (cloud, web2, wanted) = (again.clone(), web.clone(), of("front"));
+            let member =
+                tokio::spawn(async move { cloud.run_instances(&web2, &wanted).await.unwrap().0 });
+            let (cloud, web2) = (w.cloud.clone(), web.clone());
+            let rule = [(tcp(1000 + round), from_group("front"))];
+            let one_more = rule.clone();
+            let authorized = tokio::spawn(async move {
+                cloud
+                    .authorize(&web2, &group("back"), &one_more)
+                    .await
+                    .unwrap();
+            });
+            let ids = member.await?;
+            authorized.await?;
+            host.round().await;
+            let address = w.fixed_ip(&web, ids[0]).await;
+            // `front` has no rule of its own: its member is here because of the rule of `back`.
+            let front = w.instance(&web, ids[0]).await?.groups[0].id;
+            assert!(
+                host.has(&format!("member/{}/{address}", front.0)),
+                "round {round}"
+            );
+            let of_back = format!("rule/{}/", back.0);
+            let rules = host.keys("rule");
+            assert_eq!(rules.iter().filter(|k| k.starts_with(&of_back)).count(), 1);
+            w.assert_planned().await;
+            let into = group("back");
+            let (gone, revoked) =
+                tokio::join!(again.terminate(&web, &ids), w.revoke(&web, &into, &rule));
+            gone?;
+            revoked?;
+            host.round().await;
+            assert!(
+                host.keys("member")
+                    .iter()
+                    .all(|k| !k.contains(&address.to_string()))
+            );
+        }
+        w.assert_planned().await;
+        assert_eq!(name("web"), web.project);
+        Ok(())
+    });
+}

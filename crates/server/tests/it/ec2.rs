@@ -1,0 +1,275 @@
+//! The EC2 API over TCP: the whole job with boto3 and awscli, and what goes wrong.
+
+use crate::world::{World, network};
+use anyhow::{Context, Result};
+use novanet_control::projects::Credentials as Keys;
+use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder, SignedRequest};
+use std::fmt::Write as _;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The folder with Python, boto3 and awscli that `scripts/venv` makes.
+fn venv() -> PathBuf {
+    if let Ok(folder) = std::env::var("NOVANET_VENV") {
+        return folder.into();
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/venv");
+    let made = Command::new(script)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "scripts/venv");
+    String::from_utf8(made.stdout).unwrap().trim().into()
+}
+
+/// Runs one of the scripts beside this file against a server; what it printed.
+async fn script(w: &World, keys: &Keys, program: &[&str]) -> Result<String> {
+    let mut command = tokio::process::Command::new(venv().join("bin").join(program[0]));
+    let endpoint = format!("http://{}/services/Cloud", w.ec2);
+    command
+        .args(&program[1..])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"))
+        .env("ENDPOINT", &endpoint)
+        .env("AWS_ENDPOINT_URL", &endpoint)
+        .env("AWS_ACCESS_KEY_ID", &keys.access_key)
+        .env("AWS_SECRET_ACCESS_KEY", &keys.secret_key)
+        .env("AWS_DEFAULT_REGION", "nova")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_PAGER", "")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(120), command.output())
+        .await
+        .context("it took two minutes")??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    anyhow::ensure!(
+        output.status.success(),
+        "{program:?}: {text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(text)
+}
+
+/// A cloud with one host that lives, a network with five addresses, two floating IPs, an image.
+async fn furnished(w: &World) -> Result<Keys> {
+    let keys = w.project("web").await;
+    tokio::spawn(w.agent("h1").await.live());
+    network(&w.cloud, "10.0.0.0/29").await;
+    let range = "203.0.113.4/30".parse()?;
+    w.cloud.create_floating_ips(range, None, None).await?;
+    w.cloud.register_image("tiny", Cursor::new(vec![1])).await?;
+    Ok(keys)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3_does_the_whole_job_waiters_included() -> Result<()> {
+    let w = World::on_sqlite().await;
+    let keys = furnished(&w).await?;
+    let said = script(&w, &keys, &["python", "job.py"]).await?;
+    assert!(said.ends_with("the job is done\n"), "{said}");
+    let check = w.cloud.check().await?;
+    assert!(check.contains(" 0 host objects repaired"), "{check}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3_hears_the_right_code_for_everything_that_cannot_be() -> Result<()> {
+    let w = World::on_sqlite().await;
+    let keys = furnished(&w).await?;
+    let joe = w.cloud.create_user("joe", None, false).await?;
+    let other = w.project("mail").await;
+    let mut all = String::new();
+    for (name, keys) in [("joe", &joe), ("mail", &other)] {
+        writeln!(all, "{name} {} {}", keys.access_key, keys.secret_key)?;
+    }
+    let said = script(&w, &keys, &["python", "refusals.py", &all]).await?;
+    assert!(said.ends_with("all refused\n"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn awscli_runs_an_instance_and_waits_for_it() -> Result<()> {
+    let w = World::on_sqlite().await;
+    let keys = furnished(&w).await?;
+    let run = [
+        "aws",
+        "ec2",
+        "run-instances",
+        "--image-id",
+        "ami-00000001",
+        "--instance-type",
+        "m1.tiny",
+        "--query",
+        "Instances[0].InstanceId",
+        "--output",
+        "text",
+    ];
+    let id = script(&w, &keys, &run).await?;
+    let id = id.trim();
+    assert_eq!(id, "i-00000001");
+    let wait = [
+        "aws",
+        "ec2",
+        "wait",
+        "instance-running",
+        "--instance-ids",
+        id,
+    ];
+    assert_eq!(script(&w, &keys, &wait).await?, "");
+    Ok(())
+}
+
+/// A server, and a user's keys to sign with.
+struct Api {
+    w: World,
+    keys: Credentials,
+    endpoint: Endpoint,
+}
+
+impl Api {
+    async fn new() -> Self {
+        let w = World::on_sqlite().await;
+        let keys = w.project("web").await;
+        Self {
+            endpoint: Endpoint::from_url(&format!("http://{}/services/Cloud", w.ec2)).unwrap(),
+            keys: Credentials {
+                access_key: keys.access_key,
+                secret_key: keys.secret_key,
+            },
+            w,
+        }
+    }
+
+    fn request(&self, action: &str) -> RequestBuilder {
+        RequestBuilder::new(self.endpoint.clone(), action)
+    }
+
+    fn sign(&self, request: &RequestBuilder) -> SignedRequest {
+        request.sign_v4(&self.keys, "nova", OffsetDateTime::now_utc())
+    }
+
+    /// Status and body.
+    async fn send(&self, request: &SignedRequest) -> Result<(u16, String)> {
+        let mut text = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+        for (name, value) in &request.headers {
+            write!(text, "{name}: {value}\r\n")?;
+        }
+        write!(
+            text,
+            "Content-Length: {}\r\nConnection: close\r\n\r\n",
+            request.body.len()
+        )?;
+        let mut stream = TcpStream::connect(self.w.ec2).await?;
+        stream.write_all(text.as_bytes()).await?;
+        stream.write_all(request.body.as_bytes()).await?;
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(10), read).await??;
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .context("no status line")?
+            .parse()?;
+        let body = answer.split_once("\r\n\r\n").context("no body")?.1;
+        Ok((status, body.to_owned()))
+    }
+
+    async fn refused(&self, request: &SignedRequest, status: u16, code: &str) -> Result<()> {
+        let (got, body) = self.send(request).await?;
+        let wanted = format!("<Code>{code}</Code>");
+        assert!(
+            body.contains(&wanted) && got == status,
+            "{code}: {got} {body}"
+        );
+        assert!(!body.contains(&self.keys.secret_key));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_signed_right_gets_nowhere() -> Result<()> {
+    let api = Api::new().await;
+    let request = api.request("DescribeInstances");
+    let now = OffsetDateTime::now_utc();
+    let (status, body) = api.send(&api.sign(&request)).await?;
+    assert_eq!(status, 200, "{body}");
+    let mut wrong = api.keys.clone();
+    wrong.secret_key.push('x');
+    let signed = request.sign_v4(&wrong, "nova", now);
+    api.refused(&signed, 401, "AuthFailure").await?;
+    let (_, bad_signature) = api.send(&signed).await?;
+    wrong.access_key = "nobody".to_owned();
+    let signed = request.sign_v4(&wrong, "nova", now);
+    api.refused(&signed, 401, "AuthFailure").await?;
+    let (_, unknown_key) = api.send(&signed).await?;
+    let text = |body: &str| body.split("<RequestID>").next().unwrap().to_owned();
+    assert_eq!(
+        text(&bad_signature),
+        text(&unknown_key),
+        "which keys exist is nobody's business"
+    );
+    for minutes in [-6, 6] {
+        let then = now + time::Duration::minutes(minutes);
+        let signed = request.sign_v4(&api.keys, "nova", then);
+        api.refused(&signed, 400, "RequestExpired").await?;
+    }
+    let mut elsewhere = api.keys.clone();
+    elsewhere.access_key.push_str(":nowhere");
+    let signed = request.sign_v4(&elsewhere, "nova", now);
+    api.refused(&signed, 401, "AuthFailure").await?;
+    let mut mine = api.keys.clone();
+    mine.access_key.push_str(":web");
+    let signed = request.sign_v4(&mine, "nova", now);
+    assert_eq!(api.send(&signed).await?.0, 200);
+    let mut naked = api.sign(&request);
+    naked.headers.retain(|(name, _)| *name != "Authorization");
+    let (status, _) = api.send(&naked).await?;
+    assert!((400..500).contains(&status), "{status}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_request_is_refused_in_ec2s_words() -> Result<()> {
+    let api = Api::new().await;
+    let unknown = api.sign(&api.request("MakeCoffee"));
+    api.refused(&unknown, 400, "InvalidAction").await?;
+    let missing = api.sign(&api.request("RunInstances"));
+    api.refused(&missing, 400, "MissingParameter").await?;
+    let malformed = api
+        .request("DescribeInstances")
+        .param("InstanceId.1", "i-xyz");
+    api.refused(&api.sign(&malformed), 400, "InvalidInstanceID.Malformed")
+        .await?;
+    let mut broken = api.sign(&api.request("DescribeInstances"));
+    broken.body.push_str("&Broken=%zz");
+    api.refused(&broken, 400, "MalformedQueryString").await?;
+    let huge = api
+        .request("DescribeInstances")
+        .param("Filler", "x".repeat(1 << 20));
+    let huge = api.sign(&huge);
+    api.refused(&huge, 413, "RequestEntityTooLarge").await?;
+    let mut elsewhere = api.sign(&api.request("DescribeInstances"));
+    elsewhere.target = "/latest/meta-data".to_owned();
+    assert_eq!(api.send(&elsewhere).await?.0, 404);
+    // The server is as well as before.
+    let good = api.sign(&api.request("DescribeInstances"));
+    assert_eq!(api.send(&good).await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dry_run_says_whether_the_caller_may_and_does_nothing() -> Result<()> {
+    let api = Api::new().await;
+    let request = api.request("AllocateAddress").param("DryRun", "true");
+    api.refused(&api.sign(&request), 412, "DryRunOperation")
+        .await?;
+    assert!(api.w.cloud.audit(None, 1).await?[0].action != "floating_ip.allocate");
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The server as agents and EC2 clients see it: over its socket and its port.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod agent_api;
+mod client;
+mod ec2;
+mod fake_agent;
+mod world;
