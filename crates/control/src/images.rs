@@ -14,7 +14,13 @@ use std::time::Duration;
 const STORING: &str = "images";
 
 /// How long a lease for storing lasts without another part (microseconds).
-const LEASE: i64 = 60_000_000;
+const LEASE: i64 = 15_000_000;
+
+/// What the bytes of an image are as a whole.
+struct Whole {
+    digest: String,
+    size: i64,
+}
 
 impl Cloud {
     /// `image register`: stores the bytes under their digest and names them, for everybody. The same
@@ -35,7 +41,36 @@ impl Cloud {
         // Twice through the file: its digest is the key of its parts, and it may not fit in memory.
         let (digest, size) = digest_of(&mut bytes).map_err(unreadable)?;
         bytes.rewind().map_err(unreadable)?;
+        if size == 0 {
+            return Err(ModelError::new("image", name, "is empty").into());
+        }
         let holder = format!("register {}", uuid::Uuid::new_v4());
+        let whole = Whole { digest, size };
+        let stored = self.store_image(&holder, owner, name, &whole, bytes).await;
+        if stored.is_err() {
+            // Others need not wait for the end of our lease.
+            let mut tx = self.db().write().await?;
+            leases::take(&mut tx, STORING, &holder, -1).await?;
+            tx.commit().await?;
+        }
+        let id = stored?;
+        let mut tx = self.db().read().await?;
+        images::by_id(&mut tx, id)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::Image, id))
+    }
+
+    async fn store_image(
+        &self,
+        holder: &str,
+        owner: Option<&ProjectId>,
+        name: &str,
+        whole: &Whole,
+        mut bytes: impl Read,
+    ) -> Result<ImageId> {
+        let unreadable =
+            |e: std::io::Error| ControlError::Unavailable(format!("image {name}: {e}"));
+        let digest = &whole.digest;
         let mut hash = Sha256::new();
         let mut leases_held = BTreeSet::new();
         for number in 0_i64.. {
@@ -44,19 +79,16 @@ impl Cloud {
                 break;
             }
             hash.update(&part);
-            leases_held.insert(self.store_part(&holder, &digest, number, part).await?);
+            leases_held.insert(self.store_part(holder, digest, number, part).await?);
         }
         let again =
             |why: &str| ControlError::Unavailable(format!("image {name}: {why} (try again)"));
-        if size == 0 {
-            return Err(ModelError::new("image", name, "is empty").into());
-        }
-        if text_of(hash) != digest {
+        if text_of(hash) != *digest {
             return Err(again("the file was changed while it was read"));
         }
         let mut tx = self.db().change().await?;
         // Given back: it ends now.
-        leases_held.extend(leases::take(&mut tx, STORING, &holder, -1).await?);
+        leases_held.extend(leases::take(&mut tx, STORING, holder, -1).await?);
         if leases_held.len() != 1 {
             return Err(again("it took so long that the sweep may have been here"));
         }
@@ -65,15 +97,12 @@ impl Cloud {
         {
             return Err(ControlError::not_found(Kind::Project, project));
         }
-        let id = images::insert(&mut tx, name, owner, &digest, size).await?;
+        let id = images::insert(&mut tx, name, owner, digest, whole.size).await?;
         let project = owner.map(ProjectId::as_str);
         let action = "image.register";
-        audit::record(&mut tx, &operator(), action, project, name, &digest).await?;
+        audit::record(&mut tx, &operator(), action, project, name, digest).await?;
         tx.commit().await?;
-        let mut tx = self.db().read().await?;
-        images::by_id(&mut tx, id)
-            .await?
-            .ok_or_else(|| ControlError::not_found(Kind::Image, id))
+        Ok(id)
     }
 
     /// Stores one part unless it is there; the epoch of the lease under which it was done. One image at a time: others wait for their turn.

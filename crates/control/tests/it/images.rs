@@ -6,7 +6,11 @@ use novanet_control::{ControlError, Controllers};
 use std::io::{Cursor, Read, Seek, SeekFrom};
 
 fn bytes(length: usize, seed: u8) -> Vec<u8> {
-    (0..length).map(|i| (i % 251) as u8 ^ seed).collect()
+    (0..=250_u8)
+        .cycle()
+        .take(length)
+        .map(|b| b ^ seed)
+        .collect()
 }
 
 #[test]

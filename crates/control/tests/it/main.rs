@@ -1,6 +1,6 @@
 //! What the use cases promise. Every test runs on SQLite and on PostgreSQL.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod fake_host;
 mod world;

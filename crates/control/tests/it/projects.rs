@@ -147,7 +147,7 @@ fn key_pairs_are_the_users_own_and_the_private_half_is_kept_nowhere() {
         let web = w.project("web").await;
         let (pair, private) = w.create_key_pair(&web, "mine").await?;
         assert!(private.contains("BEGIN OPENSSH PRIVATE KEY"));
-        assert_eq!(w.key_pairs(&web).await?, [pair.clone()]);
+        assert_eq!(w.key_pairs(&web).await?, std::slice::from_ref(&pair));
         let imported = w.import_key_pair(&web, "other", &pair.public_key).await?;
         assert_eq!(imported.fingerprint, pair.fingerprint);
         assert_refused!(

@@ -56,7 +56,7 @@ pub(crate) fn both_with(
     for engine in [Engine::Sqlite, Engine::Postgres] {
         runtime().block_on(async {
             let world = World::on(engine, &configure).await.unwrap();
-            tokio::time::timeout(Duration::from_secs(120), promise(&world))
+            tokio::time::timeout(Duration::from_mins(2), promise(&world))
                 .await
                 .unwrap_or_else(|_| panic!("{engine:?}: took two minutes"))
                 .unwrap_or_else(|error| panic!("{engine:?}: {error:?}"));
@@ -270,9 +270,8 @@ pub(crate) fn refused<T>(result: Result<T, ControlError>) -> String {
 /// Asserts that a use case refuses with a certain variant and a text with these words.
 macro_rules! assert_refused {
     ($call:expr, $variant:pat, $words:expr) => {{
-        let error = match $call {
-            Ok(_) => panic!("it was done: {}", stringify!($call)),
-            Err(error) => error,
+        let Err(error) = $call else {
+            panic!("it was done: {}", stringify!($call));
         };
         assert!(matches!(error, $variant), "{error:?}");
         let text = error.to_string();

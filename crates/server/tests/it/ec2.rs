@@ -45,7 +45,7 @@ async fn script(w: &World, keys: &Keys, program: &[&str]) -> Result<String> {
         .env("AWS_PAGER", "")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(120), command.output())
+    let output = tokio::time::timeout(Duration::from_mins(2), command.output())
         .await
         .context("it took two minutes")??;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
