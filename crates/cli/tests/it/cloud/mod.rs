@@ -1,6 +1,7 @@
 //! A whole cloud in a sandbox: `novanet up`, real instances, real clients, real packets.
 
 mod addresses;
+mod apart;
 mod clients;
 mod faults;
 mod repair;

@@ -1,0 +1,126 @@
+//! Server and agent as two processes on two hosts, with nothing in common but the socket that the
+//! real protocol runs over; and a command line that a running server acts on.
+
+use super::{LONG, venv};
+use novanet_lab::{Host, HostOptions, eventually};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Apart {
+    api: Host,
+    node: Host,
+    state: tempfile::TempDir,
+}
+
+impl Apart {
+    fn manage(&self, words: &str) -> anyhow::Result<String> {
+        let line = format!(
+            "{} manage --state_path={}/server {words}",
+            env!("CARGO_BIN_EXE_novanet"),
+            self.state.path().display()
+        );
+        Ok(self.api.sh(&line)?.stdout)
+    }
+
+    fn spawn(host: &Host, line: &str, log: &Path) -> novanet_lab::Process {
+        let mut command = Command::new("sh");
+        let line = format!(
+            "exec {} {line} 2>{}",
+            env!("CARGO_BIN_EXE_novanet"),
+            log.display()
+        );
+        command.args(["-c", &line]).stdin(Stdio::null());
+        host.spawn(&mut command).unwrap()
+    }
+}
+
+#[test]
+fn server_and_agent_on_two_hosts_make_a_cloud_over_the_protocol_alone() {
+    let state = tempfile::tempdir().unwrap();
+    let at = state.path().display().to_string();
+    let apart = Apart {
+        api: Host::new("api").unwrap(),
+        node: Host::with("node", &HostOptions::default().own_cgroups()).unwrap(),
+        state,
+    };
+    apart.node.sh("ip link add eth0 type veth peer name peer0 && ip address add 192.0.2.9/24 dev eth0 && ip link set eth0 up && ip link set peer0 up").unwrap();
+    apart.manage("user admin boss").unwrap();
+    apart.manage("project create lab boss").unwrap();
+    apart.manage("image build tiny").unwrap();
+    apart
+        .manage("network create private 10.0.0.0/24 1 256 --network_manager=FlatDHCPManager --bridge=br100")
+        .unwrap();
+
+    let log = |name: &str| apart.state.path().join(name);
+    Apart::spawn(
+        &apart.api,
+        &format!("server --state_path={at}/server --ec2_listen=127.0.0.1"),
+        &log("server.log"),
+    );
+    eventually(LONG, || {
+        apart.api.sh(&format!("test -S {at}/server/server.sock"))
+    })
+    .unwrap();
+    let agent = format!(
+        "agent --state_path={at}/agent --server_socket={at}/server/server.sock --host=node --public_interface=eth0 --my_ip=192.0.2.9"
+    );
+    let first = Apart::spawn(&apart.node, &agent, &log("agent.log"));
+    let bridge = || {
+        apart
+            .node
+            .sh("ip -brief address show br100 | grep -q 10.0.0.1/24")
+    };
+    eventually(LONG, bridge).unwrap();
+    assert!(
+        apart.api.sh("ip link show br100").is_err(),
+        "the server's host stays as it was"
+    );
+
+    // An instance by the EC2 API on one host runs on the other.
+    let rc = apart.manage("user exports boss").unwrap();
+    let aws = venv().unwrap().join("bin/aws");
+    let run = format!(
+        "{rc}export AWS_ACCESS_KEY_ID=$EC2_ACCESS_KEY:lab AWS_SECRET_ACCESS_KEY=$EC2_SECRET_KEY \
+         AWS_DEFAULT_REGION=nova AWS_ENDPOINT_URL=http://127.0.0.1:8773/services/Cloud; \
+         {} ec2 run-instances --image-id ami-00000001 --instance-type m1.tiny",
+        aws.display()
+    );
+    apart.api.sh(&run).unwrap();
+    eventually(LONG, || apart.node.sh("ping -c1 -W1 10.0.0.2")).unwrap_or_else(|e| {
+        panic!(
+            "{e:#}\n{}",
+            std::fs::read_to_string(log("agent.log")).unwrap_or_default()
+        )
+    });
+
+    // What the command line writes, the running server's host does at once.
+    let began = Instant::now();
+    apart
+        .manage("network create second 10.9.0.0/24 1 256 --network_manager=FlatDHCPManager --bridge=br900")
+        .unwrap();
+    eventually(LONG, || {
+        apart
+            .node
+            .sh("ip -brief address show br900 | grep -q 10.9.0.1/24")
+    })
+    .unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+
+    // The agent is killed and comes back while the server goes on; the server is told how far it is.
+    first.kill();
+    apart.manage("network delete 10.9.0.0/24").unwrap();
+    Apart::spawn(&apart.node, &agent, &log("agent2.log"));
+    eventually(LONG, || apart.node.sh("! ip link show br900 2>/dev/null")).unwrap();
+    eventually(LONG, || -> anyhow::Result<()> {
+        let networks = apart.manage("network list --format json")?;
+        anyhow::ensure!(!networks.contains("10.9.0.0"), "{networks}");
+        Ok(())
+    })
+    .unwrap();
+    apart.node.sh("ping -c1 -W2 10.0.0.2").unwrap();
+}
