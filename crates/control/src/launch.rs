@@ -1,23 +1,18 @@
 //! RunInstances: one transaction that places instances, gives them addresses and plans them.
 
-use crate::agents::is_up;
 use crate::floating_ips::Association;
 use crate::groups::GroupRef;
+use crate::placement::{Placement, unused_mac};
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role, groups, images};
 use novanet_model::instance_type::{self, InstanceType};
 use novanet_model::rows::Network;
-use novanet_model::wire;
-use novanet_model::{
-    GroupId, ImageId, InstanceId, MacAddr, ModelError, NetworkKind, ReservationId,
-};
-use novanet_store::hosts::Host;
+use novanet_model::{GroupId, ImageId, InstanceId, ModelError, NetworkKind, ReservationId};
 use novanet_store::instances::{Row, State};
 use novanet_store::{
-    Committed, Conn, StoreError, Thing, Tx, audit, counters, fixed_ips, hosts, instances,
-    key_pairs, members, networks,
+    Committed, StoreError, Thing, Tx, audit, counters, fixed_ips, instances, key_pairs, members,
+    networks,
 };
-use rand::Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// nova's and EC2's limit for user data, in bytes.
@@ -399,69 +394,5 @@ fn row_of(
         combination: common.combination,
         created_at: 0,
         terminated_at: None,
-    }
-}
-
-/// nova's MACs: `02:16:3e`, then 23 random bits. The table's UNIQUE refuses the rare twin, and the
-/// client tries again.
-fn unused_mac() -> MacAddr {
-    let mut rng = rand::rng();
-    let bytes: [u8; 3] = rng.random();
-    MacAddr([0x02, 0x16, 0x3e, bytes[0] & 0x7f, bytes[1], bytes[2]])
-}
-
-/// Where instances go: to the living compute host with the fewest of them.
-struct Placement {
-    hosts: Vec<Host>,
-    load: BTreeMap<String, i64>,
-}
-
-impl Placement {
-    async fn new(c: &mut Conn, networks: &[Network]) -> Result<Self> {
-        let all: Vec<Host> = hosts::list(c)
-            .await?
-            .into_iter()
-            .filter(|h| h.roles.contains(&wire::Role::Compute) && !h.disabled)
-            .collect();
-        if all.is_empty() {
-            return Err(ControlError::NoHost(
-                "no compute host has reported yet (start one: novanet up, or novanet agent)"
-                    .to_owned(),
-            ));
-        }
-        let alive: Vec<Host> = all.into_iter().filter(is_up).collect();
-        if alive.is_empty() {
-            return Err(ControlError::NoHost(
-                "no compute host is up (nova-manage service list shows them)".to_owned(),
-            ));
-        }
-        let able: Vec<Host> = alive
-            .into_iter()
-            .filter(|h| networks.iter().all(|n| h.kinds.contains(&n.kind)))
-            .collect();
-        if able.is_empty() {
-            let kinds: BTreeSet<String> = networks.iter().map(|n| n.kind.to_string()).collect();
-            let kinds: Vec<String> = kinds.into_iter().collect();
-            return Err(ControlError::NoHost(format!(
-                "no host can run {} networks in this version",
-                kinds.join(" and ")
-            )));
-        }
-        let load = hosts::load(c)
-            .await?
-            .into_iter()
-            .map(|(name, count, ..)| (name, count))
-            .collect();
-        Ok(Self { hosts: able, load })
-    }
-
-    fn choose(&mut self) -> Result<String> {
-        let host = self
-            .hosts
-            .iter()
-            .min_by_key(|h| (self.load.get(&h.name).copied().unwrap_or(0), h.name.clone()))
-            .ok_or_else(|| ControlError::NoHost("no compute host is up".to_owned()))?;
-        *self.load.entry(host.name.clone()).or_default() += 1;
-        Ok(host.name.clone())
     }
 }

@@ -19,6 +19,7 @@ pub mod instances;
 pub mod key_pairs;
 mod launch;
 pub mod networks;
+mod placement;
 pub mod projects;
 mod quota;
 mod waiters;
