@@ -3,35 +3,86 @@
 use super::{Stop, host, setup};
 use crate::failure::Failure;
 use crate::keyfile;
-use novanet_agent::engine::{AgentError, Options, run_with};
+use futures_util::FutureExt as _;
+use novanet_agent::engine::{Options, preflight, run_with};
 use novanet_agent::upstream::{Pace, ServerAddress};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
-use novanet_server::{Server, ServerConfig, ServerError};
+use novanet_server::{Server, ServerConfig};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
-/// `novanet up`.
+/// How long server and agent may take to end after each other.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// `novanet up`. What the host lacks is said before anything is made.
 pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
+    preflight::check(&flags.roles()).map_err(|e| failed(&e))?;
     let cloud = open(&flags, true).await?;
     let ready = setup::run(&cloud, &flags).await?;
     let server = bind(&flags, &cloud).await?;
     let address = server
         .ec2_address()
         .map_err(|e| Failure::failed(format!("EC2 API: {e}")))?;
-    welcome(&flags, &ready, address);
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
-    let server = tokio::spawn(server.run(stop.clone()));
-    let agent = run_with(settings, options(&flags), upstream, stop.clone());
-    tokio::select! {
-        done = server => ended(done)?,
-        done = agent => done.map_err(|e| agent_failed(&e))?,
-    }
+    // One stop for both: a signal, or the end of the other.
+    let other_ended = CancellationToken::new();
+    let stop = {
+        let other_ended = other_ended.clone();
+        async move {
+            tokio::select! {
+                () = stop => {}
+                () = other_ended.cancelled() => {}
+            }
+        }
+        .boxed()
+        .shared()
+    };
+    let serving = async {
+        let done = server.run(stop.clone()).await;
+        other_ended.cancel();
+        done.map_err(|e| failed(&e))
+    };
+    let hosting = async {
+        let done = run_with(settings, options(&flags), upstream, stop.clone()).await;
+        other_ended.cancel();
+        done.map_err(|e| failed(&e))
+    };
+    let announcing = async {
+        // The agent has taken its lock and ports, and the server knows it: now it is true.
+        joined(&cloud, flags.host()).await;
+        welcome(&flags, &ready, address);
+        stop.clone().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    let both = async { tokio::join!(serving, hosting) };
+    let done = tokio::select! {
+        (served, hosted) = both => hosted.and(served),
+        () = announcing => Err(Failure::failed("server or agent did not end in time")),
+    };
     cloud.close().await;
+    done?;
     tracing::info!("stopped; instances and rules stay as they are");
     Ok(String::new())
+}
+
+/// Waits until this host has said hello.
+async fn joined(cloud: &Cloud, host: &str) {
+    let before = seen(cloud, host).await;
+    loop {
+        match seen(cloud, host).await {
+            Some(at) if Some(at) != before => return,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn seen(cloud: &Cloud, host: &str) -> Option<i64> {
+    let hosts = cloud.hosts().await.ok()?;
+    hosts.iter().find(|h| h.name == host).map(|h| h.seen_at)
 }
 
 /// `novanet server`.
@@ -40,7 +91,7 @@ pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> 
     let server = bind(&flags, &cloud).await?;
     let done = server.run(stop).await;
     cloud.close().await;
-    done.map_err(|e| server_failed(&e))?;
+    done.map_err(|e| failed(&e))?;
     Ok(String::new())
 }
 
@@ -51,7 +102,7 @@ pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
     run_with(settings, options(&flags), upstream, stop)
         .await
-        .map_err(|e| agent_failed(&e))?;
+        .map_err(|e| failed(&e))?;
     Ok(String::new())
 }
 
@@ -102,21 +153,10 @@ async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
     };
     Server::bind(config, cloud.clone())
         .await
-        .map_err(|e| server_failed(&e))
+        .map_err(|e| failed(&e))
 }
 
-fn ended(done: Result<Result<(), ServerError>, tokio::task::JoinError>) -> Result<(), Failure> {
-    match done {
-        Ok(done) => done.map_err(|e| server_failed(&e)),
-        Err(e) => Err(Failure::failed(format!("the server ended badly: {e}"))),
-    }
-}
-
-fn server_failed(error: &ServerError) -> Failure {
-    Failure::failed(with_causes(error))
-}
-
-fn agent_failed(error: &AgentError) -> Failure {
+fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::failed(with_causes(error))
 }
 

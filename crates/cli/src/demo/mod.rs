@@ -49,7 +49,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     }
     if keep {
         let kept = sandbox.keep().map_err(failed)?;
-        println!("{}", picture::how_to_enter(&kept, &tools));
+        println!("{}", picture::how_to_enter(kept, &tools));
     } else {
         let pids = [sandbox.cloud.pid(), sandbox.internet.pid()];
         let cgroup = sandbox.cloud.cgroup_name().to_owned();
@@ -118,6 +118,7 @@ fn gone(pids: &[u32], cgroup: &str) -> Result<(), String> {
     Ok(())
 }
 
+#[allow(clippy::needless_pass_by_value)] // as map_err wants it
 fn failed(error: anyhow::Error) -> Failure {
     Failure::failed(format!("novanet demo: {error:#}").replace('\n', " "))
 }

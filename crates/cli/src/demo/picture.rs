@@ -24,7 +24,7 @@ pub(super) fn print() {
 }
 
 /// The commands for a kept sandbox.
-pub(super) fn how_to_enter(kept: &Kept, tools: &Tools) -> String {
+pub(super) fn how_to_enter(kept: Kept, tools: &Tools) -> String {
     let cloud = Kept::enter(kept.cloud);
     format!(
         "

@@ -43,6 +43,7 @@ impl Show {
         let _ = std::io::stdout().flush();
     }
 
+    #[allow(clippy::unused_self)] // it is the terminal's business all the same
     /// Output, indented; long output is cut in the middle.
     pub(super) fn output(&mut self, text: &str) {
         let lines: Vec<&str> = text.lines().collect();
@@ -83,6 +84,7 @@ impl Show {
         (self.passed, self.all)
     }
 
+    #[allow(clippy::unused_self)]
     /// Waits for something, with dots so that nobody thinks it hangs; answers how long it took.
     pub(super) fn wait<T>(
         &mut self,

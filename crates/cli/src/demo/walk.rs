@@ -8,7 +8,7 @@ use novanet_lab::{Host, Output, Sandbox};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(10);
 
 struct Walk<'a> {

@@ -30,6 +30,13 @@ fn what_a_host_lacks_is_said_at_start_in_one_line() {
         "unshare -m sh -c 'mount --bind /run/work /usr/sbin && exec /run/bin/novanet agent --public_interface=eth0 --my_ip=203.0.113.2'",
         &["nft", "install"],
     );
+    refused(
+        &cloud,
+        &format!(
+            "unshare -m sh -c 'mount --bind /run/work /usr/sbin && exec /run/bin/{up} --public_interface=eth0'"
+        ),
+        &["nft", "install"],
+    );
     // Not root.
     refused(
         &cloud,
