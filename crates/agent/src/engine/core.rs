@@ -207,7 +207,12 @@ impl Engine {
         if let (Some(ledger), Some(line)) = (&mut state.ledger, line) {
             ledger.add(&line, &state.table);
         }
+        // Something came and went before we heard of it: no lane will say that we are that far.
+        let nothing_to_do = !idle && changed.is_empty();
         self.hand_out(state, changed);
+        if nothing_to_do {
+            self.inner.news.notify_one();
+        }
         Takes::Taken
     }
 

@@ -53,6 +53,24 @@ async fn things_are_made_upwards_and_removed_downwards() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_came_and_went_before_the_host_heard_of_it_is_reported_at_once() {
+    let host = FakeHost::new();
+    let engine = start(&host);
+    engine.take(list(1, &[]));
+    reached(&engine, 1).await;
+    let news = engine.news();
+    // What was said until here is not what is waited for.
+    while tokio::time::timeout(Duration::from_secs(5), news.notified())
+        .await
+        .is_ok()
+    {}
+    engine.take(delta(2, &[], &[&cloud::float(1, 1)]));
+    let told = tokio::time::timeout(Duration::from_secs(1), news.notified()).await;
+    assert!(told.is_ok(), "nobody says that version 2 is in force");
+    assert_eq!(engine.status().version, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_instance_delays_no_floating_ip() {
     let host = FakeHost::new();
     let engine = start(&host);

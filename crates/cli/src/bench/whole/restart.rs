@@ -50,7 +50,7 @@ fn restart(world: &mut World, float: Ipv4Addr, gently: bool) -> Result<(Duration
     let steady = Steady::start(pinger, float)?;
     let before = ports(&world.sandbox.cloud)?;
     world.stop(gently)?;
-    let wanted = change(world)?;
+    let (wanted, new) = change(world)?;
     let began = Instant::now();
     world.start_again()?;
     let (runtime, cloud) = (&world.runtime, &world.cloud);
@@ -74,22 +74,29 @@ fn restart(world: &mut World, float: Ipv4Addr, gently: bool) -> Result<(Duration
         "ports were made anew: {before} then {after}"
     );
     let (lost, sent) = steady.stop()?;
+    let caller = operator()?;
+    let released = world.cloud.release_address(&caller, new.into());
+    world.runtime.block_on(released)?;
     Ok((took, lost, sent))
 }
 
-/// Something new for the host, by another process; its version.
-fn change(world: &World) -> Result<i64> {
-    let caller = Caller::operator("admin".parse()?);
+/// Something new for the host, by another process; its version and what it is.
+fn change(world: &World) -> Result<(i64, Ipv4Addr)> {
     let instance = world.running.last().context("no instance")?.id.parse()?;
+    let caller = operator()?;
     world.runtime.block_on(async {
         let float = world.cloud.allocate_address(&caller, None).await?.address;
-        world
+        let to = Association::to(instance);
+        let (_, change) = world
             .cloud
-            .associate_address(&caller, float.into(), &Association::to(instance))
+            .associate_address(&caller, float.into(), &to)
             .await?;
-        let change = world.cloud.release_address(&caller, float.into()).await?;
-        Ok(change.version)
+        Ok((change.version, float))
     })
+}
+
+fn operator() -> Result<Caller> {
+    Ok(Caller::operator("admin".parse()?))
 }
 
 /// Instances' ports with their numbers in the kernel: one that was made again has another.
