@@ -250,7 +250,7 @@ impl Cloud {
                 things.insert(0, Thing::Float(other.id));
             }
         }
-        let fixed = fixed_ips::by_address(tx, port.address)
+        let fixed = fixed_ips::of_instance(tx, instance, port.address)
             .await?
             .ok_or_else(|| ControlError::not_found(Kind::FixedIp, port.address))?;
         floating_ips::point(tx, float.id, Some(fixed.id)).await?;

@@ -3,7 +3,7 @@
 use crate::agents::is_up;
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
-use novanet_model::carve::{self, NewNetwork, Request};
+use novanet_model::carve::{self, CarveError, Carved, NewNetwork, Request};
 use novanet_model::rows::Network;
 use novanet_model::wire::Role;
 use novanet_model::{NetworkId, NetworkKind};
@@ -34,8 +34,7 @@ impl Cloud {
         {
             return Err(ControlError::not_found(Kind::Project, project));
         }
-        let existing = networks::list(&mut tx).await?;
-        let carved = carve::carve(request, &existing, &self.config().network_defaults)?;
+        let carved = self.carve(&mut tx, request).await?;
         let host = gateway_host(&mut tx).await?;
         let mut made = Vec::with_capacity(carved.networks.len());
         for new in &carved.networks {
@@ -47,6 +46,28 @@ impl Cloud {
             notes: carved.notes,
             change,
         })
+    }
+
+    /// What to make, beside all that is there and all that some host may still have.
+    async fn carve(&self, c: &mut Conn, request: &Request) -> Result<Carved> {
+        let defaults = &self.config().network_defaults;
+        let living = networks::list(c).await?;
+        let going = networks::list_deleting(c).await?;
+        let all = [living.clone(), going.clone()].concat();
+        let refusal = match carve::carve(request, &all, defaults) {
+            Err(CarveError::Conflict(refusal)) if !going.is_empty() => refusal,
+            other => return Ok(other?),
+        };
+        if carve::carve(request, &living, defaults).is_err() {
+            return Err(CarveError::Conflict(refusal).into());
+        }
+        // Only what is being deleted is in the way: no list shows it, so say it here.
+        let in_the_way = going.iter().find(|one| {
+            let with = [living.as_slice(), std::slice::from_ref(one)].concat();
+            carve::carve(request, &with, defaults).is_err()
+        });
+        let one = in_the_way.unwrap_or(&going[0]);
+        Err(being_deleted(c, one).await?)
     }
 
     async fn insert_network(
@@ -110,6 +131,7 @@ impl Cloud {
                 living.len()
             ));
         }
+        // Instances that are going keep the row, and with it the range, until their hosts let go.
         let object = network.cidr.to_string();
         audit::record(&mut tx, &operator(), "network.delete", None, &object, "").await?;
         networks::set_deleting(&mut tx, network.id).await?;
@@ -128,6 +150,20 @@ pub(crate) async fn finish_deleting_networks(tx: &mut Tx) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Why a network's range, tag or bridge is not free yet.
+pub(crate) async fn being_deleted(c: &mut Conn, network: &Network) -> Result<ControlError> {
+    let holders = networks::holders(c, network.id).await?;
+    let reason = match holders.as_slice() {
+        [] => "is being deleted (try again in a moment)".to_owned(),
+        [host] => format!("is being deleted; host {host} has not let go of it yet"),
+        hosts => format!(
+            "is being deleted; hosts {} have not let go of it yet",
+            hosts.join(", ")
+        ),
+    };
+    Ok(ControlError::in_use(Kind::Network, network.cidr, reason))
 }
 
 /// Finds a network by number or range.

@@ -120,6 +120,25 @@ pub async fn list_deleting(c: &mut Conn) -> Result<Vec<Network>> {
     select(c, "deleting = 1").await
 }
 
+/// The hosts that may still have something of a network or of an instance in it: objects, or
+/// tombstones that they have not applied.
+pub async fn holders(c: &mut Conn, id: NetworkId) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar(
+        "SELECT DISTINCT o.host FROM host_objects o LEFT JOIN hosts h ON h.name = o.host \
+         WHERE (o.owner = $1 OR EXISTS (SELECT 1 FROM fixed_ips f WHERE f.network_id = $2 \
+                AND o.owner IN ('instance:' || CAST(f.instance_id AS TEXT), \
+                                'membership:' || CAST(f.instance_id AS TEXT)))) \
+         AND (o.deleted = 0 OR h.name IS NULL OR h.applied_version < o.version \
+         OR h.applied_epoch <> (SELECT epoch FROM clock WHERE id = 1) \
+         OR EXISTS (SELECT 1 FROM host_errors e \
+                    WHERE e.host = o.host AND e.object_key = o.object_key)) ORDER BY o.host",
+    )
+    .bind(crate::Thing::Network(id).to_string())
+    .bind(id.0)
+    .fetch_all(c)
+    .await?)
+}
+
 async fn select(c: &mut Conn, condition: &'static str) -> Result<Vec<Network>> {
     let sql = format!("SELECT {COLUMNS} FROM networks WHERE {condition} ORDER BY id");
     sqlx::query(sqlx::AssertSqlSafe(sql))

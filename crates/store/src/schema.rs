@@ -52,18 +52,39 @@ impl Db {
         }
     }
 
-    /// The schema's version there, and the one that this program needs (`db version`).
+    /// The schema's version there, and the one that this program needs (`db version`). One whose
+    /// making was cut off counts as none: who makes a missing one goes on with it.
     pub async fn schema_version(&self) -> Result<(i64, i64)> {
-        Ok((version(&self.applied().await?), version(&self.wanted())))
+        let have = if self.is_whole().await? {
+            version(&self.applied().await?)
+        } else {
+            0
+        };
+        Ok((have, version(&self.wanted())))
+    }
+
+    /// Whether the schema was made to its end: the first epoch is the last thing that it gets.
+    async fn is_whole(&self) -> Result<bool> {
+        let epoch: std::result::Result<Option<String>, sqlx::Error> =
+            sqlx::query_scalar("SELECT epoch FROM clock WHERE id = 1")
+                .fetch_optional(self.pool())
+                .await;
+        match epoch {
+            Ok(epoch) => Ok(epoch.is_none_or(|e| !e.is_empty())),
+            Err(error) if is_no_such_table(&error) => Ok(false),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// Refuses a schema of another version, saying what to do.
     pub async fn require_schema(&self) -> Result<()> {
         let (have, want) = (self.applied().await?, self.wanted());
         self.refuse_newer(&have)?;
-        if want.is_subset(&have) {
+        let whole = self.is_whole().await?;
+        if want.is_subset(&have) && whole {
             return Ok(());
         }
+        let have = if whole { have } else { BTreeSet::new() };
         Err(StoreError::Refused(format!(
             "the database's schema is version {}, this program needs {} (run: nova-manage db sync)",
             version(&have),

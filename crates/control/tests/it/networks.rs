@@ -95,7 +95,11 @@ fn a_network_is_deleted_when_its_host_has_let_go_of_it() {
         assert!(w.networks().await?.is_empty());
         // The range is not free while a host may still have the bridge.
         let again = request(DHCP, "10.0.0.0/24", 1, 256);
-        assert!(w.create_networks(&again).await.is_err());
+        assert_refused!(
+            w.create_networks(&again).await,
+            ControlError::InUse { .. },
+            "network 10.0.0.0/24: is being deleted; host h1 has not let go of it yet"
+        );
         host.follow().await;
         assert!(host.objects.is_empty());
         host.report().await;
@@ -105,6 +109,48 @@ fn a_network_is_deleted_when_its_host_has_let_go_of_it() {
             ControlError::NotFound { .. },
             "not found"
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_range_is_not_free_while_a_host_that_is_down_has_an_instance_of_it() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut gateway = w.host("h1").await;
+        let net = w.network("10.0.0.0/24").await;
+        assert_eq!(net.host.as_deref(), Some("h1"));
+        let mut down = w.host("h2").await;
+        let ids = w.run(&web, 2).await;
+        gateway.round().await;
+        down.round().await;
+        let on_h2 = w.instance(&web, ids[1]).await?;
+        assert_eq!(on_h2.row.host.as_deref(), Some("h2"));
+        // h2 hears of nothing from now on.
+        w.terminate(&web, &ids).await?;
+        gateway.round().await;
+        w.delete_network("10.0.0.0/24").await?;
+        gateway.round().await;
+        let held = "network 10.0.0.0/24: is being deleted; host h2 has not let go of it yet";
+        for (range, size) in [
+            ("10.0.0.0/24", 256),
+            ("10.0.0.0/25", 128),
+            ("10.0.0.0/16", 65_536),
+        ] {
+            let made = w.create_networks(&request(DHCP, range, 1, size)).await;
+            assert_refused!(made, ControlError::InUse { .. }, held);
+        }
+        // Beside it there is room.
+        let made = w
+            .create_networks(&request(DHCP, "10.0.0.0/16", 1, 256))
+            .await?;
+        assert_eq!(made.networks[0].cidr.to_string(), "10.0.1.0/24");
+        assert_eq!(w.fixed_ip(&web, ids[1]).await, on_h2.ports[0].address);
+        down.round().await;
+        w.create_networks(&request(DHCP, "10.0.0.0/24", 1, 256))
+            .await?;
+        w.assert_planned().await;
         Ok(())
     });
 }

@@ -8,6 +8,7 @@ mod engines;
 
 mod both;
 mod coverage;
+mod cut_off;
 mod killed;
 mod postgres;
 mod sqlite;
