@@ -98,41 +98,40 @@ async fn has_freed(c: &mut Conn, network: NetworkId) -> Result<bool> {
     Ok(any.is_some())
 }
 
+/// The next address that was never handed out.
 async fn allocate_fresh(tx: &mut Tx, network: &Network) -> Result<Option<(i64, Ipv4Addr)>> {
-    let end = number(network.cidr.broadcast());
-    let before: i64 =
-        sqlx::query_scalar("SELECT next_addr FROM address_cursors WHERE network_id = $1")
-            .bind(network.id.0)
-            .fetch_one(&mut **tx)
-            .await?;
-    let mut next = before;
-    let mut found = None;
-    while next <= end && found.is_none() {
-        let skip: Option<i64> = sqlx::query_scalar(
-            "SELECT last_addr FROM reserved_ranges WHERE network_id = $1 AND first_addr <= $2 \
-             AND last_addr >= $2 ORDER BY last_addr DESC LIMIT 1",
-        )
-        .bind(network.id.0)
-        .bind(next)
-        .fetch_optional(&mut **tx)
-        .await?;
-        if let Some(last) = skip {
-            next = last + 1;
+    while let Some((next, reserved)) = advance(tx, network).await? {
+        if reserved {
             continue;
         }
-        found = insert(tx, network.id, address(next), false)
-            .await?
-            .map(|id| (id, address(next)));
-        next += 1;
+        // It has a row already if it was reserved or taken by hand.
+        if let Some(id) = insert(tx, network.id, address(next), false).await? {
+            return Ok(Some((id, address(next))));
+        }
     }
-    if next != before {
-        sqlx::query("UPDATE address_cursors SET next_addr = $1 WHERE network_id = $2")
-            .bind(next)
-            .bind(network.id.0)
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(found)
+    Ok(None)
+}
+
+/// Moves the cursor by one address, or to the end of the reserved range that it is in: where it was,
+/// and whether that is reserved. `None`: it is through.
+async fn advance(tx: &mut Tx, network: &Network) -> Result<Option<(i64, bool)>> {
+    let moved: Option<(i64, i64)> = sqlx::query_as(
+        "UPDATE address_cursors SET next_addr = 1 + COALESCE((SELECT max(r.last_addr) \
+             FROM reserved_ranges r WHERE r.network_id = address_cursors.network_id \
+             AND r.first_addr <= address_cursors.next_addr \
+             AND r.last_addr >= address_cursors.next_addr), next_addr) \
+         WHERE network_id = $1 AND next_addr <= $2 \
+         RETURNING next_addr - 1, CASE WHEN EXISTS (SELECT 1 FROM reserved_ranges r \
+             WHERE r.network_id = address_cursors.network_id \
+             AND r.first_addr <= address_cursors.next_addr - 1 \
+             AND r.last_addr >= address_cursors.next_addr - 1) THEN CAST(1 AS BIGINT) \
+             ELSE CAST(0 AS BIGINT) END",
+    )
+    .bind(network.id.0)
+    .bind(number(network.cidr.broadcast()))
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(moved.map(|(next, reserved)| (next, reserved != 0)))
 }
 
 /// Takes one certain address out of the pool, like [`allocate`]; `None`: it is not free.
