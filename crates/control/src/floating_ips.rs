@@ -5,7 +5,9 @@ use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::FloatingIp;
 use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError};
 use novanet_store::instances::State;
-use novanet_store::{Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, instances};
+use novanet_store::{
+    Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, instances, networks,
+};
 use std::net::Ipv4Addr;
 
 /// A floating IP as a caller names it.
@@ -49,7 +51,8 @@ impl Association {
 const MOST: usize = 65_536;
 
 impl Cloud {
-    /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new.
+    /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new. Refused
+    /// where instances have their own addresses.
     pub async fn create_floating_ips(
         &self,
         range: Ipv4Net,
@@ -68,6 +71,7 @@ impl Cloud {
         }
         let pool = pool.unwrap_or(&self.config().floating_pool);
         let mut tx = self.db().change().await?;
+        refuse_fixed(&mut tx, range).await?;
         let new = floating_ips::insert(&mut tx, &addresses, pool, interface).await?;
         if new > 0 {
             let detail = format!("{new} addresses in pool {pool}");
@@ -247,6 +251,9 @@ impl Cloud {
         for other in floating_ips::of_instance(tx, instance).await? {
             if other.id != float.id {
                 floating_ips::point(tx, other.id, None).await?;
+                let detail = format!("{instance} has {} now", float.address);
+                let action = "floating_ip.disassociate";
+                record(tx, caller, action, other.address, &detail).await?;
                 things.insert(0, Thing::Float(other.id));
             }
         }
@@ -254,7 +261,10 @@ impl Cloud {
             .await?
             .ok_or_else(|| ControlError::not_found(Kind::FixedIp, port.address))?;
         floating_ips::point(tx, float.id, Some(fixed.id)).await?;
-        let detail = format!("{instance} {}", port.address);
+        let mut detail = format!("{instance} {}", port.address);
+        if let Some(before) = float.fixed.as_ref().filter(|f| f.instance != instance) {
+            detail = format!("{detail}, before: {}", before.instance);
+        }
         let action = "floating_ip.associate";
         record(tx, caller, action, float.address, &detail).await?;
         self.plan(tx, things).await?;
@@ -278,6 +288,27 @@ impl Cloud {
         record(&mut tx, caller, action, float.address, "").await?;
         self.plan(&mut tx, [Thing::Float(float.id)]).await?;
         Ok(tx.commit().await?)
+    }
+}
+
+/// Refuses a range that has addresses of a network, one that is being deleted too.
+async fn refuse_fixed(c: &mut Conn, range: Ipv4Net) -> Result<()> {
+    let mut all = networks::list(c).await?;
+    all.extend(networks::list_deleting(c).await?);
+    match all
+        .iter()
+        .find(|n| n.cidr.contains(&range) || range.contains(&n.cidr))
+    {
+        None => Ok(()),
+        Some(network) => Err(ControlError::in_use(
+            Kind::FloatingIp,
+            range,
+            format!(
+                "overlaps network {} ({}), whose addresses are the instances' own: choose another \
+                 range",
+                network.cidr, network.label
+            ),
+        )),
     }
 }
 

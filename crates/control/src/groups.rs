@@ -4,6 +4,7 @@ use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::{GroupId, ModelError, ProjectId};
+use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::{Committed, Conn, StoreError, Thing, Tx, audit, members};
 
@@ -44,7 +45,7 @@ impl Cloud {
         check_text("GroupDescription", description)?;
         let mut tx = self.db().change().await?;
         self.still_there(&mut tx, caller).await?;
-        self.ensure_default_group(&mut tx, &caller.project, &caller.actor.who)
+        self.ensure_default_group(&mut tx, &caller.actor, &caller.project, &caller.actor.who)
             .await?;
         let used = groups::of_project(&mut tx, &caller.project).await?.len();
         let used = i64::try_from(used).unwrap_or(i64::MAX);
@@ -74,7 +75,7 @@ impl Cloud {
         if self.missing_default(&caller.project).await? {
             let mut tx = self.db().change().await?;
             self.still_there(&mut tx, caller).await?;
-            self.ensure_default_group(&mut tx, &caller.project, &caller.actor.who)
+            self.ensure_default_group(&mut tx, &caller.actor, &caller.project, &caller.actor.who)
                 .await?;
             tx.commit().await?;
         }
@@ -219,6 +220,7 @@ impl Cloud {
     pub(crate) async fn ensure_default_group(
         &self,
         tx: &mut Tx,
+        actor: &Actor,
         project: &ProjectId,
         user: &str,
     ) -> Result<GroupId> {
@@ -226,7 +228,14 @@ impl Cloud {
             return Ok(group.id);
         }
         let id = groups::insert(tx, project, user, DEFAULT, DEFAULT).await?;
-        groups::insert_rule(tx, id, Traffic::Any, Source::Group(id)).await?;
+        let source = Source::Group(id);
+        groups::insert_rule(tx, id, Traffic::Any, source).await?;
+        let rule = describe(Traffic::Any, source);
+        for (action, detail) in [("create", DEFAULT), ("authorize", rule.as_str())] {
+            let action = format!("security_group.{action}");
+            let (project, object) = (Some(project.as_str()), id.to_string());
+            audit::record(tx, actor, &action, project, &object, detail).await?;
+        }
         Ok(id)
     }
 }

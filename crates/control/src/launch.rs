@@ -145,7 +145,7 @@ impl Cloud {
         }
         if ids.is_empty() {
             ids.insert(
-                self.ensure_default_group(tx, project, &caller.actor.who)
+                self.ensure_default_group(tx, &caller.actor, project, &caller.actor.who)
                     .await?,
             );
         }
@@ -355,6 +355,8 @@ async fn networks_for(tx: &mut Tx, caller: &Caller) -> Result<Vec<Network>> {
         )
     })?;
     networks::set_project(tx, network.id, &caller.project).await?;
+    let (project, object) = (Some(caller.project.as_str()), network.cidr.to_string());
+    audit::record(tx, &caller.actor, "network.associate", project, &object, "").await?;
     network.project = Some(caller.project.clone());
     Ok(vec![network])
 }

@@ -9,7 +9,7 @@ use novanet_model::wire::Role;
 use novanet_model::{NetworkId, NetworkKind};
 use novanet_store::networks::Reserved;
 use novanet_store::{
-    Committed, Conn, Thing, Tx, audit, fixed_ips, hosts, instances, networks, objects,
+    Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, hosts, instances, networks, objects,
 };
 
 /// What `network create` made.
@@ -38,6 +38,11 @@ impl Cloud {
         let host = gateway_host(&mut tx).await?;
         let mut made = Vec::with_capacity(carved.networks.len());
         for new in &carved.networks {
+            if let Some(float) = floating_ips::first_within(&mut tx, new.cidr).await? {
+                let reason =
+                    format!("floating IP {float} is in it: choose another range, or delete that");
+                return Err(ControlError::in_use(Kind::Network, new.cidr, reason));
+            }
             made.push(self.insert_network(&mut tx, new, host.as_deref()).await?);
         }
         let change = tx.commit().await?;

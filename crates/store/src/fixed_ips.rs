@@ -178,18 +178,18 @@ async fn insert(
     .await?)
 }
 
-/// Gives all addresses of an instance back to the pool.
-pub async fn release_of(tx: &mut Tx, instance: InstanceId) -> Result<()> {
+/// Gives all addresses of an instance back to the pool; which.
+pub async fn release_of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Ipv4Addr>> {
     let now = tx.now;
-    sqlx::query(
+    let freed: Vec<i64> = sqlx::query_scalar(
         "UPDATE fixed_ips SET instance_id = NULL, virtual_interface_id = NULL, allocated = 0, \
-         leased = 0, freed_at = $1, updated_at = $1 WHERE instance_id = $2",
+         leased = 0, freed_at = $1, updated_at = $1 WHERE instance_id = $2 RETURNING addr",
     )
     .bind(now)
     .bind(instance.0)
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(())
+    Ok(freed.into_iter().map(address).collect())
 }
 
 /// Gives one address back to the pool.
@@ -281,11 +281,12 @@ pub async fn list(c: &mut Conn, host: &str) -> Result<Vec<FixedIp>> {
         .collect()
 }
 
-/// The row of an address, in whatever network it is.
-pub async fn by_address(c: &mut Conn, ip: Ipv4Addr) -> Result<Option<FixedIp>> {
-    let sql = format!("{SHOWN} WHERE f.address = $1 ORDER BY f.id LIMIT 1");
+/// The row of an address of a network.
+pub async fn by_address(c: &mut Conn, network: NetworkId, ip: Ipv4Addr) -> Result<Option<FixedIp>> {
+    let sql = format!("{SHOWN} WHERE f.network_id = $1 AND f.addr = $2");
     sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(ip.to_string())
+        .bind(network.0)
+        .bind(number(ip))
         .fetch_optional(c)
         .await?
         .as_ref()

@@ -1,10 +1,10 @@
 //! Floating IPs.
 
-use crate::networks::number;
+use crate::networks::{address, number};
 use crate::read::Reader;
 use crate::{Conn, Result, Tx, counters};
 use novanet_model::rows::{FloatTarget, FloatingIp};
-use novanet_model::{IfName, InstanceId, ProjectId};
+use novanet_model::{IfName, InstanceId, Ipv4Net, ProjectId};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
@@ -139,6 +139,18 @@ pub async fn list(c: &mut Conn) -> Result<Vec<FloatingIp>> {
 /// A project's floating IPs.
 pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<FloatingIp>> {
     select(c, "f.project_id = $1", Value::Text(project.as_str())).await
+}
+
+/// The first floating IP within a range.
+pub async fn first_within(c: &mut Conn, range: Ipv4Net) -> Result<Option<Ipv4Addr>> {
+    let first: Option<i64> = sqlx::query_scalar(
+        "SELECT addr FROM floating_ips WHERE addr BETWEEN $1 AND $2 ORDER BY addr LIMIT 1",
+    )
+    .bind(number(range.network()))
+    .bind(number(range.broadcast()))
+    .fetch_optional(c)
+    .await?;
+    Ok(first.map(address))
 }
 
 /// The floating IPs that lead to an instance.

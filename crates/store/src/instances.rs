@@ -441,16 +441,17 @@ pub async fn count_boot(tx: &mut Tx, id: InstanceId) -> Result<()> {
     Ok(())
 }
 
-/// The instance is gone from all hosts: its interfaces, memberships and addresses go.
-pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<()> {
-    crate::fixed_ips::release_of(tx, id).await?;
+/// The instance is gone from all hosts: its interfaces, memberships and addresses go. The addresses.
+pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<Vec<std::net::Ipv4Addr>> {
+    let freed = crate::fixed_ips::release_of(tx, id).await?;
     for sql in [
         "DELETE FROM virtual_interfaces WHERE instance_id = $1",
         "DELETE FROM security_group_instance_association WHERE instance_id = $1",
     ] {
         sqlx::query(sql).bind(id.0).execute(&mut **tx).await?;
     }
-    set_state(tx, id, State::Terminated, None).await
+    set_state(tx, id, State::Terminated, None).await?;
+    Ok(freed)
 }
 
 /// Drops rows of instances that went before `before` (microseconds).

@@ -197,6 +197,17 @@ pub async fn set_project(tx: &mut Tx, id: NetworkId, project: &ProjectId) -> Res
     Ok(())
 }
 
+/// Takes a network from its project: the next that needs one may have it.
+pub async fn leave_project(tx: &mut Tx, id: NetworkId) -> Result<()> {
+    let now = tx.now;
+    sqlx::query("UPDATE networks SET project_id = NULL, updated_at = $1 WHERE id = $2")
+        .bind(now)
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// A network that no host is the gateway of, in the order of ids.
 pub async fn without_host(c: &mut Conn) -> Result<Vec<NetworkId>> {
     let ids: Vec<i64> = sqlx::query_scalar(
