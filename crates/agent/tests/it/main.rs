@@ -7,6 +7,7 @@ mod dhcp_process;
 mod engine;
 mod engine_ledger;
 mod engine_real;
+mod engine_shield;
 mod engine_support;
 mod firewall;
 mod firewall_float;
