@@ -125,9 +125,11 @@ pub async fn list_deleting(c: &mut Conn) -> Result<Vec<Network>> {
 pub async fn holders(c: &mut Conn, id: NetworkId) -> Result<Vec<String>> {
     Ok(sqlx::query_scalar(
         "SELECT DISTINCT o.host FROM host_objects o LEFT JOIN hosts h ON h.name = o.host \
-         WHERE (o.owner = $1 OR EXISTS (SELECT 1 FROM fixed_ips f WHERE f.network_id = $2 \
-                AND o.owner IN ('instance:' || CAST(f.instance_id AS TEXT), \
-                                'membership:' || CAST(f.instance_id AS TEXT)))) \
+         WHERE (o.owner = $1 \
+             OR o.owner IN (SELECT 'instance:' || CAST(instance_id AS TEXT) FROM fixed_ips \
+                            WHERE network_id = $2 AND instance_id IS NOT NULL) \
+             OR o.owner IN (SELECT 'membership:' || CAST(instance_id AS TEXT) FROM fixed_ips \
+                            WHERE network_id = $2 AND instance_id IS NOT NULL)) \
          AND (o.deleted = 0 OR h.name IS NULL OR h.applied_version < o.version \
          OR h.applied_epoch <> (SELECT epoch FROM clock WHERE id = 1) \
          OR EXISTS (SELECT 1 FROM host_errors e \

@@ -187,6 +187,12 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
     );
     assert_eq!((row.reserved, row.leased), (false, true));
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 1);
+    let same = fixed_ips::of_instance(&mut tx, owner, address).await?;
+    assert_eq!(same.map(|row| row.id), Some(id));
+    assert_eq!(
+        fixed_ips::of_instance(&mut tx, InstanceId(99), address).await?,
+        None
+    );
 
     let wrong = mac_of(ip("10.9.9.9")).to_string();
     assert!(
