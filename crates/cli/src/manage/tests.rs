@@ -290,10 +290,10 @@ fn help_says_what_there_is() {
     insta::assert_snapshot!(check("floating create --help"), @"
     usage: nova-manage floating create IP_RANGE [HOST_NAME]
 
-    put addresses into a pool
+    put the hosts' addresses of a range into a pool
 
     Each can be given by place or as --name=value:
-        ip_range           addresses, like 68.99.26.170/31 or 68.99.26.170
+        ip_range           addresses, like 68.99.26.0/28 (its network and broadcast addresses are left out), 68.99.26.170/31 (both) or 68.99.26.170
         host_name          taken before the range, as in the manual; the network's host has the address
         pool               pool (flag default_floating_pool)
         interface          interface (each host's public_interface)

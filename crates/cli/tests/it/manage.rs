@@ -263,6 +263,8 @@ fn users_and_projects_live_and_go() {
     when (UTC)           who          from            project      what                     which                detail
     DATE TIME  operator     cli             None         user.create              john
     DATE TIME  operator     cli             web          project.create           web                  john
+    DATE TIME  operator     cli             web          security_group.create    sg-00000001          default
+    DATE TIME  operator     cli             web          security_group.authorize sg-00000001          -1 from sg-00000001
     DATE TIME  operator     cli             None         project.delete           web
     DATE TIME  operator     cli             None         user.delete              john
     ");
