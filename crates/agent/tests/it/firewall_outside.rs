@@ -366,3 +366,25 @@ fn rules_that_are_written_anew_end_flows_that_none_of_them_allows() -> Result<()
     assert!(!revoked.goes_on());
     Ok(())
 }
+
+#[test]
+fn chains_of_others_that_drop_what_we_accept_are_named_with_what_to_do() -> Result<()> {
+    let cloud = cloud()?;
+    let state = tempfile::tempdir()?;
+    let mut agent = Agent::start(&cloud, state.path(), &two_projects())?;
+    agent.converge(&cloud)?;
+    let shown = cloud.exec_in(|| block_on(agent.firewall.show()))??;
+    assert!(!shown.contains('#'), "{shown}");
+    cloud.run(&[
+        "nft",
+        "add table ip filter; \
+         add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; \
+         add chain ip filter INPUT { type filter hook input priority 0; policy accept; }",
+    ])?;
+    let shown = cloud.exec_in(|| block_on(agent.firewall.show()))??;
+    let troubles: Vec<_> = shown.lines().filter(|line| line.starts_with('#')).collect();
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert!(troubles[0].contains("ip filter FORWARD") && troubles[0].contains("policy"));
+    assert!(agent.converge(&cloud)?.is_empty(), "not ours to change");
+    Ok(())
+}

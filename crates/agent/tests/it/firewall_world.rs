@@ -5,7 +5,7 @@ use crate::firewall_objects::*;
 use anyhow::{Context, Result, ensure};
 use novanet_agent::firewall::{Firewall, Key, Value};
 use novanet_agent::room::{Change, Desired, Room, RoomError, diff};
-use novanet_lab::{Host, HostOptions, connect};
+use novanet_lab::{Host, HostOptions, connect, eventually};
 use novanet_model::InstanceId;
 use novanet_model::object::{HostObject, port_name};
 use std::collections::BTreeMap;
@@ -207,9 +207,13 @@ pub(crate) fn connects_through(
     to: &Host,
     port: u16,
 ) -> Result<Option<IpAddr>> {
-    let listener = to
-        .exec_in(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?
-        .with_context(|| format!("{} listens on {port}", to.name()))?;
+    // A process that another test starts has our last listener too, until it becomes its program.
+    let listener = eventually(SILENCE * 5, || {
+        to.exec_in(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+            .map_err(std::io::Error::other)
+            .flatten()
+    })
+    .with_context(|| format!("{} listens on {port}", to.name()))?;
     listener.set_nonblocking(true)?;
     let target = SocketAddr::from(target);
     let stream = from.exec_in(|| TcpStream::connect_timeout(&target, SILENCE))?;

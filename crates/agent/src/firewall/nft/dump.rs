@@ -11,7 +11,8 @@ use std::io;
 /// The subsystem's number, in the upper byte of a message's kind.
 pub(super) const SUBSYSTEM: u16 = 10 << 8;
 const GET_TABLE: u16 = SUBSYSTEM + 1;
-const GET_CHAIN: u16 = SUBSYSTEM + 4;
+/// Lists chains.
+pub(super) const GET_CHAIN: u16 = SUBSYSTEM + 4;
 const GET_RULE: u16 = SUBSYSTEM + 7;
 const GET_SET: u16 = SUBSYSTEM + 10;
 const GET_ELEMENT: u16 = SUBSYSTEM + 13;

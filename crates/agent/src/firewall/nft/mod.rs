@@ -10,7 +10,9 @@ mod batch;
 mod consequence;
 mod dump;
 mod element;
+mod errors;
 mod flows;
+mod foreign;
 mod program;
 mod record;
 mod script;
@@ -24,7 +26,9 @@ use crate::settings::Settings;
 use batch::Op;
 use consequence::{clashes, cuts, narrows};
 use dump::Layout;
+use errors::{again, copy, every, refusal};
 use flows::Flows;
+use foreign::Foreign;
 use program::Program;
 use record::Record;
 use skeleton::Skeleton;
@@ -52,6 +56,7 @@ pub(super) struct Nft {
     watch: Watch,
     record: Record,
     flows: Flows,
+    foreign: Foreign,
     path: PathBuf,
 }
 
@@ -71,6 +76,7 @@ impl Nft {
             watch,
             record: Record::load(&path),
             flows: Flows::new(settings),
+            foreign: Foreign::default(),
             path,
         })
     }
@@ -93,6 +99,7 @@ impl Nft {
             .map_err(|error| RoomError::kernel("list nftables", error))?;
         if !items.is_empty() {
             self.flows.check_once(&mut self.socket, items.iter());
+            self.foreign.look(&mut self.socket);
         }
         if self.flows.end(&mut self.socket).is_err() {
             let damaged = |key| (key, Value::Damaged);
@@ -339,12 +346,15 @@ impl Nft {
         errors
     }
 
-    /// The rules as text.
+    /// The rules as text, and what of others is in their way.
     pub(super) async fn show(&self) -> Result<String, RoomError> {
         let fail = |error| RoomError::kernel("list nftables", error);
         let mut socket = Socket::open(0).map_err(fail)?;
         let layout = dump::layout(&mut socket).map_err(fail)?;
         let mut text = String::new();
+        for trouble in foreign::troubles(&mut socket).map_err(fail)? {
+            text.extend(["# ", &trouble, "\n"]);
+        }
         // One by one: nft 1.0.6 finds only the last family's when several are asked for at once.
         for (number, family) in dump::FAMILIES.iter().zip(skeleton::FAMILIES) {
             if layout.tables.contains(number) {
@@ -360,37 +370,4 @@ impl Nft {
 
 fn is_text(key: &Key) -> bool {
     !matches!(key, Key::Element(..))
-}
-
-fn refusal(key: &Key, error: io::Error) -> RoomError {
-    let what = match error.raw_os_error() {
-        Some(libc::EPERM) => format!("change {key} (must be root)"),
-        _ => format!("change {key}"),
-    };
-    RoomError::kernel(what, error)
-}
-
-fn every(changes: Changes<'_>, error: impl Fn() -> RoomError) -> Errors {
-    changes
-        .iter()
-        .map(|change| (change.key.clone(), error()))
-        .collect()
-}
-
-fn copy(error: &io::Error) -> io::Error {
-    error
-        .raw_os_error()
-        .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
-}
-
-/// The same error once more, for the next of the keys that it hit.
-fn again(error: &RoomError) -> RoomError {
-    match error {
-        RoomError::Command { command, message } => RoomError::Command {
-            command: command.clone(),
-            message: message.clone(),
-        },
-        RoomError::Kernel { what, source } => RoomError::kernel(what.clone(), copy(source)),
-        RoomError::Refused(text) => RoomError::Refused(text.clone()),
-    }
 }
