@@ -34,8 +34,10 @@ use ipnet::Ipv4Net;
 use moved::Record;
 use netlink::Socket;
 use novanet_model::{HostObject, IfName};
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use seen::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -210,7 +212,7 @@ impl Links {
         let results = match seen::link(&mut self.socket, name)? {
             None => {
                 let requests = message::make_bridge(name, spec.mac, spec.mtu, &alias);
-                self.socket.send_together(&requests)
+                make_whole(&mut self.socket, name, &requests)
             }
             Some(link) if link.is_bridge() && link.alias == alias => {
                 let mac = if self.borrows_mac(&link)? {
@@ -338,4 +340,21 @@ impl Links {
 fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
     Ipv4Net::new(address, prefix)
         .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
+}
+
+/// A device and its mark, or nothing: one without a mark would be somebody else's for ever.
+fn make_whole(
+    socket: &mut Socket,
+    name: &IfName,
+    requests: &[netlink::Request],
+) -> io::Result<Vec<io::Result<()>>> {
+    let results = socket.send_together(requests)?;
+    let made = results.first().is_some_and(Result::is_ok);
+    if made
+        && results.iter().any(Result::is_err)
+        && let Some(Message::NewLink(link)) = socket.get(message::get_link(name))?
+    {
+        socket.request(&message::remove_link(link.header.index))?;
+    }
+    Ok(results)
 }

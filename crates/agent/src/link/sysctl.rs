@@ -90,11 +90,15 @@ fn missing(path: &str) -> RoomError {
 }
 
 fn load_br_netfilter(path: &str) -> Result<(), RoomError> {
-    match std::process::Command::new("modprobe")
-        .arg("br_netfilter")
-        .output()
-    {
-        Ok(output) if output.status.success() => Ok(()),
+    // Not by PATH: cron and sudo leave sbin out of it.
+    let places = ["/usr/sbin/modprobe", "/sbin/modprobe"];
+    let program = places.iter().find(|place| Path::new(place).exists());
+    let loaded = program.map(|program| {
+        let mut command = std::process::Command::new(program);
+        command.arg("br_netfilter").output()
+    });
+    match loaded {
+        Some(Ok(output)) if output.status.success() => Ok(()),
         _ => Err(missing(path)),
     }
 }
