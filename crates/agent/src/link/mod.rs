@@ -28,7 +28,7 @@ pub use message::PROTOCOL;
 pub use port::plug;
 
 use crate::room::{Change, Desired, Room, RoomError};
-use crate::settings::Settings;
+use crate::settings::{FloatingAddressMode, Settings};
 use announce::Announcer;
 use ipnet::Ipv4Net;
 use moved::Record;
@@ -111,6 +111,7 @@ impl Room for Links {
         let seen = Snapshot::take(&mut self.socket)?;
         self.announcer.check(&seen);
         let mut items = observe::items(&seen, desired, &self.uplinks());
+        items.iter_mut().for_each(unheard);
         for path in sysctl::ALL {
             let key = LinkKey::Sysctl(path);
             if desired.get(&key).is_none() && !sysctl::is_changed(&self.notes, path) {
@@ -340,6 +341,18 @@ impl Links {
 fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
     Ipv4Net::new(address, prefix)
         .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
+}
+
+/// A floating IP that only has a route, on an interface that answers for its own addresses only: it
+/// is as if it were on the loopback.
+fn unheard((key, value): (&LinkKey, &mut LinkValue)) {
+    if let (LinkKey::Float(_), LinkValue::Float(spec)) = (key, value)
+        && spec.mode == FloatingAddressMode::Route
+        && sysctl::is_quiet(spec.interface.as_str())
+        && let Ok(loopback) = IfName::new("lo")
+    {
+        spec.interface = loopback;
+    }
 }
 
 /// A device and its mark, or nothing: one without a mark would be somebody else's for ever.

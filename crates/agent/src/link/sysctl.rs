@@ -25,6 +25,15 @@ pub(crate) fn read(path: &str) -> io::Result<Option<String>> {
     }
 }
 
+/// Whether an interface keeps quiet about addresses that are not its own, which a floating IP with
+/// only a route is.
+pub(crate) fn is_quiet(interface: &str) -> bool {
+    ["all", interface].into_iter().any(|name| {
+        let value = read(&format!("net/ipv4/conf/{name}/arp_ignore"));
+        value.is_ok_and(|value| value.is_some_and(|value| value != "0"))
+    })
+}
+
 /// Sets it, after noting what it was in `notes`.
 pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), RoomError> {
     let before = match read_or_refuse(path)? {

@@ -102,7 +102,7 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
             let lan = lan();
             let before = belongings("eth1");
             let listing = sh(
-                "ip address show dev eth1 | grep -v _lft; ip route show table all | grep -v ff00 | sort",
+                "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
             );
             let state = State::new();
             let mut links = with_uplink(&state);
@@ -144,7 +144,7 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
             echo.join().unwrap();
             assert_eq!(belongings("eth1"), before);
             let after = sh(
-                "ip address show dev eth1 | grep -v _lft; ip route show table all | grep -v ff00 | sort",
+                "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
             );
             assert_eq!(listing, after);
             assert!(!sh("ip link").contains("br100"));
