@@ -68,7 +68,7 @@ pub(super) fn firewall(value: &firewall::Value) -> String {
         Value::Damaged => "changed by somebody else".to_owned(),
         Value::Skeleton(digest) => format!("text {}", digest.get(..12).unwrap_or(digest)),
         Value::Project(project) => format!("project {project}"),
-        Value::Rule(traffic, source) => format!("{} from {}", what(traffic), whence(source)),
+        Value::Rule(traffic, source) => format!("{} from {}", what(*traffic), whence(source)),
         Value::Groups(groups) => {
             let names: Vec<_> = groups.iter().map(ToString::to_string).collect();
             names.join(", ")
@@ -76,18 +76,18 @@ pub(super) fn firewall(value: &firewall::Value) -> String {
         Value::Address(address) => address.to_string(),
         Value::Number(number) => number.to_string(),
         Value::Goto(chain) => format!("goto {chain}"),
-        other => format!("{other:?}"),
+        Value::Foreign(bytes) => format!("none of ours: {bytes:02x?}"),
     }
 }
 
-fn what(traffic: &Traffic) -> String {
+fn what(traffic: Traffic) -> String {
     let or_any = |number: &Option<u8>| number.map_or("any".to_owned(), |n| n.to_string());
     match traffic {
         Traffic::Any => "anything".to_owned(),
         Traffic::Tcp(ports) => format!("tcp {ports}"),
         Traffic::Udp(ports) => format!("udp {ports}"),
         Traffic::Icmp { icmp_type, code } => {
-            format!("icmp type {} code {}", or_any(icmp_type), or_any(code))
+            format!("icmp type {} code {}", or_any(&icmp_type), or_any(&code))
         }
     }
 }
