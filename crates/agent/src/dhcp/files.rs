@@ -41,14 +41,16 @@ impl Files {
         self.with("pid")
     }
 
-    /// Process and device number of the bridge that it is bound to.
+    /// Process and device number of the bridge that it is bound to; empty before it is started.
+    /// Marks the files as ours.
     pub fn bound(&self) -> PathBuf {
         self.with("bound")
     }
 
     /// Removes them all.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        for file in [self.hosts(), self.names(), self.bound(), self.pid()] {
+        // The mark last: without it nobody would find the others again.
+        for file in [self.hosts(), self.names(), self.pid(), self.bound()] {
             match std::fs::remove_file(&file) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
@@ -68,7 +70,8 @@ pub(crate) fn bridges(networks_path: &Path) -> Vec<IfName> {
     let name = |entry: io::Result<std::fs::DirEntry>| {
         let name = entry.ok()?.file_name().into_string().ok()?;
         let (bridge, extension) = name.strip_prefix("nova-")?.rsplit_once('.')?;
-        matches!(extension, "pid" | "conf").then(|| IfName::new(bridge).ok())?
+        // A nova-network's files have the other names, but never this one.
+        (extension == "bound").then(|| IfName::new(bridge).ok())?
     };
     let mut all: Vec<_> = std::fs::read_dir(networks_path)
         .into_iter()
@@ -97,4 +100,27 @@ pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> 
         .set_permissions(std::fs::Permissions::from_mode(mode))?;
     new.persist(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_nova_network_in_the_same_folder_are_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let [theirs, ours] = ["br9", "br100"].map(|name| IfName::new(name).unwrap());
+        for bridge in [&theirs, &ours] {
+            let files = Files::new(folder.path(), bridge);
+            std::fs::write(files.hosts(), "").unwrap();
+            std::fs::write(files.pid(), "1\n").unwrap();
+        }
+        let files = Files::new(folder.path(), &ours);
+        std::fs::write(files.bound(), "").unwrap();
+        assert_eq!(bridges(folder.path()), [ours]);
+        files.remove().unwrap();
+        assert_eq!(bridges(folder.path()), []);
+        assert!(Files::new(folder.path(), &theirs).hosts().exists());
+    }
 }

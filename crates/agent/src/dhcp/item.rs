@@ -50,6 +50,28 @@ pub enum DhcpValue {
     StaleLease(MacAddr),
 }
 
+impl fmt::Display for DhcpValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(spec) => {
+                write!(
+                    f,
+                    "{} from {}, served by {}, leases of {} s",
+                    spec.cidr, spec.start, spec.server, spec.lease_seconds
+                )?;
+                if !spec.domain.is_empty() {
+                    write!(f, ", domain {}", spec.domain)?;
+                }
+                spec.dns.iter().try_for_each(|dns| write!(f, ", dns {dns}"))
+            }
+            Self::Host(spec) if spec.hostname.is_empty() => write!(f, "{}", spec.mac),
+            Self::Host(spec) => write!(f, "{} {}", spec.mac, spec.hostname),
+            Self::Otherwise(what) => f.write_str(what),
+            Self::StaleLease(mac) => write!(f, "still leased to {mac}"),
+        }
+    }
+}
+
 /// A network's range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeSpec {

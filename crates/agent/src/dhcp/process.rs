@@ -188,6 +188,8 @@ pub(crate) async fn start(
     }
 }
 
+/// How long it may take to go into the background.
+const START: Duration = Duration::from_secs(20);
 const IN_USE: &str = "in use";
 const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(30);
@@ -199,15 +201,20 @@ async fn try_start(
 ) -> io::Result<Option<String>> {
     // A file, not a pipe: the daemon's helper keeps its standard error.
     let said = tempfile::NamedTempFile::new()?;
-    let status = tokio::process::Command::new(program())
+    let mut command = tokio::process::Command::new(program());
+    command
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (*name, value)))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(said.reopen()?)
-        .status()
-        .await?;
+        .kill_on_drop(true);
+    let ended = tokio::time::timeout(START, command.status()).await;
+    let status = ended.map_err(|_| {
+        let message = format!("not started after {} s, ended it", START.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, message)
+    })??;
     if status.success() {
         return Ok(None);
     }

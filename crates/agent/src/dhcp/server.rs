@@ -208,6 +208,10 @@ impl Server {
     /// Writes the hosts.
     pub(crate) fn write(&mut self, ranges: &Ranges, hosts: &Hosts) -> Result<(), RoomError> {
         self.loaded = false;
+        if !self.files.bound().exists() {
+            write_whole(&self.files.bound(), "", 0o644)
+                .map_err(|e| RoomError::kernel("mark the files of dnsmasq", e))?;
+        }
         let files = [
             (self.files.hosts(), render::hosts_file(ranges, hosts)),
             (self.files.names(), render::names_file(ranges, hosts)),

@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 
 /// `RTNLGRP_IPV4_IFADDR`.
 const GROUP: u32 = 5;
+/// Between two tries to subscribe.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 const BUFFER: usize = 64 * 1024;
 
 /// What the processes are bound to.
@@ -44,10 +46,7 @@ impl Drop for Watch {
 impl Watch {
     /// Subscribes, in the network namespace of this thread.
     pub(crate) fn start(disturbed: Arc<Notify>) -> io::Result<Self> {
-        let mut events = TokioSocket::new(NETLINK_ROUTE)?;
-        let socket = events.socket_mut();
-        socket.bind(&SocketAddr::new(0, 0))?;
-        socket.add_membership(GROUP)?;
+        let events = subscribe()?;
         let bound = Arc::<Mutex<Bound>>::default();
         let task = tokio::spawn(watch(events, Arc::clone(&bound), disturbed));
         Ok(Self { bound, task })
@@ -59,7 +58,15 @@ impl Watch {
     }
 }
 
-async fn watch(events: TokioSocket, bound: Arc<Mutex<Bound>>, disturbed: Arc<Notify>) {
+fn subscribe() -> io::Result<TokioSocket> {
+    let mut events = TokioSocket::new(NETLINK_ROUTE)?;
+    let socket = events.socket_mut();
+    socket.bind(&SocketAddr::new(0, 0))?;
+    socket.add_membership(GROUP)?;
+    Ok(events)
+}
+
+async fn watch(mut events: TokioSocket, bound: Arc<Mutex<Bound>>, disturbed: Arc<Notify>) {
     let mut buffer = Vec::with_capacity(BUFFER);
     loop {
         buffer.clear();
@@ -70,8 +77,13 @@ async fn watch(events: TokioSocket, bound: Arc<Mutex<Bound>>, disturbed: Arc<Not
                 continue;
             }
             Err(error) => {
-                tracing::error!(%error, "rtnetlink is not watched any more");
-                return;
+                tracing::error!(%error, "rtnetlink: subscribing again");
+                tokio::time::sleep(AGAIN).await;
+                if let Ok(new) = subscribe() {
+                    events = new;
+                    disturbed.notify_one(); // nobody told us what happened meanwhile
+                }
+                continue;
             }
         }
         let bound = bound.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! An item that is not as it must be: when it is tried again, and how that is said. Pure.
 
 use super::jitter;
+use novanet_model::ObjectKey;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -33,5 +34,19 @@ pub(super) fn summary(messages: &[String]) -> String {
         format!("{text}; and {more} more")
     } else {
         text
+    }
+}
+
+/// Where trouble is reported that no object is to blame for.
+pub fn host_key(what: &str) -> ObjectKey {
+    ObjectKey(format!("host/{what}"))
+}
+
+/// The word for a change in logs and plans.
+pub fn action<V>(from: &Option<V>, to: &Option<V>) -> &'static str {
+    match (from, to) {
+        (None, _) => "create",
+        (Some(_), Some(_)) => "change",
+        (Some(_), None) => "remove",
     }
 }

@@ -16,6 +16,7 @@ mod failure;
 pub mod lane;
 pub mod lock;
 pub mod offline;
+mod order;
 pub mod preflight;
 pub mod questions;
 pub mod reconcile;

@@ -10,10 +10,9 @@ use std::path::Path;
 /// Programs of which one is enough, the package to install, and who needs it.
 type Need = (&'static [&'static str], &'static str, Option<Role>);
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 3] = [
     (&["nft"], "nftables", None),
     (&["dnsmasq"], "dnsmasq-base", Some(Role::Network)),
-    (&["dhcp_release"], "dnsmasq-utils", Some(Role::Network)),
     (&["runc", "crun"], "runc", Some(Role::Compute)),
 ];
 
@@ -73,8 +72,8 @@ mod tests {
         let none = [OsStr::new("/nonexistent")];
         assert_eq!(
             missing(&[Role::Network, Role::Compute], &none),
-            "nft, dnsmasq, dhcp_release, runc or crun; install them with: \
-             apt-get install nftables dnsmasq-base dnsmasq-utils runc"
+            "nft, dnsmasq, runc or crun; install them with: \
+             apt-get install nftables dnsmasq-base runc"
         );
         assert_eq!(
             missing(&[Role::Compute], &none),

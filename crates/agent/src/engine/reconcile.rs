@@ -4,7 +4,7 @@
 //! The hot path ([`Reconciler::settle`]) looks at the touched keys only: no observing, no walk over
 //! the maps. It trusts what the last round left; [`Reconciler::round`] observes and corrects.
 
-pub use super::failure::{FIRST_WAIT, LONGEST_WAIT};
+pub use super::failure::{FIRST_WAIT, LONGEST_WAIT, action, host_key};
 use super::failure::{Failure, summary, wait_after};
 use crate::room::{Change, Desired, Origin, Room, RoomError, diff};
 use novanet_model::{HostObject, ObjectKey};
@@ -392,17 +392,3 @@ pub type Cleaned<R> = (
     Vec<Change<<R as Room>::Key, <R as Room>::Value>>,
     Vec<(<R as Room>::Key, RoomError)>,
 );
-
-/// Where trouble is reported that no object is to blame for.
-pub fn host_key(what: &str) -> ObjectKey {
-    ObjectKey(format!("host/{what}"))
-}
-
-/// The word for a change in logs and plans.
-pub fn action<V>(from: &Option<V>, to: &Option<V>) -> &'static str {
-    match (from, to) {
-        (None, _) => "create",
-        (Some(_), Some(_)) => "change",
-        (Some(_), None) => "remove",
-    }
-}

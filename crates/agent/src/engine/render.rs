@@ -1,16 +1,19 @@
 //! Plans as text for people: one line per item.
 
+use super::order::Shows;
 use super::reconcile::{Cleaned, action};
+use crate::firewall;
 use crate::room::{Change, Desired, Room};
+use novanet_model::rule::{Source, Traffic};
 use std::fmt::Write as _;
 
 /// What a room must have.
-pub(super) fn desired<R: Room>(desired: &Desired<R::Key, R::Value>) -> String {
+pub(super) fn desired<R: Room + Shows>(desired: &Desired<R::Key, R::Value>) -> String {
     let mut text = format!("{}\n", R::NAME);
     let mut empty = true;
     for (key, value) in desired.iter() {
         empty = false;
-        let _ = writeln!(text, "  {key}: {value:?}");
+        let _ = writeln!(text, "  {key}: {}", R::describe(value));
     }
     if empty {
         text.push_str("  nothing\n");
@@ -19,10 +22,10 @@ pub(super) fn desired<R: Room>(desired: &Desired<R::Key, R::Value>) -> String {
 }
 
 /// What would change in a room.
-pub(super) fn changes<R: Room>(changes: &[Change<R::Key, R::Value>]) -> String {
+pub(super) fn changes<R: Room + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
     let mut text = format!("{}\n", R::NAME);
     for change in changes {
-        let _ = writeln!(text, "  {}", line(change));
+        let _ = writeln!(text, "  {}", line::<R>(change));
     }
     if changes.is_empty() {
         text.push_str("  nothing differs\n");
@@ -31,7 +34,7 @@ pub(super) fn changes<R: Room>(changes: &[Change<R::Key, R::Value>]) -> String {
 }
 
 /// What a cleanup removed (or would); an error if some of it failed.
-pub(super) fn cleaned<R: Room>((removed, failures): &Cleaned<R>) -> Result<String, String> {
+pub(super) fn cleaned<R: Room + Shows>((removed, failures): &Cleaned<R>) -> Result<String, String> {
     if failures.is_empty() {
         return Ok(changes::<R>(removed));
     }
@@ -42,12 +45,88 @@ pub(super) fn cleaned<R: Room>((removed, failures): &Cleaned<R>) -> Result<Strin
     Err(text)
 }
 
-fn line<K: std::fmt::Display, V: std::fmt::Debug>(change: &Change<K, V>) -> String {
+fn line<R: Room + Shows>(change: &Change<R::Key, R::Value>) -> String {
     let word = action(&change.from, &change.to);
     let key = &change.key;
     match (&change.from, &change.to) {
-        (Some(from), Some(to)) => format!("{word} {key}: {from:?} -> {to:?}"),
-        (None, Some(value)) | (Some(value), None) => format!("{word} {key}: {value:?}"),
+        (Some(from), Some(to)) => {
+            let (from, to) = (R::describe(from), R::describe(to));
+            format!("{word} {key}: {from} -> {to}")
+        }
+        (None, Some(value)) | (Some(value), None) => {
+            format!("{word} {key}: {}", R::describe(value))
+        }
         (None, None) => format!("{word} {key}"),
+    }
+}
+
+/// A value of the firewall, in the words of a rule.
+pub(super) fn firewall(value: &firewall::Value) -> String {
+    use firewall::Value;
+    match value {
+        Value::Present => "there".to_owned(),
+        Value::Damaged => "changed by somebody else".to_owned(),
+        Value::Skeleton(digest) => format!("text {}", digest.get(..12).unwrap_or(digest)),
+        Value::Project(project) => format!("project {project}"),
+        Value::Rule(traffic, source) => format!("{} from {}", what(*traffic), whence(source)),
+        Value::Groups(groups) => {
+            let names: Vec<_> = groups.iter().map(ToString::to_string).collect();
+            names.join(", ")
+        }
+        Value::Address(address) => address.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Goto(chain) => format!("goto {chain}"),
+        Value::Foreign(bytes) => format!("none of ours: {bytes:02x?}"),
+    }
+}
+
+fn what(traffic: Traffic) -> String {
+    let or_any = |number: &Option<u8>| number.map_or("any".to_owned(), |n| n.to_string());
+    match traffic {
+        Traffic::Any => "anything".to_owned(),
+        Traffic::Tcp(ports) => format!("tcp {ports}"),
+        Traffic::Udp(ports) => format!("udp {ports}"),
+        Traffic::Icmp { icmp_type, code } => {
+            format!("icmp type {} code {}", or_any(&icmp_type), or_any(&code))
+        }
+    }
+}
+
+fn whence(source: &Source) -> String {
+    match source {
+        Source::Cidr(cidr) => cidr.to_string(),
+        Source::Group(group) => group.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dhcp::{DhcpValue, HostSpec};
+    use crate::link::{BridgeSpec, LinkValue};
+    use novanet_model::rule::Ports;
+    use novanet_model::{MacAddr, NetworkId};
+
+    #[test]
+    fn a_plan_is_in_the_words_of_an_administrator() {
+        let mac = MacAddr([2, 22, 62, 0, 0, 1]);
+        let bridge = LinkValue::Bridge(BridgeSpec {
+            mac,
+            mtu: Some(1400),
+            up: true,
+            plain: true,
+        });
+        assert_eq!(bridge.to_string(), "mac 02:16:3e:00:00:01 mtu 1400 up");
+        let host = DhcpValue::Host(HostSpec {
+            mac,
+            hostname: "web".to_owned(),
+            network: NetworkId(1),
+        });
+        assert_eq!(host.to_string(), "02:16:3e:00:00:01 web");
+        let ports = Ports { from: 80, to: 80 };
+        let source = Source::Cidr("0.0.0.0/0".parse().unwrap());
+        let rule = firewall::Value::Rule(Traffic::Tcp(ports), source);
+        assert_eq!(firewall(&rule), "tcp 80 from 0.0.0.0/0");
     }
 }

@@ -159,20 +159,36 @@ fn hello(settings: &Settings, roles: &[Role]) -> Hello {
 }
 
 impl Shows for Links {
+    fn describe(value: &Self::Value) -> String {
+        value.to_string()
+    }
+
     async fn in_use(&mut self) -> Result<String, RoomError> {
         Ok(self.ports()?.join(", "))
     }
 }
 
-impl Shows for DhcpServers {}
+impl Shows for DhcpServers {
+    fn describe(value: &Self::Value) -> String {
+        value.to_string()
+    }
+}
 
 impl Shows for Firewall {
+    fn describe(value: &Self::Value) -> String {
+        super::render::firewall(value)
+    }
+
     async fn show(&mut self) -> Result<String, RoomError> {
         Firewall::show(self).await
     }
 }
 
 impl Shows for Instances {
+    fn describe(value: &Self::Value) -> String {
+        value.to_string()
+    }
+
     async fn finish(&mut self) {
         self.quiet().await;
     }

@@ -87,6 +87,32 @@ pub enum Value {
     },
 }
 
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => {
+                write!(
+                    f,
+                    "{} {} as {} in {}",
+                    port.mac, port.address, port.name, port.bridge
+                )
+            }
+            Self::Instance { instance, plugged } => {
+                let plugged = if *plugged { "" } else { ", not plugged" };
+                write!(
+                    f,
+                    "{} boot {}, {} MB, {} processors{plugged}, image {}",
+                    instance.hostname,
+                    instance.boot,
+                    instance.memory_mb,
+                    instance.vcpus,
+                    instance.image
+                )
+            }
+        }
+    }
+}
+
 /// The room. See the head of this file.
 pub struct Instances {
     lives: Arc<Lives>,

@@ -6,6 +6,7 @@ use super::item::{FloatSpec, LinkKey, LinkValue};
 use super::message;
 use super::netlink::{Request, Socket};
 use super::seen;
+use super::sysctl;
 use crate::room::{Change, RoomError};
 use crate::settings::FloatingAddressMode;
 use ipnet::Ipv4Net;
@@ -166,6 +167,15 @@ fn finish(
     match result {
         Err(e) if e.raw_os_error() == Some(libc::EEXIST) => must_be_ours(socket, step.address)?,
         other => other.map_err(|e| RoomError::kernel(what(), e))?,
+    }
+    if spec.mode == FloatingAddressMode::Route && sysctl::is_quiet(spec.interface.as_str()) {
+        return Err(RoomError::Refused(format!(
+            "floating address {}: nobody gets an answer on {interface}, whose sysctl \
+             net.ipv4.conf.{interface}.arp_ignore (or .all.) is not 0: set both to 0, \
+             or set the flag floating_address_mode to address",
+            step.address,
+            interface = spec.interface
+        )));
     }
     // The address is in force; that a neighbour learns it late is not worth undoing it.
     if let Err(error) = announcer.announce(socket, &spec.interface, step.address) {

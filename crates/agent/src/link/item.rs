@@ -64,6 +64,57 @@ pub enum LinkValue {
     Float(FloatSpec),
 }
 
+impl fmt::Display for LinkValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_none =
+            |name: &Option<IfName>| name.as_ref().map_or("none".to_owned(), IfName::to_string);
+        let up = |up| if up { "up" } else { "down" };
+        match self {
+            Self::Setting(value) => f.write_str(value),
+            Self::Bridge(spec) => {
+                write!(f, "mac {}", spec.mac)?;
+                if let Some(mtu) = spec.mtu {
+                    write!(f, " mtu {mtu}")?;
+                }
+                let tree = if spec.plain {
+                    ""
+                } else {
+                    " with spanning tree or delay"
+                };
+                write!(f, " {}{tree}", up(spec.up))
+            }
+            Self::AdministratorsBridge => f.write_str("made by the administrator"),
+            Self::Foreign(what) | Self::Unsupported(what) => f.write_str(what),
+            Self::Uplink(spec) => {
+                let addressed = if spec.addressed {
+                    " with addresses"
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "in bridge {} {}{addressed}",
+                    or_none(&spec.bridge),
+                    up(spec.up)
+                )
+            }
+            Self::Address(prefix) => write!(f, "/{prefix}"),
+            Self::Port(spec) => {
+                let hairpin = if spec.hairpin { "" } else { " without hairpin" };
+                let isolated = if spec.isolated { " isolated" } else { "" };
+                let bridge = or_none(&spec.bridge);
+                write!(f, "in bridge {bridge} {}{hairpin}{isolated}", up(spec.up))
+            }
+            Self::Float(spec) => match spec.mode {
+                FloatingAddressMode::Route => {
+                    write!(f, "answered on {} by a route", spec.interface)
+                }
+                FloatingAddressMode::Address => write!(f, "an address on {}", spec.interface),
+            },
+        }
+    }
+}
+
 /// A bridge of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeSpec {

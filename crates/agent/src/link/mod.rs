@@ -28,14 +28,16 @@ pub use message::PROTOCOL;
 pub use port::plug;
 
 use crate::room::{Change, Desired, Room, RoomError};
-use crate::settings::Settings;
+use crate::settings::{FloatingAddressMode, Settings};
 use announce::Announcer;
 use ipnet::Ipv4Net;
 use moved::Record;
 use netlink::Socket;
 use novanet_model::{HostObject, IfName};
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use seen::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,6 +111,7 @@ impl Room for Links {
         let seen = Snapshot::take(&mut self.socket)?;
         self.announcer.check(&seen);
         let mut items = observe::items(&seen, desired, &self.uplinks());
+        items.iter_mut().for_each(unheard);
         for path in sysctl::ALL {
             let key = LinkKey::Sysctl(path);
             if desired.get(&key).is_none() && !sysctl::is_changed(&self.notes, path) {
@@ -210,7 +213,7 @@ impl Links {
         let results = match seen::link(&mut self.socket, name)? {
             None => {
                 let requests = message::make_bridge(name, spec.mac, spec.mtu, &alias);
-                self.socket.send_together(&requests)
+                make_whole(&mut self.socket, name, &requests)
             }
             Some(link) if link.is_bridge() && link.alias == alias => {
                 let mac = if self.borrows_mac(&link)? {
@@ -338,4 +341,33 @@ impl Links {
 fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
     Ipv4Net::new(address, prefix)
         .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
+}
+
+/// A floating IP that only has a route, on an interface that answers for its own addresses only: it
+/// is as if it were on the loopback.
+fn unheard((key, value): (&LinkKey, &mut LinkValue)) {
+    if let (LinkKey::Float(_), LinkValue::Float(spec)) = (key, value)
+        && spec.mode == FloatingAddressMode::Route
+        && sysctl::is_quiet(spec.interface.as_str())
+        && let Ok(loopback) = IfName::new("lo")
+    {
+        spec.interface = loopback;
+    }
+}
+
+/// A device and its mark, or nothing: one without a mark would be somebody else's for ever.
+fn make_whole(
+    socket: &mut Socket,
+    name: &IfName,
+    requests: &[netlink::Request],
+) -> io::Result<Vec<io::Result<()>>> {
+    let results = socket.send_together(requests)?;
+    let made = results.first().is_some_and(Result::is_ok);
+    if made
+        && results.iter().any(Result::is_err)
+        && let Some(Message::NewLink(link)) = socket.get(message::get_link(name))?
+    {
+        socket.request(&message::remove_link(link.header.index))?;
+    }
+    Ok(results)
 }

@@ -25,6 +25,15 @@ pub(crate) fn read(path: &str) -> io::Result<Option<String>> {
     }
 }
 
+/// Whether an interface keeps quiet about addresses that are not its own, which a floating IP with
+/// only a route is.
+pub(crate) fn is_quiet(interface: &str) -> bool {
+    ["all", interface].into_iter().any(|name| {
+        let value = read(&format!("net/ipv4/conf/{name}/arp_ignore"));
+        value.is_ok_and(|value| value.is_some_and(|value| value != "0"))
+    })
+}
+
 /// Sets it, after noting what it was in `notes`.
 pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), RoomError> {
     let before = match read_or_refuse(path)? {
@@ -90,11 +99,15 @@ fn missing(path: &str) -> RoomError {
 }
 
 fn load_br_netfilter(path: &str) -> Result<(), RoomError> {
-    match std::process::Command::new("modprobe")
-        .arg("br_netfilter")
-        .output()
-    {
-        Ok(output) if output.status.success() => Ok(()),
+    // Not by PATH: cron and sudo leave sbin out of it.
+    let places = ["/usr/sbin/modprobe", "/sbin/modprobe"];
+    let program = places.iter().find(|place| Path::new(place).exists());
+    let loaded = program.map(|program| {
+        let mut command = std::process::Command::new(program);
+        command.arg("br_netfilter").output()
+    });
+    match loaded {
+        Some(Ok(output)) if output.status.success() => Ok(()),
         _ => Err(missing(path)),
     }
 }

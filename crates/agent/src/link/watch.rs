@@ -30,6 +30,8 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Settings under /proc/sys tell nobody that they changed.
 const SETTINGS_EVERY: Duration = Duration::from_secs(2);
 
+/// Between two tries to subscribe.
+const AGAIN: Duration = Duration::from_secs(1);
 /// A packet of events is smaller.
 const BUFFER: usize = 64 * 1024;
 
@@ -55,12 +57,7 @@ impl Drop for Watch {
 impl Watch {
     /// Subscribes, in the network namespace of this thread.
     pub(crate) fn start() -> io::Result<Self> {
-        let mut events = TokioSocket::new(NETLINK_ROUTE)?;
-        let socket = events.socket_mut();
-        socket.bind(&SocketAddr::new(0, 0))?;
-        for group in GROUPS {
-            socket.add_membership(group)?;
-        }
+        let events = subscribe()?;
         let expected = Expected::default();
         let disturbed = Arc::new(Notify::new());
         let watcher = Watcher {
@@ -99,6 +96,16 @@ impl Watch {
     }
 }
 
+fn subscribe() -> io::Result<TokioSocket> {
+    let mut events = TokioSocket::new(NETLINK_ROUTE)?;
+    let socket = events.socket_mut();
+    socket.bind(&SocketAddr::new(0, 0))?;
+    for group in GROUPS {
+        socket.add_membership(group)?;
+    }
+    Ok(events)
+}
+
 struct Watcher {
     expected: Expected,
     disturbed: Arc<Notify>,
@@ -115,7 +122,7 @@ enum Doubt {
 }
 
 impl Watcher {
-    async fn run(mut self, events: TokioSocket) {
+    async fn run(mut self, mut events: TokioSocket) {
         let mut settings = tokio::time::interval(SETTINGS_EVERY);
         settings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut buffer = Vec::with_capacity(BUFFER);
@@ -126,8 +133,13 @@ impl Watcher {
                     Ok(()) => self.doubts_in(&buffer),
                     Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => vec![Doubt::Everything],
                     Err(error) => {
-                        tracing::error!(%error, "rtnetlink is not watched any more");
-                        return;
+                        tracing::error!(%error, "rtnetlink: subscribing again");
+                        tokio::time::sleep(AGAIN).await;
+                        if let Ok(new) = subscribe() {
+                            events = new;
+                            self.disturbed.notify_one(); // nobody told us what happened meanwhile
+                        }
+                        continue;
                     }
                 },
                 _ = settings.tick() => {

@@ -48,6 +48,7 @@ async fn an_instance_waits_for_a_firewall_that_fails_however_long_it_takes() {
         assert!(message.contains(item), "{message}");
 
         host.fail("firewall", item, false);
+        tokio::time::sleep(Duration::from_secs(40)).await; // the longest pause between two tries
         runs(&host).await;
         eventually("no error", || {
             let errors = cloud::errors(&engine);

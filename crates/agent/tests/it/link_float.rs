@@ -243,3 +243,26 @@ fn a_namespace_without_a_single_address_can_be_observed() {
     });
     bare.join().unwrap();
 }
+
+#[test]
+fn a_float_that_its_interface_keeps_quiet_about_is_an_error_with_the_remedy() {
+    inside(
+        "link_float::a_float_that_its_interface_keeps_quiet_about_is_an_error_with_the_remedy",
+        || async {
+            let outside = outside();
+            let state = State::new();
+            let mut links = state.links();
+            links.want(&float([203, 0, 113, 1]));
+            sh("echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
+            for _ in 0..2 {
+                let failed = links.round().await;
+                let text = failed[0].1.to_string();
+                assert!(text.contains("net.ipv4.conf.eth0.arp_ignore"), "{text}");
+                assert!(text.contains("floating_address_mode"), "{text}");
+            }
+            sh("echo 0 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
+            links.converge().await;
+            outside.sh("ping -c1 -W2 203.0.113.1").unwrap();
+        },
+    );
+}

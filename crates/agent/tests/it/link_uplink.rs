@@ -2,8 +2,8 @@
 
 use crate::link::{State, inside, sh};
 use crate::room::{Driven, bridge, gateway, name};
-use novanet_agent::link::Links;
-use novanet_agent::room::{Desired, Room};
+use novanet_agent::link::{LinkKey, Links};
+use novanet_agent::room::{Change, Desired, Room};
 use novanet_agent::settings::Settings;
 use novanet_lab::{Host, eventually};
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ fn lan() -> Host {
         "ip link add dev eth1 type veth peer name lan0 netns {}; ip link set dev eth1 up
          ip address add 192.0.2.10/24 brd + dev eth1
          ip address add 192.0.2.11/24 brd + dev eth1 label eth1:1
-         ip address add 198.51.100.1/25 dev eth1 valid_lft 3000 preferred_lft 2000",
+         ip address add 198.51.100.1/25 dev eth1",
         lan.pid()
     ));
     lan.sh("ip link set dev lan0 up; ip address add 192.0.2.1/24 dev lan0")
@@ -102,7 +102,7 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
             let lan = lan();
             let before = belongings("eth1");
             let listing = sh(
-                "ip address show dev eth1 | grep -v _lft; ip route show table all | grep -v ff00 | sort",
+                "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
             );
             let state = State::new();
             let mut links = with_uplink(&state);
@@ -144,7 +144,7 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
             echo.join().unwrap();
             assert_eq!(belongings("eth1"), before);
             let after = sh(
-                "ip address show dev eth1 | grep -v _lft; ip route show table all | grep -v ff00 | sort",
+                "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
             );
             assert_eq!(listing, after);
             assert!(!sh("ip link").contains("br100"));
@@ -247,6 +247,63 @@ fn an_interface_that_cannot_be_enslaved_keeps_its_addresses() {
             );
             assert_eq!(before, belongings("eth1"));
             assert!(!sh("ip -4 address show dev br100").contains("192.0.2.10"));
+        },
+    );
+}
+
+#[test]
+fn an_uplink_whose_address_is_leased_is_refused_before_anything_is_moved() {
+    inside(
+        "link_uplink::an_uplink_whose_address_is_leased_is_refused_before_anything_is_moved",
+        || async {
+            let _lan = lan();
+            sh("ip address add 198.51.100.9/25 dev eth1 valid_lft 3000 preferred_lft 2000");
+            let before = belongings("eth1");
+            let state = State::new();
+            let mut links = with_uplink(&state);
+            links.want(&bridge(1, "br100"));
+            let failed = links.round().await;
+            let text = failed[0].1.to_string();
+            assert!(
+                text.starts_with("interface eth1 has 198.51.100.9 from DHCP"),
+                "{text}"
+            );
+            assert!(text.contains("static address"), "{text}");
+            assert_eq!(before, belongings("eth1"));
+            // With a static one it goes.
+            sh("ip address del 198.51.100.9/25 dev eth1");
+            links.converge().await;
+        },
+    );
+}
+
+#[test]
+fn a_bridge_stays_while_it_carries_what_belongs_to_an_uplink() {
+    inside(
+        "link_uplink::a_bridge_stays_while_it_carries_what_belongs_to_an_uplink",
+        || async {
+            let _lan = lan();
+            let state = State::new();
+            let mut links = with_uplink(&state);
+            links.want(&bridge(1, "br100"));
+            links.converge().await;
+            let carried = belongings("br100");
+            // As after a release that failed in the same round.
+            let removal = Change {
+                key: LinkKey::Bridge(name("br100")),
+                from: None,
+                to: None,
+            };
+            let failed = links
+                .room
+                .apply(&[removal], &Desired::new(Vec::new()))
+                .await;
+            let text = failed[0].1.to_string();
+            assert!(
+                text.contains("still carries what belongs to eth1"),
+                "{text}"
+            );
+            assert_eq!(belongings("br100"), carried);
         },
     );
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// What the host's cgroups can do for us.
+#[allow(clippy::struct_excessive_bools)] // each is a controller of its own
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cgroups {
     /// Which kind they are.

@@ -26,8 +26,9 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Folders that every host has and every user may enter. One of them, not above `state_path`, is covered by
 /// a file system of the instance's own in a mount namespace of its own, and carries the disk there: the
@@ -232,7 +233,7 @@ impl Oci {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         more(&mut command);
-        let status = command.arg(instance.to_string()).status();
+        let status = bounded(command.arg(instance.to_string()));
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         let _ = std::fs::remove_file(&log);
         match status {
@@ -242,6 +243,27 @@ impl Oci {
             )),
             Err(error) => Err(failed(error.to_string())),
         }
+    }
+}
+
+/// How long the runtime may take for one thing.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Runs a program to its end, or to ours with it.
+fn bounded(command: &mut Command) -> std::io::Result<ExitStatus> {
+    let mut child = command.spawn()?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= until {
+            child.kill()?;
+            child.wait()?;
+            let message = format!("not done after {} s, ended it", PATIENCE.as_secs());
+            return Err(std::io::Error::other(message));
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

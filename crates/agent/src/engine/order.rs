@@ -1,0 +1,89 @@
+//! What lanes are told and asked, how far they are, and what they ask of a room besides [`Room`]'s
+//! own contract.
+
+use super::table::ObjectChange;
+use crate::room::{Room, RoomError};
+use novanet_model::ObjectKey;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{oneshot, watch};
+
+/// What a lane is told.
+pub(super) enum Order {
+    Batch(Batch),
+    Ask(Ask, oneshot::Sender<Result<String, String>>),
+    Stop,
+}
+
+/// Objects that changed together.
+#[derive(Clone)]
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) objects: Arc<[ObjectChange]>,
+}
+
+/// What a lane can be asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ask {
+    Plan {
+        diff: bool,
+    },
+    Show,
+    Pause,
+    Cleanup {
+        dry_run: bool,
+    },
+    /// See [`Shows::in_use`].
+    InUse,
+}
+
+/// How far a lane is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// Creations and changes up to this batch were tried; `errors` and `unready` are at least as new.
+    pub(super) created: u64,
+    /// Why what every host has of this room is not in force.
+    pub(super) unready: Option<String>,
+    /// Everything up to this batch was tried.
+    pub(super) done: u64,
+    pub(super) errors: Arc<BTreeMap<ObjectKey, String>>,
+    /// After a cleanup: nothing is made any more.
+    pub(super) paused: bool,
+}
+
+/// A room that can show what is there as text for people.
+#[allow(async_fn_in_trait)] // rooms are used as concrete types only
+pub trait Shows: Room {
+    /// An item's value in a plan, for people.
+    fn describe(value: &Self::Value) -> String {
+        format!("{value:?}")
+    }
+
+    /// The text, in the words of the tool that an administrator would use.
+    async fn show(&mut self) -> Result<String, RoomError> {
+        Err(RoomError::Refused("nothing to show".to_owned()))
+    }
+
+    /// Waits until what was applied is done, in a room that goes on working behind `apply`.
+    async fn finish(&mut self) {}
+
+    /// What of this room is in use by something that runs: a cleanup that could not end it leaves
+    /// the room alone. One line; empty: nothing.
+    async fn in_use(&mut self) -> Result<String, RoomError> {
+        Ok(String::new())
+    }
+}
+
+/// Progress of other lanes, for the order of things.
+#[derive(Default)]
+pub(super) struct Neighbours {
+    /// Rooms that this one stands on: its creations wait for theirs.
+    pub(super) below: Vec<watch::Receiver<Progress>>,
+    /// The room that stands on this one: removals wait for its removals.
+    pub(super) above: Option<watch::Receiver<Progress>>,
+    /// Whether the first batch waits for `below`. The firewall does not: there is no moment in
+    /// which bridges and ports are there and rules are not.
+    pub(super) first_waits: bool,
+    /// The room without whose protection this one makes nothing, however long it takes.
+    pub(super) shield: Option<watch::Receiver<Progress>>,
+}
