@@ -38,8 +38,11 @@ demo:
 # Everything that must hold. Needs root: the tests make network namespaces (and leave none).
 test: check
 	scripts/deps test
+	scripts/machine-state >$(TARGET)/machine.before
 	venv=$$(scripts/venv) && export NOVANET_VENV=$$venv && \
 	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace; else cargo test --workspace; fi
+	scripts/machine-state >$(TARGET)/machine.after
+	diff $(TARGET)/machine.before $(TARGET)/machine.after && echo "the machine's own network is as it was"
 
 # Form and lints, without running anything.
 check:

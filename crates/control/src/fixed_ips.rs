@@ -2,9 +2,9 @@
 
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
-use novanet_model::ModelError;
+use novanet_model::{ModelError, NetworkId};
 use novanet_store::fixed_ips::{self, FixedIp};
-use novanet_store::{Conn, audit, networks};
+use novanet_store::{Conn, Tx, audit, networks};
 use std::net::Ipv4Addr;
 
 impl Cloud {
@@ -14,62 +14,55 @@ impl Cloud {
         Ok(fixed_ips::list(&mut tx, host.unwrap_or_default()).await?)
     }
 
-    /// `fixed reserve`: no instance gets the address from now on.
-    pub async fn reserve_fixed_ip(&self, ip: Ipv4Addr) -> Result<()> {
+    /// `fixed reserve`: no instance gets these addresses from now on. All or none.
+    pub async fn reserve_fixed_ips(&self, addresses: &[Ipv4Addr]) -> Result<()> {
         let mut tx = self.db().change().await?;
-        let network = network_of(&mut tx, ip).await?;
-        if !fixed_ips::reserve(&mut tx, network, ip).await? {
-            let owner = fixed_ips::by_address(&mut tx, ip).await?;
-            let who = owner.and_then(|f| f.instance).map_or_else(
-                || "an instance".to_owned(),
-                |instance| format!("instance {instance}"),
-            );
-            return Err(ControlError::in_use(
-                Kind::FixedIp,
-                ip,
-                format!("{who} has it (terminate it first)"),
-            ));
+        for &ip in addresses {
+            let network = network_of(&mut tx, ip).await?;
+            if !fixed_ips::reserve(&mut tx, network, ip).await? {
+                return Err(taken(&mut tx, network, ip).await?);
+            }
+            record(&mut tx, "fixed_ip.reserve", ip).await?;
         }
-        audit::record(
-            &mut tx,
-            &operator(),
-            "fixed_ip.reserve",
-            None,
-            &ip.to_string(),
-            "",
-        )
-        .await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// `fixed unreserve`: instances may get the address again.
-    pub async fn unreserve_fixed_ip(&self, ip: Ipv4Addr) -> Result<()> {
+    /// `fixed unreserve`: instances may get these addresses again. All or none.
+    pub async fn unreserve_fixed_ips(&self, addresses: &[Ipv4Addr]) -> Result<()> {
         let mut tx = self.db().change().await?;
-        let network = network_of(&mut tx, ip).await?;
-        if !fixed_ips::unreserve(&mut tx, network, ip).await? {
-            return Err(ControlError::in_use(
-                Kind::FixedIp,
-                ip,
-                "is not reserved by hand (nova-manage fixed list shows what is)",
-            ));
+        for &ip in addresses {
+            let network = network_of(&mut tx, ip).await?;
+            if !fixed_ips::unreserve(&mut tx, network, ip).await? {
+                return Err(ControlError::in_use(
+                    Kind::FixedIp,
+                    ip,
+                    "is not reserved by hand (nova-manage fixed list shows what is)",
+                ));
+            }
+            record(&mut tx, "fixed_ip.unreserve", ip).await?;
         }
-        audit::record(
-            &mut tx,
-            &operator(),
-            "fixed_ip.unreserve",
-            None,
-            &ip.to_string(),
-            "",
-        )
-        .await?;
         tx.commit().await?;
         Ok(())
     }
 }
 
+async fn taken(c: &mut Conn, network: NetworkId, ip: Ipv4Addr) -> Result<ControlError> {
+    let row = fixed_ips::by_address(c, network, ip).await?;
+    let who = row.and_then(|f| f.instance).map_or_else(
+        || "an instance".to_owned(),
+        |instance| format!("instance {instance}"),
+    );
+    let reason = format!("{who} has it (terminate it first)");
+    Ok(ControlError::in_use(Kind::FixedIp, ip, reason))
+}
+
+async fn record(tx: &mut Tx, action: &str, ip: Ipv4Addr) -> Result<()> {
+    Ok(audit::record(tx, &operator(), action, None, &ip.to_string(), "").await?)
+}
+
 /// The network that an address is an address of.
-async fn network_of(c: &mut Conn, ip: Ipv4Addr) -> Result<novanet_model::NetworkId> {
+async fn network_of(c: &mut Conn, ip: Ipv4Addr) -> Result<NetworkId> {
     let all = networks::list(c).await?;
     let network = all
         .iter()

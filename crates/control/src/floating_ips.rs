@@ -5,7 +5,9 @@ use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::FloatingIp;
 use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError};
 use novanet_store::instances::State;
-use novanet_store::{Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, instances};
+use novanet_store::{
+    Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, instances, networks,
+};
 use std::net::Ipv4Addr;
 
 /// A floating IP as a caller names it.
@@ -49,7 +51,8 @@ impl Association {
 const MOST: usize = 65_536;
 
 impl Cloud {
-    /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new.
+    /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new. Refused
+    /// where instances have their own addresses.
     pub async fn create_floating_ips(
         &self,
         range: Ipv4Net,
@@ -68,6 +71,7 @@ impl Cloud {
         }
         let pool = pool.unwrap_or(&self.config().floating_pool);
         let mut tx = self.db().change().await?;
+        refuse_fixed(&mut tx, range).await?;
         let new = floating_ips::insert(&mut tx, &addresses, pool, interface).await?;
         if new > 0 {
             let detail = format!("{new} addresses in pool {pool}");
@@ -145,15 +149,41 @@ impl Cloud {
         Ok(float)
     }
 
+    /// AllocateAddress of a certain address; only from `pool` if that is given.
+    pub async fn allocate_this_address(
+        &self,
+        caller: &Caller,
+        address: Ipv4Addr,
+        pool: Option<&str>,
+    ) -> Result<FloatingIp> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        self.still_there(&mut tx, caller).await?;
+        self.room_for_address(&mut tx, caller).await?;
+        let pool = pool.unwrap_or_default();
+        if !floating_ips::take(&mut tx, address, pool, &caller.project).await? {
+            // Whose it is, is nobody's business.
+            let reason = "is not free: it is in no pool, or a project has it";
+            return Err(ControlError::in_use(Kind::FloatingIp, address, reason));
+        }
+        let float = allocated(&mut tx, caller, address).await?;
+        tx.commit().await?;
+        Ok(float)
+    }
+
+    async fn room_for_address(&self, tx: &mut Tx, caller: &Caller) -> Result<()> {
+        let used = floating_ips::count_of(tx, &caller.project).await?;
+        self.within_quota(tx, &caller.project, "floating_ips", used, 1)
+            .await
+    }
+
     pub(crate) async fn take_address(
         &self,
         tx: &mut Tx,
         caller: &Caller,
         pool: Option<&str>,
     ) -> Result<FloatingIp> {
-        let used = floating_ips::count_of(tx, &caller.project).await?;
-        self.within_quota(tx, &caller.project, "floating_ips", used, 1)
-            .await?;
+        self.room_for_address(tx, caller).await?;
         let pool = pool.unwrap_or(&self.config().floating_pool);
         let address = floating_ips::allocate(tx, pool, &caller.project)
             .await?
@@ -166,10 +196,7 @@ impl Cloud {
                     ),
                 )
             })?;
-        record(tx, caller, "floating_ip.allocate", address, "").await?;
-        floating_ips::by_address(tx, address)
-            .await?
-            .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))
+        allocated(tx, caller, address).await
     }
 
     /// ReleaseAddress. An address that leads to an instance is disassociated first, as nova did.
@@ -247,6 +274,9 @@ impl Cloud {
         for other in floating_ips::of_instance(tx, instance).await? {
             if other.id != float.id {
                 floating_ips::point(tx, other.id, None).await?;
+                let detail = format!("{instance} has {} now", float.address);
+                let action = "floating_ip.disassociate";
+                record(tx, caller, action, other.address, &detail).await?;
                 things.insert(0, Thing::Float(other.id));
             }
         }
@@ -254,7 +284,10 @@ impl Cloud {
             .await?
             .ok_or_else(|| ControlError::not_found(Kind::FixedIp, port.address))?;
         floating_ips::point(tx, float.id, Some(fixed.id)).await?;
-        let detail = format!("{instance} {}", port.address);
+        let mut detail = format!("{instance} {}", port.address);
+        if let Some(before) = float.fixed.as_ref().filter(|f| f.instance != instance) {
+            detail = format!("{detail}, before: {}", before.instance);
+        }
         let action = "floating_ip.associate";
         record(tx, caller, action, float.address, &detail).await?;
         self.plan(tx, things).await?;
@@ -278,6 +311,35 @@ impl Cloud {
         record(&mut tx, caller, action, float.address, "").await?;
         self.plan(&mut tx, [Thing::Float(float.id)]).await?;
         Ok(tx.commit().await?)
+    }
+}
+
+/// Records an allocation; the address as it is now.
+async fn allocated(tx: &mut Tx, caller: &Caller, address: Ipv4Addr) -> Result<FloatingIp> {
+    record(tx, caller, "floating_ip.allocate", address, "").await?;
+    floating_ips::by_address(tx, address)
+        .await?
+        .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))
+}
+
+/// Refuses a range that has addresses of a network, one that is being deleted too.
+async fn refuse_fixed(c: &mut Conn, range: Ipv4Net) -> Result<()> {
+    let mut all = networks::list(c).await?;
+    all.extend(networks::list_deleting(c).await?);
+    match all
+        .iter()
+        .find(|n| n.cidr.contains(&range) || range.contains(&n.cidr))
+    {
+        None => Ok(()),
+        Some(network) => Err(ControlError::in_use(
+            Kind::FloatingIp,
+            range,
+            format!(
+                "overlaps network {} ({}), whose addresses are the instances' own: choose another \
+                 range",
+                network.cidr, network.label
+            ),
+        )),
     }
 }
 

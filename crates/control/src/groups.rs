@@ -4,8 +4,10 @@ use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::{GroupId, ModelError, ProjectId};
+use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::{Committed, Conn, StoreError, Thing, Tx, audit, members};
+use std::collections::BTreeMap;
 
 /// The group that every project has, and instances are in when none is named.
 pub const DEFAULT: &str = "default";
@@ -29,7 +31,7 @@ pub struct GroupView {
 }
 
 /// A source that is a group, with its name and project for those who read.
-pub type SourceNames = std::collections::BTreeMap<GroupId, Group>;
+pub type SourceNames = BTreeMap<GroupId, Group>;
 
 impl Cloud {
     /// CreateSecurityGroup.
@@ -44,7 +46,7 @@ impl Cloud {
         check_text("GroupDescription", description)?;
         let mut tx = self.db().change().await?;
         self.still_there(&mut tx, caller).await?;
-        self.ensure_default_group(&mut tx, &caller.project, &caller.actor.who)
+        self.ensure_default_group(&mut tx, &caller.actor, &caller.project, &caller.actor.who)
             .await?;
         let used = groups::of_project(&mut tx, &caller.project).await?.len();
         let used = i64::try_from(used).unwrap_or(i64::MAX);
@@ -74,25 +76,26 @@ impl Cloud {
         if self.missing_default(&caller.project).await? {
             let mut tx = self.db().change().await?;
             self.still_there(&mut tx, caller).await?;
-            self.ensure_default_group(&mut tx, &caller.project, &caller.actor.who)
+            self.ensure_default_group(&mut tx, &caller.actor, &caller.project, &caller.actor.who)
                 .await?;
             tx.commit().await?;
         }
         let mut tx = self.db().read().await?;
-        let mut views = Vec::new();
-        let mut names = SourceNames::new();
-        for group in groups::of_project(&mut tx, &caller.project).await? {
-            let rules = groups::rules_of(&mut tx, group.id).await?;
-            for rule in &rules {
-                if let Source::Group(id) = rule.source
-                    && !names.contains_key(&id)
-                    && let Some(source) = groups::by_id(&mut tx, id).await?
-                {
-                    names.insert(id, source);
-                }
-            }
-            views.push(GroupView { group, rules });
+        // As many statements for a hundred groups as for one.
+        let mut rules: BTreeMap<GroupId, Vec<SecurityRule>> = BTreeMap::new();
+        for rule in groups::rules_of_project(&mut tx, &caller.project).await? {
+            rules.entry(rule.group).or_default().push(rule);
         }
+        let own = groups::of_project(&mut tx, &caller.project).await?;
+        let views = own
+            .into_iter()
+            .map(|group| GroupView {
+                rules: rules.remove(&group.id).unwrap_or_default(),
+                group,
+            })
+            .collect();
+        let sources = groups::sources_of_project(&mut tx, &caller.project).await?;
+        let names = sources.into_iter().map(|g| (g.id, g)).collect();
         Ok((views, names))
     }
 
@@ -219,6 +222,7 @@ impl Cloud {
     pub(crate) async fn ensure_default_group(
         &self,
         tx: &mut Tx,
+        actor: &Actor,
         project: &ProjectId,
         user: &str,
     ) -> Result<GroupId> {
@@ -226,7 +230,14 @@ impl Cloud {
             return Ok(group.id);
         }
         let id = groups::insert(tx, project, user, DEFAULT, DEFAULT).await?;
-        groups::insert_rule(tx, id, Traffic::Any, Source::Group(id)).await?;
+        let source = Source::Group(id);
+        groups::insert_rule(tx, id, Traffic::Any, source).await?;
+        let rule = describe(Traffic::Any, source);
+        for (action, detail) in [("create", DEFAULT), ("authorize", rule.as_str())] {
+            let action = format!("security_group.{action}");
+            let (project, object) = (Some(project.as_str()), id.to_string());
+            audit::record(tx, actor, &action, project, &object, detail).await?;
+        }
         Ok(id)
     }
 }

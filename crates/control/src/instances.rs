@@ -1,10 +1,12 @@
 //! Use cases of instances after their launch ([`crate::launch`]).
 
+use crate::caller::controller;
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use base64::Engine as _;
 use novanet_model::rows::InstancePort;
 use novanet_model::wire::Metadata;
 use novanet_model::{AmiId, InstanceId, ProjectId};
+use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::instances::{self, Row, State};
 use novanet_store::{Committed, Conn, Thing, Tx, audit, floating_ips, members, objects};
@@ -141,8 +143,12 @@ impl Cloud {
         let mut things = BTreeSet::from([Thing::Instance(row.id), Thing::Membership(row.id)]);
         for float in floating_ips::of_instance(tx, row.id).await? {
             floating_ips::point(tx, float.id, None).await?;
+            let ended = format!("{} terminated", row.id);
+            let of = (row.project.as_str(), &float.address.to_string());
+            note(tx, &caller.actor, "floating_ip.disassociate", of, &ended).await?;
             if floating_ips::is_auto_assigned(tx, float.id).await? {
                 floating_ips::release(tx, float.id).await?;
+                note(tx, &caller.actor, "floating_ip.release", of, &ended).await?;
             }
             things.insert(Thing::Float(float.id));
         }
@@ -215,7 +221,13 @@ pub(crate) async fn finish_deleting(tx: &mut Tx, id: InstanceId) -> Result<bool>
     if novanet_store::views::float_clings(tx, id).await? {
         return Ok(false);
     }
-    instances::forget(tx, id).await?;
+    let row = instances::by_id(tx, id).await?;
+    let project = row.map(|r| r.project.to_string()).unwrap_or_default();
+    for address in instances::forget(tx, id).await? {
+        let of = (project.as_str(), &address.to_string());
+        let actor = controller("deletions");
+        note(tx, &actor, "fixed_ip.release", of, &id.to_string()).await?;
+    }
     Ok(true)
 }
 
@@ -273,6 +285,17 @@ fn word(state: State) -> &'static str {
 }
 
 async fn record(tx: &mut Tx, caller: &Caller, action: &str, row: &Row) -> Result<()> {
-    let project = Some(row.project.as_str());
-    Ok(audit::record(tx, &caller.actor, action, project, &row.id.to_string(), "").await?)
+    let of = (row.project.as_str(), &row.id.to_string());
+    note(tx, &caller.actor, action, of, "").await
+}
+
+/// Records what happened to an object of a project.
+async fn note(
+    tx: &mut Tx,
+    actor: &Actor,
+    action: &str,
+    (project, object): (&str, &String),
+    detail: &str,
+) -> Result<()> {
+    Ok(audit::record(tx, actor, action, Some(project), object, detail).await?)
 }

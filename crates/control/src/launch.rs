@@ -38,7 +38,7 @@ pub struct Launch {
     pub user_data: Option<Vec<u8>>,
     /// The same token again answers with the same instances.
     pub client_token: Option<String>,
-    /// Zone.
+    /// Only on hosts of this zone.
     pub availability_zone: Option<String>,
     /// This fixed IP, for a single instance in a single network.
     pub private_address: Option<Ipv4Addr>,
@@ -102,7 +102,8 @@ impl Cloud {
         }
         let common = self.common(&mut tx, caller, launch).await?;
         let (first, count) = (common.first, common.count);
-        let mut hosts = Placement::new(&mut tx, &common.networks).await?;
+        let zone = launch.availability_zone.as_deref();
+        let mut hosts = Placement::new(self, &mut tx, &common.networks, zone).await?;
         let mut things = BTreeSet::new();
         let mut made = Vec::new();
         for (index, id) in (0..).zip(first..first + count) {
@@ -134,7 +135,14 @@ impl Cloud {
         let name = launch.instance_type.as_deref().unwrap_or("m1.small");
         let size = instance_type::find(name)
             .ok_or_else(|| ControlError::not_found(Kind::InstanceType, name))?;
-        let count = self.how_many(&usage, launch, size)?;
+        let networks = networks_for(tx, caller).await?;
+        let each = i64::try_from(networks.len()).unwrap_or(i64::MAX);
+        // All addresses of the project are counted only if somebody limited them.
+        let addresses = match self.room_within(usage.fixed_ips, "fixed_ips", 0) {
+            Some(_) => fixed_ips::count_of(tx, project).await?,
+            None => 0,
+        };
+        let count = self.how_many(&usage, launch, size, (addresses, each))?;
         let key = match &launch.key_name {
             None => None,
             Some(name) => Some(
@@ -149,7 +157,7 @@ impl Cloud {
         }
         if ids.is_empty() {
             ids.insert(
-                self.ensure_default_group(tx, project, &caller.actor.who)
+                self.ensure_default_group(tx, &caller.actor, project, &caller.actor.who)
                     .await?,
             );
         }
@@ -157,7 +165,7 @@ impl Cloud {
         let (first, reservation) =
             counters::take_both(tx, ("instances", count), ("reservations", 1)).await?;
         Ok(Common {
-            networks: networks_for(tx, caller).await?,
+            networks,
             combination: novanet_store::groups::combination(tx, &groups).await?,
             reservation: ReservationId(reservation),
             image,
@@ -170,11 +178,18 @@ impl Cloud {
     }
 
     /// As many as asked for, or as the quotas leave, but not less than `min` (nova's and EC2's rule).
-    fn how_many(&self, usage: &Usage, launch: &Launch, size: &InstanceType) -> Result<i64> {
+    fn how_many(
+        &self,
+        usage: &Usage,
+        launch: &Launch,
+        size: &InstanceType,
+        (addresses, each): (i64, i64),
+    ) -> Result<i64> {
         let limits = [
             ("instances", usage.instances, 1),
             ("cores", usage.cores, i64::from(size.vcpus)),
             ("ram", usage.ram, i64::from(size.memory_mb)),
+            ("fixed_ips", (addresses, usage.fixed_ips), each),
         ];
         let mut count = launch.max;
         for (resource, (used, own), each) in limits {
@@ -354,6 +369,8 @@ async fn networks_for(tx: &mut Tx, caller: &Caller) -> Result<Vec<Network>> {
         )
     })?;
     networks::set_project(tx, network.id, &caller.project).await?;
+    let (project, object) = (Some(caller.project.as_str()), network.cidr.to_string());
+    audit::record(tx, &caller.actor, "network.associate", project, &object, "").await?;
     network.project = Some(caller.project.clone());
     Ok(vec![network])
 }
@@ -364,7 +381,7 @@ fn row_of(
     common: &Common,
     id: InstanceId,
     index: i64,
-    host: String,
+    (host, zone): (String, String),
 ) -> Row {
     Row {
         id,
@@ -383,10 +400,7 @@ fn row_of(
         key_data: common.key.as_ref().map(|k| k.public_key.clone()),
         user_data: launch.user_data.clone(),
         host: Some(host),
-        availability_zone: launch
-            .availability_zone
-            .clone()
-            .unwrap_or_else(|| "nova".to_owned()),
+        availability_zone: zone,
         state: State::Pending,
         detail: None,
         boot: 1,

@@ -2,10 +2,12 @@
 
 use crate::caller::operator;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
+use novanet_model::rows::Network;
 use novanet_model::{ModelError, ProjectId};
 use novanet_store::users::{self, User};
 use novanet_store::{
-    Conn, StoreError, Thing, Tx, audit, floating_ips, groups, instances, networks, projects,
+    Committed, Conn, StoreError, Thing, Tx, audit, floating_ips, groups, instances, networks,
+    projects,
 };
 
 /// What a user signs requests with. Shown to its owner only.
@@ -133,7 +135,6 @@ impl Cloud {
             return Err(ControlError::exists(Kind::Project, id));
         }
         projects::insert(&mut tx, id, manager, description).await?;
-        self.ensure_default_group(&mut tx, id, manager).await?;
         let project = Some(id.as_str());
         audit::record(
             &mut tx,
@@ -144,6 +145,8 @@ impl Cloud {
             manager,
         )
         .await?;
+        self.ensure_default_group(&mut tx, &operator(), id, manager)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -161,6 +164,34 @@ impl Cloud {
     pub async fn projects(&self, user: Option<&str>) -> Result<Vec<projects::Project>> {
         let mut tx = self.db().read().await?;
         Ok(projects::list(&mut tx, user.unwrap_or_default()).await?)
+    }
+
+    /// `project scrub`: its networks are nobody's and its floating IPs go back to their pools. Refused
+    /// while instances have addresses in the networks.
+    pub async fn scrub_project(&self, id: &ProjectId) -> Result<Committed> {
+        let mut tx = self.db().change().await?;
+        if projects::by_id(&mut tx, id).await?.is_none() {
+            return Err(ControlError::not_found(Kind::Project, id));
+        }
+        let mut things = Vec::new();
+        let mut all = networks::list(&mut tx).await?;
+        all.retain(|n| n.project.as_ref() == Some(id));
+        for network in all {
+            refuse_used(&mut tx, &network).await?;
+            networks::leave_project(&mut tx, network.id).await?;
+            let object = network.cidr.to_string();
+            scrubbed(&mut tx, id, "network.disassociate", &object).await?;
+            things.push(Thing::Network(network.id));
+        }
+        for float in floating_ips::of_project(&mut tx, id).await? {
+            floating_ips::release(&mut tx, float.id).await?;
+            let object = float.address.to_string();
+            scrubbed(&mut tx, id, "floating_ip.release", &object).await?;
+            things.push(Thing::Float(float.id));
+        }
+        scrubbed(&mut tx, id, "project.scrub", id.as_str()).await?;
+        self.plan(&mut tx, things).await?;
+        Ok(tx.commit().await?)
     }
 
     /// `project delete`. Refused while it has instances, addresses or networks.
@@ -214,7 +245,7 @@ async fn still_used(c: &mut Conn, id: &ProjectId) -> Result<Option<String>> {
     }
     if let Some(float) = floating_ips::of_project(c, id).await?.first() {
         return Ok(Some(format!(
-            "has floating IPs, {} among them (release them first)",
+            "has floating IPs, {} among them (release them first, or: nova-manage project scrub {id})",
             float.address
         )));
     }
@@ -226,6 +257,28 @@ async fn still_used(c: &mut Conn, id: &ProjectId) -> Result<Option<String>> {
         )));
     }
     Ok(None)
+}
+
+/// Refuses to take a network from a project while instances are in it, those too that a host has not
+/// let go of.
+async fn refuse_used(c: &mut Conn, network: &Network) -> Result<()> {
+    let used = novanet_store::fixed_ips::in_use(c, network.id).await?;
+    if used == 0 {
+        return Ok(());
+    }
+    let reason = match instances::living_in_network(c, network.id).await?.first() {
+        Some(first) => format!("instances are in it, {first} among them (terminate them first)"),
+        None => format!(
+            "{used} addresses in it are of instances that are being terminated; waiting for {}",
+            networks::holders(c, network.id).await?.join(", ")
+        ),
+    };
+    Err(ControlError::in_use(Kind::Network, network.cidr, reason))
+}
+
+async fn scrubbed(tx: &mut Tx, id: &ProjectId, action: &str, object: &str) -> Result<()> {
+    let project = Some(id.as_str());
+    Ok(audit::record(tx, &operator(), action, project, object, "project scrub").await?)
 }
 
 fn check_user(name: &str) -> Result<()> {

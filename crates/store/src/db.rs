@@ -92,7 +92,12 @@ impl Db {
     }
 
     async fn open_postgres(url: &str) -> Result<Self> {
-        let options = AnyConnectOptions::from_str(url).map_err(not_reached)?;
+        let mut options = AnyConnectOptions::from_str(url).map_err(not_reached)?;
+        // More than there are statements in this crate, so that each is prepared once.
+        options
+            .database_url
+            .query_pairs_mut()
+            .append_pair("statement-cache-capacity", "256");
         probe(&options, POSTGRES_SETTINGS)
             .await
             .map_err(not_reached)?;

@@ -8,7 +8,7 @@ use crate::networks::{Reserved, address, number};
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
 use novanet_model::rows::Network;
-use novanet_model::{InstanceId, NetworkId};
+use novanet_model::{InstanceId, NetworkId, ProjectId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
@@ -178,18 +178,18 @@ async fn insert(
     .await?)
 }
 
-/// Gives all addresses of an instance back to the pool.
-pub async fn release_of(tx: &mut Tx, instance: InstanceId) -> Result<()> {
+/// Gives all addresses of an instance back to the pool; which.
+pub async fn release_of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Ipv4Addr>> {
     let now = tx.now;
-    sqlx::query(
+    let freed: Vec<i64> = sqlx::query_scalar(
         "UPDATE fixed_ips SET instance_id = NULL, virtual_interface_id = NULL, allocated = 0, \
-         leased = 0, freed_at = $1, updated_at = $1 WHERE instance_id = $2",
+         leased = 0, freed_at = $1, updated_at = $1 WHERE instance_id = $2 RETURNING addr",
     )
     .bind(now)
     .bind(instance.0)
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(())
+    Ok(freed.into_iter().map(address).collect())
 }
 
 /// Gives one address back to the pool.
@@ -281,11 +281,12 @@ pub async fn list(c: &mut Conn, host: &str) -> Result<Vec<FixedIp>> {
         .collect()
 }
 
-/// The row of an address, in whatever network it is.
-pub async fn by_address(c: &mut Conn, ip: Ipv4Addr) -> Result<Option<FixedIp>> {
-    let sql = format!("{SHOWN} WHERE f.address = $1 ORDER BY f.id LIMIT 1");
+/// The row of an address of a network.
+pub async fn by_address(c: &mut Conn, network: NetworkId, ip: Ipv4Addr) -> Result<Option<FixedIp>> {
+    let sql = format!("{SHOWN} WHERE f.network_id = $1 AND f.addr = $2");
     sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(ip.to_string())
+        .bind(network.0)
+        .bind(number(ip))
         .fetch_optional(c)
         .await?
         .as_ref()
@@ -328,6 +329,17 @@ pub async fn reserved_ranges(c: &mut Conn, network: NetworkId) -> Result<Vec<Res
         })
     })
     .collect()
+}
+
+/// How many addresses a project's instances have, those that are being deleted too.
+pub async fn count_of(c: &mut Conn, project: &ProjectId) -> Result<i64> {
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM instances i JOIN fixed_ips f ON f.instance_id = i.id \
+         WHERE i.project_id = $1",
+    )
+    .bind(project.as_str())
+    .fetch_one(c)
+    .await?)
 }
 
 /// How many addresses of a network instances have.

@@ -1,10 +1,10 @@
 //! Floating IPs.
 
-use crate::networks::number;
+use crate::networks::{address, number};
 use crate::read::Reader;
 use crate::{Conn, Result, Tx, counters};
 use novanet_model::rows::{FloatTarget, FloatingIp};
-use novanet_model::{IfName, InstanceId, ProjectId};
+use novanet_model::{IfName, InstanceId, Ipv4Net, ProjectId};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
@@ -81,6 +81,23 @@ pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Op
     Ok(address.and_then(|a| a.parse().ok()))
 }
 
+/// Gives this address to a project, if nobody has it; in `pool`, if that is not empty. `false`: it
+/// cannot be had.
+pub async fn take(tx: &mut Tx, address: Ipv4Addr, pool: &str, project: &ProjectId) -> Result<bool> {
+    let now = tx.now;
+    let done = sqlx::query(
+        "UPDATE floating_ips SET project_id = $1, updated_at = $2 \
+         WHERE addr = $3 AND ($4 = '' OR pool = $4) AND project_id IS NULL",
+    )
+    .bind(project.as_str())
+    .bind(now)
+    .bind(number(address))
+    .bind(pool)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Gives an address back to its pool.
 pub async fn release(tx: &mut Tx, id: i64) -> Result<()> {
     let now = tx.now;
@@ -139,6 +156,18 @@ pub async fn list(c: &mut Conn) -> Result<Vec<FloatingIp>> {
 /// A project's floating IPs.
 pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<FloatingIp>> {
     select(c, "f.project_id = $1", Value::Text(project.as_str())).await
+}
+
+/// The first floating IP within a range.
+pub async fn first_within(c: &mut Conn, range: Ipv4Net) -> Result<Option<Ipv4Addr>> {
+    let first: Option<i64> = sqlx::query_scalar(
+        "SELECT addr FROM floating_ips WHERE addr BETWEEN $1 AND $2 ORDER BY addr LIMIT 1",
+    )
+    .bind(number(range.network()))
+    .bind(number(range.broadcast()))
+    .fetch_optional(c)
+    .await?;
+    Ok(first.map(address))
 }
 
 /// The floating IPs that lead to an instance.

@@ -1,5 +1,6 @@
 //! Instances, their interfaces and group memberships.
 
+pub use crate::instance_state::State;
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, views};
 use novanet_model::object::InjectedNetwork;
@@ -10,57 +11,7 @@ use novanet_model::{
 };
 use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
-
-/// The `state` column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// Placed, not running yet.
-    Pending,
-    /// Running.
-    Running,
-    /// Ended by itself.
-    Stopped,
-    /// Could not be started.
-    Error,
-    /// Hosts are letting go of it.
-    Deleting,
-    /// Gone; the row stays for an hour for those who ask.
-    Terminated,
-}
-
-const STATES: [(State, &str); 6] = [
-    (State::Pending, "pending"),
-    (State::Running, "running"),
-    (State::Stopped, "stopped"),
-    (State::Error, "error"),
-    (State::Deleting, "deleting"),
-    (State::Terminated, "terminated"),
-];
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            STATES
-                .iter()
-                .find(|(s, _)| s == self)
-                .map_or("", |(_, word)| word),
-        )
-    }
-}
-
-impl FromStr for State {
-    type Err = novanet_model::ModelError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        STATES
-            .iter()
-            .find(|(_, word)| *word == text)
-            .map(|(s, _)| *s)
-            .ok_or_else(|| novanet_model::ModelError::new("state", text, "is none of ours"))
-    }
-}
 
 /// A row of `instances`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -413,16 +364,17 @@ pub async fn count_boot(tx: &mut Tx, id: InstanceId) -> Result<()> {
     Ok(())
 }
 
-/// The instance is gone from all hosts: its interfaces, memberships and addresses go.
-pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<()> {
-    crate::fixed_ips::release_of(tx, id).await?;
+/// The instance is gone from all hosts: its interfaces, memberships and addresses go. The addresses.
+pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<Vec<std::net::Ipv4Addr>> {
+    let freed = crate::fixed_ips::release_of(tx, id).await?;
     for sql in [
         "DELETE FROM virtual_interfaces WHERE instance_id = $1",
         "DELETE FROM security_group_instance_association WHERE instance_id = $1",
     ] {
         sqlx::query(sql).bind(id.0).execute(&mut **tx).await?;
     }
-    set_state(tx, id, State::Terminated, None).await
+    set_state(tx, id, State::Terminated, None).await?;
+    Ok(freed)
 }
 
 /// Drops rows of instances that went before `before` (microseconds).

@@ -18,6 +18,7 @@ pub mod groups;
 mod hints;
 pub mod hosts;
 pub mod images;
+mod instance_state;
 pub mod instances;
 pub mod key_pairs;
 pub mod leases;

@@ -185,6 +185,8 @@ pub struct Usage {
     pub cores: (i64, Option<i64>),
     /// Their memory.
     pub ram: (i64, Option<i64>),
+    /// How many fixed addresses it may have; who needs to, counts them.
+    pub fixed_ips: Option<i64>,
 }
 
 /// What a project uses, for its quotas; `None`: there is no such project. From the counts of its
@@ -196,7 +198,8 @@ pub async fn usage(c: &mut Conn, project: &ProjectId) -> Result<Option<Usage>> {
          CAST(coalesce(sum(h.memory_mb), 0) AS BIGINT), \
          (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'instances'), \
          (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'cores'), \
-         (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'ram') \
+         (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'ram'), \
+         (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'fixed_ips') \
          FROM projects p LEFT JOIN project_hosts h ON h.project_id = p.id \
          WHERE p.id = $1 GROUP BY p.id",
     )
@@ -208,6 +211,7 @@ pub async fn usage(c: &mut Conn, project: &ProjectId) -> Result<Option<Usage>> {
             instances: (row.try_get(0)?, row.try_get(3)?),
             cores: (row.try_get(1)?, row.try_get(4)?),
             ram: (row.try_get(2)?, row.try_get(5)?),
+            fixed_ips: row.try_get(6)?,
         })
     })
     .transpose()

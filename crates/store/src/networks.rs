@@ -125,9 +125,11 @@ pub async fn list_deleting(c: &mut Conn) -> Result<Vec<Network>> {
 pub async fn holders(c: &mut Conn, id: NetworkId) -> Result<Vec<String>> {
     Ok(sqlx::query_scalar(
         "SELECT DISTINCT o.host FROM host_objects o LEFT JOIN hosts h ON h.name = o.host \
-         WHERE (o.owner = $1 OR EXISTS (SELECT 1 FROM fixed_ips f WHERE f.network_id = $2 \
-                AND o.owner IN ('instance:' || CAST(f.instance_id AS TEXT), \
-                                'membership:' || CAST(f.instance_id AS TEXT)))) \
+         WHERE (o.owner = $1 \
+             OR o.owner IN (SELECT 'instance:' || CAST(instance_id AS TEXT) FROM fixed_ips \
+                            WHERE network_id = $2 AND instance_id IS NOT NULL) \
+             OR o.owner IN (SELECT 'membership:' || CAST(instance_id AS TEXT) FROM fixed_ips \
+                            WHERE network_id = $2 AND instance_id IS NOT NULL)) \
          AND (o.deleted = 0 OR h.name IS NULL OR h.applied_version < o.version \
          OR h.applied_epoch <> (SELECT epoch FROM clock WHERE id = 1) \
          OR EXISTS (SELECT 1 FROM host_errors e \
@@ -190,6 +192,17 @@ pub async fn set_project(tx: &mut Tx, id: NetworkId, project: &ProjectId) -> Res
     let now = tx.now;
     sqlx::query("UPDATE networks SET project_id = $1, updated_at = $2 WHERE id = $3")
         .bind(project.as_str())
+        .bind(now)
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Takes a network from its project: the next that needs one may have it.
+pub async fn leave_project(tx: &mut Tx, id: NetworkId) -> Result<()> {
+    let now = tx.now;
+    sqlx::query("UPDATE networks SET project_id = NULL, updated_at = $1 WHERE id = $2")
         .bind(now)
         .bind(id.0)
         .execute(&mut **tx)

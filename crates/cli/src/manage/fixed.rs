@@ -90,15 +90,11 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
     match command {
         Command::List { host } => list(host.as_deref(), cx).await,
         Command::Reserve { addresses } => {
-            for address in addresses {
-                cx.cloud.reserve_fixed_ip(address).await?;
-            }
+            cx.cloud.reserve_fixed_ips(&addresses).await?;
             Ok(String::new())
         }
         Command::Unreserve { addresses } => {
-            for address in addresses {
-                cx.cloud.unreserve_fixed_ip(address).await?;
-            }
+            cx.cloud.unreserve_fixed_ips(&addresses).await?;
             Ok(String::new())
         }
     }

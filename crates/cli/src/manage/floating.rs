@@ -19,15 +19,20 @@ pub(crate) const CATEGORY: Category = Category {
 };
 
 const ACTIONS: &[Action] = &[
-    action("create", "put addresses into a pool", RANGE, |b| {
-        let (host, range) = range(b)?;
-        Ok(super::Command::Floating(Command::Create {
-            range,
-            host,
-            pool: b.text("pool").map(str::to_owned),
-            interface: b.parse("interface")?,
-        }))
-    })
+    action(
+        "create",
+        "put the hosts' addresses of a range into a pool",
+        RANGE,
+        |b| {
+            let (host, range) = range(b)?;
+            Ok(super::Command::Floating(Command::Create {
+                range,
+                host,
+                pool: b.text("pool").map(str::to_owned),
+                interface: b.parse("interface")?,
+            }))
+        },
+    )
     .places(places),
     action(
         "delete",
@@ -57,7 +62,8 @@ const RANGE: &[Param] = &[
     param(
         "ip_range",
         Takes::Required,
-        "addresses, like 68.99.26.170/31 or 68.99.26.170",
+        "addresses, like 68.99.26.0/28 (its network and broadcast addresses are left out), \
+         68.99.26.170/31 (both) or 68.99.26.170",
     )
     .or(&["range", "cidr"]),
     param(
@@ -88,7 +94,7 @@ fn places(words: &[String]) -> &'static [&'static str] {
 pub(crate) enum Command {
     /// Put addresses into a pool.
     Create {
-        /// All addresses of it, the first and the last too.
+        /// Its host addresses.
         range: Ipv4Net,
         /// The host that the manual's form names.
         host: Option<String>,

@@ -26,6 +26,12 @@ const ACTIONS: &[Action] = &[
     action("delete", "remove a project that owns nothing", NAME, |b| {
         Ok(super::Command::Project(Command::Delete { name: id(b)? }))
     }),
+    action(
+        "scrub",
+        "take a project's networks and floating addresses from it",
+        NAME,
+        |b| Ok(super::Command::Project(Command::Scrub { name: id(b)? })),
+    ),
     action("list", "all projects, or those of a user", USER, |b| {
         let user = b.text("user").map(str::to_owned);
         Ok(super::Command::Project(Command::List { user }))
@@ -60,6 +66,11 @@ pub(crate) enum Command {
         /// Its id.
         name: ProjectId,
     },
+    /// Take from one what it owns beside instances.
+    Scrub {
+        /// Its id.
+        name: ProjectId,
+    },
     /// List them.
     List {
         /// Only those of this user.
@@ -89,6 +100,10 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
         }
         Command::Delete { name } => {
             cx.cloud.delete_project(&name).await?;
+            Ok(String::new())
+        }
+        Command::Scrub { name } => {
+            cx.cloud.scrub_project(&name).await?;
             Ok(String::new())
         }
         Command::List { user } => {

@@ -4,7 +4,8 @@ use crate::world::{World, assert_refused, both, both_with, caller, ip, launch, r
 use anyhow::Result;
 use novanet_control::ControlError;
 use novanet_control::floating_ips::{Association, FloatRef};
-use novanet_model::{HostObject, ImageId, InstanceId};
+use novanet_model::carve::Request;
+use novanet_model::{HostObject, ImageId, InstanceId, NetworkKind};
 
 async fn cloud(w: &World) {
     w.image().await;
@@ -296,6 +297,116 @@ fn addresses_need_the_net_administrators_role() {
         }
         user.roles.insert("netadmin".to_owned());
         w.allocate_address(&user, None).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn every_address_that_changes_hands_is_in_the_audit() {
+    let auto = |config: &mut novanet_control::CloudConfig| config.auto_assign_floating_ip = true;
+    both_with(auto, async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        cloud(w).await;
+        w.floats("203.0.113.4/30").await;
+        let id = w.run(&web, 1).await[0];
+        let fixed = w.fixed_ip(&web, id).await;
+        let chosen = w.allocate_address(&web, None).await?.address;
+        w.associate_address(&web, chosen.into(), &Association::to(id))
+            .await?;
+        host.round().await;
+        w.terminate(&web, &[id]).await?;
+        host.round().await;
+        let group = w.groups(&web).await?.0[0].group.id;
+        let said: Vec<String> = w
+            .audit(None, 100)
+            .await?
+            .into_iter()
+            .rev()
+            .filter(|e| e.project_id.as_deref() == Some("web"))
+            .map(|e| format!("{} {} {} {}", e.actor, e.action, e.object, e.detail))
+            .collect();
+        let boss = "boss-of-web";
+        assert_eq!(
+            said,
+            [
+                "operator project.create web boss-of-web".to_owned(),
+                format!("operator security_group.create {group} default"),
+                format!("operator security_group.authorize {group} -1 from {group}"),
+                format!("{boss} floating_ip.allocate 203.0.113.5 "),
+                format!("{boss} floating_ip.associate 203.0.113.5 {id} {fixed}"),
+                format!("{boss} instance.run {id} m1.tiny on h1 with {fixed}"),
+                format!("{boss} floating_ip.allocate {chosen} "),
+                format!("{boss} floating_ip.disassociate 203.0.113.5 {id} has {chosen} now"),
+                format!("{boss} floating_ip.associate {chosen} {id} {fixed}"),
+                format!("{boss} floating_ip.disassociate {chosen} {id} terminated"),
+                format!("{boss} instance.terminate {id} "),
+                format!("controller:deletions fixed_ip.release {fixed} {id}"),
+            ]
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn floating_ips_are_never_addresses_of_a_network_and_the_other_way_round() {
+    both(async |w: &World| -> Result<()> {
+        w.network("10.6.0.0/24").await;
+        for range in ["10.6.0.0/28", "10.6.0.0/16", "10.6.0.0/24", "10.6.0.200/32"] {
+            assert_refused!(
+                w.create_floating_ips(range.parse()?, None, None).await,
+                ControlError::InUse { .. },
+                &format!("floating IP {range}: overlaps network 10.6.0.0/24 (test)")
+            );
+        }
+        w.floats("10.7.0.8/31").await;
+        let mut request = Request::new(NetworkKind::FlatDhcp, "net", "10.7.0.0/24".parse()?);
+        request.network_size = Some(256);
+        assert_refused!(
+            w.create_networks(&request).await,
+            ControlError::InUse { .. },
+            "network 10.7.0.0/24: floating IP 10.7.0.8 is in it"
+        );
+        // Beside each other they may be.
+        w.network("10.7.0.0/29").await;
+        assert_eq!(w.floating_ips().await?.len(), 2, "a /31 is two addresses");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_address_that_is_free_can_be_chosen_and_one_that_is_not_says_so() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let mail = w.project("mail").await;
+        w.floats("203.0.113.8/29").await;
+        let wanted = ip("203.0.113.12");
+        let got = w.allocate_this_address(&web, wanted, None).await?;
+        assert_eq!(
+            (got.address, got.project.as_ref()),
+            (wanted, Some(&web.project))
+        );
+        for (caller, address, pool) in [
+            (&mail, "203.0.113.12", None),
+            (&web, "203.0.113.12", None),
+            (&web, "192.0.2.1", None),
+            (&web, "203.0.113.13", Some("other")),
+        ] {
+            assert_refused!(
+                w.allocate_this_address(caller, ip(address), pool).await,
+                ControlError::InUse { .. },
+                &format!("floating IP {address}: is not free")
+            );
+        }
+        let joe = caller("joe", "web", false);
+        assert_refused!(
+            w.allocate_this_address(&joe, ip("203.0.113.13"), None)
+                .await,
+            ControlError::Forbidden(_),
+            "netadmin"
+        );
+        w.allocate_this_address(&mail, ip("203.0.113.13"), Some("nova"))
+            .await?;
         Ok(())
     });
 }

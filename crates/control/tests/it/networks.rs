@@ -189,8 +189,8 @@ fn a_reserved_address_is_given_to_nobody_until_it_is_unreserved() {
         let _host = w.host("h1").await;
         // Of eight: network, gateway and broadcast are kept; .2 to .6 are for instances.
         w.network("10.0.0.0/29").await;
-        w.reserve_fixed_ip(ip("10.0.0.3")).await?;
-        w.reserve_fixed_ip(ip("10.0.0.3")).await?;
+        w.reserve_fixed_ips(&[ip("10.0.0.3")]).await?;
+        w.reserve_fixed_ips(&[ip("10.0.0.3")]).await?;
         let ids = w.run(&web, 4).await;
         for id in &ids {
             assert_ne!(w.fixed_ip(&web, *id).await, ip("10.0.0.3"));
@@ -201,7 +201,7 @@ fn a_reserved_address_is_given_to_nobody_until_it_is_unreserved() {
             ControlError::Exhausted { .. },
             "no free fixed IP in network 10.0.0.0/29"
         );
-        w.unreserve_fixed_ip(ip("10.0.0.3")).await?;
+        w.unreserve_fixed_ips(&[ip("10.0.0.3")]).await?;
         let last = w.run(&web, 1).await[0];
         assert_eq!(w.fixed_ip(&web, last).await, ip("10.0.0.3"));
         assert_eq!(w.fixed_ips(None).await?.len(), 5);
@@ -219,17 +219,24 @@ fn what_cannot_be_reserved_is_refused_by_name() {
         w.network("10.0.0.0/24").await;
         let id = w.run(&web, 1).await[0];
         let taken = w.fixed_ip(&web, id).await;
-        let text = refused(w.reserve_fixed_ip(taken).await);
+        let text = refused(w.reserve_fixed_ips(&[taken]).await);
         assert_eq!(
             text,
             format!("fixed IP {taken}: instance {id} has it (terminate it first)")
         );
-        let text = refused(w.reserve_fixed_ip(ip("10.0.0.1")).await);
+        let text = refused(w.reserve_fixed_ips(&[ip("10.0.0.1")]).await);
         assert!(text.contains("is kept by the network itself"), "{text}");
-        let text = refused(w.reserve_fixed_ip(ip("192.0.2.1")).await);
+        let text = refused(w.reserve_fixed_ips(&[ip("192.0.2.1")]).await);
         assert!(text.contains("is in none of the networks"), "{text}");
-        let text = refused(w.unreserve_fixed_ip(ip("10.0.0.9")).await);
+        let text = refused(w.unreserve_fixed_ips(&[ip("10.0.0.9")]).await);
         assert!(text.contains("is not reserved by hand"), "{text}");
+        // Of several, one that cannot be refuses all.
+        let (good, bad) = (ip("10.0.0.20"), ip("192.0.2.1"));
+        assert!(w.reserve_fixed_ips(&[good, bad]).await.is_err());
+        assert!(w.unreserve_fixed_ips(&[good]).await.is_err());
+        w.reserve_fixed_ips(&[good]).await?;
+        assert!(w.unreserve_fixed_ips(&[good, bad]).await.is_err());
+        w.unreserve_fixed_ips(&[good]).await?;
         Ok(())
     });
 }

@@ -3,8 +3,10 @@
 use crate::world::{World, assert_refused, both, caller, launch, name, refused};
 use anyhow::Result;
 use novanet_control::ControlError;
+use novanet_control::floating_ips::Association;
 use novanet_control::projects::Credentials;
-use novanet_model::ImageId;
+use novanet_model::carve::Request;
+use novanet_model::{ImageId, NetworkKind};
 
 #[test]
 fn a_user_has_keys_that_only_the_key_file_opens() {
@@ -180,6 +182,53 @@ fn key_pairs_are_the_users_own_and_the_private_half_is_kept_nowhere() {
             refused(w.create_key_pair(&gone, "k").await),
             "user ghost not found"
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_scrubbed_project_owns_no_network_and_no_address_and_can_be_deleted() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        let mut own = Request::new(NetworkKind::FlatDhcp, "own", "10.0.0.0/24".parse()?);
+        own.project = Some(name("web"));
+        w.create_networks(&own).await?;
+        w.floats("203.0.113.4/30").await;
+        let float = w.allocate_address(&web, None).await?.address;
+        let id = w.run(&web, 1).await[0];
+        w.associate_address(&web, float.into(), &Association::to(id))
+            .await?;
+        host.round().await;
+        let scrub = "nova-manage project scrub web";
+        assert!(refused(w.delete_network("10.0.0.0/24").await).contains(scrub));
+        assert_refused!(
+            w.scrub_project(&name("web")).await,
+            ControlError::InUse { .. },
+            &format!("network 10.0.0.0/24: instances are in it, {id} among them")
+        );
+        w.terminate(&web, &[id]).await?;
+        assert_refused!(
+            w.scrub_project(&name("web")).await,
+            ControlError::InUse { .. },
+            "1 addresses in it are of instances that are being terminated; waiting for h1"
+        );
+        assert_eq!(w.addresses(&web).await?.len(), 1, "all or nothing");
+        host.round().await;
+        assert!(refused(w.delete_project(&name("web")).await).contains(scrub));
+        w.scrub_project(&name("web")).await?;
+        assert_eq!(w.cloud.network("10.0.0.0/24").await?.project, None);
+        assert!(w.addresses(&web).await?.is_empty());
+        w.scrub_project(&name("web")).await?;
+        w.delete_project(&name("web")).await?;
+        w.delete_network("10.0.0.0/24").await?;
+        assert_refused!(
+            w.scrub_project(&name("web")).await,
+            ControlError::NotFound { .. },
+            "project web not found"
+        );
+        w.assert_planned().await;
         Ok(())
     });
 }

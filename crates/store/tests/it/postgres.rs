@@ -107,3 +107,22 @@ fn other_servers_hear_of_a_change_by_notification() {
         Ok(())
     });
 }
+
+#[test]
+fn a_statement_that_is_put_together_is_prepared_once() {
+    run(Engine::Postgres, |t| async move {
+        let mut tx = t.read().await?;
+        let mut prepared = vec![];
+        for _ in 0..3 {
+            novanet_store::networks::list(&mut tx).await?;
+            novanet_store::fixed_ips::list(&mut tx, "").await?;
+            let count: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_prepared_statements")
+                .fetch_one(&mut *tx)
+                .await?;
+            prepared.push(count);
+        }
+        assert!(prepared[0] >= 2, "{prepared:?}");
+        assert_eq!(prepared[2], prepared[1]);
+        Ok(())
+    });
+}

@@ -20,6 +20,7 @@ async fn id_of(tx: &mut Tx, address: Ipv4Addr) -> Result<i64> {
 
 both! {
     addresses_are_added_once_and_listed_by_number,
+    the_first_address_within_a_range_is_found,
     a_project_gets_the_address_of_the_pool_that_is_free_for_longest,
     an_address_leads_to_the_instance_it_points_at,
     a_released_address_forgets_everything,
@@ -188,5 +189,21 @@ async fn an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_cl
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
     let error = fixed_ips::allocate(&mut tx, &network).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    Ok(())
+}
+
+async fn the_first_address_within_a_range_is_found(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    floating_ips::insert(&mut tx, &pool(20..=30), "nova", None).await?;
+    for (range, first) in [
+        ("203.0.113.0/24", Some("203.0.113.20")),
+        ("203.0.113.24/29", Some("203.0.113.24")),
+        ("203.0.113.30/32", Some("203.0.113.30")),
+        ("203.0.113.16/30", None),
+        ("203.0.113.32/27", None),
+    ] {
+        let found = floating_ips::first_within(&mut tx, range.parse()?).await?;
+        assert_eq!(found, first.map(ip), "{range}");
+    }
     Ok(())
 }

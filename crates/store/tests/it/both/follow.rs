@@ -1,28 +1,15 @@
 //! Followers: list, delta, tombstone, list again; what a host must let go of first.
 
-use super::seed::{Follower, member, placed};
+use super::seed::{Follower, join, member, placed};
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_model::wire::{Hello, ObjectError, Role};
-use novanet_model::{InstanceId, NetworkKind, ObjectKey};
+use novanet_model::wire::ObjectError;
+use novanet_model::{InstanceId, ObjectKey};
 use novanet_store::objects::TOMBSTONE_LIFE;
-use novanet_store::{StoreError, Thing, Tx, clock, hosts, objects};
+use novanet_store::{StoreError, Thing, clock, hosts, objects};
 
 const THING: Thing = Thing::Membership(InstanceId(1));
 const OTHER: Thing = Thing::Membership(InstanceId(2));
-
-/// A host that has introduced itself.
-async fn join(tx: &mut Tx, host: &str) -> Result<()> {
-    let hello = Hello {
-        version: "0.1.0".to_owned(),
-        roles: vec![Role::Network],
-        my_ip: [192, 0, 2, 1].into(),
-        kinds: vec![NetworkKind::FlatDhcp],
-        vcpus: 2,
-        memory_mb: 1024,
-    };
-    Ok(hosts::hello(tx, host, &hello).await?)
-}
 
 both! {
     a_follower_gets_a_list_then_deltas_then_tombstones,

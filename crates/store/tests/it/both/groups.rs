@@ -276,6 +276,7 @@ async fn what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave(
         instances: (instances, None),
         cores: (vcpus, Some(20)),
         ram: (mib, None),
+        fixed_ips: None,
     };
     assert_eq!(members::usage(&mut tx, &web).await?, Some(uses(0, 0, 0)));
     let mut there = vec![];

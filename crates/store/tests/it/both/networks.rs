@@ -1,11 +1,14 @@
 //! Networks: every column there and back, what must be unique, what cannot be.
 
-use super::seed::{a_network, a_project, insert_network, kept, name};
+use super::seed::{
+    a_network, a_project, insert_instance, insert_network, join, kept, member, name, placed, plug,
+};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::NetworkKind;
 use novanet_model::rows::Network;
-use novanet_store::{StoreError, Tx, fixed_ips, networks};
+use novanet_model::wire::ObjectError;
+use novanet_store::{StoreError, Thing, Tx, clock, fixed_ips, hosts, networks, objects};
 
 /// A VLAN network with something in every column.
 async fn a_full_one(tx: &mut Tx) -> Result<Network> {
@@ -41,6 +44,8 @@ both! {
     a_deleted_network_leaves_its_range_to_the_next_and_its_id_to_none,
     what_must_be_unique_is_a_conflict_and_not_a_fault,
     hand_edits_that_cannot_be_are_refused_by_the_database,
+    a_network_that_its_project_leaves_is_anybodys,
+    a_network_is_held_by_every_host_that_may_still_have_something_of_it,
 }
 
 async fn a_network_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
@@ -235,5 +240,69 @@ async fn hand_edits_that_cannot_be_are_refused_by_the_database(t: Fresh) -> Resu
     ] {
         assert_eq!(t.by_hand(sql).await?, 1, "{sql}");
     }
+    Ok(())
+}
+
+async fn a_network_that_its_project_leaves_is_anybodys(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let full = a_full_one(&mut tx).await?;
+    let network = insert_network(&mut tx, full).await?;
+    networks::leave_project(&mut tx, network.id).await?;
+    let wanted = Network {
+        project: None,
+        ..network.clone()
+    };
+    assert_eq!(networks::by_id(&mut tx, network.id).await?, Some(wanted));
+    Ok(())
+}
+
+async fn a_network_is_held_by_every_host_that_may_still_have_something_of_it(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let epoch = clock::read(&mut tx).await?.epoch;
+    let web = a_project(&mut tx, "web").await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let other = insert_network(&mut tx, a_network("10.0.1.0/24")).await?;
+    let inside = insert_instance(&mut tx, &web, &[], Some("h1")).await?;
+    let outside = insert_instance(&mut tx, &web, &[], Some("h4")).await?;
+    plug(&mut tx, inside, &network).await?;
+    plug(&mut tx, outside, &other).await?;
+    let owners = [
+        (Thing::Network(network.id), "gw"),
+        (Thing::Instance(inside), "h1"),
+        (Thing::Membership(inside), "h2"),
+        (Thing::Network(other.id), "h3"),
+        (Thing::Instance(outside), "h4"),
+    ];
+    for (group, (thing, host)) in (0..).zip(owners) {
+        join(&mut tx, host).await?;
+        objects::put(&mut tx, thing, &[placed(host, group, 1)]).await?;
+    }
+    assert_eq!(
+        networks::holders(&mut tx, network.id).await?,
+        ["gw", "h1", "h2"]
+    );
+    tx.commit().await?;
+    // Tombstones hold it as long as their host has not applied them.
+    let mut tx = t.change().await?;
+    let version = tx.version;
+    for (thing, _) in &owners[..3] {
+        objects::put(&mut tx, *thing, &[]).await?;
+    }
+    hosts::report(&mut tx, "gw", &epoch, version, &[]).await?;
+    hosts::report(&mut tx, "h1", &epoch, version - 1, &[]).await?;
+    hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
+    assert_eq!(networks::holders(&mut tx, network.id).await?, ["h1"]);
+    let stuck = ObjectError {
+        key: member(2, 1).key(),
+        message: "busy".to_owned(),
+    };
+    hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
+    hosts::report(&mut tx, "h2", &epoch, version, &[stuck]).await?;
+    assert_eq!(networks::holders(&mut tx, network.id).await?, ["h2"]);
+    hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
+    let nobody: [&str; 0] = [];
+    assert_eq!(networks::holders(&mut tx, network.id).await?, nobody);
     Ok(())
 }

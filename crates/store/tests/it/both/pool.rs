@@ -4,6 +4,7 @@ use super::seed::{a_network, a_project, insert_instance, insert_network, ip, mac
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::InstanceId;
+use novanet_model::NetworkId;
 use novanet_model::rows::Network;
 use novanet_store::networks::Reserved;
 use novanet_store::{Tx, fixed_ips, networks};
@@ -21,8 +22,8 @@ async fn small(tx: &mut Tx) -> Result<Network> {
 }
 
 /// The row id of an address.
-async fn id_of(tx: &mut Tx, address: &str) -> Result<i64> {
-    Ok(fixed_ips::by_address(tx, ip(address))
+async fn id_of(tx: &mut Tx, network: NetworkId, address: &str) -> Result<i64> {
+    Ok(fixed_ips::by_address(tx, network, ip(address))
         .await?
         .expect("it has a row")
         .id)
@@ -122,7 +123,7 @@ async fn a_reserved_address_is_not_handed_out_until_it_is_unreserved(t: Fresh) -
         fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?,
         "twice is once"
     );
-    let row = fixed_ips::by_address(&mut tx, ip("10.0.0.3"))
+    let row = fixed_ips::by_address(&mut tx, network.id, ip("10.0.0.3"))
         .await?
         .unwrap();
     assert!(row.reserved && row.instance.is_none());
@@ -171,7 +172,9 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
     let owner = an_owner(&mut tx).await?;
     let (id, address) = plug(&mut tx, owner, &network).await?;
     assert!(fixed_ips::set_leased(&mut tx, address, &mac_of(address).to_string(), true).await?);
-    let row = fixed_ips::by_address(&mut tx, address).await?.unwrap();
+    let row = fixed_ips::by_address(&mut tx, network.id, address)
+        .await?
+        .unwrap();
     assert_eq!(
         (row.id, row.address, row.network),
         (id, address, network.id)
@@ -184,6 +187,12 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
     );
     assert_eq!((row.reserved, row.leased), (false, true));
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 1);
+    let same = fixed_ips::of_instance(&mut tx, owner, address).await?;
+    assert_eq!(same.map(|row| row.id), Some(id));
+    assert_eq!(
+        fixed_ips::of_instance(&mut tx, InstanceId(99), address).await?,
+        None
+    );
 
     let wrong = mac_of(ip("10.9.9.9")).to_string();
     assert!(
@@ -193,9 +202,14 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
     assert!(fixed_ips::set_leased(&mut tx, address, &mac_of(address).to_string(), false).await?);
     fixed_ips::release_of(&mut tx, owner).await?;
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
-    let row = fixed_ips::by_address(&mut tx, address).await?.unwrap();
+    let row = fixed_ips::by_address(&mut tx, network.id, address)
+        .await?
+        .unwrap();
     assert_eq!((row.instance, row.mac, row.leased), (None, None, false));
-    assert_eq!(fixed_ips::by_address(&mut tx, ip("10.0.0.7")).await?, None);
+    assert_eq!(
+        fixed_ips::by_address(&mut tx, network.id, ip("10.0.0.7")).await?,
+        None
+    );
     Ok(())
 }
 
@@ -236,7 +250,7 @@ async fn a_certain_address_can_be_taken_once_even_from_a_reserved_range(t: Fresh
         "somebody has it"
     );
     let gateway = fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?;
-    assert_eq!(gateway, Some(id_of(&mut tx, "10.0.0.1").await?));
+    assert_eq!(gateway, Some(id_of(&mut tx, network.id, "10.0.0.1").await?));
     assert_eq!(
         fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?,
         None
@@ -281,7 +295,7 @@ async fn the_highest_addresses_that_there_are_can_be_handed_out(t: Fresh) -> Res
     let network = insert_network(&mut tx, a_network("255.255.255.248/29")).await?;
     let mut given = vec![];
     while let Some((id, address)) = fixed_ips::allocate(&mut tx, &network).await? {
-        assert_eq!(id_of(&mut tx, &address.to_string()).await?, id);
+        assert_eq!(id_of(&mut tx, network.id, &address.to_string()).await?, id);
         given.push(address.octets()[3]);
     }
     assert_eq!(given, [250, 251, 252, 253, 254]);

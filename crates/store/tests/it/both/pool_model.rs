@@ -126,7 +126,9 @@ async fn apply(
         Step::Release(which) if !model.used.is_empty() => {
             let which = which % model.used.len();
             let address = *model.used.keys().nth(which).unwrap();
-            let row = fixed_ips::by_address(tx, address).await?.unwrap();
+            let row = fixed_ips::by_address(tx, network.id, address)
+                .await?
+                .unwrap();
             fixed_ips::release(tx, row.id).await?;
             model.used.remove(&address);
             model.freed.insert((tx.now, address));

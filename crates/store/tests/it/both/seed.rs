@@ -3,7 +3,7 @@
 use anyhow::Result;
 use novanet_model::plan::Placed;
 use novanet_model::rows::Network;
-use novanet_model::wire::{Digest, Follow, Objects};
+use novanet_model::wire::{Digest, Follow, Hello, Objects, Role};
 use novanet_model::{
     CombinationId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId, NetworkKind,
     ObjectKey, ProjectId, ReservationId, object,
@@ -12,7 +12,7 @@ use novanet_store::instances::{Row, State};
 use novanet_store::networks::Reserved;
 use novanet_store::users::User;
 use novanet_store::{
-    Db, Tx, counters, fixed_ips, groups, instances, networks, objects, projects, users,
+    Db, Tx, counters, fixed_ips, groups, hosts, instances, networks, objects, projects, users,
 };
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -234,4 +234,17 @@ impl Follower {
             sum: versions().sum(),
         }
     }
+}
+
+/// A host that has introduced itself.
+pub(crate) async fn join(tx: &mut Tx, host: &str) -> Result<()> {
+    let hello = Hello {
+        version: "0.1.0".to_owned(),
+        roles: vec![Role::Network],
+        my_ip: [192, 0, 2, 1].into(),
+        kinds: vec![NetworkKind::FlatDhcp],
+        vcpus: 2,
+        memory_mb: 1024,
+    };
+    Ok(hosts::hello(tx, host, &hello).await?)
 }
