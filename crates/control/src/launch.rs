@@ -8,6 +8,7 @@ use novanet_model::instance_type::{self, InstanceType};
 use novanet_model::rows::Network;
 use novanet_model::{GroupId, ImageId, InstanceId, ModelError, NetworkKind, ReservationId};
 use novanet_store::instances::{Row, State};
+use novanet_store::members::Usage;
 use novanet_store::{
     Committed, StoreError, Thing, Tx, audit, counters, fixed_ips, instances, key_pairs, members,
     networks,
@@ -58,6 +59,7 @@ impl std::fmt::Debug for Launch {
 struct Common {
     image: novanet_store::images::Image,
     size: &'static InstanceType,
+    first: i64,
     count: i64,
     key: Option<novanet_store::key_pairs::KeyPair>,
     groups: Vec<GroupId>,
@@ -99,12 +101,11 @@ impl Cloud {
             }
         }
         let common = self.common(&mut tx, caller, launch).await?;
-        let count = common.count;
+        let (first, count) = (common.first, common.count);
         let zone = launch.availability_zone.as_deref();
         let mut hosts = Placement::new(self, &mut tx, &common.networks, zone).await?;
         let mut things = BTreeSet::new();
         let mut made = Vec::new();
-        let first = counters::take(&mut tx, "instances", count).await?;
         for (index, id) in (0..).zip(first..first + count) {
             let host = hosts.choose()?;
             let row = row_of(caller, launch, &common, InstanceId(id), index, host);
@@ -125,15 +126,23 @@ impl Cloud {
     }
 
     async fn common(&self, tx: &mut Tx, caller: &Caller, launch: &Launch) -> Result<Common> {
-        self.still_there(tx, caller).await?;
+        let project = &caller.project;
+        // Between the check of a signature and this, somebody may have deleted the project.
+        let usage = members::usage(tx, project)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::Project, project))?;
         let image = images::find(tx, caller, launch.image).await?;
         let name = launch.instance_type.as_deref().unwrap_or("m1.small");
         let size = instance_type::find(name)
             .ok_or_else(|| ControlError::not_found(Kind::InstanceType, name))?;
-        let project = &caller.project;
         let networks = networks_for(tx, caller).await?;
         let each = i64::try_from(networks.len()).unwrap_or(i64::MAX);
-        let count = self.how_many(tx, caller, launch, size, each).await?;
+        // All addresses of the project are counted only if somebody limited them.
+        let addresses = match self.room_within(usage.fixed_ips, "fixed_ips", 0) {
+            Some(_) => fixed_ips::count_of(tx, project).await?,
+            None => 0,
+        };
+        let count = self.how_many(&usage, launch, size, (addresses, each))?;
         let key = match &launch.key_name {
             None => None,
             Some(name) => Some(
@@ -153,12 +162,15 @@ impl Cloud {
             );
         }
         let groups: Vec<GroupId> = ids.into_iter().collect();
+        let (first, reservation) =
+            counters::take_both(tx, ("instances", count), ("reservations", 1)).await?;
         Ok(Common {
             networks,
             combination: novanet_store::groups::combination(tx, &groups).await?,
-            reservation: ReservationId(counters::next(tx, "reservations").await?),
+            reservation: ReservationId(reservation),
             image,
             size,
+            first,
             count,
             key,
             groups,
@@ -166,29 +178,22 @@ impl Cloud {
     }
 
     /// As many as asked for, or as the quotas leave, but not less than `min` (nova's and EC2's rule).
-    async fn how_many(
+    fn how_many(
         &self,
-        tx: &mut Tx,
-        caller: &Caller,
+        usage: &Usage,
         launch: &Launch,
         size: &InstanceType,
-        addresses: i64,
+        (addresses, each): (i64, i64),
     ) -> Result<i64> {
-        let project = &caller.project;
-        let (used, cores, ram) = instances::usage(tx, project).await?;
         let limits = [
-            ("instances", used, 1),
-            ("cores", cores, i64::from(size.vcpus)),
-            ("ram", ram, i64::from(size.memory_mb)),
-            (
-                "fixed_ips",
-                fixed_ips::count_of(tx, project).await?,
-                addresses,
-            ),
+            ("instances", usage.instances, 1),
+            ("cores", usage.cores, i64::from(size.vcpus)),
+            ("ram", usage.ram, i64::from(size.memory_mb)),
+            ("fixed_ips", (addresses, usage.fixed_ips), each),
         ];
         let mut count = launch.max;
-        for (resource, used, each) in limits {
-            let Some(room) = self.room(tx, project, resource, used).await? else {
+        for (resource, (used, own), each) in limits {
+            let Some(room) = self.room_within(own, resource, used) else {
                 continue;
             };
             if room < launch.min * each {

@@ -14,7 +14,8 @@ impl Cloud {
         used: i64,
         wanted: i64,
     ) -> Result<()> {
-        match self.room(c, project, resource, used).await? {
+        let own = projects::quota(c, project, resource).await?;
+        match self.room_within(own, resource, used) {
             Some(room) if wanted > room => Err(ControlError::Quota {
                 resource,
                 used,
@@ -25,15 +26,14 @@ impl Cloud {
         }
     }
 
-    /// How much more of a resource the project may have; `None`: as much as it likes. Negative when
-    /// it has more than a limit that was lowered since.
-    pub(crate) async fn room(
+    /// How much more of a resource a project may have, whose own limit is `own`; `None`: as much as
+    /// it likes. Negative when it has more than a limit that was lowered since.
+    pub(crate) fn room_within(
         &self,
-        c: &mut Conn,
-        project: &ProjectId,
+        own: Option<i64>,
         resource: &'static str,
         used: i64,
-    ) -> Result<Option<i64>> {
+    ) -> Option<i64> {
         let quotas = self.config().quotas;
         let flag = match resource {
             "instances" => quotas.instances,
@@ -46,10 +46,7 @@ impl Cloud {
             "key_pairs" => quotas.key_pairs,
             _ => None,
         };
-        let limit = match projects::quota(c, project, resource).await? {
-            Some(own) => own,
-            None => flag.map_or(-1, i64::from),
-        };
-        Ok((limit >= 0).then_some(limit - used))
+        let limit = own.unwrap_or_else(|| flag.map_or(-1, i64::from));
+        (limit >= 0).then_some(limit - used)
     }
 }

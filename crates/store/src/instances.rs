@@ -2,14 +2,15 @@
 
 pub use crate::instance_state::State;
 use crate::read::Reader;
-use crate::{Conn, Result, Tx, counters};
+use crate::{Conn, Result, StoreError, Tx, views};
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::{Instance, InstancePort};
 use novanet_model::{
     CombinationId, GroupId, ImageId, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind,
-    ProjectId, ProjectNumber, ReservationId,
+    ProjectId, ReservationId,
 };
 use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// A row of `instances`.
@@ -152,7 +153,8 @@ pub async fn insert_interface(
     index: u32,
     mac: MacAddr,
 ) -> Result<i64> {
-    let id = counters::next(tx, "virtual_interfaces").await?;
+    // An index occurs once per instance, and no instance's id comes back: an id without a counter.
+    let id = instance.0 * (1 << 20) + i64::from(index);
     sqlx::query(
         "INSERT INTO virtual_interfaces (id, address, network_id, instance_id, device_index) \
          VALUES ($1, $2, $3, $4, $5)",
@@ -169,39 +171,9 @@ pub async fn insert_interface(
 
 /// An instance as the plan needs it; `None` when it is terminated or unknown.
 pub async fn planned(c: &mut Conn, id: InstanceId) -> Result<Option<Instance>> {
-    let found = sqlx::query(
-        "SELECT i.id, i.reservation_id, i.project_id, p.number, i.host, i.hostname, i.image_id, \
-         i.image_digest, i.memory_mb, i.vcpus, i.boot, i.state, i.combination_id, c.group_ids \
-         FROM instances i JOIN projects p ON p.id = i.project_id \
-         JOIN group_combinations c ON c.id = i.combination_id \
-         WHERE i.id = $1 AND i.state <> 'terminated'",
-    )
-    .bind(id.0)
-    .fetch_optional(&mut *c)
-    .await?;
-    let Some(found) = found else { return Ok(None) };
-    let r = Reader::new("instance", &found);
-    let groups = r.text("group_ids")?;
-    Ok(Some(Instance {
-        id,
-        reservation: ReservationId(r.int("reservation_id")?),
-        project: r.parse("project_id")?,
-        project_number: ProjectNumber(r.int("number")?),
-        host: r.maybe_text("host")?,
-        hostname: r.text("hostname")?,
-        image: ImageId(r.int("image_id")?),
-        image_digest: r.text("image_digest")?,
-        memory_mb: r.number("memory_mb")?,
-        vcpus: r.number("vcpus")?,
-        boot: r.int("boot")?,
-        deleting: r.parse::<State>("state")? == State::Deleting,
-        ports: ports(c, id).await?,
-        groups: groups
-            .split(',')
-            .filter_map(|g| g.parse().ok().map(GroupId))
-            .collect(),
-        combination: CombinationId(r.int("combination_id")?),
-    }))
+    let mut found = views::planned(c, &BTreeSet::from([id])).await?;
+    let bad = |(row, source)| StoreError::BadRow { row, source };
+    found.remove(&id).transpose().map_err(bad)
 }
 
 /// An instance's ports by index.
@@ -414,16 +386,4 @@ pub async fn purge(tx: &mut Tx, before: i64) -> Result<u64> {
             .await?
             .rows_affected(),
     )
-}
-
-/// Instances, processors and memory (MiB) of a project that are not terminated: for quotas.
-pub async fn usage(c: &mut Conn, project: &ProjectId) -> Result<(i64, i64, i64)> {
-    Ok(sqlx::query_as(
-        "SELECT count(*), CAST(coalesce(sum(vcpus), 0) AS BIGINT), \
-         CAST(coalesce(sum(memory_mb), 0) AS BIGINT) FROM instances \
-         WHERE project_id = $1 AND state NOT IN ('terminated', 'deleting')",
-    )
-    .bind(project.as_str())
-    .fetch_one(c)
-    .await?)
 }

@@ -7,6 +7,7 @@
 //! Must not know: HTTP, the kernel.
 
 pub mod audit;
+mod chunks;
 pub mod clock;
 pub mod counters;
 mod db;

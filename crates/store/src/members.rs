@@ -4,6 +4,7 @@
 
 use crate::{Conn, Result, Thing, Tx, groups, instances};
 use novanet_model::{GroupId, InstanceId, ProjectId, RuleId};
+use sqlx::Row as _;
 use std::collections::BTreeSet;
 
 /// An instance was placed on `host`. Answers with what has to be planned again because of that.
@@ -30,12 +31,15 @@ pub async fn arrive(
         }
     }
     let members: i64 = sqlx::query_scalar(
-        "INSERT INTO project_hosts (project_id, host, members) VALUES ($1, $2, 1) \
-         ON CONFLICT (project_id, host) DO UPDATE SET members = project_hosts.members + 1 \
-         RETURNING members",
+        "INSERT INTO project_hosts (project_id, host, members, vcpus, memory_mb) \
+         SELECT $1, $2, 1, vcpus, memory_mb FROM instances WHERE id = $3 \
+         ON CONFLICT (project_id, host) DO UPDATE SET members = project_hosts.members + 1, \
+         vcpus = project_hosts.vcpus + excluded.vcpus, \
+         memory_mb = project_hosts.memory_mb + excluded.memory_mb RETURNING members",
     )
     .bind(project.as_str())
     .bind(host)
+    .bind(instance.0)
     .fetch_one(&mut **tx)
     .await?;
     if members == 1 {
@@ -86,10 +90,14 @@ pub async fn leave(
         things.extend(of_project(tx, project).await?);
     } else {
         sqlx::query(
-            "UPDATE project_hosts SET members = members - 1 WHERE project_id = $1 AND host = $2",
+            "UPDATE project_hosts SET members = members - 1, \
+             vcpus = vcpus - (SELECT i.vcpus FROM instances i WHERE i.id = $3), \
+             memory_mb = memory_mb - (SELECT i.memory_mb FROM instances i WHERE i.id = $3) \
+             WHERE project_id = $1 AND host = $2",
         )
         .bind(project.as_str())
         .bind(host)
+        .bind(instance.0)
         .execute(&mut **tx)
         .await?;
     }
@@ -165,4 +173,46 @@ pub async fn hosts_of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<S
             .fetch_all(c)
             .await?,
     )
+}
+
+/// What a project uses of instances, processors and memory (MiB), and how much it may; `None` where
+/// it has no limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Living instances.
+    pub instances: (i64, Option<i64>),
+    /// Their processors.
+    pub cores: (i64, Option<i64>),
+    /// Their memory.
+    pub ram: (i64, Option<i64>),
+    /// How many fixed addresses it may have; who needs to, counts them.
+    pub fixed_ips: Option<i64>,
+}
+
+/// What a project uses, for its quotas; `None`: there is no such project. From the counts of its
+/// hosts, not of its instances.
+pub async fn usage(c: &mut Conn, project: &ProjectId) -> Result<Option<Usage>> {
+    let row = sqlx::query(
+        "SELECT CAST(coalesce(sum(h.members), 0) AS BIGINT), \
+         CAST(coalesce(sum(h.vcpus), 0) AS BIGINT), \
+         CAST(coalesce(sum(h.memory_mb), 0) AS BIGINT), \
+         (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'instances'), \
+         (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'cores'), \
+         (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'ram'), \
+         (SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = 'fixed_ips') \
+         FROM projects p LEFT JOIN project_hosts h ON h.project_id = p.id \
+         WHERE p.id = $1 GROUP BY p.id",
+    )
+    .bind(project.as_str())
+    .fetch_optional(c)
+    .await?;
+    row.map(|row| {
+        Ok(Usage {
+            instances: (row.try_get(0)?, row.try_get(3)?),
+            cores: (row.try_get(1)?, row.try_get(4)?),
+            ram: (row.try_get(2)?, row.try_get(5)?),
+            fixed_ips: row.try_get(6)?,
+        })
+    })
+    .transpose()
 }

@@ -1,6 +1,6 @@
 //! Host objects: written by the plan, read by followers.
 
-use crate::{Conn, Result, StoreError, Thing, Tx, clock};
+use crate::{Conn, Result, StoreError, Thing, Tx, chunks, clock};
 use novanet_model::plan::Placed;
 use novanet_model::wire::{Change, Digest, Follow, Objects};
 use novanet_model::{HostObject, ModelError, ObjectKey};
@@ -14,77 +14,127 @@ pub const TOMBSTONE_LIFE: i64 = 3_600_000_000;
 /// Makes `placed` the objects of `thing`: the same body is no write and no new version, what is
 /// missing becomes a tombstone. Answers how many changed.
 pub async fn put(tx: &mut Tx, thing: Thing, placed: &[Placed]) -> Result<usize> {
-    // Without the clock they would have no version, and no follower would ever see them.
-    tx.require_change("host objects written")?;
-    let owner = thing.to_string();
-    let mut old: BTreeMap<(String, String), String> = sqlx::query(
-        "SELECT host, object_key, body FROM host_objects WHERE owner = $1 AND deleted = 0",
-    )
-    .bind(&owner)
-    .fetch_all(&mut **tx)
-    .await?
-    .iter()
-    .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?)))
-    .collect::<Result<_, sqlx::Error>>()?;
-    let mut changed = 0;
-    for (host, object) in placed {
-        let body = serde_json::to_string(object)
-            .map_err(|e| StoreError::Refused(format!("host object {}: {e}", object.key())))?;
-        let key = object.key().0;
-        if old.remove(&(host.clone(), key.clone())).as_ref() == Some(&body) {
-            continue;
-        }
-        write(tx, host, &key, &owner, object.kind(), &body).await?;
-        changed += 1;
-    }
-    for (host, key) in old.into_keys() {
-        bury(tx, &host, &key, &owner).await?;
-        changed += 1;
-    }
-    Ok(changed)
+    put_all(tx, &[(thing, placed.to_vec())]).await
 }
 
-async fn write(
+/// [`put`] for many things, in as few statements as for one. When two want the same object, the
+/// later one gets it.
+pub(crate) async fn put_all(tx: &mut Tx, things: &[(Thing, Vec<Placed>)]) -> Result<usize> {
+    // Without the clock they would have no version, and no follower would ever see them.
+    tx.require_change("host objects written")?;
+    let mut old = living_of(tx, things).await?;
+    let mut wanted: BTreeMap<Place, Wanted> = BTreeMap::new();
+    for (thing, placed) in things {
+        let owner = thing.to_string();
+        for (host, object) in placed {
+            let body = serde_json::to_string(object)
+                .map_err(|e| StoreError::Refused(format!("host object {}: {e}", object.key())))?;
+            let new = Wanted {
+                owner: owner.clone(),
+                kind: object.kind(),
+                body,
+            };
+            wanted.insert((host.clone(), object.key().0), new);
+        }
+    }
+    let mut fresh = Vec::new();
+    for (place, new) in wanted {
+        let same = |(owner, body)| owner == new.owner && body == new.body;
+        if !old.remove(&place).is_some_and(same) {
+            fresh.push((place, new));
+        }
+    }
+    let lost: Vec<Place> = old.into_keys().collect();
+    write(tx, &fresh).await?;
+    bury(tx, &lost).await?;
+    Ok(fresh.len() + lost.len())
+}
+
+/// Host and key.
+type Place = (String, String);
+
+struct Wanted {
+    owner: String,
+    kind: &'static str,
+    body: String,
+}
+
+/// What there is of these things: owner and body.
+async fn living_of(
     tx: &mut Tx,
-    host: &str,
-    key: &str,
-    owner: &str,
-    kind: &str,
-    body: &str,
-) -> Result<()> {
+    things: &[(Thing, Vec<Placed>)],
+) -> Result<BTreeMap<Place, (String, String)>> {
+    let owners: Vec<String> = things.iter().map(|(thing, _)| thing.to_string()).collect();
+    let mut old = BTreeMap::new();
+    for owners in chunks::padded(&owners) {
+        let sql = format!(
+            "SELECT host, object_key, owner, body FROM host_objects \
+             WHERE owner IN ({}) AND deleted = 0",
+            chunks::list(1, owners.len())
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for owner in owners {
+            query = query.bind(owner);
+        }
+        for row in query.fetch_all(&mut **tx).await? {
+            old.insert(
+                (row.try_get(0)?, row.try_get(1)?),
+                (row.try_get(2)?, row.try_get(3)?),
+            );
+        }
+    }
+    Ok(old)
+}
+
+async fn write(tx: &mut Tx, objects: &[(Place, Wanted)]) -> Result<()> {
     let version = tx.version;
-    sqlx::query(
-        "INSERT INTO host_objects (host, object_key, owner, kind, version, deleted, body) \
-         VALUES ($1, $2, $3, $4, $5, 0, $6) ON CONFLICT (host, object_key) DO UPDATE SET \
-         owner = excluded.owner, kind = excluded.kind, version = excluded.version, deleted = 0, \
-         deleted_at = NULL, body = excluded.body",
-    )
-    .bind(host)
-    .bind(key)
-    .bind(owner)
-    .bind(kind)
-    .bind(version)
-    .bind(body)
-    .execute(&mut **tx)
-    .await?;
-    tx.touched.insert(host.to_owned());
+    for objects in chunks::exact(objects) {
+        let rows: Vec<String> = (0..objects.len())
+            .map(|row| {
+                let n = 2 + 5 * row;
+                let (key, owner, kind, body) = (n + 1, n + 2, n + 3, n + 4);
+                format!("(${n}, ${key}, ${owner}, ${kind}, $1, 0, ${body})")
+            })
+            .collect();
+        let sql = format!(
+            "INSERT INTO host_objects (host, object_key, owner, kind, version, deleted, body) \
+             VALUES {} ON CONFLICT (host, object_key) DO UPDATE SET owner = excluded.owner, \
+             kind = excluded.kind, version = excluded.version, deleted = 0, deleted_at = NULL, \
+             body = excluded.body",
+            rows.join(", ")
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(version);
+        for ((host, key), new) in objects {
+            query = query.bind(host).bind(key).bind(&new.owner);
+            query = query.bind(new.kind).bind(&new.body);
+        }
+        query.execute(&mut **tx).await?;
+        tx.touched
+            .extend(objects.iter().map(|((host, _), _)| host.clone()));
+    }
     Ok(())
 }
 
-async fn bury(tx: &mut Tx, host: &str, key: &str, owner: &str) -> Result<()> {
+async fn bury(tx: &mut Tx, places: &[Place]) -> Result<()> {
     let (version, now) = (tx.version, tx.now);
-    sqlx::query(
-        "UPDATE host_objects SET deleted = 1, deleted_at = $1, version = $2 \
-         WHERE host = $3 AND object_key = $4 AND owner = $5",
-    )
-    .bind(now)
-    .bind(version)
-    .bind(host)
-    .bind(key)
-    .bind(owner)
-    .execute(&mut **tx)
-    .await?;
-    tx.touched.insert(host.to_owned());
+    for places in chunks::padded(places) {
+        let these: Vec<String> = (0..places.len())
+            .map(|n| format!("(host = ${} AND object_key = ${})", 3 + 2 * n, 4 + 2 * n))
+            .collect();
+        let sql = format!(
+            "UPDATE host_objects SET deleted = 1, deleted_at = $1, version = $2 WHERE {}",
+            these.join(" OR ")
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(now)
+            .bind(version);
+        for (host, key) in &places {
+            query = query.bind(host).bind(key);
+        }
+        query.execute(&mut **tx).await?;
+        tx.touched
+            .extend(places.into_iter().map(|(host, _)| host.clone()));
+    }
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! The plan, written: which host objects follow from a row, by the pure functions of
 //! [`novanet_model::plan`], put into `host_objects` in the transaction that changed the row.
 
+use crate::views::{self, Planned};
 use crate::{
     Conn, Result, StoreError, Thing, Tx, floating_ips, groups, instances, members, networks,
     objects,
 };
 use novanet_model::plan::{self, CloudSettings, Placed};
-use novanet_model::{GroupId, NetworkId};
+use novanet_model::{GroupId, InstanceId, ModelError, NetworkId, ProjectId};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Plans these things again. Answers how many host objects changed. A row that does not validate
@@ -16,17 +18,19 @@ pub async fn replan(
     settings: &CloudSettings,
     things: impl IntoIterator<Item = Thing>,
 ) -> Result<usize> {
-    let mut changed = 0;
+    let things: BTreeSet<Thing> = things.into_iter().collect();
+    let mut known = Known::load(tx, &things).await?;
+    let mut good = Vec::with_capacity(things.len());
     for thing in things {
-        match objects_of(tx, settings, thing).await {
-            Ok(placed) => changed += objects::put(tx, thing, &placed).await?,
+        match known.objects_of(tx, settings, thing).await {
+            Ok(placed) => good.push((thing, placed)),
             Err(StoreError::BadRow { row, source }) => {
                 tracing::error!(%thing, row, %source, "not planned: kept as it was last good");
             }
             Err(other) => return Err(other),
         }
     }
-    Ok(changed)
+    objects::put_all(tx, &good).await
 }
 
 /// The host objects that follow from a thing's row now; none if the row is gone.
@@ -35,46 +39,100 @@ pub async fn objects_of(
     settings: &CloudSettings,
     thing: Thing,
 ) -> Result<Vec<Placed>> {
-    Ok(match thing {
-        Thing::Network(id) => networks::by_id(c, id)
-            .await?
-            .map(|n| plan::objects_of_network(&n, settings))
-            .unwrap_or_default(),
-        Thing::Float(id) => floating_ips::by_id(c, id)
-            .await?
-            .map(|f| plan::objects_of_floating_ip(&f))
-            .unwrap_or_default(),
-        Thing::Instance(id) => instances::planned(c, id)
-            .await?
-            .map(|i| plan::objects_of_instance(&i))
-            .unwrap_or_default(),
-        Thing::Membership(id) => {
-            let Some(instance) = instances::planned(c, id).await? else {
-                return Ok(Vec::new());
-            };
-            let mut group_hosts: BTreeMap<GroupId, Vec<String>> = BTreeMap::new();
-            for &group in &instance.groups {
-                group_hosts.insert(group, members::hosts_with_source(c, group).await?);
+    let mut known = Known::load(c, &BTreeSet::from([thing])).await?;
+    known.objects_of(c, settings, thing).await
+}
+
+fn bad_row((row, source): &(String, ModelError)) -> StoreError {
+    StoreError::bad_row(row)(source.clone())
+}
+
+/// What is read once for all things that are planned together. Only host objects change meanwhile.
+#[derive(Default)]
+struct Known {
+    instances: BTreeMap<InstanceId, Planned>,
+    hosts_with_source: BTreeMap<GroupId, Vec<String>>,
+    hosts_of_group: BTreeMap<GroupId, Vec<String>>,
+    hosts_of_project: BTreeMap<ProjectId, Vec<String>>,
+}
+
+impl Known {
+    async fn load(c: &mut Conn, things: &BTreeSet<Thing>) -> Result<Self> {
+        let ids: BTreeSet<InstanceId> = things
+            .iter()
+            .filter_map(|thing| match thing {
+                Thing::Instance(id) | Thing::Membership(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        Ok(Self {
+            instances: views::planned(c, &ids).await?,
+            ..Self::default()
+        })
+    }
+
+    async fn objects_of(
+        &mut self,
+        c: &mut Conn,
+        settings: &CloudSettings,
+        thing: Thing,
+    ) -> Result<Vec<Placed>> {
+        Ok(match thing {
+            Thing::Network(id) => networks::by_id(c, id)
+                .await?
+                .map(|n| plan::objects_of_network(&n, settings))
+                .unwrap_or_default(),
+            Thing::Float(id) => floating_ips::by_id(c, id)
+                .await?
+                .map(|f| plan::objects_of_floating_ip(&f))
+                .unwrap_or_default(),
+            Thing::Instance(id) => match self.instances.get(&id) {
+                Some(Ok(instance)) => plan::objects_of_instance(instance),
+                Some(Err(bad)) => return Err(bad_row(bad)),
+                None => Vec::new(),
+            },
+            Thing::Membership(id) => self.membership(c, id).await?,
+            Thing::Group(id) => match groups::by_id(c, id).await? {
+                Some(group) => {
+                    let hosts = self.of_group(c, id).await?;
+                    plan::objects_of_group(id, group.project_number, hosts)
+                }
+                None => Vec::new(),
+            },
+            Thing::Rule(id) => match groups::rule_by_id(c, id).await? {
+                Some(rule) => plan::objects_of_rule(&rule, self.of_group(c, rule.group).await?),
+                None => Vec::new(),
+            },
+        })
+    }
+
+    async fn membership(&mut self, c: &mut Conn, id: InstanceId) -> Result<Vec<Placed>> {
+        let instance = match self.instances.get(&id) {
+            Some(Ok(instance)) => instance,
+            Some(Err(bad)) => return Err(bad_row(bad)),
+            None => return Ok(Vec::new()),
+        };
+        for &group in &instance.groups {
+            if let Entry::Vacant(unknown) = self.hosts_with_source.entry(group) {
+                unknown.insert(members::hosts_with_source(c, group).await?);
             }
-            let project_hosts = members::hosts_of_project(c, &instance.project).await?;
-            let of = |g| group_hosts.get(&g).cloned().unwrap_or_default();
-            plan::objects_of_membership(&instance, of, &project_hosts)
         }
-        Thing::Group(id) => match groups::by_id(c, id).await? {
-            Some(group) => {
-                let hosts = members::hosts_of_group(c, id).await?;
-                plan::objects_of_group(id, group.project_number, &hosts)
-            }
-            None => Vec::new(),
-        },
-        Thing::Rule(id) => match groups::rule_by_id(c, id).await? {
-            Some(rule) => {
-                let hosts = members::hosts_of_group(c, rule.group).await?;
-                plan::objects_of_rule(&rule, &hosts)
-            }
-            None => Vec::new(),
-        },
-    })
+        let project = &instance.project;
+        if !self.hosts_of_project.contains_key(project) {
+            let hosts = members::hosts_of_project(c, project).await?;
+            self.hosts_of_project.insert(project.clone(), hosts);
+        }
+        let of = |g| self.hosts_with_source.get(&g).cloned().unwrap_or_default();
+        let hosts = self.hosts_of_project.get(project).map_or(&[][..], |h| h);
+        Ok(plan::objects_of_membership(instance, of, hosts))
+    }
+
+    async fn of_group(&mut self, c: &mut Conn, group: GroupId) -> Result<&[String]> {
+        Ok(match self.hosts_of_group.entry(group) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(members::hosts_of_group(c, group).await?),
+        })
+    }
 }
 
 /// Rows that do not validate, and why: what hangs on them is as it was when they last did.

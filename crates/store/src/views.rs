@@ -1,13 +1,16 @@
 //! Parts of many instances at once: a list of a thousand instances costs as many statements as one.
 
 use crate::groups::{Group, group};
-use crate::instances::port;
+use crate::instances::{State, port};
 use crate::read::Reader;
-use crate::{Conn, Result};
-use novanet_model::rows::InstancePort;
-use novanet_model::{InstanceId, ProjectId};
+use crate::{Conn, Result, StoreError, chunks};
+use novanet_model::rows::{Instance, InstancePort};
+use novanet_model::{
+    CombinationId, GroupId, ImageId, InstanceId, ModelError, ProjectId, ProjectNumber,
+    ReservationId,
+};
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something of each instance, in order.
 pub type Of<T> = BTreeMap<InstanceId, Vec<T>>;
@@ -49,6 +52,92 @@ async fn collect<T>(
         of.entry(id).or_insert_with(Vec::new).push(read(row)?);
     }
     Ok(of)
+}
+
+/// An instance as the plan needs it, or the row of it that does not validate, and why.
+pub(crate) type Planned = Result<Instance, (String, ModelError)>;
+
+/// Instances as the plan needs them, without those that are terminated or unknown. A row that does
+/// not validate says so itself and spoils no other.
+pub(crate) async fn planned(
+    c: &mut Conn,
+    ids: &BTreeSet<InstanceId>,
+) -> Result<BTreeMap<InstanceId, Planned>> {
+    let ids: Vec<InstanceId> = ids.iter().copied().collect();
+    let mut all = BTreeMap::new();
+    for ids in chunks::padded(&ids) {
+        let these = chunks::list(1, ids.len());
+        let sql = format!(
+            "SELECT i.id, i.reservation_id, i.project_id, p.number, i.host, i.hostname, i.image_id, \
+             i.image_digest, i.memory_mb, i.vcpus, i.boot, i.state, i.combination_id, c.group_ids \
+             FROM instances i JOIN projects p ON p.id = i.project_id \
+             JOIN group_combinations c ON c.id = i.combination_id \
+             WHERE i.id IN ({these}) AND i.state <> 'terminated'"
+        );
+        for found in of_these(c, sql, &ids).await? {
+            let id = InstanceId(Reader::new("instance", &found).int("id")?);
+            all.insert(id, or_bad(without_ports(id, &found))?);
+        }
+        let sql = format!(
+            "SELECT v.instance_id, v.id, v.device_index, v.network_id, v.address AS mac, \
+             f.address, n.bridge, n.host, n.kind, n.cidr, n.gateway, n.injected, n.dns1, n.dns2 \
+             FROM virtual_interfaces v JOIN networks n ON n.id = v.network_id \
+             JOIN fixed_ips f ON f.virtual_interface_id = v.id AND f.instance_id = v.instance_id \
+             WHERE v.instance_id IN ({these}) ORDER BY v.instance_id, v.device_index"
+        );
+        for found in of_these(c, sql, &ids).await? {
+            let id = InstanceId(Reader::new("instance", &found).int("instance_id")?);
+            if let Some(instance) = all.get_mut(&id) {
+                match (or_bad(port(&found))?, &mut *instance) {
+                    (Ok(port), Ok(instance)) => instance.ports.push(port),
+                    (Err(bad), Ok(_)) => *instance = Err(bad),
+                    (_, Err(_)) => {}
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn or_bad<T>(read: Result<T>) -> Result<Result<T, (String, ModelError)>> {
+    match read {
+        Ok(value) => Ok(Ok(value)),
+        Err(StoreError::BadRow { row, source }) => Ok(Err((row, source))),
+        Err(other) => Err(other),
+    }
+}
+
+async fn of_these(c: &mut Conn, sql: String, ids: &[&InstanceId]) -> Result<Vec<AnyRow>> {
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for id in ids {
+        query = query.bind(id.0);
+    }
+    Ok(query.fetch_all(c).await?)
+}
+
+fn without_ports(id: InstanceId, found: &AnyRow) -> Result<Instance> {
+    let r = Reader::new("instance", found);
+    let groups = r.text("group_ids")?;
+    Ok(Instance {
+        id,
+        reservation: ReservationId(r.int("reservation_id")?),
+        project: r.parse("project_id")?,
+        project_number: ProjectNumber(r.int("number")?),
+        host: r.maybe_text("host")?,
+        hostname: r.text("hostname")?,
+        image: ImageId(r.int("image_id")?),
+        image_digest: r.text("image_digest")?,
+        memory_mb: r.number("memory_mb")?,
+        vcpus: r.number("vcpus")?,
+        boot: r.int("boot")?,
+        deleting: r.parse::<State>("state")? == State::Deleting,
+        ports: Vec::new(),
+        groups: groups
+            .split(',')
+            .filter_map(|g| g.parse().ok().map(GroupId))
+            .collect(),
+        combination: CombinationId(r.int("combination_id")?),
+    })
 }
 
 /// Instances that are being deleted and that every host has let go of: no object left, and no

@@ -325,7 +325,8 @@ CREATE TABLE group_combinations (
     group_ids TEXT NOT NULL UNIQUE
 );
 
--- On which hosts a group and a project have instances that are planned there, and how many.
+-- On which hosts a group and a project have instances that are planned there, how many, and for a
+-- project what they are given there: quotas and placement add these up instead of all instances.
 CREATE TABLE group_hosts (
     group_id BIGINT NOT NULL,
     host TEXT NOT NULL,
@@ -336,6 +337,8 @@ CREATE TABLE project_hosts (
     project_id TEXT NOT NULL,
     host TEXT NOT NULL,
     members BIGINT NOT NULL CHECK (members > 0),
+    vcpus BIGINT NOT NULL,
+    memory_mb BIGINT NOT NULL,
     PRIMARY KEY (project_id, host)
 );
 

@@ -1,13 +1,14 @@
 //! Security groups, their rules, combinations, and the hosts that need to know them.
 
-use super::seed::{a_project, insert_instance, name};
+use super::seed::{a_project, an_instance, insert_instance, name};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{GroupId, ProjectNumber, RuleId};
 use novanet_store::groups::Group;
-use novanet_store::{StoreError, Thing, Tx, groups, members};
+use novanet_store::members::Usage;
+use novanet_store::{StoreError, Thing, Tx, groups, instances, members, projects};
 use std::collections::BTreeSet;
 
 const SSH: Traffic = Traffic::Tcp(Ports { from: 22, to: 22 });
@@ -31,6 +32,7 @@ both! {
     the_same_groups_have_the_same_number_in_whatever_order,
     an_instance_shows_its_groups_and_a_group_its_members,
     a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_the_last,
+    what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave,
 }
 
 async fn a_group_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
@@ -257,5 +259,46 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
         Vec::<String>::new()
     );
     assert_eq!(members::hosts_of_project(&mut tx, &project).await?, ["h1"]);
+    Ok(())
+}
+
+async fn what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    assert_eq!(members::usage(&mut tx, &name("web")).await?, None);
+    let (web, other) = (
+        a_project(&mut tx, "web").await?,
+        a_project(&mut tx, "other").await?,
+    );
+    projects::set_quota(&mut tx, &web, "cores", 20).await?;
+    let uses = |instances: i64, vcpus, mib| Usage {
+        instances: (instances, None),
+        cores: (vcpus, Some(20)),
+        ram: (mib, None),
+        fixed_ips: None,
+    };
+    assert_eq!(members::usage(&mut tx, &web).await?, Some(uses(0, 0, 0)));
+    let mut there = vec![];
+    for (project, host, vcpus) in [
+        (&web, "h1", 1),
+        (&web, "h1", 2),
+        (&web, "h2", 4),
+        (&other, "h1", 8),
+    ] {
+        let mut row = an_instance(&mut tx, project, &[]).await?;
+        (row.vcpus, row.memory_mb) = (vcpus, 512 * vcpus);
+        instances::insert(&mut tx, &row, &[]).await?;
+        members::arrive(&mut tx, row.id, project, &[], host).await?;
+        there.push(row.id);
+    }
+    let all = Some(uses(3, 7, 7 * 512));
+    assert_eq!(members::usage(&mut tx, &web).await?, all);
+    members::leave(&mut tx, there[1], &web, &[], "h1").await?;
+    let rest = Some(uses(2, 5, 5 * 512));
+    assert_eq!(members::usage(&mut tx, &web).await?, rest);
+    members::leave(&mut tx, there[0], &web, &[], "h1").await?;
+    members::leave(&mut tx, there[2], &web, &[], "h2").await?;
+    assert_eq!(members::usage(&mut tx, &web).await?, Some(uses(0, 0, 0)));
     Ok(())
 }

@@ -9,7 +9,7 @@ use novanet_store::audit::{Actor, Entry};
 use novanet_store::hosts::Host;
 use novanet_store::images::{Image, PART, UPLOAD_LIFE};
 use novanet_store::instances::State;
-use novanet_store::{StoreError, audit, hosts, images, instances, leases};
+use novanet_store::{StoreError, audit, hosts, images, instances, leases, members};
 
 fn hello(version: &str) -> Hello {
     Hello {
@@ -131,15 +131,16 @@ async fn a_heartbeat_says_how_far_the_host_is_and_all_that_is_not_in_force(t: Fr
 async fn the_load_of_a_host_counts_what_is_there(t: Fresh) -> Result<()> {
     let mut tx = t.change().await?;
     let web = a_project(&mut tx, "web").await?;
-    for (host, state) in [
-        (Some("h1"), State::Running),
-        (Some("h1"), State::Deleting),
-        (Some("h1"), State::Terminated),
-        (Some("h2"), State::Pending),
-        (None, State::Pending),
-    ] {
-        let id = insert_instance(&mut tx, &web, &[], host).await?;
+    let mut there = vec![];
+    for host in ["h1", "h1", "h1", "h2"] {
+        let id = insert_instance(&mut tx, &web, &[], Some(host)).await?;
+        members::arrive(&mut tx, id, &web, &[], host).await?;
+        there.push(id);
+    }
+    insert_instance(&mut tx, &web, &[], None).await?;
+    for (id, state) in [(there[0], State::Deleting), (there[1], State::Terminated)] {
         instances::set_state(&mut tx, id, state, None).await?;
+        members::leave(&mut tx, id, &web, &[], "h1").await?;
     }
     let mut load = hosts::load(&mut tx).await?;
     load.sort();

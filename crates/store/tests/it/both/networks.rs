@@ -221,7 +221,8 @@ async fn hand_edits_that_cannot_be_are_refused_by_the_database(t: Fresh) -> Resu
         "INSERT INTO clock (id, epoch, version) VALUES (2, '', 0)",
         "INSERT INTO quotas (project_id, resource, hard_limit) VALUES ('web', 'cores', -2)",
         "INSERT INTO group_hosts (group_id, host, members) VALUES (1, 'h1', 0)",
-        "INSERT INTO project_hosts (project_id, host, members) VALUES ('web', 'h1', 0)",
+        "INSERT INTO project_hosts (project_id, host, members, vcpus, memory_mb) \
+         VALUES ('web', 'h1', 0, 1, 512)",
         "INSERT INTO host_objects (host, object_key, owner, kind, version, deleted, body) \
          VALUES ('h', 'k', 'o', 'k', 1, 2, '')",
         "INSERT INTO floating_ips (id, address, addr, pool, interface, created_at, updated_at) \

@@ -112,9 +112,17 @@ async fn numbers_of_a_counter_are_never_given_twice(t: Fresh) -> Result<()> {
     assert_eq!(counters::take(&mut tx, "a", 5).await?, 2);
     assert_eq!(counters::next(&mut tx, "a").await?, 7);
     assert_eq!(counters::next(&mut tx, "b").await?, 1);
+    assert_eq!(
+        counters::take_both(&mut tx, ("a", 2), ("b", 3)).await?,
+        (8, 2)
+    );
+    assert_eq!(
+        counters::take_both(&mut tx, ("d", 1), ("c", 4)).await?,
+        (1, 1)
+    );
     tx.commit().await?;
     let mut tx = t.write().await?;
-    assert_eq!(counters::next(&mut tx, "a").await?, 8);
+    assert_eq!(counters::next(&mut tx, "a").await?, 10);
     Ok(())
 }
 
