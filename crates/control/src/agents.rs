@@ -2,7 +2,7 @@
 
 use crate::caller::controller;
 use crate::instances::finish_deleting;
-use crate::networks::{finish_deleting_networks, gateway_host};
+use crate::networks::finish_deleting_networks;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::InstanceId;
 use novanet_model::wire::{
@@ -17,12 +17,13 @@ pub(crate) fn now() -> i64 {
     i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
 }
 
-/// Whether a host has been heard of lately.
-pub fn is_up(host: &Host) -> bool {
-    host.seen_at + crate::waiters::DOWN_AFTER > now()
-}
-
 impl Cloud {
+    /// Whether a host has been heard of lately (`service_down_time`).
+    pub fn is_up(&self, host: &Host) -> bool {
+        let patience = i64::try_from(self.config().service_down_time.as_micros());
+        host.seen_at.saturating_add(patience.unwrap_or(i64::MAX)) > now()
+    }
+
     /// An agent introduces itself. A network host takes the networks that have none.
     pub async fn hello(&self, host: &str, hello: &Hello) -> Result<()> {
         let mut tx = self.db().change().await?;
@@ -41,7 +42,7 @@ impl Cloud {
 
     /// Gives networks without a gateway to the first network host, with what depends on them.
     async fn take_networks(&self, tx: &mut Tx) -> Result<()> {
-        let Some(host) = gateway_host(tx).await? else {
+        let Some(host) = self.gateway_host(tx).await? else {
             return Ok(());
         };
         for id in networks::without_host(tx).await? {

@@ -9,6 +9,7 @@ use novanet_pki::Vault;
 use novanet_store::{Db, Thing, Tx, audit, plan};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a cloud is configured with.
 #[derive(Debug, Clone)]
@@ -25,6 +26,12 @@ pub struct CloudConfig {
     pub floating_pool: String,
     /// Allocate and associate a floating IP with every new instance.
     pub auto_assign_floating_ip: bool,
+    /// A host not heard of for this long is down.
+    pub service_down_time: Duration,
+    /// The gateway of new networks; `None`: the first host that can.
+    pub network_host: Option<String>,
+    /// How far the time of an EC2 request may be off.
+    pub ec2_timestamp_expiry: Duration,
 }
 
 impl CloudConfig {
@@ -37,8 +44,15 @@ impl CloudConfig {
             quotas: flags.quotas(),
             floating_pool: flags.text("default_floating_pool").to_owned(),
             auto_assign_floating_ip: flags.switch("auto_assign_floating_ip"),
+            service_down_time: seconds(flags, "service_down_time"),
+            network_host: flags.network_host(),
+            ec2_timestamp_expiry: seconds(flags, "ec2_timestamp_expiry"),
         }
     }
+}
+
+fn seconds(flags: &Flags, name: &'static str) -> Duration {
+    Duration::from_secs(u64::try_from(flags.number(name)).unwrap_or(0))
 }
 
 /// A cloud. Cheap to clone.

@@ -149,15 +149,41 @@ impl Cloud {
         Ok(float)
     }
 
+    /// AllocateAddress of a certain address; only from `pool` if that is given.
+    pub async fn allocate_this_address(
+        &self,
+        caller: &Caller,
+        address: Ipv4Addr,
+        pool: Option<&str>,
+    ) -> Result<FloatingIp> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().change().await?;
+        self.still_there(&mut tx, caller).await?;
+        self.room_for_address(&mut tx, caller).await?;
+        let pool = pool.unwrap_or_default();
+        if !floating_ips::take(&mut tx, address, pool, &caller.project).await? {
+            // Whose it is, is nobody's business.
+            let reason = "is not free: it is in no pool, or a project has it";
+            return Err(ControlError::in_use(Kind::FloatingIp, address, reason));
+        }
+        let float = allocated(&mut tx, caller, address).await?;
+        tx.commit().await?;
+        Ok(float)
+    }
+
+    async fn room_for_address(&self, tx: &mut Tx, caller: &Caller) -> Result<()> {
+        let used = floating_ips::count_of(tx, &caller.project).await?;
+        self.within_quota(tx, &caller.project, "floating_ips", used, 1)
+            .await
+    }
+
     pub(crate) async fn take_address(
         &self,
         tx: &mut Tx,
         caller: &Caller,
         pool: Option<&str>,
     ) -> Result<FloatingIp> {
-        let used = floating_ips::count_of(tx, &caller.project).await?;
-        self.within_quota(tx, &caller.project, "floating_ips", used, 1)
-            .await?;
+        self.room_for_address(tx, caller).await?;
         let pool = pool.unwrap_or(&self.config().floating_pool);
         let address = floating_ips::allocate(tx, pool, &caller.project)
             .await?
@@ -170,10 +196,7 @@ impl Cloud {
                     ),
                 )
             })?;
-        record(tx, caller, "floating_ip.allocate", address, "").await?;
-        floating_ips::by_address(tx, address)
-            .await?
-            .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))
+        allocated(tx, caller, address).await
     }
 
     /// ReleaseAddress. An address that leads to an instance is disassociated first, as nova did.
@@ -289,6 +312,14 @@ impl Cloud {
         self.plan(&mut tx, [Thing::Float(float.id)]).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Records an allocation; the address as it is now.
+async fn allocated(tx: &mut Tx, caller: &Caller, address: Ipv4Addr) -> Result<FloatingIp> {
+    record(tx, caller, "floating_ip.allocate", address, "").await?;
+    floating_ips::by_address(tx, address)
+        .await?
+        .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))
 }
 
 /// Refuses a range that has addresses of a network, one that is being deleted too.

@@ -7,6 +7,7 @@ use novanet_model::{GroupId, ModelError, ProjectId};
 use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::{Committed, Conn, StoreError, Thing, Tx, audit, members};
+use std::collections::BTreeMap;
 
 /// The group that every project has, and instances are in when none is named.
 pub const DEFAULT: &str = "default";
@@ -30,7 +31,7 @@ pub struct GroupView {
 }
 
 /// A source that is a group, with its name and project for those who read.
-pub type SourceNames = std::collections::BTreeMap<GroupId, Group>;
+pub type SourceNames = BTreeMap<GroupId, Group>;
 
 impl Cloud {
     /// CreateSecurityGroup.
@@ -80,20 +81,21 @@ impl Cloud {
             tx.commit().await?;
         }
         let mut tx = self.db().read().await?;
-        let mut views = Vec::new();
-        let mut names = SourceNames::new();
-        for group in groups::of_project(&mut tx, &caller.project).await? {
-            let rules = groups::rules_of(&mut tx, group.id).await?;
-            for rule in &rules {
-                if let Source::Group(id) = rule.source
-                    && !names.contains_key(&id)
-                    && let Some(source) = groups::by_id(&mut tx, id).await?
-                {
-                    names.insert(id, source);
-                }
-            }
-            views.push(GroupView { group, rules });
+        // As many statements for a hundred groups as for one.
+        let mut rules: BTreeMap<GroupId, Vec<SecurityRule>> = BTreeMap::new();
+        for rule in groups::rules_of_project(&mut tx, &caller.project).await? {
+            rules.entry(rule.group).or_default().push(rule);
         }
+        let own = groups::of_project(&mut tx, &caller.project).await?;
+        let views = own
+            .into_iter()
+            .map(|group| GroupView {
+                rules: rules.remove(&group.id).unwrap_or_default(),
+                group,
+            })
+            .collect();
+        let sources = groups::sources_of_project(&mut tx, &caller.project).await?;
+        let names = sources.into_iter().map(|g| (g.id, g)).collect();
         Ok((views, names))
     }
 

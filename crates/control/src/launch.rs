@@ -37,7 +37,7 @@ pub struct Launch {
     pub user_data: Option<Vec<u8>>,
     /// The same token again answers with the same instances.
     pub client_token: Option<String>,
-    /// Zone.
+    /// Only on hosts of this zone.
     pub availability_zone: Option<String>,
     /// This fixed IP, for a single instance in a single network.
     pub private_address: Option<Ipv4Addr>,
@@ -100,7 +100,8 @@ impl Cloud {
         }
         let common = self.common(&mut tx, caller, launch).await?;
         let count = common.count;
-        let mut hosts = Placement::new(&mut tx, &common.networks).await?;
+        let zone = launch.availability_zone.as_deref();
+        let mut hosts = Placement::new(self, &mut tx, &common.networks, zone).await?;
         let mut things = BTreeSet::new();
         let mut made = Vec::new();
         let first = counters::take(&mut tx, "instances", count).await?;
@@ -130,7 +131,9 @@ impl Cloud {
         let size = instance_type::find(name)
             .ok_or_else(|| ControlError::not_found(Kind::InstanceType, name))?;
         let project = &caller.project;
-        let count = self.how_many(tx, caller, launch, size).await?;
+        let networks = networks_for(tx, caller).await?;
+        let each = i64::try_from(networks.len()).unwrap_or(i64::MAX);
+        let count = self.how_many(tx, caller, launch, size, each).await?;
         let key = match &launch.key_name {
             None => None,
             Some(name) => Some(
@@ -151,7 +154,7 @@ impl Cloud {
         }
         let groups: Vec<GroupId> = ids.into_iter().collect();
         Ok(Common {
-            networks: networks_for(tx, caller).await?,
+            networks,
             combination: novanet_store::groups::combination(tx, &groups).await?,
             reservation: ReservationId(counters::next(tx, "reservations").await?),
             image,
@@ -169,6 +172,7 @@ impl Cloud {
         caller: &Caller,
         launch: &Launch,
         size: &InstanceType,
+        addresses: i64,
     ) -> Result<i64> {
         let project = &caller.project;
         let (used, cores, ram) = instances::usage(tx, project).await?;
@@ -176,6 +180,11 @@ impl Cloud {
             ("instances", used, 1),
             ("cores", cores, i64::from(size.vcpus)),
             ("ram", ram, i64::from(size.memory_mb)),
+            (
+                "fixed_ips",
+                fixed_ips::count_of(tx, project).await?,
+                addresses,
+            ),
         ];
         let mut count = launch.max;
         for (resource, used, each) in limits {
@@ -367,7 +376,7 @@ fn row_of(
     common: &Common,
     id: InstanceId,
     index: i64,
-    host: String,
+    (host, zone): (String, String),
 ) -> Row {
     Row {
         id,
@@ -386,10 +395,7 @@ fn row_of(
         key_data: common.key.as_ref().map(|k| k.public_key.clone()),
         user_data: launch.user_data.clone(),
         host: Some(host),
-        availability_zone: launch
-            .availability_zone
-            .clone()
-            .unwrap_or_else(|| "nova".to_owned()),
+        availability_zone: zone,
         state: State::Pending,
         detail: None,
         boot: 1,

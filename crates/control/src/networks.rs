@@ -1,6 +1,5 @@
 //! Use cases of networks.
 
-use crate::agents::is_up;
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::carve::{self, CarveError, Carved, NewNetwork, Request};
@@ -35,7 +34,7 @@ impl Cloud {
             return Err(ControlError::not_found(Kind::Project, project));
         }
         let carved = self.carve(&mut tx, request).await?;
-        let host = gateway_host(&mut tx).await?;
+        let host = self.gateway_host(&mut tx).await?;
         let mut made = Vec::with_capacity(carved.networks.len());
         for new in &carved.networks {
             if let Some(float) = floating_ips::first_within(&mut tx, new.cidr).await? {
@@ -180,19 +179,23 @@ pub(crate) async fn find(c: &mut Conn, id: &str) -> Result<Network> {
     found.ok_or_else(|| ControlError::not_found(Kind::Network, id))
 }
 
-/// The host that becomes the gateway of a new network: the first with that role, one that is up
-/// before one that is not.
-pub(crate) async fn gateway_host(c: &mut Conn) -> Result<Option<String>> {
-    let gateways: Vec<hosts::Host> = hosts::list(c)
-        .await?
-        .into_iter()
-        .filter(|h| h.roles.contains(&Role::Network) && !h.disabled)
-        .collect();
-    let best = gateways
-        .iter()
-        .find(|h| is_up(h))
-        .or_else(|| gateways.first());
-    Ok(best.map(|h| h.name.clone()))
+impl Cloud {
+    /// The host that becomes the gateway of a new network: `network_host`, once it is there; without
+    /// the flag the first with that role, one that is up before one that is not.
+    pub(crate) async fn gateway_host(&self, c: &mut Conn) -> Result<Option<String>> {
+        let wanted = self.config().network_host.as_ref();
+        let gateways: Vec<hosts::Host> = hosts::list(c)
+            .await?
+            .into_iter()
+            .filter(|h| h.roles.contains(&Role::Network) && !h.disabled)
+            .filter(|h| wanted.is_none_or(|name| *name == h.name))
+            .collect();
+        let best = gateways
+            .iter()
+            .find(|h| self.is_up(h))
+            .or_else(|| gateways.first());
+        Ok(best.map(|h| h.name.clone()))
+    }
 }
 
 fn row_of(new: &NewNetwork, host: Option<&str>) -> Network {

@@ -39,6 +39,7 @@ impl Cloud {
             "instances" => quotas.instances,
             "cores" => quotas.cores,
             "ram" => quotas.ram_mb,
+            "fixed_ips" => quotas.fixed_ips,
             "floating_ips" => quotas.floating_ips,
             "security_groups" => quotas.security_groups,
             "security_group_rules" => quotas.security_group_rules,

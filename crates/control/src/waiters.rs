@@ -11,9 +11,6 @@ use tokio::time::Instant;
 /// How long an API call waits for a host (DESIGN: at most 2 s, not for a host that is down).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A host not heard of for this long is down, in microseconds: three missed heartbeats.
-pub(crate) const DOWN_AFTER: i64 = 35_000_000;
-
 /// How far hosts are, as they report to this process.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
@@ -76,7 +73,6 @@ impl Cloud {
     async fn progress_of(&self, host: &str) -> Option<(i64, bool)> {
         let mut tx = self.db().read().await.ok()?;
         let row = hosts::by_name(&mut tx, host).await.ok()??;
-        let up = row.seen_at + DOWN_AFTER > crate::agents::now();
-        Some((row.applied_version, up))
+        Some((row.applied_version, self.is_up(&row)))
     }
 }

@@ -3,9 +3,10 @@
 
 use crate::error::{Code, Ec2Error};
 use crate::params::{Params, RawRequest};
+use crate::timestamp::SKEW;
 use crate::{v2, v4};
 use novanet_model::ProjectId;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 /// What a request claims about its sender: true once [`Presented::verify`] has said so.
 pub struct Presented {
@@ -49,11 +50,21 @@ pub fn parse(request: &RawRequest<'_>, params: &Params) -> Result<Presented, Ec2
 }
 
 impl Presented {
-    /// Whether the sender knew `secret`, and signed at about `now`.
+    /// Whether the sender knew `secret`, and signed at `now`, give or take EC2's five minutes.
     pub fn verify(&self, secret: &str, now: OffsetDateTime) -> Result<(), Ec2Error> {
+        self.verify_within(SKEW, secret, now)
+    }
+
+    /// [`Self::verify`] with another time that clocks may be off.
+    pub fn verify_within(
+        &self,
+        skew: Duration,
+        secret: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), Ec2Error> {
         match &self.scheme {
-            Scheme::V2(signed) => signed.verify(secret, now),
-            Scheme::V4(signed) => signed.verify(secret, now),
+            Scheme::V2(signed) => signed.verify(secret, skew, now),
+            Scheme::V4(signed) => signed.verify(secret, skew, now),
         }
     }
 

@@ -5,7 +5,7 @@ use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
-/// How far a client's clock may be off.
+/// How far a client's clock may be off, in EC2 and by default here.
 pub(crate) const SKEW: Duration = Duration::minutes(5);
 
 /// `2026-11-23T05:15:08`, with or without a fraction and `Z` or an offset: without, it is UTC
@@ -74,24 +74,29 @@ fn seconds(at: OffsetDateTime) -> String {
     )
 }
 
-/// A request that was signed at `signed` is good for five minutes either way.
-pub(crate) fn check_signed_at(signed: OffsetDateTime, now: OffsetDateTime) -> Result<(), Ec2Error> {
-    if now - signed > SKEW {
+/// A request that was signed at `signed` is good for `skew` either way.
+pub(crate) fn check_signed_at(
+    signed: OffsetDateTime,
+    skew: Duration,
+    now: OffsetDateTime,
+) -> Result<(), Ec2Error> {
+    if now - signed > skew {
         return Err(expired(format!(
             "Request has expired: it was signed at {}, and it is {} here. Check the clock of the client.",
             iso8601(signed),
             iso8601(now)
         )));
     }
-    check_not_future(signed, now)
+    check_not_future(signed, skew, now)
 }
 
-/// A clock that is ahead by more than five minutes.
+/// A clock that is ahead by more than `skew`.
 pub(crate) fn check_not_future(
     signed: OffsetDateTime,
+    skew: Duration,
     now: OffsetDateTime,
 ) -> Result<(), Ec2Error> {
-    if signed - now > SKEW {
+    if signed - now > skew {
         return Err(expired(format!(
             "Request is from the future: it was signed at {}, and it is {} here. Check the clock of the client.",
             iso8601(signed),

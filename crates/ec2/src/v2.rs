@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::Sha256;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 /// The hash under the HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,12 @@ impl Signed {
         Ok((key.to_owned(), signed))
     }
 
-    pub(crate) fn verify(&self, secret: &str, now: OffsetDateTime) -> Result<(), Ec2Error> {
+    pub(crate) fn verify(
+        &self,
+        secret: &str,
+        skew: Duration,
+        now: OffsetDateTime,
+    ) -> Result<(), Ec2Error> {
         // Every string is tried: the time does not tell which one was right.
         let fits = self.strings.iter().fold(false, |fits, string| {
             fits | verify_hmac(self.method, secret, string, &self.signature)
@@ -97,7 +102,7 @@ impl Signed {
             return Err(Ec2Error::auth_failure());
         }
         match self.validity {
-            Validity::At(signed) => check_signed_at(signed, now),
+            Validity::At(signed) => check_signed_at(signed, skew, now),
             Validity::Until(end) => check_not_over(end, now),
         }
     }

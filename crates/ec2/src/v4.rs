@@ -110,15 +110,20 @@ impl Signed {
         claim.over(request, request.query)
     }
 
-    pub(crate) fn verify(&self, secret: &str, now: OffsetDateTime) -> Result<(), Ec2Error> {
+    pub(crate) fn verify(
+        &self,
+        secret: &str,
+        skew: Duration,
+        now: OffsetDateTime,
+    ) -> Result<(), Ec2Error> {
         let expected = sign(secret, &self.scope, &self.string);
         if !bool::from(expected.as_slice().ct_eq(&self.signature)) {
             return Err(Ec2Error::auth_failure());
         }
         match self.good_for {
-            None => check_signed_at(self.time, now),
+            None => check_signed_at(self.time, skew, now),
             Some(life) => {
-                check_not_future(self.time, now)?;
+                check_not_future(self.time, skew, now)?;
                 let end = self.time.checked_add(life).unwrap_or(self.time);
                 check_not_over(end, now)
             }

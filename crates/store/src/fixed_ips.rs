@@ -8,7 +8,7 @@ use crate::networks::{Reserved, address, number};
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
 use novanet_model::rows::Network;
-use novanet_model::{InstanceId, NetworkId};
+use novanet_model::{InstanceId, NetworkId, ProjectId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
@@ -329,6 +329,17 @@ pub async fn reserved_ranges(c: &mut Conn, network: NetworkId) -> Result<Vec<Res
         })
     })
     .collect()
+}
+
+/// How many addresses a project's instances have, those that are being deleted too.
+pub async fn count_of(c: &mut Conn, project: &ProjectId) -> Result<i64> {
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM instances i JOIN fixed_ips f ON f.instance_id = i.id \
+         WHERE i.project_id = $1",
+    )
+    .bind(project.as_str())
+    .fetch_one(c)
+    .await?)
 }
 
 /// How many addresses of a network instances have.

@@ -81,6 +81,23 @@ pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Op
     Ok(address.and_then(|a| a.parse().ok()))
 }
 
+/// Gives this address to a project, if nobody has it; in `pool`, if that is not empty. `false`: it
+/// cannot be had.
+pub async fn take(tx: &mut Tx, address: Ipv4Addr, pool: &str, project: &ProjectId) -> Result<bool> {
+    let now = tx.now;
+    let done = sqlx::query(
+        "UPDATE floating_ips SET project_id = $1, updated_at = $2 \
+         WHERE addr = $3 AND ($4 = '' OR pool = $4) AND project_id IS NULL",
+    )
+    .bind(project.as_str())
+    .bind(now)
+    .bind(number(address))
+    .bind(pool)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Gives an address back to its pool.
 pub async fn release(tx: &mut Tx, id: i64) -> Result<()> {
     let now = tx.now;

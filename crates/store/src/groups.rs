@@ -220,6 +220,37 @@ pub async fn rules_with_source(c: &mut Conn, source: GroupId) -> Result<Vec<Secu
     rules_where(c, "group_id = $1", source.0).await
 }
 
+/// Rules of all of a project's groups.
+pub async fn rules_of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<SecurityRule>> {
+    let sql = format!(
+        "{RULE} WHERE parent_group_id IN (SELECT id FROM security_groups WHERE project_id = $1) \
+         ORDER BY id"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(project.as_str())
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(rule)
+        .collect()
+}
+
+/// The groups that rules of a project's groups name as their sources.
+pub async fn sources_of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Group>> {
+    let sql = format!(
+        "{GROUP} WHERE g.id IN (SELECT r.group_id FROM security_group_rules r \
+         JOIN security_groups own ON own.id = r.parent_group_id WHERE own.project_id = $1) \
+         ORDER BY g.id"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(project.as_str())
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(group)
+        .collect()
+}
+
 /// A rule by id.
 pub async fn rule_by_id(c: &mut Conn, id: RuleId) -> Result<Option<SecurityRule>> {
     Ok(rules_where(c, "id = $1", id.0).await?.pop())

@@ -97,6 +97,16 @@ pub async fn hello(tx: &mut Tx, name: &str, hello: &Hello) -> Result<()> {
     Ok(())
 }
 
+/// Puts a host into an availability zone.
+pub async fn set_zone(tx: &mut Tx, name: &str, zone: &str) -> Result<()> {
+    sqlx::query("UPDATE hosts SET availability_zone = $1 WHERE name = $2")
+        .bind(zone)
+        .bind(name)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// A heartbeat: how far the host is, and everything that is not in force there.
 pub async fn report(
     tx: &mut Tx,

@@ -80,7 +80,9 @@ impl Cadence {
     /// Something of the room's was changed by us.
     pub fn changed(&mut self, now: Instant) {
         let soon = now + self.at_most_often(self.timing.verify);
-        self.regular = Some(self.regular.map_or(soon, |regular| regular.min(soon)));
+        // One that is past was tried in vain (the room could not be observed): not again at once.
+        let regular = self.regular.filter(|regular| *regular > now);
+        self.regular = Some(regular.map_or(soon, |regular| regular.min(soon)));
     }
 
     /// When to observe next; `retry` is when a failed item is due.

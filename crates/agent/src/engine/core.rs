@@ -102,7 +102,9 @@ pub enum Takes {
 }
 
 /// Lanes by their place in the order of creation.
+pub(super) const LINKS: usize = 0;
 pub(super) const FIREWALL: usize = 1;
+pub(super) const INSTANCES: usize = 3;
 /// How long a question waits for one room.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a cleanup of one room may take: a hundred instances end in it.
@@ -129,6 +131,7 @@ impl Engine {
             below: seen[..place].to_vec(),
             above: seen.get(place + 1).cloned(),
             first_waits: place != FIREWALL,
+            shield: (place == INSTANCES).then(|| seen[FIREWALL].clone()),
         };
         let mut lanes = Vec::new();
         let lanes_of_rooms = Lanes {

@@ -4,12 +4,13 @@
 //!
 //! Must not know: the server, the ledger, which room it drives.
 
+use super::barrier::Barrier;
 use super::cadence::{Cadence, Timing};
-use super::reconcile::{Reconciler, Round};
+use super::reconcile::{Cleaned, Reconciler, Round};
 use super::render;
 use super::table::ObjectChange;
 use crate::room::{Room, RoomError};
-use novanet_model::ObjectKey;
+use novanet_model::{HostObject, ObjectKey};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,17 +34,25 @@ pub(super) struct Batch {
 /// What a lane can be asked.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ask {
-    Plan { diff: bool },
+    Plan {
+        diff: bool,
+    },
     Show,
     Pause,
-    Cleanup { dry_run: bool },
+    Cleanup {
+        dry_run: bool,
+    },
+    /// See [`Shows::in_use`].
+    InUse,
 }
 
 /// How far a lane is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
-    /// Creations and changes up to this batch were tried.
+    /// Creations and changes up to this batch were tried; `errors` and `unready` are at least as new.
     pub(super) created: u64,
+    /// Why what every host has of this room is not in force.
+    pub(super) unready: Option<String>,
     /// Everything up to this batch was tried.
     pub(super) done: u64,
     pub(super) errors: Arc<BTreeMap<ObjectKey, String>>,
@@ -61,6 +70,12 @@ pub trait Shows {
 
     /// Waits until what was applied is done, in a room that goes on working behind `apply`.
     async fn finish(&mut self) {}
+
+    /// What of this room is in use by something that runs: a cleanup that could not end it leaves
+    /// the room alone. One line; empty: nothing.
+    async fn in_use(&mut self) -> Result<String, RoomError> {
+        Ok(String::new())
+    }
 }
 
 /// Progress of other lanes, for the order of things.
@@ -73,6 +88,8 @@ pub(super) struct Neighbours {
     /// Whether the first batch waits for `below`. The firewall does not: there is no moment in
     /// which bridges and ports are there and rules are not.
     pub(super) first_waits: bool,
+    /// The room without whose protection this one makes nothing, however long it takes.
+    pub(super) shield: Option<watch::Receiver<Progress>>,
 }
 
 /// A removal that waits for the lane above.
@@ -92,6 +109,7 @@ pub struct Lane<R: Room> {
     progress: watch::Sender<Progress>,
     news: Arc<Notify>,
     neighbours: Neighbours,
+    barrier: Option<Barrier>,
     disturbed: Arc<Notify>,
     cadence: Cadence,
     timing: Timing,
@@ -106,7 +124,7 @@ impl<R: Room + Shows> Lane<R> {
         orders: mpsc::UnboundedReceiver<Order>,
         progress: watch::Sender<Progress>,
         news: Arc<Notify>,
-        neighbours: Neighbours,
+        mut neighbours: Neighbours,
         timing: Timing,
     ) -> Self {
         Self {
@@ -116,6 +134,7 @@ impl<R: Room + Shows> Lane<R> {
             backlog: VecDeque::new(),
             progress,
             news,
+            barrier: neighbours.shield.take().map(Barrier::new),
             neighbours,
             cadence: Cadence::new(timing.clone()),
             timing,
@@ -131,6 +150,7 @@ impl<R: Room + Shows> Lane<R> {
         loop {
             let due = self.next_due();
             let holding = !self.held.is_empty();
+            let barred = self.reconciler.is_barred();
             tokio::select! {
                 order = self.orders.recv() => match order {
                     None | Some(Order::Stop) => break,
@@ -138,6 +158,9 @@ impl<R: Room + Shows> Lane<R> {
                 },
                 () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
+                () = moved(self.barrier.as_mut().map(|b| &mut b.firewall)), if barred => {
+                    self.reconciler.hurry(Instant::now());
+                }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             if self.work().await {
@@ -172,17 +195,27 @@ impl<R: Room + Shows> Lane<R> {
 
     /// Takes this batch and all that follow it directly: one round for all of them.
     async fn take(&mut self, batch: Batch) {
-        self.order_after_below(&batch).await;
-        self.enter(&batch);
+        let mut batches = vec![batch];
         while let Some(Order::Batch(_)) = self.backlog.front() {
             if let Some(Order::Batch(next)) = self.backlog.pop_front() {
-                self.enter(&next);
+                batches.push(next);
             }
+        }
+        self.order_after_below(batches.last()).await;
+        for batch in &batches {
+            self.enter(batch);
         }
         self.settle().await;
         let batch = self.batch;
-        self.progress
-            .send_modify(|progress| progress.created = batch);
+        let errors = Arc::new(self.reconciler.errors());
+        let unready = self.reconciler.base_fault();
+        // In one step: who sees that this batch was tried sees what came of it.
+        self.progress.send_modify(|progress| {
+            progress.created = batch;
+            progress.unready = unready;
+            progress.errors = errors;
+        });
+        self.news.notify_one();
         self.release().await;
         self.publish();
     }
@@ -196,10 +229,23 @@ impl<R: Room + Shows> Lane<R> {
                 self.held.insert(key.clone(), Held { batch, until });
             } else {
                 self.held.remove(key);
-                self.reconciler.change(key, object.as_deref());
+                self.change(key, object.as_deref(), batch.number);
             }
         }
         self.batch = batch.number;
+    }
+
+    fn change(&mut self, key: &ObjectKey, object: Option<&HostObject>, batch: u64) {
+        if let Some(barrier) = &mut self.barrier {
+            barrier.take(key, object, batch);
+        }
+        self.reconciler.change(key, object);
+    }
+
+    fn bar(&mut self) {
+        if let Some(barrier) = &self.barrier {
+            self.reconciler.bar(barrier.barred());
+        }
     }
 
     async fn settle(&mut self) {
@@ -207,12 +253,14 @@ impl<R: Room + Shows> Lane<R> {
             return;
         }
         let began = Instant::now();
+        self.bar();
         let round = self.reconciler.settle(began).await;
         self.after(round, began);
     }
 
     async fn observe(&mut self) {
         let began = Instant::now();
+        self.bar();
         let round = self.reconciler.round(began).await;
         if !round.is_quiet() {
             tracing::debug!(room = R::NAME, ?round, "differed");
@@ -249,7 +297,7 @@ impl<R: Room + Shows> Lane<R> {
         }
         for key in free {
             self.held.remove(&key);
-            self.reconciler.change(&key, None);
+            self.change(&key, None, self.batch);
         }
         self.settle().await;
         self.publish();
@@ -260,14 +308,18 @@ impl<R: Room + Shows> Lane<R> {
         let done = held.unwrap_or(self.batch);
         let errors = self.reconciler.errors();
         let paused = self.paused;
+        let unready = self.reconciler.base_fault();
         let changed = self.progress.send_if_modified(|progress| {
             // A host that was cleaned up has nothing in force: the version stays where it was.
             let done = if paused { progress.done } else { done };
-            let differs =
-                progress.done != done || progress.paused != paused || *progress.errors != errors;
+            let differs = progress.done != done
+                || progress.paused != paused
+                || progress.unready != unready
+                || *progress.errors != errors;
             if differs {
                 progress.done = done;
                 progress.paused = paused;
+                progress.unready = unready;
                 progress.errors = Arc::new(errors);
             }
             differs
@@ -277,14 +329,15 @@ impl<R: Room + Shows> Lane<R> {
         }
     }
 
-    async fn order_after_below(&mut self, batch: &Batch) {
+    async fn order_after_below(&mut self, last: Option<&Batch>) {
+        let number = last.map_or(0, |batch| batch.number);
         if self.batch == 0 && !self.neighbours.first_waits {
             return;
         }
         let deadline = Instant::now() + self.timing.order_limit;
         for below in &mut self.neighbours.below {
             let left = deadline.saturating_duration_since(Instant::now());
-            let reached = below.wait_for(|progress| progress.created >= batch.number);
+            let reached = below.wait_for(|progress| progress.created >= number);
             // Too late or the lane is gone: the retries do what the order would have spared.
             let _ = timeout(left, reached).await;
         }
@@ -305,13 +358,34 @@ impl<R: Room + Shows> Lane<R> {
                 Ok(String::new())
             }
             Ask::Cleanup { dry_run } => {
-                let cleaned = self.reconciler.cleanup(dry_run).await.map_err(failed)?;
-                if !dry_run {
-                    self.reconciler.room().finish().await;
-                }
+                let cleaned = self.clean_up(dry_run).await.map_err(failed)?;
                 render::cleaned::<R>(&cleaned)
             }
+            Ask::InUse => self.reconciler.room().in_use().await.map_err(failed),
         }
+    }
+
+    /// What counts is what is left when the room has finished, not what it promised.
+    async fn clean_up(&mut self, dry_run: bool) -> Result<Cleaned<R>, RoomError> {
+        let (removed, _) = self.reconciler.cleanup(dry_run).await?;
+        if dry_run {
+            return Ok((removed, Vec::new()));
+        }
+        self.reconciler.room().finish().await;
+        // Another try, for what is left: its failures say why it is.
+        let (left, why) = self.reconciler.cleanup(false).await?;
+        if left.is_empty() {
+            return Ok((removed, why));
+        }
+        self.reconciler.room().finish().await;
+        let (left, _) = self.reconciler.cleanup(true).await?;
+        let mut why: BTreeMap<_, _> = why.into_iter().collect();
+        let still = || RoomError::Refused("is still there; see the agent's log".to_owned());
+        let failures = left.into_iter().map(|change| {
+            let error = why.remove(&change.key).unwrap_or_else(still);
+            (change.key, error)
+        });
+        Ok((removed, failures.collect()))
     }
 
     fn is_active(&self) -> bool {

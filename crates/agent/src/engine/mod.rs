@@ -8,9 +8,11 @@
 //! Must not know: the insides of a room, HTTP.
 
 mod addresses;
+mod barrier;
 pub mod cadence;
 pub mod core;
 pub mod error;
+mod failure;
 pub mod lane;
 pub mod lock;
 pub mod offline;

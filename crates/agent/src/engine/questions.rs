@@ -1,6 +1,6 @@
 //! Answers to questions, the same for the server's and for those of the host's own socket.
 
-use super::core::{Engine, FIREWALL};
+use super::core::{Engine, FIREWALL, INSTANCES, LINKS};
 use super::lane::Ask;
 use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Question};
@@ -79,7 +79,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes everything of ours, from the instances down to the links; goes on after failures.
+    /// Removes everything of ours, from the instances down to the links; goes on after failures,
+    /// but takes no link and no rule from under an instance that still runs.
     pub async fn cleanup(&self, dry_run: bool) -> Result<String, String> {
         if !dry_run {
             self.pause().await?;
@@ -89,6 +90,16 @@ impl Engine {
             match self.ask(place, Ask::Cleanup { dry_run }).await {
                 Ok(removed) => text.push_str(&removed),
                 Err(failed) => failures.push_str(&failed),
+            }
+            if place == INSTANCES && !failures.is_empty() && !dry_run {
+                let in_use = self.ask(LINKS, Ask::InUse).await?;
+                if !in_use.is_empty() {
+                    return Err(format!(
+                        "{failures}dhcp, firewall and links stay as they are, \
+                         because of instances that still run: {in_use}; \
+                         end their processes and clean up again\n"
+                    ));
+                }
             }
         }
         if failures.is_empty() {

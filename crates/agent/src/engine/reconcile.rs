@@ -4,20 +4,13 @@
 //! The hot path ([`Reconciler::settle`]) looks at the touched keys only: no observing, no walk over
 //! the maps. It trusts what the last round left; [`Reconciler::round`] observes and corrects.
 
-use super::jitter;
+pub use super::failure::{FIRST_WAIT, LONGEST_WAIT};
+use super::failure::{Failure, summary, wait_after};
 use crate::room::{Change, Desired, Origin, Room, RoomError, diff};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// First wait before a failed item is tried again; doubles up to [`LONGEST_WAIT`].
-pub const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// Longest wait between two tries.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Names given per object when many of its items fail.
-const ITEMS_NAMED: usize = 3;
 
 /// What one round did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,14 +30,6 @@ impl Round {
     }
 }
 
-/// An item that is not as it must be, and when to try again.
-struct Failure<V> {
-    target: Option<V>,
-    message: String,
-    attempts: u32,
-    not_before: Instant,
-}
-
 /// One room with its desired and believed state.
 pub struct Reconciler<R: Room> {
     room: R,
@@ -56,6 +41,8 @@ pub struct Reconciler<R: Room> {
     /// Whose an item was that no object wants any more: its removal is reported there.
     former: BTreeMap<R::Key, ObjectKey>,
     blind: Option<Failure<()>>,
+    /// Objects that nothing may be made for now, and why.
+    barred: BTreeMap<ObjectKey, String>,
     objects: BTreeSet<ObjectKey>,
 }
 
@@ -70,6 +57,7 @@ impl<R: Room> Reconciler<R> {
             failing: BTreeMap::new(),
             former: BTreeMap::new(),
             blind: None,
+            barred: BTreeMap::new(),
             objects: BTreeSet::new(),
         }
     }
@@ -124,6 +112,38 @@ impl<R: Room> Reconciler<R> {
     /// Whether something waits for [`Self::settle`].
     pub fn is_touched(&self) -> bool {
         !self.touched.is_empty()
+    }
+
+    /// Nothing is made or changed for these objects until the next call; the texts say why. What is
+    /// there stays, and removals go on.
+    pub fn bar(&mut self, objects: BTreeMap<ObjectKey, String>) {
+        self.barred = objects;
+    }
+
+    /// Whether an item waits because of [`Self::bar`].
+    pub fn is_barred(&self) -> bool {
+        self.failing.values().any(|failure| failure.barred)
+    }
+
+    /// What waits because of [`Self::bar`] is due now.
+    pub fn hurry(&mut self, now: Instant) {
+        for failure in self.failing.values_mut().filter(|failure| failure.barred) {
+            failure.not_before = now;
+        }
+    }
+
+    /// Why the items that every host has are not in force; `None`: they are, as far as is known.
+    pub fn base_fault(&self) -> Option<String> {
+        if let Some(blind) = &self.blind {
+            return Some(format!("cannot be observed: {}", blind.message));
+        }
+        if self.believed.is_none() {
+            return Some("was not looked at yet".to_owned());
+        }
+        let is_base = |item| self.desired.origins(item).any(|by| *by == Origin::Base);
+        let mut faults = self.failing.iter().filter(|(item, _)| is_base(item));
+        let (item, failure) = faults.next()?;
+        Some(format!("{item}: {}", failure.message))
     }
 
     /// Makes the touched items true, at the cost of these only. Observes only when it cannot trust
@@ -185,9 +205,11 @@ impl<R: Room> Reconciler<R> {
 
     /// When a failed item is due again, if there is one.
     pub fn next_retry(&self) -> Option<Instant> {
-        let blind = self.blind.as_ref().map(|failure| failure.not_before);
+        if let Some(blind) = &self.blind {
+            return Some(blind.not_before); // before it sees again, no item can be tried
+        }
         let items = self.failing.values().map(|failure| failure.not_before);
-        items.chain(blind).min()
+        items.min()
     }
 
     /// What is not in force, by object. Trouble that belongs to no object is under `host/<room>`.
@@ -242,12 +264,13 @@ impl<R: Room> Reconciler<R> {
     }
 
     async fn apply(&mut self, changes: Vec<Change<R::Key, R::Value>>, now: Instant) -> Round {
+        let mut round = Round::default();
+        let changes = self.without_barred(changes, &mut round, now);
         if changes.is_empty() {
-            return Round::default();
+            return round;
         }
         let failures = self.room.apply(&changes, &self.desired).await;
         let mut failures: BTreeMap<_, _> = failures.into_iter().collect();
-        let mut round = Round::default();
         for change in changes {
             if let Some(error) = failures.remove(&change.key) {
                 round.failed += 1;
@@ -262,6 +285,36 @@ impl<R: Room> Reconciler<R> {
             self.failed(key, "keep", &error, now);
         }
         round
+    }
+
+    fn without_barred(
+        &mut self,
+        mut changes: Vec<Change<R::Key, R::Value>>,
+        round: &mut Round,
+        now: Instant,
+    ) -> Vec<Change<R::Key, R::Value>> {
+        if self.barred.is_empty() {
+            return changes;
+        }
+        let mut refused = Vec::new();
+        changes.retain(|change| {
+            let owners = self.owners(&change.key);
+            let why = owners.iter().find_map(|owner| self.barred.get(owner));
+            let Some(why) = why.filter(|_| change.to.is_some()) else {
+                return true;
+            };
+            let word = action(&change.from, &change.to);
+            refused.push((change.key.clone(), word, RoomError::Refused(why.clone())));
+            false
+        });
+        for (key, action, error) in refused {
+            round.failed += 1;
+            self.failed(key.clone(), action, &error, now);
+            if let Some(failure) = self.failing.get_mut(&key) {
+                failure.barred = true;
+            }
+        }
+        changes
     }
 
     fn succeeded(&mut self, change: Change<R::Key, R::Value>) {
@@ -294,6 +347,7 @@ impl<R: Room> Reconciler<R> {
             message,
             attempts,
             not_before: now + wait_after(attempts),
+            barred: false,
         };
         self.failing.insert(key, failure);
     }
@@ -309,6 +363,7 @@ impl<R: Room> Reconciler<R> {
             message,
             attempts,
             not_before: now + wait_after(attempts),
+            barred: false,
         });
     }
 
@@ -349,20 +404,5 @@ pub fn action<V>(from: &Option<V>, to: &Option<V>) -> &'static str {
         (None, _) => "create",
         (Some(_), Some(_)) => "change",
         (Some(_), None) => "remove",
-    }
-}
-
-fn wait_after(attempts: u32) -> Duration {
-    let doubled = FIRST_WAIT.saturating_mul(1 << (attempts - 1).min(10));
-    jitter(doubled.min(LONGEST_WAIT))
-}
-
-fn summary(messages: &[String]) -> String {
-    let more = messages.len().saturating_sub(ITEMS_NAMED);
-    let text = messages[..messages.len() - more].join("; ");
-    if more > 0 {
-        format!("{text}; and {more} more")
-    } else {
-        text
     }
 }

@@ -158,7 +158,12 @@ fn hello(settings: &Settings, roles: &[Role]) -> Hello {
     }
 }
 
-impl Shows for Links {}
+impl Shows for Links {
+    async fn in_use(&mut self) -> Result<String, RoomError> {
+        Ok(self.ports()?.join(", "))
+    }
+}
+
 impl Shows for DhcpServers {}
 
 impl Shows for Firewall {

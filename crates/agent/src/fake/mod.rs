@@ -302,6 +302,13 @@ impl<S: Subject> Shows for FakeRoom<S> {
             .collect();
         Ok(text)
     }
+
+    async fn in_use(&mut self) -> Result<String, RoomError> {
+        let things = self.host.things().into_keys();
+        let mark = format!("{} port/", S::NAME);
+        let ports: Vec<_> = things.filter(|name| name.starts_with(&mark)).collect();
+        Ok(ports.join(", "))
+    }
 }
 
 fn keyed(items: Vec<(String, String)>) -> Vec<(FakeKey, String)> {

@@ -27,14 +27,14 @@ const FLAG_DESTINATION: u32 = 2;
 
 /// Which flows to end: all conditions that are given must hold. The original direction is the one
 /// that the first packet went; the reply direction has the addresses after NAT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Cut {
     original: Pair,
     reply: Pair,
 }
 
 /// Source and destination of one direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Pair {
     source: Option<Ipv4Addr>,
     destination: Option<Ipv4Addr>,
@@ -143,7 +143,7 @@ pub(super) fn cut(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
     for cut in cuts {
         match delete(socket, |message| cut.put(message)) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
                 return by_list(socket, cuts);
             }
             other => other?,
@@ -241,7 +241,47 @@ fn by_list(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
             }
         },
     )?;
-    for flow in found {
+    end(socket, &found)
+}
+
+/// The addresses of a flow: as it was begun, and as it is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) from: Ipv4Addr,
+    pub(super) to: Ipv4Addr,
+    pub(super) answered_by: Ipv4Addr,
+    pub(super) answered_to: Ipv4Addr,
+}
+
+impl Ends {
+    fn of(flow: &Flow) -> Option<Self> {
+        Some(Self {
+            from: flow.original.source?,
+            to: flow.original.destination?,
+            answered_by: flow.reply.source?,
+            answered_to: flow.reply.destination?,
+        })
+    }
+}
+
+/// Ends the flows that `ends` picks of all, and says how many.
+pub(super) fn cut_if(socket: &mut Socket, ends: impl Fn(&Ends) -> bool) -> io::Result<usize> {
+    let found: Vec<Flow> = socket.dump(
+        GET,
+        IPV4,
+        |_| {},
+        |found: &mut Vec<Flow>, message| {
+            let flow = Flow::read(message);
+            if Ends::of(&flow).is_some_and(|flow| ends(&flow)) {
+                found.push(flow);
+            }
+        },
+    )?;
+    end(socket, &found).map(|()| found.len())
+}
+
+fn end(socket: &mut Socket, flows: &[Flow]) -> io::Result<()> {
+    for flow in flows {
         match delete(socket, |message| flow.put(message)) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // ended by itself
             other => other?,

@@ -68,6 +68,8 @@ pub enum Set {
     FloatIn,
     /// Fixed to floating address.
     FloatOut,
+    /// Floating addresses, whether translated or not: none of them is the host's own.
+    Floats,
     /// Fixed addresses of the ports on this host.
     Fixed,
     /// Fixed address to number of its combination of groups.
@@ -78,6 +80,10 @@ pub enum Set {
     PortMac,
     /// Port, its MAC and its address.
     PortAddress,
+    /// MACs of the ports on this host, for the bridges.
+    PortMacs,
+    /// Fixed addresses of the ports on this host, for the bridges.
+    PortAddresses,
     /// Addresses of a group's members.
     Members(GroupId),
     /// Addresses of a project.
@@ -95,6 +101,8 @@ pub enum Slot {
     Number(u32),
     /// An interface.
     Interface(IfName),
+    /// A MAC.
+    Mac(MacAddr),
     /// An interface and an address.
     InterfaceAddress(IfName, Ipv4Addr),
     /// An interface and a MAC.
@@ -119,6 +127,10 @@ pub(crate) fn items_of(object: &HostObject) -> Items {
             (
                 Key::Element(Set::FloatOut, Slot::Address(float.fixed)),
                 Value::Address(float.address),
+            ),
+            (
+                Key::Element(Set::Floats, Slot::Address(float.address)),
+                Value::Present,
             ),
         ],
         HostObject::Group(group) => vec![
@@ -198,6 +210,12 @@ fn of_port(port: &Port) -> Items {
         Slot::InterfaceMacAddress(port.name.clone(), port.mac, port.address),
         Value::Present,
     );
+    element(Set::PortMacs, Slot::Mac(port.mac), Value::Present);
+    element(
+        Set::PortAddresses,
+        Slot::Address(port.address),
+        Value::Present,
+    );
     items.push((
         Key::Combination(port.combination),
         Value::Groups(port.groups.clone()),
@@ -205,9 +223,9 @@ fn of_port(port: &Port) -> Items {
     items
 }
 
-/// The number of a combination in the packet mark, whose bits 29 and up are the guards'.
+/// The number of a combination in the packet mark, whose bits 28 and up are the guards'.
 fn combination_number(combination: CombinationId) -> u32 {
-    u32::try_from(combination.0 & 0x1fff_ffff).unwrap_or(0)
+    u32::try_from(combination.0 & 0x0fff_ffff).unwrap_or(0)
 }
 
 /// Name of the chain of a combination.
@@ -229,11 +247,14 @@ impl Set {
             Self::Gateways => "gw".to_owned(),
             Self::FloatIn => "fipin".to_owned(),
             Self::FloatOut => "fipout".to_owned(),
+            Self::Floats => "floats".to_owned(),
             Self::Fixed => "fixed".to_owned(),
             Self::Combinations => "comb".to_owned(),
             Self::Verdicts => "kv".to_owned(),
             Self::PortMac => "pmac".to_owned(),
             Self::PortAddress => "pip".to_owned(),
+            Self::PortMacs => "macs".to_owned(),
+            Self::PortAddresses => "ips".to_owned(),
             Self::Members(group) => format!("m{}", group.0),
             Self::Project(project) => format!("p{project}"),
         }
@@ -248,11 +269,14 @@ impl Set {
             "gw" => Self::Gateways,
             "fipin" => Self::FloatIn,
             "fipout" => Self::FloatOut,
+            "floats" => Self::Floats,
             "fixed" => Self::Fixed,
             "comb" => Self::Combinations,
             "kv" => Self::Verdicts,
             "pmac" => Self::PortMac,
             "pip" => Self::PortAddress,
+            "macs" => Self::PortMacs,
+            "ips" => Self::PortAddresses,
             _ => match (number('m'), number('p')) {
                 (Some(group), _) => Self::Members(GroupId(group)),
                 (_, Some(project)) => Self::Project(ProjectNumber(project)),
@@ -263,7 +287,10 @@ impl Set {
 
     /// Whether it belongs to the bridge family; all others are IPv4.
     pub(crate) fn is_bridge(self) -> bool {
-        matches!(self, Self::PortMac | Self::PortAddress)
+        matches!(
+            self,
+            Self::PortMac | Self::PortAddress | Self::PortMacs | Self::PortAddresses
+        )
     }
 }
 
@@ -292,6 +319,7 @@ impl fmt::Display for Slot {
             },
             Self::Number(number) => number.fmt(f),
             Self::Interface(name) => write!(f, "\"{name}\""),
+            Self::Mac(mac) => mac.fmt(f),
             Self::InterfaceAddress(name, address) => write!(f, "\"{name}\" . {address}"),
             Self::InterfaceMac(name, mac) => write!(f, "\"{name}\" . {mac}"),
             Self::InterfaceMacAddress(name, mac, address) => {

@@ -105,6 +105,7 @@ impl Folders {
     }
 
     fn make_disk(&self, folder: &Folder) -> Result<(), RoomError> {
+        let new = !folder.path.join("upper").exists();
         for name in ["upper", "work"] {
             let path = folder.path.join(name);
             let failed = |e: std::io::Error| RoomError::kernel(path.display().to_string(), e);
@@ -115,7 +116,15 @@ impl Folders {
         }
         let upper = folder.path.join("upper");
         let (uid, gid) = (Uid::from_raw(self.uid_base), Gid::from_raw(self.uid_base));
+        // It is the instance's `/`, which its users must be able to enter whatever our umask is.
         rustix::fs::chown(&upper, Some(uid), Some(gid))
+            .and_then(|()| {
+                if new {
+                    rustix::fs::chmod(&upper, Mode::from(0o755))
+                } else {
+                    Ok(())
+                }
+            })
             .map_err(|e| RoomError::kernel(upper.display().to_string(), e))
     }
 
@@ -135,7 +144,9 @@ impl Folders {
                 Err(_) => {}
             }
             std::fs::create_dir(parent).map_err(failed)?;
-            rustix::fs::chown(parent, Some(uid), Some(gid)).map_err(|e| failed(e.into()))?;
+            rustix::fs::chown(parent, Some(uid), Some(gid))
+                .and_then(|()| rustix::fs::chmod(parent, Mode::from(0o755)))
+                .map_err(|e| failed(e.into()))?;
         }
         let mut file = tempfile::NamedTempFile::new_in(&network).map_err(failed)?;
         file.write_all(interfaces(net).as_bytes()).map_err(failed)?;
@@ -239,6 +250,42 @@ pub(super) fn host_boot() -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn an_instances_users_may_enter_its_disk_whatever_our_umask_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::new(dir.path(), 0);
+        let net = InjectedNetwork {
+            address: "10.0.0.5/24".parse().unwrap(),
+            gateway: None,
+            dns: Vec::new(),
+        };
+        let instance = Instance {
+            instance: InstanceId(1),
+            hostname: String::new(),
+            image: String::new(),
+            memory_mb: 0,
+            vcpus: 0,
+            ports: 0,
+            boot: 0,
+            injected: None,
+        };
+        let spec = Spec {
+            instance,
+            ports: Vec::new(),
+        };
+        // As systemd's UMask=0077. Other tests of this process make nothing that others must read.
+        let before = rustix::process::umask(Mode::from(0o077));
+        let folder = folders.ensure(&spec);
+        let injected = folder.as_ref().map(|f| folders.inject(f, &net).is_ok());
+        rustix::process::umask(before);
+        assert!(injected.unwrap());
+        for path in ["upper", "upper/etc", "upper/etc/network"] {
+            let meta = std::fs::metadata(folder.as_ref().unwrap().path().join(path)).unwrap();
+            assert_eq!(meta.permissions().mode() & 0o777, 0o755, "{path}");
+        }
+    }
 
     #[test]
     fn a_flat_instance_finds_its_addresses_as_ifupdown_reads_them() {

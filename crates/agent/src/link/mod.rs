@@ -68,6 +68,17 @@ impl Links {
         })
     }
 
+    /// The cables of instances that are there.
+    pub(crate) fn ports(&mut self) -> Result<Vec<String>, RoomError> {
+        let seen = Snapshot::take(&mut self.socket)?;
+        let ours = seen
+            .links()
+            .filter(|link| link.alias.starts_with(item::PORT_ALIAS_PREFIX));
+        let mut names: Vec<_> = ours.map(|link| link.name.clone()).collect();
+        names.sort();
+        Ok(names)
+    }
+
     fn uplinks(&self) -> BTreeSet<IfName> {
         Record::all(&self.notes).collect()
     }
@@ -250,12 +261,28 @@ impl Links {
 
     fn remove_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
         match seen::link(&mut self.socket, name)? {
-            Some(link) if link.is_bridge() && link.alias == bridge_alias(name) => self
-                .socket
-                .request(&message::remove_link(link.index))
-                .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e)),
+            Some(link) if link.is_bridge() && link.alias == bridge_alias(name) => {
+                self.must_be_released(name)?;
+                self.socket
+                    .request(&message::remove_link(link.index))
+                    .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e))
+            }
             _ => Ok(()), // gone, or never ours
         }
+    }
+
+    /// With its bridge an uplink that could not be released would lose the host's addresses.
+    fn must_be_released(&mut self, bridge: &IfName) -> Result<(), RoomError> {
+        for uplink in self.uplinks() {
+            let names_it = Record::load(&self.notes, &uplink).is_some_and(|r| r.bridge == *bridge);
+            if names_it && seen::link(&mut self.socket, &uplink)?.is_some() {
+                return Err(RoomError::Refused(format!(
+                    "bridge {bridge} still carries what belongs to {uplink}: \
+                     it goes when {uplink} is released"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn ensure_uplink(&mut self, name: &IfName, spec: &UplinkSpec) -> Result<(), RoomError> {

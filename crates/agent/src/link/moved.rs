@@ -17,6 +17,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// What belongs to a device and goes with its place in the network.
@@ -53,6 +54,19 @@ impl Belongings {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.routes.is_empty()
+    }
+
+    /// An IPv4 address that a DHCP client keeps alive: on another device nobody would renew it, and
+    /// the host would lose it when its lease ends.
+    pub(crate) fn leased(&self) -> Option<IpAddr> {
+        let mut leased = self.addresses.iter().filter(|address| {
+            address.header.family == AddressFamily::Inet
+                && !flags(address).contains(AddressFlags::Permanent)
+        });
+        leased.next()?.attributes.iter().find_map(|a| match a {
+            AddressAttribute::Local(address) => Some(*address),
+            _ => None,
+        })
     }
 
     /// Takes up what is not there yet.

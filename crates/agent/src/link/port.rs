@@ -67,6 +67,7 @@ fn make(socket: &mut Socket, cable: &Cable<'_>) -> io::Result<()> {
         .into_iter();
     results.next().unwrap_or(Ok(()))?;
     let Err(error) = results.collect::<io::Result<()>>() else {
+        no_ipv6(cable.name.as_str());
         return Ok(());
     };
     if let Some(Message::NewLink(link)) = socket.get(message::get_link(cable.name))? {
@@ -113,7 +114,19 @@ fn plug_in(socket: &mut Socket, link: &Link, bridge: &Link) -> Result<(), RoomEr
     socket
         .send_together(&requests)
         .and_then(|results| results.into_iter().collect())
+        .map(|()| no_ipv6(&link.name))
         .map_err(|e| RoomError::kernel(format!("plug {} into {}", link.name, bridge.name), e))
+}
+
+/// The port's own end speaks no IPv6: it would listen to frames that the bridge does not look at.
+/// (The firewall drops them too.) A kernel without IPv6 has no such setting.
+fn no_ipv6(port: &str) {
+    let path = format!("/proc/sys/net/ipv6/conf/{port}/disable_ipv6");
+    if let Err(error) = std::fs::write(&path, "1")
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path, %error, "a port keeps its IPv6");
+    }
 }
 
 fn bridge_link(socket: &mut Socket, port: &IfName, bridge: &IfName) -> Result<Link, RoomError> {

@@ -25,6 +25,14 @@ pub(crate) fn enslave(
 ) -> Result<(), RoomError> {
     let (nic, bridge) = check(socket, uplink, bridge)?;
     let found = Belongings::of(socket, nic.index)?;
+    if let Some(address) = found.leased() {
+        return Err(RoomError::Refused(format!(
+            "interface {uplink} has {address} from DHCP, which nobody would renew on {}: \
+             give {uplink} a static address, or make {} yourself with {uplink} as its port and \
+             DHCP on it (a flat network's bridge), or choose another flat_interface",
+            bridge.name, bridge.name
+        )));
+    }
     let before = Record::load(notes, uplink);
     let moving = match (&before, found.is_empty()) {
         // It was enslaved, and somebody removed the bridge with what it carried.

@@ -66,7 +66,7 @@ impl Kept {
             }
             Ok(Err(error @ MetadataError::Unknown(_))) => {
                 *last = None;
-                let _ = std::fs::remove_file(self.path(instance));
+                self.forget(instance);
                 return Err(error);
             }
             Ok(Err(error)) => (self.kept(instance).ok_or(error)?, PAUSE),
@@ -82,8 +82,39 @@ impl Kept {
         Ok(metadata)
     }
 
+    /// Forgets the instances that the server no longer knows. If it does not answer, nothing is
+    /// forgotten.
+    pub(super) async fn forget_unknown(&self) {
+        for instance in self.instances() {
+            let asked = tokio::time::timeout(PATIENCE, self.source.metadata(instance)).await;
+            match asked {
+                Ok(Ok(_)) => {}
+                Ok(Err(MetadataError::Unknown(_))) => self.forget(instance),
+                Ok(Err(MetadataError::Unavailable(_))) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Those of which something is kept.
+    fn instances(&self) -> Vec<InstanceId> {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten();
+        files
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                name.to_str()?.strip_suffix(".json")?.parse().ok()
+            })
+            .collect()
+    }
+
+    fn forget(&self, instance: InstanceId) {
+        if let Err(error) = forget(&self.folder, instance) {
+            tracing::warn!(%instance, %error, "metadata: cannot forget");
+        }
+    }
+
     fn path(&self, instance: InstanceId) -> PathBuf {
-        self.folder.join(format!("{instance}.json"))
+        path(&self.folder, instance)
     }
 
     fn kept(&self, instance: InstanceId) -> Option<Arc<Metadata>> {
@@ -108,6 +139,18 @@ impl Kept {
         if let Err(error) = result {
             tracing::warn!(path = %path.display(), %error, "metadata: cannot keep");
         }
+    }
+}
+
+fn path(folder: &Path, instance: InstanceId) -> PathBuf {
+    folder.join(format!("{instance}.json"))
+}
+
+/// Removes what is kept of an instance, if anything is.
+pub(super) fn forget(folder: &Path, instance: InstanceId) -> std::io::Result<()> {
+    match std::fs::remove_file(path(folder, instance)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

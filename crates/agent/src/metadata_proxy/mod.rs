@@ -23,7 +23,7 @@ use novanet_model::wire::Metadata;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
@@ -54,6 +54,14 @@ const CONNECTIONS: usize = 1024;
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often the server is asked whether what is kept is of instances that still exist.
+const SWEEP: Duration = Duration::from_mins(10);
+
+/// Forgets what `cache_dir` keeps of an instance that is gone: its user-data may hold secrets.
+pub fn forget(cache_dir: &Path, instance: InstanceId) -> std::io::Result<()> {
+    kept::forget(cache_dir, instance)
+}
+
 type Finder = Arc<dyn Fn(Ipv4Addr) -> Option<InstanceId> + Send + Sync>;
 
 /// Answers on `listener` for as long as it is polled. `instances` says which instance has an address on
@@ -66,6 +74,8 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let instances: Finder = Arc::new(instances);
     let kept = Arc::new(Kept::new(cache_dir, source)?);
+    let mut sweeper = JoinSet::new(); // ends with this function
+    sweeper.spawn(sweep(Arc::clone(&kept)));
     let guests = Guests::default();
     let mut connections = JoinSet::new();
     loop {
@@ -89,6 +99,13 @@ pub async fn serve(
         connections.spawn(async move {
             talk(stream, guest, instances, kept).await;
         });
+    }
+}
+
+async fn sweep(kept: Arc<Kept>) {
+    loop {
+        kept.forget_unknown().await;
+        tokio::time::sleep(SWEEP).await;
     }
 }
 

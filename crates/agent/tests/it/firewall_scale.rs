@@ -75,7 +75,7 @@ fn one_more_float_costs_the_same_among_ten_thousand() -> Result<()> {
             agent.observe(&cloud)?;
             Ok(began.elapsed())
         })?;
-        assert!(observed < Duration::from_millis(500), "{observed:?}");
+        assert!(observed < Duration::from_secs(1), "{observed:?}");
         let mut first = 0;
         took.push(best(3, || {
             first += 50;

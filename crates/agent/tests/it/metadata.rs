@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::future::BoxFuture;
-use novanet_agent::metadata_proxy::{MetadataError, MetadataSource, serve};
+use novanet_agent::metadata_proxy::{MetadataError, MetadataSource, forget, serve};
 use novanet_model::InstanceId;
 use novanet_model::wire::Metadata;
 use std::net::Ipv4Addr;
@@ -130,6 +130,33 @@ async fn what_was_heard_once_is_there_when_the_server_is_down_and_secret() {
     let (port, task) = start(source, &cache).await;
     assert_eq!(get(port, 2, "/latest/user-data").await.0, 404);
     assert!(!cache.join("i-00000002.json").exists(), "forgotten");
+    task.abort();
+}
+
+#[tokio::test]
+async fn an_instance_that_is_gone_is_forgotten_without_its_asking() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("metadata");
+    let source = server("c2VjcmV0");
+    let (port, task) = start(Arc::clone(&source), &cache).await;
+    assert_eq!(get(port, 2, "/latest/user-data").await.1, "secret");
+    assert_eq!(get(port, 3, "/latest/user-data").await.1, "secret");
+    task.abort();
+    let (two, three) = (cache.join("i-00000002.json"), cache.join("i-00000003.json"));
+    assert!(two.exists() && three.exists());
+    forget(&cache, InstanceId(3)).unwrap();
+    forget(&cache, InstanceId(3)).unwrap();
+    assert!(two.exists() && !three.exists());
+
+    *source.unknown.lock().unwrap() = true;
+    let (_, task) = start(source, &cache).await;
+    let gone = async {
+        while two.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(5);
+    assert!(tokio::time::timeout(limit, gone).await.is_ok());
     task.abort();
 }
 

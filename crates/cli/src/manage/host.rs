@@ -5,7 +5,6 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
-use novanet_control::agents::is_up;
 use novanet_model::wire::Role;
 use serde::Serialize;
 
@@ -98,7 +97,7 @@ pub(crate) async fn list(zone: Option<&str>, cx: &Context) -> Result<String, Fai
         .into_iter()
         .filter(|host| zone.is_none_or(|z| z == host.availability_zone))
         .map(|host| HostRow {
-            alive: is_up(&host),
+            alive: cx.cloud.is_up(&host),
             roles: host.roles.iter().map(|r| word(*r).to_owned()).collect(),
             host: host.name,
             zone: host.availability_zone,

@@ -118,11 +118,12 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
 
 /// Builds an image and registers it under its own name.
 async fn build(what: &str, cx: &Context) -> Result<String, Failure> {
-    let scratch = std::env::temp_dir().join(format!("novanet-{what}-{}.tar", std::process::id()));
+    // A folder that nobody else can write into, and that goes whatever happens.
+    let folder = tempfile::tempdir()
+        .map_err(|e| Failure::failed(format!("image build {what}: no scratch folder: {e}")))?;
+    let scratch = folder.path().join("image.tar");
     build_file(what, &scratch)?;
-    let registered = register(&scratch, what, cx).await;
-    let _ = std::fs::remove_file(&scratch); // registered or not, it has done its work
-    registered
+    register(&scratch, what, cx).await
 }
 
 /// Builds an image into a file.

@@ -5,7 +5,6 @@ use super::{Category, action};
 use crate::args::{Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render, time};
-use novanet_control::agents::is_up;
 use novanet_model::wire::Role;
 use serde::Serialize;
 
@@ -59,7 +58,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 host: one.name.clone(),
                 zone: one.availability_zone.clone(),
                 enabled: !one.disabled,
-                alive: is_up(&one),
+                alive: cx.cloud.is_up(&one),
                 updated_at: Some(time(one.seen_at)),
             });
         }

@@ -205,9 +205,18 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
     if run.wait {
         let running =
             |views: &[InstanceView]| views.iter().all(|v| v.row.state == InstanceState::Running);
-        until(cx, "running", &ids, running).await?;
+        until(cx, "running", &ids, running)
+            .await
+            .map_err(|failure| naming(failure, &ids))?;
     }
     Ok(text)
+}
+
+/// They are there although the command failed: its user must be able to end them.
+fn naming(failure: Failure, ids: &[InstanceId]) -> Failure {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let message = format!("{}; it made {}", failure.message, ids.join(" "));
+    Failure { message, ..failure }
 }
 
 /// Each in the name of its own project; all of them or none.
@@ -325,5 +334,23 @@ impl Row for VmRow {
             self.zone.clone(),
             self.index.to_string(),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_fails_says_which_instances_it_made() {
+        let failure = naming(
+            Failure::failed("not running after 120 s"),
+            &[InstanceId(1), InstanceId(2)],
+        );
+        assert_eq!(failure.code, 1);
+        assert_eq!(
+            failure.message,
+            "not running after 120 s; it made i-00000001 i-00000002"
+        );
     }
 }

@@ -373,3 +373,40 @@ fn floating_ips_are_never_addresses_of_a_network_and_the_other_way_round() {
         Ok(())
     });
 }
+
+#[test]
+fn an_address_that_is_free_can_be_chosen_and_one_that_is_not_says_so() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let mail = w.project("mail").await;
+        w.floats("203.0.113.8/29").await;
+        let wanted = ip("203.0.113.12");
+        let got = w.allocate_this_address(&web, wanted, None).await?;
+        assert_eq!(
+            (got.address, got.project.as_ref()),
+            (wanted, Some(&web.project))
+        );
+        for (caller, address, pool) in [
+            (&mail, "203.0.113.12", None),
+            (&web, "203.0.113.12", None),
+            (&web, "192.0.2.1", None),
+            (&web, "203.0.113.13", Some("other")),
+        ] {
+            assert_refused!(
+                w.allocate_this_address(caller, ip(address), pool).await,
+                ControlError::InUse { .. },
+                &format!("floating IP {address}: is not free")
+            );
+        }
+        let joe = caller("joe", "web", false);
+        assert_refused!(
+            w.allocate_this_address(&joe, ip("203.0.113.13"), None)
+                .await,
+            ControlError::Forbidden(_),
+            "netadmin"
+        );
+        w.allocate_this_address(&mail, ip("203.0.113.13"), Some("nova"))
+            .await?;
+        Ok(())
+    });
+}

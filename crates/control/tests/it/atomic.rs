@@ -71,6 +71,8 @@ async fn at_every_statement<T>(
             w.assert_planned().await;
             return Ok(patience);
         }
+        // On PostgreSQL its commit may still be under way; the clock is free when it is through.
+        drop(w.db().change().await?);
         let after = state(w, web).await?;
         if after != before {
             // Its commit was under way; then all of it is there.

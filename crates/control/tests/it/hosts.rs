@@ -1,7 +1,7 @@
 //! What hosts hear and say: lists, deltas, tombstones, reports, metadata, reboots, leases.
 
 use crate::fake_host::{FakeHost, report};
-use crate::world::{World, assert_refused, both, caller, group, launch, refused};
+use crate::world::{World, assert_refused, both, both_with, caller, group, launch, refused};
 use anyhow::Result;
 use base64::Engine as _;
 use novanet_control::ControlError;
@@ -129,7 +129,7 @@ fn errors_of_a_host_are_listed_until_they_are_gone() {
         let listed = w.hosts().await?;
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].applied_version, host.version);
-        assert!(novanet_control::agents::is_up(&listed[0]));
+        assert!(w.is_up(&listed[0]));
         assert_eq!(w.actions().await[0], "host.join");
         Ok(())
     });
@@ -235,6 +235,87 @@ fn leases_are_noted_for_the_address_and_its_owner_only() {
         w.leases("h1", &[event(LeaseChange::Released, port.mac)])
             .await?;
         assert!(!leased().await);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_host_is_down_after_service_down_time() {
+    let soon = |config: &mut novanet_control::CloudConfig| {
+        config.service_down_time = std::time::Duration::from_millis(300);
+    };
+    both_with(soon, async |w: &World| -> Result<()> {
+        let host = w.host("h1").await;
+        let up = async || w.is_up(&w.hosts().await.unwrap()[0]);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while up().await {
+            assert!(std::time::Instant::now() < end, "it is still up");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let mut config = w.cloud.config().clone();
+        config.service_down_time = std::time::Duration::from_mins(1);
+        let patient = novanet_control::Cloud::open(config, None).await?;
+        assert!(patient.is_up(&w.hosts().await?[0]));
+        host.hello().await;
+        assert_eq!(w.hosts().await?.len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_gateway_of_new_networks_is_the_network_host_once_it_is_there() {
+    let chosen = |config: &mut novanet_control::CloudConfig| {
+        config.network_host = Some("h2".to_owned());
+    };
+    both_with(chosen, async |w: &World| -> Result<()> {
+        let _first = w.host("h1").await;
+        assert_eq!(w.network("10.0.0.0/24").await.host, None);
+        let _chosen = w.host("h2").await;
+        assert_eq!(w.networks().await?[0].host.as_deref(), Some("h2"));
+        assert_eq!(w.network("10.0.1.0/24").await.host.as_deref(), Some("h2"));
+        Ok(())
+    });
+}
+
+#[test]
+fn instances_are_placed_only_on_hosts_of_the_zone_asked_for() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        let zone = |zone: &str| Launch {
+            availability_zone: Some(zone.to_owned()),
+            ..launch(ImageId(1))
+        };
+        assert_refused!(
+            w.run_instances(&web, &zone("mars")).await,
+            ControlError::Invalid(_),
+            "AvailabilityZone \"mars\": does not exist: there is nova"
+        );
+        let _far = w.host("h2").await;
+        // An operator moves it, as docs/schema.md says.
+        let mut tx = w.cloud.db().write().await?;
+        novanet_store::hosts::set_zone(&mut tx, "h2", "mars").await?;
+        tx.commit().await?;
+        for (name, host) in [("mars", "h2"), ("nova", "h1")] {
+            for _ in 0..2 {
+                let id = w.run_instances(&web, &zone(name)).await?.0[0];
+                let row = w.instance(&web, id).await?.row;
+                assert_eq!(row.host.as_deref(), Some(host));
+                assert_eq!(row.availability_zone, name);
+            }
+        }
+        let anywhere = w.run(&web, 2).await;
+        for id in anywhere {
+            let row = w.instance(&web, id).await?.row;
+            let zone = if row.host.as_deref() == Some("h2") {
+                "mars"
+            } else {
+                "nova"
+            };
+            assert_eq!(row.availability_zone, zone, "it is its host's");
+        }
         Ok(())
     });
 }

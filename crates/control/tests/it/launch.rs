@@ -322,3 +322,21 @@ fn a_vlan_network_is_refused_by_name_while_no_host_can_run_one() {
         Ok(())
     });
 }
+
+#[test]
+fn a_project_has_no_more_fixed_ips_than_its_quota() {
+    let two = |config: &mut novanet_control::CloudConfig| config.quotas.fixed_ips = Some(2);
+    both_with(two, async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        w.run(&web, 2).await;
+        assert_refused!(
+            w.run_instances(&web, &launch(ImageId(1))).await,
+            ControlError::Quota { .. },
+            "quota of fixed_ips exceeded: 2 in use, 1 more wanted, 2 allowed"
+        );
+        Ok(())
+    });
+}

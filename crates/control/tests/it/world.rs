@@ -196,6 +196,9 @@ pub(crate) fn config(database: String) -> CloudConfig {
         },
         floating_pool: "nova".to_owned(),
         auto_assign_floating_ip: false,
+        service_down_time: Duration::from_mins(1),
+        network_host: None,
+        ec2_timestamp_expiry: Duration::from_mins(5),
     }
 }
 

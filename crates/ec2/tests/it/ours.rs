@@ -4,8 +4,9 @@ use crate::recorded::{NOW, Recorded};
 use novanet_ec2::action::{Action, DescribeInstances};
 use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder, SignedRequest, V2Method};
 use novanet_ec2::response::{self, DescribedInstances, Done};
-use novanet_ec2::{Filter, reader};
+use novanet_ec2::{Code, Filter, reader};
 use novanet_model::InstanceId;
+use time::Duration;
 
 use crate::samples;
 
@@ -166,4 +167,23 @@ fn what_is_no_answer_is_an_error_that_says_so() {
         assert!(matches!(error, reader::ReadError::NotEc2(_)), "{error}");
     }
     assert!(reader::read(done.as_bytes()).is_ok());
+}
+
+#[test]
+fn how_far_clocks_may_be_off_is_the_clouds_to_say() {
+    let endpoint = Endpoint::from_url("http://cloud.example/").unwrap();
+    let builder = RequestBuilder::new(endpoint, "DescribeRegions");
+    let requests = [
+        builder.sign_v4(&key(), "nova", NOW),
+        builder.sign_v2(&key(), V2Method::Sha256, NOW),
+    ];
+    for request in requests {
+        let (_, presented) = received(&request).read().unwrap();
+        for off in [-60, 60] {
+            let now = NOW + Duration::seconds(off);
+            let within = |skew| presented.verify_within(Duration::seconds(skew), "SK", now);
+            assert_eq!(within(60), Ok(()));
+            assert_eq!(within(59).unwrap_err().code, Code::RequestExpired);
+        }
+    }
 }

@@ -80,6 +80,9 @@ const ACCEPTED: &[(&str, &[&str])] = &[
     (
         OWN_WAY,
         &[
+            // An address is free when its host says so, never by the clock.
+            "fixed_ip_disassociate_timeout",
+            "instances_path",
             "network_driver",
             "network_topic",
             "lock_path",

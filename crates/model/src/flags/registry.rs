@@ -132,7 +132,6 @@ const FLAGS: &[Flag] = &[
     flag(Agent, "dmz_cidr", Kind::Subnets, "", "destinations that see the instances' own addresses"),
     flag(Agent, "floating_address_mode", Kind::Choice(&["route", "address"]), "route", "how floating addresses answer: a local route each, or a /32 on the interface each"),
     flag(Agent, "network_device_mtu", Kind::OptionalNumber(576, 65_535), "", "MTU of bridges and ports; empty: the kernel's"),
-    flag(Server, "fixed_ip_disassociate_timeout", SECONDS, "600", "seconds after which an address whose release was never reported is free"),
     // DHCP and DNS
     flag(Agent, "networks_path", Kind::Path, "$state_path/networks", "dnsmasq's files"),
     flag(Agent, "dhcpbridge", Kind::Text, "", "program that dnsmasq calls on lease events; empty: this one"),
@@ -155,7 +154,6 @@ const FLAGS: &[Flag] = &[
     flag(Manage, "vpn_start", PORT, "1000", "first public UDP port of the VPNs"),
     flag(Manage, "cnt_vpn_clients", Kind::Number(0, 65_536), "0", "addresses kept for VPN clients in each VLAN network (the manual: 5)"),
     // Instances
-    flag(Agent, "instances_path", Kind::Path, "$state_path/instances", "file systems of the instances"),
     flag(Agent, "instance_uid_base", Kind::Number(65_536, 4_294_901_760), "1879048192", "where user ids of the instances begin on the host"),
     // Quotas
     flag(Server, "quota_instances", QUOTA, "10", "instances of a project (-1: no limit)"),
@@ -178,7 +176,6 @@ pub fn find(name: &str) -> Option<&'static Flag> {
     let name = match name {
         "connection" => "sql_connection",
         "metadata_listen_port" => "metadata_port",
-        "instances_dir" => "instances_path",
         other => other,
     };
     FLAGS.iter().find(|f| f.name == name)

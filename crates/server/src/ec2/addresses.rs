@@ -21,22 +21,29 @@ pub(super) async fn allocate(
     caller: &Caller,
     request: &AllocateAddress,
 ) -> Answered {
-    if let Some(wanted) = request.address {
-        return Err(Ec2Error::new(
-            Code::InvalidAddressUnavailable,
-            format!("{wanted} cannot be chosen: addresses come from the pool in turn."),
-        )
-        .into());
-    }
-    let float = state
-        .cloud
-        .allocate_address(caller, request.pool.as_deref())
-        .await?;
+    let (cloud, pool) = (&state.cloud, request.pool.as_deref());
+    let float = match request.address {
+        None => cloud.allocate_address(caller, pool).await?,
+        Some(wanted) => cloud
+            .allocate_this_address(caller, wanted, pool)
+            .await
+            .map_err(not_free)?,
+    };
     Ok(Box::new(AllocatedAddress {
         id: AllocationId(float.id),
         public: float.address,
         pool: float.pool,
     }))
+}
+
+/// An address that somebody has: EC2's word for that when it was asked for by name.
+fn not_free(error: ControlError) -> Refusal {
+    match error {
+        ControlError::InUse { .. } => {
+            Ec2Error::new(Code::InvalidAddressUnavailable, error.to_string()).into()
+        }
+        other => other.into(),
+    }
 }
 
 pub(super) async fn associate(

@@ -143,7 +143,9 @@ async fn authenticate(
         .cloud
         .secret_of(&claim)
         .map_err(|e| refusal(e.into()))?;
-    presented.verify(&secret, OffsetDateTime::now_utc())?;
+    let skew = state.cloud.config().ec2_timestamp_expiry;
+    let skew = time::Duration::try_from(skew).unwrap_or(time::Duration::MAX);
+    presented.verify_within(skew, &secret, OffsetDateTime::now_utc())?;
     let project = presented.project.as_ref().map(ToString::to_string);
     let source = peer.ip().to_string();
     state
@@ -160,6 +162,9 @@ async fn authenticate(
 /// The role that an action's use case will ask for.
 fn role_for(action: &Action) -> Option<Role> {
     match action {
+        Action::DescribeInstanceAttribute(r) if status::is_secret(r.attribute) => {
+            Some(Role::SysAdmin)
+        }
         Action::RunInstances(_)
         | Action::RebootInstances(_)
         | Action::TerminateInstances(_)

@@ -3,9 +3,8 @@
 use super::Answered;
 use super::instances::{ec2_state, select};
 use crate::server::State;
-use novanet_control::Caller;
-use novanet_control::agents::is_up;
 use novanet_control::instances::InstanceState as Row;
+use novanet_control::{Caller, Role};
 use novanet_ec2::action::{Attribute, DescribeInstanceAttribute, DescribeInstanceStatus};
 use novanet_ec2::filter;
 use novanet_ec2::response::{
@@ -28,7 +27,7 @@ pub(super) async fn describe(
             let host = view.row.host.as_deref();
             let host_up = hosts
                 .iter()
-                .any(|h| Some(h.name.as_str()) == host && is_up(h));
+                .any(|h| Some(h.name.as_str()) == host && state.cloud.is_up(h));
             InstanceStatus {
                 id: view.row.id,
                 zone: view.row.availability_zone,
@@ -55,11 +54,19 @@ pub(super) async fn describe(
     }))
 }
 
+/// User data often holds passwords: who may not start instances need not read it.
+pub(super) fn is_secret(attribute: Attribute) -> bool {
+    attribute == Attribute::UserData
+}
+
 pub(super) async fn attribute(
     state: &State,
     caller: &Caller,
     request: &DescribeInstanceAttribute,
 ) -> Answered {
+    if is_secret(request.attribute) {
+        caller.require(Role::SysAdmin)?;
+    }
     let view = state.cloud.instance(caller, request.id).await?;
     let value = match request.attribute {
         Attribute::InstanceType => AttributeValue::InstanceType(view.row.instance_type),

@@ -3,7 +3,6 @@
 use super::Answered;
 use crate::server::State;
 use novanet_control::Caller;
-use novanet_control::agents::is_up;
 use novanet_ec2::action::{DescribeAvailabilityZones, DescribeInstanceTypes, DescribeRegions};
 use novanet_ec2::filter;
 use novanet_ec2::response::{
@@ -25,7 +24,7 @@ pub(super) async fn zones(
         .map_or_else(|| "nova".to_owned(), |(name, _)| name.clone());
     let mut up: BTreeMap<String, bool> = BTreeMap::from([("nova".to_owned(), false)]);
     for host in &hosts {
-        *up.entry(host.availability_zone.clone()).or_default() |= is_up(host);
+        *up.entry(host.availability_zone.clone()).or_default() |= state.cloud.is_up(host);
     }
     let mut zones: Vec<Zone> = up
         .into_iter()
@@ -44,7 +43,11 @@ pub(super) async fn zones(
                 region: region.clone(),
             });
             for role in &host.roles {
-                let face = if is_up(host) { ":-)" } else { "XXX" };
+                let face = if state.cloud.is_up(host) {
+                    ":-)"
+                } else {
+                    "XXX"
+                };
                 zones.push(Zone {
                     name: format!("| |- nova-{}", format!("{role:?}").to_lowercase()),
                     state: format!("enabled {face}"),

@@ -273,3 +273,72 @@ async fn a_dry_run_says_whether_the_caller_may_and_does_nothing() -> Result<()> 
     assert!(api.w.cloud.audit(None, 1).await?[0].action != "floating_ip.allocate");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_get_with_a_longer_query_than_http_takes_is_answered_and_harms_nobody() -> Result<()> {
+    let api = Api::new().await;
+    let mut get = api.sign(&api.request("DescribeInstances"));
+    get.method = "GET";
+    get.body.clear();
+    // Beyond what a URI may be the request is not looked at, so no EC2 words.
+    get.target = format!("/services/Cloud?Filler={}", "x".repeat(100_000));
+    assert_eq!(api.send(&get).await?.0, 414);
+    // What HTTP takes gets as far as EC2's own refusals.
+    get.target = format!("/services/Cloud?Filler={}", "x".repeat(60_000));
+    let (status, body) = api.send(&get).await?;
+    assert!(
+        (400..500).contains(&status) && body.contains("<Code>"),
+        "{status} {body}"
+    );
+    let good = api.sign(&api.request("DescribeInstances"));
+    assert_eq!(api.send(&good).await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn user_data_is_shown_to_those_only_who_may_start_instances() -> Result<()> {
+    let mut api = Api::new().await;
+    tokio::spawn(api.w.agent("h1").await.live());
+    network(&api.w.cloud, "10.0.0.0/29").await;
+    api.w
+        .cloud
+        .register_image("tiny", Cursor::new(vec![1]))
+        .await?;
+    let run = api
+        .request("RunInstances")
+        .param("ImageId", "ami-00000001")
+        .param("InstanceType", "m1.tiny")
+        .param("MinCount", "1")
+        .param("MaxCount", "1")
+        .param("UserData", "c2VjcmV0");
+    let (status, body) = api.send(&api.sign(&run)).await?;
+    assert_eq!(status, 200, "{body}");
+    let elsewhere = run.param("Placement.AvailabilityZone", "mars");
+    api.refused(&api.sign(&elsewhere), 400, "InvalidParameterValue")
+        .await?;
+    let ask = |api: &Api, attribute: &str| {
+        api.request("DescribeInstanceAttribute")
+            .param("InstanceId", "i-00000001")
+            .param("Attribute", attribute)
+    };
+    let (status, body) = api.send(&api.sign(&ask(&api, "userData"))).await?;
+    assert!(status == 200 && body.contains("c2VjcmV0"), "{body}");
+    // An employee of the project without a role.
+    let joe = api.w.cloud.create_user("joe", None, false).await?;
+    let mut tx = api.w.cloud.db().write().await?;
+    novanet_store::projects::add_member(&mut tx, &"web".parse()?, "joe").await?;
+    tx.commit().await?;
+    api.keys = Credentials {
+        access_key: format!("{}:web", joe.access_key),
+        secret_key: joe.secret_key,
+    };
+    let secret = ask(&api, "userData");
+    api.refused(&api.sign(&secret), 403, "UnauthorizedOperation")
+        .await?;
+    let dry = secret.param("DryRun", "true");
+    api.refused(&api.sign(&dry), 403, "UnauthorizedOperation")
+        .await?;
+    let (status, body) = api.send(&api.sign(&ask(&api, "instanceType"))).await?;
+    assert!(status == 200 && body.contains("m1.tiny"), "{body}");
+    Ok(())
+}

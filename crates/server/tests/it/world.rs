@@ -14,6 +14,7 @@ use novanet_model::{NetworkKind, ProjectId};
 use novanet_server::{Server, ServerConfig, ServerError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -141,5 +142,8 @@ fn cloud_config(database: String) -> CloudConfig {
         },
         floating_pool: "nova".to_owned(),
         auto_assign_floating_ip: false,
+        service_down_time: Duration::from_mins(1),
+        network_host: None,
+        ec2_timestamp_expiry: Duration::from_mins(5),
     }
 }

@@ -66,6 +66,7 @@ fn key_bytes(slot: &Slot) -> Vec<u8> {
         Slot::Address(address) | Slot::Range(address, _) => address.octets().to_vec(),
         Slot::Number(number) => number.to_ne_bytes().to_vec(),
         Slot::Interface(interface) => name(interface),
+        Slot::Mac(mac) => mac.0.to_vec(), // alone it is as long as it is
         Slot::InterfaceAddress(interface, address) => {
             [&name(interface)[..], &address.octets()].concat()
         }
@@ -161,6 +162,7 @@ fn decode_key(set: Set, key: &[u8]) -> Option<Slot> {
         Set::Bridges => Slot::Interface(name()?),
         Set::Gateways => Slot::InterfaceAddress(name()?, address(key.get(IFNAMSIZ..)?)?),
         Set::Verdicts => Slot::Number(u32::from_ne_bytes(key.try_into().ok()?)),
+        Set::PortMacs => Slot::Mac(MacAddr(key.try_into().ok()?)),
         Set::PortMac => Slot::InterfaceMac(name()?, mac()?),
         Set::PortAddress => {
             Slot::InterfaceMacAddress(name()?, mac()?, address(key.get(IFNAMSIZ + 8..)?)?)
@@ -214,6 +216,8 @@ mod tests {
         let ip = Ipv4Addr::new(10, 0, 0, 3);
         for (set, slot, length) in [
             (Set::PortMac, Slot::InterfaceMac(name.clone(), mac), 24),
+            (Set::PortMacs, Slot::Mac(mac), 6),
+            (Set::PortAddresses, Slot::Address(ip), 4),
             (
                 Set::PortAddress,
                 Slot::InterfaceMacAddress(name.clone(), mac, ip),

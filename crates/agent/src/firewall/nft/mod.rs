@@ -10,13 +10,13 @@ mod batch;
 mod consequence;
 mod dump;
 mod element;
+mod flows;
 mod program;
 mod record;
 mod script;
 mod skeleton;
 mod watch;
 
-use super::conntrack;
 use super::item::{Key, Slot, Value};
 use super::netlink::Socket;
 use crate::room::{Change, Desired, RoomError};
@@ -24,6 +24,7 @@ use crate::settings::Settings;
 use batch::Op;
 use consequence::{clashes, cuts, narrows};
 use dump::Layout;
+use flows::Flows;
 use program::Program;
 use record::Record;
 use skeleton::Skeleton;
@@ -50,6 +51,7 @@ pub(super) struct Nft {
     socket: Socket,
     watch: Watch,
     record: Record,
+    flows: Flows,
     path: PathBuf,
 }
 
@@ -68,6 +70,7 @@ impl Nft {
             socket,
             watch,
             record: Record::load(&path),
+            flows: Flows::new(settings),
             path,
         })
     }
@@ -82,10 +85,20 @@ impl Nft {
         self.watch.disturbed()
     }
 
-    /// What is in force.
+    /// What is in force. An item with flows that should have ended is not right, so that they are
+    /// tried again until they have.
     pub(super) fn observe(&mut self) -> Result<BTreeMap<Key, Value>, RoomError> {
-        self.read()
-            .map_err(|error| RoomError::kernel("list nftables", error))
+        let mut items = self
+            .read()
+            .map_err(|error| RoomError::kernel("list nftables", error))?;
+        if !items.is_empty() {
+            self.flows.check_once(&mut self.socket, items.iter());
+        }
+        if self.flows.end(&mut self.socket).is_err() {
+            let damaged = |key| (key, Value::Damaged);
+            items.extend(self.flows.keys().into_iter().map(damaged));
+        }
+        Ok(items)
     }
 
     fn read(&mut self) -> io::Result<BTreeMap<Key, Value>> {
@@ -206,7 +219,7 @@ impl Nft {
                 return every(changes, || RoomError::kernel("list nftables", copy(&error)));
             }
         }
-        let generation = narrows(changes).then(|| self.record.next_generation());
+        let generation = narrows(changes).then(|| self.begin_generation());
         let script = script::change(changes, desired, generation);
         if let Err(error) = self.run(&script).await {
             // The elements of others must not wait for a chain that cannot be made.
@@ -219,7 +232,6 @@ impl Nft {
             );
             return errors;
         }
-        self.record.generation = generation.unwrap_or(self.record.generation);
         for change in changes.iter().filter(|change| is_text(&change.key)) {
             match &change.to {
                 Some(value) => self.record.text.insert(change.key.clone(), value.clone()),
@@ -238,7 +250,9 @@ impl Nft {
         clashes: &BTreeMap<Key, Key>,
     ) -> Errors {
         let wanted = desired.iter().filter(|(key, _)| !clashes.contains_key(key));
-        let script = script::rebuild(&self.skeleton, self.record.generation, desired, wanted);
+        // What flows were accepted by is not known: each goes through the rules again.
+        let generation = self.begin_generation();
+        let script = script::rebuild(&self.skeleton, generation, desired, wanted);
         if let Err(error) = self.run(&script).await {
             return every(changes, || again(&error));
         }
@@ -248,7 +262,16 @@ impl Nft {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         self.save();
+        self.flows.check(&mut self.socket, desired.iter());
         Vec::new()
+    }
+
+    /// The next generation. It is on disk before the kernel has it: one that flows live of must
+    /// not be used again.
+    fn begin_generation(&mut self) -> u16 {
+        self.record.generation = self.record.next_generation();
+        self.save();
+        self.record.generation
     }
 
     /// Nothing of ours is left.
@@ -301,17 +324,16 @@ impl Nft {
         self.elements(&foreign)
     }
 
-    /// Ends the flows that went by what has just changed.
+    /// Ends the flows that went by what has just changed, and those that could not be ended before.
     fn cut(&mut self, changes: Changes<'_>, mut errors: Errors) -> Errors {
         let failed: BTreeSet<Key> = errors.iter().map(|(key, _)| key.clone()).collect();
-        let done = changes.iter().filter(|c| !failed.contains(&c.key));
-        let (keys, cuts): (Vec<_>, Vec<_>) = done
-            .flat_map(|change| cuts(change).into_iter().map(move |cut| (&change.key, cut)))
-            .unzip();
-        if let Err(error) = conntrack::cut(&mut self.socket, &cuts) {
-            errors.extend(keys.into_iter().map(|key| {
+        for change in changes.iter().filter(|c| !failed.contains(&c.key)) {
+            self.flows.add(&change.key, cuts(change));
+        }
+        if let Err(error) = self.flows.end(&mut self.socket) {
+            errors.extend(self.flows.keys().into_iter().map(|key| {
                 let what = format!("end the old flows of {key}");
-                (key.clone(), RoomError::kernel(what, copy(&error)))
+                (key, RoomError::kernel(what, copy(&error)))
             }));
         }
         errors

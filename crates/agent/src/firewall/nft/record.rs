@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
-    /// The valid generation of accepted flows.
+    /// The last generation of accepted flows that was made the valid one, or may have been.
     pub(super) generation: u16,
     /// The kernel's layout after our last text; `None`: not known.
     pub(super) fingerprint: Option<String>,
@@ -28,10 +28,32 @@ struct OnDisk {
 impl Default for Record {
     fn default() -> Self {
         Self {
-            generation: 1,
+            generation: seed(),
             fingerprint: None,
             text: BTreeMap::new(),
         }
+    }
+}
+
+/// A generation to begin with when nothing is known of the last one: hundredths of seconds since
+/// the machine started, as flows do not live longer than that. So it is none of a record lost.
+fn seed() -> u16 {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let digits: String = uptime
+        .chars()
+        .take_while(|c| !c.is_whitespace())
+        .filter(char::is_ascii_digit)
+        .collect();
+    let hundredths: u64 = digits.parse().unwrap_or(0);
+    usable(u16::try_from(hundredths & 0xffff).unwrap_or(1))
+}
+
+/// 0 is flows of before, 0xdead is denied flows.
+fn usable(generation: u16) -> u16 {
+    match generation {
+        0 => 1,
+        0xdead => 0xdeae,
+        other => other,
     }
 }
 
@@ -54,7 +76,7 @@ impl Record {
         };
         match serde_json::from_slice::<OnDisk>(&text) {
             Ok(disk) => Self {
-                generation: disk.generation.max(1),
+                generation: usable(disk.generation),
                 fingerprint: disk.fingerprint,
                 text: disk.text.into_iter().collect(),
             },
@@ -93,13 +115,9 @@ impl Record {
         }
     }
 
-    /// The generation after this one. 0 is flows of before, 0xdead is denied flows.
+    /// The generation after this one.
     pub(super) fn next_generation(&self) -> u16 {
-        match self.generation.wrapping_add(1) {
-            0 => 1,
-            0xdead => 0xdeae,
-            next => next,
-        }
+        usable(self.generation.wrapping_add(1))
     }
 }
 
@@ -112,7 +130,7 @@ mod tests {
     fn it_comes_back_from_disk_and_rubbish_is_a_record_of_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = Record::path(folder.path());
-        assert_eq!(Record::load(&path), Record::default());
+        assert_eq!(Record::load(&path).text, BTreeMap::new());
         let record = Record {
             generation: 0xdeac,
             fingerprint: Some("ab".to_owned()),
@@ -125,7 +143,7 @@ mod tests {
         record.save(&path).expect("saved");
         assert_eq!(Record::load(&path), record);
         std::fs::write(&path, "{").expect("written");
-        assert_eq!(Record::load(&path), Record::default());
+        assert_eq!(Record::load(&path).text, BTreeMap::new());
     }
 
     #[test]

@@ -6,6 +6,15 @@
 //!   address, ARP; no DHCP server, no IPv6, no VLAN tags. The mark is what the IP family knows a
 //!   packet of an instance by, so that foreign machines on the same bridge, and the operator's own
 //!   ssh over an enslaved uplink, are none of our business.
+//! * Some frames never pass the bridge family: those for the bridge's link-local group, and all of a
+//!   port that is in no bridge. What reaches the IP families with a port as its interface is such
+//!   a frame, and dropped; bridged packets have the bridge there.
+//! * Addresses prove who sent a packet, so nobody else may send from ours: those of a network of
+//!   ours come from a bridge, and those of an instance of this host from its port.
+//! * Marks may be overwritten by others (a restored `CONNMARK`), so the host's guard knows
+//!   instances by their addresses too.
+//! * What a bridge forwards carries bit 28: its source address stays. What is routed out by a bridge
+//!   (one that has the public interface) goes through NAT like anything else.
 //! * What the IP family has seen carries bit 29, and a port takes no other IP: with
 //!   `bridge-nf-call-iptables` off, the groups' rules are not asked for what crosses a bridge, and
 //!   it must not pass then.
@@ -87,19 +96,25 @@ impl Skeleton {
         let valid = valid_rule(generation);
         let accept = accept_rule(generation);
         format!(
-            r"table ip nova {{
+            r#"table ip nova {{
 	set brs {{ type ifname; }}
 	set nets {{ type ipv4_addr; flags interval; }}
 	set gw {{ type ifname . ipv4_addr; }}
 	map fipin {{ type ipv4_addr : ipv4_addr; }}
 	map fipout {{ type ipv4_addr : ipv4_addr; }}
+	set floats {{ type ipv4_addr; }}
 	set fixed {{ type ipv4_addr; }}
 	map comb {{ type ipv4_addr : mark; }}
 	map kv {{ type mark : verdict; }}
 
+	chain g_pre {{
+		type filter hook prerouting priority -300; policy accept;
+		iifname "nv*" drop
+		iifname != "lo" iifname != @brs ip saddr @nets drop
+	}}
 	chain n_pre {{
 		type nat hook prerouting priority -100; policy accept;
-		iifname @brs ip daddr 169.254.169.254 tcp dport 80 redirect to :{metadata}
+		iifname @brs ip saddr @fixed ip daddr 169.254.169.254 tcp dport 80 redirect to :{metadata}
 		dnat to ip daddr map @fipin;
 	}}
 	chain n_out {{
@@ -113,7 +128,7 @@ impl Skeleton {
 		ip daddr @nets return
 		ip daddr @fixed return{direct}
 		snat to ip saddr map @fipout;
-		ip saddr @nets oifname @brs return
+		ip saddr @nets meta mark & 0x10000000 == 0x10000000 return
 		ip saddr @nets snat to {source}
 	}}
 	chain f_fwd {{
@@ -152,6 +167,11 @@ impl Skeleton {
 	chain f_in {{
 		type filter hook input priority 0; policy accept;
 		meta mark & 0x40000000 == 0x40000000 goto c_host
+		iifname @brs ip saddr @fixed goto c_host
+		iifname != "lo" tcp dport {metadata} drop
+		iifname != "lo" ct state new ip daddr @floats drop
+		iifname @brs tcp dport 53 ip saddr != @nets drop
+		iifname @brs udp dport 53 ip saddr != @nets drop
 	}}
 	chain f_out {{
 		type filter hook output priority 0; policy accept;
@@ -168,7 +188,7 @@ impl Skeleton {
 		drop
 	}}
 }}
-"
+"#
         )
     }
 }
@@ -203,7 +223,11 @@ fn accept_rule(generation: u16) -> String {
 
 /// Instances have no IPv6 address, so nothing of theirs is forwarded or answered. The bridge
 /// family drops it at the port already; this holds for what came in before the port's mark did.
-const IP6: &str = r"table ip6 nova {
+const IP6: &str = r#"table ip6 nova {
+	chain g_pre {
+		type filter hook prerouting priority -300; policy accept;
+		iifname "nv*" drop
+	}
 	chain f_fwd {
 		type filter hook forward priority 0; policy accept;
 		meta mark & 0x40000000 == 0x40000000 drop
@@ -213,15 +237,20 @@ const IP6: &str = r"table ip6 nova {
 		meta mark & 0x40000000 == 0x40000000 drop
 	}
 }
-";
+"#;
 
 const BRIDGE: &str = r#"table bridge nova {
 	set pmac { type ifname . ether_addr; }
 	set pip { type ifname . ether_addr . ipv4_addr; }
+	set macs { type ether_addr; }
+	set ips { type ipv4_addr; }
 
 	chain b_pre {
 		type filter hook prerouting priority -300; policy accept;
 		iifname "nv*" meta mark set 0x40000000 goto c_port
+		ether saddr @macs drop
+		ether type arp arp saddr ip @ips drop
+		ether type ip ip saddr @ips drop
 	}
 	chain c_port {
 		iifname . ether saddr != @pmac drop
@@ -242,6 +271,10 @@ const BRIDGE: &str = r#"table bridge nova {
 		iifname . ether saddr . ip saddr @pip accept
 		ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
 		drop
+	}
+	chain b_fwd {
+		type filter hook forward priority 10; policy accept;
+		meta mark set meta mark | 0x10000000
 	}
 	chain b_post {
 		type filter hook postrouting priority 0; policy accept;

@@ -10,6 +10,8 @@ pub struct Cgroups {
     pub version: Version,
     /// Memory can be limited.
     pub memory: bool,
+    /// Swap can be limited, too.
+    pub swap: bool,
     /// Processor time can be limited.
     pub cpu: bool,
     /// The number of processes can be limited.
@@ -38,6 +40,7 @@ impl Cgroups {
             return Self {
                 version: Version::V2,
                 memory: has("memory"),
+                swap: has("memory") && kernel_swaps(&own_group(), "memory.swap.max"),
                 cpu: has("cpu"),
                 pids: has("pids"),
             };
@@ -49,6 +52,11 @@ impl Cgroups {
         Self {
             version: Version::V1,
             memory: has("memory"),
+            swap: has("memory")
+                && kernel_swaps(
+                    &Path::new(ROOT).join("memory"),
+                    "memory.memsw.limit_in_bytes",
+                ),
             cpu: has("cpu"),
             pids: has("pids"),
         }
@@ -65,6 +73,18 @@ impl Cgroups {
         .filter_map(|(there, name)| (!there).then_some(name))
         .collect()
     }
+}
+
+/// Whether this kernel counts swap: some are started with `swapaccount=0`.
+fn kernel_swaps(folder: &Path, file: &str) -> bool {
+    folder.join(file).exists()
+}
+
+/// The group that we are in ourselves: the root group of v2 has no limits to look at.
+fn own_group() -> PathBuf {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    Path::new(ROOT).join(own.unwrap_or_default())
 }
 
 fn is_writable(folder: &Path) -> bool {

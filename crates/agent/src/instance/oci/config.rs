@@ -48,6 +48,8 @@ pub(super) fn config(host: &Host, machine: &Machine, stage: &Stage) -> Value {
             "capabilities": profile::capabilities(),
             // sudo and su are part of a server; what they give is root of this namespace.
             "noNewPrivileges": false,
+            // Ours is lower, so that the host's memory is taken from instances first.
+            "oomScoreAdj": 0,
             "rlimits": [{"type": "RLIMIT_NOFILE", "soft": host.files.min(1024), "hard": host.files}],
         },
         "mounts": mounts(stage),
@@ -116,7 +118,12 @@ fn resources(host: &Host, machine: &Machine) -> Value {
     ]);
     let mut resources = json!({"devices": devices});
     if host.cgroups.memory && machine.memory_mb > 0 {
-        resources["memory"] = json!({"limit": u64::from(machine.memory_mb) << 20});
+        let limit = u64::from(machine.memory_mb) << 20;
+        resources["memory"] = json!({"limit": limit});
+        if host.cgroups.swap {
+            // Memory and swap together: what does not fit in memory does not go on in swap.
+            resources["memory"]["swap"] = json!(limit);
+        }
     }
     if host.cgroups.cpu && machine.vcpus > 0 {
         let period = 100_000;
