@@ -1,6 +1,7 @@
 //! Instances, their interfaces and group memberships.
 
-pub use crate::instance_state::State;
+use crate::instance_row::{COLUMNS, row};
+pub use crate::instance_row::{Row, State};
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, views};
 use novanet_model::object::InjectedNetwork;
@@ -12,91 +13,6 @@ use novanet_model::{
 use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-
-/// A row of `instances`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// Row id.
-    pub id: InstanceId,
-    /// Its reservation.
-    pub reservation: ReservationId,
-    /// Number in the launch.
-    pub launch_index: i64,
-    /// EC2's ClientToken.
-    pub client_token: Option<String>,
-    /// Project.
-    pub project: ProjectId,
-    /// Who launched it.
-    pub user: String,
-    /// Image.
-    pub image: ImageId,
-    /// Digest of the image.
-    pub image_digest: String,
-    /// `m1.tiny`
-    pub instance_type: String,
-    /// Memory limit in MiB.
-    pub memory_mb: u32,
-    /// Processors.
-    pub vcpus: u32,
-    /// Host name.
-    pub hostname: String,
-    /// Key pair.
-    pub key_name: Option<String>,
-    /// Its public key.
-    pub key_data: Option<String>,
-    /// User data.
-    pub user_data: Option<Vec<u8>>,
-    /// Where it runs.
-    pub host: Option<String>,
-    /// Zone.
-    pub availability_zone: String,
-    /// State.
-    pub state: State,
-    /// For people: why it failed.
-    pub detail: Option<String>,
-    /// Reboot counter.
-    pub boot: i64,
-    /// Combination of its groups.
-    pub combination: CombinationId,
-    /// Microseconds since 1970 UTC.
-    pub created_at: i64,
-    /// When it went.
-    pub terminated_at: Option<i64>,
-}
-
-const COLUMNS: &str = "id, reservation_id, launch_index, client_token, project_id, user_id, \
-    image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, key_data, \
-    user_data, host, availability_zone, state, detail, boot, combination_id, created_at, \
-    terminated_at";
-
-fn row(row: &AnyRow) -> Result<Row> {
-    let r = Reader::new("instance", row);
-    Ok(Row {
-        id: InstanceId(r.int("id")?),
-        reservation: ReservationId(r.int("reservation_id")?),
-        launch_index: r.int("launch_index")?,
-        client_token: r.maybe_text("client_token")?,
-        project: r.parse("project_id")?,
-        user: r.text("user_id")?,
-        image: ImageId(r.int("image_id")?),
-        image_digest: r.text("image_digest")?,
-        instance_type: r.text("instance_type")?,
-        memory_mb: r.number("memory_mb")?,
-        vcpus: r.number("vcpus")?,
-        hostname: r.text("hostname")?,
-        key_name: r.maybe_text("key_name")?,
-        key_data: r.maybe_text("key_data")?,
-        user_data: r.maybe_bytes("user_data")?,
-        host: r.maybe_text("host")?,
-        availability_zone: r.text("availability_zone")?,
-        state: r.parse("state")?,
-        detail: r.maybe_text("detail")?,
-        boot: r.int("boot")?,
-        combination: CombinationId(r.int("combination_id")?),
-        created_at: r.int("created_at")?,
-        terminated_at: r.maybe_int("terminated_at")?,
-    })
-}
 
 /// Adds an instance. `row.id` is used as it is: take it from the counter `instances`.
 pub async fn insert(tx: &mut Tx, row: &Row, groups: &[GroupId]) -> Result<()> {

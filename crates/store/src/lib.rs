@@ -18,7 +18,7 @@ pub mod groups;
 mod hints;
 pub mod hosts;
 pub mod images;
-mod instance_state;
+mod instance_row;
 pub mod instances;
 pub mod key_pairs;
 pub mod leases;

@@ -1,12 +1,10 @@
-//! Followers: list, delta, tombstone, list again; what a host must let go of first.
+//! Followers: list, delta, tombstone, list again.
 
-use super::seed::{Follower, join, member, placed};
+use super::seed::{Follower, member, placed};
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_model::wire::ObjectError;
-use novanet_model::{InstanceId, ObjectKey};
-use novanet_store::objects::TOMBSTONE_LIFE;
-use novanet_store::{StoreError, Thing, clock, hosts, objects};
+use novanet_model::InstanceId;
+use novanet_store::{StoreError, Thing, clock, objects};
 
 const THING: Thing = Thing::Membership(InstanceId(1));
 const OTHER: Thing = Thing::Membership(InstanceId(2));
@@ -22,8 +20,6 @@ both! {
     a_digest_is_what_a_follower_that_is_up_to_date_computes,
     an_older_copy_of_the_database_makes_followers_list_again,
     an_object_that_was_edited_by_hand_is_named,
-    a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_error,
-    tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before,
     a_follower_misses_nothing_while_eight_writers_commit,
 }
 
@@ -241,123 +237,6 @@ async fn an_object_that_was_edited_by_hand_is_named(t: Fresh) -> Result<()> {
         panic!("{error:?}");
     };
     assert_eq!(*row, format!("host_objects {}", member(1, 1).key()));
-    Ok(())
-}
-
-async fn a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_error(
-    t: Fresh,
-) -> Result<()> {
-    let mut tx = t.change().await?;
-    let epoch = clock::read(&mut tx).await?.epoch;
-    for host in ["h1", "h2"] {
-        join(&mut tx, host).await?;
-    }
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1), placed("h2", 1, 1)]).await?;
-    assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
-        "it is there"
-    );
-    tx.commit().await?;
-    let mut tx = t.change().await?;
-    let version = tx.version;
-    objects::put(&mut tx, THING, &[]).await?;
-    hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
-    assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
-        "h2 has it"
-    );
-    hosts::report(&mut tx, "h2", "another epoch", version, &[]).await?;
-    assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
-        "h2 is in another epoch"
-    );
-    hosts::report(&mut tx, "h2", &epoch, version - 1, &[]).await?;
-    assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
-        "h2 is behind"
-    );
-    let stuck = ObjectError {
-        key: member(1, 1).key(),
-        message: "busy".to_owned(),
-    };
-    hosts::report(&mut tx, "h2", &epoch, version, &[stuck]).await?;
-    assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
-        "h2 could not"
-    );
-    hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
-    assert!(objects::gone_everywhere(&mut tx, THING).await?);
-    assert!(
-        objects::gone_everywhere(&mut tx, OTHER).await?,
-        "never there"
-    );
-    Ok(())
-}
-
-async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
-    t: Fresh,
-) -> Result<()> {
-    let mut tx = t.change().await?;
-    let epoch = clock::read(&mut tx).await?.epoch;
-    for host in ["h1", "h2", "h3"] {
-        join(&mut tx, host).await?;
-        objects::put(
-            &mut tx,
-            THING,
-            &[
-                placed("h1", 1, 1),
-                placed("h2", 1, 2),
-                placed("h3", 1, 3),
-                placed("nobody", 1, 4),
-            ],
-        )
-        .await?;
-    }
-    tx.commit().await?;
-    let mut late = Follower::of("h1");
-    late.catch_up(&t).await?;
-    let mut tx = t.change().await?;
-    objects::put(&mut tx, THING, &[]).await?;
-    let version = tx.commit().await?.version;
-
-    let mut tx = t.change().await?;
-    let hour = tx.now + TOMBSTONE_LIFE + 1_000_000;
-    let stuck = ObjectError {
-        key: member(1, 3).key(),
-        message: "busy".to_owned(),
-    };
-    hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
-    hosts::report(&mut tx, "h2", &epoch, version - 1, &[]).await?;
-    hosts::report(&mut tx, "h3", &epoch, version, &[stuck]).await?;
-    assert_eq!(
-        objects::sweep_tombstones(&mut tx).await?,
-        0,
-        "not an hour old"
-    );
-    assert_eq!(clock::read(&mut tx).await?.horizon, 0);
-    tx.now = hour;
-    // h1's, and the one of a host that never was.
-    assert_eq!(objects::sweep_tombstones(&mut tx).await?, 2);
-    assert_eq!(clock::read(&mut tx).await?.horizon, version);
-    assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
-        "h2 is behind, h3 could not"
-    );
-    hosts::report(&mut tx, "h2", "another epoch", version, &[]).await?;
-    assert_eq!(
-        objects::sweep_tombstones(&mut tx).await?,
-        0,
-        "versions of two epochs say nothing"
-    );
-    hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
-    hosts::report(&mut tx, "h3", &epoch, version, &[]).await?;
-    assert_eq!(objects::sweep_tombstones(&mut tx).await?, 2);
-    tx.commit().await?;
-
-    // Whoever has not seen them cannot be told by a delta any more.
-    assert!(late.catch_up(&t).await?.whole);
-    assert_eq!(late.keys(), Vec::<ObjectKey>::new());
-    assert!(!late.catch_up(&t).await?.whole);
     Ok(())
 }
 

@@ -13,5 +13,6 @@ mod plan;
 mod pool;
 mod pool_model;
 mod schema;
+mod tombstones;
 mod transactions;
 mod views;
