@@ -6,10 +6,7 @@ use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, views};
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::{Instance, InstancePort};
-use novanet_model::{
-    CombinationId, GroupId, ImageId, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind,
-    ProjectId, ReservationId,
-};
+use novanet_model::{GroupId, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind, ProjectId};
 use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
