@@ -213,6 +213,7 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
 }
 
 /// They are there although the command failed: its user must be able to end them.
+#[allow(clippy::needless_pass_by_value)] // as map_err wants it
 fn naming(failure: Failure, ids: &[InstanceId]) -> Failure {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let message = format!("{}; it made {}", failure.message, ids.join(" "));
