@@ -25,6 +25,7 @@ both! {
     an_address_leads_to_the_instance_it_points_at,
     a_released_address_forgets_everything,
     an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_clock,
+    a_chosen_address_is_given_to_one_project_only,
 }
 
 async fn addresses_are_added_once_and_listed_by_number(t: Fresh) -> Result<()> {
@@ -205,5 +206,21 @@ async fn the_first_address_within_a_range_is_found(t: Fresh) -> Result<()> {
         let found = floating_ips::first_within(&mut tx, range.parse()?).await?;
         assert_eq!(found, first.map(ip), "{range}");
     }
+    Ok(())
+}
+
+async fn a_chosen_address_is_given_to_one_project_only(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (web, other) = (
+        a_project(&mut tx, "web").await?,
+        a_project(&mut tx, "other").await?,
+    );
+    floating_ips::insert(&mut tx, &pool(1..=2), "nova", None).await?;
+    let chosen = ip("203.0.113.2");
+    assert!(!floating_ips::take(&mut tx, chosen, "elsewhere", &web).await?);
+    assert!(floating_ips::take(&mut tx, chosen, "nova", &web).await?);
+    assert!(!floating_ips::take(&mut tx, chosen, "", &other).await?);
+    assert!(!floating_ips::take(&mut tx, ip("192.0.2.1"), "", &web).await?);
+    assert_eq!(floating_ips::count_of(&mut tx, &web).await?, 1);
     Ok(())
 }

@@ -33,6 +33,7 @@ both! {
     an_instance_shows_its_groups_and_a_group_its_members,
     a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_the_last,
     what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave,
+    a_projects_rules_and_their_source_groups_are_read_at_once,
 }
 
 async fn a_group_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
@@ -300,5 +301,23 @@ async fn what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave(
     members::leave(&mut tx, there[0], &web, &[], "h1").await?;
     members::leave(&mut tx, there[2], &web, &[], "h2").await?;
     assert_eq!(members::usage(&mut tx, &web).await?, Some(uses(0, 0, 0)));
+    Ok(())
+}
+
+async fn a_projects_rules_and_their_source_groups_are_read_at_once(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let (front, back) = two_groups(&mut tx).await?;
+    let other = a_project(&mut tx, "other").await?;
+    let theirs = groups::insert(&mut tx, &other, "bob", "theirs", "").await?;
+    let first = groups::insert_rule(&mut tx, front, SSH, anywhere()).await?;
+    let second = groups::insert_rule(&mut tx, back, SSH, Source::Group(theirs)).await?;
+    groups::insert_rule(&mut tx, theirs, SSH, Source::Group(front)).await?;
+    let rules = groups::rules_of_project(&mut tx, &name("web")).await?;
+    assert_eq!(
+        rules.iter().map(|r| r.id).collect::<Vec<_>>(),
+        [first, second]
+    );
+    let sources = groups::sources_of_project(&mut tx, &name("web")).await?;
+    assert_eq!(sources.iter().map(|g| g.id).collect::<Vec<_>>(), [theirs]);
     Ok(())
 }

@@ -47,6 +47,7 @@ both! {
     an_images_bytes_come_back_in_parts,
     an_image_whose_bytes_are_not_all_there_is_refused,
     bytes_that_nobody_needs_go_and_those_of_an_upload_stay,
+    a_host_stays_in_the_zone_that_it_was_put_into,
 }
 
 async fn a_host_is_what_it_last_said_of_itself(t: Fresh) -> Result<()> {
@@ -359,5 +360,15 @@ async fn bytes_that_nobody_needs_go_and_those_of_an_upload_stay(t: Fresh) -> Res
             "{digest}"
         );
     }
+    Ok(())
+}
+
+async fn a_host_stays_in_the_zone_that_it_was_put_into(t: Fresh) -> Result<()> {
+    let mut tx = t.write().await?;
+    hosts::hello(&mut tx, "h1", &hello("0.1.0")).await?;
+    hosts::set_zone(&mut tx, "h1", "cellar").await?;
+    hosts::hello(&mut tx, "h1", &hello("0.2.0")).await?;
+    let host = hosts::by_name(&mut tx, "h1").await?.expect("it said hello");
+    assert_eq!(host.availability_zone, "cellar");
     Ok(())
 }

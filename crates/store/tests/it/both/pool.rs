@@ -45,6 +45,7 @@ both! {
     a_certain_address_can_be_taken_once_even_from_a_reserved_range,
     a_network_of_sixteen_million_addresses_has_no_row_until_one_is_given,
     the_highest_addresses_that_there_are_can_be_handed_out,
+    a_projects_addresses_are_those_that_its_instances_have,
 }
 
 async fn fresh_addresses_come_in_order_and_leave_out_what_is_reserved(t: Fresh) -> Result<()> {
@@ -299,5 +300,18 @@ async fn the_highest_addresses_that_there_are_can_be_handed_out(t: Fresh) -> Res
         given.push(address.octets()[3]);
     }
     assert_eq!(given, [250, 251, 252, 253, 254]);
+    Ok(())
+}
+
+async fn a_projects_addresses_are_those_that_its_instances_have(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = small(&mut tx).await?;
+    let owner = an_owner(&mut tx).await?;
+    let web = "web".parse()?;
+    assert_eq!(fixed_ips::count_of(&mut tx, &web).await?, 0);
+    plug(&mut tx, owner, &network).await?;
+    assert_eq!(fixed_ips::count_of(&mut tx, &web).await?, 1);
+    fixed_ips::release_of(&mut tx, owner).await?;
+    assert_eq!(fixed_ips::count_of(&mut tx, &web).await?, 0);
     Ok(())
 }
