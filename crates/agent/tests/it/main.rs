@@ -1,6 +1,6 @@
 //! Tests of the agent, one binary: linking is what costs on two cores. Rooms are tried on the real
 //! kernel, each test in namespaces of its own.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::large_futures, missing_docs)]
 
 mod dhcp;
 mod dhcp_process;

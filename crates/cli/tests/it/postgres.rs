@@ -50,6 +50,8 @@ fn nova_manage_works_on_postgresql_and_refuses_a_newer_schema() {
     DATE TIME  operator     cli             None         network.create           10.1.171.128/25      vlan on br101
     DATE TIME  operator     cli             None         user.create              john
     DATE TIME  operator     cli             web          project.create           web                  john
+    DATE TIME  operator     cli             web          security_group.create    sg-00000001          default
+    DATE TIME  operator     cli             web          security_group.authorize sg-00000001          -1 from sg-00000001
     DATE TIME  operator     cli             None         floating_ip.create       68.99.26.170/31      2 addresses in pool nova
     DATE TIME  operator     cli             None         fixed_ip.reserve         10.1.171.9
     DATE TIME  operator     cli             None         network.delete           10.1.171.128/25

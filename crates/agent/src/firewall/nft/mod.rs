@@ -257,8 +257,12 @@ impl Nft {
         clashes: &BTreeMap<Key, Key>,
     ) -> Errors {
         let wanted = desired.iter().filter(|(key, _)| !clashes.contains_key(key));
-        // What flows were accepted by is not known: each goes through the rules again.
-        let generation = self.begin_generation();
+        // The generation stays: flows that live go on without another look. With a new one each would
+        // go through the rules again while they are being replaced, and a packet that meets the
+        // replacement half-way found its maps empty and its flow marked dead for ever (seen with a
+        // running ping, one rewriting in ten). The price: a rule that was revoked while the tables
+        // were damaged leaves its flows alive until the next revocation.
+        let generation = self.record.generation;
         let script = script::rebuild(&self.skeleton, generation, desired, wanted);
         if let Err(error) = self.run(&script).await {
             return every(changes, || again(&error));
