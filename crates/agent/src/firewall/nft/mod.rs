@@ -257,14 +257,19 @@ impl Nft {
         clashes: &BTreeMap<Key, Key>,
     ) -> Errors {
         let wanted = desired.iter().filter(|(key, _)| !clashes.contains_key(key));
-        // The generation stays: flows that live go on without another look. With a new one each would
-        // go through the rules again while they are being replaced, and a packet that meets the
-        // replacement half-way found its maps empty and its flow marked dead for ever (seen with a
-        // running ping, one rewriting in ten). The price: a rule that was revoked while the tables
-        // were damaged leaves its flows alive until the next revocation.
-        let generation = self.record.generation;
-        let script = script::rebuild(&self.skeleton, generation, desired, wanted);
+        // First with the generation that flows live of, then with another, so that each goes through
+        // the rules again: at one moment a packet that met the replacement half-way found its maps
+        // empty and its flow marked dead for ever (seen with a running ping, in half of the runs of
+        // five).
+        if self.record.text.is_empty() {
+            self.learn_generation().await;
+        }
+        let script = script::rebuild(&self.skeleton, self.record.generation, desired, wanted);
         if let Err(error) = self.run(&script).await {
+            return every(changes, || again(&error));
+        }
+        let generation = self.begin_generation();
+        if let Err(error) = self.run(&skeleton::generation_text(generation)).await {
             return every(changes, || again(&error));
         }
         self.record.text = desired
@@ -275,6 +280,20 @@ impl Nft {
         self.save();
         self.flows.check(&mut self.socket, desired.iter());
         Vec::new()
+    }
+
+    /// Without a record the kernel's own rules say which generation flows live of, if they are there.
+    async fn learn_generation(&mut self) {
+        let listed = self.program.list("list chain ip nova c_valid").await;
+        let found = listed.ok().and_then(|text| {
+            text.split(|c: char| !c.is_ascii_alphanumeric())
+                .filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok())
+                .filter(|mark| mark.trailing_zeros() >= 16 && *mark != 0xffff_0000)
+                .find_map(|mark| u16::try_from(mark >> 16).ok())
+        });
+        if let Some(generation) = found {
+            self.record.generation = generation;
+        }
     }
 
     /// The next generation. It is on disk before the kernel has it: one that flows live of must

@@ -28,11 +28,24 @@ struct OnDisk {
 impl Default for Record {
     fn default() -> Self {
         Self {
-            generation: 1,
+            generation: seed(),
             fingerprint: None,
             text: BTreeMap::new(),
         }
     }
+}
+
+/// A generation to begin with when neither record nor kernel know the last one: hundredths of seconds
+/// since the machine started, as flows do not live longer than that. So it is none of a record lost.
+fn seed() -> u16 {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let digits: String = uptime
+        .chars()
+        .take_while(|c| !c.is_whitespace())
+        .filter(char::is_ascii_digit)
+        .collect();
+    let hundredths: u64 = digits.parse().unwrap_or(0);
+    usable(u16::try_from(hundredths & 0xffff).unwrap_or(1))
 }
 
 /// 0 is flows of before, 0xdead is denied flows.
