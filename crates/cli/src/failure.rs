@@ -2,7 +2,7 @@
 
 use novanet_control::ControlError;
 use novanet_model::carve::CarveError;
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt;
 
 /// A command that did not do what was asked.
@@ -42,6 +42,21 @@ impl Failure {
             plain: false,
         }
     }
+
+    /// It could not be done because of this error, told with its causes on one line.
+    pub(crate) fn because(error: &dyn Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            let text = source.to_string();
+            // Transparent errors say the same again.
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = source.source();
+        }
+        Self::failed(message.replace('\n', " "))
+    }
 }
 
 impl fmt::Display for Failure {
@@ -64,19 +79,9 @@ impl From<ControlError> for Failure {
             error,
             ControlError::Invalid(_) | ControlError::Carve(CarveError::Invalid(_))
         );
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(source) = cause {
-            let text = source.to_string();
-            // Transparent errors say the same again.
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = source.source();
-        }
         Self {
             code: if wrong_words { 2 } else { 1 },
-            ..Self::failed(message.replace('\n', " "))
+            ..Self::because(&error)
         }
     }
 }

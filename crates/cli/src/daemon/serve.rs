@@ -19,7 +19,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// `novanet up`. What the host lacks is said before anything is made.
 pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
-    preflight::check(&flags.roles()).map_err(|e| failed(&e))?;
+    preflight::check(&flags.roles()).map_err(|e| Failure::because(&e))?;
     let cloud = open(&flags, true).await?;
     let ready = setup::run(&cloud, &flags).await?;
     let server = bind(&flags, &cloud).await?;
@@ -44,12 +44,12 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let serving = async {
         let done = server.run(stop.clone()).await;
         other_ended.cancel();
-        done.map_err(|e| failed(&e))
+        done.map_err(|e| Failure::because(&e))
     };
     let hosting = async {
         let done = run_with(settings, options(&flags), upstream, stop.clone()).await;
         other_ended.cancel();
-        done.map_err(|e| failed(&e))
+        done.map_err(|e| Failure::because(&e))
     };
     let announcing = async {
         // The agent has taken its lock and ports, and the server knows it: now it is true.
@@ -91,7 +91,7 @@ pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> 
     let server = bind(&flags, &cloud).await?;
     let done = server.run(stop).await;
     cloud.close().await;
-    done.map_err(|e| failed(&e))?;
+    done.map_err(|e| Failure::because(&e))?;
     Ok(String::new())
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
     run_with(settings, options(&flags), upstream, stop)
         .await
-        .map_err(|e| failed(&e))?;
+        .map_err(|e| Failure::because(&e))?;
     Ok(String::new())
 }
 
@@ -153,24 +153,7 @@ async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
     };
     Server::bind(config, cloud.clone())
         .await
-        .map_err(|e| failed(&e))
-}
-
-fn failed(error: &dyn std::error::Error) -> Failure {
-    Failure::failed(with_causes(error))
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let more = source.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = source.source();
-    }
-    text.replace('\n', " ")
+        .map_err(|e| Failure::because(&e))
 }
 
 fn welcome(flags: &Flags, ready: &setup::Ready, address: SocketAddr) {
