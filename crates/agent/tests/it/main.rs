@@ -4,6 +4,7 @@
 
 mod dhcp;
 mod dhcp_process;
+mod dhcp_support;
 mod engine;
 mod engine_ledger;
 mod engine_real;
