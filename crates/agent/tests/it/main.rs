@@ -12,6 +12,7 @@ mod engine_support;
 mod firewall;
 mod firewall_float;
 mod firewall_objects;
+mod firewall_one_float;
 mod firewall_outside;
 mod firewall_property;
 mod firewall_repair;
