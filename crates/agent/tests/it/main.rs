@@ -5,12 +5,14 @@
 mod dhcp;
 mod dhcp_process;
 mod engine;
+mod engine_float;
 mod engine_ledger;
 mod engine_real;
 mod engine_shield;
 mod engine_support;
 mod firewall;
 mod firewall_float;
+mod firewall_guard;
 mod firewall_objects;
 mod firewall_one_float;
 mod firewall_outside;
