@@ -1,7 +1,7 @@
 //! A running server: its listeners, its state, its background loops.
 
 use crate::questions::Questions;
-use crate::{agent_api, ec2};
+use crate::{admin, agent_api, ec2};
 use novanet_control::Cloud;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub struct ServerConfig {
     /// EC2 API (`ec2_listen`, `ec2_listen_port`).
     pub ec2_listen: SocketAddr,
-    /// Socket of the agent API.
+    /// Socket of the agent API, and of what the command line asks.
     pub agent_socket: PathBuf,
     /// Names and endpoints of regions (`region_list`).
     pub regions: Vec<(String, String)>,
@@ -112,7 +112,9 @@ impl Server {
                 remedy: "see the log",
             }
         };
-        let agents = axum::serve(self.agents, agent_api::router(Arc::clone(&self.state)));
+        let local = agent_api::router(Arc::clone(&self.state))
+            .merge(admin::router(Arc::clone(&self.state)));
+        let agents = axum::serve(self.agents, local);
         let (stop, stopping) = watch::channel(false);
         let ec2 = axum::serve(
             self.ec2,
