@@ -127,6 +127,7 @@ impl Server {
             done = agents.into_future() => done.map_err(failed("the agent socket"))?,
             done = &mut ec2 => done.map_err(failed("the EC2 port"))?,
             () = poll_clock(&self.state.cloud) => {}
+            () = self.state.cloud.db().listen() => {}
             () = self.state.cloud.run_controllers(&self.config.name) => {}
             () = remember(&self.state.cloud, &self.config.seen_file) => {}
             () = shutdown => {}
@@ -155,7 +156,8 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Hints of other processes: looks at the clock row ten times a second (54–99 µs each).
+/// Hints of other processes, whatever becomes of notifications: looks at the clock row ten times a
+/// second (54–99 µs each).
 async fn poll_clock(cloud: &Cloud) {
     let mut last = 0;
     loop {
