@@ -10,12 +10,7 @@ use novanet_model::wire::{
 };
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, objects, views};
-
-/// Microseconds since 1970 UTC.
-pub(crate) fn now() -> i64 {
-    i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
-}
+use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, now, objects, views};
 
 impl Cloud {
     /// Whether a host has been heard of lately (`service_down_time`).

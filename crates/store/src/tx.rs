@@ -159,6 +159,6 @@ fn is_dead(error: &sqlx::Error) -> bool {
 }
 
 /// Microseconds since 1970 UTC.
-pub(crate) fn now() -> i64 {
+pub fn now() -> i64 {
     i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
 }
