@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Readers beside the one writer.
-const SQLITE_CONNECTIONS: u32 = 8;
+const SQLITE_READERS: u32 = 8;
 
 /// Per process; PostgreSQL's own default limit is 100 for all.
 pub(crate) const POSTGRES_CONNECTIONS: u32 = 16;
@@ -42,6 +42,7 @@ pub struct Db(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     pool: AnyPool,
+    writers: AnyPool,
     engine: Engine,
     lock: WriteLock,
     hints: Hints,
@@ -74,16 +75,19 @@ impl Db {
         probe(&options, SQLITE_SETTINGS)
             .await
             .map_err(|e| not_opened(path, e))?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(SQLITE_CONNECTIONS)
-            .acquire_timeout(Duration::from_secs(10))
-            .test_before_acquire(false)
-            .after_connect(|c, _| Box::pin(set_up(c, SQLITE_SETTINGS)))
-            .connect_with(options)
-            .await
-            .map_err(|e| not_opened(path, e))?;
+        let connect = |count| {
+            AnyPoolOptions::new()
+                .max_connections(count)
+                .acquire_timeout(Duration::from_secs(10))
+                .test_before_acquire(false)
+                .after_connect(|c, _| Box::pin(set_up(c, SQLITE_SETTINGS)))
+                .connect_with(options.clone())
+        };
+        let failed = |e| not_opened(path, e);
         Ok(Self(Arc::new(Inner {
-            pool,
+            pool: connect(SQLITE_READERS).await.map_err(failed)?,
+            // One connection, always the same: what another one writes makes it forget all pages.
+            writers: connect(1).await.map_err(failed)?,
             engine: Engine::Sqlite,
             lock: WriteLock::beside(path)?,
             hints: Hints::default(),
@@ -111,6 +115,7 @@ impl Db {
             .await
             .map_err(not_reached)?;
         Ok(Self(Arc::new(Inner {
+            writers: pool.clone(),
             pool,
             engine: Engine::Postgres,
             lock: WriteLock::none(),
@@ -137,10 +142,16 @@ impl Db {
     /// Closes all connections, after a checkpoint.
     pub async fn close(&self) {
         self.0.pool.close().await;
+        self.0.writers.close().await;
     }
 
     pub(crate) fn pool(&self) -> &AnyPool {
         &self.0.pool
+    }
+
+    /// Where writers get their connections.
+    pub(crate) fn writers(&self) -> &AnyPool {
+        &self.0.writers
     }
 
     pub(crate) fn write_lock(&self) -> &WriteLock {

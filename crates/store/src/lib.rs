@@ -27,6 +27,7 @@ pub mod members;
 pub mod networks;
 pub mod objects;
 pub mod plan;
+pub mod pool;
 pub mod projects;
 mod read;
 mod schema;

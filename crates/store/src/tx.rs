@@ -11,7 +11,7 @@
 use crate::db::POSTGRES_CONNECTIONS;
 use crate::lock::WriteGuard;
 use crate::{Db, Engine, Result, StoreError};
-use sqlx::{Any, AnyConnection};
+use sqlx::{Any, AnyConnection, AnyPool};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
@@ -100,19 +100,7 @@ impl Db {
             Engine::Sqlite => "BEGIN",
             Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
-        self.begin(begin).await
-    }
-
-    /// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL
-    /// was restarted): as nothing is done yet, the next is as good.
-    async fn begin(&self, sql: &'static str) -> Result<sqlx::Transaction<'static, Any>> {
-        let mut dead = 0;
-        loop {
-            match self.pool().begin_with(sql).await {
-                Err(error) if is_dead(&error) && dead < POSTGRES_CONNECTIONS => dead += 1,
-                begun => return Ok(begun?),
-            }
-        }
+        begin_on(self.pool(), begin).await
     }
 
     /// A transaction for rows that no plan follows from.
@@ -123,7 +111,7 @@ impl Db {
             Engine::Postgres => "BEGIN",
         };
         Ok(Tx {
-            inner: self.begin(begin).await?,
+            inner: begin_on(self.writers(), begin).await?,
             guard,
             db: self.clone(),
             now: now(),
@@ -143,6 +131,18 @@ impl Db {
         .await?;
         tx.now = now();
         Ok(tx)
+    }
+}
+
+/// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL was
+/// restarted): as nothing is done yet, the next is as good.
+async fn begin_on(pool: &AnyPool, sql: &'static str) -> Result<sqlx::Transaction<'static, Any>> {
+    let mut dead = 0;
+    loop {
+        match pool.begin_with(sql).await {
+            Err(error) if is_dead(&error) && dead < POSTGRES_CONNECTIONS => dead += 1,
+            begun => return Ok(begun?),
+        }
     }
 }
 
