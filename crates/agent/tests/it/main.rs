@@ -12,6 +12,7 @@ mod engine_shield;
 mod engine_support;
 mod firewall;
 mod firewall_float;
+mod firewall_flow;
 mod firewall_guard;
 mod firewall_objects;
 mod firewall_one_float;

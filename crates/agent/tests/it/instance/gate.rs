@@ -273,6 +273,8 @@ fn a_firewall_that_breaks_while_the_runtime_makes_the_instance_holds_it_back() {
         world
             .reported(InstanceState::Pending, "waits for the firewall: base: ")
             .await;
+        // It is unmade after a moment, so that nothing half-made stands there for hours.
+        world.until("clean", 1).await;
         assert_eq!(world.way.log(), ["fetch", "create", "clean"]);
         world.mend_firewall();
         world.machine.add_permits(1);
