@@ -11,7 +11,9 @@ use std::time::Duration;
 async fn things_are_made_upwards_and_removed_downwards() {
     let host = FakeHost::new();
     let engine = started(&host, &[]).await;
-    let objects = cloud::small_cloud();
+    let mut objects = cloud::small_cloud();
+    // Floating IPs have an order of their own (engine_float.rs).
+    objects.retain(|object| !matches!(object, HostObject::Float(_)));
     engine.take(delta(2, &objects, &[]));
     reached(&engine, 2).await;
     let made = host.actions();
