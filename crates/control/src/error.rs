@@ -37,7 +37,9 @@ pub enum ControlError {
         reason: String,
     },
     /// A floating IP cannot be released while it leads to an instance.
-    #[error("floating IP {address}: is in use, it leads to instance {instance}: disassociate it before releasing it")]
+    #[error(
+        "floating IP {address}: is in use, it leads to instance {instance}: disassociate it before releasing it"
+    )]
     StillAssociated {
         /// The floating IP.
         address: Ipv4Addr,
