@@ -120,12 +120,11 @@ impl Cursor {
         let (mut fresh, mut next) = (Vec::with_capacity(count), self.next);
         while next <= self.last && fresh.len() < count {
             let hit = self.reserved.iter().find(|(a, b)| *a <= next && next <= *b);
-            match hit {
-                Some((_, end)) => next = end + 1,
-                None => {
-                    fresh.push(next);
-                    next += 1;
-                }
+            if let Some((_, end)) = hit {
+                next = end + 1;
+            } else {
+                fresh.push(next);
+                next += 1;
             }
         }
         (fresh, next)

@@ -24,7 +24,9 @@ mod render;
 pub mod run;
 pub mod serve;
 pub mod table;
+mod waiting;
 
+pub use barrier::Shield;
 pub use cadence::Timing;
 pub use core::{Engine, Lanes, Rooms, Takes};
 pub use error::AgentError;
@@ -32,7 +34,7 @@ pub use lane::Shows;
 pub use lock::Lock;
 pub use offline::{Offline, offline_with};
 pub use questions::{Answers, Console};
-pub use reconcile::{Reconciler, Round};
+pub use reconcile::{Bar, Reconciler, Round};
 pub use run::{Options, offline, run, run_with};
 pub use serve::{Parts, serve};
 pub use table::Table;

@@ -8,6 +8,7 @@
 //! Must not know: addresses given to instances, filters, DHCP.
 
 mod announce;
+pub(crate) mod answers;
 mod float;
 mod item;
 mod message;

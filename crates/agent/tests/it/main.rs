@@ -4,14 +4,18 @@
 
 mod dhcp;
 mod dhcp_process;
+mod dhcp_support;
 mod engine;
+mod engine_float;
 mod engine_ledger;
 mod engine_real;
 mod engine_shield;
 mod engine_support;
 mod firewall;
 mod firewall_float;
+mod firewall_guard;
 mod firewall_objects;
+mod firewall_one_float;
 mod firewall_outside;
 mod firewall_property;
 mod firewall_repair;

@@ -7,7 +7,7 @@
 use super::addresses::{self, Addresses, Taken};
 use super::known::Known;
 use super::queue::Call;
-use super::rows::{self, New};
+use super::rows::{self, Written};
 use crate::floating_ips::Association;
 use crate::placement::Place;
 use crate::{Cloud, ControlError, Kind, Result};
@@ -74,9 +74,10 @@ impl Cloud {
         for call in calls {
             let token = call.launch.client_token.as_deref();
             let again = token.is_some_and(|t| !tokens.insert((&call.caller.project, t)));
-            let planned = match again {
-                true => Err(Stop::Alone),
-                false => self.prepare(&mut tx, &mut known, call).await,
+            let planned = if again {
+                Err(Stop::Alone)
+            } else {
+                self.prepare(&mut tx, &mut known, call).await
             };
             plans.push(settled(planned, known.alone)?);
         }
@@ -277,12 +278,12 @@ impl Cloud {
             let one = ready.addresses.iter().zip(&ready.plan.places);
             for ((index, (addresses, place)), id) in (0..).zip(one).zip(&mut ids) {
                 let place = (InstanceId(id), ReservationId(reservation), index, place);
-                all.push(New::new(ready.call, &ready.plan, addresses, place));
+                all.push(Written::new(ready.call, &ready.plan, addresses, place));
             }
             made.push(all[before..].iter().map(|new| new.row.id).collect());
         }
         rows::insert(&mut tx, &all).await?;
-        let arrivals: Vec<Arrival<'_>> = all.iter().map(New::arrival).collect();
+        let arrivals: Vec<Arrival<'_>> = all.iter().map(Written::arrival).collect();
         let things = members::arrive(&mut tx, &arrivals).await?;
         for (ready, ids) in ready.iter().zip(&made) {
             self.assign(&mut tx, ready, ids).await?;

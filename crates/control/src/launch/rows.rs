@@ -12,14 +12,14 @@ use novanet_store::pool::{self, Given};
 use novanet_store::{Tx, audit};
 
 /// An instance to be written.
-pub(super) struct New<'a> {
+pub(super) struct Written<'a> {
     pub(super) row: Row,
     call: &'a Call,
     plan: &'a Plan,
     addresses: &'a [Taken],
 }
 
-impl<'a> New<'a> {
+impl<'a> Written<'a> {
     pub(super) fn new(
         call: &'a Call,
         plan: &'a Plan,
@@ -67,14 +67,14 @@ impl<'a> New<'a> {
 }
 
 /// Inserts instances with their interfaces and addresses, a table at a time.
-pub(super) async fn insert(tx: &mut Tx, all: &[New<'_>]) -> Result<()> {
+pub(super) async fn insert(tx: &mut Tx, all: &[Written<'_>]) -> Result<()> {
     let rows: Vec<(&Row, &[GroupId])> = all
         .iter()
         .map(|new| (&new.row, &new.plan.groups[..]))
         .collect();
     instances::insert(tx, &rows).await?;
     let (interfaces, taken): (Vec<Interface>, Vec<&Taken>) =
-        all.iter().flat_map(New::interfaces).unzip();
+        all.iter().flat_map(Written::interfaces).unzip();
     instances::insert_interfaces(tx, &interfaces).await?;
     let given = |(interface, taken): (&Interface, &&Taken)| Given {
         id: taken.0,
@@ -86,7 +86,7 @@ pub(super) async fn insert(tx: &mut Tx, all: &[New<'_>]) -> Result<()> {
 }
 
 /// Records who launched them.
-pub(super) async fn record(tx: &mut Tx, all: &[New<'_>]) -> Result<()> {
+pub(super) async fn record(tx: &mut Tx, all: &[Written<'_>]) -> Result<()> {
     let texts: Vec<(String, String)> = all
         .iter()
         .map(|new| {

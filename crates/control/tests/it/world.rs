@@ -102,6 +102,14 @@ impl World {
         Cloud::open(self.config.clone(), vault).await.unwrap()
     }
 
+    /// The same cloud, configured otherwise.
+    pub(crate) async fn with(&self, configure: impl Fn(&mut CloudConfig)) -> Cloud {
+        let mut config = self.config.clone();
+        configure(&mut config);
+        let vault = Some(self.vault.clone());
+        Cloud::open(config, vault).await.unwrap()
+    }
+
     /// The same cloud without its key file.
     pub(crate) async fn without_key(&self) -> Cloud {
         Cloud::open(self.config.clone(), None).await.unwrap()

@@ -6,6 +6,7 @@
 //! the [`record`] keeps what we wrote and a digest of what the kernel made of it. Same digest: our
 //! text is in force. Another one: everything is replaced, elements included, at one moment.
 
+mod apart;
 mod batch;
 mod consequence;
 mod dump;
@@ -21,10 +22,12 @@ mod watch;
 
 use super::item::{Key, Slot, Value};
 use super::netlink::Socket;
+use crate::link::answers::Answers;
 use crate::room::{Change, Desired, RoomError};
 use crate::settings::Settings;
+use apart::Apart;
 use batch::Op;
-use consequence::{clashes, cuts, narrows};
+use consequence::{cuts, narrows};
 use dump::Layout;
 use errors::{again, copy, every, refusal};
 use flows::Flows;
@@ -53,6 +56,7 @@ pub(super) struct Nft {
     digest: String,
     program: Program,
     socket: Socket,
+    answers: Answers,
     watch: Watch,
     record: Record,
     flows: Flows,
@@ -65,6 +69,7 @@ impl Nft {
     pub(super) fn new(settings: &Settings) -> Result<Self, RoomError> {
         let program = Program::find()?;
         let socket = Socket::open(0).map_err(|e| RoomError::kernel("open netfilter socket", e))?;
+        let answers = Answers::new().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
         let watch = Watch::start(socket.port())?;
         let path = Record::path(&settings.state_path);
         let skeleton = Skeleton::new(settings);
@@ -73,6 +78,7 @@ impl Nft {
             digest: skeleton.digest(),
             skeleton,
             socket,
+            answers,
             watch,
             record: Record::load(&path),
             flows: Flows::new(settings),
@@ -155,18 +161,14 @@ impl Nft {
         if changes.is_empty() {
             return Vec::new();
         }
-        let clashes = clashes(changes, desired);
+        let apart = Apart::of(changes, desired, &mut self.answers);
         let possible: Vec<_> = changes
             .iter()
-            .filter(|change| !clashes.contains_key(&change.key))
+            .filter(|change| !apart.holds(&change.key))
             .cloned()
             .collect();
-        let mut errors = self.apply_possible(&possible, desired, &clashes).await;
-        errors.extend(changes.iter().filter_map(|change| {
-            let other = clashes.get(&change.key)?;
-            let text = format!("{} overlaps {other}, which this host has too", change.key);
-            Some((change.key.clone(), RoomError::Refused(text)))
-        }));
+        let mut errors = self.apply_possible(&possible, desired, &apart).await;
+        errors.extend(apart.errors(changes));
         errors
     }
 
@@ -174,14 +176,14 @@ impl Nft {
         &mut self,
         changes: Changes<'_>,
         desired: &Wanted,
-        clashes: &BTreeMap<Key, Key>,
+        apart: &Apart,
     ) -> Errors {
         let fixed = changes.iter().find(|change| change.key == Key::Skeleton);
         let errors = match fixed {
             Some(change) if change.to.is_none() => self.remove(changes).await,
-            Some(_) => self.rebuild(changes, desired, clashes).await,
+            Some(_) => self.rebuild(changes, desired, apart).await,
             None if narrows(changes) || changes.iter().any(|change| is_text(&change.key)) => {
-                self.change(changes, desired, clashes).await
+                self.change(changes, desired, apart).await
             }
             None => self.elements(changes),
         };
@@ -213,15 +215,10 @@ impl Nft {
     }
 
     /// Text, and elements with it. If our text is not what is there, all of it is replaced.
-    async fn change(
-        &mut self,
-        changes: Changes<'_>,
-        desired: &Wanted,
-        clashes: &BTreeMap<Key, Key>,
-    ) -> Errors {
+    async fn change(&mut self, changes: Changes<'_>, desired: &Wanted, apart: &Apart) -> Errors {
         match self.consistent(dump::layout) {
             Ok((layout, _)) if self.is_recorded(&layout) => {}
-            Ok(_) => return self.rebuild(changes, desired, clashes).await,
+            Ok(_) => return self.rebuild(changes, desired, apart).await,
             Err(error) => {
                 return every(changes, || RoomError::kernel("list nftables", copy(&error)));
             }
@@ -250,24 +247,17 @@ impl Nft {
     }
 
     /// Everything from nothing, at one moment.
-    async fn rebuild(
-        &mut self,
-        changes: Changes<'_>,
-        desired: &Wanted,
-        clashes: &BTreeMap<Key, Key>,
-    ) -> Errors {
-        let wanted = desired.iter().filter(|(key, _)| !clashes.contains_key(key));
-        // First with the generation that flows live of, then with another, so that each goes through
-        // the rules again: at one moment a packet that met the replacement half-way found its maps
-        // empty and its flow marked dead for ever (seen with a running ping, in half of the runs of
-        // five).
-        if self.record.text.is_empty() {
-            self.learn_generation().await;
-        }
-        let script = script::rebuild(&self.skeleton, self.record.generation, desired, wanted);
+    async fn rebuild(&mut self, changes: Changes<'_>, desired: &Wanted, apart: &Apart) -> Errors {
+        // First with the generation that flows live of: so they go on without another look, while a
+        // packet that meets the replacement half-way may find its maps empty. Then with another one,
+        // so that each goes through the new rules.
+        let current = self.current_generation().await;
+        let script = script::rebuild(&self.skeleton, current, desired, apart.wanted(desired));
         if let Err(error) = self.run(&script).await {
             return every(changes, || again(&error));
         }
+        // Killed here, the next agent must not take it for finished.
+        self.record.fingerprint = None;
         let generation = self.begin_generation();
         if let Err(error) = self.run(&skeleton::generation_text(generation)).await {
             return every(changes, || again(&error));
@@ -282,18 +272,15 @@ impl Nft {
         Vec::new()
     }
 
-    /// Without a record the kernel's own rules say which generation flows live of, if they are there.
-    async fn learn_generation(&mut self) {
+    /// The generation that flows live of: what the kernel's own rules say. The record may be ahead
+    /// of them, as it is written first; or it is lost, then it goes on from there.
+    async fn current_generation(&mut self) -> u16 {
         let listed = self.program.list("list chain ip nova c_valid").await;
-        let found = listed.ok().and_then(|text| {
-            text.split(|c: char| !c.is_ascii_alphanumeric())
-                .filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok())
-                .filter(|mark| mark.trailing_zeros() >= 16 && *mark != 0xffff_0000)
-                .find_map(|mark| u16::try_from(mark >> 16).ok())
-        });
-        if let Some(generation) = found {
+        let found = listed.ok().and_then(|text| skeleton::generation_in(&text));
+        if let (Some(generation), true) = (found, self.record.text.is_empty()) {
             self.record.generation = generation;
         }
+        found.unwrap_or(self.record.generation)
     }
 
     /// The next generation. It is on disk before the kernel has it: one that flows live of must

@@ -2,8 +2,9 @@
 //!
 //! The kernel tells every transaction to a multicast group: its messages, then the number of the
 //! transaction. Our own are known by the netlink port that sent them (elements). The `nft` program
-//! has a port of its own, so while it runs verdicts wait: if exactly one transaction touched our
-//! tables meanwhile, it was the program's, whatever others did to theirs.
+//! has a port of its own, so while it runs verdicts wait: if one transaction at the most touched our
+//! tables meanwhile, it was the program's, whatever others did to theirs. (None, where the script
+//! asked for what was so already: emptying an empty chain is no transaction.)
 
 use super::super::netlink::{Received, Socket, big};
 use super::dump::{self, SUBSYSTEM};
@@ -80,8 +81,8 @@ impl Watch {
         }
     }
 
-    /// Our program has made its transaction. Whether that was the only one after `before`, and up
-    /// to `until`, that touched our tables.
+    /// Our program has made its transaction, if it had anything to do. Whether nobody else's after
+    /// `before`, and up to `until`, touched our tables.
     pub(super) fn program_done(&self, before: u32, until: u32) -> bool {
         let (mut state, _) = self
             .shared
@@ -97,7 +98,7 @@ impl Watch {
         let (mine, others): (Vec<_>, Vec<_>) = seen
             .into_iter()
             .partition(|id| is_before(before, *id) && !is_before(until, *id));
-        let alone = complete && mine.len() == 1;
+        let alone = complete && mine.len() <= 1;
         if !alone || !others.is_empty() {
             self.disturbed.notify_one();
         }

@@ -279,7 +279,7 @@ async fn churn(
             };
             let index = u32::try_from(counters::next(&mut tx, "ports").await?)?;
             let mac = mac_of(index.into());
-            give(&mut tx, id, interface(owner, &network, index, mac)).await?;
+            give(&mut tx, id, interface(owner, network, index, mac)).await?;
             after.push((id, address));
         }
         if !(round + writer).is_multiple_of(4) {
