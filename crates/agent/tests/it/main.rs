@@ -25,6 +25,7 @@ mod firewall_world;
 mod image;
 mod instance;
 mod link;
+mod link_dispute;
 mod link_float;
 mod link_uplink;
 mod metadata;

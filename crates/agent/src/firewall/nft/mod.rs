@@ -236,6 +236,7 @@ impl Nft {
             );
             return errors;
         }
+        self.record.valid = generation.or(self.record.valid);
         for change in changes.iter().filter(|change| is_text(&change.key)) {
             match &change.to {
                 Some(value) => self.record.text.insert(change.key.clone(), value.clone()),
@@ -262,6 +263,7 @@ impl Nft {
         if let Err(error) = self.run(&skeleton::generation_text(generation)).await {
             return every(changes, || again(&error));
         }
+        self.record.valid = Some(generation);
         self.record.text = desired
             .iter()
             .filter(|(key, _)| is_text(key))
@@ -272,9 +274,12 @@ impl Nft {
         Vec::new()
     }
 
-    /// The generation that flows live of: what the kernel's own rules say. The record may be ahead
-    /// of them, as it is written first; or it is lost, then it goes on from there.
+    /// The generation that flows live of. When the record does not know it, the kernel's own rules
+    /// may, and the record goes on from there.
     async fn current_generation(&mut self) -> u16 {
+        if let Some(valid) = self.record.valid {
+            return valid;
+        }
         let listed = self.program.list("list chain ip nova c_valid").await;
         let found = listed.ok().and_then(|text| skeleton::generation_in(&text));
         if let (Some(generation), true) = (found, self.record.text.is_empty()) {
