@@ -19,7 +19,7 @@ table arp nova { chain c_ours { accept; }; }";
 
 /// Everything that the kernel has, as lines in one order, as `nft` has none for elements. Without
 /// the generation: it counts revocations, so it differs on two ways to one state.
-fn listing(cloud: &Host) -> Result<String> {
+pub(crate) fn listing(cloud: &Host) -> Result<String> {
     let text = cloud.run(&["nft", "-nn", "list ruleset"])?.stdout;
     let mut lines: Vec<_> = text
         .split(['\n', ',', '{', '}'])
