@@ -66,9 +66,9 @@ pub(crate) fn on_a_new_world<T>(
 ) -> T {
     runtime().block_on(async {
         let world = World::on(engine, configure).await.unwrap();
-        tokio::time::timeout(Duration::from_mins(2), promise(&world))
+        tokio::time::timeout(Duration::from_mins(5), promise(&world))
             .await
-            .unwrap_or_else(|_| panic!("{engine:?}: took two minutes"))
+            .unwrap_or_else(|_| panic!("{engine:?}: took five minutes"))
             .unwrap_or_else(|error| panic!("{engine:?}: {error:?}"))
     })
 }

@@ -45,9 +45,9 @@ async fn script(w: &World, keys: &Keys, program: &[&str]) -> Result<String> {
         .env("AWS_PAGER", "")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_mins(2), command.output())
+    let output = tokio::time::timeout(Duration::from_mins(5), command.output())
         .await
-        .context("it took two minutes")??;
+        .context("it took five minutes")??;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     anyhow::ensure!(
         output.status.success(),
