@@ -4,6 +4,7 @@
 
 mod dhcp;
 mod dhcp_process;
+mod dhcp_support;
 mod engine;
 mod engine_float;
 mod engine_ledger;
@@ -22,6 +23,7 @@ mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
 mod firewall_world;
+mod guard_races;
 mod image;
 mod instance;
 mod link;
