@@ -1,6 +1,7 @@
 //! A room at work: one task per room, so that a slow one (an instance that is started) delays no
 //! quick one (a floating IP). Lanes keep the order of things by watching each other's progress:
-//! creations go upwards (links, firewall, DHCP, instances), removals downwards.
+//! creations go upwards (links, firewall, DHCP, instances), removals downwards. Floating IPs are
+//! the exception: links answer for one only while the firewall knows it.
 //!
 //! Must not know: the server, the ledger, which room it drives.
 
