@@ -13,6 +13,7 @@ mod groups;
 mod hosts;
 mod images;
 mod launch;
+mod members;
 mod networks;
 mod projects;
 mod property;
