@@ -69,7 +69,17 @@ fn roles_are_given_asked_for_and_taken_as_in_nova() {
     --- stdout
     user                	role        	project
     ");
-    insta::assert_snapshot!(sandbox.check("audit list joe"), @"");
+    insta::assert_snapshot!(sandbox.check("audit list joe"), @"
+    exit 0
+    --- stdout
+    when (UTC)           who          from            project      what                     which                detail
+    DATE TIME  operator     cli             None         user.create              joe
+    DATE TIME  operator     cli             web          project.add              joe
+    DATE TIME  operator     cli             web          role.add                 joe                  netadmin
+    DATE TIME  operator     cli             None         role.add                 joe                  netadmin
+    DATE TIME  operator     cli             None         role.remove              joe                  netadmin
+    DATE TIME  operator     cli             web          project.remove           joe
+    ");
 }
 
 #[test]

@@ -27,7 +27,25 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
         INSERT INTO host_errors (host, object_key, message, since) \
         SELECT 'node', 'bridge/' || n, 'br' || n || ' is foreign', 0 FROM generate_series(10, 21) n";
     server.psql(&database.name, spoil).unwrap();
-    insta::assert_snapshot!(check("service list"), @"");
+    insta::assert_snapshot!(check("service list"), @r#"
+    exit 0
+    --- stdout
+    Binary           Host                                 Zone             Status     State Updated_At
+    nova-network     node                                 nova             enabled    XXX   DATE TIME
+    --- stderr
+    warning: host node: bridge/10 is not in force: br10 is foreign
+    warning: host node: bridge/11 is not in force: br11 is foreign
+    warning: host node: bridge/12 is not in force: br12 is foreign
+    warning: host node: bridge/13 is not in force: br13 is foreign
+    warning: host node: bridge/14 is not in force: br14 is foreign
+    warning: host node: bridge/15 is not in force: br15 is foreign
+    warning: host node: bridge/16 is not in force: br16 is foreign
+    warning: host node: bridge/17 is not in force: br17 is foreign
+    warning: host node: bridge/18 is not in force: br18 is foreign
+    warning: host node: bridge/19 is not in force: br19 is foreign
+    warning: host node: 2 more are not in force
+    warning: network 1: gateway "nonsense": invalid IPv4 address syntax (hosts keep what they were told before: correct the row)
+    "#);
     let lists = [
         "service list node",
         "service list --format json",
@@ -54,7 +72,13 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
         !elsewhere.contains("host node:") && elsewhere.contains("warning: network 1:"),
         "{elsewhere}"
     );
-    insta::assert_snapshot!(check("db check"), @"");
+    insta::assert_snapshot!(check("db check"), @r#"
+    exit 1
+    --- stdout
+    1 rows planned, 0 host objects repaired
+    --- stderr
+    error: network 1: gateway "nonsense": invalid IPv4 address syntax (hosts keep what they were told before: correct the row)
+    "#);
     server
         .psql(&database.name, "UPDATE networks SET gateway = '10.0.0.1'")
         .unwrap();
