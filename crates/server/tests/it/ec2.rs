@@ -376,7 +376,7 @@ async fn user_data_is_shown_to_those_only_who_may_start_instances() -> Result<()
     let secret = ask(&api, "userData");
     api.refused(&api.sign(&secret), 403, "UnauthorizedOperation")
         .await?;
-    let dry = secret.param("DryRun", "true");
+    let dry = secret.clone().param("DryRun", "true");
     api.refused(&api.sign(&dry), 403, "UnauthorizedOperation")
         .await?;
     let (status, body) = api.send(&api.sign(&ask(&api, "instanceType"))).await?;
