@@ -1,5 +1,6 @@
 //! The cloud: its database, its settings, and who waits for what.
 
+use crate::launch::Queue;
 use crate::waiters::Reports;
 use crate::{ControlError, Result};
 use novanet_model::carve::Defaults;
@@ -65,6 +66,7 @@ struct Inner {
     config: CloudConfig,
     vault: Option<Vault>,
     reports: Reports,
+    launches: Queue,
 }
 
 impl Cloud {
@@ -76,6 +78,7 @@ impl Cloud {
             config,
             vault,
             reports: Reports::default(),
+            launches: Queue::default(),
         })))
     }
 
@@ -160,6 +163,10 @@ impl Cloud {
 
     pub(crate) fn reports(&self) -> &Reports {
         &self.0.reports
+    }
+
+    pub(crate) fn launches(&self) -> &Queue {
+        &self.0.launches
     }
 
     /// What seals secrets.

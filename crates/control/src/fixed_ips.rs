@@ -4,6 +4,7 @@ use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::{ModelError, NetworkId};
 use novanet_store::fixed_ips::{self, FixedIp};
+use novanet_store::pool;
 use novanet_store::{Conn, Tx, audit, networks};
 use std::net::Ipv4Addr;
 
@@ -19,7 +20,7 @@ impl Cloud {
         let mut tx = self.db().change().await?;
         for &ip in addresses {
             let network = network_of(&mut tx, ip).await?;
-            if !fixed_ips::reserve(&mut tx, network, ip).await? {
+            if !pool::reserve(&mut tx, network, ip).await? {
                 return Err(taken(&mut tx, network, ip).await?);
             }
             record(&mut tx, "fixed_ip.reserve", ip).await?;
@@ -33,7 +34,7 @@ impl Cloud {
         let mut tx = self.db().change().await?;
         for &ip in addresses {
             let network = network_of(&mut tx, ip).await?;
-            if !fixed_ips::unreserve(&mut tx, network, ip).await? {
+            if !pool::unreserve(&mut tx, network, ip).await? {
                 return Err(ControlError::in_use(
                     Kind::FixedIp,
                     ip,

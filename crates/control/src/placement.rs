@@ -12,30 +12,47 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The zone of a host that nobody put into another.
 const DEFAULT_ZONE: &str = "nova";
 
-/// Where instances go: to the living compute host with the fewest of them.
-pub(crate) struct Placement {
-    hosts: Vec<Host>,
+/// All hosts, and how much each has to do: instances go to the living one with the fewest of them.
+pub(crate) struct Hosts {
+    all: Vec<Host>,
     load: BTreeMap<String, i64>,
 }
 
-impl Placement {
+/// Where an instance is placed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// The host.
+    pub(crate) host: String,
+    /// Its zone.
+    pub(crate) zone: String,
+}
+
+impl Hosts {
+    pub(crate) async fn load(c: &mut Conn) -> Result<Self> {
+        let load = hosts::load(c).await?;
+        Ok(Self {
+            all: hosts::list(c).await?,
+            load: load
+                .into_iter()
+                .map(|(name, count, ..)| (name, count))
+                .collect(),
+        })
+    }
+
     /// The hosts that can run instances in these networks; only those of `zone` if it is given.
-    pub(crate) async fn new(
+    pub(crate) fn able(
+        &self,
         cloud: &Cloud,
-        c: &mut Conn,
         networks: &[Network],
         zone: Option<&str>,
-    ) -> Result<Self> {
-        let hosts = hosts::list(c).await?;
+    ) -> Result<Vec<Place>> {
         if let Some(zone) = zone {
-            check_zone(zone, &hosts)?;
+            check_zone(zone, &self.all)?;
         }
-        let all: Vec<Host> = hosts
-            .into_iter()
-            .filter(|h| h.roles.contains(&wire::Role::Compute) && !h.disabled)
-            .filter(|h| zone.is_none_or(|zone| zone == h.availability_zone))
-            .collect();
-        if all.is_empty() {
+        let mut hosts: Vec<&Host> = self.all.iter().collect();
+        hosts.retain(|h| h.roles.contains(&wire::Role::Compute) && !h.disabled);
+        hosts.retain(|h| zone.is_none_or(|zone| zone == h.availability_zone));
+        if hosts.is_empty() {
             return Err(ControlError::NoHost(match zone {
                 Some(zone) if zone != DEFAULT_ZONE => {
                     format!("no compute host is in the zone {zone}")
@@ -44,17 +61,14 @@ impl Placement {
                     .to_owned(),
             }));
         }
-        let alive: Vec<Host> = all.into_iter().filter(|h| cloud.is_up(h)).collect();
-        if alive.is_empty() {
+        hosts.retain(|h| cloud.is_up(h));
+        if hosts.is_empty() {
             return Err(ControlError::NoHost(
                 "no compute host is up (nova-manage service list shows them)".to_owned(),
             ));
         }
-        let able: Vec<Host> = alive
-            .into_iter()
-            .filter(|h| networks.iter().all(|n| h.kinds.contains(&n.kind)))
-            .collect();
-        if able.is_empty() {
+        hosts.retain(|h| networks.iter().all(|n| h.kinds.contains(&n.kind)));
+        if hosts.is_empty() {
             let kinds: BTreeSet<String> = networks.iter().map(|n| n.kind.to_string()).collect();
             let kinds: Vec<String> = kinds.into_iter().collect();
             return Err(ControlError::NoHost(format!(
@@ -62,23 +76,22 @@ impl Placement {
                 kinds.join(" and ")
             )));
         }
-        let load = hosts::load(c)
-            .await?
-            .into_iter()
-            .map(|(name, count, ..)| (name, count))
-            .collect();
-        Ok(Self { hosts: able, load })
+        let place = |h: &Host| Place {
+            host: h.name.clone(),
+            zone: h.availability_zone.clone(),
+        };
+        Ok(hosts.into_iter().map(place).collect())
     }
 
-    /// The next instance's host, and its zone.
-    pub(crate) fn choose(&mut self) -> Result<(String, String)> {
-        let host = self
-            .hosts
+    /// The next instance's place, one of `able`.
+    pub(crate) fn choose(&mut self, able: &[Place]) -> Result<Place> {
+        let load = |place: &Place| self.load.get(&place.host).copied().unwrap_or(0);
+        let place = able
             .iter()
-            .min_by_key(|h| (self.load.get(&h.name).copied().unwrap_or(0), h.name.clone()))
+            .min_by_key(|place| (load(place), &place.host))
             .ok_or_else(|| ControlError::NoHost("no compute host is up".to_owned()))?;
-        *self.load.entry(host.name.clone()).or_default() += 1;
-        Ok((host.name.clone(), host.availability_zone.clone()))
+        *self.load.entry(place.host.clone()).or_default() += 1;
+        Ok(place.clone())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who changed what, when, from where.
 
-use crate::{Conn, Result, Tx, counters};
+use crate::{Conn, Result, Tx, chunks, counters};
 use sqlx::FromRow;
 
 /// Who does something.
@@ -33,6 +33,21 @@ pub struct Entry {
     pub detail: String,
 }
 
+/// A change to be recorded.
+#[derive(Debug, Clone)]
+pub struct Change<'a> {
+    /// Who.
+    pub actor: &'a Actor,
+    /// What, e.g. `floating_ip.associate`.
+    pub action: &'a str,
+    /// Whose it was.
+    pub project: Option<&'a str>,
+    /// To what.
+    pub object: &'a str,
+    /// More, for people.
+    pub detail: &'a str,
+}
+
 /// Records a change, in the transaction that makes it.
 pub async fn record(
     tx: &mut Tx,
@@ -42,30 +57,53 @@ pub async fn record(
     object: &str,
     detail: &str,
 ) -> Result<()> {
-    // A change's own version numbers its entries without another statement on the hot path; it
-    // leaves room for 1,024 of them. Other transactions count downwards from -1.
-    tx.recorded += 1;
-    let id = if tx.version > 0 && tx.recorded < 1024 {
-        tx.version * 1024 + tx.recorded
-    } else {
-        -counters::next(tx, "audit").await?
+    let change = Change {
+        actor,
+        action,
+        project,
+        object,
+        detail,
     };
+    record_all(tx, &[change]).await
+}
+
+/// [`record`] for many.
+pub async fn record_all(tx: &mut Tx, changes: &[Change<'_>]) -> Result<()> {
     let now = tx.now;
-    sqlx::query(
-        "INSERT INTO audit (id, at, actor, source, action, project_id, object, detail) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(id)
-    .bind(now)
-    .bind(&actor.who)
-    .bind(&actor.source)
-    .bind(action)
-    .bind(project)
-    .bind(object)
-    .bind(detail)
-    .execute(&mut **tx)
-    .await?;
+    for some in chunks::exact(changes) {
+        let mut ids = Vec::with_capacity(some.len());
+        for _ in some {
+            ids.push(next_id(tx).await?);
+        }
+        let sql = format!(
+            "INSERT INTO audit (id, at, actor, source, action, project_id, object, detail) VALUES {}",
+            chunks::rows(1, 8, some.len())
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for (id, change) in ids.into_iter().zip(some) {
+            query = query
+                .bind(id)
+                .bind(now)
+                .bind(&change.actor.who)
+                .bind(&change.actor.source)
+                .bind(change.action)
+                .bind(change.project)
+                .bind(change.object)
+                .bind(change.detail);
+        }
+        query.execute(&mut **tx).await?;
+    }
     Ok(())
+}
+
+/// A change's own version numbers its entries without another statement on the hot path; it leaves
+/// room for 1,024 of them. Other transactions count downwards from -1.
+async fn next_id(tx: &mut Tx) -> Result<i64> {
+    tx.recorded += 1;
+    if tx.version > 0 && tx.recorded < 1024 {
+        return Ok(tx.version * 1024 + tx.recorded);
+    }
+    Ok(-counters::next(tx, "audit").await?)
 }
 
 /// The last `limit` changes, newest first; only those of `object` if given.

@@ -38,6 +38,14 @@ pub(crate) fn list(first: usize, count: usize) -> String {
     names.join(", ")
 }
 
+/// `($3, $4), ($5, $6)`: placeholders of so many rows of so many values.
+pub(crate) fn rows(first: usize, width: usize, count: usize) -> String {
+    let rows: Vec<String> = (0..count)
+        .map(|row| format!("({})", list(first + row * width, width)))
+        .collect();
+    rows.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +63,6 @@ mod tests {
             assert_eq!(said, items);
         }
         assert_eq!(list(3, 3), "$3, $4, $5");
+        assert_eq!(rows(3, 2, 2), "($3, $4), ($5, $6)");
     }
 }

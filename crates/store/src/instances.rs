@@ -3,7 +3,7 @@
 use crate::instance_row::{COLUMNS, row};
 pub use crate::instance_row::{Row, State};
 use crate::read::Reader;
-use crate::{Conn, Result, StoreError, Tx, views};
+use crate::{Conn, Result, StoreError, Tx, chunks, views};
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::{Instance, InstancePort};
 use novanet_model::{GroupId, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind, ProjectId};
@@ -11,75 +11,106 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// Adds an instance. `row.id` is used as it is: take it from the counter `instances`.
-pub async fn insert(tx: &mut Tx, row: &Row, groups: &[GroupId]) -> Result<()> {
+/// Adds instances, each with its groups. `row.id` is used as it is: take it from the counter
+/// `instances`.
+pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
     let now = tx.now;
-    sqlx::query(
-        "INSERT INTO instances (id, reservation_id, launch_index, client_token, project_id, user_id, \
-         image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, key_data, \
-         user_data, host, availability_zone, state, detail, boot, combination_id, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-         $19, $20, $21, $22)",
-    )
-    .bind(row.id.0)
-    .bind(row.reservation.0)
-    .bind(row.launch_index)
-    .bind(row.client_token.clone())
-    .bind(row.project.as_str())
-    .bind(&row.user)
-    .bind(row.image.0)
-    .bind(&row.image_digest)
-    .bind(&row.instance_type)
-    .bind(i64::from(row.memory_mb))
-    .bind(i64::from(row.vcpus))
-    .bind(&row.hostname)
-    .bind(row.key_name.clone())
-    .bind(row.key_data.clone())
-    .bind(row.user_data.clone())
-    .bind(row.host.clone())
-    .bind(&row.availability_zone)
-    .bind(row.state.to_string())
-    .bind(row.detail.clone())
-    .bind(row.boot)
-    .bind(row.combination.0)
-    .bind(now)
-    .execute(&mut **tx)
-    .await?;
-    for group in groups {
-        sqlx::query(
+    for some in chunks::exact(all) {
+        let sql = format!(
+            "INSERT INTO instances (id, reservation_id, launch_index, client_token, project_id, \
+             user_id, image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, \
+             key_data, user_data, host, availability_zone, state, detail, boot, combination_id, \
+             created_at) VALUES {}",
+            chunks::rows(1, 22, some.len())
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for (row, _) in some {
+            query = query
+                .bind(row.id.0)
+                .bind(row.reservation.0)
+                .bind(row.launch_index)
+                .bind(row.client_token.clone())
+                .bind(row.project.as_str())
+                .bind(&row.user)
+                .bind(row.image.0)
+                .bind(&row.image_digest)
+                .bind(&row.instance_type)
+                .bind(i64::from(row.memory_mb))
+                .bind(i64::from(row.vcpus))
+                .bind(&row.hostname)
+                .bind(row.key_name.clone())
+                .bind(row.key_data.clone())
+                .bind(row.user_data.clone())
+                .bind(row.host.clone())
+                .bind(&row.availability_zone)
+                .bind(row.state.to_string())
+                .bind(row.detail.clone())
+                .bind(row.boot)
+                .bind(row.combination.0)
+                .bind(now);
+        }
+        query.execute(&mut **tx).await?;
+    }
+    let in_groups: Vec<(InstanceId, GroupId)> = all
+        .iter()
+        .flat_map(|(row, groups)| groups.iter().map(|group| (row.id, *group)))
+        .collect();
+    for some in chunks::exact(&in_groups) {
+        let sql = format!(
             "INSERT INTO security_group_instance_association (instance_id, security_group_id) \
-             VALUES ($1, $2)",
-        )
-        .bind(row.id.0)
-        .bind(group.0)
-        .execute(&mut **tx)
-        .await?;
+             VALUES {}",
+            chunks::rows(1, 2, some.len())
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for (instance, group) in some {
+            query = query.bind(instance.0).bind(group.0);
+        }
+        query.execute(&mut **tx).await?;
     }
     Ok(())
 }
 
-/// Gives an instance an interface in a network. The MAC must be new in the whole cloud.
-pub async fn insert_interface(
-    tx: &mut Tx,
-    instance: InstanceId,
-    network: NetworkId,
-    index: u32,
-    mac: MacAddr,
-) -> Result<i64> {
-    // An index occurs once per instance, and no instance's id comes back: an id without a counter.
-    let id = instance.0 * (1 << 20) + i64::from(index);
-    sqlx::query(
-        "INSERT INTO virtual_interfaces (id, address, network_id, instance_id, device_index) \
-         VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(id)
-    .bind(mac.to_string())
-    .bind(network.0)
-    .bind(instance.0)
-    .bind(i64::from(index))
-    .execute(&mut **tx)
-    .await?;
-    Ok(id)
+/// An interface to be added. The MAC must be new in the whole cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interface {
+    /// Whose it is.
+    pub instance: InstanceId,
+    /// Its number in the instance.
+    pub index: u32,
+    /// Where it is.
+    pub network: NetworkId,
+    /// Its address.
+    pub mac: MacAddr,
+}
+
+impl Interface {
+    /// Its row id. An index occurs once per instance, and no instance's id comes back: an id without
+    /// a counter.
+    pub fn id(&self) -> i64 {
+        self.instance.0 * (1 << 20) + i64::from(self.index)
+    }
+}
+
+/// Gives instances interfaces in networks.
+pub async fn insert_interfaces(tx: &mut Tx, all: &[Interface]) -> Result<()> {
+    for some in chunks::exact(all) {
+        let sql = format!(
+            "INSERT INTO virtual_interfaces (id, address, network_id, instance_id, device_index) \
+             VALUES {}",
+            chunks::rows(1, 5, some.len())
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for interface in some {
+            query = query
+                .bind(interface.id())
+                .bind(interface.mac.to_string())
+                .bind(interface.network.0)
+                .bind(interface.instance.0)
+                .bind(i64::from(interface.index));
+        }
+        query.execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 /// An instance as the plan needs it; `None` when it is terminated or unknown.
@@ -87,6 +118,46 @@ pub async fn planned(c: &mut Conn, id: InstanceId) -> Result<Option<Instance>> {
     let mut found = views::planned(c, &BTreeSet::from([id])).await?;
     let bad = |(row, source)| StoreError::BadRow { row, source };
     found.remove(&id).transpose().map_err(bad)
+}
+
+/// What a floating IP can lead to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Whose instance it is.
+    pub project: ProjectId,
+    /// What it is doing.
+    pub state: State,
+    /// Row ids of its fixed IPs and themselves, by the index of their ports.
+    pub addresses: Vec<(i64, Ipv4Addr)>,
+}
+
+/// An instance as floating IPs see it.
+pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
+    let rows = sqlx::query(
+        "SELECT i.id, i.project_id, i.state, f.id AS fixed_id, f.address FROM instances i \
+         LEFT JOIN virtual_interfaces v ON v.instance_id = i.id \
+         LEFT JOIN fixed_ips f ON f.virtual_interface_id = v.id AND f.instance_id = i.id \
+         WHERE i.id = $1 ORDER BY v.device_index",
+    )
+    .bind(id.0)
+    .fetch_all(c)
+    .await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let instance = Reader::new("instance", first);
+    let mut addresses = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let r = Reader::new("instance", row);
+        if let Some(fixed) = r.maybe_int("fixed_id")? {
+            addresses.push((fixed, r.parse("address")?));
+        }
+    }
+    Ok(Some(Target {
+        project: instance.parse("project_id")?,
+        state: instance.parse("state")?,
+        addresses,
+    }))
 }
 
 /// An instance's ports by index.
@@ -279,7 +350,7 @@ pub async fn count_boot(tx: &mut Tx, id: InstanceId) -> Result<()> {
 
 /// The instance is gone from all hosts: its interfaces, memberships and addresses go. The addresses.
 pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<Vec<std::net::Ipv4Addr>> {
-    let freed = crate::fixed_ips::release_of(tx, id).await?;
+    let freed = crate::pool::release_of(tx, id).await?;
     for sql in [
         "DELETE FROM virtual_interfaces WHERE instance_id = $1",
         "DELETE FROM security_group_instance_association WHERE instance_id = $1",

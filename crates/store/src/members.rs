@@ -2,50 +2,116 @@
 //! members of their source groups are, with its first instance in that group, and forgets them with
 //! the last: that is what makes one more instance cost one instance.
 
-use crate::{Conn, Result, Thing, Tx, groups, instances};
+use crate::read::Reader;
+use crate::{Conn, Result, Thing, Tx, chunks, groups, instances};
 use novanet_model::{GroupId, InstanceId, ProjectId, RuleId};
 use sqlx::Row as _;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// An instance was placed on `host`. Answers with what has to be planned again because of that.
-pub async fn arrive(
-    tx: &mut Tx,
-    instance: InstanceId,
-    project: &ProjectId,
-    of_groups: &[GroupId],
-    host: &str,
-) -> Result<BTreeSet<Thing>> {
-    let mut things = own(instance);
-    for &group in of_groups {
-        let members: i64 = sqlx::query_scalar(
-            "INSERT INTO group_hosts (group_id, host, members) VALUES ($1, $2, 1) \
-             ON CONFLICT (group_id, host) DO UPDATE SET members = group_hosts.members + 1 \
-             RETURNING members",
-        )
-        .bind(group.0)
-        .bind(host)
-        .fetch_one(&mut **tx)
-        .await?;
-        if members == 1 {
-            things.extend(of_group(tx, group).await?);
+/// An instance that was placed on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival<'a> {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its project.
+    pub project: &'a ProjectId,
+    /// Its groups.
+    pub groups: &'a [GroupId],
+    /// The host.
+    pub host: &'a str,
+    /// The processors that it may use.
+    pub vcpus: u32,
+    /// The memory that it may use, in MiB.
+    pub memory_mb: u32,
+}
+
+/// Instances were placed. Answers with what has to be planned again because of that.
+pub async fn arrive(tx: &mut Tx, arrivals: &[Arrival<'_>]) -> Result<BTreeSet<Thing>> {
+    let mut things: BTreeSet<Thing> = arrivals.iter().flat_map(|a| own(a.instance)).collect();
+    let mut groups: BTreeMap<(i64, &str), i64> = BTreeMap::new();
+    let mut projects: BTreeMap<(&str, &str), [i64; 3]> = BTreeMap::new();
+    for a in arrivals {
+        for group in a.groups {
+            *groups.entry((group.0, a.host)).or_default() += 1;
+        }
+        let sums = projects.entry((a.project.as_str(), a.host)).or_default();
+        for (sum, more) in sums.iter_mut().zip([1, a.vcpus, a.memory_mb]) {
+            *sum += i64::from(more);
         }
     }
-    let members: i64 = sqlx::query_scalar(
-        "INSERT INTO project_hosts (project_id, host, members, vcpus, memory_mb) \
-         SELECT $1, $2, 1, vcpus, memory_mb FROM instances WHERE id = $3 \
-         ON CONFLICT (project_id, host) DO UPDATE SET members = project_hosts.members + 1, \
-         vcpus = project_hosts.vcpus + excluded.vcpus, \
-         memory_mb = project_hosts.memory_mb + excluded.memory_mb RETURNING members",
-    )
-    .bind(project.as_str())
-    .bind(host)
-    .bind(instance.0)
-    .fetch_one(&mut **tx)
-    .await?;
-    if members == 1 {
-        things.extend(of_project(tx, project).await?);
+    for group in first_of_groups(tx, &groups).await? {
+        things.extend(of_group(tx, group).await?);
+    }
+    for project in first_of_projects(tx, &projects).await? {
+        things.extend(of_project(tx, &project).await?);
     }
     Ok(things)
+}
+
+/// Counts members of groups on hosts; the groups that were new to a host.
+async fn first_of_groups(
+    tx: &mut Tx,
+    arrived: &BTreeMap<(i64, &str), i64>,
+) -> Result<BTreeSet<GroupId>> {
+    let arrived: Vec<_> = arrived.iter().collect();
+    let mut first = BTreeSet::new();
+    for some in chunks::exact(&arrived) {
+        let sql = format!(
+            "INSERT INTO group_hosts (group_id, host, members) VALUES {} \
+             ON CONFLICT (group_id, host) DO UPDATE SET \
+             members = group_hosts.members + excluded.members RETURNING group_id, host, members",
+            chunks::rows(1, 3, some.len())
+        );
+        let mut query = sqlx::query_as::<_, (i64, String, i64)>(sqlx::AssertSqlSafe(sql));
+        for ((group, host), members) in some {
+            query = query.bind(group).bind(*host).bind(*members);
+        }
+        let now = query.fetch_all(&mut **tx).await?;
+        let before_none = |(group, host, members): &(i64, String, i64)| {
+            some.contains(&(&(*group, host.as_str()), members))
+        };
+        first.extend(now.iter().filter(|n| before_none(n)).map(|n| GroupId(n.0)));
+    }
+    Ok(first)
+}
+
+/// Counts instances of projects on hosts, and what they use; the projects that were new to a host.
+async fn first_of_projects(
+    tx: &mut Tx,
+    arrived: &BTreeMap<(&str, &str), [i64; 3]>,
+) -> Result<BTreeSet<ProjectId>> {
+    let arrived: Vec<_> = arrived.iter().collect();
+    let mut first = BTreeSet::new();
+    for some in chunks::exact(&arrived) {
+        let sql = format!(
+            "INSERT INTO project_hosts (project_id, host, members, vcpus, memory_mb) VALUES {} \
+             ON CONFLICT (project_id, host) DO UPDATE SET \
+             members = project_hosts.members + excluded.members, \
+             vcpus = project_hosts.vcpus + excluded.vcpus, \
+             memory_mb = project_hosts.memory_mb + excluded.memory_mb \
+             RETURNING project_id, host, members",
+            chunks::rows(1, 5, some.len())
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for ((project, host), sums) in some {
+            query = query.bind(*project).bind(*host);
+            for sum in *sums {
+                query = query.bind(sum);
+            }
+        }
+        for row in query.fetch_all(&mut **tx).await? {
+            let r = Reader::new("project_host", &row);
+            let (project, host, members) =
+                (r.text("project_id")?, r.text("host")?, r.int("members")?);
+            let new = |((p, h), sums): &(&(&str, &str), &[i64; 3])| {
+                *p == project && *h == host && sums[0] == members
+            };
+            if some.iter().any(new) {
+                first.insert(r.parse("project_id")?);
+            }
+        }
+    }
+    Ok(first)
 }
 
 /// An instance is no longer on `host`. Answers with what has to be planned again because of that.

@@ -11,7 +11,8 @@
 use crate::db::POSTGRES_CONNECTIONS;
 use crate::lock::WriteGuard;
 use crate::{Db, Engine, Result, StoreError};
-use sqlx::{Any, AnyConnection};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
@@ -58,16 +59,9 @@ impl DerefMut for Tx {
 }
 
 impl Tx {
-    /// Makes everything true and tells the followers of this process (and, on PostgreSQL, of the
-    /// others).
-    pub async fn commit(mut self) -> Result<Committed> {
+    /// Makes everything true and tells the followers of this process.
+    pub async fn commit(self) -> Result<Committed> {
         let version = self.version;
-        if !self.touched.is_empty() && self.db.engine() == Engine::Postgres {
-            sqlx::query("SELECT pg_notify('novanet', $1)")
-                .bind(version.to_string())
-                .execute(&mut *self.inner)
-                .await?;
-        }
         self.inner.commit().await?;
         drop(self.guard);
         if !self.touched.is_empty() {
@@ -100,19 +94,13 @@ impl Db {
             Engine::Sqlite => "BEGIN",
             Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
-        self.begin(begin).await
+        begin_on(self.pool(), begin).await
     }
 
-    /// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL
-    /// was restarted): as nothing is done yet, the next is as good.
-    async fn begin(&self, sql: &'static str) -> Result<sqlx::Transaction<'static, Any>> {
-        let mut dead = 0;
-        loop {
-            match self.pool().begin_with(sql).await {
-                Err(error) if is_dead(&error) && dead < POSTGRES_CONNECTIONS => dead += 1,
-                begun => return Ok(begun?),
-            }
-        }
+    /// A connection for one statement that reads: it is a snapshot by itself, and on PostgreSQL a
+    /// transaction around it is two more round trips.
+    pub async fn connection(&self) -> Result<PoolConnection<Any>> {
+        Ok(self.pool().acquire().await?)
     }
 
     /// A transaction for rows that no plan follows from.
@@ -123,7 +111,7 @@ impl Db {
             Engine::Postgres => "BEGIN",
         };
         Ok(Tx {
-            inner: self.begin(begin).await?,
+            inner: begin_on(self.writers(), begin).await?,
             guard,
             db: self.clone(),
             now: now(),
@@ -136,13 +124,32 @@ impl Db {
     /// A transaction for planned rows: takes the clock row first.
     pub async fn change(&self) -> Result<Tx> {
         let mut tx = self.write().await?;
-        tx.version = sqlx::query_scalar(
-            "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version",
-        )
-        .fetch_one(&mut *tx)
-        .await?;
+        let tick = match self.engine() {
+            Engine::Sqlite => {
+                "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version"
+            }
+            // Other processes hear of it with the commit, and of nothing if there is none. In a
+            // statement of its own that would be one more round trip for everybody who waits.
+            Engine::Postgres => {
+                "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version, \
+                 CASE WHEN pg_notify('novanet', CAST(version AS TEXT)) IS NULL THEN 0 ELSE 1 END"
+            }
+        };
+        tx.version = sqlx::query_scalar(tick).fetch_one(&mut *tx).await?;
         tx.now = now();
         Ok(tx)
+    }
+}
+
+/// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL was
+/// restarted): as nothing is done yet, the next is as good.
+async fn begin_on(pool: &AnyPool, sql: &'static str) -> Result<sqlx::Transaction<'static, Any>> {
+    let mut dead = 0;
+    loop {
+        match pool.begin_with(sql).await {
+            Err(error) if is_dead(&error) && dead < POSTGRES_CONNECTIONS => dead += 1,
+            begun => return Ok(begun?),
+        }
     }
 }
 

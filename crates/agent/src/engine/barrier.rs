@@ -1,23 +1,34 @@
-//! Holds instances back until the firewall has closed around them. The order of lanes alone does
-//! not: it ends after a time, and a firewall that failed has "tried" too. This has no time limit,
-//! because an instance without rules can be anybody and reach everybody.
+//! Holds back what needs the firewall around it until it is there: instances until it has closed
+//! around them, floating IPs until it knows them (until then the host itself would answer). The
+//! order of lanes alone does not: it ends after a time, and a firewall that failed has "tried" too.
+//! This has no time limit.
 //!
-//! Must not know: what rules are, how instances are started. What runs already is not stopped.
+//! Must not know: what rules are, how instances are started. What is there already stays.
 
 use super::lane::Progress;
+use super::reconcile::Bar;
 use novanet_model::{HostObject, InstanceId, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// The firewall's progress, and what each instance needs of it.
-pub(super) struct Barrier {
-    pub(super) firewall: watch::Receiver<Progress>,
-    wards: BTreeMap<InstanceId, Ward>,
-    instances: BTreeMap<ObjectKey, InstanceId>,
-    latest: u64,
+/// What a lane makes only behind the firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wards {
+    /// Instances with their ports.
+    Instances,
+    /// Floating IPs.
+    Floats,
 }
 
-/// An instance and its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Instance(InstanceId),
+    Float(Ipv4Addr),
+}
+
+/// An instance and its ports, or a floating IP.
 #[derive(Default)]
 struct Ward {
     objects: BTreeSet<ObjectKey>,
@@ -25,67 +36,167 @@ struct Ward {
     batch: u64,
 }
 
-impl Barrier {
-    pub(super) fn new(firewall: watch::Receiver<Progress>) -> Self {
-        Self {
+/// The firewall's progress, and what each ward needs of it.
+struct Barrier {
+    firewall: watch::Receiver<Progress>,
+    kind: Wards,
+    wards: BTreeMap<Name, Ward>,
+    names: BTreeMap<ObjectKey, Name>,
+    /// Wards by their batch: one change does not look at all of them.
+    batches: BTreeMap<u64, BTreeSet<Name>>,
+}
+
+/// What may not be made now.
+#[derive(Debug, Default)]
+pub(super) struct Bars {
+    /// Why, by object.
+    pub(super) objects: BTreeMap<ObjectKey, Bar>,
+    /// The first batch that the firewall is still busy with.
+    pub(super) behind: Option<u64>,
+}
+
+/// The firewall around what stands behind it, for whoever has to ask once more: between a lane's
+/// go-ahead and an instance's first instruction there may be a long download.
+#[derive(Clone)]
+pub struct Shield(Arc<Mutex<Barrier>>);
+
+impl Shield {
+    pub(super) fn new(firewall: watch::Receiver<Progress>, kind: Wards) -> Self {
+        Self(Arc::new(Mutex::new(Barrier {
             firewall,
+            kind,
             wards: BTreeMap::new(),
-            instances: BTreeMap::new(),
-            latest: 0,
+            names: BTreeMap::new(),
+            batches: BTreeMap::new(),
+        })))
+    }
+
+    /// Why the firewall is not around this instance now; `None`: it is.
+    pub fn gap(&self, instance: InstanceId) -> Option<String> {
+        self.barrier().gap(Name::Instance(instance))
+    }
+
+    /// Waits until the firewall is around this instance.
+    pub async fn closed(&self, instance: InstanceId) {
+        let mut firewall = self.firewall();
+        while self.gap(instance).is_some() {
+            if firewall.changed().await.is_err() {
+                // The engine has ended; nothing will be started any more.
+                std::future::pending::<()>().await;
+            }
         }
+    }
+
+    /// The firewall's progress from now on.
+    pub(super) fn firewall(&self) -> watch::Receiver<Progress> {
+        self.barrier().firewall.clone()
     }
 
     /// An object is new, different or gone.
-    pub(super) fn take(&mut self, key: &ObjectKey, object: Option<&HostObject>, batch: u64) {
-        let instance = match object {
-            Some(HostObject::Instance(one)) => one.instance,
-            Some(HostObject::Port(port)) => port.instance,
-            _ => return self.forget(key),
-        };
-        if self.instances.insert(key.clone(), instance) != Some(instance) {
-            self.forget(key);
-            self.instances.insert(key.clone(), instance);
-        }
-        let ward = self.wards.entry(instance).or_default();
-        ward.objects.insert(key.clone());
-        ward.batch = batch;
-        self.latest = batch;
+    pub(super) fn take(&self, key: &ObjectKey, object: Option<&HostObject>, batch: u64) {
+        self.barrier().take(key, object, batch);
     }
 
-    fn forget(&mut self, key: &ObjectKey) {
-        self.instances.remove(key);
-        self.wards.retain(|_, ward| {
-            ward.objects.remove(key);
-            !ward.objects.is_empty()
-        });
+    pub(super) fn bars(&self) -> Bars {
+        self.barrier().bars()
     }
 
-    /// The objects that nothing may be started or plugged for now, and why.
-    pub(super) fn barred(&self) -> BTreeMap<ObjectKey, String> {
-        let firewall = self.firewall.borrow();
-        let open = firewall.unready.is_none() && firewall.errors.is_empty();
-        if open && firewall.created >= self.latest {
-            return BTreeMap::new();
-        }
-        let mut barred = BTreeMap::new();
-        for ward in self.wards.values() {
-            if let Some(why) = why(ward, &firewall) {
-                let message = format!("waits for the firewall: {why}");
-                let objects = ward.objects.iter();
-                barred.extend(objects.map(|object| (object.clone(), message.clone())));
-            }
-        }
-        barred
+    fn barrier(&self) -> MutexGuard<'_, Barrier> {
+        // No step of it can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn why(ward: &Ward, firewall: &Progress) -> Option<String> {
+impl Barrier {
+    fn take(&mut self, key: &ObjectKey, object: Option<&HostObject>, batch: u64) {
+        let name = match (self.kind, object) {
+            (Wards::Instances, Some(HostObject::Instance(one))) => Name::Instance(one.instance),
+            (Wards::Instances, Some(HostObject::Port(port))) => Name::Instance(port.instance),
+            (Wards::Floats, Some(HostObject::Float(float))) => Name::Float(float.address),
+            _ => return self.forget(key),
+        };
+        if self.names.get(key) != Some(&name) {
+            self.forget(key);
+            self.names.insert(key.clone(), name);
+        }
+        let ward = self.wards.entry(name).or_default();
+        ward.objects.insert(key.clone());
+        let before = std::mem::replace(&mut ward.batch, batch);
+        self.leave(before, name);
+        self.batches.entry(batch).or_default().insert(name);
+    }
+
+    fn forget(&mut self, key: &ObjectKey) {
+        let Some(name) = self.names.remove(key) else {
+            return;
+        };
+        let Some(ward) = self.wards.get_mut(&name) else {
+            return;
+        };
+        ward.objects.remove(key);
+        if ward.objects.is_empty() {
+            let batch = ward.batch;
+            self.wards.remove(&name);
+            self.leave(batch, name);
+        }
+    }
+
+    fn leave(&mut self, batch: u64, name: Name) {
+        if let Some(names) = self.batches.get_mut(&batch) {
+            names.remove(&name);
+            if names.is_empty() {
+                self.batches.remove(&batch);
+            }
+        }
+    }
+
+    fn gap(&self, name: Name) -> Option<String> {
+        let firewall = self.firewall.borrow();
+        let Some(ward) = self.wards.get(&name) else {
+            return Some("is not to be on this host any more".to_owned());
+        };
+        match why(ward, &firewall)? {
+            Bar::Busy => Some("waits for the firewall, which is busy with its change".to_owned()),
+            Bar::Refused(why) => Some(why),
+        }
+    }
+
+    fn bars(&self) -> Bars {
+        let firewall = self.firewall.borrow();
+        let late = self.batches.range(firewall.created + 1..);
+        let mut bars = Bars {
+            behind: late.clone().next().map(|(batch, _)| *batch),
+            ..Bars::default()
+        };
+        let names: BTreeSet<Name> = if firewall.unready.is_some() {
+            self.wards.keys().copied().collect()
+        } else {
+            let failed = firewall.errors.keys();
+            let failed = failed.filter_map(|object| self.names.get(object));
+            late.flat_map(|(_, names)| names)
+                .chain(failed)
+                .copied()
+                .collect()
+        };
+        for ward in names.iter().filter_map(|name| self.wards.get(name)) {
+            if let Some(why) = why(ward, &firewall) {
+                let objects = ward.objects.iter();
+                bars.objects
+                    .extend(objects.map(|object| (object.clone(), why.clone())));
+            }
+        }
+        bars
+    }
+}
+
+fn why(ward: &Ward, firewall: &Progress) -> Option<Bar> {
+    let refused = |why: &String| Bar::Refused(format!("waits for the firewall: {why}"));
     if let Some(why) = &firewall.unready {
-        return Some(why.clone());
+        return Some(refused(why));
     }
     if firewall.created < ward.batch {
-        return Some("it is still busy with this change".to_owned());
+        return Some(Bar::Busy);
     }
     let mut errors = ward.objects.iter().filter_map(|o| firewall.errors.get(o));
-    errors.next().cloned()
+    errors.next().map(refused)
 }

@@ -3,6 +3,7 @@
 //! waits for a room.
 
 use super::addresses::Addresses;
+use super::barrier::Wards;
 use super::cadence::Timing;
 use super::lane::{Ask, Batch, Lane, Neighbours, Order, Progress, Shows};
 use super::reconcile::host_key;
@@ -104,6 +105,7 @@ pub enum Takes {
 /// Lanes by their place in the order of creation.
 pub(super) const LINKS: usize = 0;
 pub(super) const FIREWALL: usize = 1;
+pub(super) const DHCP: usize = 2;
 pub(super) const INSTANCES: usize = 3;
 /// How long a question waits for one room.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -131,7 +133,7 @@ impl Engine {
             below: seen[..place].to_vec(),
             above: seen.get(place + 1).cloned(),
             first_waits: place != FIREWALL,
-            shield: (place == INSTANCES).then(|| seen[FIREWALL].clone()),
+            shield: wards(place).map(|wards| (seen[FIREWALL].clone(), wards)),
         };
         let mut lanes = Vec::new();
         let lanes_of_rooms = Lanes {
@@ -359,6 +361,15 @@ impl Engine {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the lane at this place makes only behind the firewall.
+fn wards(place: usize) -> Option<Wards> {
+    match place {
+        LINKS => Some(Wards::Floats),
+        INSTANCES => Some(Wards::Instances),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Must not know: the server, the ledger, which room it drives.
 
-use super::barrier::Barrier;
+use super::barrier::Shield;
 use super::cadence::{Cadence, Timing};
 pub use super::order::Shows;
 pub(super) use super::order::{Ask, Batch, Neighbours, Order, Progress};
@@ -35,7 +35,11 @@ pub struct Lane<R: Room> {
     progress: watch::Sender<Progress>,
     news: Arc<Notify>,
     neighbours: Neighbours,
-    barrier: Option<Barrier>,
+    shield: Option<Shield>,
+    /// The firewall's progress, for what waits for it.
+    firewall: Option<watch::Receiver<Progress>>,
+    /// The first batch that the firewall is busy with, of what waits for it.
+    behind: Option<u64>,
     disturbed: Arc<Notify>,
     cadence: Cadence,
     timing: Timing,
@@ -46,13 +50,18 @@ pub struct Lane<R: Room> {
 
 impl<R: Room + Shows> Lane<R> {
     pub(super) fn new(
-        room: R,
+        mut room: R,
         orders: mpsc::UnboundedReceiver<Order>,
         progress: watch::Sender<Progress>,
         news: Arc<Notify>,
         mut neighbours: Neighbours,
         timing: Timing,
     ) -> Self {
+        let shield = neighbours.shield.take();
+        let shield = shield.map(|(firewall, wards)| Shield::new(firewall, wards));
+        if let Some(shield) = &shield {
+            room.shielded_by(shield.clone());
+        }
         Self {
             disturbed: room.disturbed(),
             reconciler: Reconciler::new(room),
@@ -60,7 +69,9 @@ impl<R: Room + Shows> Lane<R> {
             backlog: VecDeque::new(),
             progress,
             news,
-            barrier: neighbours.shield.take().map(Barrier::new),
+            firewall: shield.as_ref().map(Shield::firewall),
+            shield,
+            behind: None,
             neighbours,
             cadence: Cadence::new(timing.clone()),
             timing,
@@ -76,7 +87,7 @@ impl<R: Room + Shows> Lane<R> {
         loop {
             let due = self.next_due();
             let holding = !self.held.is_empty();
-            let barred = self.reconciler.is_barred();
+            let waiting = self.behind.is_some() || self.reconciler.is_barred();
             tokio::select! {
                 order = self.orders.recv() => match order {
                     None | Some(Order::Stop) => break,
@@ -84,9 +95,7 @@ impl<R: Room + Shows> Lane<R> {
                 },
                 () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
-                () = moved(self.barrier.as_mut().map(|b| &mut b.firewall)), if barred => {
-                    self.reconciler.hurry(Instant::now());
-                }
+                () = moved(self.firewall.as_mut()), if waiting => self.resume().await,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             if self.work().await {
@@ -162,16 +171,25 @@ impl<R: Room + Shows> Lane<R> {
     }
 
     fn change(&mut self, key: &ObjectKey, object: Option<&HostObject>, batch: u64) {
-        if let Some(barrier) = &mut self.barrier {
-            barrier.take(key, object, batch);
+        if let Some(shield) = &self.shield {
+            shield.take(key, object, batch);
         }
         self.reconciler.change(key, object);
     }
 
     fn bar(&mut self) {
-        if let Some(barrier) = &self.barrier {
-            self.reconciler.bar(barrier.barred());
+        if let Some(shield) = &self.shield {
+            let bars = shield.bars();
+            self.behind = bars.behind;
+            self.reconciler.bar(bars.objects);
         }
+    }
+
+    /// The firewall has moved: what waited for it may go on, at the cost of these only.
+    async fn resume(&mut self) {
+        self.reconciler.resume();
+        self.settle().await;
+        self.publish();
     }
 
     async fn settle(&mut self) {
@@ -230,8 +248,9 @@ impl<R: Room + Shows> Lane<R> {
     }
 
     fn publish(&mut self) {
-        let held = self.held.values().map(|held| held.batch - 1).min();
-        let done = held.unwrap_or(self.batch);
+        let held = self.held.values().map(|held| held.batch);
+        let open = held.chain(self.behind).min();
+        let done = open.map_or(self.batch, |batch| batch - 1);
         let errors = self.reconciler.errors();
         let paused = self.paused;
         let unready = self.reconciler.base_fault();
@@ -275,7 +294,8 @@ impl<R: Room + Shows> Lane<R> {
             Ask::Plan { diff: false } => Ok(render::desired::<R>(self.reconciler.desired())),
             Ask::Plan { diff: true } => {
                 let changes = self.reconciler.difference().await.map_err(failed)?;
-                Ok(render::changes::<R>(&changes))
+                let disputes = self.reconciler.disputes();
+                Ok(render::difference::<R>(&changes, disputes))
             }
             Ask::Show => self.reconciler.room().show().await.map_err(failed),
             Ask::Pause => {

@@ -1,6 +1,7 @@
 //! What lanes are told and asked, how far they are, and what they ask of a room besides [`Room`]'s
 //! own contract.
 
+use super::barrier::{Shield, Wards};
 use super::table::ObjectChange;
 use crate::room::{Room, RoomError};
 use novanet_model::ObjectKey;
@@ -67,6 +68,10 @@ pub trait Shows: Room {
     /// Waits until what was applied is done, in a room that goes on working behind `apply`.
     async fn finish(&mut self) {}
 
+    /// Whom to ask whether the firewall is around an instance. Called once, before anything else, in
+    /// a room that makes what must not be without it.
+    fn shielded_by(&mut self, _shield: Shield) {}
+
     /// What of this room is in use by something that runs: a cleanup that could not end it leaves
     /// the room alone. One line; empty: nothing.
     async fn in_use(&mut self) -> Result<String, RoomError> {
@@ -84,6 +89,6 @@ pub(super) struct Neighbours {
     /// Whether the first batch waits for `below`. The firewall does not: there is no moment in
     /// which bridges and ports are there and rules are not.
     pub(super) first_waits: bool,
-    /// The room without whose protection this one makes nothing, however long it takes.
-    pub(super) shield: Option<watch::Receiver<Progress>>,
+    /// The room without whose protection this one does not make these, however long it takes.
+    pub(super) shield: Option<(watch::Receiver<Progress>, Wards)>,
 }

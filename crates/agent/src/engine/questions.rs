@@ -1,6 +1,6 @@
 //! Answers to questions, the same for the server's and for those of the host's own socket.
 
-use super::core::{Engine, FIREWALL, INSTANCES, LINKS};
+use super::core::{DHCP, Engine, FIREWALL, INSTANCES, LINKS};
 use super::lane::Ask;
 use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Question};
@@ -79,14 +79,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes everything of ours, from the instances down to the links; goes on after failures,
-    /// but takes no link and no rule from under an instance that still runs.
+    /// Removes everything of ours, from the instances down; goes on after failures, but takes no link
+    /// and no rule from under an instance that still runs. Rules go last: as long as the host
+    /// answers for a floating IP, they keep it from being the host's own.
     pub async fn cleanup(&self, dry_run: bool) -> Result<String, String> {
         if !dry_run {
             self.pause().await?;
         }
         let (mut text, mut failures) = (String::new(), String::new());
-        for place in (0..self.places()).rev() {
+        for place in [INSTANCES, DHCP, LINKS, FIREWALL] {
             match self.ask(place, Ask::Cleanup { dry_run }).await {
                 Ok(removed) => text.push_str(&removed),
                 Err(failed) => failures.push_str(&failed),

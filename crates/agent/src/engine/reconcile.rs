@@ -6,6 +6,7 @@
 
 pub use super::failure::{FIRST_WAIT, LONGEST_WAIT, action, host_key};
 use super::failure::{Failure, summary, wait_after};
+pub use super::waiting::Bar;
 use crate::room::{Change, Desired, Origin, Room, RoomError, diff};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,17 +33,21 @@ impl Round {
 
 /// One room with its desired and believed state.
 pub struct Reconciler<R: Room> {
-    room: R,
-    desired: Desired<R::Key, R::Value>,
+    pub(super) room: R,
+    pub(super) desired: Desired<R::Key, R::Value>,
     /// `None` until the first observation: nothing can be trusted.
     believed: Option<BTreeMap<R::Key, R::Value>>,
-    touched: BTreeSet<R::Key>,
-    failing: BTreeMap<R::Key, Failure<R::Value>>,
+    pub(super) touched: BTreeSet<R::Key>,
+    pub(super) failing: BTreeMap<R::Key, Failure<R::Value>>,
     /// Whose an item was that no object wants any more: its removal is reported there.
     former: BTreeMap<R::Key, ObjectKey>,
+    /// Who does not get which item, and why.
+    pub(super) disputed: BTreeMap<R::Key, BTreeMap<ObjectKey, String>>,
     blind: Option<Failure<()>>,
-    /// Objects that nothing may be made for now, and why.
-    barred: BTreeMap<ObjectKey, String>,
+    /// See [`Self::bar`].
+    pub(super) barred: BTreeMap<ObjectKey, Bar>,
+    /// Items that wait for a moment because of that.
+    pub(super) waiting: BTreeSet<R::Key>,
     objects: BTreeSet<ObjectKey>,
 }
 
@@ -56,8 +61,10 @@ impl<R: Room> Reconciler<R> {
             touched: BTreeSet::new(),
             failing: BTreeMap::new(),
             former: BTreeMap::new(),
+            disputed: BTreeMap::new(),
             blind: None,
             barred: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             objects: BTreeSet::new(),
         }
     }
@@ -105,6 +112,7 @@ impl<R: Room> Reconciler<R> {
             } else {
                 self.former.insert(item.clone(), key.clone());
             }
+            self.judge(&item);
             self.touched.insert(item);
         }
     }
@@ -112,24 +120,6 @@ impl<R: Room> Reconciler<R> {
     /// Whether something waits for [`Self::settle`].
     pub fn is_touched(&self) -> bool {
         !self.touched.is_empty()
-    }
-
-    /// Nothing is made or changed for these objects until the next call; the texts say why. What is
-    /// there stays, and removals go on.
-    pub fn bar(&mut self, objects: BTreeMap<ObjectKey, String>) {
-        self.barred = objects;
-    }
-
-    /// Whether an item waits because of [`Self::bar`].
-    pub fn is_barred(&self) -> bool {
-        self.failing.values().any(|failure| failure.barred)
-    }
-
-    /// What waits because of [`Self::bar`] is due now.
-    pub fn hurry(&mut self, now: Instant) {
-        for failure in self.failing.values_mut().filter(|failure| failure.barred) {
-            failure.not_before = now;
-        }
     }
 
     /// Why the items that every host has are not in force; `None`: they are, as far as is known.
@@ -149,7 +139,8 @@ impl<R: Room> Reconciler<R> {
     /// Makes the touched items true, at the cost of these only. Observes only when it cannot trust
     /// what it believes: at the very first time, or when a touched item failed before.
     pub async fn settle(&mut self, now: Instant) -> Round {
-        let doubtful = |key| self.failing.contains_key(key);
+        // What was barred was not tried: as much is known of it as before.
+        let doubtful = |key| self.failing.get(key).is_some_and(|f| !f.barred);
         let Some(believed) = &self.believed else {
             return self.round(now).await;
         };
@@ -160,8 +151,10 @@ impl<R: Room> Reconciler<R> {
         let mut removals = Vec::new();
         for key in mem::take(&mut self.touched) {
             let (from, to) = (believed.get(&key), self.desired.get(&key));
+            self.waiting.remove(&key);
             if from == to {
                 self.former.remove(&key);
+                self.failing.remove(&key);
                 continue;
             }
             let (from, to) = (from.cloned(), to.cloned());
@@ -190,6 +183,7 @@ impl<R: Room> Reconciler<R> {
         };
         self.blind = None;
         self.touched.clear();
+        self.waiting.clear();
         let desired = &self.desired;
         self.failing
             .retain(|key, _| desired.get(key) != observed.get(key));
@@ -223,6 +217,10 @@ impl<R: Room> Reconciler<R> {
                     failure.message
                 ));
             }
+        }
+        for (item, object, why) in self.disputes() {
+            let messages = by_object.entry(object.clone()).or_default();
+            messages.push(format!("{} {item}: {why}", R::NAME));
         }
         if let Some(blind) = &self.blind {
             by_object
@@ -287,36 +285,6 @@ impl<R: Room> Reconciler<R> {
         round
     }
 
-    fn without_barred(
-        &mut self,
-        mut changes: Vec<Change<R::Key, R::Value>>,
-        round: &mut Round,
-        now: Instant,
-    ) -> Vec<Change<R::Key, R::Value>> {
-        if self.barred.is_empty() {
-            return changes;
-        }
-        let mut refused = Vec::new();
-        changes.retain(|change| {
-            let owners = self.owners(&change.key);
-            let why = owners.iter().find_map(|owner| self.barred.get(owner));
-            let Some(why) = why.filter(|_| change.to.is_some()) else {
-                return true;
-            };
-            let word = action(&change.from, &change.to);
-            refused.push((change.key.clone(), word, RoomError::Refused(why.clone())));
-            false
-        });
-        for (key, action, error) in refused {
-            round.failed += 1;
-            self.failed(key.clone(), action, &error, now);
-            if let Some(failure) = self.failing.get_mut(&key) {
-                failure.barred = true;
-            }
-        }
-        changes
-    }
-
     fn succeeded(&mut self, change: Change<R::Key, R::Value>) {
         let action = action(&change.from, &change.to);
         tracing::info!(room = R::NAME, key = %change.key, action, "applied");
@@ -334,7 +302,7 @@ impl<R: Room> Reconciler<R> {
         }
     }
 
-    fn failed(&mut self, key: R::Key, action: &str, error: &RoomError, now: Instant) {
+    pub(super) fn failed(&mut self, key: R::Key, action: &str, error: &RoomError, now: Instant) {
         let target = self.desired.get(&key).cloned();
         let before = self.failing.get(&key).filter(|f| f.target == target);
         let attempts = before.map_or(1, |failure| failure.attempts.saturating_add(1));
@@ -373,7 +341,7 @@ impl<R: Room> Reconciler<R> {
             .is_some_and(|failure| failure.not_before > now && failure.target == change.to)
     }
 
-    fn owners(&self, item: &R::Key) -> BTreeSet<ObjectKey> {
+    pub(super) fn owners(&self, item: &R::Key) -> BTreeSet<ObjectKey> {
         let owner = |origin: &Origin| match origin {
             Origin::Base => host_key(R::NAME),
             Origin::Object(object) => object.clone(),

@@ -14,7 +14,8 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, link::BridgeStpState};
 use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
@@ -273,6 +274,16 @@ pub(crate) fn add_float_route(address: Ipv4Addr) -> Request {
 /// Ends that.
 pub(crate) fn remove_float_route(address: Ipv4Addr) -> Request {
     Request::new(Message::DelRoute(float_route(address)), 0)
+}
+
+/// Asks which route packets to an address would take, as it was made.
+pub(crate) fn find_route(address: Ipv4Addr) -> Message {
+    let mut route = RouteMessage::default();
+    route.header.address_family = AddressFamily::Inet;
+    route.header.destination_prefix_length = 32;
+    route.header.flags = RouteFlags::FibMatch;
+    route.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(address))];
+    Message::GetRoute(route)
 }
 
 /// Asks for our `local` routes only; the kernel sorts them out.

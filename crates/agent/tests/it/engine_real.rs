@@ -8,7 +8,7 @@ use novanet_agent::engine::{AgentError, Offline, Options, offline, run_with};
 use novanet_agent::local;
 use novanet_agent::settings::Settings;
 use novanet_agent::upstream::ServerAddress;
-use novanet_lab::{HostOptions, inside_host};
+use novanet_lab::{HostOptions, Quickest, eventually_async, inside_host};
 use novanet_model::HostObject;
 use novanet_model::wire::{Answer, Question, Role};
 use std::process::Command;
@@ -85,6 +85,22 @@ fn objects() -> Vec<HostObject> {
     ]
 }
 
+const QUIET: &str = "links\n  nothing differs\nfirewall\n  nothing differs\n\
+                     dhcp\n  nothing differs\ninstance\n  nothing differs\n";
+
+/// Asks the agent that runs until it says so.
+async fn nothing_differs(settings: &Settings) {
+    eventually_async(Duration::from_secs(20), || async {
+        let question = Question::Plan { diff: true };
+        match local::ask(&settings.state_path, &question).await {
+            Ok(Answer::Text { text }) if text == QUIET => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
+}
+
 async fn a_life(settings: Settings) {
     // An interface as a machine has one, and things that are not ours.
     sh(
@@ -103,29 +119,23 @@ async fn a_life(settings: Settings) {
     let dnsmasq = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '";
     shows(dnsmasq, "dnsmasq", true).await;
 
-    let question = Question::Plan { diff: true };
-    let answer = local::ask(&settings.state_path, &question).await.unwrap();
-    let quiet = "links\n  nothing differs\nfirewall\n  nothing differs\n\
-                 dhcp\n  nothing differs\ninstance\n  nothing differs\n";
-    let text = quiet.to_owned();
-    assert_eq!(answer, Answer::Text { text });
-
-    let began = Instant::now();
-    sh("nft delete table ip nova");
-    shows("nft list ruleset", "203.0.0.1 : 10.0.0.3", true).await;
-    assert!(
-        began.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        began.elapsed()
-    );
-    let began = Instant::now();
-    sh("ip link delete br100");
-    shows("ip address", "10.0.1.1/24", true).await;
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    nothing_differs(&settings).await;
+    let mut quickest = Quickest::within(Duration::from_millis(500));
+    while quickest.again().unwrap() {
+        let began = Instant::now();
+        sh("nft delete table ip nova");
+        shows("nft list ruleset", "203.0.0.1 : 10.0.0.3", true).await;
+        quickest.took(began.elapsed());
+    }
+    let mut quickest = Quickest::within(Duration::from_secs(5));
+    while quickest.again().unwrap() {
+        let began = Instant::now();
+        sh("ip link delete br100");
+        shows("ip address", "10.0.1.1/24", true).await;
+        quickest.took(began.elapsed());
+    }
+    // The DNS server is bound to the bridge that went, and comes after the new one.
+    nothing_differs(&settings).await;
 
     let version = cloud.change(&[cloud::float(2, 9)], &[&cloud::float(1, 3)]);
     in_force(&cloud, version).await;
@@ -140,7 +150,7 @@ async fn a_life(settings: Settings) {
     let planned = offline(&settings, Offline::Plan { diff: true })
         .await
         .unwrap();
-    assert_eq!(planned.as_deref(), Ok(quiet));
+    assert_eq!(planned.as_deref(), Ok(QUIET));
     let cleaned = offline(&settings, Offline::Cleanup { dry_run: false })
         .await
         .unwrap();

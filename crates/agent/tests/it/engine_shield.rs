@@ -1,19 +1,13 @@
 //! Instances and the firewall: none without the other, neither at a start nor at a cleanup.
 
 use crate::engine_support as cloud;
-use crate::engine_support::{delta, eventually, list, reached};
-use novanet_agent::engine::{Answers, Console, Engine, Timing};
+use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
+use novanet_agent::engine::{Answers, Console};
 use novanet_agent::fake::FakeHost;
 use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Question};
 use std::sync::Arc;
 use std::time::Duration;
-
-fn start(host: &FakeHost) -> Engine {
-    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
-    tokio::spawn(lanes.run());
-    engine
-}
 
 fn has(host: &FakeHost, name: &str) -> bool {
     host.things().contains_key(name)
@@ -50,15 +44,7 @@ async fn an_instance_waits_for_a_firewall_that_fails_however_long_it_takes() {
         host.fail("firewall", item, false);
         tokio::time::sleep(Duration::from_secs(40)).await; // the longest pause between two tries
         runs(&host).await;
-        eventually("no error", || {
-            let errors = cloud::errors(&engine);
-            if errors.is_empty() {
-                Ok(())
-            } else {
-                Err(errors)
-            }
-        })
-        .await;
+        no_error(&engine).await;
     }
 }
 
@@ -82,10 +68,7 @@ async fn an_instance_waits_for_a_slow_or_blind_firewall_and_comes_at_once_after_
 
 #[tokio::test(start_paused = true)]
 async fn a_running_instance_goes_on_while_the_firewall_fails_and_can_still_be_removed() {
-    let host = FakeHost::new();
-    let first = start(&host);
-    first.take(list(1, &cloud::small_cloud()));
-    reached(&first, 1).await;
+    let (host, first) = running().await;
     first.stop();
     host.fail("firewall", "base", true);
     host.take_away("firewall", "base");
@@ -103,9 +86,7 @@ async fn a_running_instance_goes_on_while_the_firewall_fails_and_can_still_be_re
 #[tokio::test(start_paused = true)]
 async fn a_working_firewall_delays_no_instance() {
     let host = FakeHost::new();
-    let engine = start(&host);
-    engine.take(list(1, &[]));
-    reached(&engine, 1).await;
+    let engine = started(&host, &[]).await;
     let before = tokio::time::Instant::now();
     for version in 2..30 {
         engine.take(delta(version, &[cloud::group(version)], &[]));
@@ -127,10 +108,7 @@ impl Console for NoConsole {
 
 #[tokio::test(start_paused = true)]
 async fn a_cleanup_that_cannot_end_an_instance_says_so_and_leaves_its_firewall() {
-    let host = FakeHost::new();
-    let engine = start(&host);
-    engine.take(list(1, &cloud::small_cloud()));
-    reached(&engine, 1).await;
+    let (host, engine) = running().await;
     let before = host.things();
     host.fail("instances", "instance/i-00000001", true);
     let answers = Answers::new(engine, Arc::new(NoConsole));

@@ -1,6 +1,7 @@
-//! Objects, news and waiting for tests of the engine.
+//! Engines over a fake host, objects, news and waiting for tests of the engine.
 
-use novanet_agent::engine::Engine;
+use novanet_agent::engine::{Engine, Timing};
+use novanet_agent::fake::FakeHost;
 use novanet_model::object::{
     Binding, Bridge, Dhcp, Float, Gateway, Group, Instance, Member, Port, ProjectAddress, Rule,
     port_name,
@@ -149,6 +150,28 @@ pub(crate) fn small_cloud() -> Vec<HostObject> {
     ]
 }
 
+/// An engine whose rooms are the host's.
+pub(crate) fn start(host: &FakeHost) -> Engine {
+    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
+    tokio::spawn(lanes.run());
+    engine
+}
+
+/// An engine that has applied this first list.
+pub(crate) async fn started(host: &FakeHost, objects: &[HostObject]) -> Engine {
+    let engine = start(host);
+    engine.take(list(1, objects));
+    reached(&engine, 1).await;
+    engine
+}
+
+/// A host on which an engine runs the small cloud.
+pub(crate) async fn running() -> (FakeHost, Engine) {
+    let host = FakeHost::new();
+    let engine = started(&host, &small_cloud()).await;
+    (host, engine)
+}
+
 /// A whole list at this version.
 pub(crate) fn list(version: i64, objects: &[HostObject]) -> Objects {
     news(true, version, objects, &[])
@@ -183,6 +206,19 @@ fn news(whole: bool, version: i64, objects: &[HostObject], gone: &[&HostObject])
 pub(crate) fn errors(engine: &Engine) -> Vec<(String, String)> {
     let errors = engine.status().errors.into_iter();
     errors.map(|error| (error.key.0, error.message)).collect()
+}
+
+/// Waits until nothing fails any more.
+pub(crate) async fn no_error(engine: &Engine) {
+    eventually("no error", || {
+        let errors = errors(engine);
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    })
+    .await;
 }
 
 /// Waits until the engine has done everything up to this version.

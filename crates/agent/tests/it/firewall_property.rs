@@ -105,3 +105,18 @@ fn walk(steps: &[Step]) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_change_that_finds_nothing_to_do_leaves_the_rules_known() -> anyhow::Result<()> {
+    // The port has brought the group's chain and the project's set: whose group it is adds no rule.
+    let objects = [port(6, 4, &[3]), project(2, 6)];
+    let cloud = cloud()?;
+    let state = tempfile::tempdir()?;
+    let mut agent = Agent::start(&cloud, state.path(), &objects)?;
+    agent.converge(&cloud)?;
+    let failed = agent.set(&cloud, &group(3, 2))?;
+    anyhow::ensure!(failed.is_empty(), "{failed:?}");
+    let left = agent.differences(&cloud)?;
+    anyhow::ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}

@@ -13,6 +13,7 @@ mod groups;
 mod hosts;
 mod images;
 mod launch;
+mod launch_together;
 mod members;
 mod networks;
 mod projects;

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
@@ -33,19 +32,12 @@ pub(super) struct Holder {
 
 impl Holder {
     pub(super) fn start(name: &str, options: &HostOptions) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        // By chance too: where a test is a process of a host, its pid is a small number that others have as well.
         let mark = format!(
-            "novanet-lab-{}-{}",
+            "novanet-lab-{}-{:08x}",
             std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
+            rand::random::<u32>()
         );
-        let mut keeper = Command::new("sh");
-        keeper
-            .args(["-c", KEEPER, "keeper", &mark])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let mut keeper = apart(&mut keeper).spawn()?;
         // A thread that leaves the machine's namespaces is never used for anything else.
         let init = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("lab-maker".into());
@@ -53,15 +45,7 @@ impl Holder {
             thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        let init = match init {
-            Ok(init) => init,
-            Err(error) => {
-                drop(keeper.stdin.take());
-                keeper.wait()?;
-                return Err(error);
-            }
-        };
+        })?;
         let namespace = |kind: &str| -> Result<File> {
             let path = format!("/proc/{}/ns/{kind}", init.id());
             File::open(&path).with_context(|| path.clone())
@@ -72,14 +56,11 @@ impl Holder {
             namespace("uts")?.into(),
             namespace("pid")?.into(),
         );
-        tell(
-            &mut keeper,
-            &format!("{} {}", init.id(), net.metadata()?.ino()),
-        )?;
+        let keeper = keeper(&init, &net, &mark)?;
         Ok(Self {
             init,
-            mark,
             keeper,
+            mark,
             net: net.into(),
             mnt,
             uts,
@@ -109,6 +90,19 @@ impl Holder {
 fn tell(child: &mut Child, line: &str) -> Result<()> {
     let input = child.stdin.as_mut().context("the process has no input")?;
     writeln!(input, "{line}").context("talking to a process of the host")
+}
+
+/// Starts the process that clears up. It is given the network as its (unused) output: as long as it holds that, the kernel gives the network's inode number
+/// to no other, and what has that number is of this host, even where the maker was killed.
+fn keeper(init: &Child, net: &File, mark: &str) -> Result<Child> {
+    let (init, inode) = (init.id().to_string(), net.metadata()?.ino().to_string());
+    let mut keeper = Command::new("sh");
+    keeper
+        .args(["-c", KEEPER, "keeper", mark, &init, &inode])
+        .stdin(Stdio::piped())
+        .stdout(net.try_clone()?)
+        .stderr(Stdio::null());
+    apart(&mut keeper).spawn().context("starting the keeper")
 }
 
 /// A group of its own: an interrupt at the terminal is for the maker, which then drops the host in order.

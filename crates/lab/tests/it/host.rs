@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use novanet_lab::{Host, HostOptions, connect, eventually, inside_host};
 
 #[test]
@@ -235,9 +237,9 @@ fn a_process_in_a_host_can_be_talked_to_and_ended() {
     drop(cat.stdin());
     assert!(cat.wait(Duration::from_secs(5)).unwrap().success());
     let sleep = host.spawn(Command::new("sleep").arg("600")).unwrap();
-    sleep.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
+    sleep.signal(Signal::SIGTERM).unwrap();
     assert!(!sleep.wait(Duration::from_secs(5)).unwrap().success());
-    assert!(sleep.signal(nix::sys::signal::Signal::SIGTERM).is_err());
+    assert!(sleep.signal(Signal::SIGTERM).is_err());
 }
 
 #[test]
@@ -369,11 +371,7 @@ fn a_kept_host_lives_on_until_it_is_killed() {
         String::from_utf8(enter("hostname").stdout).unwrap(),
         "kept\n"
     );
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid.cast_signed()),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .unwrap();
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
     let ended = || {
         if enter("true").status.success() {
             Err("still there")
@@ -382,6 +380,35 @@ fn a_kept_host_lives_on_until_it_is_killed() {
         }
     };
     eventually(Duration::from_secs(5), ended).unwrap();
+}
+
+#[test]
+fn while_a_host_is_cleared_up_after_no_other_has_its_number() {
+    let host = Host::new("numbered").unwrap();
+    let number = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let old = host.exec_in(number).unwrap();
+    let named = format!("pgrep -f 'keeper {}'", host.cgroup_name());
+    let keeper = Command::new("sh").args(["-c", &named]).output().unwrap();
+    let keeper = String::from_utf8(keeper.stdout).unwrap();
+    let keeper = Pid::from_raw(keeper.lines().next().unwrap().parse().unwrap());
+    let init = Pid::from_raw(host.keep().unwrap().cast_signed());
+    // It is made to be slow: the host is gone, and it has not looked yet.
+    kill(keeper, Signal::SIGSTOP).unwrap();
+    kill(init, Signal::SIGKILL).unwrap();
+    let gone = || match std::fs::read_link(format!("/proc/{init}/ns/net")) {
+        Ok(_) => Err("it lives"),
+        Err(_) => Ok(()),
+    };
+    let ended = eventually(Duration::from_secs(10), gone);
+    // The kernel frees a network some time after its last user went, and gives its number to one of the next.
+    let next = "for n in $(seq 60); do unshare -n readlink /proc/self/ns/net; done";
+    let next = Command::new("sh").args(["-c", next]).output();
+    kill(keeper, Signal::SIGCONT).unwrap();
+    ended.unwrap();
+    let next = String::from_utf8(next.unwrap().stdout).unwrap();
+    assert_eq!(next.lines().count(), 60);
+    let old = old.display().to_string();
+    assert!(next.lines().all(|number| number != old), "{old} again");
 }
 
 #[test]

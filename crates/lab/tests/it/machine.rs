@@ -1,6 +1,6 @@
 //! The state of a machine, and that the laboratory does not change this one's.
 
-use novanet_lab::{Host, MachineState, have8021q};
+use novanet_lab::{Host, HostOptions, MachineState, have8021q, inside_host};
 
 #[test]
 fn every_change_to_a_host_shows_and_going_back_does_not() {
@@ -77,35 +77,45 @@ fn packets_that_pass_are_no_change() {
 
 #[test]
 fn the_machine_keeps_its_network_while_hosts_come_and_go() {
-    // Other tests run beside this one, so only what no test may ever touch.
-    let network = |state: &MachineState| {
-        [
-            "nft",
-            "iptables",
-            "links",
-            "addresses",
-            "routes",
-            "rules",
-            "mounts",
-            "sysctls",
-        ]
-        .map(|view| state.view(view).to_owned())
+    on_a_machine_of_its_own(
+        "machine::the_machine_keeps_its_network_while_hosts_come_and_go",
+        || {
+            let host = Host::new("passing").unwrap();
+            host.sh("iptables -A INPUT -j ACCEPT; ip link add dev br100 type bridge; mount -t tmpfs mark /mnt")
+                .unwrap();
+            host
+        },
+    );
+}
+
+/// Makes something and lets it go, on a machine that is a host here: on the real one other tests are at work at the same time. Nothing but that there are
+/// more namespaces may show there, and afterwards not even that.
+pub(crate) fn on_a_machine_of_its_own<T>(test: &str, make: impl FnOnce() -> T) {
+    const NETWORK: [&str; 8] = [
+        "nft",
+        "iptables",
+        "links",
+        "addresses",
+        "routes",
+        "rules",
+        "mounts",
+        "sysctls",
+    ];
+    const SHARED: [&str; 3] = ["named namespaces", "namespaces", "cgroups"];
+    let same = |before: &MachineState, views: &[&str]| {
+        let now = MachineState::of_machine().unwrap();
+        for view in views {
+            assert_eq!(before.view(view), now.view(view), "{view}");
+        }
     };
-    let before = MachineState::of_machine().unwrap();
-    let host = Host::new("passing").unwrap();
-    host.sh(
-        "iptables -A INPUT -j ACCEPT; ip link add dev br100 type bridge; mount -t tmpfs mark /mnt",
-    )
+    inside_host(test, &HostOptions::default().own_cgroups(), || {
+        let before = MachineState::of_machine().unwrap();
+        let made = make();
+        same(&before, &NETWORK);
+        drop(made);
+        same(&before, &[&NETWORK[..], &SHARED].concat());
+    })
     .unwrap();
-    assert_eq!(
-        network(&before),
-        network(&MachineState::of_machine().unwrap())
-    );
-    drop(host);
-    assert_eq!(
-        network(&before),
-        network(&MachineState::of_machine().unwrap())
-    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! the [`record`] keeps what we wrote and a digest of what the kernel made of it. Same digest: our
 //! text is in force. Another one: everything is replaced, elements included, at one moment.
 
+mod apart;
 mod batch;
 mod consequence;
 mod dump;
@@ -18,15 +19,18 @@ mod record;
 mod script;
 mod skeleton;
 mod watch;
+mod write;
 
 use super::item::{Key, Slot, Value};
 use super::netlink::Socket;
+use crate::link::answers::Answers;
 use crate::room::{Change, Desired, RoomError};
 use crate::settings::Settings;
+use apart::Apart;
 use batch::Op;
-use consequence::{clashes, cuts, narrows};
+use consequence::{cuts, narrows};
 use dump::Layout;
-use errors::{again, copy, every, refusal};
+use errors::{copy, refusal};
 use flows::Flows;
 use foreign::Foreign;
 use program::Program;
@@ -53,6 +57,7 @@ pub(super) struct Nft {
     digest: String,
     program: Program,
     socket: Socket,
+    answers: Answers,
     watch: Watch,
     record: Record,
     flows: Flows,
@@ -65,6 +70,7 @@ impl Nft {
     pub(super) fn new(settings: &Settings) -> Result<Self, RoomError> {
         let program = Program::find()?;
         let socket = Socket::open(0).map_err(|e| RoomError::kernel("open netfilter socket", e))?;
+        let answers = Answers::new().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
         let watch = Watch::start(socket.port())?;
         let path = Record::path(&settings.state_path);
         let skeleton = Skeleton::new(settings);
@@ -73,6 +79,7 @@ impl Nft {
             digest: skeleton.digest(),
             skeleton,
             socket,
+            answers,
             watch,
             record: Record::load(&path),
             flows: Flows::new(settings),
@@ -155,18 +162,14 @@ impl Nft {
         if changes.is_empty() {
             return Vec::new();
         }
-        let clashes = clashes(changes, desired);
+        let apart = Apart::of(changes, desired, &mut self.answers);
         let possible: Vec<_> = changes
             .iter()
-            .filter(|change| !clashes.contains_key(&change.key))
+            .filter(|change| !apart.holds(&change.key))
             .cloned()
             .collect();
-        let mut errors = self.apply_possible(&possible, desired, &clashes).await;
-        errors.extend(changes.iter().filter_map(|change| {
-            let other = clashes.get(&change.key)?;
-            let text = format!("{} overlaps {other}, which this host has too", change.key);
-            Some((change.key.clone(), RoomError::Refused(text)))
-        }));
+        let mut errors = self.apply_possible(&possible, desired, &apart).await;
+        errors.extend(apart.errors(changes));
         errors
     }
 
@@ -174,14 +177,14 @@ impl Nft {
         &mut self,
         changes: Changes<'_>,
         desired: &Wanted,
-        clashes: &BTreeMap<Key, Key>,
+        apart: &Apart,
     ) -> Errors {
         let fixed = changes.iter().find(|change| change.key == Key::Skeleton);
         let errors = match fixed {
             Some(change) if change.to.is_none() => self.remove(changes).await,
-            Some(_) => self.rebuild(changes, desired, clashes).await,
+            Some(_) => self.rebuild(changes, desired, apart).await,
             None if narrows(changes) || changes.iter().any(|change| is_text(&change.key)) => {
-                self.change(changes, desired, clashes).await
+                self.change(changes, desired, apart).await
             }
             None => self.elements(changes),
         };
@@ -210,132 +213,6 @@ impl Nft {
                 })
                 .collect(),
         }
-    }
-
-    /// Text, and elements with it. If our text is not what is there, all of it is replaced.
-    async fn change(
-        &mut self,
-        changes: Changes<'_>,
-        desired: &Wanted,
-        clashes: &BTreeMap<Key, Key>,
-    ) -> Errors {
-        match self.consistent(dump::layout) {
-            Ok((layout, _)) if self.is_recorded(&layout) => {}
-            Ok(_) => return self.rebuild(changes, desired, clashes).await,
-            Err(error) => {
-                return every(changes, || RoomError::kernel("list nftables", copy(&error)));
-            }
-        }
-        let generation = narrows(changes).then(|| self.begin_generation());
-        let script = script::change(changes, desired, generation);
-        if let Err(error) = self.run(&script).await {
-            // The elements of others must not wait for a chain that cannot be made.
-            let mut errors = self.elements(changes);
-            errors.extend(
-                changes
-                    .iter()
-                    .filter(|change| is_text(&change.key))
-                    .map(|change| (change.key.clone(), again(&error))),
-            );
-            return errors;
-        }
-        for change in changes.iter().filter(|change| is_text(&change.key)) {
-            match &change.to {
-                Some(value) => self.record.text.insert(change.key.clone(), value.clone()),
-                None => self.record.text.remove(&change.key),
-            };
-        }
-        self.save();
-        self.foreign_elements(changes)
-    }
-
-    /// Everything from nothing, at one moment.
-    async fn rebuild(
-        &mut self,
-        changes: Changes<'_>,
-        desired: &Wanted,
-        clashes: &BTreeMap<Key, Key>,
-    ) -> Errors {
-        let wanted = desired.iter().filter(|(key, _)| !clashes.contains_key(key));
-        // First with the generation that flows live of, then with another, so that each goes through
-        // the rules again: at one moment a packet that met the replacement half-way found its maps
-        // empty and its flow marked dead for ever (seen with a running ping, in half of the runs of
-        // five).
-        if self.record.text.is_empty() {
-            self.learn_generation().await;
-        }
-        let script = script::rebuild(&self.skeleton, self.record.generation, desired, wanted);
-        if let Err(error) = self.run(&script).await {
-            return every(changes, || again(&error));
-        }
-        let generation = self.begin_generation();
-        if let Err(error) = self.run(&skeleton::generation_text(generation)).await {
-            return every(changes, || again(&error));
-        }
-        self.record.text = desired
-            .iter()
-            .filter(|(key, _)| is_text(key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        self.save();
-        self.flows.check(&mut self.socket, desired.iter());
-        Vec::new()
-    }
-
-    /// Without a record the kernel's own rules say which generation flows live of, if they are there.
-    async fn learn_generation(&mut self) {
-        let listed = self.program.list("list chain ip nova c_valid").await;
-        let found = listed.ok().and_then(|text| {
-            text.split(|c: char| !c.is_ascii_alphanumeric())
-                .filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok())
-                .filter(|mark| mark.trailing_zeros() >= 16 && *mark != 0xffff_0000)
-                .find_map(|mark| u16::try_from(mark >> 16).ok())
-        });
-        if let Some(generation) = found {
-            self.record.generation = generation;
-        }
-    }
-
-    /// The next generation. It is on disk before the kernel has it: one that flows live of must
-    /// not be used again.
-    fn begin_generation(&mut self) -> u16 {
-        self.record.generation = self.record.next_generation();
-        self.save();
-        self.record.generation
-    }
-
-    /// Nothing of ours is left.
-    async fn remove(&mut self, changes: Changes<'_>) -> Errors {
-        if let Err(error) = self.run(&script::remove()).await {
-            return every(changes, || again(&error));
-        }
-        self.record = Record::default();
-        Record::remove(&self.path);
-        Vec::new()
-    }
-
-    /// Runs a script and learns what the kernel made of it. If anybody else touched our tables at
-    /// the same time, what is there is not certainly ours, and the next round finds out.
-    async fn run(&mut self, script: &str) -> Result<(), RoomError> {
-        let before = dump::generation(&mut self.socket)
-            .map_err(|error| RoomError::kernel("ask nftables", error))?;
-        self.watch.program_starts();
-        if let Err(error) = self.program.run(script).await {
-            self.watch.program_failed();
-            return Err(error);
-        }
-        self.record.fingerprint = match self.consistent(dump::layout) {
-            Ok((layout, Some(at))) if self.watch.program_done(before, at) => {
-                Some(layout.fingerprint)
-            }
-            Ok((_, Some(_))) => None,
-            _ => {
-                self.watch.program_failed();
-                self.watch.disturbed().notify_one();
-                None
-            }
-        };
-        Ok(())
     }
 
     fn save(&self) {

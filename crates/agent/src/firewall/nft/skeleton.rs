@@ -23,7 +23,14 @@
 //! * A packet to an instance looks up address → combination of groups → chain of that combination.
 //! * An accepted flow carries the generation in the upper half of its ct mark. Established flows of
 //!   the generation pass; others go through the rules again in their original direction, and what
-//!   is then denied is dead in both.
+//!   is then denied is dead: its replies are dropped unseen. It is no verdict for ever: a packet in
+//!   the original direction is always judged by the rules, so that one that met a transaction
+//!   half-way costs itself and not its flow. For the same reason an address whose combination is not
+//!   found (a map that is being replaced is empty for a moment) is dropped and not judged.
+//! * Nothing that came for a floating address is the host's, whether it is translated or not: not
+//!   what conntrack calls invalid (NAT passes that by, and the host would answer with a reset), not
+//!   what comes before or after the translation is there. So the guard (`floats`) stays until
+//!   the host does not answer for the address any more.
 //! * New TCP must be a SYN: with `tcp_loose` an instance's next packet would re-open a flow that was
 //!   cut.
 
@@ -144,12 +151,12 @@ impl Skeleton {
 		ct state invalid drop
 		ct state established,related jump c_valid
 		ct state related accept
-		ct state established ct mark & 0xffff0000 == 0xdead0000 drop
+		ct state established ct direction reply ct mark & 0xffff0000 == 0xdead0000 drop
 		ct state established ct direction reply accept
 		udp sport 67 udp dport 68 ct status & dnat != dnat accept
 		ct state new tcp flags & (fin|syn|rst|ack) != syn drop
 		meta mark set ip daddr map @comb meta mark vmap @kv
-		ip daddr @fixed goto c_deny
+		ip daddr @fixed drop
 		goto c_accept
 	}}
 	chain c_valid {{
@@ -169,7 +176,7 @@ impl Skeleton {
 		meta mark & 0x40000000 == 0x40000000 goto c_host
 		iifname @brs ip saddr @fixed goto c_host
 		iifname != "lo" tcp dport {metadata} drop
-		iifname != "lo" ct state new ip daddr @floats drop
+		iifname != "lo" ct state new,invalid,untracked ip daddr @floats drop
 		iifname @brs tcp dport 53 ip saddr != @nets drop
 		iifname @brs udp dport 53 ip saddr != @nets drop
 	}}
@@ -211,6 +218,15 @@ pub(super) fn generation_text(generation: u16) -> String {
          add rule ip nova c_accept meta mark set meta mark | 0x20000000\n\
          add rule ip nova c_accept accept\n"
     )
+}
+
+/// The generation in a listing of the chain that knows it.
+pub(super) fn generation_in(listing: &str) -> Option<u16> {
+    let words = listing.split(|c: char| !c.is_ascii_alphanumeric());
+    let mut marks = words.filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    // The mask comes first.
+    let mark = marks.next_back().filter(|mark| mark.trailing_zeros() >= 16)?;
+    u16::try_from(mark >> 16).ok().filter(|found| *found != 0)
 }
 
 fn valid_rule(generation: u16) -> String {
@@ -295,3 +311,22 @@ const BRIDGE: &str = r#"table bridge nova {
 	}
 }
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generation_is_read_back_from_a_listing() {
+        let listing =
+            |mark: &str| format!("chain c_valid {{\n ct mark & 0xffff0000 == {mark} accept\n}}");
+        for generation in [1, 0x00ff, 0xdeae, u16::MAX] {
+            let mark = format!("0x{:08x}", u32::from(generation) << 16);
+            assert_eq!(generation_in(&listing(&mark)), Some(generation));
+            let short = format!("chain c_valid {{ ct mark {mark}/16 accept }}");
+            assert_eq!(generation_in(&short), Some(generation));
+        }
+        assert_eq!(generation_in(&listing("0x00000007")), None);
+        assert_eq!(generation_in("chain c_valid { }"), None);
+    }
+}

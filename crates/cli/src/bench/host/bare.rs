@@ -1,4 +1,4 @@
-//! The floor of a floating IP: the same two map elements and the same route, by netlink messages that
+//! The floor of a floating IP: the same three elements and the same route, by netlink messages that
 //! are put together here and know nothing else. Nothing can be quicker than the kernel's own work.
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -20,22 +20,24 @@ const NEW_ROUTE: u16 = 24;
 const DEL_ROUTE: u16 = 25;
 const ERROR: u16 = 2;
 const NESTED: u16 = 0x8000;
-const MAPS: [&str; 2] = ["to", "from"];
+/// Two maps and a set; and whether their elements have data.
+const SETS: [(&str, bool); 3] = [("to", true), ("from", true), ("guard", false)];
 const FIRST: u32 = 0xc613_0000; // 198.19.0.0
-/// Elements per message when the maps are filled.
+/// Elements per message when the sets are filled.
 const AT_ONCE: u32 = 500;
 
-/// Two sockets, and two maps in a table of our own.
+/// Two sockets, and the sets in a table of our own.
 pub(super) struct Bare {
     netfilter: OwnedFd,
     route: OwnedFd,
 }
 
 impl Bare {
-    /// Makes the maps with so many elements, in the network namespace of the calling thread.
+    /// Makes the sets with so many elements, in the network namespace of the calling thread.
     pub(super) fn new(filled: u32) -> Result<Self> {
         let ruleset = "table ip bench { map to { type ipv4_addr : ipv4_addr; }; \
-                       map from { type ipv4_addr : ipv4_addr; }; }";
+                       map from { type ipv4_addr : ipv4_addr; }; \
+                       set guard { type ipv4_addr; }; }";
         let said = Command::new("nft").arg(ruleset).output().context("nft")?;
         let errors = String::from_utf8_lossy(&said.stderr);
         ensure!(said.status.success(), "nft: {errors}");
@@ -53,7 +55,7 @@ impl Bare {
         Ok(bare)
     }
 
-    /// One more: two elements and a route, each acknowledged.
+    /// One more: three elements and a route, each acknowledged.
     pub(super) fn more(&self, number: u32) -> Result<()> {
         self.elements(NEW_ELEMENT, CREATE, number..number + 1)?;
         self.route(NEW_ROUTE, CREATE, number)
@@ -67,23 +69,25 @@ impl Bare {
 
     fn elements(&self, kind: u16, flags: u16, numbers: std::ops::Range<u32>) -> Result<()> {
         let mut bytes = message(BATCH_BEGIN, 1, &[0, 0, 0, 10]);
-        for map in MAPS {
+        for (set, has_data) in SETS {
             let mut list = Vec::new();
             for number in numbers.clone() {
                 let address = (FIRST + number).to_be_bytes();
                 let value = attribute(1, &address);
                 let mut element = attribute(1 | NESTED, &value);
-                element.extend(attribute(2 | NESTED, &value));
+                if has_data {
+                    element.extend(attribute(2 | NESTED, &value));
+                }
                 list.extend(attribute(1 | NESTED, &element));
             }
             let mut body = vec![2, 0, 0, 0];
             body.extend(attribute(1, b"bench\0"));
-            body.extend(attribute(2, format!("{map}\0").as_bytes()));
+            body.extend(attribute(2, format!("{set}\0").as_bytes()));
             body.extend(attribute(3 | NESTED, &list));
             bytes.extend(message(kind, REQUEST_ACK | flags, &body));
         }
         bytes.extend(message(BATCH_END, 1, &[0, 0, 0, 10]));
-        exchange(&self.netfilter, &bytes, MAPS.len())
+        exchange(&self.netfilter, &bytes, SETS.len())
     }
 
     fn route(&self, kind: u16, flags: u16, number: u32) -> Result<()> {

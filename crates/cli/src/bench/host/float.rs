@@ -1,5 +1,5 @@
 //! One more floating IP in route mode, among few and among many: from the host object, by the engine's
-//! own path (`change`, `settle`) through links and firewall, to what the kernel has acknowledged.
+//! own path (`change`, `settle`) through firewall and links, to what the kernel has acknowledged.
 
 use super::bare::Bare;
 use super::objects::{float, gateway, host, settings};
@@ -17,6 +17,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const FEW: u32 = 10;
+/// In to the instance, out from it, and the guard that keeps what neither translates from the host.
+const ELEMENTS: usize = 3;
 
 pub(super) fn run(_: &mut World, scale: Scale) -> Result<Vec<Row>> {
     let many = u32::try_from(scale.of(10_000, 1_000))?;
@@ -185,21 +187,33 @@ impl Rooms {
         Ok(took)
     }
 
+    /// In the engine's order: a floating IP is answered only while the firewall knows it.
     async fn set(&mut self, object: &HostObject, there: bool) -> Result<()> {
-        let key = object.key();
-        let object = there.then_some(object);
-        let now = tokio::time::Instant::now();
-        self.links.change(&key, object);
-        let round = self.links.settle(now).await;
+        if there {
+            self.set_in_firewall(object, true).await?;
+            self.set_in_links(object, true).await
+        } else {
+            self.set_in_links(object, false).await?;
+            self.set_in_firewall(object, false).await
+        }
+    }
+
+    async fn set_in_links(&mut self, object: &HostObject, there: bool) -> Result<()> {
+        self.links.change(&object.key(), there.then_some(object));
+        let round = self.links.settle(tokio::time::Instant::now()).await;
         ensure!(
             round.applied == 1,
             "links: {round:?} {:?}",
             self.links.errors()
         );
-        self.firewall.change(&key, object);
-        let round = self.firewall.settle(now).await;
+        Ok(())
+    }
+
+    async fn set_in_firewall(&mut self, object: &HostObject, there: bool) -> Result<()> {
+        self.firewall.change(&object.key(), there.then_some(object));
+        let round = self.firewall.settle(tokio::time::Instant::now()).await;
         ensure!(
-            round.applied == 2,
+            round.applied == ELEMENTS,
             "firewall: {round:?} {:?}",
             self.firewall.errors()
         );

@@ -1,10 +1,12 @@
 //! Floating IPs.
 
-use super::seed::{a_network, a_project, insert_instance, insert_network, ip, name, plug};
+use super::seed::{
+    a_network, a_project, allocate, insert_instance, insert_network, ip, name, plug,
+};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::{FloatTarget, FloatingIp};
-use novanet_store::{StoreError, Tx, fixed_ips, floating_ips, networks};
+use novanet_store::{StoreError, Tx, floating_ips, networks, pool};
 use std::net::Ipv4Addr;
 
 fn pool(last: std::ops::RangeInclusive<u8>) -> Vec<Ipv4Addr> {
@@ -135,7 +137,7 @@ async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
     );
 
     // The instance goes: the address still points at the row, which is nobody's.
-    fixed_ips::release_of(&mut tx, instance).await?;
+    pool::release_of(&mut tx, instance).await?;
     assert_eq!(floating_ips::by_id(&mut tx, id).await?.unwrap().fixed, None);
     floating_ips::point(&mut tx, id, None).await?;
     assert_eq!(floating_ips::of_network(&mut tx, network.id.0).await?, []);
@@ -174,7 +176,7 @@ async fn an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_cl
     let mut tx = t.change().await?;
     let project = a_project(&mut tx, "web").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
-    let (fixed_id, _) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
+    let (fixed_id, _) = allocate(&mut tx, &network).await?.unwrap();
     floating_ips::insert(&mut tx, &pool(1..=1), "nova", None).await?;
     let id = id_of(&mut tx, ip("203.0.113.1")).await?;
     tx.commit().await?;
@@ -188,7 +190,7 @@ async fn an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_cl
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
-    let error = fixed_ips::allocate(&mut tx, &network).await.unwrap_err();
+    let error = pool::allocate(&mut tx, &network, 1).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
     Ok(())
 }

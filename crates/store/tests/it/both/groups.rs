@@ -1,14 +1,14 @@
 //! Security groups, their rules, combinations, and the hosts that need to know them.
 
-use super::seed::{a_project, an_instance, insert_instance, name};
+use super::seed::{a_project, an_instance, arrive, insert, insert_instance, name};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Ports, Source, Traffic};
-use novanet_model::{GroupId, ProjectNumber, RuleId};
+use novanet_model::{GroupId, InstanceId, ProjectNumber, RuleId};
 use novanet_store::groups::Group;
-use novanet_store::members::Usage;
-use novanet_store::{StoreError, Thing, Tx, groups, instances, members, projects};
+use novanet_store::members::{Arrival, Usage};
+use novanet_store::{StoreError, Thing, Tx, groups, members, projects};
 use std::collections::BTreeSet;
 
 const SSH: Traffic = Traffic::Tcp(Ports { from: 22, to: 22 });
@@ -32,6 +32,7 @@ both! {
     the_same_groups_have_the_same_number_in_whatever_order,
     an_instance_shows_its_groups_and_a_group_its_members,
     a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_the_last,
+    many_arrivals_at_once_count_like_one_after_the_other,
     what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave,
     a_projects_rules_and_their_source_groups_are_read_at_once,
 }
@@ -210,7 +211,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     // Whoever is in `back` lets in whoever is in `front`.
     let rule = groups::insert_rule(&mut tx, back, SSH, Source::Group(front)).await?;
     let source = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
-    members::arrive(&mut tx, source, &project, &[front], "h1").await?;
+    arrive(&mut tx, source, &project, &[front], "h1").await?;
     assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1"]);
     assert_eq!(
         members::hosts_with_source(&mut tx, front).await?,
@@ -218,7 +219,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     );
 
     let first = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
-    let things = members::arrive(&mut tx, first, &project, &[back], "h2").await?;
+    let things = arrive(&mut tx, first, &project, &[back], "h2").await?;
     let own = |id| BTreeSet::from([Thing::Instance(id), Thing::Membership(id)]);
     let mut wanted = own(first);
     // The group is new on h2, so are its rule, the members of the rule's source, the project.
@@ -236,7 +237,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
 
     let second = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
     assert_eq!(
-        members::arrive(&mut tx, second, &project, &[back], "h2").await?,
+        arrive(&mut tx, second, &project, &[back], "h2").await?,
         own(second),
         "one more costs one more"
     );
@@ -289,8 +290,8 @@ async fn what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave(
     ] {
         let mut row = an_instance(&mut tx, project, &[]).await?;
         (row.vcpus, row.memory_mb) = (vcpus, 512 * vcpus);
-        instances::insert(&mut tx, &row, &[]).await?;
-        members::arrive(&mut tx, row.id, project, &[], host).await?;
+        insert(&mut tx, &row, &[]).await?;
+        arrive(&mut tx, row.id, project, &[], host).await?;
         there.push(row.id);
     }
     let all = Some(uses(3, 7, 7 * 512));
@@ -319,5 +320,48 @@ async fn a_projects_rules_and_their_source_groups_are_read_at_once(t: Fresh) -> 
     );
     let sources = groups::sources_of_project(&mut tx, &name("web")).await?;
     assert_eq!(sources.iter().map(|g| g.id).collect::<Vec<_>>(), [theirs]);
+    Ok(())
+}
+
+async fn many_arrivals_at_once_count_like_one_after_the_other(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = name("web");
+    let (front, back) = two_groups(&mut tx).await?;
+    let there = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
+    arrive(&mut tx, there, &project, &[front], "h1").await?;
+    let rule = groups::insert_rule(&mut tx, front, SSH, Source::Group(back)).await?;
+
+    let of_first = [front, back];
+    let of_second = [front];
+    let (a, b, c) = (InstanceId(901), InstanceId(902), InstanceId(903));
+    let arrival = |instance, groups, host, vcpus| Arrival {
+        instance,
+        project: &project,
+        groups,
+        host,
+        vcpus,
+        memory_mb: 512,
+    };
+    let things = members::arrive(
+        &mut tx,
+        &[
+            arrival(a, &of_first[..], "h1", 1),
+            arrival(b, &of_second[..], "h2", 2),
+            arrival(c, &of_second[..], "h2", 4),
+        ],
+    )
+    .await?;
+    let own = |id| [Thing::Instance(id), Thing::Membership(id)];
+    let mut wanted: BTreeSet<Thing> = [a, b, c].into_iter().flat_map(own).collect();
+    // New are `back` on h1, `front` with its rule on h2, and the project on h2.
+    wanted.extend([Thing::Group(back), Thing::Group(front), Thing::Rule(rule)]);
+    wanted.insert(Thing::Membership(there));
+    assert_eq!(things, wanted);
+    assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1", "h2"]);
+    assert_eq!(members::hosts_of_group(&mut tx, back).await?, ["h1"]);
+    let usage = members::usage(&mut tx, &project).await?.unwrap();
+    assert_eq!(usage.instances.0, 4);
+    assert_eq!(usage.cores.0, 1 + 7);
+    assert_eq!(usage.ram.0, 4 * 512);
     Ok(())
 }

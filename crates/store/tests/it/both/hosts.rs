@@ -1,6 +1,6 @@
 //! Hosts and their heartbeats, leases of controllers, the audit trail, image bytes.
 
-use super::seed::{a_project, an_instance, insert_instance, name};
+use super::seed::{a_project, an_instance, arrive, insert, insert_instance, name};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::wire::{Hello, ObjectError, Role};
@@ -135,7 +135,7 @@ async fn the_load_of_a_host_counts_what_is_there(t: Fresh) -> Result<()> {
     let mut there = vec![];
     for host in ["h1", "h1", "h1", "h2"] {
         let id = insert_instance(&mut tx, &web, &[], Some(host)).await?;
-        members::arrive(&mut tx, id, &web, &[], host).await?;
+        arrive(&mut tx, id, &web, &[], host).await?;
         there.push(id);
     }
     insert_instance(&mut tx, &web, &[], None).await?;
@@ -262,9 +262,18 @@ async fn entries_of_any_transaction_have_ids_of_their_own(t: Fresh) -> Result<()
             t.write().await?
         };
         // More than a version has room for.
-        for n in 0..1100 {
+        for n in 0..100 {
             audit::record(&mut tx, &alice(), "test", None, "x", &n.to_string()).await?;
         }
+        let actor = alice();
+        let change = audit::Change {
+            actor: &actor,
+            action: "test",
+            project: None,
+            object: "x",
+            detail: "many",
+        };
+        audit::record_all(&mut tx, &vec![change; 1000]).await?;
         tx.commit().await?;
     }
     for entry in audit::list(&mut *t.read().await?, Some("x"), 10_000).await? {
@@ -341,7 +350,7 @@ async fn bytes_that_nobody_needs_go_and_those_of_an_upload_stay(t: Fresh) -> Res
         let mut row = an_instance(&mut tx, &web, &[]).await?;
         row.image_digest = digest.to_owned();
         row.state = state;
-        instances::insert(&mut tx, &row, &[]).await?;
+        insert(&mut tx, &row, &[]).await?;
     }
     assert_eq!(images::collect(&mut tx).await?, 0, "they may be of uploads");
     tx.now += UPLOAD_LIFE + 1;

@@ -1,7 +1,8 @@
 //! Instances: rows, ports, states, and what is left when they are gone.
 
 use super::seed::{
-    a_network, a_project, an_instance, insert_instance, insert_network, ip, mac_of, name, plug,
+    a_network, a_project, allocate, an_instance, give, insert, insert_instance, insert_network,
+    interface, ip, mac_of, name, plug,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
@@ -44,7 +45,7 @@ async fn an_instance_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
         ..an_instance(&mut tx, &project, &[]).await?
     };
     for row in [&bare, &full] {
-        instances::insert(&mut tx, row, &[]).await?;
+        insert(&mut tx, row, &[]).await?;
         assert_eq!(instances::by_id(&mut tx, row.id).await?.as_ref(), Some(row));
     }
     let other = a_project(&mut tx, "other").await?;
@@ -68,7 +69,7 @@ async fn a_client_token_names_one_launch_of_one_project(t: Fresh) -> Result<()> 
         let mut row = an_instance(tx, project, &[]).await?;
         row.client_token = Some("same".to_owned());
         row.launch_index = index;
-        instances::insert(tx, &row, &[]).await?;
+        insert(tx, &row, &[]).await?;
         anyhow::Ok(row.id)
     };
     let second = launch(&mut tx, &web, 1).await?;
@@ -118,10 +119,13 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
     let flat = insert_network(&mut tx, flat).await?;
     let id = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
     let (_, address) = plug(&mut tx, id, &dhcp).await?;
-    let (second, flat_address) = fixed_ips::allocate(&mut tx, &flat).await?.unwrap();
-    let interface =
-        instances::insert_interface(&mut tx, id, flat.id, 1, mac_of(flat_address)).await?;
-    fixed_ips::give(&mut tx, second, id, interface).await?;
+    let (second, flat_address) = allocate(&mut tx, &flat).await?.unwrap();
+    give(
+        &mut tx,
+        second,
+        interface(id, &flat, 1, mac_of(flat_address)),
+    )
+    .await?;
     let ports = vec![
         InstancePort {
             index: 0,
@@ -181,11 +185,12 @@ async fn a_mac_is_one_interfaces_in_the_whole_cloud(t: Fresh) -> Result<()> {
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let id = insert_instance(&mut tx, &project, &[], None).await?;
     let mac = mac_of(ip("10.0.0.2"));
-    instances::insert_interface(&mut tx, id, network.id, 0, mac).await?;
+    instances::insert_interfaces(&mut tx, &[interface(id, &network, 0, mac)]).await?;
     tx.commit().await?;
     for (index, mac) in [(1, mac), (0, mac_of(ip("10.0.0.3")))] {
         let mut tx = t.change().await?;
-        let error = instances::insert_interface(&mut tx, id, network.id, index, mac)
+        let twin = interface(id, &network, index, mac);
+        let error = instances::insert_interfaces(&mut tx, &[twin])
             .await
             .unwrap_err();
         assert!(is_conflict(&error), "{error:?}");

@@ -1,7 +1,8 @@
 //! Networks: every column there and back, what must be unique, what cannot be.
 
 use super::seed::{
-    a_network, a_project, insert_instance, insert_network, join, kept, member, name, placed, plug,
+    a_network, a_project, allocate, insert_instance, insert_network, join, kept, member, name,
+    placed, plug,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
@@ -111,12 +112,12 @@ async fn a_network_that_is_being_deleted_is_shown_to_nobody_but_who_waits_for_it
 async fn a_deleted_network_leaves_its_range_to_the_next_and_its_id_to_none(t: Fresh) -> Result<()> {
     let mut tx = t.change().await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/29")).await?;
-    while fixed_ips::allocate(&mut tx, &network).await?.is_some() {}
+    while allocate(&mut tx, &network).await?.is_some() {}
     networks::delete(&mut tx, network.id).await?;
     assert_eq!(fixed_ips::list(&mut tx, "").await?, []);
     let again = insert_network(&mut tx, a_network("10.0.0.0/29")).await?;
     assert!(again.id > network.id);
-    let (_, address) = fixed_ips::allocate(&mut tx, &again).await?.unwrap();
+    let (_, address) = allocate(&mut tx, &again).await?.unwrap();
     assert_eq!(address, again.dhcp_start, "from the beginning");
     Ok(())
 }

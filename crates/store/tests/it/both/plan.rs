@@ -1,7 +1,8 @@
 //! The plan, written: each kind of thing, edited rows, and that planning again changes nothing.
 
 use super::seed::{
-    Follower, a_network, a_project, insert_instance, insert_network, ip, mac_of, name, placed, plug,
+    Follower, a_network, a_project, allocate, arrive, give, insert_instance, insert_network,
+    interface, ip, mac_of, name, placed, plug,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
@@ -11,7 +12,7 @@ use novanet_model::rule::{Source, Traffic};
 use novanet_model::{GroupId, HostObject, InstanceId, NetworkId, RuleId};
 use novanet_store::instances::State;
 use novanet_store::{
-    Db, Thing, Tx, fixed_ips, floating_ips, groups, instances, members, networks, objects, plan,
+    Db, Thing, Tx, floating_ips, groups, instances, members, networks, objects, plan,
 };
 use std::collections::BTreeSet;
 
@@ -33,7 +34,7 @@ async fn a_cloud(tx: &mut Tx) -> Result<Cloud> {
     let rule = groups::insert_rule(tx, group, Traffic::Any, Source::Group(group)).await?;
     let instance = insert_instance(tx, &project, &[group], Some("h1")).await?;
     let (fixed, _) = plug(tx, instance, &network).await?;
-    let things = members::arrive(tx, instance, &project, &[group], "h1").await?;
+    let things = arrive(tx, instance, &project, &[group], "h1").await?;
     floating_ips::insert(tx, &[ip("203.0.113.1")], "nova", None).await?;
     floating_ips::allocate(tx, "nova", &project).await?;
     let float = floating_ips::by_address(tx, ip("203.0.113.1"))
@@ -314,11 +315,9 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
     let mut tx = t.change().await?;
     let other = insert_network(&mut tx, a_network("10.0.9.0/24")).await?;
     let instance = insert_instance(&mut tx, &name("web"), &[cloud.group], Some("h2")).await?;
-    let (id, address) = fixed_ips::allocate(&mut tx, &other).await?.expect("free");
-    let interface =
-        instances::insert_interface(&mut tx, instance, other.id, 0, mac_of(address)).await?;
-    fixed_ips::give(&mut tx, id, instance, interface).await?;
-    let things = members::arrive(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
+    let (id, address) = allocate(&mut tx, &other).await?.expect("free");
+    give(&mut tx, id, interface(instance, &other, 0, mac_of(address))).await?;
+    let things = arrive(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
     assert!(things.contains(&Thing::Rule(cloud.rule)));
     plan::replan(&mut tx, &settings, things).await?;
     tx.commit().await?;

@@ -1,20 +1,21 @@
 //! The address pool, promise by promise. `pool_model` tries it against a model.
 
-use super::seed::{a_network, a_project, insert_instance, insert_network, ip, mac_of, plug};
+use super::seed::{
+    a_network, a_project, allocate, insert_instance, insert_network, ip, mac_of, plug, release,
+};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::InstanceId;
 use novanet_model::NetworkId;
 use novanet_model::rows::Network;
+use novanet_store::instances::State;
 use novanet_store::networks::Reserved;
-use novanet_store::{Tx, fixed_ips, networks};
+use novanet_store::{Tx, fixed_ips, instances, networks, pool};
 use std::net::Ipv4Addr;
 
 /// The next address, whoever gets it.
 async fn next(tx: &mut Tx, network: &Network) -> Result<Option<Ipv4Addr>> {
-    Ok(fixed_ips::allocate(tx, network)
-        .await?
-        .map(|(_, address)| address))
+    Ok(allocate(tx, network).await?.map(|(_, address)| address))
 }
 
 async fn small(tx: &mut Tx) -> Result<Network> {
@@ -46,6 +47,7 @@ both! {
     a_network_of_sixteen_million_addresses_has_no_row_until_one_is_given,
     the_highest_addresses_that_there_are_can_be_handed_out,
     a_projects_addresses_are_those_that_its_instances_have,
+    many_addresses_at_once_are_those_that_one_by_one_would_be,
 }
 
 async fn fresh_addresses_come_in_order_and_leave_out_what_is_reserved(t: Fresh) -> Result<()> {
@@ -82,13 +84,13 @@ async fn when_nothing_is_fresh_the_address_that_is_free_for_longest_comes_back(
     let mut tx = t.change().await?;
     let network = small(&mut tx).await?;
     let mut ids = vec![];
-    while let Some((id, _)) = fixed_ips::allocate(&mut tx, &network).await? {
+    while let Some((id, _)) = allocate(&mut tx, &network).await? {
         ids.push(id);
     }
     assert_eq!(ids.len(), 5, "2 to 6");
     for (step, index) in [(1, 3), (2, 0), (3, 4)] {
         tx.now += step;
-        fixed_ips::release(&mut tx, ids[index]).await?;
+        release(&mut tx, ids[index]).await?;
     }
     for last in [5, 2, 6] {
         assert_eq!(
@@ -103,8 +105,8 @@ async fn when_nothing_is_fresh_the_address_that_is_free_for_longest_comes_back(
 async fn a_freed_address_waits_until_every_fresh_one_is_gone(t: Fresh) -> Result<()> {
     let mut tx = t.change().await?;
     let network = small(&mut tx).await?;
-    let (id, first) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
-    fixed_ips::release(&mut tx, id).await?;
+    let (id, first) = allocate(&mut tx, &network).await?.unwrap();
+    release(&mut tx, id).await?;
     for last in [3, 4, 5, 6] {
         assert_eq!(
             next(&mut tx, &network).await?,
@@ -119,9 +121,9 @@ async fn a_reserved_address_is_not_handed_out_until_it_is_unreserved(t: Fresh) -
     let mut tx = t.change().await?;
     let network = small(&mut tx).await?;
     let other = insert_network(&mut tx, a_network("10.0.1.0/29")).await?;
-    assert!(fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?);
+    assert!(pool::reserve(&mut tx, network.id, ip("10.0.0.3")).await?);
     assert!(
-        fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?,
+        pool::reserve(&mut tx, network.id, ip("10.0.0.3")).await?,
         "twice is once"
     );
     let row = fixed_ips::by_address(&mut tx, network.id, ip("10.0.0.3"))
@@ -134,14 +136,14 @@ async fn a_reserved_address_is_not_handed_out_until_it_is_unreserved(t: Fresh) -
     }
     assert_eq!(given, [2, 4, 5, 6]);
     assert!(
-        !fixed_ips::unreserve(&mut tx, other.id, ip("10.0.0.3")).await?,
+        !pool::unreserve(&mut tx, other.id, ip("10.0.0.3")).await?,
         "another network's"
     );
     assert!(
-        !fixed_ips::unreserve(&mut tx, network.id, ip("10.0.0.4")).await?,
+        !pool::unreserve(&mut tx, network.id, ip("10.0.0.4")).await?,
         "not reserved"
     );
-    assert!(fixed_ips::unreserve(&mut tx, network.id, ip("10.0.0.3")).await?);
+    assert!(pool::unreserve(&mut tx, network.id, ip("10.0.0.3")).await?);
     assert_eq!(next(&mut tx, &network).await?, Some(ip("10.0.0.3")));
     Ok(())
 }
@@ -153,14 +155,14 @@ async fn an_address_that_is_free_again_can_be_reserved_and_one_in_use_cannot(
     let network = small(&mut tx).await?;
     let owner = an_owner(&mut tx).await?;
     let (id, address) = plug(&mut tx, owner, &network).await?;
-    assert!(!fixed_ips::reserve(&mut tx, network.id, address).await?);
-    let held = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
+    assert!(!pool::reserve(&mut tx, network.id, address).await?);
+    let held = allocate(&mut tx, &network).await?.unwrap();
     assert!(
-        !fixed_ips::reserve(&mut tx, network.id, held.1).await?,
+        !pool::reserve(&mut tx, network.id, held.1).await?,
         "allocated, not yet given"
     );
-    fixed_ips::release(&mut tx, id).await?;
-    assert!(fixed_ips::reserve(&mut tx, network.id, address).await?);
+    release(&mut tx, id).await?;
+    assert!(pool::reserve(&mut tx, network.id, address).await?);
     while let Some(given) = next(&mut tx, &network).await? {
         assert_ne!(given, address);
     }
@@ -188,12 +190,11 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
     );
     assert_eq!((row.reserved, row.leased), (false, true));
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 1);
-    let same = fixed_ips::of_instance(&mut tx, owner, address).await?;
-    assert_eq!(same.map(|row| row.id), Some(id));
-    assert_eq!(
-        fixed_ips::of_instance(&mut tx, InstanceId(99), address).await?,
-        None
-    );
+    let target = instances::target(&mut tx, owner).await?.unwrap();
+    assert_eq!(target.project.as_str(), "web");
+    assert_eq!(target.state, State::Pending);
+    assert_eq!(target.addresses, [(id, address)]);
+    assert_eq!(instances::target(&mut tx, InstanceId(99)).await?, None);
 
     let wrong = mac_of(ip("10.9.9.9")).to_string();
     assert!(
@@ -201,7 +202,7 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
         "another's news"
     );
     assert!(fixed_ips::set_leased(&mut tx, address, &mac_of(address).to_string(), false).await?);
-    fixed_ips::release_of(&mut tx, owner).await?;
+    pool::release_of(&mut tx, owner).await?;
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
     let row = fixed_ips::by_address(&mut tx, network.id, address)
         .await?
@@ -219,8 +220,8 @@ async fn addresses_are_listed_by_network_and_number_and_by_host(t: Fresh) -> Res
     let high = insert_network(&mut tx, a_network("10.0.9.0/24")).await?;
     let low = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let owner = an_owner(&mut tx).await?;
-    fixed_ips::reserve(&mut tx, low.id, ip("10.0.0.100")).await?;
-    fixed_ips::reserve(&mut tx, low.id, ip("10.0.0.20")).await?;
+    pool::reserve(&mut tx, low.id, ip("10.0.0.100")).await?;
+    pool::reserve(&mut tx, low.id, ip("10.0.0.20")).await?;
     plug(&mut tx, owner, &high).await?;
     let all: Vec<String> = fixed_ips::list(&mut tx, "")
         .await?
@@ -244,31 +245,28 @@ async fn addresses_are_listed_by_network_and_number_and_by_host(t: Fresh) -> Res
 async fn a_certain_address_can_be_taken_once_even_from_a_reserved_range(t: Fresh) -> Result<()> {
     let mut tx = t.change().await?;
     let network = small(&mut tx).await?;
-    let (first, _) = fixed_ips::allocate(&mut tx, &network).await?.unwrap();
+    let (first, _) = allocate(&mut tx, &network).await?.unwrap();
     assert_eq!(
-        fixed_ips::take(&mut tx, network.id, ip("10.0.0.2")).await?,
+        pool::take(&mut tx, network.id, ip("10.0.0.2")).await?,
         None,
         "somebody has it"
     );
-    let gateway = fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?;
+    let gateway = pool::take(&mut tx, network.id, ip("10.0.0.1")).await?;
     assert_eq!(gateway, Some(id_of(&mut tx, network.id, "10.0.0.1").await?));
-    assert_eq!(
-        fixed_ips::take(&mut tx, network.id, ip("10.0.0.1")).await?,
-        None
-    );
+    assert_eq!(pool::take(&mut tx, network.id, ip("10.0.0.1")).await?, None);
     assert!(
-        fixed_ips::take(&mut tx, network.id, ip("10.0.0.4"))
+        pool::take(&mut tx, network.id, ip("10.0.0.4"))
             .await?
             .is_some()
     );
-    fixed_ips::release(&mut tx, first).await?;
+    release(&mut tx, first).await?;
     assert_eq!(
-        fixed_ips::take(&mut tx, network.id, ip("10.0.0.2")).await?,
+        pool::take(&mut tx, network.id, ip("10.0.0.2")).await?,
         Some(first)
     );
-    fixed_ips::reserve(&mut tx, network.id, ip("10.0.0.3")).await?;
+    pool::reserve(&mut tx, network.id, ip("10.0.0.3")).await?;
     assert_eq!(
-        fixed_ips::take(&mut tx, network.id, ip("10.0.0.3")).await?,
+        pool::take(&mut tx, network.id, ip("10.0.0.3")).await?,
         None,
         "kept out"
     );
@@ -295,7 +293,7 @@ async fn the_highest_addresses_that_there_are_can_be_handed_out(t: Fresh) -> Res
     let mut tx = t.change().await?;
     let network = insert_network(&mut tx, a_network("255.255.255.248/29")).await?;
     let mut given = vec![];
-    while let Some((id, address)) = fixed_ips::allocate(&mut tx, &network).await? {
+    while let Some((id, address)) = allocate(&mut tx, &network).await? {
         assert_eq!(id_of(&mut tx, network.id, &address.to_string()).await?, id);
         given.push(address.octets()[3]);
     }
@@ -311,7 +309,31 @@ async fn a_projects_addresses_are_those_that_its_instances_have(t: Fresh) -> Res
     assert_eq!(fixed_ips::count_of(&mut tx, &web).await?, 0);
     plug(&mut tx, owner, &network).await?;
     assert_eq!(fixed_ips::count_of(&mut tx, &web).await?, 1);
-    fixed_ips::release_of(&mut tx, owner).await?;
+    pool::release_of(&mut tx, owner).await?;
     assert_eq!(fixed_ips::count_of(&mut tx, &web).await?, 0);
+    Ok(())
+}
+
+async fn many_addresses_at_once_are_those_that_one_by_one_would_be(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    // One in the way of the cursor, taken by hand.
+    assert!(pool::reserve(&mut tx, network.id, ip("10.0.0.5")).await?);
+    let first = pool::allocate(&mut tx, &network, 100).await?;
+    let numbers: Vec<u8> = first.iter().map(|(_, a)| a.octets()[3]).collect();
+    let wanted: Vec<u8> = (2..103).filter(|n| *n != 5).collect();
+    assert_eq!(numbers, wanted);
+    // The rest of the fresh ones, then those that have been free for longest, then nothing.
+    tx.now += 1;
+    pool::release(&mut tx, &[first[7].0]).await?;
+    tx.now += 1;
+    pool::release(&mut tx, &[first[3].0, first[1].0]).await?;
+    let rest = pool::allocate(&mut tx, &network, 153).await?;
+    assert_eq!(rest.len(), 153);
+    let end: Vec<Ipv4Addr> = rest[151..].iter().map(|(_, a)| *a).collect();
+    assert_eq!(end, [ip("10.0.0.254"), first[7].1]);
+    let last = pool::allocate(&mut tx, &network, 5).await?;
+    assert_eq!(last, [first[1], first[3]]);
+    assert_eq!(pool::allocate(&mut tx, &network, 1).await?, []);
     Ok(())
 }

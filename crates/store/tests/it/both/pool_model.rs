@@ -1,12 +1,15 @@
 //! The address pool against a model, and under many writers that die.
 
-use super::seed::{a_network, a_project, insert_instance, insert_network, kept, mac_of};
+use super::seed::{
+    a_network, a_project, allocate, give, insert_instance, insert_network, interface, kept, mac_of,
+    release,
+};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::InstanceId;
 use novanet_model::rows::Network;
 use novanet_store::networks::Reserved;
-use novanet_store::{Db, Tx, counters, fixed_ips, instances, networks};
+use novanet_store::{Db, Tx, counters, fixed_ips, networks, pool};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,15 +114,13 @@ async fn apply(
     let first = u32::from(network.cidr.network());
     match step {
         Step::Allocate => {
-            let given = fixed_ips::allocate(tx, network).await?;
+            let given = allocate(tx, network).await?;
             assert_eq!(given.map(|(_, address)| address), model.take());
             if let Some((id, address)) = given {
                 let number = counters::next(tx, "ports").await?;
                 let index = u32::try_from(number).unwrap();
                 let mac = mac_of(index.into());
-                let interface =
-                    instances::insert_interface(tx, owner, network.id, index, mac).await?;
-                fixed_ips::give(tx, id, owner, interface).await?;
+                give(tx, id, interface(owner, network, index, mac)).await?;
                 model.used.insert(address, owner);
             }
         }
@@ -129,19 +130,19 @@ async fn apply(
             let row = fixed_ips::by_address(tx, network.id, address)
                 .await?
                 .unwrap();
-            fixed_ips::release(tx, row.id).await?;
+            release(tx, row.id).await?;
             model.used.remove(&address);
             model.freed.insert((tx.now, address));
         }
         Step::Release(_) => {}
         Step::Reserve(offset) => {
             let address = (first + offset).into();
-            let done = fixed_ips::reserve(tx, network.id, address).await?;
+            let done = pool::reserve(tx, network.id, address).await?;
             assert_eq!(done, model.reserve(address), "reserve {address}");
         }
         Step::Unreserve(offset) => {
             let address = (first + offset).into();
-            let done = fixed_ips::unreserve(tx, network.id, address).await?;
+            let done = pool::unreserve(tx, network.id, address).await?;
             assert_eq!(done, model.reserved.remove(&address), "unreserve {address}");
             if done {
                 model.freed.insert((tx.now, address));
@@ -246,7 +247,7 @@ async fn many_writers_that_die_never_share_or_lose_an_address(t: Fresh) -> Resul
     // What nobody has can be handed out to the last one.
     let mut tx = t.change().await?;
     let mut left = BTreeSet::new();
-    while let Some((_, address)) = fixed_ips::allocate(&mut tx, &network).await? {
+    while let Some((_, address)) = allocate(&mut tx, &network).await? {
         assert!(
             !model.contains_key(&address) && left.insert(address),
             "{address}"
@@ -271,16 +272,14 @@ async fn churn(
         for _ in 0..=(round + writer) % 3 {
             if after.len() >= 7 {
                 let (id, _) = after.remove(0);
-                fixed_ips::release(&mut tx, id).await?;
+                release(&mut tx, id).await?;
             }
-            let Some((id, address)) = fixed_ips::allocate(&mut tx, network).await? else {
+            let Some((id, address)) = allocate(&mut tx, network).await? else {
                 anyhow::bail!("empty with {} of mine", after.len());
             };
             let index = u32::try_from(counters::next(&mut tx, "ports").await?)?;
             let mac = mac_of(index.into());
-            let interface =
-                instances::insert_interface(&mut tx, owner, network.id, index, mac).await?;
-            fixed_ips::give(&mut tx, id, owner, interface).await?;
+            give(&mut tx, id, interface(owner, network, index, mac)).await?;
             after.push((id, address));
         }
         if !(round + writer).is_multiple_of(4) {

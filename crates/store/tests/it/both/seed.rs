@@ -8,13 +8,16 @@ use novanet_model::{
     CombinationId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId, NetworkKind,
     ObjectKey, ProjectId, ReservationId, object,
 };
-use novanet_store::instances::{Row, State};
+use novanet_store::instances::{Interface, Row, State};
+use novanet_store::members::Arrival;
 use novanet_store::networks::Reserved;
+use novanet_store::pool::Given;
 use novanet_store::users::User;
 use novanet_store::{
-    Db, Tx, counters, fixed_ips, groups, hosts, instances, networks, objects, projects, users,
+    Db, StoreError, Thing, Tx, counters, groups, hosts, instances, members, networks, objects,
+    pool, projects, users,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 pub(crate) fn ip(text: &str) -> Ipv4Addr {
@@ -137,7 +140,7 @@ pub(crate) async fn insert_instance(
 ) -> Result<InstanceId> {
     let mut row = an_instance(tx, project, of_groups).await?;
     row.host = host.map(str::to_owned);
-    instances::insert(tx, &row, of_groups).await?;
+    insert(tx, &row, of_groups).await?;
     Ok(row.id)
 }
 
@@ -147,12 +150,9 @@ pub(crate) async fn plug(
     instance: InstanceId,
     network: &Network,
 ) -> Result<(i64, Ipv4Addr)> {
-    let (id, address) = fixed_ips::allocate(tx, network)
-        .await?
-        .expect("an address is free");
+    let (id, address) = allocate(tx, network).await?.expect("an address is free");
     let mac = mac_of(address);
-    let interface = instances::insert_interface(tx, instance, network.id, 0, mac).await?;
-    fixed_ips::give(tx, id, instance, interface).await?;
+    give(tx, id, interface(instance, network, 0, mac)).await?;
     Ok((id, address))
 }
 
@@ -203,7 +203,7 @@ impl Follower {
             after: self.version,
             wait_ms: 0,
         };
-        let answer = objects::follow(&mut *db.read().await?, self.host, &follow).await?;
+        let answer = objects::follow(&mut *db.connection().await?, self.host, &follow).await?;
         if answer.whole {
             self.objects.clear();
         }
@@ -247,4 +247,64 @@ pub(crate) async fn join(tx: &mut Tx, host: &str) -> Result<()> {
         memory_mb: 1024,
     };
     Ok(hosts::hello(tx, host, &hello).await?)
+}
+
+/// An instance was placed.
+pub(crate) async fn arrive(
+    tx: &mut Tx,
+    instance: InstanceId,
+    project: &ProjectId,
+    groups: &[GroupId],
+    host: &str,
+) -> Result<BTreeSet<Thing>> {
+    let row = instances::by_id(tx, instance).await?.expect("inserted");
+    let arrival = Arrival {
+        instance,
+        project,
+        groups,
+        host,
+        vcpus: row.vcpus,
+        memory_mb: row.memory_mb,
+    };
+    Ok(members::arrive(tx, &[arrival]).await?)
+}
+
+/// One address out of the pool.
+pub(crate) async fn allocate(tx: &mut Tx, network: &Network) -> Result<Option<(i64, Ipv4Addr)>> {
+    Ok(pool::allocate(tx, network, 1).await?.pop())
+}
+
+/// One address back.
+pub(crate) async fn release(tx: &mut Tx, id: i64) -> Result<()> {
+    Ok(pool::release(tx, &[id]).await?)
+}
+
+pub(crate) fn interface(
+    instance: InstanceId,
+    network: &Network,
+    index: u32,
+    mac: MacAddr,
+) -> Interface {
+    Interface {
+        instance,
+        index,
+        network: network.id,
+        mac,
+    }
+}
+
+/// A new interface with an allocated address.
+pub(crate) async fn give(tx: &mut Tx, address: i64, interface: Interface) -> Result<()> {
+    instances::insert_interfaces(tx, &[interface]).await?;
+    let given = Given {
+        id: address,
+        instance: interface.instance,
+        interface: interface.id(),
+    };
+    Ok(pool::give(tx, &[given]).await?)
+}
+
+/// One instance with its groups.
+pub(crate) async fn insert(tx: &mut Tx, row: &Row, groups: &[GroupId]) -> Result<(), StoreError> {
+    instances::insert(tx, &[(row, groups)]).await
 }

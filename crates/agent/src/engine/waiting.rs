@@ -1,0 +1,71 @@
+//! Items that are not even tried, because their objects wait for another room.
+
+use super::failure::action;
+use super::reconcile::{Reconciler, Round};
+use crate::room::{Change, Room, RoomError};
+use novanet_model::ObjectKey;
+use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+/// Why nothing may be made for an object now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bar {
+    /// The other room is at it and will be done in a moment: nobody is told.
+    Busy,
+    /// The other room cannot do its part; the text says why.
+    Refused(String),
+}
+
+impl<R: Room> Reconciler<R> {
+    /// Nothing is made or changed for these objects until the next call. What is there stays, and
+    /// removals go on.
+    pub fn bar(&mut self, objects: BTreeMap<ObjectKey, Bar>) {
+        self.barred = objects;
+    }
+
+    /// Whether an item waits because of [`Self::bar`].
+    pub fn is_barred(&self) -> bool {
+        !self.waiting.is_empty() || self.failing.values().any(|failure| failure.barred)
+    }
+
+    /// What waits because of [`Self::bar`] is looked at again by the next [`Self::settle`].
+    pub fn resume(&mut self) {
+        self.touched.append(&mut self.waiting);
+        let barred = self.failing.iter().filter(|(_, failure)| failure.barred);
+        self.touched.extend(barred.map(|(key, _)| key.clone()));
+    }
+
+    /// The changes that may be made now; what may not is noted.
+    pub(super) fn without_barred(
+        &mut self,
+        mut changes: Vec<Change<R::Key, R::Value>>,
+        round: &mut Round,
+        now: Instant,
+    ) -> Vec<Change<R::Key, R::Value>> {
+        if self.barred.is_empty() {
+            return changes;
+        }
+        let mut refused = Vec::new();
+        changes.retain(|change| {
+            let owners = self.owners(&change.key);
+            let bar = owners.iter().find_map(|owner| self.barred.get(owner));
+            match bar.filter(|_| change.to.is_some()) {
+                None => return true,
+                Some(Bar::Busy) => _ = self.waiting.insert(change.key.clone()),
+                Some(Bar::Refused(why)) => {
+                    let word = action(&change.from, &change.to);
+                    refused.push((change.key.clone(), word, RoomError::Refused(why.clone())));
+                }
+            }
+            false
+        });
+        for (key, action, error) in refused {
+            round.failed += 1;
+            self.failed(key.clone(), action, &error, now);
+            if let Some(failure) = self.failing.get_mut(&key) {
+                failure.barred = true;
+            }
+        }
+        changes
+    }
+}

@@ -1,0 +1,63 @@
+//! Changes that cannot be made now, each with its reason. The others go on without them.
+
+use super::super::item::{Key, Set, Slot, Value};
+use super::consequence::clashes;
+use super::{Changes, Errors, Wanted};
+use crate::link::answers::Answers;
+use crate::room::RoomError;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Apart {
+    /// Networks that overlap another one of this host.
+    clashes: BTreeMap<Key, Key>,
+    /// Guards of floating addresses that the host still answers for: without its guard such an
+    /// address would be the host's own, with all that listens there.
+    guards: BTreeSet<Key>,
+}
+
+impl Apart {
+    pub(super) fn of(changes: Changes<'_>, desired: &Wanted, answers: &mut Answers) -> Self {
+        let guards = changes.iter().filter(|change| match &change.key {
+            Key::Element(Set::Floats, Slot::Address(address)) => {
+                change.to.is_none() && answers.holds(*address)
+            }
+            _ => false,
+        });
+        Self {
+            guards: guards.map(|change| change.key.clone()).collect(),
+            clashes: clashes(changes, desired),
+        }
+    }
+
+    pub(super) fn holds(&self, key: &Key) -> bool {
+        self.clashes.contains_key(key) || self.guards.contains(key)
+    }
+
+    /// What is to be there, for now.
+    pub(super) fn wanted<'a>(
+        &'a self,
+        desired: &'a Wanted,
+    ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
+        let possible = desired
+            .iter()
+            .filter(|(key, _)| !self.clashes.contains_key(key));
+        let stays = self.guards.iter().map(|key| (key, &Value::Present));
+        possible.chain(stays)
+    }
+
+    pub(super) fn errors(&self, changes: Changes<'_>) -> Errors {
+        let why = |key: &Key| match self.clashes.get(key) {
+            Some(other) => Some(format!("{key} overlaps {other}, which this host has too")),
+            None => self.guards.contains(key).then(|| {
+                format!("{key} stays until the host does not answer for that address any more")
+            }),
+        };
+        let error = |key: &Key| Some((key.clone(), RoomError::Refused(why(key)?)));
+        changes
+            .iter()
+            .filter_map(|change| error(&change.key))
+            .collect()
+    }
+}

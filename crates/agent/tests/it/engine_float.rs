@@ -1,0 +1,141 @@
+//! Floating IPs and the firewall: the host answers for one only while the firewall knows it, and
+//! that costs the hot path nothing.
+
+use crate::engine_support as cloud;
+use crate::engine_support::{delta, eventually, list, reached};
+use novanet_agent::engine::{Engine, Timing};
+use novanet_agent::fake::FakeHost;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const ROUTE: &str = "links route/203.0.0.1";
+const RULE: &str = "firewall float/203.0.0.1";
+
+fn start(host: &FakeHost) -> Engine {
+    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
+    tokio::spawn(lanes.run());
+    engine
+}
+
+fn has(host: &FakeHost, name: &str) -> bool {
+    host.things().contains_key(name)
+}
+
+async fn comes(host: &FakeHost, name: &str) {
+    eventually(name, || {
+        let things = host.things();
+        things.contains_key(name).then_some(()).ok_or(things)
+    })
+    .await;
+}
+
+async fn quiet(host: &FakeHost) -> Engine {
+    let engine = start(host);
+    engine.take(list(1, &[cloud::bridge(1, "br100")]));
+    reached(&engine, 1).await;
+    engine
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_float_is_answered_after_the_firewall_knows_it_and_forgotten_before() {
+    let host = FakeHost::new();
+    let engine = quiet(&host).await;
+    engine.take(delta(2, &[cloud::float(1, 1)], &[]));
+    reached(&engine, 2).await;
+    engine.take(delta(3, &[], &[&cloud::float(1, 1)]));
+    reached(&engine, 3).await;
+    let actions = host.actions();
+    assert_eq!(
+        actions[actions.len() - 4..],
+        [
+            "firewall put float/203.0.0.1",
+            "links put route/203.0.0.1",
+            "links remove route/203.0.0.1",
+            "firewall remove float/203.0.0.1",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_busy_firewall_is_no_error_and_nothing_is_observed_for_it() {
+    let host = FakeHost::new();
+    let engine = quiet(&host).await;
+    tokio::time::sleep(Duration::from_secs(20)).await; // what was made at first is looked at again
+    let looks = host.observations("links");
+    host.slow("firewall", Duration::from_millis(300));
+    let began = Instant::now();
+    engine.take(delta(
+        2,
+        &[cloud::float(1, 1), cloud::bridge(2, "br101")],
+        &[],
+    ));
+    comes(&host, "links bridge/br101").await;
+    assert!(
+        began.elapsed() < Duration::from_millis(100),
+        "not behind it"
+    );
+    while !has(&host, ROUTE) {
+        let status = engine.status();
+        assert_eq!((status.version, status.errors), (1, Vec::new()));
+        assert!(began.elapsed() < Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(has(&host, RULE));
+    assert!(began.elapsed() < Duration::from_millis(320));
+    reached(&engine, 2).await;
+    assert_eq!(cloud::errors(&engine), []);
+    assert_eq!(host.observations("links"), looks);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_float_that_the_firewall_cannot_have_is_not_answered_and_says_why() {
+    let host = FakeHost::new();
+    let engine = quiet(&host).await;
+    host.fail("firewall", "float/203.0.0.1", true);
+    engine.take(delta(2, &[cloud::float(1, 1), cloud::float(2, 2)], &[]));
+    reached(&engine, 2).await;
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    assert!(!has(&host, ROUTE));
+    assert!(has(&host, "links route/203.0.0.2"), "the other one is");
+    let errors = cloud::errors(&engine);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0]
+            .1
+            .contains("links route/203.0.0.1: waits for the firewall: "),
+        "{errors:?}"
+    );
+    host.fail("firewall", "float/203.0.0.1", false);
+    tokio::time::sleep(Duration::from_secs(40)).await; // the longest pause between two tries
+    comes(&host, ROUTE).await;
+    eventually("no error", || {
+        let errors = cloud::errors(&engine);
+        errors.is_empty().then_some(()).ok_or(errors)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_already_stays_whatever_the_firewall_does_at_a_start() {
+    let host = FakeHost::new();
+    let objects = [cloud::bridge(1, "br100"), cloud::float(1, 1)];
+    let first = start(&host);
+    first.take(list(1, &objects));
+    reached(&first, 1).await;
+    first.stop();
+    let before = host.actions().len();
+    host.fail("firewall", "base", true);
+    host.take_away("firewall", "base");
+    let engine = start(&host);
+    let mut more = objects.to_vec();
+    more.push(cloud::float(2, 2));
+    engine.take(list(1, &more));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(has(&host, ROUTE));
+    assert!(!has(&host, "links route/203.0.0.2"));
+    let since = host.actions().split_off(before);
+    assert_eq!(since, ["firewall put float/203.0.0.2"]);
+    host.fail("firewall", "base", false);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    comes(&host, "links route/203.0.0.2").await;
+}

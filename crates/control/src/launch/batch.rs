@@ -1,0 +1,325 @@
+//! One transaction for many launches: first everything that can refuse one of them, then the
+//! addresses, then all rows, a table at a time.
+//!
+//! A call that is refused leaves nothing behind, although the others' transaction commits: before a
+//! call is certain to succeed nothing is written for it, unless it has the transaction for itself.
+
+use super::addresses::{self, Addresses, Taken};
+use super::known::Known;
+use super::queue::Call;
+use super::rows::{self, Written};
+use crate::floating_ips::Association;
+use crate::placement::Place;
+use crate::{Cloud, ControlError, Kind, Result};
+use novanet_model::instance_type::{self, InstanceType};
+use novanet_model::rows::Network;
+use novanet_model::{CombinationId, GroupId, InstanceId, ReservationId};
+use novanet_store::images::Image;
+use novanet_store::key_pairs::{self, KeyPair};
+use novanet_store::members::{self, Arrival, Usage};
+use novanet_store::{Committed, Tx, counters, floating_ips, instances, pool as address_pool};
+use std::collections::BTreeSet;
+
+/// What became of a call.
+pub(super) enum Outcome {
+    Done(Vec<InstanceId>, Committed),
+    Refused(ControlError),
+    /// It has to be tried in a transaction of its own.
+    Alone,
+}
+
+/// Why a call does not go on.
+pub(super) enum Stop {
+    Failed(ControlError),
+    /// It would have to write before it is certain.
+    Alone,
+    /// These were launched earlier, with the same token.
+    Before(Vec<InstanceId>),
+}
+
+impl<E: Into<ControlError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A call that nothing refuses but a lack of addresses.
+pub(super) struct Plan {
+    pub(super) networks: Vec<Network>,
+    pub(super) count: usize,
+    pub(super) image: Image,
+    pub(super) size: &'static InstanceType,
+    pub(super) key: Option<KeyPair>,
+    pub(super) groups: Vec<GroupId>,
+    pub(super) combination: CombinationId,
+    places: Vec<Place>,
+    chosen: Option<Taken>,
+}
+
+/// A plan with the addresses of its instances, one in each network for each.
+struct Ready<'a> {
+    call: &'a Call,
+    plan: Plan,
+    addresses: Vec<Vec<Taken>>,
+    floats: Vec<std::net::Ipv4Addr>,
+}
+
+impl Cloud {
+    /// Launches for all calls; an outcome for each. An error is the transaction's: nobody got
+    /// anything.
+    pub(super) async fn launch_all(&self, mut tx: Tx, calls: &[&Call]) -> Result<Vec<Outcome>> {
+        let mut known = Known::load(&mut tx, calls.len() == 1).await?;
+        let mut plans = Vec::with_capacity(calls.len());
+        let mut tokens = BTreeSet::new();
+        for call in calls {
+            let token = call.launch.client_token.as_deref();
+            let again = token.is_some_and(|t| !tokens.insert((&call.caller.project, t)));
+            let planned = if again {
+                Err(Stop::Alone)
+            } else {
+                self.prepare(&mut tx, &mut known, call).await
+            };
+            plans.push(settled(planned, known.alone)?);
+        }
+        let chosen_by_us = |plan: &&Plan| plan.chosen.is_none();
+        let wanting = plans
+            .iter()
+            .filter_map(|p| p.as_ref().ok())
+            .filter(chosen_by_us);
+        let mut pool = Addresses::take(&mut tx, wanting).await?;
+        let mut ready = Vec::new();
+        let mut outcomes = Vec::with_capacity(calls.len());
+        for (call, plan) in calls.iter().zip(plans) {
+            let dealt = match plan {
+                Ok(plan) => self.deal(&mut tx, &mut pool, call, plan).await?,
+                Err(outcome) => Err(outcome),
+            };
+            outcomes.push(dealt.map(|r| ready.push(r)).err());
+        }
+        pool.give_back(&mut tx).await?;
+        let launched = if ready.is_empty() {
+            Vec::new()
+        } else {
+            self.write(tx, &ready).await?
+        };
+        let mut launched = launched.into_iter();
+        let mut done = || match launched.next() {
+            Some((ids, committed)) => Outcome::Done(ids, committed),
+            None => Outcome::Alone,
+        };
+        Ok(outcomes
+            .into_iter()
+            .map(|o| o.unwrap_or_else(&mut done))
+            .collect())
+    }
+
+    /// Everything that can refuse a call.
+    async fn prepare(&self, tx: &mut Tx, known: &mut Known, call: &Call) -> Result<Plan, Stop> {
+        let Call { caller, launch } = call;
+        if let Some(token) = &launch.client_token {
+            let before = instances::by_client_token(tx, &caller.project, token).await?;
+            if !before.is_empty() {
+                return Err(Stop::Before(before.iter().map(|r| r.id).collect()));
+            }
+        }
+        known.usage(tx, &caller.project).await?;
+        let image = known.image(tx, call).await?;
+        let name = launch.instance_type.as_deref().unwrap_or("m1.small");
+        let size = instance_type::find(name)
+            .ok_or_else(|| ControlError::not_found(Kind::InstanceType, name))?;
+        let key = match &launch.key_name {
+            None => None,
+            Some(name) => Some(
+                key_pairs::by_name(tx, &caller.actor.who, name)
+                    .await?
+                    .ok_or_else(|| ControlError::not_found(Kind::KeyPair, name))?,
+            ),
+        };
+        let groups = known.groups(self, tx, call).await?;
+        let networks = known.networks_for(tx, caller).await?;
+        let zone = launch.availability_zone.as_deref();
+        let able = known.hosts.able(self, &networks, zone)?;
+        let count = self.count(tx, known, call, size, networks.len()).await?;
+        let chosen = addresses::chosen(tx, call, &networks).await?;
+        let places = (0..count)
+            .map(|_| known.hosts.choose(&able))
+            .collect::<Result<_>>()?;
+        Ok(Plan {
+            combination: known.combination(tx, &groups).await?,
+            count: usize::try_from(count).unwrap_or(0),
+            networks,
+            image,
+            size,
+            key,
+            groups,
+            places,
+            chosen,
+        })
+    }
+
+    /// As many as asked for, or as the quotas leave, but not less than `min` (nova's and EC2's rule).
+    async fn count(
+        &self,
+        tx: &mut Tx,
+        known: &mut Known,
+        call: &Call,
+        size: &InstanceType,
+        networks: usize,
+    ) -> Result<i64> {
+        let project = &call.caller.project;
+        let each = i64::try_from(networks).unwrap_or(i64::MAX);
+        let usage = *known.usage(tx, project).await?;
+        // All addresses of the project are counted only if somebody limited them.
+        let addresses = match self.room_within(usage.fixed_ips, "fixed_ips", 0) {
+            Some(_) => Some(known.addresses(tx, project).await?),
+            None => None,
+        };
+        let used = addresses.as_deref().copied().unwrap_or(0);
+        let (vcpus, memory) = (i64::from(size.vcpus), i64::from(size.memory_mb));
+        let count = self.how_many(&usage, call, [vcpus, memory], (used, each))?;
+        if let Some(addresses) = addresses {
+            *addresses += count * each;
+        }
+        let usage = known.usage(tx, project).await?;
+        usage.instances.0 += count;
+        usage.cores.0 += count * vcpus;
+        usage.ram.0 += count * memory;
+        Ok(count)
+    }
+
+    fn how_many(
+        &self,
+        usage: &Usage,
+        call: &Call,
+        [vcpus, memory]: [i64; 2],
+        (addresses, each): (i64, i64),
+    ) -> Result<i64> {
+        let limits = [
+            ("instances", usage.instances, 1),
+            ("cores", usage.cores, vcpus),
+            ("ram", usage.ram, memory),
+            ("fixed_ips", (addresses, usage.fixed_ips), each),
+        ];
+        let (min, mut count) = (call.launch.min, call.launch.max);
+        for (resource, (used, own), each) in limits {
+            let Some(room) = self.room_within(own, resource, used) else {
+                continue;
+            };
+            if room < min * each {
+                return Err(ControlError::Quota {
+                    resource,
+                    used,
+                    wanted: min * each,
+                    limit: used + room,
+                });
+            }
+            count = count.min(room / each);
+        }
+        Ok(count)
+    }
+
+    /// The addresses of a plan's instances: fixed ones, and floating ones where each instance gets one.
+    async fn deal<'a>(
+        &self,
+        tx: &mut Tx,
+        pool: &mut Addresses,
+        call: &'a Call,
+        plan: Plan,
+    ) -> Result<Result<Ready<'a>, Outcome>> {
+        let min = usize::try_from(call.launch.min).unwrap_or(usize::MAX);
+        let dealt = match plan.chosen {
+            Some(taken) => Ok(vec![vec![taken]]),
+            None => pool.deal(&plan, min),
+        };
+        let mut addresses = match dealt {
+            Ok(addresses) => addresses,
+            Err(none_left) => return Ok(Err(Outcome::Refused(none_left))),
+        };
+        let mut floats = Vec::new();
+        if self.config().auto_assign_floating_ip {
+            for index in 0..addresses.len() {
+                match self.take_address(tx, &call.caller, None).await {
+                    Ok(float) => floats.push(float.address),
+                    Err(ControlError::Exhausted { .. } | ControlError::Quota { .. })
+                        if index >= min =>
+                    {
+                        break;
+                    }
+                    Err(none_left) => return Ok(Err(Outcome::Refused(none_left))),
+                }
+            }
+            let without = addresses.split_off(floats.len());
+            let ids: Vec<i64> = without.into_iter().flatten().map(|(id, _)| id).collect();
+            address_pool::release(tx, &ids).await?;
+        }
+        Ok(Ok(Ready {
+            call,
+            plan,
+            addresses,
+            floats,
+        }))
+    }
+
+    /// Writes all instances and what follows from them.
+    async fn write(
+        &self,
+        mut tx: Tx,
+        ready: &[Ready<'_>],
+    ) -> Result<Vec<(Vec<InstanceId>, Committed)>> {
+        let count = ready.iter().map(|r| r.addresses.len()).sum::<usize>();
+        let [count, calls] = [count, ready.len()].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        let (first, reservation) =
+            counters::take_both(&mut tx, ("instances", count), ("reservations", calls)).await?;
+        let mut ids = first..;
+        let mut all = Vec::new();
+        let mut made = Vec::new();
+        for (reservation, ready) in (reservation..).zip(ready) {
+            let before = all.len();
+            let one = ready.addresses.iter().zip(&ready.plan.places);
+            for ((index, (addresses, place)), id) in (0..).zip(one).zip(&mut ids) {
+                let place = (InstanceId(id), ReservationId(reservation), index, place);
+                all.push(Written::new(ready.call, &ready.plan, addresses, place));
+            }
+            made.push(all[before..].iter().map(|new| new.row.id).collect());
+        }
+        rows::insert(&mut tx, &all).await?;
+        let arrivals: Vec<Arrival<'_>> = all.iter().map(Written::arrival).collect();
+        let things = members::arrive(&mut tx, &arrivals).await?;
+        for (ready, ids) in ready.iter().zip(&made) {
+            self.assign(&mut tx, ready, ids).await?;
+        }
+        rows::record(&mut tx, &all).await?;
+        self.plan(&mut tx, things).await?;
+        let committed = tx.commit().await?;
+        Ok(made
+            .into_iter()
+            .map(|ids| (ids, committed.clone()))
+            .collect())
+    }
+
+    /// Points the floating IPs that every instance gets.
+    async fn assign(&self, tx: &mut Tx, ready: &Ready<'_>, ids: &Vec<InstanceId>) -> Result<()> {
+        for (address, id) in ready.floats.iter().zip(ids) {
+            let to = Association::to(*id);
+            let caller = &ready.call.caller;
+            let float = self
+                .point_address(tx, caller, (*address).into(), &to)
+                .await?;
+            floating_ips::set_auto_assigned(tx, float.id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a call's preparation came to. The store's errors are everybody's.
+fn settled(planned: Result<Plan, Stop>, alone: bool) -> Result<Result<Plan, Outcome>> {
+    Ok(Err(match planned {
+        Ok(plan) => return Ok(Ok(plan)),
+        Err(Stop::Failed(error @ ControlError::Store(_))) => return Err(error),
+        // Those before it may not get all that they were counted with.
+        Err(Stop::Failed(ControlError::Quota { .. }) | Stop::Alone) if !alone => Outcome::Alone,
+        Err(Stop::Failed(error)) => Outcome::Refused(error),
+        Err(Stop::Before(ids)) => Outcome::Done(ids, Committed::default()),
+        Err(Stop::Alone) => Outcome::Alone,
+    }))
+}

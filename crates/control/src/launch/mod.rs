@@ -1,0 +1,98 @@
+//! RunInstances. Calls that come at the same time share one transaction: the rest of a launch costs so
+//! little that the commit and the questions before it would be most of it.
+
+mod addresses;
+mod batch;
+mod known;
+mod queue;
+mod rows;
+
+pub(crate) use queue::Queue;
+
+use crate::groups::GroupRef;
+use crate::{Caller, Cloud, Result, Role};
+use novanet_model::{ImageId, InstanceId, ModelError};
+use novanet_store::Committed;
+use std::net::Ipv4Addr;
+
+/// nova's and EC2's limit for user data, in bytes.
+pub const USER_DATA_LIMIT: usize = 16_384;
+
+/// What RunInstances was asked for.
+#[derive(Clone)]
+pub struct Launch {
+    /// The image.
+    pub image: ImageId,
+    /// At least this many, or none.
+    pub min: i64,
+    /// At most this many.
+    pub max: i64,
+    /// Name of the instance type; `None`: nova's `m1.small`.
+    pub instance_type: Option<String>,
+    /// Key pair.
+    pub key_name: Option<String>,
+    /// Groups; empty: `default`.
+    pub groups: Vec<GroupRef>,
+    /// User data, decoded.
+    pub user_data: Option<Vec<u8>>,
+    /// The same token again answers with the same instances.
+    pub client_token: Option<String>,
+    /// Only on hosts of this zone.
+    pub availability_zone: Option<String>,
+    /// This fixed IP, for a single instance in a single network.
+    pub private_address: Option<Ipv4Addr>,
+}
+
+impl std::fmt::Debug for Launch {
+    /// Without the user data, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Launch")
+            .field("image", &self.image)
+            .field("min", &self.min)
+            .field("max", &self.max)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cloud {
+    /// RunInstances. The instances come back `pending`; their hosts start them.
+    pub async fn run_instances(
+        &self,
+        caller: &Caller,
+        launch: &Launch,
+    ) -> Result<(Vec<InstanceId>, Committed)> {
+        caller.require(Role::SysAdmin)?;
+        check(launch)?;
+        self.launch_in_turn(queue::Call {
+            caller: caller.clone(),
+            launch: launch.clone(),
+        })
+        .await
+    }
+}
+
+fn check(launch: &Launch) -> Result<()> {
+    if launch.min < 1 || launch.max < launch.min {
+        return Err(ModelError::new(
+            "MinCount and MaxCount",
+            format!("{} and {}", launch.min, launch.max),
+            "must be at least 1, and MaxCount not below MinCount",
+        )
+        .into());
+    }
+    if launch.private_address.is_some() && launch.max != 1 {
+        return Err(
+            ModelError::new("PrivateIpAddress", "", "can be given for one instance only").into(),
+        );
+    }
+    let length = launch.user_data.as_ref().map_or(0, Vec::len);
+    if length > USER_DATA_LIMIT {
+        return Err(ModelError::new(
+            "UserData",
+            format!("{length} bytes"),
+            format!("must be at most {USER_DATA_LIMIT} bytes"),
+        )
+        .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! The rows of new instances, for as many as one transaction launches.
+
+use super::addresses::Taken;
+use super::batch::Plan;
+use super::queue::Call;
+use crate::Result;
+use crate::placement::{Place, unused_mac};
+use novanet_model::{GroupId, InstanceId, ReservationId};
+use novanet_store::instances::{self, Interface, Row, State};
+use novanet_store::members::Arrival;
+use novanet_store::pool::{self, Given};
+use novanet_store::{Tx, audit};
+
+/// An instance to be written.
+pub(super) struct Written<'a> {
+    pub(super) row: Row,
+    call: &'a Call,
+    plan: &'a Plan,
+    addresses: &'a [Taken],
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn new(
+        call: &'a Call,
+        plan: &'a Plan,
+        addresses: &'a [Taken],
+        place: (InstanceId, ReservationId, i64, &Place),
+    ) -> Self {
+        Self {
+            row: row_of(call, plan, place),
+            call,
+            plan,
+            addresses,
+        }
+    }
+
+    fn interfaces(&self) -> impl Iterator<Item = (Interface, &'a Taken)> {
+        let instance = self.row.id;
+        let in_networks = self.plan.networks.iter().zip(self.addresses);
+        (0..)
+            .zip(in_networks)
+            .map(move |(index, (network, taken))| {
+                let interface = Interface {
+                    instance,
+                    index,
+                    network: network.id,
+                    mac: unused_mac(),
+                };
+                (interface, taken)
+            })
+    }
+
+    fn host(&self) -> &str {
+        self.row.host.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn arrival(&self) -> Arrival<'_> {
+        Arrival {
+            instance: self.row.id,
+            project: &self.row.project,
+            groups: &self.plan.groups,
+            host: self.host(),
+            vcpus: self.row.vcpus,
+            memory_mb: self.row.memory_mb,
+        }
+    }
+}
+
+/// Inserts instances with their interfaces and addresses, a table at a time.
+pub(super) async fn insert(tx: &mut Tx, all: &[Written<'_>]) -> Result<()> {
+    let rows: Vec<(&Row, &[GroupId])> = all
+        .iter()
+        .map(|new| (&new.row, &new.plan.groups[..]))
+        .collect();
+    instances::insert(tx, &rows).await?;
+    let (interfaces, taken): (Vec<Interface>, Vec<&Taken>) =
+        all.iter().flat_map(Written::interfaces).unzip();
+    instances::insert_interfaces(tx, &interfaces).await?;
+    let given = |(interface, taken): (&Interface, &&Taken)| Given {
+        id: taken.0,
+        instance: interface.instance,
+        interface: interface.id(),
+    };
+    let given: Vec<Given> = interfaces.iter().zip(&taken).map(given).collect();
+    Ok(pool::give(tx, &given).await?)
+}
+
+/// Records who launched them.
+pub(super) async fn record(tx: &mut Tx, all: &[Written<'_>]) -> Result<()> {
+    let texts: Vec<(String, String)> = all
+        .iter()
+        .map(|new| {
+            let ips: Vec<String> = new.addresses.iter().map(|(_, ip)| ip.to_string()).collect();
+            let (size, host) = (&new.row.instance_type, new.host());
+            let detail = format!("{size} on {host} with {}", ips.join(" "));
+            (new.row.id.to_string(), detail)
+        })
+        .collect();
+    let changes: Vec<audit::Change<'_>> = all
+        .iter()
+        .zip(&texts)
+        .map(|(new, (object, detail))| audit::Change {
+            actor: &new.call.caller.actor,
+            action: "instance.run",
+            project: Some(new.row.project.as_str()),
+            object,
+            detail,
+        })
+        .collect();
+    Ok(audit::record_all(tx, &changes).await?)
+}
+
+fn row_of(
+    call: &Call,
+    plan: &Plan,
+    (id, reservation, launch_index, place): (InstanceId, ReservationId, i64, &Place),
+) -> Row {
+    let Call { caller, launch } = call;
+    Row {
+        id,
+        reservation,
+        launch_index,
+        client_token: launch.client_token.clone(),
+        project: caller.project.clone(),
+        user: caller.actor.who.clone(),
+        image: plan.image.id,
+        image_digest: plan.image.digest.clone(),
+        instance_type: plan.size.name.to_owned(),
+        memory_mb: plan.size.memory_mb,
+        vcpus: plan.size.vcpus,
+        hostname: id.to_string(),
+        key_name: plan.key.as_ref().map(|k| k.name.clone()),
+        key_data: plan.key.as_ref().map(|k| k.public_key.clone()),
+        user_data: launch.user_data.clone(),
+        host: Some(place.host.clone()),
+        availability_zone: place.zone.clone(),
+        state: State::Pending,
+        detail: None,
+        boot: 1,
+        combination: plan.combination,
+        created_at: 0,
+        terminated_at: None,
+    }
+}
