@@ -9,4 +9,6 @@ mod euca;
 mod flags;
 mod manage;
 mod names;
+mod people;
 mod postgres;
+mod trouble;

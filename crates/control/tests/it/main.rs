@@ -14,6 +14,7 @@ mod hosts;
 mod images;
 mod launch;
 mod launch_together;
+mod members;
 mod networks;
 mod projects;
 mod property;
