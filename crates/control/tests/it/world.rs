@@ -54,14 +54,23 @@ pub(crate) fn both_with(
     promise: impl AsyncFn(&World) -> Result<()>,
 ) {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        runtime().block_on(async {
-            let world = World::on(engine, &configure).await.unwrap();
-            tokio::time::timeout(Duration::from_mins(2), promise(&world))
-                .await
-                .unwrap_or_else(|_| panic!("{engine:?}: took two minutes"))
-                .unwrap_or_else(|error| panic!("{engine:?}: {error:?}"));
-        });
+        on(engine, &configure, &promise);
     }
+}
+
+/// [`both_with`], on one of them.
+pub(crate) fn on(
+    engine: Engine,
+    configure: impl Fn(&mut CloudConfig),
+    promise: impl AsyncFn(&World) -> Result<()>,
+) {
+    runtime().block_on(async {
+        let world = World::on(engine, &configure).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(5), promise(&world))
+            .await
+            .unwrap_or_else(|_| panic!("{engine:?}: took five minutes"))
+            .unwrap_or_else(|error| panic!("{engine:?}: {error:?}"));
+    });
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
