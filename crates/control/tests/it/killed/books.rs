@@ -138,9 +138,10 @@ fn told(entries: &[Entry], begin: &[&str], end: &[&str]) -> BTreeSet<String> {
     let mut living = BTreeMap::new();
     for entry in entries {
         let project = entry.project_id.as_deref().unwrap_or_default();
-        let object = match entry.action.starts_with("key_pair.") {
-            true => format!("{project}/{}", entry.object),
-            false => entry.object.clone(),
+        let object = if entry.action.starts_with("key_pair.") {
+            format!("{project}/{}", entry.object)
+        } else {
+            entry.object.clone()
         };
         if entry.action == "project.delete" {
             // Its groups go with it.
