@@ -24,6 +24,7 @@ mod firewall_spoof;
 mod firewall_world;
 mod image;
 mod instance;
+mod kill_engine;
 mod link;
 mod link_float;
 mod link_uplink;
