@@ -26,6 +26,7 @@ mod firewall_world;
 mod guard_races;
 mod image;
 mod instance;
+mod kill_engine;
 mod link;
 mod link_dispute;
 mod link_float;

@@ -12,6 +12,7 @@ mod controllers;
 mod groups;
 mod hosts;
 mod images;
+mod killed;
 mod launch;
 mod launch_together;
 mod members;

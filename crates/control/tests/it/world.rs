@@ -54,12 +54,12 @@ pub(crate) fn both_with(
     promise: impl AsyncFn(&World) -> Result<()>,
 ) {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        on_a_new_world(engine, &configure, &promise);
+        on(engine, &configure, &promise);
     }
 }
 
-/// Runs a promise on one engine.
-pub(crate) fn on_a_new_world<T>(
+/// [`both_with`], on one of them.
+pub(crate) fn on<T>(
     engine: Engine,
     configure: impl Fn(&mut CloudConfig),
     promise: impl AsyncFn(&World) -> Result<T>,

@@ -228,8 +228,10 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
             address,
             mac,
         };
-        t.one("leases", async |c| c.leases("h1", &[event.clone()]).await)
-            .await?;
+        t.one("leases", async |c| {
+            c.leases("h1", std::slice::from_ref(&event)).await
+        })
+        .await?;
     }
     t.one("reboot", async |c| {
         c.reboot(ann, &[InstanceId(1), InstanceId(2)]).await
