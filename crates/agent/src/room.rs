@@ -3,7 +3,7 @@
 //! A room's state is a map from keys to values, both desired and observed. That makes diffing
 //! generic, gives every room a fake for free, and lets one changed object touch only its own items.
 
-use novanet_model::{HostObject, ObjectKey};
+use novanet_model::{HostObject, IfName, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -34,6 +34,17 @@ pub trait Room {
     /// Items that follow from one object.
     fn items(&self, object: &HostObject) -> Vec<(Self::Key, Self::Value)>;
 
+    /// Items of an object whose network this host cannot have: the bridge's name is somebody
+    /// else's. Nothing is made then; what must not go with it (an instance that runs) stays.
+    fn items_without_ground(&self, _object: &HostObject) -> Vec<(Self::Key, Self::Value)> {
+        Vec::new()
+    }
+
+    /// The host's devices that are not ours, as last observed. Only the links room sees any.
+    fn strangers(&self) -> Option<Strangers> {
+        None
+    }
+
     /// Notified when the room has reason to believe that something of ours was changed by somebody
     /// else (a kernel notification, a process that ended): the engine observes again at once.
     fn disturbed(&self) -> Arc<Notify>;
@@ -51,6 +62,18 @@ pub trait Room {
         changes: &[Change<Self::Key, Self::Value>],
         desired: &Desired<Self::Key, Self::Value>,
     ) -> Vec<(Self::Key, RoomError)>;
+}
+
+/// Devices that are not ours, by name.
+pub type Strangers = Arc<BTreeMap<IfName, Stranger>>;
+
+/// See [`Strangers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// A bridge; a flat network's is one that the administrator made.
+    pub is_bridge: bool,
+    /// What it is, in words for an error.
+    pub what: String,
 }
 
 /// One item that differs.

@@ -13,6 +13,7 @@ pub mod cadence;
 pub mod core;
 pub mod error;
 mod failure;
+mod ground;
 pub mod lane;
 pub mod lock;
 pub mod offline;
@@ -23,6 +24,7 @@ pub mod reconcile;
 mod render;
 pub mod run;
 pub mod serve;
+mod standing;
 pub mod table;
 mod waiting;
 

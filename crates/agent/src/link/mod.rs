@@ -28,7 +28,7 @@ pub use item::{
 pub use message::PROTOCOL;
 pub use port::plug;
 
-use crate::room::{Change, Desired, Room, RoomError};
+use crate::room::{Change, Desired, Room, RoomError, Strangers};
 use crate::settings::{FloatingAddressMode, Settings};
 use announce::Announcer;
 use ipnet::Ipv4Net;
@@ -57,6 +57,7 @@ pub struct Links {
     socket: Socket,
     announcer: Announcer,
     watch: Watch,
+    strangers: Strangers,
 }
 
 impl Links {
@@ -68,6 +69,7 @@ impl Links {
             socket: Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
             watch: Watch::start().map_err(|e| RoomError::kernel("watch rtnetlink", e))?,
+            strangers: Strangers::default(),
         })
     }
 
@@ -100,6 +102,14 @@ impl Room for Links {
         item::items(&self.settings, object)
     }
 
+    fn items_without_ground(&self, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+        item::items_without_ground(object)
+    }
+
+    fn strangers(&self) -> Option<Strangers> {
+        Some(Arc::clone(&self.strangers))
+    }
+
     fn disturbed(&self) -> Arc<Notify> {
         self.watch.disturbed()
     }
@@ -111,6 +121,7 @@ impl Room for Links {
         self.watch.expect_all(desired);
         let seen = Snapshot::take(&mut self.socket)?;
         self.announcer.check(&seen);
+        self.strangers = observe::strangers(&seen);
         let mut items = observe::items(&seen, desired, &self.uplinks());
         items.iter_mut().for_each(unheard);
         for path in sysctl::ALL {
@@ -186,7 +197,9 @@ impl Links {
                 sysctl::set(&self.notes, path, value)
             }
             (LinkKey::Sysctl(path), None) => sysctl::restore(&self.notes, path),
-            (LinkKey::Bridge(name), Some(value)) => self.ensure_bridge(name, value),
+            (LinkKey::Bridge(name), Some(value)) if *value != LinkValue::Left => {
+                self.ensure_bridge(name, value)
+            }
             (LinkKey::Bridge(name), None) => self.remove_bridge(name),
             (LinkKey::Uplink(name), Some(LinkValue::Uplink(spec))) => {
                 self.ensure_uplink(name, spec)
@@ -199,16 +212,15 @@ impl Links {
             (LinkKey::Port(name), Some(LinkValue::Port(spec))) => {
                 port::mend(&mut self.socket, name, spec)
             }
+            // Nobody's business of ours; and what is done together, above.
+            (_, Some(LinkValue::Left)) | (LinkKey::Port(_) | LinkKey::Float(_), None) => Ok(()),
             (key, Some(value)) => Err(RoomError::Refused(format!("{key} cannot be {value:?}"))),
-            (LinkKey::Port(_) | LinkKey::Float(_), None) => Ok(()), // done together, above
         }
     }
 
     fn ensure_bridge(&mut self, name: &IfName, value: &LinkValue) -> Result<(), RoomError> {
-        let spec = match value {
-            LinkValue::Bridge(spec) => spec,
-            LinkValue::Unsupported(why) => return Err(RoomError::Refused(why.clone())),
-            _ => return self.wait_for_bridge(name),
+        let LinkValue::Bridge(spec) = value else {
+            return self.wait_for_bridge(name);
         };
         let alias = bridge_alias(name);
         let results = match seen::link(&mut self.socket, name)? {
@@ -216,7 +228,7 @@ impl Links {
                 let requests = message::make_bridge(name, spec.mac, spec.mtu, &alias);
                 make_whole(&mut self.socket, name, &requests)
             }
-            Some(link) if link.is_bridge() && link.alias == alias => {
+            Some(link) if observe::is_our_bridge(&link, name) => {
                 let mac = if self.borrows_mac(&link)? {
                     None
                 } else {
@@ -265,7 +277,7 @@ impl Links {
 
     fn remove_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
         match seen::link(&mut self.socket, name)? {
-            Some(link) if link.is_bridge() && link.alias == bridge_alias(name) => {
+            Some(link) if observe::is_our_bridge(&link, name) => {
                 self.must_be_released(name)?;
                 self.socket
                     .request(&message::remove_link(link.index))
@@ -305,6 +317,12 @@ impl Links {
         let net = net(address, prefix)?;
         let link = seen::link(&mut self.socket, device)?
             .ok_or_else(|| RoomError::Refused(format!("address {net}: {device} is not there")))?;
+        if device.as_str() != "lo" && !observe::is_our_bridge(&link, device) {
+            return Err(RoomError::Refused(format!(
+                "address {net}: {device} is {}",
+                link.describe()
+            )));
+        }
         match self.socket.request(&message::add_address(link.index, net)) {
             Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             other => other.map_err(|e| RoomError::kernel(format!("add {net} to {device}"), e)),
