@@ -10,12 +10,7 @@ use novanet_model::wire::{
 };
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, objects, views};
-
-/// Microseconds since 1970 UTC.
-pub(crate) fn now() -> i64 {
-    i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
-}
+use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, now, objects, views};
 
 impl Cloud {
     /// Whether a host has been heard of lately (`service_down_time`).
@@ -61,14 +56,14 @@ impl Cloud {
 
     /// What a host has to know after `follow`.
     pub async fn follow(&self, host: &str, follow: &Follow) -> Result<Objects> {
-        let mut tx = self.db().read().await?;
-        Ok(objects::follow(&mut tx, host, follow).await?)
+        let mut c = self.db().connection().await?;
+        Ok(objects::follow(&mut c, host, follow).await?)
     }
 
     /// What a follower that is up to date has.
     pub async fn digest(&self, host: &str) -> Result<Digest> {
-        let mut tx = self.db().read().await?;
-        Ok(objects::digest(&mut tx, host).await?)
+        let mut c = self.db().connection().await?;
+        Ok(objects::digest(&mut c, host).await?)
     }
 
     /// A heartbeat with what changed on the host.

@@ -4,10 +4,9 @@
 //! Every server runs the loop; a lease decides which one acts. A round takes no input and does not
 //! retry: the next round is the retry.
 
-use crate::agents::now;
 use crate::caller::controller;
 use crate::{Cloud, ControlError, Result};
-use novanet_store::{StoreError, Thing, audit, clock, instances, leases, objects, plan};
+use novanet_store::{StoreError, Thing, audit, clock, instances, leases, now, objects, plan};
 use std::collections::VecDeque;
 use std::time::Duration;
 

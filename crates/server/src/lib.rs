@@ -1,12 +1,14 @@
-//! HTTP: the EC2 API for clients, and the agent API for hosts.
+//! HTTP: the EC2 API for clients, the agent API for hosts, and questions of the command line.
 //!
 //! Handlers parse, call one use case of `control`, and render; they decide nothing. Must not know:
 //! SQL, the kernel.
 
+mod admin;
 pub mod agent_api;
 mod ec2;
+mod front;
 mod questions;
 mod server;
 
-pub use questions::Questions;
+pub use questions::{NoAnswer, Questions};
 pub use server::{Server, ServerConfig, ServerError};

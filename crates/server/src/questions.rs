@@ -10,12 +10,27 @@ use tokio::sync::{Notify, oneshot};
 /// At most so many questions wait for one host; more mean that it does not answer.
 const MOST: usize = 64;
 
+/// How long a question may wait for the host to fetch it. An agent that follows is away for
+/// milliseconds, one that lost its server comes back within five seconds.
+const FETCHED_WITHIN: Duration = Duration::from_secs(6);
+
 /// Questions that wait.
 #[derive(Debug, Default)]
 pub struct Questions {
     hosts: Mutex<BTreeMap<String, Waiting>>,
     /// Somebody asked something.
     asked: Notify,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Too many questions wait for the host already.
+    Crowded,
+    /// The host does not follow this server now: it never saw the question.
+    Away,
+    /// The host has the question and did not answer it in time.
+    Silent,
 }
 
 #[derive(Debug, Default)]
@@ -27,29 +42,59 @@ struct Waiting {
 }
 
 impl Questions {
-    /// Asks a host and waits for its answer; `None` when there is none in time.
-    pub async fn ask(&self, host: &str, question: Question, limit: Duration) -> Option<Answer> {
+    /// Asks a host and waits for its answer.
+    pub async fn ask(
+        &self,
+        host: &str,
+        question: Question,
+        limit: Duration,
+    ) -> Result<Answer, NoAnswer> {
         let id = uuid::Uuid::new_v4().to_string();
-        let (sender, receiver) = oneshot::channel();
-        {
-            let mut hosts = self.lock();
-            let waiting = hosts.entry(host.to_owned()).or_default();
-            if waiting.open.len() >= MOST {
-                return None;
-            }
-            waiting.new.push(Asked {
-                id: id.clone(),
-                question,
-            });
-            waiting.open.insert(id.clone(), sender);
-        }
+        let mut answer = self.put(host, &id, question)?;
+        // Whoever asked may go away, which drops this future.
+        let _open = Open {
+            questions: self,
+            host,
+            id: &id,
+        };
         self.asked.notify_waiters();
-        let answer = tokio::time::timeout(limit, receiver).await;
-        if let Some(waiting) = self.lock().get_mut(host) {
-            waiting.open.remove(&id);
-            waiting.new.retain(|asked| asked.id != id);
+        let first = limit.min(FETCHED_WITHIN);
+        let mut heard = tokio::time::timeout(first, &mut answer).await;
+        if heard.is_err() {
+            if self.is_new(host, &id) {
+                return Err(NoAnswer::Away);
+            }
+            heard = tokio::time::timeout(limit.saturating_sub(first), answer).await;
         }
-        answer.ok()?.ok()
+        heard
+            .map_err(|_| NoAnswer::Silent)?
+            .map_err(|_| NoAnswer::Silent)
+    }
+
+    fn put(
+        &self,
+        host: &str,
+        id: &str,
+        question: Question,
+    ) -> Result<oneshot::Receiver<Answer>, NoAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        let mut hosts = self.lock();
+        let waiting = hosts.entry(host.to_owned()).or_default();
+        if waiting.open.len() >= MOST {
+            return Err(NoAnswer::Crowded);
+        }
+        waiting.new.push(Asked {
+            id: id.to_owned(),
+            question,
+        });
+        waiting.open.insert(id.to_owned(), sender);
+        Ok(receiver)
+    }
+
+    fn is_new(&self, host: &str, id: &str) -> bool {
+        self.lock()
+            .get(host)
+            .is_some_and(|waiting| waiting.new.iter().any(|asked| asked.id == id))
     }
 
     /// Takes the questions that a host has not seen.
@@ -78,5 +123,26 @@ impl Questions {
         self.hosts
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A question that somebody waits for; when nobody does any more, it is forgotten.
+struct Open<'a> {
+    questions: &'a Questions,
+    host: &'a str,
+    id: &'a str,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let mut hosts = self.questions.lock();
+        let Some(waiting) = hosts.get_mut(self.host) else {
+            return;
+        };
+        waiting.open.remove(self.id);
+        waiting.new.retain(|asked| asked.id != self.id);
+        if waiting.open.is_empty() && waiting.new.is_empty() {
+            hosts.remove(self.host);
+        }
     }
 }

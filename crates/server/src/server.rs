@@ -1,7 +1,9 @@
 //! A running server: its listeners, its state, its background loops.
 
+use crate::front::{Front, FrontListener};
 use crate::questions::Questions;
-use crate::{agent_api, ec2};
+use crate::{admin, agent_api, ec2};
+use axum::serve::ListenerExt as _;
 use novanet_control::Cloud;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub struct ServerConfig {
     /// EC2 API (`ec2_listen`, `ec2_listen_port`).
     pub ec2_listen: SocketAddr,
-    /// Socket of the agent API.
+    /// Socket of the agent API, and of what the command line asks.
     pub agent_socket: PathBuf,
     /// Names and endpoints of regions (`region_list`).
     pub regions: Vec<(String, String)>,
@@ -112,10 +114,12 @@ impl Server {
                 remedy: "see the log",
             }
         };
-        let agents = axum::serve(self.agents, agent_api::router(Arc::clone(&self.state)));
+        let local = agent_api::router(Arc::clone(&self.state))
+            .merge(admin::router(Arc::clone(&self.state)));
+        let agents = axum::serve(self.agents, local);
         let (stop, stopping) = watch::channel(false);
         let ec2 = axum::serve(
-            self.ec2,
+            FrontListener(self.ec2).tap_io(Front::without_delay),
             ec2::router(Arc::clone(&self.state))
                 .into_make_service_with_connect_info::<SocketAddr>(),
         )
@@ -125,6 +129,7 @@ impl Server {
             done = agents.into_future() => done.map_err(failed("the agent socket"))?,
             done = &mut ec2 => done.map_err(failed("the EC2 port"))?,
             () = poll_clock(&self.state.cloud) => {}
+            () = self.state.cloud.db().listen() => {}
             () = self.state.cloud.run_controllers(&self.config.name) => {}
             () = remember(&self.state.cloud, &self.config.seen_file) => {}
             () = shutdown => {}
@@ -153,7 +158,8 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Hints of other processes: looks at the clock row ten times a second (54–99 µs each).
+/// Hints of other processes, whatever becomes of notifications: looks at the clock row ten times a
+/// second (54–99 µs each).
 async fn poll_clock(cloud: &Cloud) {
     let mut last = 0;
     loop {

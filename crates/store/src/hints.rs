@@ -1,5 +1,5 @@
-//! Hints that a host's objects changed, within one process. A lost hint costs a poll of the clock
-//! row, never correctness.
+//! Hints that a host's objects changed, within one process; [`Db::listen`](crate::Db::listen) and a
+//! poll of the clock row bring those of others. A lost hint costs a poll, never correctness.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -42,6 +42,13 @@ impl Hints {
                 *last = (*last).max(version);
                 news
             });
+        }
+    }
+
+    /// Something may have been missed, nobody knows what: everybody looks.
+    pub(crate) fn wake_all(&self) {
+        for sender in self.lock().values() {
+            sender.send_modify(|_| {});
         }
     }
 

@@ -42,6 +42,8 @@ pub struct Reconciler<R: Room> {
     pub(super) failing: BTreeMap<R::Key, Failure<R::Value>>,
     /// Whose an item was that no object wants any more: its removal is reported there.
     former: BTreeMap<R::Key, ObjectKey>,
+    /// Who does not get which item, and why.
+    pub(super) disputed: BTreeMap<R::Key, BTreeMap<ObjectKey, String>>,
     blind: Option<Failure<()>>,
     /// See [`Self::bar`].
     pub(super) barred: BTreeMap<ObjectKey, Bar>,
@@ -62,6 +64,7 @@ impl<R: Room> Reconciler<R> {
             touched: BTreeSet::new(),
             failing: BTreeMap::new(),
             former: BTreeMap::new(),
+            disputed: BTreeMap::new(),
             blind: None,
             barred: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -122,6 +125,7 @@ impl<R: Room> Reconciler<R> {
             } else {
                 self.former.insert(item.clone(), key.clone());
             }
+            self.judge(&item);
             self.touched.insert(item);
         }
     }
@@ -229,6 +233,10 @@ impl<R: Room> Reconciler<R> {
         }
         for (bridge, why) in self.refusals() {
             by_object.entry(bridge).or_default().push(why.to_owned());
+        }
+        for (item, object, why) in self.disputes() {
+            let messages = by_object.entry(object.clone()).or_default();
+            messages.push(format!("{} {item}: {why}", R::NAME));
         }
         if let Some(blind) = &self.blind {
             by_object

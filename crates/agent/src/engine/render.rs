@@ -14,13 +14,16 @@ pub(super) fn desired<R: Room + Shows>(room: &Reconciler<R>) -> String {
     block::<R>(refusals(room).chain(items), "nothing")
 }
 
-/// What would change in a room, and what it cannot have.
+/// What would change in a room, what it cannot have, and which objects do not get what they want.
 pub(super) fn difference<R: Room + Shows>(
     room: &Reconciler<R>,
     changes: &[Change<R::Key, R::Value>],
 ) -> String {
+    let disputes = room.disputes();
+    let disputes =
+        disputes.map(|(item, object, why)| format!("refuse {item} to {}: {why}", object.0));
     let lines = refusals(room).chain(changes.iter().map(line::<R>));
-    block::<R>(lines, "nothing differs")
+    block::<R>(lines.chain(disputes), "nothing differs")
 }
 
 fn changes<R: Room + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
@@ -28,7 +31,7 @@ fn changes<R: Room + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
 }
 
 fn refusals<R: Room>(room: &Reconciler<R>) -> impl Iterator<Item = String> {
-    room.refusals().map(|(_, why)| format!("refused: {why}"))
+    room.refusals().map(|(_, why)| format!("refuse {why}"))
 }
 
 fn block<R: Room>(lines: impl Iterator<Item = String>, nothing: &str) -> String {

@@ -29,12 +29,12 @@ pub use message::PROTOCOL;
 pub use port::plug;
 
 use crate::room::{Change, Desired, Room, RoomError, Strangers};
-use crate::settings::{FloatingAddressMode, Settings};
+use crate::settings::Settings;
 use announce::Announcer;
 use ipnet::Ipv4Net;
 use moved::Record;
 use netlink::Socket;
-use novanet_model::{HostObject, IfName};
+use novanet_model::{HostObject, IfName, ObjectKey};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use seen::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +110,15 @@ impl Room for Links {
         Some(Arc::clone(&self.strangers))
     }
 
+    fn dispute(
+        &self,
+        key: &LinkKey,
+        first: (&ObjectKey, &LinkValue),
+        other: (&ObjectKey, &LinkValue),
+    ) -> Option<String> {
+        item::dispute(key, first, other)
+    }
+
     fn disturbed(&self) -> Arc<Notify> {
         self.watch.disturbed()
     }
@@ -123,7 +132,7 @@ impl Room for Links {
         self.announcer.check(&seen);
         self.strangers = observe::strangers(&seen);
         let mut items = observe::items(&seen, desired, &self.uplinks());
-        items.iter_mut().for_each(unheard);
+        items.iter_mut().for_each(float::unheard);
         for path in sysctl::ALL {
             let key = LinkKey::Sysctl(path);
             if desired.get(&key).is_none() && !sysctl::is_changed(&self.notes, path) {
@@ -360,18 +369,6 @@ impl Links {
 fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
     Ipv4Net::new(address, prefix)
         .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
-}
-
-/// A floating IP that only has a route, on an interface that answers for its own addresses only: it
-/// is as if it were on the loopback.
-fn unheard((key, value): (&LinkKey, &mut LinkValue)) {
-    if let (LinkKey::Float(_), LinkValue::Float(spec)) = (key, value)
-        && spec.mode == FloatingAddressMode::Route
-        && sysctl::is_quiet(spec.interface.as_str())
-        && let Ok(loopback) = IfName::new("lo")
-    {
-        spec.interface = loopback;
-    }
 }
 
 /// A device and its mark, or nothing: one without a mark would be somebody else's for ever.

@@ -73,7 +73,7 @@ async fn nothing_of_a_network_is_made_whose_bridges_name_is_taken_and_one_error_
     }
     let plan = engine.plan(true).await.unwrap();
     let expected = format!(
-        "links\n  refused: {TAKEN}\nfirewall\n  nothing differs\ndhcp\n  nothing differs\ninstances\n  nothing differs\n"
+        "links\n  refuse {TAKEN}\nfirewall\n  nothing differs\ndhcp\n  nothing differs\ninstances\n  nothing differs\n"
     );
     assert_eq!(plan, expected);
 }

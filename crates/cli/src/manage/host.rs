@@ -33,7 +33,7 @@ const ACTIONS: &[Action] = &[
     ),
     action(
         "cleanup",
-        "remove everything of novanet from a host, and nothing else",
+        "remove everything of novanet from this host, and nothing else",
         CLEANUP,
         |b| {
             Ok(super::Command::Host(Command::Cleanup {
@@ -52,7 +52,11 @@ const PLAN: &[Param] = &[
 ];
 
 const CLEANUP: &[Param] = &[
-    param("host", Takes::Optional, "the host (this one)"),
+    param(
+        "host",
+        Takes::Optional,
+        "the host (this one; another with --dry-run only)",
+    ),
     param("dry_run", Takes::Switch, "only say what would be removed"),
 ];
 

@@ -1,7 +1,7 @@
 //! What only a host itself can say: its plan, its firewall, what is ours on it. Asked of the agent
-//! on this host; another host's are asked there.
+//! on this host; another host's are asked through the server ([`super::remote`]).
 
-use super::{firewall, host};
+use super::{firewall, host, remote};
 use crate::failure::Failure;
 use novanet_agent::engine::Offline;
 use novanet_agent::local;
@@ -18,7 +18,8 @@ pub(crate) fn is_local(command: &host::Command) -> bool {
     !matches!(command, host::Command::List { .. })
 }
 
-/// `host plan`, `host cleanup`: asked of the agent, or done here while none runs.
+/// `host plan`, `host cleanup`: asked of the agent, or done here while none runs. Another host is only
+/// asked what it would do: who cleans up a host has to be on it.
 pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String, Failure> {
     let (other, question, offline) = match command {
         host::Command::Plan { host, diff } => {
@@ -31,7 +32,16 @@ pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String
         ),
         host::Command::List { .. } => unreachable!("the database knows the hosts"),
     };
-    this_one(other.as_deref(), flags)?;
+    if let Some(other) = another(other.as_deref(), flags) {
+        if matches!(question, Question::Cleanup { dry_run: false }) {
+            return Err(Failure::failed(format!(
+                "host {other}: this is {}, and cleanup ends what runs on a host: on {other} itself, \
+                 type: nova-manage host cleanup (--dry-run shows from here what it would remove)",
+                flags.host()
+            )));
+        }
+        return remote::ask(other, &question, flags).await.map(line);
+    }
     match ask(flags, &question).await {
         Err(NoAnswer::NoAgent) => {
             let settings = crate::daemon::agent_settings(flags)?;
@@ -47,19 +57,18 @@ pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String
 /// `firewall show`.
 pub(crate) async fn firewall(command: firewall::Command, flags: &Flags) -> Result<String, Failure> {
     let firewall::Command::Show { host } = command;
-    this_one(host.as_deref(), flags)?;
+    if let Some(other) = another(host.as_deref(), flags) {
+        return remote::ask(other, &Question::Firewall, flags)
+            .await
+            .map(line);
+    }
     let answer = ask(flags, &Question::Firewall).await;
     answer.map_err(|why| why.failure(flags))
 }
 
-fn this_one(host: Option<&str>, flags: &Flags) -> Result<(), Failure> {
-    match host {
-        Some(other) if other != flags.host() => Err(Failure::failed(format!(
-            "host {other}: this is {}: run the command on {other} itself",
-            flags.host()
-        ))),
-        _ => Ok(()),
-    }
+/// The host that is meant, if it is not this one.
+fn another<'a>(host: Option<&'a str>, flags: &Flags) -> Option<&'a str> {
+    host.filter(|host| *host != flags.host())
 }
 
 /// Why the agent did not answer.

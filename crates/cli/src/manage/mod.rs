@@ -17,6 +17,7 @@ pub(crate) mod instance_type;
 pub(crate) mod local;
 pub(crate) mod network;
 pub(crate) mod project;
+mod remote;
 pub(crate) mod service;
 pub(crate) mod user;
 pub(crate) mod version;

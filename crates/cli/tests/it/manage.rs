@@ -202,7 +202,12 @@ fn what_cannot_be_is_refused_with_one_line_and_nothing_is_done() {
     insta::assert_snapshot!(sandbox.check("host plan cloud2"), @"
     exit 1
     --- stderr
-    error: host cloud2: this is cloud1: run the command on cloud2 itself
+    error: host cloud2: this is cloud1, so the server at DIR/server.sock was asked: no server runs there (run this on cloud2 itself, or where novanet server runs)
+    ");
+    insta::assert_snapshot!(sandbox.check("host cleanup cloud2"), @"
+    exit 1
+    --- stderr
+    error: host cloud2: this is cloud1, and cleanup ends what runs on a host: on cloud2 itself, type: nova-manage host cleanup (--dry-run shows from here what it would remove)
     ");
     insta::assert_snapshot!(sandbox.check("network list"), @"
     exit 0

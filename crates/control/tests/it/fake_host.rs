@@ -38,15 +38,20 @@ impl FakeHost {
     }
 
     pub(crate) async fn hello(&self) {
-        let hello = Hello {
+        let hello = self.greeting();
+        self.cloud.hello(&self.name, &hello).await.unwrap();
+    }
+
+    /// What it says of itself.
+    pub(crate) fn greeting(&self) -> Hello {
+        Hello {
             version: "0".to_owned(),
             roles: self.roles.clone(),
             my_ip: "192.0.2.1".parse().unwrap(),
             kinds: self.kinds.clone(),
             vcpus: 8,
             memory_mb: 16_384,
-        };
-        self.cloud.hello(&self.name, &hello).await.unwrap();
+        }
     }
 
     /// Learns what is new; applies nothing yet.
@@ -80,6 +85,12 @@ impl FakeHost {
 
     /// Says that everything learnt is in force, but for the errors, and that instances run.
     pub(crate) async fn report(&self) {
+        let status = self.status();
+        self.cloud.status(&self.name, &status).await.unwrap();
+    }
+
+    /// What [`FakeHost::report`] says.
+    pub(crate) fn status(&self) -> Status {
         let running = |object: &HostObject| match object {
             HostObject::Instance(instance) => Some(InstanceReport {
                 instance: instance.instance,
@@ -90,22 +101,26 @@ impl FakeHost {
             _ => None,
         };
         let instances = self.objects.values().filter_map(|(_, o)| running(o));
-        self.say(instances.collect()).await;
+        self.status_with(instances.collect())
     }
 
     /// A status with these words about instances.
     pub(crate) async fn say(&self, instances: Vec<InstanceReport>) {
+        let status = self.status_with(instances);
+        self.cloud.status(&self.name, &status).await.unwrap();
+    }
+
+    fn status_with(&self, instances: Vec<InstanceReport>) -> Status {
         let error = |(key, message): (&ObjectKey, &String)| ObjectError {
             key: key.clone(),
             message: message.clone(),
         };
-        let status = Status {
+        Status {
             epoch: self.epoch.clone(),
             version: self.version,
             errors: self.errors.iter().map(error).collect(),
             instances,
-        };
-        self.cloud.status(&self.name, &status).await.unwrap();
+        }
     }
 
     /// Follows and reports.

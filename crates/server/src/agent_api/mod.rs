@@ -2,7 +2,7 @@
 //! unix socket whoever can open it is root or the cloud's owner; between hosts it will be TLS.
 
 mod error;
-pub(crate) use error::chain;
+pub(crate) use error::{ApiError, chain};
 mod images;
 
 use crate::server::State as Shared;
@@ -10,7 +10,6 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use error::ApiError;
 use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Digest, Follow, Hello, Leases, Metadata, Objects, Status};
 use std::sync::Arc;

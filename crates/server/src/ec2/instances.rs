@@ -107,12 +107,12 @@ pub(super) async fn console(
                 instance: request.id,
             };
             match state.questions.ask(host, question, CONSOLE_PATIENCE).await {
-                Some(Answer::Text { text }) => text,
-                Some(Answer::Failed { message }) => {
+                Ok(Answer::Text { text }) => text,
+                Ok(Answer::Failed { message }) => {
                     tracing::warn!(host, instance = %request.id, message, "console");
                     String::new()
                 }
-                None => {
+                Err(_) => {
                     return Err(Ec2Error::new(
                         Code::Unavailable,
                         format!("The host {host} does not answer now; try again."),

@@ -91,6 +91,12 @@ impl FakeAgent {
                     Question::Console { instance } => Answer::Text {
                         text: format!("{instance} says hello\n"),
                     },
+                    Question::Plan { diff } => Answer::Text {
+                        text: format!("the plan of {}, diff: {diff}\n", self.client.host),
+                    },
+                    Question::Cleanup { dry_run: true } => Answer::Text {
+                        text: "nothing to remove\n".to_owned(),
+                    },
                     _ => Answer::Failed {
                         message: "what?".to_owned(),
                     },

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod admin;
 mod agent_api;
 mod client;
 mod ec2;

@@ -56,7 +56,8 @@ fn every_public_function_is_called_in_the_tests_that_run_on_both_engines() {
     let mut missing = BTreeSet::new();
     // Constructors of errors touch no database.
     for path in files("src").iter().filter(|path| stem(path) != "error") {
-        for call in calls_wanted(path) {
+        // The clock of this process is asked without a statement.
+        for call in calls_wanted(path).into_iter().filter(|c| c != "tx::now(") {
             let qualified = call.contains("::");
             let method = |text: &str| {
                 text.contains(&format!(".{call}")) || text.contains(&format!("::{call}"))

@@ -10,5 +10,6 @@ mod both;
 mod coverage;
 mod cut_off;
 mod killed;
+mod listen;
 mod postgres;
 mod sqlite;

@@ -69,7 +69,7 @@ fn refused_by_name(cloud: &Cloud, device: &str, expected: &str) {
     novanet_lab::eventually(super::LONG, || -> anyhow::Result<()> {
         let plan = cloud.sh("nova-manage host plan --diff")?;
         let refused: Vec<_> = plan.lines().filter(|l| l.contains(device)).collect();
-        anyhow::ensure!(refused == [format!("  refused: {expected}")], "{plan}");
+        anyhow::ensure!(refused == [format!("  refuse {expected}")], "{plan}");
         Ok(())
     })
     .unwrap();

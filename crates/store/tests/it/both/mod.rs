@@ -7,6 +7,7 @@ mod follow;
 mod groups;
 mod hosts;
 mod instances;
+mod listen;
 mod networks;
 mod people;
 mod plan;

@@ -1,0 +1,224 @@
+//! A use case that ends at any of its statements has done nothing, and the next run of it ends as if
+//! that had not been.
+
+mod knife;
+mod photo;
+mod table;
+
+use crate::world::{World, both};
+use anyhow::{Context, Result, ensure};
+use knife::Knife;
+use novanet_control::Cloud;
+use novanet_store::Engine;
+use photo::{Camera, Photo, settled};
+use sqlx::AssertSqlSafe;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn a_use_case_that_dies_at_any_statement_has_done_nothing_and_the_next_run_of_it_does_all() {
+    both(async |w: &World| -> Result<()> {
+        let trial = Trial::of(w).await?;
+        table::all(&trial).await?;
+        trial.has_tried_all_use_cases();
+        // So many that a knife that does not cut would be noticed.
+        let cuts = trial.cuts.get();
+        ensure!(cuts > 600, "{cuts} cuts only");
+        Ok(())
+    });
+}
+
+/// Tables that no plan follows from and nobody sees.
+const UNPLANNED: &[&str] = &["leases", "image_blobs"];
+
+/// Where use cases are tried, one after the other, in one cloud.
+pub(crate) struct Trial<'w> {
+    pub(crate) w: &'w World,
+    knife: Knife,
+    camera: Camera,
+    tried: RefCell<BTreeSet<&'static str>>,
+    cuts: Cell<usize>,
+}
+
+impl<'w> Trial<'w> {
+    async fn of(w: &'w World) -> Result<Self> {
+        // All connections that the store opens: to set one up takes statements too. (SQLite's one
+        // writer has made the world already.)
+        let connections = match w.db().engine() {
+            Engine::Sqlite => 8,
+            Engine::Postgres => 16,
+        };
+        let mut opened = vec![];
+        for _ in 0..connections {
+            opened.push(w.db().read().await?);
+        }
+        drop(opened);
+        Ok(Self {
+            w,
+            knife: Knife::new(),
+            camera: Camera::of(w.db()).await?,
+            tried: RefCell::default(),
+            cuts: Cell::new(0),
+        })
+    }
+
+    /// One transaction: cut off after each statement it has changed not one byte, or, after its
+    /// commit, everything. Then it is done whole.
+    pub(crate) async fn one<T>(
+        &self,
+        name: &'static str,
+        use_case: impl AsyncFn(&Cloud) -> novanet_control::Result<T>,
+    ) -> Result<()> {
+        self.tried.borrow_mut().insert(name);
+        let (before, after, statements) = self.whole(name, &use_case).await?;
+        for at in 1..=statements {
+            let when = || format!("{name} cut off after statement {at} of {statements}");
+            let answer = self.cut(at, use_case(self.w)).await?;
+            ensure!(answer.is_none(), "{}: was not", when());
+            let now = self.camera.photo().await?;
+            if at < statements {
+                ensure!(now == before, "{}: {:?}", when(), now.differs_in(&before));
+            } else {
+                same(&now, &after, &[]).with_context(when)?;
+                self.w.assert_planned().await;
+                before.put_back(self.w.db()).await?;
+            }
+        }
+        use_case(self.w).await.context(name)?;
+        let again = self.camera.photo().await?;
+        same(&again, &after, &[]).with_context(|| format!("{name} after the cuts"))
+    }
+
+    /// Several transactions: cut off after each statement what is planned follows from the rows, and
+    /// doing it again ends as if it had not been cut off, but for some columns. Then it is done whole.
+    pub(crate) async fn several<T>(
+        &self,
+        name: &'static str,
+        but_for: &[&str],
+        use_case: impl AsyncFn(&Cloud) -> novanet_control::Result<T>,
+    ) -> Result<()> {
+        let ready = async |_: &Cloud| Ok(());
+        let use_case = async |c: &Cloud, ()| use_case(c).await;
+        self.prepared(name, but_for, ready, use_case).await
+    }
+
+    /// [`Trial::several`] of something that has to get ready, without being cut off.
+    pub(crate) async fn prepared<P, T>(
+        &self,
+        name: &'static str,
+        but_for: &[&str],
+        ready: impl AsyncFn(&Cloud) -> novanet_control::Result<P>,
+        use_case: impl AsyncFn(&Cloud, P) -> novanet_control::Result<T>,
+    ) -> Result<()> {
+        self.tried.borrow_mut().insert(name);
+        let c = &self.w.cloud;
+        let start = self.camera.photo().await?;
+        let whole = async |c: &Cloud| use_case(c, ready(c).await?).await;
+        let (_, after, _) = self.whole(name, &whole).await?;
+        let (_, statements) = self.knife.count(use_case(c, ready(c).await?)).await;
+        start.put_back(c.db()).await?;
+        for at in 1..=statements {
+            let when = || format!("{name} cut off after statement {at} of {statements}");
+            let ready = ready(c).await?;
+            let before = self.camera.photo().await?;
+            self.cut(at, use_case(c, ready)).await?;
+            let now = self.camera.photo().await?;
+            if now
+                .differs_in(&before)
+                .iter()
+                .any(|t| !UNPLANNED.contains(t))
+            {
+                self.w.assert_planned().await;
+            }
+            // If it is, only the answer was not heard.
+            if same(&now, &after, but_for).is_err() {
+                self.sql("UPDATE leases SET expires_at = 1").await?;
+                whole(c).await.with_context(when)?;
+                let again = self.camera.photo().await?;
+                same(&again, &after, but_for).with_context(when)?;
+            }
+            start.put_back(c.db()).await?;
+        }
+        whole(c).await.context(name)?;
+        Ok(())
+    }
+
+    pub(crate) async fn rows(&self, table: &str) -> Result<usize> {
+        Ok(self.camera.photo().await?.rows(table))
+    }
+
+    /// Changes something behind everybody's back.
+    pub(crate) async fn sql(&self, sql: &str) -> Result<()> {
+        let mut tx = self.w.db().write().await?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// What is there before and after it is done, and how many statements that takes. It is before.
+    async fn whole<T>(
+        &self,
+        name: &str,
+        use_case: &impl AsyncFn(&Cloud) -> novanet_control::Result<T>,
+    ) -> Result<(Photo, Photo, usize)> {
+        let before = self.camera.photo().await?;
+        let (done, statements) = self.knife.count(use_case(self.w)).await;
+        done.with_context(|| name.to_owned())?;
+        let after = self.camera.photo().await?;
+        ensure!(after != before, "{name} changes nothing");
+        self.w.assert_planned().await;
+        before.put_back(self.w.db()).await?;
+        ensure!(self.camera.photo().await? == before);
+        Ok((before, after, statements))
+    }
+
+    async fn cut<F: Future>(&self, at: usize, work: F) -> Result<Option<F::Output>> {
+        self.cuts.set(self.cuts.get() + 1);
+        let answer = self.knife.within(at, work).await;
+        settled(self.w.db()).await?;
+        Ok(answer)
+    }
+
+    /// Every public function of the cloud is tried, or only reads.
+    fn has_tried_all_use_cases(&self) {
+        let readers: BTreeSet<&str> = table::READERS.iter().copied().collect();
+        let known: BTreeSet<&str> = self.tried.borrow().union(&readers).copied().collect();
+        let all = public_functions(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let all: BTreeSet<&str> = all.iter().map(String::as_str).collect();
+        assert_eq!(known, all, "known here, and in the sources");
+    }
+}
+
+/// The names of what the sources offer.
+fn public_functions(folder: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(public_functions(&path));
+            continue;
+        }
+        for line in fs::read_to_string(path).unwrap().lines() {
+            if let Some(rest) = line.trim_start().strip_prefix("pub async fn ") {
+                let name = rest.split(['(', '<']).next().unwrap();
+                names.insert(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+fn same(is: &Photo, wanted: &Photo, but_for: &[&str]) -> Result<()> {
+    let (is, wanted) = (is.essence(but_for), wanted.essence(but_for));
+    let only = |one: &[String], other: &[String]| -> Vec<String> {
+        let missing = one.iter().filter(|line| !other.contains(line));
+        missing.cloned().collect()
+    };
+    let (more, less) = (only(&is, &wanted), only(&wanted, &is));
+    ensure!(is == wanted, "is there: {more:#?}\nis missing: {less:#?}");
+    Ok(())
+}

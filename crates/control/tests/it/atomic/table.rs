@@ -1,0 +1,393 @@
+//! The use cases, in an order in which each finds what it needs.
+
+use super::Trial;
+use crate::fake_host::FakeHost;
+use crate::world::{caller, from, from_group, group, ip, launch, name, tcp};
+use anyhow::Result;
+use novanet_control::floating_ips::{Association, FloatRef};
+use novanet_control::instances::Launch;
+use novanet_control::{Caller, Cloud, Controllers};
+use novanet_model::carve::Request;
+use novanet_model::wire::{LeaseChange, LeaseEvent};
+use novanet_model::{ImageId, InstanceId, NetworkId, NetworkKind};
+use novanet_store::{Engine, Thing, objects};
+use std::io::Cursor;
+
+/// What changes nothing.
+pub(super) const READERS: &[&str] = &[
+    "addresses",
+    "all_images",
+    "all_instances",
+    "applied",
+    "audit",
+    "caller",
+    "claim",
+    "close",
+    "console_host",
+    "credentials",
+    "digest",
+    "fixed_ips",
+    "floating_ips",
+    "follow",
+    "host_errors",
+    "host_of",
+    "hosts",
+    "image_part",
+    "images",
+    "instance",
+    "instances",
+    "instances_of",
+    "key_pairs",
+    "metadata",
+    "network",
+    "network_use",
+    "networks",
+    "open",
+    "projects",
+    "require_schema",
+    "schema_version",
+    "seen",
+    "users",
+    // The store's tests cut it off.
+    "migrate",
+    // A loop around `round`.
+    "run_controllers",
+];
+
+/// What a second try may have otherwise, when the first has committed some of its transactions.
+const TRIED_TWICE: &[&str] = &[
+    "version",
+    "horizon",
+    "leases.epoch",
+    "audit.id",
+    "counters.value",
+];
+
+pub(super) async fn all(t: &Trial<'_>) -> Result<()> {
+    let ann = people(t).await?;
+    let mut hosts = operators(t, &ann).await?;
+    launches(t, &ann, &mut hosts).await?;
+    addresses(t, &ann).await?;
+    filters(t, &ann).await?;
+    endings(t, &ann, &mut hosts).await?;
+    controllers(t, &ann, &mut hosts).await?;
+    departures(t, &ann, &mut hosts).await
+}
+
+async fn people(t: &Trial<'_>) -> Result<Caller> {
+    t.one("create_user", async |c| {
+        c.create_user("ann", None, false).await
+    })
+    .await?;
+    t.one("create_user", async |c| {
+        c.create_user("root", None, true).await
+    })
+    .await?;
+    t.one("create_project", async |c| {
+        c.create_project(&name("shop"), "ann", "books").await
+    })
+    .await?;
+    t.one("delete_user", async |c| c.delete_user("root").await)
+        .await?;
+    let ann = caller("ann", "shop", true);
+    t.one("create_key_pair", async |c| {
+        c.create_key_pair(&ann, "spare").await
+    })
+    .await?;
+    let key = novanet_pki::ssh::generate_key_pair()?.public_openssh;
+    t.one("import_key_pair", async |c| {
+        c.import_key_pair(&ann, "laptop", &key).await
+    })
+    .await?;
+    t.one("delete_key_pair", async |c| {
+        c.delete_key_pair(&ann, "spare").await
+    })
+    .await?;
+    Ok(ann)
+}
+
+async fn operators(t: &Trial<'_>, ann: &Caller) -> Result<[FakeHost; 2]> {
+    let mut two = Request::new(NetworkKind::FlatDhcp, "flat", "10.0.0.0/23".parse()?);
+    (two.num_networks, two.network_size) = (2, Some(256));
+    t.one("create_networks", async |c| c.create_networks(&two).await)
+        .await?;
+    let [mut h1, mut h2] = ["h1", "h2"].map(|name| FakeHost::new(t.w.cloud.clone(), name));
+    let greeting = h1.greeting();
+    for _new_or_known in 0..2 {
+        t.one("hello", async |c| c.hello("h1", &greeting).await)
+            .await?;
+    }
+    t.one("hello", async |c| c.hello("h2", &greeting).await)
+        .await?;
+    let more = Request::new(NetworkKind::FlatDhcp, "more", "10.9.0.0/24".parse()?);
+    t.one("create_networks", async |c| c.create_networks(&more).await)
+        .await?;
+    let floats = "203.0.113.0/29".parse()?;
+    t.one("create_floating_ips", async |c| {
+        c.create_floating_ips(floats, None, None).await
+    })
+    .await?;
+    t.one("delete_floating_ips", async |c| {
+        c.delete_floating_ips("203.0.113.6/32".parse().unwrap())
+            .await
+    })
+    .await?;
+    let some = [ip("10.0.0.7"), ip("10.0.1.7")];
+    t.one("reserve_fixed_ips", async |c| {
+        c.reserve_fixed_ips(&some).await
+    })
+    .await?;
+    t.one("unreserve_fixed_ips", async |c| {
+        c.unreserve_fixed_ips(&some).await
+    })
+    .await?;
+    // Two parts, a transaction each. What is stored of an image without a row nobody sees.
+    let bytes = vec![7; novanet_store::images::PART + 1];
+    t.several("register_image", TRIED_TWICE, async |c| {
+        c.register_image("tiny", Cursor::new(&bytes)).await
+    })
+    .await?;
+    t.several("register_image_of", TRIED_TWICE, async |c| {
+        let own = Cursor::new(b"her own");
+        c.register_image_of(Some(&ann.project), "own", own).await
+    })
+    .await?;
+    for host in [&mut h1, &mut h2] {
+        host.round().await;
+    }
+    Ok([h1, h2])
+}
+
+async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Result<()> {
+    t.one("create_group", async |c| {
+        c.create_group(ann, "front", "faces the world").await
+    })
+    .await?;
+    let rules = [
+        (tcp(80), from("0.0.0.0/0")),
+        (tcp(22), from_group("default")),
+        (tcp(81), from_group("front")),
+    ];
+    t.one("authorize", async |c| {
+        c.authorize(ann, &group("front"), &rules).await
+    })
+    .await?;
+    let two = Launch {
+        min: 2,
+        max: 2,
+        groups: vec![group("front"), group("default")],
+        key_name: Some("laptop".to_owned()),
+        user_data: Some(b"#!/bin/sh".to_vec()),
+        client_token: Some("once".to_owned()),
+        ..launch(ImageId(1))
+    };
+    t.one("run_instances", async |c| c.run_instances(ann, &two).await)
+        .await?;
+    let giving = t.w.with(|config| config.auto_assign_floating_ip = true);
+    let giving = giving.await;
+    let own = launch(ImageId(2));
+    t.one("run_instances", async |c| {
+        // Each on connections of the same cloud: what is counted is there.
+        let _ = c;
+        giving.run_instances(ann, &own).await
+    })
+    .await?;
+    for host in hosts.iter_mut() {
+        host.follow().await;
+        let status = host.status();
+        t.one("status", async |c| c.status(&host.name, &status).await)
+            .await?;
+    }
+    let port = t.w.instance(ann, InstanceId(1)).await?.ports.remove(0);
+    for event in [LeaseChange::Leased, LeaseChange::Released] {
+        let (address, mac) = (port.address, port.mac);
+        let event = LeaseEvent {
+            event,
+            address,
+            mac,
+        };
+        t.one("leases", async |c| c.leases("h1", &[event.clone()]).await)
+            .await?;
+    }
+    t.one("reboot", async |c| {
+        c.reboot(ann, &[InstanceId(1), InstanceId(2)]).await
+    })
+    .await
+}
+
+async fn addresses(t: &Trial<'_>, ann: &Caller) -> Result<()> {
+    t.one("allocate_address", async |c| {
+        c.allocate_address(ann, None).await
+    })
+    .await?;
+    t.one("allocate_this_address", async |c| {
+        c.allocate_this_address(ann, ip("203.0.113.5"), None).await
+    })
+    .await?;
+    let mine = FloatRef::from(ip("203.0.113.5"));
+    // First to an instance, then from that one to another, which has one already.
+    for instance in [1, 3] {
+        let to = Association::to(InstanceId(instance));
+        t.one("associate_address", async |c| {
+            c.associate_address(ann, mine, &to).await
+        })
+        .await?;
+    }
+    t.one("disassociate_address", async |c| {
+        c.disassociate_address(ann, mine).await
+    })
+    .await?;
+    let to = Association::to(InstanceId(2));
+    t.w.associate_address(ann, mine, &to).await?;
+    t.one("release_address", async |c| {
+        c.release_address(ann, mine).await
+    })
+    .await
+}
+
+async fn filters(t: &Trial<'_>, ann: &Caller) -> Result<()> {
+    let (front, more) = (group("front"), [(tcp(82), from_group("default"))]);
+    // Now there are members on both hosts.
+    t.one("authorize", async |c| c.authorize(ann, &front, &more).await)
+        .await?;
+    let some = [
+        (tcp(22), from_group("default")),
+        (tcp(80), from("0.0.0.0/0")),
+    ];
+    t.one("revoke", async |c| c.revoke(ann, &front, &some).await)
+        .await?;
+    t.w.create_group(ann, "back", "d").await?;
+    let rules = [(tcp(1), from("0.0.0.0/0")), (tcp(1), from_group("back"))];
+    t.w.authorize(ann, &group("back"), &rules).await?;
+    t.one("delete_group", async |c| {
+        c.delete_group(ann, &group("back")).await
+    })
+    .await?;
+    // As in a database that somebody filled by hand.
+    t.w.create_user("bob", None, false).await?;
+    t.w.create_project(&name("bare"), "bob", "").await?;
+    let bob = caller("bob", "bare", true);
+    let of_bob = "(SELECT id FROM security_groups WHERE project_id = 'bare')";
+    t.sql(&format!(
+        "DELETE FROM security_group_rules WHERE parent_group_id IN {of_bob}; \
+         DELETE FROM security_groups WHERE project_id = 'bare'"
+    ))
+    .await?;
+    t.several("groups", TRIED_TWICE, async |c| c.groups(&bob).await)
+        .await
+}
+
+async fn endings(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Result<()> {
+    for ids in [&[2][..], &[1, 3]] {
+        let ids: Vec<InstanceId> = ids.iter().copied().map(InstanceId).collect();
+        t.one("terminate", async |c| c.terminate(ann, &ids).await)
+            .await?;
+    }
+    // The last who lets go ends it: the addresses go back.
+    for host in hosts {
+        host.follow().await;
+        let status = host.status();
+        t.one("status", async |c| c.status(&host.name, &status).await)
+            .await?;
+    }
+    let left = t.w.fixed_ips(None).await?;
+    anyhow::ensure!(left.iter().all(|f| f.instance.is_none()), "{left:?}");
+    Ok(())
+}
+
+async fn controllers(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Result<()> {
+    let lost = Thing::Network(NetworkId(1));
+    let mut tx = t.w.db().change().await?;
+    objects::put(&mut tx, lost, &[]).await?;
+    tx.commit().await?;
+    t.one("check", async |c| c.check().await).await?;
+
+    let (epoch, version) = t.w.seen().await?;
+    t.one("notice_restore", async |c| {
+        c.notice_restore(Some((&epoch, version + 9))).await
+    })
+    .await?;
+
+    // Something for each step of a round: a row edited by hand, a deletion that no report ended
+    // (what was in its way is over, but the host has nothing new to say), objects that are wrong.
+    let id = t.w.run(ann, 1).await[0];
+    for host in hosts.iter_mut() {
+        host.round().await;
+    }
+    t.w.terminate(ann, &[id]).await?;
+    for host in hosts.iter_mut() {
+        let all: Vec<_> = host.objects.keys().cloned().collect();
+        host.follow().await;
+        let gone = all.into_iter().filter(|k| !host.objects.contains_key(k));
+        host.errors = gone.map(|key| (key, "busy".to_owned())).collect();
+        host.report().await;
+        host.errors.clear();
+        host.report().await;
+    }
+    let mut tx = t.w.db().change().await?;
+    objects::put(&mut tx, Thing::Network(NetworkId(2)), &[]).await?;
+    tx.commit().await?;
+    t.sql("UPDATE networks SET mtu = 1400 WHERE id = 1").await?;
+    t.several("round", TRIED_TWICE, async |c| {
+        Controllers::new("s1").round(c).await
+    })
+    .await?;
+
+    sweep(t).await
+}
+
+async fn sweep(t: &Trial<'_>) -> Result<()> {
+    // Two hours later, and an image whose storing was given up.
+    t.sql(
+        "UPDATE host_objects SET deleted_at = deleted_at - 7200000000 WHERE deleted = 1; \
+         UPDATE instances SET terminated_at = terminated_at - 7200000000; \
+         INSERT INTO image_blobs SELECT 'sha256:0', part, data, 0 FROM image_blobs \
+         WHERE part = 1; UPDATE leases SET expires_at = 1",
+    )
+    .await?;
+    // It comes once a minute, and then it is like every other transaction: an engine will do.
+    if t.w.db().engine() == Engine::Postgres {
+        return Ok(());
+    }
+    let a_minute = async |c: &Cloud| {
+        let mut controllers = Controllers::new("s1");
+        for _ in 1..60 {
+            controllers.round(c).await?;
+        }
+        Ok(controllers)
+    };
+    let last = async |c: &Cloud, mut controllers: Controllers| controllers.round(c).await;
+    t.prepared("round", TRIED_TWICE, a_minute, last).await?;
+    let left = (t.rows("image_blobs").await?, t.rows("instances").await?);
+    // Two parts of one image, and the one of the other.
+    anyhow::ensure!(left == (3, 0), "{left:?}");
+    Ok(())
+}
+
+async fn departures(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Result<()> {
+    t.one("delete_network", async |c| {
+        c.delete_network("10.9.0.0/24").await
+    })
+    .await?;
+    for host in hosts.iter_mut() {
+        host.follow().await;
+        let status = host.status();
+        t.one("status", async |c| c.status(&host.name, &status).await)
+            .await?;
+    }
+    // Nobody has to let go of this one: its host never was.
+    t.w.allocate_address(ann, None).await?;
+    t.sql("UPDATE networks SET project_id = 'shop' WHERE id = 2")
+        .await?;
+    t.sql("DELETE FROM dirty").await?;
+    t.one("scrub_project", async |c| {
+        c.scrub_project(&name("shop"), true).await
+    })
+    .await?;
+    t.sql("DELETE FROM images WHERE project_id IS NOT NULL")
+        .await?;
+    t.one("delete_project", async |c| {
+        c.delete_project(&name("shop")).await
+    })
+    .await
+}

@@ -1,0 +1,87 @@
+//! What the operator's command line asks of a running server: questions that only another host can
+//! answer. It is there on the server's unix socket alone: whoever can open that is root or the
+//! cloud's owner. It is no part of what hosts will reach over the network.
+
+use crate::agent_api::ApiError;
+use crate::questions::NoAnswer;
+use crate::server::State as Shared;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use novanet_model::wire::{Answer, Question};
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// How long a host may think. A plan waits for the rooms that are busy.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+pub(crate) fn router(state: Arc<Shared>) -> axum::Router {
+    axum::Router::new()
+        .route("/admin/v1/hosts/{host}/questions", post(ask))
+        .with_state(state)
+}
+
+/// Passes a question on and answers what the host says; texts are for the operator, a line each.
+async fn ask(
+    State(state): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Json(question): Json<Question>,
+) -> Result<Json<Answer>, Response> {
+    let hosts = state.cloud.hosts().await;
+    let hosts = hosts.map_err(|e| ApiError::from(e).into_response())?;
+    let Some(host) = hosts.into_iter().find(|host| host.name == name) else {
+        let text = format!("host {name} not found: nova-manage host list shows them");
+        return Err(refused(StatusCode::NOT_FOUND, text));
+    };
+    if matches!(question, Question::Cleanup { dry_run: false }) {
+        // The host would lose what the answer travels over, and stay empty until its agent is
+        // started again: somebody has to be there.
+        let text = format!("host {name}: cleanup is done on the host itself only");
+        return Err(refused(StatusCode::FORBIDDEN, text));
+    }
+    let heard = format!("last heard of {}", ago(host.seen_at));
+    if !state.cloud.is_up(&host) {
+        let text = format!("host {name}: is down, {heard}: see whether novanet agent runs there");
+        return Err(refused(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    let answer = state.questions.ask(&name, question, PATIENCE).await;
+    answer.map(Json).map_err(|why| match why {
+        NoAnswer::Away => refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "host {name}: does not follow this server now, {heard}: see whether novanet agent runs there"
+            ),
+        ),
+        NoAnswer::Crowded => refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("host {name}: has too many questions to answer: try again later"),
+        ),
+        NoAnswer::Silent => refused(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!(
+                "host {name}: no answer within {} s, {heard}: its agent is busy, see its log there",
+                PATIENCE.as_secs()
+            ),
+        ),
+    })
+}
+
+fn refused(status: StatusCode, text: String) -> Response {
+    (status, text).into_response()
+}
+
+/// How long ago, for people.
+fn ago(micros: i64) -> String {
+    let then = i128::from(micros) * 1000;
+    let seconds = (OffsetDateTime::now_utc().unix_timestamp_nanos() - then) / 1_000_000_000;
+    match seconds {
+        ..1 => "just now".to_owned(),
+        1..120 => format!("{seconds} s ago"),
+        120..7_200 => format!("{} minutes ago", seconds / 60),
+        7_200..172_800 => format!("{} hours ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
