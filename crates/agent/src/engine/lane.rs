@@ -8,7 +8,7 @@
 use super::barrier::Shield;
 use super::cadence::{Cadence, Timing};
 pub use super::order::Shows;
-pub(super) use super::order::{Ask, Batch, Neighbours, Order, Progress};
+pub(super) use super::order::{Ask, Batch, Neighbours, Order, Progress, Sight};
 use super::reconcile::{Cleaned, Reconciler, Round};
 use super::render;
 use crate::room::{Room, RoomError};
@@ -30,12 +30,12 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The task of one room.
 pub struct Lane<R: Room> {
-    reconciler: Reconciler<R>,
+    pub(super) reconciler: Reconciler<R>,
     orders: mpsc::UnboundedReceiver<Order>,
     backlog: VecDeque<Order>,
     progress: watch::Sender<Progress>,
     news: Arc<Notify>,
-    neighbours: Neighbours,
+    pub(super) neighbours: Neighbours,
     shield: Option<Shield>,
     /// The firewall's progress, for what waits for it.
     firewall: Option<watch::Receiver<Progress>>,
@@ -43,9 +43,9 @@ pub struct Lane<R: Room> {
     behind: Option<u64>,
     disturbed: Arc<Notify>,
     cadence: Cadence,
-    timing: Timing,
+    pub(super) timing: Timing,
     held: BTreeMap<ObjectKey, Held>,
-    batch: u64,
+    pub(super) batch: u64,
     paused: bool,
 }
 
@@ -89,6 +89,7 @@ impl<R: Room + Shows> Lane<R> {
             let due = self.next_due();
             let holding = !self.held.is_empty();
             let waiting = self.behind.is_some() || self.reconciler.is_barred();
+            let active = self.is_active();
             tokio::select! {
                 order = self.orders.recv() => match order {
                     None | Some(Order::Stop) => break,
@@ -97,6 +98,7 @@ impl<R: Room + Shows> Lane<R> {
                 () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
                 () = moved(self.firewall.as_mut()), if waiting => self.resume().await,
+                () = moved(self.neighbours.sight.told()), if active => self.resume().await,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             if self.work().await {
@@ -138,6 +140,7 @@ impl<R: Room + Shows> Lane<R> {
             }
         }
         self.order_after_below(batches.last()).await;
+        self.look_first(&batches).await;
         for batch in &batches {
             self.enter(batch);
         }
@@ -186,7 +189,7 @@ impl<R: Room + Shows> Lane<R> {
         }
     }
 
-    /// The firewall has moved: what waited for it may go on, at the cost of these only.
+    /// The firewall or the ground has moved: what waited for it may go on, at the cost of these only.
     async fn resume(&mut self) {
         self.reconciler.resume();
         self.settle().await;
@@ -199,6 +202,7 @@ impl<R: Room + Shows> Lane<R> {
         }
         let began = Instant::now();
         self.bar();
+        self.stand();
         let round = self.reconciler.settle(began).await;
         self.after(round, began);
     }
@@ -206,6 +210,7 @@ impl<R: Room + Shows> Lane<R> {
     async fn observe(&mut self) {
         let began = Instant::now();
         self.bar();
+        self.stand();
         let round = self.reconciler.round(began).await;
         if !round.is_quiet() {
             tracing::debug!(room = R::NAME, ?round, "differed");
@@ -215,6 +220,7 @@ impl<R: Room + Shows> Lane<R> {
     }
 
     fn after(&mut self, round: Round, began: Instant) {
+        self.tell();
         let now = Instant::now();
         if round.observed {
             self.cadence.observed(began, now);
@@ -277,10 +283,10 @@ impl<R: Room + Shows> Lane<R> {
 
     async fn order_after_below(&mut self, last: Option<&Batch>) {
         let number = last.map_or(0, |batch| batch.number);
-        if self.batch == 0 && !self.neighbours.first_waits {
-            return;
-        }
         let deadline = Instant::now() + self.timing.order_limit;
+        if self.batch == 0 && !self.neighbours.first_waits {
+            return self.order_after_look().await;
+        }
         for below in &mut self.neighbours.below {
             let left = deadline.saturating_duration_since(Instant::now());
             let reached = below.wait_for(|progress| progress.created >= number);
@@ -291,12 +297,13 @@ impl<R: Room + Shows> Lane<R> {
 
     async fn ask(&mut self, ask: Ask) -> Result<String, String> {
         let failed = |e: RoomError| format!("{}: {e}", R::NAME);
+        self.stand();
         match ask {
-            Ask::Plan { diff: false } => Ok(render::desired::<R>(self.reconciler.desired())),
+            Ask::Plan { diff: false } => Ok(render::desired(&self.reconciler)),
             Ask::Plan { diff: true } => {
                 let changes = self.reconciler.difference().await.map_err(failed)?;
-                let disputes = self.reconciler.disputes();
-                Ok(render::difference::<R>(&changes, disputes))
+                self.tell();
+                Ok(render::difference(&self.reconciler, &changes))
             }
             Ask::Show => self.reconciler.room().show().await.map_err(failed),
             Ask::Pause => {
@@ -366,7 +373,7 @@ fn is_structural(key: &ObjectKey) -> bool {
     !matches!(kind, "float" | "rule" | "member" | "project")
 }
 
-async fn moved(lane: Option<&mut watch::Receiver<Progress>>) {
+async fn moved<T>(lane: Option<&mut watch::Receiver<T>>) {
     if let Some(lane) = lane
         && lane.changed().await.is_ok()
     {

@@ -15,6 +15,7 @@ pub mod core;
 mod dispute;
 pub mod error;
 mod failure;
+mod ground;
 pub mod lane;
 pub mod lock;
 pub mod offline;
@@ -25,6 +26,7 @@ pub mod reconcile;
 mod render;
 pub mod run;
 pub mod serve;
+mod standing;
 pub mod table;
 mod waiting;
 

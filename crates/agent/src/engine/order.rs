@@ -3,7 +3,7 @@
 
 use super::barrier::{Shield, Wards};
 use super::table::ObjectChange;
-use crate::room::{Room, RoomError};
+use crate::room::{Room, RoomError, Strangers};
 use novanet_model::ObjectKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,8 +79,15 @@ pub trait Shows: Room {
     }
 }
 
+/// Where a lane knows from which bridges' names are somebody else's.
+pub(super) enum Sight {
+    /// From its own room, and it tells the others. `None` until it has looked.
+    Sees(watch::Sender<Option<Strangers>>),
+    /// From the one that sees.
+    Told(watch::Receiver<Option<Strangers>>),
+}
+
 /// Progress of other lanes, for the order of things.
-#[derive(Default)]
 pub(super) struct Neighbours {
     /// Rooms that this one stands on: its creations wait for theirs.
     pub(super) below: Vec<watch::Receiver<Progress>>,
@@ -91,4 +98,6 @@ pub(super) struct Neighbours {
     pub(super) first_waits: bool,
     /// The room without whose protection this one does not make these, however long it takes.
     pub(super) shield: Option<(watch::Receiver<Progress>, Wards)>,
+    /// See [`Sight`].
+    pub(super) sight: Sight,
 }

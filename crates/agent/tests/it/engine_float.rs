@@ -94,7 +94,8 @@ async fn waiting_for_a_busy_firewall_is_no_error_and_nothing_is_observed_for_it(
     assert!(began.elapsed() < Duration::from_millis(320));
     reached(&engine, 2).await;
     assert_eq!(cloud::errors(&engine), []);
-    assert_eq!(host.observations("links"), looks);
+    // Once, for the new bridge's name, which might be somebody else's.
+    assert_eq!(host.observations("links"), looks + 1);
 }
 
 #[tokio::test(start_paused = true)]

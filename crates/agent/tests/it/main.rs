@@ -7,6 +7,7 @@ mod dhcp_process;
 mod dhcp_support;
 mod engine;
 mod engine_float;
+mod engine_ground;
 mod engine_ledger;
 mod engine_real;
 mod engine_shield;

@@ -142,6 +142,12 @@ impl Host {
         self.desired.set_object(&object.key(), items);
     }
 
+    /// Wants what stays of an object whose network this host cannot have.
+    pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
+        let items = self.room.items_without_ground(object);
+        self.desired.set_object(&object.key(), items);
+    }
+
     /// Wants instance `number` with one port.
     pub(crate) fn want_instance(&mut self, number: i64) {
         self.want(&HostObject::Instance(instance(number)));
