@@ -41,7 +41,11 @@ fn open(sandbox: &Sandbox, mode: u32) {
 #[test]
 fn a_file_that_this_user_may_not_use_is_named_with_the_remedy() {
     let sandbox = made();
-    insta::assert_snapshot!(list_after(&sandbox, ":", 65534), @"");
+    insta::assert_snapshot!(list_after(&sandbox, ":", 65534), @"
+    exit 1
+    --- stderr
+    error: database file DIR/nova.sqlite: Permission denied (os error 13) (run this as the owner of the file and its folder, or name another place: --state_path=DIR)
+    ");
     // A folder that others may not write into, and no file yet.
     let empty = Sandbox::new();
     open(&empty, 0o755);
@@ -55,7 +59,11 @@ fn a_file_system_that_takes_no_writes_is_named_with_the_remedy() {
                   \"$NOVANET_STATE_PATH\"/d; mount --bind \"$NOVANET_STATE_PATH\"/d \
                   \"$NOVANET_STATE_PATH\"/d; mount -o remount,ro,bind \"$NOVANET_STATE_PATH\"/d; \
                   export NOVANET_SQL_CONNECTION=sqlite:///\"$NOVANET_STATE_PATH\"/d/nova.sqlite";
-    insta::assert_snapshot!(list_after(&sandbox, folder, 0), @"");
+    insta::assert_snapshot!(list_after(&sandbox, folder, 0), @"
+    exit 1
+    --- stderr
+    error: database file DIR/d/nova.sqlite: Read-only file system (os error 30) (make that file system writable, or name another place: --state_path=DIR)
+    ");
 }
 
 #[test]
@@ -64,7 +72,11 @@ fn a_disk_that_is_full_is_named_with_the_remedy() {
     let full = "mkdir \"$NOVANET_STATE_PATH\"/d; \
                 mount -t tmpfs -o size=64k tmpfs \"$NOVANET_STATE_PATH\"/d; \
                 export NOVANET_SQL_CONNECTION=sqlite:///\"$NOVANET_STATE_PATH\"/d/nova.sqlite";
-    insta::assert_snapshot!(list_after(&sandbox, full, 0), @"");
+    insta::assert_snapshot!(list_after(&sandbox, full, 0), @"
+    exit 1
+    --- stderr
+    error: database file DIR/d/nova.sqlite: has no room left: database or disk is full (make room on its disk, and try again)
+    ");
 }
 
 #[test]
@@ -72,7 +84,11 @@ fn what_is_no_database_is_named_with_the_remedy() {
     let sandbox = Sandbox::new();
     let text = "this is no database, but it is long enough that somebody could take it for one";
     fs::write(sandbox.path().join("file"), text).unwrap();
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/file"), @"");
+    insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/file"), @"
+    exit 1
+    --- stderr
+    error: database file DIR/file: is not a SQLite database (move it away, or name another file: --sql_connection=sqlite:////FOLDER/FILE)
+    ");
     insta::assert_snapshot!(sandbox.check("network list --state_path=file"), @"");
     fs::create_dir(sandbox.path().join("folder")).unwrap();
     insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/folder"), @"");
@@ -107,7 +123,11 @@ fn a_database_that_is_locked_is_named_with_the_remedy() {
     let text = sandbox.check("floating create 203.0.113.1");
     drop(holder.stdin.take());
     holder.wait().unwrap();
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @"
+    exit 1
+    --- stderr
+    error: database file DIR/nova.sqlite: is busy: somebody else has been writing for too long: database is locked (find who, with fuser on the file or in pg_stat_activity, end that, and try again)
+    ");
 }
 
 #[test]
@@ -121,7 +141,11 @@ fn postgresql_that_cannot_be_used_is_named_with_the_remedy_and_without_the_passw
         assert!(!text.contains("s3cret"), "{text}");
         text.replace(&port, "PORT")
     };
-    insta::assert_snapshot!(check("nova:s3cret@127.0.0.1:1/nova"), @"");
+    insta::assert_snapshot!(check("nova:s3cret@127.0.0.1:1/nova"), @"
+    exit 1
+    --- stderr
+    error: database nova at 127.0.0.1:1: cannot be reached: Connection refused (os error 111) (start PostgreSQL there, or correct sql_connection)
+    ");
     insta::assert_snapshot!(check(&format!("nova:s3cret@127.0.0.1:{port}/nodb")), @"");
     insta::assert_snapshot!(check(&format!("nobody:s3cret@127.0.0.1:{port}/postgres")), @"");
     insta::assert_snapshot!(check("nova:s3cret@no.such.host.invalid/nova"), @"");
@@ -149,7 +173,11 @@ fn postgresql_that_goes_away_in_the_middle_is_named_with_the_remedy() {
     let text = show(&output, sandbox.path())
         .replace(&server.port().to_string(), "PORT")
         .replace(&database.name, "NAME");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @"
+    exit 1
+    --- stderr
+    error: database NAME at 127.0.0.1:PORT: is going down or coming up: terminating connection due to administrator command (wait until PostgreSQL is up, and try again)
+    ");
     // And one that hands out no more writes.
     let read_only = format!(
         "ALTER DATABASE {} SET default_transaction_read_only = on",
@@ -180,7 +208,11 @@ fn novas_own_database_is_not_touched_by_any_command() {
     let before = fs::read(&file).unwrap();
     for line in ["network list", "db sync", "db version", "user create ann"] {
         let text = sandbox.check(line);
-        insta::allow_duplicates! { insta::assert_snapshot!(text, @""); }
+        insta::allow_duplicates! { insta::assert_snapshot!(text, @"
+        exit 1
+        --- stderr
+        error: database file DIR/nova.sqlite: is of nova itself, which kept other things in tables of the same names (it is left as it is: name an empty one with --sql_connection, or another --state_path)
+        "); }
     }
     assert!(fs::read(&file).unwrap() == before);
     assert_eq!(fs::read_dir(sandbox.path()).unwrap().count(), 1);
@@ -203,7 +235,14 @@ fn a_spoiled_network_is_named_by_the_list_and_deleted_by_its_number() {
         .arg(&file)
         .status();
     assert!(edited.unwrap().success());
-    insta::assert_snapshot!(sandbox.check("network list"), @"");
+    insta::assert_snapshot!(sandbox.check("network list"), @r#"
+    exit 0
+    --- stdout
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
+    2    	10.0.1.0/24       	None           	10.0.1.2       	None           	None           	None           	None           	UUID
+    --- stderr
+    note: network 1: gateway "foo": invalid IPv4 address syntax (its range is 10.0.0.0/24; hosts keep what followed from the row when it was last good: mend it, or: nova-manage network delete 1)
+    "#);
     insta::assert_snapshot!(sandbox.check("network show 1"), @"");
     assert!(sandbox.check("network show 2").starts_with("exit 0"));
     insta::assert_snapshot!(sandbox.check("network delete 10.0.0.0/24"), @"exit 0");

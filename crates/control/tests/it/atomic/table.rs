@@ -239,8 +239,6 @@ async fn addresses(t: &Trial<'_>, ann: &Caller) -> Result<()> {
         c.disassociate_address(ann, mine).await
     })
     .await?;
-    let to = Association::to(InstanceId(2));
-    t.w.associate_address(ann, mine, &to).await?;
     t.one("release_address", async |c| {
         c.release_address(ann, mine).await
     })
@@ -363,7 +361,7 @@ async fn departures(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> R
         .await?;
     t.sql("DELETE FROM dirty").await?;
     t.one("scrub_project", async |c| {
-        c.scrub_project(&name("shop")).await
+        c.scrub_project(&name("shop"), false).await
     })
     .await?;
     t.sql("DELETE FROM images WHERE project_id IS NOT NULL")
