@@ -49,7 +49,11 @@ fn a_file_that_this_user_may_not_use_is_named_with_the_remedy() {
     // A folder that others may not write into, and no file yet.
     let empty = Sandbox::new();
     open(&empty, 0o755);
-    insta::assert_snapshot!(list_after(&empty, ":", 65534), @"");
+    insta::assert_snapshot!(list_after(&empty, ":", 65534), @"
+    exit 1
+    --- stderr
+    error: database file DIR/nova.sqlite: Permission denied (os error 13) (run this as the owner of the file and its folder, or name another place: --state_path=DIR)
+    ");
 }
 
 #[test]
@@ -89,16 +93,32 @@ fn what_is_no_database_is_named_with_the_remedy() {
     --- stderr
     error: database file DIR/file: is not a SQLite database (move it away, or name another file: --sql_connection=sqlite:////FOLDER/FILE)
     ");
-    insta::assert_snapshot!(sandbox.check("network list --state_path=file"), @"");
+    insta::assert_snapshot!(sandbox.check("network list --state_path=file"), @"
+    exit 1
+    --- stderr
+    error: database file DIR/file/nova.sqlite: Not a directory (os error 20) (a file is where a folder has to be: move it away, or name another place: --state_path=DIR)
+    ");
     fs::create_dir(sandbox.path().join("folder")).unwrap();
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/folder"), @"");
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=mysql://db/nova"), @"");
+    insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/folder"), @"
+    exit 1
+    --- stderr
+    error: database file DIR/folder: Is a directory (os error 21) (that is a folder: name a file: --sql_connection=sqlite:////FOLDER/FILE)
+    ");
+    insta::assert_snapshot!(sandbox.check("network list --sql_connection=mysql://db/nova"), @"
+    exit 2
+    --- stderr
+    error: flag sql_connection: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (MySQL is not supported)
+    ");
     let good = made();
     let file = good.path().join("nova.sqlite");
     let mut bytes = fs::read(&file).unwrap();
     bytes[4096..].fill(0xff);
     fs::write(&file, bytes).unwrap();
-    insta::assert_snapshot!(good.check("network list"), @"");
+    insta::assert_snapshot!(good.check("network list"), @"
+    exit 1
+    --- stderr
+    error: database file DIR/nova.sqlite: is damaged: database disk image is malformed (restore it from a backup)
+    ");
 }
 
 #[test]
@@ -146,9 +166,21 @@ fn postgresql_that_cannot_be_used_is_named_with_the_remedy_and_without_the_passw
     --- stderr
     error: database nova at 127.0.0.1:1: cannot be reached: Connection refused (os error 111) (start PostgreSQL there, or correct sql_connection)
     ");
-    insta::assert_snapshot!(check(&format!("nova:s3cret@127.0.0.1:{port}/nodb")), @"");
-    insta::assert_snapshot!(check(&format!("nobody:s3cret@127.0.0.1:{port}/postgres")), @"");
-    insta::assert_snapshot!(check("nova:s3cret@no.such.host.invalid/nova"), @"");
+    insta::assert_snapshot!(check(&format!("nova:s3cret@127.0.0.1:{port}/nodb")), @r#"
+    exit 1
+    --- stderr
+    error: database nodb at 127.0.0.1:PORT: database "nodb" does not exist (make it: createdb -h 127.0.0.1 -p PORT nodb, or correct sql_connection)
+    "#);
+    insta::assert_snapshot!(check(&format!("nobody:s3cret@127.0.0.1:{port}/postgres")), @r#"
+    exit 1
+    --- stderr
+    error: database postgres at 127.0.0.1:PORT: role "nobody" does not exist (correct user and password in sql_connection, or pg_hba.conf there)
+    "#);
+    insta::assert_snapshot!(check("nova:s3cret@no.such.host.invalid/nova"), @"
+    exit 1
+    --- stderr
+    error: database nova at no.such.host.invalid:5432: cannot be reached: failed to lookup address information: Name or service not known (start PostgreSQL there, or correct sql_connection)
+    ");
 }
 
 #[test]
@@ -188,7 +220,11 @@ fn postgresql_that_goes_away_in_the_middle_is_named_with_the_remedy() {
     let text = show(&output, sandbox.path())
         .replace(&server.port().to_string(), "PORT")
         .replace(&database.name, "NAME");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @"
+    exit 1
+    --- stderr
+    error: database NAME at 127.0.0.1:PORT: takes no writes: cannot execute UPDATE in a read-only transaction (name the primary server in sql_connection)
+    ");
 }
 
 #[test]
@@ -243,7 +279,11 @@ fn a_spoiled_network_is_named_by_the_list_and_deleted_by_its_number() {
     --- stderr
     note: network 1: gateway "foo": invalid IPv4 address syntax (its range is 10.0.0.0/24; hosts keep what followed from the row when it was last good: mend it, or: nova-manage network delete 1)
     "#);
-    insta::assert_snapshot!(sandbox.check("network show 1"), @"");
+    insta::assert_snapshot!(sandbox.check("network show 1"), @r#"
+    exit 1
+    --- stderr
+    error: network 1: gateway "foo": invalid IPv4 address syntax (its range is 10.0.0.0/24; hosts keep what followed from the row when it was last good: mend it, or: nova-manage network delete 1)
+    "#);
     assert!(sandbox.check("network show 2").starts_with("exit 0"));
     insta::assert_snapshot!(sandbox.check("network delete 10.0.0.0/24"), @"exit 0");
     assert!(!sandbox.check("network list").contains("note:"));
