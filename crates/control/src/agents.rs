@@ -91,7 +91,7 @@ impl Cloud {
         {
             let mut tx = self.db().read().await?;
             let none = instances::deleting(&mut tx).await?.is_empty();
-            if none && networks::list_deleting(&mut tx).await?.is_empty() {
+            if none && networks::deleting(&mut tx).await?.is_empty() {
                 return Ok(());
             }
         }

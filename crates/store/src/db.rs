@@ -84,7 +84,7 @@ impl Db {
                 .map_err(failed)?;
             let found = schema::look(&mut connection, Engine::Sqlite, &name).await;
             connection.close().await.map_err(failed)?;
-            found.map_err(|e| file::not_a_database(path, e))?;
+            found.map_err(|e| file::not_a_database(path, e).of(&name))?;
         }
         opened.keep_private()?;
         probe(&options, SQLITE_SETTINGS).await.map_err(failed)?;

@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod cloud;
+mod database;
 mod euca;
 mod flags;
 mod manage;

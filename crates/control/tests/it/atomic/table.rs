@@ -20,6 +20,7 @@ pub(super) const READERS: &[&str] = &[
     "all_instances",
     "applied",
     "audit",
+    "bad_networks",
     "bad_rows",
     "caller",
     "claim",
@@ -261,8 +262,6 @@ async fn addresses(t: &Trial<'_>, ann: &Caller) -> Result<()> {
         c.disassociate_address(ann, mine).await
     })
     .await?;
-    let to = Association::to(InstanceId(2));
-    t.w.associate_address(ann, mine, &to).await?;
     t.one("release_address", async |c| {
         c.release_address(ann, mine).await
     })
