@@ -23,6 +23,7 @@ mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
 mod firewall_world;
+mod guard_packets;
 mod guard_races;
 mod image;
 mod instance;
