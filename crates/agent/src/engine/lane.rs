@@ -6,6 +6,7 @@
 
 use super::barrier::Shield;
 use super::cadence::{Cadence, Timing};
+use super::hurry::{Troubles, any_moved};
 pub use super::order::Shows;
 pub(super) use super::order::{Ask, Batch, Neighbours, Order, Progress};
 use super::reconcile::{Cleaned, Reconciler, Round};
@@ -29,17 +30,19 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The task of one room.
 pub struct Lane<R: Room> {
-    reconciler: Reconciler<R>,
+    pub(super) reconciler: Reconciler<R>,
     orders: mpsc::UnboundedReceiver<Order>,
     backlog: VecDeque<Order>,
     progress: watch::Sender<Progress>,
     news: Arc<Notify>,
-    neighbours: Neighbours,
+    pub(super) neighbours: Neighbours,
     shield: Option<Shield>,
     /// The firewall's progress, for what waits for it.
     firewall: Option<watch::Receiver<Progress>>,
     /// The first batch that the firewall is busy with, of what waits for it.
     behind: Option<u64>,
+    /// What failed in the rooms below when this lane looked last.
+    pub(super) troubles: Troubles,
     disturbed: Arc<Notify>,
     cadence: Cadence,
     timing: Timing,
@@ -64,7 +67,7 @@ impl<R: Room + Shows> Lane<R> {
         }
         Self {
             disturbed: room.disturbed(),
-            reconciler: Reconciler::new(room),
+            reconciler: Reconciler::new(room).waiting_at_most(R::LONGEST_WAIT),
             orders,
             backlog: VecDeque::new(),
             progress,
@@ -72,8 +75,9 @@ impl<R: Room + Shows> Lane<R> {
             firewall: shield.as_ref().map(Shield::firewall),
             shield,
             behind: None,
+            troubles: Troubles::new(),
             neighbours,
-            cadence: Cadence::new(timing.clone()),
+            cadence: Cadence::new(timing.clone()).pausing_at_most(R::LONGEST_PAUSE),
             timing,
             held: BTreeMap::new(),
             batch: 0,
@@ -87,13 +91,18 @@ impl<R: Room + Shows> Lane<R> {
         loop {
             let due = self.next_due();
             let holding = !self.held.is_empty();
+            let failing = self.reconciler.next_retry().is_some();
             let waiting = self.behind.is_some() || self.reconciler.is_barred();
             tokio::select! {
                 order = self.orders.recv() => match order {
                     None | Some(Order::Stop) => break,
                     Some(order) => self.backlog.push_back(order),
                 },
-                () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
+                () = self.disturbed.notified() => {
+                    self.cadence.disturbed(Instant::now());
+                    self.reconciler.hurry(Instant::now());
+                }
+                () = any_moved(&mut self.neighbours.below), if failing => self.look_below(),
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
                 () = moved(self.firewall.as_mut()), if waiting => self.resume().await,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -365,7 +374,7 @@ fn is_structural(key: &ObjectKey) -> bool {
     !matches!(kind, "float" | "rule" | "member" | "project")
 }
 
-async fn moved(lane: Option<&mut watch::Receiver<Progress>>) {
+pub(super) async fn moved(lane: Option<&mut watch::Receiver<Progress>>) {
     if let Some(lane) = lane
         && lane.changed().await.is_ok()
     {

@@ -14,6 +14,7 @@ pub mod core;
 mod dispute;
 pub mod error;
 mod failure;
+mod hurry;
 pub mod lane;
 pub mod lock;
 pub mod offline;

@@ -23,6 +23,8 @@ mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
 mod firewall_world;
+mod guard_engine;
+mod guard_hurry;
 mod guard_packets;
 mod guard_races;
 mod image;
