@@ -24,6 +24,7 @@ mod firewall_scale;
 mod firewall_spoof;
 mod firewall_world;
 mod guard_engine;
+mod guard_foreign;
 mod guard_hurry;
 mod guard_packets;
 mod guard_races;
