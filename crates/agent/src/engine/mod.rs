@@ -16,6 +16,7 @@ mod dispute;
 pub mod error;
 mod failure;
 mod ground;
+mod hurry;
 pub mod lane;
 pub mod lock;
 pub mod offline;
