@@ -129,7 +129,7 @@ fn the_manuals_steps_work_against_a_running_server() {
     insta::assert_snapshot!(check("euca-deallocate-address 68.99.26.170"), @"
     exit 1
     --- stderr
-    error: euca-release-address: InvalidAddress.NotFound: floating IP 68.99.26.170 not found
+    error: euca-deallocate-address: InvalidAddress.NotFound: floating IP 68.99.26.170 not found
     ");
     insta::assert_snapshot!(check("euca-describe-instances"), @"exit 0");
     insta::assert_snapshot!(check("euca-describe-availability-zones"), @"
