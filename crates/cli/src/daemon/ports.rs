@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use novanet_agent::engine::AgentError;
 use novanet_model::flags::Flags;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 
 /// Ports that are kept for those who will serve there, until this is dropped.
 pub(super) struct Held {
@@ -13,6 +14,14 @@ pub(super) struct Held {
 
 /// Takes the EC2 API's port and the metadata service's.
 pub(super) fn hold(flags: &Flags) -> Result<Held, Failure> {
+    let socket = flags.path("server_socket");
+    if UnixStream::connect(&socket).is_ok() {
+        return Err(Failure::failed(format!(
+            "another server runs with this state_path: {} is its socket (stop it first, or give \
+             this one another --state_path)",
+            socket.display()
+        )));
+    }
     let ec2 = SocketAddr::V4(flags.ec2_listen());
     let api = TcpListener::bind(ec2).map_err(|e| {
         Failure::failed(format!(

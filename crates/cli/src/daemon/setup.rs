@@ -67,11 +67,28 @@ impl First {
                 "floating_range {floating}: is too large: at most a /{SHORTEST_PREFIX}"
             )));
         }
-        Ok(Self {
+        let first = Self {
             network,
             floating,
             remark,
-        })
+        };
+        if is_first_start(flags) {
+            first.refuse_overlap(&[range])?;
+        }
+        Ok(first)
+    }
+
+    fn refuse_overlap(&self, networks: &[Ipv4Net]) -> Result<(), Failure> {
+        let both = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
+        if let Some(floating) = self.floating
+            && let Some(network) = networks.iter().find(|range| both(range, &floating))
+        {
+            return Err(Failure::failed(format!(
+                "floating_range {floating}: overlaps the network {network}, whose addresses are \
+                 the instances' own: choose another range (--floating_range or --fixed_range)"
+            )));
+        }
+        Ok(())
     }
 
     /// Beside what is in the database already.
@@ -81,15 +98,7 @@ impl First {
         if ranges.is_empty() {
             ranges.push(self.network.range);
         }
-        let both = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
-        if let Some(floating) = self.floating
-            && let Some(network) = ranges.iter().find(|range| both(range, &floating))
-        {
-            return Err(Failure::failed(format!(
-                "floating_range {floating}: overlaps the network {network}, whose addresses are \
-                 the instances' own: choose another range (--floating_range or --fixed_range)"
-            )));
-        }
+        self.refuse_overlap(&ranges)?;
         if cloud.all_images().await?.is_empty()
             && let Some((program, package)) = build::missing().first()
         {

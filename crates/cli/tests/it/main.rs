@@ -7,6 +7,7 @@ mod check;
 mod cloud;
 mod euca;
 mod flags;
+mod install;
 mod manage;
 mod names;
 mod postgres;

@@ -6,6 +6,7 @@ mod clients;
 mod faults;
 mod repair;
 mod restart;
+mod start;
 mod tour;
 
 use anyhow::{Context as _, Result, ensure};
