@@ -56,14 +56,14 @@ impl Cloud {
 
     /// What a host has to know after `follow`.
     pub async fn follow(&self, host: &str, follow: &Follow) -> Result<Objects> {
-        let mut tx = self.db().read().await?;
-        Ok(objects::follow(&mut tx, host, follow).await?)
+        let mut c = self.db().connection().await?;
+        Ok(objects::follow(&mut c, host, follow).await?)
     }
 
     /// What a follower that is up to date has.
     pub async fn digest(&self, host: &str) -> Result<Digest> {
-        let mut tx = self.db().read().await?;
-        Ok(objects::digest(&mut tx, host).await?)
+        let mut c = self.db().connection().await?;
+        Ok(objects::digest(&mut c, host).await?)
     }
 
     /// A heartbeat with what changed on the host.

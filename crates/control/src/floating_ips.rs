@@ -5,9 +5,7 @@ use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::FloatingIp;
 use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError};
 use novanet_store::instances::State;
-use novanet_store::{
-    Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, instances, networks,
-};
+use novanet_store::{Committed, Conn, Thing, Tx, audit, floating_ips, instances, networks};
 use std::net::Ipv4Addr;
 
 /// A floating IP as a caller names it.
@@ -199,11 +197,18 @@ impl Cloud {
         allocated(tx, caller, address).await
     }
 
-    /// ReleaseAddress. An address that leads to an instance is disassociated first, as nova did.
+    /// ReleaseAddress. Refused while the address leads to an instance, as nova did: whoever talks to it
+    /// would be cut off.
     pub async fn release_address(&self, caller: &Caller, float: FloatRef) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().change().await?;
         let float = owned(&mut tx, caller, float).await?;
+        if let Some(target) = &float.fixed {
+            return Err(ControlError::StillAssociated {
+                address: float.address,
+                instance: target.instance,
+            });
+        }
         floating_ips::release(&mut tx, float.id).await?;
         record(&mut tx, caller, "floating_ip.release", float.address, "").await?;
         self.plan(&mut tx, [Thing::Float(float.id)]).await?;
@@ -246,23 +251,22 @@ impl Cloud {
                 format!("leads to instance {} already", target.instance),
             ));
         }
-        let row = instances::by_id(tx, instance)
+        let target = instances::target(tx, instance)
             .await?
-            .filter(|i| i.project == caller.project && i.state != State::Terminated)
+            .filter(|t| t.project == caller.project && t.state != State::Terminated)
             .ok_or_else(|| ControlError::not_found(Kind::Instance, instance))?;
-        if row.state == State::Deleting {
+        if target.state == State::Deleting {
             return Err(ControlError::in_use(
                 Kind::Instance,
                 instance,
                 "is being terminated",
             ));
         }
-        let ports = instances::ports(tx, instance).await?;
         let chosen = match fixed {
-            Some(ip) => ports.iter().find(|p| p.address == ip),
-            None => ports.first(),
+            Some(ip) => target.addresses.iter().find(|(_, address)| *address == ip),
+            None => target.addresses.first(),
         };
-        let Some(port) = chosen else {
+        let Some((fixed_id, fixed)) = chosen else {
             let reason = fixed.map_or_else(
                 || "has no fixed IP".to_owned(),
                 |ip| format!("does not have the fixed IP {ip}"),
@@ -280,11 +284,8 @@ impl Cloud {
                 things.insert(0, Thing::Float(other.id));
             }
         }
-        let fixed = fixed_ips::of_instance(tx, instance, port.address)
-            .await?
-            .ok_or_else(|| ControlError::not_found(Kind::FixedIp, port.address))?;
-        floating_ips::point(tx, float.id, Some(fixed.id)).await?;
-        let mut detail = format!("{instance} {}", port.address);
+        floating_ips::point(tx, float.id, Some(*fixed_id)).await?;
+        let mut detail = format!("{instance} {fixed}");
         if let Some(before) = float.fixed.as_ref().filter(|f| f.instance != instance) {
             detail = format!("{detail}, before: {}", before.instance);
         }

@@ -91,23 +91,6 @@ pub async fn by_address(c: &mut Conn, network: NetworkId, ip: Ipv4Addr) -> Resul
         .transpose()
 }
 
-/// The row of an address of an instance: networks may repeat an address, an instance does not.
-pub async fn of_instance(
-    c: &mut Conn,
-    instance: InstanceId,
-    ip: Ipv4Addr,
-) -> Result<Option<FixedIp>> {
-    let sql = format!("{SHOWN} WHERE f.instance_id = $1 AND f.address = $2");
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(instance.0)
-        .bind(ip.to_string())
-        .fetch_optional(c)
-        .await?
-        .as_ref()
-        .map(fixed)
-        .transpose()
-}
-
 /// Ranges of a network that are never handed out.
 pub async fn reserved_ranges(c: &mut Conn, network: NetworkId) -> Result<Vec<Reserved>> {
     sqlx::query(

@@ -120,6 +120,46 @@ pub async fn planned(c: &mut Conn, id: InstanceId) -> Result<Option<Instance>> {
     found.remove(&id).transpose().map_err(bad)
 }
 
+/// What a floating IP can lead to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Whose instance it is.
+    pub project: ProjectId,
+    /// What it is doing.
+    pub state: State,
+    /// Row ids of its fixed IPs and themselves, by the index of their ports.
+    pub addresses: Vec<(i64, Ipv4Addr)>,
+}
+
+/// An instance as floating IPs see it.
+pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
+    let rows = sqlx::query(
+        "SELECT i.id, i.project_id, i.state, f.id AS fixed_id, f.address FROM instances i \
+         LEFT JOIN virtual_interfaces v ON v.instance_id = i.id \
+         LEFT JOIN fixed_ips f ON f.virtual_interface_id = v.id AND f.instance_id = i.id \
+         WHERE i.id = $1 ORDER BY v.device_index",
+    )
+    .bind(id.0)
+    .fetch_all(c)
+    .await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let instance = Reader::new("instance", first);
+    let mut addresses = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let r = Reader::new("instance", row);
+        if let Some(fixed) = r.maybe_int("fixed_id")? {
+            addresses.push((fixed, r.parse("address")?));
+        }
+    }
+    Ok(Some(Target {
+        project: instance.parse("project_id")?,
+        state: instance.parse("state")?,
+        addresses,
+    }))
+}
+
 /// An instance's ports by index.
 pub async fn ports(c: &mut Conn, id: InstanceId) -> Result<Vec<InstancePort>> {
     sqlx::query(

@@ -11,6 +11,7 @@
 use crate::db::POSTGRES_CONNECTIONS;
 use crate::lock::WriteGuard;
 use crate::{Db, Engine, Result, StoreError};
+use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -58,16 +59,9 @@ impl DerefMut for Tx {
 }
 
 impl Tx {
-    /// Makes everything true and tells the followers of this process (and, on PostgreSQL, of the
-    /// others).
-    pub async fn commit(mut self) -> Result<Committed> {
+    /// Makes everything true and tells the followers of this process.
+    pub async fn commit(self) -> Result<Committed> {
         let version = self.version;
-        if !self.touched.is_empty() && self.db.engine() == Engine::Postgres {
-            sqlx::query("SELECT pg_notify('novanet', $1)")
-                .bind(version.to_string())
-                .execute(&mut *self.inner)
-                .await?;
-        }
         self.inner.commit().await?;
         drop(self.guard);
         if !self.touched.is_empty() {
@@ -103,6 +97,12 @@ impl Db {
         begin_on(self.pool(), begin).await
     }
 
+    /// A connection for one statement that reads: it is a snapshot by itself, and on PostgreSQL a
+    /// transaction around it is two more round trips.
+    pub async fn connection(&self) -> Result<PoolConnection<Any>> {
+        Ok(self.pool().acquire().await?)
+    }
+
     /// A transaction for rows that no plan follows from.
     pub async fn write(&self) -> Result<Tx> {
         let guard = self.write_lock().acquire().await?;
@@ -124,11 +124,18 @@ impl Db {
     /// A transaction for planned rows: takes the clock row first.
     pub async fn change(&self) -> Result<Tx> {
         let mut tx = self.write().await?;
-        tx.version = sqlx::query_scalar(
-            "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version",
-        )
-        .fetch_one(&mut *tx)
-        .await?;
+        let tick = match self.engine() {
+            Engine::Sqlite => {
+                "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version"
+            }
+            // Other processes hear of it with the commit, and of nothing if there is none. In a
+            // statement of its own that would be one more round trip for everybody who waits.
+            Engine::Postgres => {
+                "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version, \
+                 CASE WHEN pg_notify('novanet', CAST(version AS TEXT)) IS NULL THEN 0 ELSE 1 END"
+            }
+        };
+        tx.version = sqlx::query_scalar(tick).fetch_one(&mut *tx).await?;
         tx.now = now();
         Ok(tx)
     }

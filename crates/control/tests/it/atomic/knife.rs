@@ -5,10 +5,13 @@
 //! guess about how often a future has to be polled: it is counted, and it is known to have happened.
 //!
 //! * SQLite: the n-th statement is executed, nobody hears the answer, the next is not sent.
-//! * PostgreSQL: the answer to the n-th was heard and the next is on its way.
+//! * PostgreSQL: the answer to the n-th was heard, the next is not sent: a panic that nobody sees ends
+//!   the poll right there. (Dropping the future when it waits would be later: on a busy machine the
+//!   answers to some statements are there before anybody has to wait for them.)
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -24,6 +27,9 @@ thread_local! {
 /// Cuts, one at a time.
 pub(crate) struct Knife {
     dispatch: Dispatch,
+    /// While a process has one subscriber only, `tracing` asks the subscriber of the thread that gets
+    /// first to a place whether events there are wanted, and remembers its no for all threads.
+    _other: Dispatch,
     watch: Watch,
 }
 
@@ -33,6 +39,9 @@ struct Watch {
     /// Held while the use case is polled, so that it cannot go on behind the back of the last statement.
     gate: Arc<Mutex<()>>,
 }
+
+/// Ends a poll.
+struct Cut;
 
 #[derive(Default)]
 struct Count {
@@ -51,6 +60,7 @@ impl Knife {
         let watch = Watch::default();
         Self {
             dispatch: Dispatch::new(watch.clone()),
+            _other: Dispatch::new(Watch::default()),
             watch,
         }
     }
@@ -91,10 +101,14 @@ impl Knife {
         }
         let polled = work.as_mut().map(|work| {
             POLLING.set(true);
-            let polled =
-                tracing::dispatcher::with_default(&self.dispatch, || work.as_mut().poll(cx));
+            let poll =
+                || tracing::dispatcher::with_default(&self.dispatch, || work.as_mut().poll(cx));
+            let polled = catch_unwind(AssertUnwindSafe(poll));
             POLLING.set(false);
-            polled
+            polled.unwrap_or_else(|end| match end.downcast::<Cut>() {
+                Ok(_) => Poll::Pending,
+                Err(other) => resume_unwind(other),
+            })
         });
         drop(gate);
         let count = self.watch.count();
@@ -192,6 +206,10 @@ impl Subscriber for Watch {
             let mut count = self.count();
             count.begun += 1;
             count.ended += 1;
+            if count.ended == count.at {
+                drop(count);
+                resume_unwind(Box::new(Cut));
+            }
         }
     }
 

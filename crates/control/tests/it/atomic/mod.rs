@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use knife::Knife;
 use novanet_control::Cloud;
 use novanet_store::Engine;
-use photo::{Photo, settled};
+use photo::{Camera, Photo, settled};
 use sqlx::AssertSqlSafe;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -37,14 +37,15 @@ const UNPLANNED: &[&str] = &["leases", "image_blobs"];
 pub(crate) struct Trial<'w> {
     pub(crate) w: &'w World,
     knife: Knife,
+    camera: Camera,
     tried: RefCell<BTreeSet<&'static str>>,
     cuts: Cell<usize>,
-    began: std::time::Instant,
 }
 
 impl<'w> Trial<'w> {
     async fn of(w: &'w World) -> Result<Self> {
-        // All connections that the store opens: to set one up takes statements too.
+        // All connections that the store opens: to set one up takes statements too. (SQLite's one
+        // writer has made the world already.)
         let connections = match w.db().engine() {
             Engine::Sqlite => 8,
             Engine::Postgres => 16,
@@ -53,17 +54,18 @@ impl<'w> Trial<'w> {
         for _ in 0..connections {
             opened.push(w.db().read().await?);
         }
+        drop(opened);
         Ok(Self {
             w,
             knife: Knife::new(),
+            camera: Camera::of(w.db()).await?,
             tried: RefCell::default(),
             cuts: Cell::new(0),
-            began: std::time::Instant::now(),
         })
     }
 
-    /// One transaction: cut off after each statement it has changed not one byte, or, once it was
-    /// told to commit, everything. Then it is done whole.
+    /// One transaction: cut off after each statement it has changed not one byte, or, after its
+    /// commit, everything. Then it is done whole.
     pub(crate) async fn one<T>(
         &self,
         name: &'static str,
@@ -71,36 +73,21 @@ impl<'w> Trial<'w> {
     ) -> Result<()> {
         self.tried.borrow_mut().insert(name);
         let (before, after, statements) = self.whole(name, &use_case).await?;
-        let sqlite = self.w.db().engine() == Engine::Sqlite;
-        let mut committed = 0;
         for at in 1..=statements {
             let when = || format!("{name} cut off after statement {at} of {statements}");
             let answer = self.cut(at, use_case(self.w)).await?;
-            // On PostgreSQL a commit may be answered before anybody could be cut off.
-            ensure!(answer.is_none() || !sqlite, "{}: was not", when());
-            let now = Photo::of(self.w.db()).await?;
-            if now == before {
-                ensure!(answer.is_none(), "{}: answered", when());
-                continue;
+            ensure!(answer.is_none(), "{}: was not", when());
+            let now = self.camera.photo().await?;
+            if at < statements {
+                ensure!(now == before, "{}: {:?}", when(), now.differs_in(&before));
+            } else {
+                same(&now, &after, &[]).with_context(when)?;
+                self.w.assert_planned().await;
+                before.put_back(self.w.db()).await?;
             }
-            // PostgreSQL has the next statement already when it is cut.
-            ensure!(
-                at + 1 >= statements,
-                "{}: {:?}",
-                when(),
-                now.differs_in(&before)
-            );
-            same(&now, &after, &[]).with_context(when)?;
-            self.w.assert_planned().await;
-            committed += 1;
-            before.put_back(self.w.db()).await?;
         }
-        ensure!(
-            committed > 0,
-            "{name}: its commit is not among the {statements} cuts"
-        );
         use_case(self.w).await.context(name)?;
-        let again = Photo::of(self.w.db()).await?;
+        let again = self.camera.photo().await?;
         same(&again, &after, &[]).with_context(|| format!("{name} after the cuts"))
     }
 
@@ -112,12 +99,32 @@ impl<'w> Trial<'w> {
         but_for: &[&str],
         use_case: impl AsyncFn(&Cloud) -> novanet_control::Result<T>,
     ) -> Result<()> {
+        let ready = async |_: &Cloud| Ok(());
+        let use_case = async |c: &Cloud, ()| use_case(c).await;
+        self.prepared(name, but_for, ready, use_case).await
+    }
+
+    /// [`Trial::several`] of something that has to get ready, without being cut off.
+    pub(crate) async fn prepared<P, T>(
+        &self,
+        name: &'static str,
+        but_for: &[&str],
+        ready: impl AsyncFn(&Cloud) -> novanet_control::Result<P>,
+        use_case: impl AsyncFn(&Cloud, P) -> novanet_control::Result<T>,
+    ) -> Result<()> {
         self.tried.borrow_mut().insert(name);
-        let (before, after, statements) = self.whole(name, &use_case).await?;
+        let c = &self.w.cloud;
+        let start = self.camera.photo().await?;
+        let whole = async |c: &Cloud| use_case(c, ready(c).await?).await;
+        let (_, after, _) = self.whole(name, &whole).await?;
+        let (_, statements) = self.knife.count(use_case(c, ready(c).await?)).await;
+        start.put_back(c.db()).await?;
         for at in 1..=statements {
             let when = || format!("{name} cut off after statement {at} of {statements}");
-            self.cut(at, use_case(self.w)).await?;
-            let now = Photo::of(self.w.db()).await?;
+            let ready = ready(c).await?;
+            let before = self.camera.photo().await?;
+            self.cut(at, use_case(c, ready)).await?;
+            let now = self.camera.photo().await?;
             if now
                 .differs_in(&before)
                 .iter()
@@ -125,19 +132,21 @@ impl<'w> Trial<'w> {
             {
                 self.w.assert_planned().await;
             }
-            if same(&now, &after, but_for).is_ok() {
-                // Only its answer was not heard.
-                before.put_back(self.w.db()).await?;
-                continue;
+            // If it is, only the answer was not heard.
+            if same(&now, &after, but_for).is_err() {
+                self.sql("UPDATE leases SET expires_at = 1").await?;
+                whole(c).await.with_context(when)?;
+                let again = self.camera.photo().await?;
+                same(&again, &after, but_for).with_context(when)?;
             }
-            self.sql("UPDATE leases SET expires_at = 1").await?;
-            use_case(self.w).await.with_context(when)?;
-            let again = Photo::of(self.w.db()).await?;
-            same(&again, &after, but_for).with_context(when)?;
-            before.put_back(self.w.db()).await?;
+            start.put_back(c.db()).await?;
         }
-        use_case(self.w).await.context(name)?;
+        whole(c).await.context(name)?;
         Ok(())
+    }
+
+    pub(crate) async fn rows(&self, table: &str) -> Result<usize> {
+        Ok(self.camera.photo().await?.rows(table))
     }
 
     /// Changes something behind everybody's back.
@@ -156,15 +165,14 @@ impl<'w> Trial<'w> {
         name: &str,
         use_case: &impl AsyncFn(&Cloud) -> novanet_control::Result<T>,
     ) -> Result<(Photo, Photo, usize)> {
-        let before = Photo::of(self.w.db()).await?;
+        let before = self.camera.photo().await?;
         let (done, statements) = self.knife.count(use_case(self.w)).await;
         done.with_context(|| name.to_owned())?;
-        let after = Photo::of(self.w.db()).await?;
+        let after = self.camera.photo().await?;
         ensure!(after != before, "{name} changes nothing");
         self.w.assert_planned().await;
         before.put_back(self.w.db()).await?;
-        ensure!(Photo::of(self.w.db()).await? == before);
-        eprintln!("{name} {statements} {:?}", self.began.elapsed());
+        ensure!(self.camera.photo().await? == before);
         Ok((before, after, statements))
     }
 
@@ -179,18 +187,22 @@ impl<'w> Trial<'w> {
     fn has_tried_all_use_cases(&self) {
         let readers: BTreeSet<&str> = table::READERS.iter().copied().collect();
         let known: BTreeSet<&str> = self.tried.borrow().union(&readers).copied().collect();
-        let all = public_functions();
+        let all = public_functions(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
         let all: BTreeSet<&str> = all.iter().map(String::as_str).collect();
         assert_eq!(known, all, "known here, and in the sources");
     }
 }
 
 /// The names of what the sources offer.
-fn public_functions() -> BTreeSet<String> {
+fn public_functions(folder: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
-        let source = fs::read_to_string(file.unwrap().path()).unwrap();
-        for line in source.lines() {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(public_functions(&path));
+            continue;
+        }
+        for line in fs::read_to_string(path).unwrap().lines() {
             if let Some(rest) = line.trim_start().strip_prefix("pub async fn ") {
                 let name = rest.split(['(', '<']).next().unwrap();
                 names.insert(name.to_owned());

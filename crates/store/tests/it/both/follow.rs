@@ -68,7 +68,7 @@ async fn the_same_body_is_no_write_and_no_new_version(t: Fresh) -> Result<()> {
     let mut tx = t.change().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
-    let before = objects::digest(&mut *t.read().await?, "h1").await?;
+    let before = objects::digest(&mut *t.connection().await?, "h1").await?;
     let hints = t.hints().follow("h1");
     let mut tx = t.change().await?;
     assert_eq!(
@@ -77,7 +77,7 @@ async fn the_same_body_is_no_write_and_no_new_version(t: Fresh) -> Result<()> {
     );
     assert!(tx.commit().await?.hosts.is_empty());
     assert!(!hints.has_changed()?);
-    let after = objects::digest(&mut *t.read().await?, "h1").await?;
+    let after = objects::digest(&mut *t.connection().await?, "h1").await?;
     assert_eq!(
         (after.count, after.max, after.sum),
         (before.count, before.max, before.sum)
@@ -178,11 +178,11 @@ async fn a_digest_is_what_a_follower_that_is_up_to_date_computes(t: Fresh) -> Re
         tx.commit().await?;
         if round % 4 == 0 {
             follower.catch_up(&t).await?;
-            let digest = objects::digest(&mut *t.read().await?, "h1").await?;
+            let digest = objects::digest(&mut *t.connection().await?, "h1").await?;
             assert_eq!(follower.digest(), digest, "round {round}");
         }
     }
-    let nobody = objects::digest(&mut *t.read().await?, "h9").await?;
+    let nobody = objects::digest(&mut *t.connection().await?, "h9").await?;
     assert_eq!(
         (nobody.count, nobody.max, nobody.sum, nobody.version),
         (0, 0, 0, 30)
@@ -212,7 +212,7 @@ async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) 
     misled.catch_up(&copy).await?;
     assert_ne!(
         misled.digest(),
-        objects::digest(&mut *copy.read().await?, "h1").await?
+        objects::digest(&mut *copy.connection().await?, "h1").await?
     );
     let mut tx = copy.change().await?;
     clock::new_epoch(&mut tx).await?;
@@ -221,7 +221,7 @@ async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) 
     assert_eq!(follower.keys(), [member(1, 1).key(), member(1, 3).key()]);
     assert_eq!(
         follower.digest(),
-        objects::digest(&mut *copy.read().await?, "h1").await?
+        objects::digest(&mut *copy.connection().await?, "h1").await?
     );
     Ok(())
 }
@@ -277,7 +277,7 @@ async fn a_follower_misses_nothing_while_eight_writers_commit(t: Fresh) -> Resul
         assert_eq!(follower.objects, fresh.objects);
         assert_eq!(
             follower.digest(),
-            objects::digest(&mut *t.read().await?, follower.host).await?
+            objects::digest(&mut *t.connection().await?, follower.host).await?
         );
     }
     Ok(())

@@ -8,8 +8,9 @@ use anyhow::Result;
 use novanet_model::InstanceId;
 use novanet_model::NetworkId;
 use novanet_model::rows::Network;
+use novanet_store::instances::State;
 use novanet_store::networks::Reserved;
-use novanet_store::{Tx, fixed_ips, networks, pool};
+use novanet_store::{Tx, fixed_ips, instances, networks, pool};
 use std::net::Ipv4Addr;
 
 /// The next address, whoever gets it.
@@ -189,12 +190,11 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
     );
     assert_eq!((row.reserved, row.leased), (false, true));
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 1);
-    let same = fixed_ips::of_instance(&mut tx, owner, address).await?;
-    assert_eq!(same.map(|row| row.id), Some(id));
-    assert_eq!(
-        fixed_ips::of_instance(&mut tx, InstanceId(99), address).await?,
-        None
-    );
+    let target = instances::target(&mut tx, owner).await?.unwrap();
+    assert_eq!(target.project.as_str(), "web");
+    assert_eq!(target.state, State::Pending);
+    assert_eq!(target.addresses, [(id, address)]);
+    assert_eq!(instances::target(&mut tx, InstanceId(99)).await?, None);
 
     let wrong = mac_of(ip("10.9.9.9")).to_string();
     assert!(

@@ -203,7 +203,7 @@ impl Follower {
             after: self.version,
             wait_ms: 0,
         };
-        let answer = objects::follow(&mut *db.read().await?, self.host, &follow).await?;
+        let answer = objects::follow(&mut *db.connection().await?, self.host, &follow).await?;
         if answer.whole {
             self.objects.clear();
         }
