@@ -11,3 +11,4 @@ mod install;
 mod manage;
 mod names;
 mod postgres;
+mod strangers;
