@@ -75,8 +75,14 @@ fn check_entry(entry: &tar::Entry<'_, impl Read>) -> Result<String, ImageError> 
     let path = inside(&raw)?;
     let header = entry.header();
     match header.entry_type() {
-        Type::Regular | Type::Continuous | Type::GNUSparse | Type::Directory => {}
-        Type::Fifo | Type::Char | Type::Block | Type::XGlobalHeader => {}
+        Type::Regular
+        | Type::Continuous
+        | Type::GNUSparse
+        | Type::Directory
+        | Type::Fifo
+        | Type::Char
+        | Type::Block
+        | Type::XGlobalHeader => {}
         Type::Symlink => drop(target(entry, &raw)?),
         Type::Link => drop(inside(&target(entry, &raw)?)?),
         other => return Err(refused(&raw, format!("has the unknown type {other:?}"))),
