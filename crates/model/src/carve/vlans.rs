@@ -41,6 +41,7 @@ pub(super) fn links(
             let bridge = own_bridge
                 .clone()
                 .unwrap_or_else(|| IfName::vlan_bridge(vlan));
+            check_name(&bridge, request, defaults)?;
             if let Some(other) = existing.iter().find(|n| n.bridge == bridge) {
                 return Err(CarveError::conflict(
                     "bridge",
@@ -60,27 +61,57 @@ pub(super) fn links(
         .collect()
 }
 
+/// Refuses a name that a bridge of ours cannot have on any host. A flat network's bridge is the
+/// administrator's, who may have the public address on it.
+fn check_name(bridge: &IfName, request: &Request, defaults: &Defaults) -> Result<(), ModelError> {
+    let refused = |reason: String| Err(ModelError::new("bridge", bridge, reason));
+    if bridge.as_str() == "lo" || bridge.as_str().starts_with("nv") {
+        let whose = match bridge.as_str() {
+            "lo" => "is the loopback",
+            _ => "begins as the instances' cables do (nv)",
+        };
+        return refused(format!("{whose}: choose another name, such as br100"));
+    }
+    if request.kind == NetworkKind::Flat {
+        return Ok(());
+    }
+    let named = defaults.interfaces.iter().find(|(_, name)| name == bridge);
+    if let Some((flag, _)) = named {
+        return refused(format!(
+            "is the interface of the flag {flag}, and the bridge is made by the hosts: \
+             choose another name, such as br100"
+        ));
+    }
+    if request.bridge_interface.as_ref() == Some(bridge) {
+        return refused("is the interface to put into it: choose another name".to_owned());
+    }
+    Ok(())
+}
+
 /// Flat networks share a bridge, but never with a VLAN network.
 fn flat_links(
     request: &Request,
     existing: &[Network],
     defaults: &Defaults,
 ) -> Result<Vec<Link>, CarveError> {
+    let without = |what: &str| {
+        let kind = request.kind;
+        format!("a {kind} network has no {what}: leave it out or choose VlanManager")
+    };
     if let Some(vlan) = request.vlan {
-        return Err(ModelError::new(
-            "vlan",
-            vlan,
-            format!(
-                "a {} network has no VLAN: leave it out or choose VlanManager",
-                request.kind
-            ),
-        )
-        .into());
+        return Err(ModelError::new("vlan", vlan, without("VLAN")).into());
+    }
+    if let Some(port) = request.vpn_port {
+        return Err(ModelError::new("vpn", port, without("VPN")).into());
+    }
+    if let Some(address) = request.vpn_address {
+        return Err(ModelError::new("vpn_ip", address, without("VPN")).into());
     }
     let bridge = request
         .bridge
         .as_ref()
         .unwrap_or(&defaults.flat_network_bridge);
+    check_name(bridge, request, defaults)?;
     let taken = |n: &&Network| n.kind == NetworkKind::Vlan && n.bridge == *bridge;
     if let Some(other) = existing.iter().find(taken) {
         return Err(CarveError::conflict(

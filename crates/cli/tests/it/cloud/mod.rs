@@ -6,6 +6,7 @@ mod clients;
 mod faults;
 mod repair;
 mod restart;
+mod start;
 mod tour;
 
 use anyhow::{Context as _, Result, ensure};
@@ -55,6 +56,11 @@ impl Cloud {
 
     /// Starts `novanet up` and waits until its host follows.
     fn start(&self) -> Result<()> {
+        self.start_waiting_for("ip -brief address show br100 | grep -q 10.0.0.1/")
+    }
+
+    /// As [`Self::start`], but waits for something else than the first network.
+    fn start_waiting_for(&self, sign: &str) -> Result<()> {
         let line = format!(
             "exec novanet up --public_interface=eth0 --my_ip={} --floating_range={} {} >>{STATE}/up.out 2>>{STATE}/novanet.log",
             Sandbox::CLOUD,
@@ -73,7 +79,7 @@ impl Cloud {
                 panic!("novanet up ended with {status}:\n{}", self.log());
             }
             self.sh(&format!("grep -q 'the cloud is up' {STATE}/up.out"))?;
-            self.sh("ip -brief address show br100 | grep -q 10.0.0.1/")?;
+            self.sh(sign)?;
             self.sh("nft list table ip nova >/dev/null")?;
             Ok(())
         })
@@ -174,7 +180,7 @@ impl Cloud {
 }
 
 /// Where awscli and boto3 are; `make test` says it, else the script that makes it.
-fn venv() -> Result<PathBuf> {
+pub(crate) fn venv() -> Result<PathBuf> {
     if let Some(venv) = std::env::var_os("NOVANET_VENV") {
         return Ok(venv.into());
     }
