@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 /// A part of the host: links, firewall, DHCP …
 ///
 /// Rules for implementors: `items` is pure and row-local (it sees one object); several objects may
-/// contribute the same key if they agree on the value (the engine counts). `observe` reports only
+/// contribute the same key (the engine counts); if they do not agree on the value, the first by key
+/// has it, and `dispute` says what the others are told. `observe` reports only
 /// what carries our mark, plus foreign things that stand where a key of `desired` wants to be (as a
 /// value that differs). `apply` gets changes in key order, creations and changes before removals,
 /// does as many as it can, and reports each failure under its key; it may be killed after any step,
@@ -33,6 +34,17 @@ pub trait Room {
 
     /// Items that follow from one object.
     fn items(&self, object: &HostObject) -> Vec<(Self::Key, Self::Value)>;
+
+    /// What to tell an object that wants `key` to be something else than `first`, who has it: the
+    /// item is what the first object by key wants. `None`: it can live with that.
+    fn dispute(
+        &self,
+        _key: &Self::Key,
+        _first: (&ObjectKey, &Self::Value),
+        _other: (&ObjectKey, &Self::Value),
+    ) -> Option<String> {
+        None
+    }
 
     /// Notified when the room has reason to believe that something of ours was changed by somebody
     /// else (a kernel notification, a process that ended): the engine observes again at once.
@@ -151,6 +163,11 @@ impl<K: Ord + Clone, V: Clone + Eq> Desired<K, V> {
         self.items
             .range(range)
             .filter_map(|(k, by)| by.values().next().map(|v| (k, v)))
+    }
+
+    /// Who wants an item to be what; the first gets it.
+    pub fn wishes<'a>(&'a self, key: &K) -> impl Iterator<Item = (&'a Origin, &'a V)> {
+        self.items.get(key).into_iter().flatten()
     }
 
     /// Which objects want an item.

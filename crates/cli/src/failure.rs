@@ -79,9 +79,25 @@ impl From<ControlError> for Failure {
             error,
             ControlError::Invalid(_) | ControlError::Carve(CarveError::Invalid(_))
         );
-        Self {
-            code: if wrong_words { 2 } else { 1 },
-            ..Self::because(&error)
+        let mut failure = Self::because(&error);
+        if wrong_words {
+            failure.code = 2;
         }
+        if let ControlError::Store(fault) = &error
+            && let Some(remedy) = fault.remedy()
+        {
+            failure.message = format!("{} ({remedy})", failure.message);
+        }
+        failure
+    }
+}
+
+impl Failure {
+    /// The same; if the database was at fault and it was not said which, this is the one.
+    pub(crate) fn in_database(mut self, name: &str) -> Self {
+        if let Some(fault) = self.message.strip_prefix("database: ") {
+            self.message = format!("database {name}: {fault}");
+        }
+        self
     }
 }

@@ -1,9 +1,10 @@
 //! Why a use case refused, by what the caller can do about it.
 
-use novanet_model::ModelError;
 use novanet_model::carve::CarveError;
+use novanet_model::{InstanceId, ModelError};
 use novanet_store::StoreError;
 use std::fmt;
+use std::net::Ipv4Addr;
 use thiserror::Error;
 
 /// A use case's error. The text is for people and holds no secret.
@@ -34,6 +35,16 @@ pub enum ControlError {
         id: String,
         /// Who uses it, and what to do.
         reason: String,
+    },
+    /// A floating IP cannot be released while it leads to an instance.
+    #[error(
+        "floating IP {address}: is in use, it leads to instance {instance}: disassociate it before releasing it"
+    )]
+    StillAssociated {
+        /// The floating IP.
+        address: Ipv4Addr,
+        /// Where it leads.
+        instance: InstanceId,
     },
     /// A limit of the project.
     #[error("quota of {resource} exceeded: {used} in use, {wanted} more wanted, {limit} allowed")]

@@ -197,11 +197,18 @@ impl Cloud {
         allocated(tx, caller, address).await
     }
 
-    /// ReleaseAddress. An address that leads to an instance is disassociated first, as nova did.
+    /// ReleaseAddress. Refused while the address leads to an instance, as nova did: whoever talks to it
+    /// would be cut off.
     pub async fn release_address(&self, caller: &Caller, float: FloatRef) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().change().await?;
         let float = owned(&mut tx, caller, float).await?;
+        if let Some(target) = &float.fixed {
+            return Err(ControlError::StillAssociated {
+                address: float.address,
+                instance: target.instance,
+            });
+        }
         floating_ips::release(&mut tx, float.id).await?;
         record(&mut tx, caller, "floating_ip.release", float.address, "").await?;
         self.plan(&mut tx, [Thing::Float(float.id)]).await?;

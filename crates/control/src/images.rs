@@ -4,7 +4,7 @@ use crate::caller::operator;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::{ImageId, ModelError, ProjectId};
 use novanet_store::images::{self, Image, PART};
-use novanet_store::{Tx, audit, leases, projects};
+use novanet_store::{Conn, Tx, audit, leases, projects};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};
@@ -24,7 +24,7 @@ struct Whole {
 
 impl Cloud {
     /// `image register`: stores the bytes under their digest and names them, for everybody. The same
-    /// bytes are stored once.
+    /// bytes are stored once; under the same name they are the image that is there already.
     pub async fn register_image(&self, name: &str, bytes: impl Read + Seek) -> Result<Image> {
         self.register_image_of(None, name, bytes).await
     }
@@ -43,6 +43,13 @@ impl Cloud {
         bytes.rewind().map_err(unreadable)?;
         if size == 0 {
             return Err(ModelError::new("image", name, "is empty").into());
+        }
+        let there = {
+            let mut tx = self.db().read().await?;
+            same(&mut tx, owner, name, &digest).await?
+        };
+        if let Some(image) = there {
+            return Ok(image);
         }
         let holder = format!("register {}", uuid::Uuid::new_v4());
         let whole = Whole { digest, size };
@@ -96,6 +103,10 @@ impl Cloud {
             && projects::by_id(&mut tx, project).await?.is_none()
         {
             return Err(ControlError::not_found(Kind::Project, project));
+        }
+        if let Some(image) = same(&mut tx, owner, name, digest).await? {
+            // Somebody else was faster.
+            return Ok(image.id);
         }
         let id = images::insert(&mut tx, name, owner, digest, whole.size).await?;
         let project = owner.map(ProjectId::as_str);
@@ -170,15 +181,23 @@ pub(crate) fn visible(image: &Image, caller: &Caller) -> bool {
 }
 
 /// The image with this id, if the caller may run it.
-pub(crate) async fn find(
-    c: &mut novanet_store::Conn,
-    caller: &Caller,
-    id: ImageId,
-) -> Result<Image> {
+pub(crate) async fn find(c: &mut Conn, caller: &Caller, id: ImageId) -> Result<Image> {
     images::by_id(c, id)
         .await?
         .filter(|i| visible(i, caller))
         .ok_or_else(|| ControlError::not_found(Kind::Image, novanet_model::AmiId(id.0)))
+}
+
+/// The image with these bytes, this name and this owner.
+async fn same(
+    c: &mut Conn,
+    owner: Option<&ProjectId>,
+    name: &str,
+    digest: &str,
+) -> Result<Option<Image>> {
+    let all = images::list(c).await?;
+    let is = |i: &Image| i.digest == digest && i.name == name && i.project.as_ref() == owner;
+    Ok(all.into_iter().find(is))
 }
 
 /// `sha256:…` and length of what is left to read.

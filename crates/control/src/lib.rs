@@ -28,6 +28,6 @@ pub use caller::{Caller, Role};
 pub use cloud::{Cloud, CloudConfig};
 pub use controllers::Controllers;
 pub use error::{ControlError, Kind, Result};
-pub use novanet_pki::Vault;
+pub use novanet_pki::{PkiError, Vault};
 pub use novanet_store::audit::Entry as AuditEntry;
 pub use novanet_store::{Committed, Engine, StoreError};

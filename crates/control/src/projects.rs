@@ -2,13 +2,14 @@
 
 use crate::caller::operator;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
-use novanet_model::rows::Network;
-use novanet_model::{ModelError, ProjectId};
+use novanet_model::rows::{FloatingIp, Network};
+use novanet_model::{InstanceId, Ipv4Net, ModelError, ProjectId};
 use novanet_store::users::{self, User};
 use novanet_store::{
     Committed, Conn, StoreError, Thing, Tx, audit, floating_ips, groups, instances, networks,
     projects,
 };
+use std::net::Ipv4Addr;
 
 /// What a user signs requests with. Shown to its owner only.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +26,17 @@ impl std::fmt::Debug for Credentials {
             .field("access_key", &self.access_key)
             .finish_non_exhaustive()
     }
+}
+
+/// What `project scrub` took.
+#[derive(Debug)]
+pub struct Scrubbed {
+    /// Networks that are nobody's now.
+    pub networks: Vec<Ipv4Net>,
+    /// Floating IPs that are free now, and the instances that they led to.
+    pub floats: Vec<(Ipv4Addr, Option<InstanceId>)>,
+    /// For those who wait.
+    pub change: Committed,
 }
 
 /// The words that a user's secret is sealed with, so that one row's secret is no use in another.
@@ -167,8 +179,9 @@ impl Cloud {
     }
 
     /// `project scrub`: its networks are nobody's and its floating IPs go back to their pools. Refused
-    /// while instances have addresses in the networks.
-    pub async fn scrub_project(&self, id: &ProjectId) -> Result<Committed> {
+    /// while instances have addresses in the networks, and, without `force`, while a floating IP leads
+    /// to an instance: who talks to it would be cut off.
+    pub async fn scrub_project(&self, id: &ProjectId, force: bool) -> Result<Scrubbed> {
         let mut tx = self.db().change().await?;
         if projects::by_id(&mut tx, id).await?.is_none() {
             return Err(ControlError::not_found(Kind::Project, id));
@@ -176,14 +189,18 @@ impl Cloud {
         let mut things = Vec::new();
         let mut all = networks::list(&mut tx).await?;
         all.retain(|n| n.project.as_ref() == Some(id));
-        for network in all {
-            refuse_used(&mut tx, &network).await?;
+        for network in &all {
+            refuse_used(&mut tx, network).await?;
             networks::leave_project(&mut tx, network.id).await?;
             let object = network.cidr.to_string();
             scrubbed(&mut tx, id, "network.disassociate", &object).await?;
             things.push(Thing::Network(network.id));
         }
-        for float in floating_ips::of_project(&mut tx, id).await? {
+        let floats = floating_ips::of_project(&mut tx, id).await?;
+        if !force {
+            refuse_leading(id, &floats)?;
+        }
+        for float in &floats {
             floating_ips::release(&mut tx, float.id).await?;
             let object = float.address.to_string();
             scrubbed(&mut tx, id, "floating_ip.release", &object).await?;
@@ -191,7 +208,15 @@ impl Cloud {
         }
         scrubbed(&mut tx, id, "project.scrub", id.as_str()).await?;
         self.plan(&mut tx, things).await?;
-        Ok(tx.commit().await?)
+        let change = tx.commit().await?;
+        Ok(Scrubbed {
+            networks: all.into_iter().map(|n| n.cidr).collect(),
+            floats: floats
+                .into_iter()
+                .map(|f| (f.address, f.fixed.map(|to| to.instance)))
+                .collect(),
+            change,
+        })
     }
 
     /// `project delete`. Refused while it has instances, addresses or networks.
@@ -274,6 +299,25 @@ async fn refuse_used(c: &mut Conn, network: &Network) -> Result<()> {
         ),
     };
     Err(ControlError::in_use(Kind::Network, network.cidr, reason))
+}
+
+/// Refuses to take floating IPs that instances are reached by.
+fn refuse_leading(id: &ProjectId, floats: &[FloatingIp]) -> Result<()> {
+    let mut leading = floats
+        .iter()
+        .filter_map(|f| f.fixed.as_ref().map(|to| (f.address, to.instance)));
+    let Some((address, instance)) = leading.next() else {
+        return Ok(());
+    };
+    let more = match leading.count() {
+        0 => String::new(),
+        n => format!(", and {n} more lead to others"),
+    };
+    let reason = format!(
+        "floating IP {address} leads to instance {instance}{more} (terminate them or disassociate \
+         their addresses first, or cut them off: nova-manage project scrub {id} --force)"
+    );
+    Err(ControlError::in_use(Kind::Project, id, reason))
 }
 
 async fn scrubbed(tx: &mut Tx, id: &ProjectId, action: &str, object: &str) -> Result<()> {

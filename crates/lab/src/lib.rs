@@ -12,6 +12,7 @@ mod kernel;
 mod machine;
 pub mod packet;
 mod postgres;
+mod quickest;
 mod sandbox;
 mod wire;
 
@@ -22,5 +23,6 @@ pub use kernel::have8021q;
 pub use machine::MachineState;
 pub use packet::Mac;
 pub use postgres::{Database, Postgres, PostgresOptions};
+pub use quickest::Quickest;
 pub use sandbox::{Kept, Sandbox};
 pub use wire::Wire;

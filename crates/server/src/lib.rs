@@ -6,6 +6,7 @@
 mod admin;
 pub mod agent_api;
 mod ec2;
+mod front;
 mod questions;
 mod server;
 

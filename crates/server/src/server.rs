@@ -1,7 +1,9 @@
 //! A running server: its listeners, its state, its background loops.
 
+use crate::front::{Front, FrontListener};
 use crate::questions::Questions;
 use crate::{admin, agent_api, ec2};
+use axum::serve::ListenerExt as _;
 use novanet_control::Cloud;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -117,7 +119,7 @@ impl Server {
         let agents = axum::serve(self.agents, local);
         let (stop, stopping) = watch::channel(false);
         let ec2 = axum::serve(
-            self.ec2,
+            FrontListener(self.ec2).tap_io(Front::without_delay),
             ec2::router(Arc::clone(&self.state))
                 .into_make_service_with_connect_info::<SocketAddr>(),
         )

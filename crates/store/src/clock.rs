@@ -1,7 +1,6 @@
 //! The clock row: the epoch and the version that every planned transaction bumps.
 
 use crate::{Conn, Result};
-use sqlx::AnyPool;
 
 /// Epoch, version, and the horizon up to which tombstones may be gone.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -32,10 +31,10 @@ pub async fn new_epoch(c: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn ensure_epoch(pool: &AnyPool) -> Result<()> {
+pub(crate) async fn ensure_epoch(c: &mut Conn) -> Result<()> {
     sqlx::query("UPDATE clock SET epoch = $1 WHERE id = 1 AND epoch = ''")
         .bind(fresh())
-        .execute(pool)
+        .execute(c)
         .await?;
     Ok(())
 }

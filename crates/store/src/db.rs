@@ -1,14 +1,12 @@
 //! Opening a database: which engine, which file, whose file. The schema is `schema`'s.
 
+use crate::fault::{self, Fault};
 use crate::hints::Hints;
 use crate::lock::WriteLock;
-use crate::{Result, StoreError};
+use crate::{Result, StoreError, file, schema};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
-use std::fmt::Write as _;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -47,6 +45,7 @@ struct Inner {
     lock: WriteLock,
     hints: Hints,
     file: Option<PathBuf>,
+    name: String,
 }
 
 impl Db {
@@ -70,11 +69,21 @@ impl Db {
     }
 
     async fn open_sqlite(path: &Path) -> Result<Self> {
-        prepare_file(path)?;
-        let options = AnyConnectOptions::from_str(&file_url(path))?;
-        probe(&options, SQLITE_SETTINGS)
-            .await
-            .map_err(|e| not_opened(path, e))?;
+        let name = file::name(path);
+        let opened = file::open(path)?;
+        let options = AnyConnectOptions::from_str(&file::url(path))?;
+        let failed = |e| not_opened(path, e);
+        if !opened.is_empty() {
+            // Before the first setting: even WAL would change somebody else's file.
+            let mut connection = AnyConnection::connect_with(&options)
+                .await
+                .map_err(failed)?;
+            let found = schema::look(&mut connection, Engine::Sqlite, &name).await;
+            connection.close().await.map_err(failed)?;
+            found.map_err(|e| file::not_a_database(path, e))?;
+        }
+        opened.keep_private()?;
+        probe(&options, SQLITE_SETTINGS).await.map_err(failed)?;
         let connect = |count| {
             AnyPoolOptions::new()
                 .max_connections(count)
@@ -83,7 +92,6 @@ impl Db {
                 .after_connect(|c, _| Box::pin(set_up(c, SQLITE_SETTINGS)))
                 .connect_with(options.clone())
         };
-        let failed = |e| not_opened(path, e);
         Ok(Self(Arc::new(Inner {
             pool: connect(SQLITE_READERS).await.map_err(failed)?,
             // One connection, always the same: what another one writes makes it forget all pages.
@@ -92,19 +100,20 @@ impl Db {
             lock: WriteLock::beside(path)?,
             hints: Hints::default(),
             file: Some(path.to_owned()),
+            name,
         })))
     }
 
     async fn open_postgres(url: &str) -> Result<Self> {
-        let mut options = AnyConnectOptions::from_str(url).map_err(not_reached)?;
+        let server = Server::of(url)?;
+        let failed = |e| server.not_reached(e);
+        let mut options = AnyConnectOptions::from_str(url).map_err(failed)?;
         // More than there are statements in this crate, so that each is prepared once.
         options
             .database_url
             .query_pairs_mut()
             .append_pair("statement-cache-capacity", "256");
-        probe(&options, POSTGRES_SETTINGS)
-            .await
-            .map_err(not_reached)?;
+        probe(&options, POSTGRES_SETTINGS).await.map_err(failed)?;
         let pool = AnyPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(Duration::from_secs(10))
@@ -113,7 +122,7 @@ impl Db {
             .after_connect(|c, _| Box::pin(set_up(c, POSTGRES_SETTINGS)))
             .connect_with(options)
             .await
-            .map_err(not_reached)?;
+            .map_err(failed)?;
         Ok(Self(Arc::new(Inner {
             writers: pool.clone(),
             pool,
@@ -121,6 +130,7 @@ impl Db {
             lock: WriteLock::none(),
             hints: Hints::default(),
             file: None,
+            name: server.name(),
         })))
     }
 
@@ -137,6 +147,11 @@ impl Db {
     /// The SQLite file.
     pub fn file(&self) -> Option<&Path> {
         self.0.file.as_deref()
+    }
+
+    /// Which database this is, for people: `file …`, or `… at host:port`. Never with a password.
+    pub fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// Closes all connections, after a checkpoint.
@@ -171,99 +186,66 @@ async fn set_up(connection: &mut AnyConnection, settings: &'static str) -> sqlx:
     Ok(())
 }
 
-/// The URL of a file; what a URL would take apart is escaped.
-fn file_url(path: &Path) -> String {
-    let mut url = "sqlite://".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.".contains(byte) {
-            url.push(char::from(*byte));
-        } else {
-            let _ = write!(url, "%{byte:02X}");
-        }
-    }
-    url
-}
-
 /// Why a SQLite file cannot be used, for people.
 fn not_opened(path: &Path, error: sqlx::Error) -> StoreError {
-    const NOT_A_DATABASE: &str = "26";
-    let code = error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code);
-    if code.is_some_and(|c| c == NOT_A_DATABASE) {
-        return StoreError::Refused(format!(
-            "database file {}: is not a SQLite database",
-            path.display()
-        ));
-    }
-    StoreError::unavailable(format!("file {}", path.display()), error)
+    file::not_a_database(path, error.into()).of(&file::name(path))
 }
 
-/// Why PostgreSQL cannot be used. The URL is not repeated: it holds a password.
-fn not_reached(error: sqlx::Error) -> StoreError {
-    if let sqlx::Error::Configuration(why) = &error {
-        return StoreError::Refused(format!("sql_connection: {why}"));
-    }
-    match error.as_database_error() {
-        // Wrong user or password, no such database: trying again does not help.
-        Some(refused)
-            if refused
-                .code()
-                .is_some_and(|c| c.starts_with("28") || c == "3D000") =>
-        {
-            StoreError::Refused(format!("sql_connection: {}", refused.message()))
-        }
-        _ => StoreError::unavailable("PostgreSQL cannot be reached", error),
-    }
+/// A PostgreSQL database, for messages: its URL holds a password and is not repeated.
+struct Server {
+    host: String,
+    port: u16,
+    database: String,
 }
 
-/// Makes the file and its folder, or says why an existing one cannot be used.
-fn prepare_file(path: &Path) -> Result<()> {
-    let refused =
-        |e: std::io::Error| StoreError::Refused(format!("database file {}: {e}", path.display()));
-    let me = rustix::process::geteuid().as_raw();
-    if let Some(folder) = path.parent() {
-        if !folder.exists() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .map_err(refused)?;
-        }
-        let owner = folder.metadata().map_err(refused)?.uid();
-        if me == 0 && owner != 0 && !path.exists() {
-            // The folder's owner could not use what root makes there.
-            return Err(not_mine(folder, owner, me));
-        }
+impl Server {
+    fn of(url: &str) -> Result<Self> {
+        let options = PgConnectOptions::from_str(url).map_err(|error| {
+            StoreError::Refused(format!(
+                "sql_connection: {error} (it has to look like postgresql://USER:PASSWORD@HOST:PORT/NAME)"
+            ))
+        })?;
+        let socket = options.get_socket().map(|path| path.display().to_string());
+        let user = options.get_username();
+        Ok(Self {
+            host: socket.unwrap_or_else(|| options.get_host().to_owned()),
+            port: options.get_port(),
+            database: options.get_database().unwrap_or(user).to_owned(),
+        })
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(refused)?;
-    let found = file.metadata().map_err(refused)?;
-    if found.uid() != me {
-        // As another user than the owner SQLite would leave WAL files behind that the owner cannot
-        // read; root too, who could open it.
-        return Err(not_mine(path, found.uid(), me));
-    }
-    keep_private(&file).map_err(refused)
-}
 
-/// The WAL gets the file's mode, and both hold what is nobody else's business.
-fn keep_private(file: &File) -> std::io::Result<()> {
-    if file.metadata()?.mode() & 0o077 != 0 {
-        file.set_permissions(Permissions::from_mode(0o600))?;
+    fn name(&self) -> String {
+        format!("{} at {}:{}", self.database, self.host, self.port)
     }
-    Ok(())
-}
 
-fn not_mine(path: &Path, owner: u32, me: u32) -> StoreError {
-    StoreError::Refused(format!(
-        "database file {}: belongs to user id {owner}, not to {me} \
-         (run this as its owner, or: chown it)",
-        path.display()
-    ))
+    /// Why it cannot be used.
+    fn not_reached(&self, error: sqlx::Error) -> StoreError {
+        let refused = error.as_database_error();
+        let code = refused.and_then(sqlx::error::DatabaseError::code);
+        let Self {
+            host,
+            port,
+            database,
+        } = self;
+        // Trying again does not help against these.
+        let remedy = match code.as_deref() {
+            Some("3D000") => {
+                format!(
+                    "make it: createdb -h {host} -p {port} {database}, or correct sql_connection"
+                )
+            }
+            Some(code) if code.starts_with("28") => {
+                "correct user and password in sql_connection, or pg_hba.conf there".to_owned()
+            }
+            _ => {
+                let fault = match fault::of(&error) {
+                    Some(Fault::Lost) | None => Fault::Unreachable,
+                    Some(other) => other,
+                };
+                return StoreError::unavailable(fault, fault::cause(error)).of(&self.name());
+            }
+        };
+        let why = refused.map(|e| e.message().to_owned()).unwrap_or_default();
+        StoreError::Refused(format!("database {}: {why} ({remedy})", self.name()))
+    }
 }

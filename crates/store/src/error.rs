@@ -1,22 +1,29 @@
 //! The one error of this crate, by what the caller can do about it.
 
+use crate::fault::{self, Fault};
 use novanet_model::ModelError;
 use thiserror::Error;
 
 /// Why the store could not do it.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The database is not there, busy for too long, or went away. Trying again may help.
-    #[error("database {what}")]
+    /// The database is not there, busy for too long, or went away. [`StoreError::remedy`] says what
+    /// helps; trying again may.
+    #[error("database{}{fault}", place(database.as_deref()))]
     Unavailable {
-        /// What was tried.
-        what: String,
+        /// Which database, for people, without its password; `None` where that was not known.
+        database: Option<String>,
+        /// What is wrong with it.
+        fault: Fault,
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Something else already has this address, name, VLAN …
     #[error("already in use: {0}")]
     Conflict(String),
+    /// A value that a caller gave cannot be in a database: a zero byte, a number beyond all.
+    #[error("cannot be stored: {0}")]
+    Unfit(String),
     /// The database file or schema cannot be used as it is; the text says what to do.
     #[error("{0}")]
     Refused(String),
@@ -33,6 +40,10 @@ pub enum StoreError {
     Statement(#[source] sqlx::Error),
 }
 
+fn place(database: Option<&str>) -> String {
+    database.map_or_else(|| ": ".to_owned(), |name| format!(" {name}: "))
+}
+
 impl StoreError {
     /// A column of a row that does not parse.
     #[allow(clippy::needless_pass_by_value)] // takes literals and formatted names alike
@@ -41,24 +52,34 @@ impl StoreError {
         move |source| Self::BadRow { row, source }
     }
 
-    /// The database could not be reached while doing `what`.
-    pub fn unavailable(
-        what: impl Into<String>,
+    pub(crate) fn unavailable(
+        fault: Fault,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Unavailable {
-            what: what.into(),
+            database: None,
+            fault,
             source: source.into(),
         }
     }
-}
 
-/// SQLITE_BUSY, SQLITE_LOCKED, SQLITE_BUSY_SNAPSHOT; PostgreSQL's lock_timeout, statement_timeout,
-/// deadlock, admin_shutdown, crash_shutdown, cannot_connect_now, too many connections, idle in a
-/// transaction for too long.
-const PASSING: [&str; 11] = [
-    "5", "6", "517", "55P03", "57014", "40P01", "57P01", "57P02", "57P03", "53300", "25P03",
-];
+    /// The same, and which database it was, unless that is said already.
+    #[must_use]
+    pub fn of(mut self, name: &str) -> Self {
+        if let Self::Unavailable { database, .. } = &mut self {
+            database.get_or_insert_with(|| name.to_owned());
+        }
+        self
+    }
+
+    /// What the operator can do about it, for the end of the message; the other texts hold theirs.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Unavailable { fault, .. } => Some(fault.remedy()),
+            _ => None,
+        }
+    }
+}
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
@@ -66,22 +87,13 @@ impl From<sqlx::Error> for StoreError {
             if refused.is_unique_violation() || refused.is_foreign_key_violation() {
                 return Self::Conflict(refused.message().to_owned());
             }
-            if refused
-                .code()
-                .is_some_and(|c| PASSING.contains(&c.as_ref()))
-            {
-                return Self::unavailable("is busy or going away", error);
+            if fault::is_unfit(&error) {
+                return Self::Unfit(refused.message().to_owned());
             }
-            return Self::Statement(error);
         }
-        match error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_) => Self::unavailable("connection was lost", error),
-            other => Self::Statement(other),
+        match fault::of(&error) {
+            Some(fault) => Self::unavailable(fault, fault::cause(error)),
+            None => Self::Statement(error),
         }
     }
 }

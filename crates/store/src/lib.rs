@@ -12,6 +12,8 @@ pub mod clock;
 pub mod counters;
 mod db;
 mod error;
+mod fault;
+mod file;
 pub mod fixed_ips;
 pub mod floating_ips;
 pub mod groups;
@@ -39,6 +41,7 @@ pub mod views;
 
 pub use db::{Db, Engine};
 pub use error::{Result, StoreError};
+pub use fault::Fault;
 pub use hints::Hints;
 pub use thing::Thing;
 pub use tx::{Committed, Conn, Tx, now};

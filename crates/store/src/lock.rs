@@ -5,6 +5,7 @@
 //! has the lock. A busy server that wants to write again has to wait for the turn behind a CLI that
 //! came first.
 
+use crate::fault::Fault;
 use crate::{Result, StoreError};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -61,7 +62,7 @@ impl WriteLock {
                 // Whoever can open it can keep everybody from writing.
                 .mode(0o600)
                 .open(&path)
-                .map_err(|e| StoreError::Refused(format!("lock file {}: {e}", path.display())))
+                .map_err(|e| crate::file::refused(&path, &e))
         };
         Ok(Self {
             files: Some(Arc::new(Mutex::new(Files {
@@ -79,9 +80,9 @@ impl WriteLock {
         let files = Arc::clone(files);
         tokio::time::timeout(PATIENCE, take(files))
             .await
-            .unwrap_or_else(|late| {
-                let what = "is busy: another process has been writing for 15 s (see: fuser)";
-                Err(StoreError::unavailable(what, late))
+            .unwrap_or_else(|_| {
+                let late = format!("the turn to write did not come in {PATIENCE:?}");
+                Err(StoreError::unavailable(Fault::Busy, late))
             })
     }
 }
@@ -113,7 +114,7 @@ fn try_now(files: OwnedMutexGuard<Files>) -> Result<WriteGuard, OwnedMutexGuard<
 /// so a process that gives up can end while it waits.
 async fn wait_on_thread(files: OwnedMutexGuard<Files>) -> Result<WriteGuard> {
     let (answer, wait) = oneshot::channel();
-    let failed = |e: std::io::Error| StoreError::unavailable("lock", e);
+    let failed = |e: std::io::Error| StoreError::unavailable(Fault::Disk, e);
     std::thread::Builder::new()
         .name("write-lock".to_owned())
         .spawn(move || {
@@ -122,7 +123,7 @@ async fn wait_on_thread(files: OwnedMutexGuard<Files>) -> Result<WriteGuard> {
         .map_err(failed)?;
     match wait.await {
         Ok(locked) => locked.map_err(|e| failed(e.into())),
-        Err(gone) => Err(StoreError::unavailable("lock", gone)),
+        Err(gone) => Err(StoreError::unavailable(Fault::Busy, gone)),
     }
 }
 

@@ -1,95 +1,101 @@
-//! The schema: its steps, bringing a database up to them, refusing one that is not at them.
+//! The schema: its steps, bringing a database up to them, refusing one that is not at them or that
+//! is not ours at all. Looking comes before touching, and making is all or nothing.
 //!
 //! Steps are numbered below 1000 where both engines share them and above where they do not, so the
-//! largest number says little: a schema's version is the number of its steps.
+//! largest number says little: a schema's version is the number of its steps. The list of steps has
+//! sqlx's name and shape; sqlx's own runner is not used, as it writes that list into any database,
+//! and a step at a time.
 
-use crate::{Db, Engine, Result, StoreError};
-use sqlx::migrate::{MigrateError, Migrator};
-use std::collections::BTreeSet;
+use crate::{Conn, Db, Engine, Result, StoreError, clock};
+use sqlx::Row;
+use sqlx::migrate::{Migration, Migrator};
+use std::collections::{BTreeMap, BTreeSet};
 
 static COMMON: Migrator = sqlx::migrate!("migrations/common");
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
+const LIST: &str = "_sqlx_migrations";
+
+/// The first step of all.
+const FIRST: i64 = 1;
+
+/// What to do with a database that is somebody else's.
+const ELSEWHERE: &str =
+    "it is left as it is: name an empty one with --sql_connection, or another --state_path";
+
 impl Db {
-    /// Brings the schema up to this program's version (`db sync`). Twice does nothing.
+    /// Brings the schema up to this program's version (`db sync`): all or nothing. Twice does nothing.
     pub async fn migrate(&self) -> Result<()> {
-        let _guard = self.write_lock().acquire().await?;
-        self.refuse_newer(&self.applied().await?)?;
-        for steps in self.steps() {
-            let mut migrator = Migrator {
-                // The other list's.
-                ignore_missing: true,
-                ..Migrator::DEFAULT
-            };
-            migrator.migrations = steps.migrations.clone();
-            migrator.run(self.pool()).await.map_err(not_migrated)?;
-        }
-        crate::clock::ensure_epoch(self.pool()).await
+        self.make().await.map_err(|e| e.of(self.name()))
     }
 
-    fn steps(&self) -> [&'static Migrator; 2] {
-        match self.engine() {
-            Engine::Sqlite => [&COMMON, &SQLITE],
-            Engine::Postgres => [&COMMON, &POSTGRES],
+    async fn make(&self) -> Result<()> {
+        let mut tx = self.write().await?;
+        if self.engine() == Engine::Postgres {
+            // Servers that start together make it one after the other.
+            sqlx::raw_sql("DO $$ BEGIN PERFORM pg_advisory_xact_lock(8773); END $$")
+                .execute(&mut *tx)
+                .await?;
         }
-    }
-
-    fn wanted(&self) -> BTreeSet<i64> {
-        let steps = self.steps().into_iter().flat_map(Migrator::iter);
-        steps.map(|step| step.version).collect()
+        let have = look(&mut tx, self.engine(), self.name()).await?;
+        self.refuse_newer(&have)?;
+        if have.is_empty() && !tables(&mut tx, self.engine()).await?.contains(LIST) {
+            sqlx::raw_sql(list_of(self.engine()))
+                .execute(&mut *tx)
+                .await?;
+        }
+        for (version, step) in steps(self.engine()) {
+            if have.contains(&version) {
+                continue;
+            }
+            sqlx::raw_sql(step.sql.clone()).execute(&mut *tx).await?;
+            sqlx::query(
+                "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
+                 execution_time) VALUES ($1, $2, TRUE, $3, 0)",
+            )
+            .bind(version)
+            .bind(step.description.as_ref())
+            .bind(step.checksum.as_ref())
+            .execute(&mut *tx)
+            .await?;
+        }
+        clock::ensure_epoch(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     async fn applied(&self) -> Result<BTreeSet<i64>> {
-        let found: std::result::Result<Vec<i64>, sqlx::Error> =
-            sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
-                .fetch_all(self.pool())
-                .await;
-        match found {
-            Ok(steps) => Ok(steps.into_iter().collect()),
-            Err(error) if is_no_such_table(&error) => Ok(BTreeSet::new()),
-            Err(other) => Err(other.into()),
-        }
+        let mut tx = self.read().await?;
+        look(&mut tx, self.engine(), self.name()).await
     }
 
-    /// The schema's version there, and the one that this program needs (`db version`). One whose
-    /// making was cut off counts as none: who makes a missing one goes on with it.
+    /// The schema's version there, and the one that this program needs (`db version`). Refuses a
+    /// database that is not ours.
     pub async fn schema_version(&self) -> Result<(i64, i64)> {
-        let have = if self.is_whole().await? {
-            version(&self.applied().await?)
-        } else {
-            0
-        };
-        Ok((have, version(&self.wanted())))
-    }
-
-    /// Whether the schema was made to its end: the first epoch is the last thing that it gets.
-    async fn is_whole(&self) -> Result<bool> {
-        let epoch: std::result::Result<Option<String>, sqlx::Error> =
-            sqlx::query_scalar("SELECT epoch FROM clock WHERE id = 1")
-                .fetch_optional(self.pool())
-                .await;
-        match epoch {
-            Ok(epoch) => Ok(epoch.is_none_or(|e| !e.is_empty())),
-            Err(error) if is_no_such_table(&error) => Ok(false),
-            Err(other) => Err(other.into()),
-        }
+        let have = self.applied().await.map_err(|e| e.of(self.name()))?;
+        Ok((count(&have), count(&self.wanted())))
     }
 
     /// Refuses a schema of another version, saying what to do.
     pub async fn require_schema(&self) -> Result<()> {
-        let (have, want) = (self.applied().await?, self.wanted());
+        let have = self.applied().await.map_err(|e| e.of(self.name()))?;
         self.refuse_newer(&have)?;
-        let whole = self.is_whole().await?;
-        if want.is_subset(&have) && whole {
+        let want = self.wanted();
+        if want.is_subset(&have) {
             return Ok(());
         }
-        let have = if whole { have } else { BTreeSet::new() };
         Err(StoreError::Refused(format!(
-            "the database's schema is version {}, this program needs {} (run: nova-manage db sync)",
-            version(&have),
-            version(&want)
+            "database {}: its schema is version {}, this program needs {} \
+             (run: nova-manage db sync)",
+            self.name(),
+            count(&have),
+            count(&want)
         )))
+    }
+
+    fn wanted(&self) -> BTreeSet<i64> {
+        steps(self.engine()).into_keys().collect()
     }
 
     fn refuse_newer(&self, have: &BTreeSet<i64>) -> Result<()> {
@@ -98,31 +104,122 @@ impl Db {
             return Ok(());
         }
         Err(StoreError::Refused(format!(
-            "the database's schema is version {}, newer than this program's {} \
+            "database {}: its schema is version {}, newer than this program's {} \
              (use the newer novanet)",
-            version(have),
-            version(&want)
+            self.name(),
+            count(have),
+            count(&want)
         )))
     }
 }
 
-fn version(steps: &BTreeSet<i64>) -> i64 {
+/// The steps of a database, after making sure that it is ours or empty. Writes nothing.
+pub(crate) async fn look(c: &mut Conn, engine: Engine, name: &str) -> Result<BTreeSet<i64>> {
+    let tables = tables(c, engine).await?;
+    if !tables.contains(LIST) {
+        return match tables.is_empty() {
+            true => Ok(BTreeSet::new()),
+            false => Err(foreign(name, &tables)),
+        };
+    }
+    let wanted = steps(engine);
+    let mut have = BTreeSet::new();
+    let found = sqlx::query(
+        "SELECT version, CAST(CASE WHEN success THEN 1 ELSE 0 END AS BIGINT) AS done, checksum \
+         FROM _sqlx_migrations ORDER BY version",
+    )
+    .fetch_all(c)
+    .await?;
+    for step in &found {
+        let version: i64 = step.try_get("version")?;
+        let checksum: Option<Vec<u8>> = step.try_get("checksum").ok();
+        match wanted.get(&version) {
+            Some(known) if checksum.as_deref() != Some(&*known.checksum) => {
+                return Err(differs(name, version));
+            }
+            Some(_) if step.try_get::<i64, _>("done")? == 0 => return Err(cut_off(name, version)),
+            _ => have.insert(version),
+        };
+    }
+    // Somebody else's list of steps, or tables beside one that says that there are none.
+    let ours = have.contains(&FIRST) || (have.is_empty() && tables.len() == 1);
+    if ours {
+        Ok(have)
+    } else {
+        Err(foreign(name, &tables))
+    }
+}
+
+async fn tables(c: &mut Conn, engine: Engine) -> Result<BTreeSet<String>> {
+    let sql = match engine {
+        Engine::Sqlite => {
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'"
+        }
+        Engine::Postgres => {
+            "SELECT CAST(tablename AS TEXT) FROM pg_tables WHERE schemaname = current_schema()"
+        }
+    };
+    let names: Vec<String> = sqlx::query_scalar(sql).fetch_all(c).await?;
+    Ok(names.into_iter().collect())
+}
+
+fn foreign(name: &str, tables: &BTreeSet<String>) -> StoreError {
+    let whose = if tables.contains("migrate_version") {
+        // sqlalchemy-migrate's, which nova used to its end.
+        "is of nova itself, which kept other things in tables of the same names".to_owned()
+    } else {
+        let some: Vec<&str> = tables.iter().map(String::as_str).take(3).collect();
+        let more = if tables.len() > some.len() {
+            ", …"
+        } else {
+            ""
+        };
+        format!(
+            "has tables that novanet did not make: {}{more}",
+            some.join(", ")
+        )
+    };
+    StoreError::Refused(format!("database {name}: {whose} ({ELSEWHERE})"))
+}
+
+fn differs(name: &str, step: i64) -> StoreError {
+    StoreError::Refused(format!(
+        "database {name}: was made by another program: step {step} of its schema differs \
+         (use the novanet that made it; {ELSEWHERE})"
+    ))
+}
+
+fn cut_off(name: &str, step: i64) -> StoreError {
+    StoreError::Refused(format!(
+        "database {name}: step {step} of its schema was cut off in the middle \
+         (restore it from a backup; {ELSEWHERE})"
+    ))
+}
+
+fn steps(engine: Engine) -> BTreeMap<i64, &'static Migration> {
+    let own = match engine {
+        Engine::Sqlite => &SQLITE,
+        Engine::Postgres => &POSTGRES,
+    };
+    let all = COMMON.iter().chain(own.iter());
+    all.map(|step| (step.version, step)).collect()
+}
+
+fn count(steps: &BTreeSet<i64>) -> i64 {
     i64::try_from(steps.len()).unwrap_or(i64::MAX)
 }
 
-/// An empty database, that is.
-fn is_no_such_table(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|e| {
-        e.code().is_some_and(|c| c == "42P01") || e.message().starts_with("no such table")
-    })
-}
-
-fn not_migrated(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        MigrateError::VersionMismatch(step) => StoreError::Refused(format!(
-            "the database's schema was made by another program: its step {step} differs"
-        )),
-        other => StoreError::unavailable("could not be brought up to date", other),
+fn list_of(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => {
+            "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+             installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, \
+             checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)"
+        }
+        Engine::Postgres => {
+            "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+             installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL, \
+             checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)"
+        }
     }
 }

@@ -152,11 +152,10 @@ impl Barrier {
 
     fn gap(&self, name: Name) -> Option<String> {
         let firewall = self.firewall.borrow();
-        match self
-            .wards
-            .get(&name)
-            .and_then(|ward| why(ward, &firewall))?
-        {
+        let Some(ward) = self.wards.get(&name) else {
+            return Some("is not to be on this host any more".to_owned());
+        };
+        match why(ward, &firewall)? {
             Bar::Busy => Some("waits for the firewall, which is busy with its change".to_owned()),
             Bar::Refused(why) => Some(why),
         }

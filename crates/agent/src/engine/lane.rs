@@ -294,7 +294,8 @@ impl<R: Room + Shows> Lane<R> {
             Ask::Plan { diff: false } => Ok(render::desired::<R>(self.reconciler.desired())),
             Ask::Plan { diff: true } => {
                 let changes = self.reconciler.difference().await.map_err(failed)?;
-                Ok(render::changes::<R>(&changes))
+                let disputes = self.reconciler.disputes();
+                Ok(render::difference::<R>(&changes, disputes))
             }
             Ask::Show => self.reconciler.room().show().await.map_err(failed),
             Ask::Pause => {

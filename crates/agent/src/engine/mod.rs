@@ -11,6 +11,7 @@ mod addresses;
 mod barrier;
 pub mod cadence;
 pub mod core;
+mod dispute;
 pub mod error;
 mod failure;
 pub mod lane;

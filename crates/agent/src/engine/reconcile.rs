@@ -33,7 +33,7 @@ impl Round {
 
 /// One room with its desired and believed state.
 pub struct Reconciler<R: Room> {
-    room: R,
+    pub(super) room: R,
     pub(super) desired: Desired<R::Key, R::Value>,
     /// `None` until the first observation: nothing can be trusted.
     believed: Option<BTreeMap<R::Key, R::Value>>,
@@ -41,6 +41,8 @@ pub struct Reconciler<R: Room> {
     pub(super) failing: BTreeMap<R::Key, Failure<R::Value>>,
     /// Whose an item was that no object wants any more: its removal is reported there.
     former: BTreeMap<R::Key, ObjectKey>,
+    /// Who does not get which item, and why.
+    pub(super) disputed: BTreeMap<R::Key, BTreeMap<ObjectKey, String>>,
     blind: Option<Failure<()>>,
     /// See [`Self::bar`].
     pub(super) barred: BTreeMap<ObjectKey, Bar>,
@@ -59,6 +61,7 @@ impl<R: Room> Reconciler<R> {
             touched: BTreeSet::new(),
             failing: BTreeMap::new(),
             former: BTreeMap::new(),
+            disputed: BTreeMap::new(),
             blind: None,
             barred: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -109,6 +112,7 @@ impl<R: Room> Reconciler<R> {
             } else {
                 self.former.insert(item.clone(), key.clone());
             }
+            self.judge(&item);
             self.touched.insert(item);
         }
     }
@@ -213,6 +217,10 @@ impl<R: Room> Reconciler<R> {
                     failure.message
                 ));
             }
+        }
+        for (item, object, why) in self.disputes() {
+            let messages = by_object.entry(object.clone()).or_default();
+            messages.push(format!("{} {item}: {why}", R::NAME));
         }
         if let Some(blind) = &self.blind {
             by_object

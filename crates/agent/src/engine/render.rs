@@ -4,6 +4,7 @@ use super::order::Shows;
 use super::reconcile::{Cleaned, action};
 use crate::firewall;
 use crate::room::{Change, Desired, Room};
+use novanet_model::ObjectKey;
 use novanet_model::rule::{Source, Traffic};
 use std::fmt::Write as _;
 
@@ -19,6 +20,21 @@ pub(super) fn desired<R: Room + Shows>(desired: &Desired<R::Key, R::Value>) -> S
         text.push_str("  nothing\n");
     }
     text
+}
+
+/// What would change in a room, and which objects do not get what they want.
+pub(super) fn difference<'a, R: Room + Shows>(
+    changed: &[Change<R::Key, R::Value>],
+    disputes: impl Iterator<Item = (&'a R::Key, &'a ObjectKey, &'a str)>,
+) -> String {
+    let mut text = String::new();
+    for (item, object, why) in disputes {
+        let _ = writeln!(text, "  refuse {item} to {}: {why}", object.0);
+    }
+    if changed.is_empty() && !text.is_empty() {
+        return format!("{}\n{text}", R::NAME);
+    }
+    changes::<R>(changed) + &text
 }
 
 /// What would change in a room.

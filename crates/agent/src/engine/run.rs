@@ -3,12 +3,12 @@
 use super::lock::Lock;
 use super::offline::{Offline, offline_with};
 use super::serve::{Beside, Parts, serve};
-use super::{AgentError, Console, Rooms, Shows, Timing, preflight};
+use super::{AgentError, Console, Rooms, Shield, Shows, Timing, preflight};
 use crate::dhcp::DhcpServers;
 use crate::dhcp::journal::Journal;
 use crate::firewall::Firewall;
 use crate::image::{ImageError, ImageSource, Images};
-use crate::instance::{Consoles, Instances, Plug};
+use crate::instance::{Consoles, Gate, Instances, Plug};
 use crate::link::{self, Links};
 use crate::metadata_proxy::{self, MetadataError, MetadataSource};
 use crate::room::{Room, RoomError};
@@ -191,6 +191,20 @@ impl Shows for Instances {
 
     async fn finish(&mut self) {
         self.quiet().await;
+    }
+
+    fn shielded_by(&mut self, shield: Shield) {
+        self.behind(Arc::new(shield));
+    }
+}
+
+impl Gate for Shield {
+    fn gap(&self, instance: InstanceId) -> Option<String> {
+        Shield::gap(self, instance)
+    }
+
+    fn closed(&self, instance: InstanceId) -> BoxFuture<'_, ()> {
+        Box::pin(Shield::closed(self, instance))
     }
 }
 

@@ -7,8 +7,10 @@
 //! Must not know: instances.
 
 pub mod build;
+mod check;
 mod unpack;
 
+pub use check::check;
 pub(crate) use unpack::IDS;
 
 use futures_util::future::BoxFuture;

@@ -171,13 +171,7 @@ impl Unpacker {
         let id = id.map_err(|e| refused(raw, e.to_string()))?;
         match u32::try_from(id) {
             Ok(id) if id < IDS => Ok(self.uid_base + id),
-            _ => Err(refused(
-                raw,
-                format!(
-                    "belongs to user or group {id}; at most {} is possible",
-                    IDS - 1
-                ),
-            )),
+            _ => Err(refused(raw, super::check::unmapped(id))),
         }
     }
 
@@ -193,7 +187,10 @@ impl Unpacker {
     }
 }
 
-fn target(entry: &tar::Entry<'_, impl std::io::Read>, raw: &Path) -> Result<PathBuf, ImageError> {
+pub(super) fn target(
+    entry: &tar::Entry<'_, impl std::io::Read>,
+    raw: &Path,
+) -> Result<PathBuf, ImageError> {
     match entry.link_name() {
         Ok(Some(target)) => Ok(target.into_owned()),
         Ok(None) => Err(refused(raw, "is a link to nothing".to_owned())),
@@ -202,7 +199,7 @@ fn target(entry: &tar::Entry<'_, impl std::io::Read>, raw: &Path) -> Result<Path
 }
 
 /// The path without leading `/` and `./`. `..` is refused, not resolved.
-fn inside(raw: &Path) -> Result<PathBuf, ImageError> {
+pub(super) fn inside(raw: &Path) -> Result<PathBuf, ImageError> {
     let mut path = PathBuf::new();
     for part in raw.components() {
         match part {
@@ -228,7 +225,7 @@ fn ids(uid: u32, gid: u32) -> (Option<Uid>, Option<Gid>) {
     (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
 }
 
-fn refused(path: &Path, reason: String) -> ImageError {
+pub(super) fn refused(path: &Path, reason: String) -> ImageError {
     ImageError::Refused {
         path: path.display().to_string(),
         reason,

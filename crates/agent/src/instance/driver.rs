@@ -24,6 +24,16 @@ pub struct Machine {
     pub folder: PathBuf,
 }
 
+/// The firewall around the instances. The engine asks before it sets a goal; the room asks again
+/// before a first instruction and before a cable, as there may be a long download in between.
+pub trait Gate: Send + Sync {
+    /// Why the firewall is not around this instance now; `None`: it is.
+    fn gap(&self, instance: InstanceId) -> Option<String>;
+
+    /// Waits until it is.
+    fn closed(&self, instance: InstanceId) -> BoxFuture<'_, ()>;
+}
+
 /// Runs machines. Every call may have been made before by an agent that was killed in the middle.
 pub trait Driver: Send + Sync {
     /// Makes the machine up to the moment before its first instruction, and answers with its first

@@ -9,7 +9,7 @@ mod work;
 
 use super::Plug;
 use super::console;
-use super::driver::Driver;
+use super::driver::{Driver, Gate};
 use super::files::{Folders, Spec, host_boot};
 use super::process::{Process, ProcessId};
 use crate::image::Images;
@@ -20,7 +20,7 @@ use novanet_model::wire::InstanceReport;
 use phase::Phase;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use step::Step;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -48,6 +48,7 @@ pub(super) struct Lives {
     driver: Result<Arc<dyn Driver>, String>,
     images: Arc<Images>,
     plug: Arc<dyn Plug>,
+    gate: OnceLock<Arc<dyn Gate>>,
     reports: mpsc::UnboundedSender<InstanceReport>,
     disturbed: Arc<Notify>,
     idle: Notify,
@@ -77,12 +78,17 @@ impl Lives {
             driver,
             images,
             plug,
+            gate: OnceLock::new(),
             reports,
             disturbed: Arc::default(),
             idle: Notify::new(),
             slots: Mutex::default(),
             permits: Semaphore::new(processors * 2),
         })
+    }
+
+    pub(super) fn behind(&self, gate: Arc<dyn Gate>) {
+        let _ = self.gate.set(gate);
     }
 
     pub(super) fn disturbed(&self) -> Arc<Notify> {

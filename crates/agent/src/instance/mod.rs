@@ -13,7 +13,7 @@ mod life;
 pub mod oci;
 mod process;
 
-pub use driver::{Driver, Machine};
+pub use driver::{Driver, Gate, Machine};
 
 use crate::image::Images;
 use crate::room::{Change, Desired, Room, RoomError};
@@ -166,6 +166,11 @@ impl Instances {
             ports: BTreeMap::new(),
             adopted: false,
         }
+    }
+
+    /// From now on nothing is started or plugged without this gate's leave. The first one stays.
+    pub fn behind(&self, gate: Arc<dyn Gate>) {
+        self.lives.behind(gate);
     }
 
     /// The last 64 KiB that an instance wrote to its console. `None`: there is no such instance here.

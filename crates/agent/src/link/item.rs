@@ -4,7 +4,7 @@
 use crate::settings::{FloatingAddressMode, Settings};
 use ipnet::Ipv4Net;
 use novanet_model::object::{Bridge, Gateway, HostObject, Port};
-use novanet_model::{IfName, MacAddr};
+use novanet_model::{IfName, MacAddr, ObjectKey};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -255,6 +255,31 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
         ));
     }
     items
+}
+
+/// What to tell a network that does not get its uplink.
+pub(crate) fn dispute(
+    key: &LinkKey,
+    first: (&ObjectKey, &LinkValue),
+    other: (&ObjectKey, &LinkValue),
+) -> Option<String> {
+    let side = |(object, value): (&ObjectKey, &LinkValue)| match value {
+        LinkValue::Uplink(spec) => {
+            let network = object.0.split('/').nth(1).unwrap_or_default();
+            let bridge = spec.bridge.as_ref().map(ToString::to_string);
+            Some((network.to_owned(), bridge.unwrap_or_default()))
+        }
+        _ => None,
+    };
+    let LinkKey::Uplink(uplink) = key else {
+        return None;
+    };
+    let ((network, bridge), (late, late_bridge)) = (side(first)?, side(other)?);
+    Some(format!(
+        "interface {uplink} is the uplink of bridge {bridge} (network {network}) and cannot be that \
+         of bridge {late_bridge} (network {late}) too: create one of the two networks with another \
+         bridge_interface, or both with the same bridge"
+    ))
 }
 
 /// The gateway address, and nova's 169.254.169.254 on the loopback, which answers instances that

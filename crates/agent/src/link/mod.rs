@@ -34,7 +34,7 @@ use announce::Announcer;
 use ipnet::Ipv4Net;
 use moved::Record;
 use netlink::Socket;
-use novanet_model::{HostObject, IfName};
+use novanet_model::{HostObject, IfName, ObjectKey};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use seen::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,6 +98,15 @@ impl Room for Links {
 
     fn items(&self, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
         item::items(&self.settings, object)
+    }
+
+    fn dispute(
+        &self,
+        key: &LinkKey,
+        first: (&ObjectKey, &LinkValue),
+        other: (&ObjectKey, &LinkValue),
+    ) -> Option<String> {
+        item::dispute(key, first, other)
     }
 
     fn disturbed(&self) -> Arc<Notify> {

@@ -23,6 +23,10 @@ pub(crate) fn enslave(
     uplink: &IfName,
     bridge: &IfName,
 ) -> Result<(), RoomError> {
+    // It was another network's so far: back to the interface first, with what it carried.
+    if Record::load(notes, uplink).is_some_and(|record| record.bridge != *bridge) {
+        release(socket, notes, uplink)?;
+    }
     let (nic, bridge) = check(socket, uplink, bridge)?;
     let found = Belongings::of(socket, nic.index)?;
     if let Some(address) = found.leased() {

@@ -8,7 +8,7 @@ use novanet_agent::engine::{AgentError, Offline, Options, offline, run_with};
 use novanet_agent::local;
 use novanet_agent::settings::Settings;
 use novanet_agent::upstream::ServerAddress;
-use novanet_lab::{HostOptions, eventually_async, inside_host};
+use novanet_lab::{HostOptions, Quickest, eventually_async, inside_host};
 use novanet_model::HostObject;
 use novanet_model::wire::{Answer, Question, Role};
 use std::process::Command;
@@ -120,23 +120,20 @@ async fn a_life(settings: Settings) {
     shows(dnsmasq, "dnsmasq", true).await;
 
     nothing_differs(&settings).await;
-    // The best of three: what the machine does besides is not the agent's fault.
-    let mut best = Duration::MAX;
-    for _ in 0..3 {
+    let mut quickest = Quickest::within(Duration::from_millis(500));
+    while quickest.again().unwrap() {
         let began = Instant::now();
         sh("nft delete table ip nova");
         shows("nft list ruleset", "203.0.0.1 : 10.0.0.3", true).await;
-        best = best.min(began.elapsed());
+        quickest.took(began.elapsed());
     }
-    assert!(best < Duration::from_millis(500), "{best:?}");
-    let began = Instant::now();
-    sh("ip link delete br100");
-    shows("ip address", "10.0.1.1/24", true).await;
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        began.elapsed()
-    );
+    let mut quickest = Quickest::within(Duration::from_secs(5));
+    while quickest.again().unwrap() {
+        let began = Instant::now();
+        sh("ip link delete br100");
+        shows("ip address", "10.0.1.1/24", true).await;
+        quickest.took(began.elapsed());
+    }
     // The DNS server is bound to the bridge that went, and comes after the new one.
     nothing_differs(&settings).await;
 

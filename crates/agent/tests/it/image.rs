@@ -3,7 +3,7 @@
 
 use futures_util::future::BoxFuture;
 use novanet_agent::image::build::tiny;
-use novanet_agent::image::{ImageError, ImageSource, Images};
+use novanet_agent::image::{ImageError, ImageSource, Images, check};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -251,4 +251,47 @@ async fn what_a_killed_agent_left_half_done_is_swept_and_unused_images_are_colle
     assert_eq!(removed, std::slice::from_ref(&digest));
     assert_eq!(names(&cache), BTreeSet::new());
     images.ensure(&digest).await.unwrap();
+}
+
+/// What is said of a file with these bytes.
+fn checked(bytes: &[u8]) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image.tar");
+    std::fs::write(&path, bytes).unwrap();
+    let shown = path.display().to_string();
+    check(&path).map_err(|e| e.to_string().replace(&shown, "FILE"))
+}
+
+#[test]
+fn an_archive_that_no_host_could_start_is_told_apart_before_it_is_stored() {
+    use tar::EntryType::{Directory, Link, Regular, Symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = tiny(&folder.path().join("tiny.tar")).unwrap();
+    check(&tiny.path).unwrap();
+    let good = archive(&[
+        (Directory, "./", ""),
+        (Symlink, "./sbin", "usr/sbin"),
+        (Symlink, "./usr/sbin/init", "/lib/systemd/systemd"),
+    ]);
+    assert_eq!(checked(&good), Ok(()));
+    let init = (Regular, "sbin/init", "");
+    let whole = archive(&[init, (Regular, "etc/last", "")]);
+    // Without the blocks of zeros at the end: old programs did not write them.
+    assert_eq!(checked(&whole[..2048]), Ok(()));
+    let mut foreign = tar::Builder::new(Vec::new());
+    append(&mut foreign, Regular, "sbin/init", "", 70_000);
+    let said = [
+        checked(b"text\n"),
+        checked("text that is longer than a header ".repeat(50).as_bytes()),
+        checked(b""),
+        checked(&[0; 1024]),
+        checked(&[0x1f, 0x8b, 8, 0, 0]),
+        checked(&whole[..1538]),
+        checked(&archive(&[init, (Regular, "../evil", "")])),
+        checked(&archive(&[init, (Link, "copy", "../../etc/shadow")])),
+        checked(&archive(&[(Regular, "bin/sh", "")])),
+        checked(&foreign.into_inner().unwrap()),
+    ];
+    let said: Vec<String> = said.into_iter().map(Result::unwrap_err).collect();
+    insta::assert_snapshot!(said.join("\n"), @"");
 }

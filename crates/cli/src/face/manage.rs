@@ -70,6 +70,7 @@ async fn execute(command: Command, flags: Flags, format: Format) -> Result<Strin
     };
     let cx = Context::open(flags, format, needs(&command)).await?;
     let done = dispatch(command, &cx).await;
+    let done = done.map_err(|failure| failure.in_database(cx.cloud.db().name()));
     // A checkpoint: what was written is in the file itself.
     cx.cloud.close().await;
     done

@@ -142,7 +142,13 @@ async fn register(path: &Path, name: &str, cx: &Context) -> Result<String, Failu
             path.display()
         )));
     }
+    novanet_agent::image::check(path)
+        .map_err(|e| Failure::failed(format!("image register: {e}")))?;
+    let before = cx.cloud.all_images().await?;
     let image = cx.cloud.register_image(name, file).await?;
+    if before.iter().any(|i| i.id == image.id) {
+        cx.note(&format!("image {name}: the same bytes are there already"));
+    }
     Ok(format!("{}\n", AmiId(image.id.0)))
 }
 

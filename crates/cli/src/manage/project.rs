@@ -5,8 +5,10 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
+use novanet_control::projects::Scrubbed;
 use novanet_model::ProjectId;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 pub(crate) const CATEGORY: Category = Category {
     name: "project",
@@ -29,8 +31,14 @@ const ACTIONS: &[Action] = &[
     action(
         "scrub",
         "take a project's networks and floating addresses from it",
-        NAME,
-        |b| Ok(super::Command::Project(Command::Scrub { name: id(b)? })),
+        SCRUB,
+        |b| {
+            let force = b.truth("force")?.unwrap_or(false);
+            Ok(super::Command::Project(Command::Scrub {
+                name: id(b)?,
+                force,
+            }))
+        },
     ),
     action("list", "all projects, or those of a user", USER, |b| {
         let user = b.text("user").map(str::to_owned);
@@ -39,6 +47,15 @@ const ACTIONS: &[Action] = &[
 ];
 
 const NAME: &[Param] = &[param("name", Takes::Required, "the project's name").or(&["project"])];
+
+const SCRUB: &[Param] = &[
+    NAME[0],
+    param(
+        "force",
+        Takes::Switch,
+        "also addresses that lead to instances: these are cut off",
+    ),
+];
 
 const USER: &[Param] =
     &[param("user", Takes::Optional, "only projects of this user").or(&["username"])];
@@ -70,6 +87,8 @@ pub(crate) enum Command {
     Scrub {
         /// Its id.
         name: ProjectId,
+        /// Also addresses that lead to instances.
+        force: bool,
     },
     /// List them.
     List {
@@ -102,9 +121,14 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             cx.cloud.delete_project(&name).await?;
             Ok(String::new())
         }
-        Command::Scrub { name } => {
-            cx.cloud.scrub_project(&name).await?;
-            Ok(String::new())
+        Command::Scrub { name, force } => {
+            let scrubbed = cx.cloud.scrub_project(&name, force).await?;
+            if scrubbed.networks.is_empty() && scrubbed.floats.is_empty() {
+                cx.note(&format!(
+                    "project {name} owned no network and no floating address"
+                ));
+            }
+            Ok(told(&scrubbed))
         }
         Command::List { user } => {
             let projects = cx.cloud.projects(user.as_deref()).await?;
@@ -119,6 +143,19 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             Ok(render(&rows, cx.format))
         }
     }
+}
+
+/// What a scrub did, a line each.
+fn told(scrubbed: &Scrubbed) -> String {
+    let mut text = String::new();
+    for network in &scrubbed.networks {
+        let _ = writeln!(text, "network {network}: is nobody's now");
+    }
+    for (address, led_to) in &scrubbed.floats {
+        let cut = led_to.map_or_else(String::new, |i| format!(", it led to instance {i}"));
+        let _ = writeln!(text, "floating IP {address}: is free now{cut}");
+    }
+    text
 }
 
 /// A line of `project list`.

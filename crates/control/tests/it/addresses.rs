@@ -69,7 +69,7 @@ fn an_instance_has_one_floating_ip_and_a_second_one_takes_its_place() {
 }
 
 #[test]
-fn a_release_takes_the_address_away_from_its_instance_and_the_oldest_released_comes_back_last() {
+fn an_address_that_leads_to_an_instance_is_not_released_and_the_oldest_released_comes_back_last() {
     both(async |w: &World| -> Result<()> {
         let web = w.project("web").await;
         let mut host = w.host("h1").await;
@@ -79,6 +79,15 @@ fn a_release_takes_the_address_away_from_its_instance_and_the_oldest_released_co
         let float = w.allocate_address(&web, None).await?.address;
         w.associate_address(&web, float.into(), &Association::to(id))
             .await?;
+        host.round().await;
+        assert_refused!(
+            w.release_address(&web, float.into()).await,
+            ControlError::StillAssociated { .. },
+            &format!("floating IP {float}: is in use, it leads to instance {id}: disassociate it")
+        );
+        assert_eq!(host.follow().await.changes, []);
+        assert_eq!(host.keys("float"), [format!("float/{float}")]);
+        w.disassociate_address(&web, float.into()).await?;
         w.release_address(&web, float.into()).await?;
         host.round().await;
         assert_eq!(host.keys("float"), Vec::<String>::new());

@@ -21,6 +21,9 @@ fn an_image_comes_back_part_by_part_and_the_same_bytes_are_stored_once() {
         let two = w.register_image("two", Cursor::new(whole.clone())).await?;
         assert_eq!(one.digest, two.digest);
         assert_ne!(one.id, two.id);
+        let again = w.register_image("two", Cursor::new(whole.clone())).await?;
+        assert_eq!(again, two, "the same bytes under the same name");
+        assert_eq!(w.all_images().await?.len(), 2);
         assert_eq!(usize::try_from(one.size)?, whole.len());
         let mut read = vec![];
         for part in 0.. {

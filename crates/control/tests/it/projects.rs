@@ -204,30 +204,78 @@ fn a_scrubbed_project_owns_no_network_and_no_address_and_can_be_deleted() {
         let scrub = "nova-manage project scrub web";
         assert!(refused(w.delete_network("10.0.0.0/24").await).contains(scrub));
         assert_refused!(
-            w.scrub_project(&name("web")).await,
+            w.scrub_project(&name("web"), false).await,
             ControlError::InUse { .. },
             &format!("network 10.0.0.0/24: instances are in it, {id} among them")
         );
         w.terminate(&web, &[id]).await?;
         assert_refused!(
-            w.scrub_project(&name("web")).await,
+            w.scrub_project(&name("web"), false).await,
             ControlError::InUse { .. },
             "1 addresses in it are of instances that are being terminated; waiting for h1"
         );
         assert_eq!(w.addresses(&web).await?.len(), 1, "all or nothing");
         host.round().await;
         assert!(refused(w.delete_project(&name("web")).await).contains(scrub));
-        w.scrub_project(&name("web")).await?;
+        let done = w.scrub_project(&name("web"), false).await?;
+        assert_eq!(done.networks, ["10.0.0.0/24".parse()?]);
+        assert_eq!(done.floats.len(), 1);
         assert_eq!(w.cloud.network("10.0.0.0/24").await?.project, None);
         assert!(w.addresses(&web).await?.is_empty());
-        w.scrub_project(&name("web")).await?;
+        w.scrub_project(&name("web"), false).await?;
         w.delete_project(&name("web")).await?;
         w.delete_network("10.0.0.0/24").await?;
         assert_refused!(
-            w.scrub_project(&name("web")).await,
+            w.scrub_project(&name("web"), false).await,
             ControlError::NotFound { .. },
             "project web not found"
         );
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_address_that_leads_to_an_instance_is_scrubbed_by_force_only_and_that_is_told() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        // A network for everybody: it is not the project's, and its instances go on.
+        w.network("10.0.0.0/24").await;
+        w.floats("203.0.113.8/29").await;
+        let ids = w.run(&web, 2).await;
+        let mut floats = vec![];
+        for id in &ids {
+            let float = w.allocate_address(&web, None).await?.address;
+            let to = Association::to(*id);
+            w.associate_address(&web, float.into(), &to).await?;
+            floats.push(float);
+        }
+        let spare = w.allocate_address(&web, None).await?.address;
+        host.round().await;
+        assert_refused!(
+            w.scrub_project(&name("web"), false).await,
+            ControlError::InUse { .. },
+            &format!(
+                "project web: floating IP {} leads to instance {}, and 1 more lead to others \
+                 (terminate them or disassociate their addresses first, or cut them off: \
+                 nova-manage project scrub web --force)",
+                floats[0], ids[0]
+            )
+        );
+        assert_eq!(host.follow().await.changes, []);
+        assert_eq!(w.addresses(&web).await?.len(), 3);
+        let done = w.scrub_project(&name("web"), true).await?;
+        let all = [
+            (floats[0], Some(ids[0])),
+            (floats[1], Some(ids[1])),
+            (spare, None),
+        ];
+        assert_eq!(done.floats, all);
+        assert!(done.change.hosts.contains("h1"));
+        host.round().await;
+        assert_eq!(host.keys("float"), Vec::<String>::new());
         w.assert_planned().await;
         Ok(())
     });

@@ -54,23 +54,23 @@ pub(crate) fn both_with(
     promise: impl AsyncFn(&World) -> Result<()>,
 ) {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        on(engine, &configure, &promise);
+        on_a_new_world(engine, &configure, &promise);
     }
 }
 
-/// [`both_with`], on one of them.
-pub(crate) fn on(
+/// Runs a promise on one engine.
+pub(crate) fn on_a_new_world<T>(
     engine: Engine,
     configure: impl Fn(&mut CloudConfig),
-    promise: impl AsyncFn(&World) -> Result<()>,
-) {
+    promise: impl AsyncFn(&World) -> Result<T>,
+) -> T {
     runtime().block_on(async {
-        let world = World::on(engine, &configure).await.unwrap();
-        tokio::time::timeout(Duration::from_mins(5), promise(&world))
+        let world = World::on(engine, configure).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(3), promise(&world))
             .await
-            .unwrap_or_else(|_| panic!("{engine:?}: took five minutes"))
-            .unwrap_or_else(|error| panic!("{engine:?}: {error:?}"));
-    });
+            .unwrap_or_else(|_| panic!("{engine:?}: took three minutes"))
+            .unwrap_or_else(|error| panic!("{engine:?}: {error:?}"))
+    })
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

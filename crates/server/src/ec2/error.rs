@@ -1,7 +1,7 @@
 //! From a use case's error to EC2's code. The one place where that is decided.
 
 use crate::agent_api::chain;
-use novanet_control::{ControlError, Kind};
+use novanet_control::{ControlError, Kind, PkiError, StoreError};
 use novanet_ec2::{Code, Ec2Error};
 
 /// A refusal of either side: the protocol's own, or a use case's.
@@ -57,6 +57,7 @@ fn code_of(error: &ControlError) -> Code {
             Kind::FixedIp => Code::InvalidIpAddressInUse,
             _ => Code::InvalidParameterValue,
         },
+        ControlError::StillAssociated { .. } => Code::InvalidIpAddressInUse,
         ControlError::Quota { resource, .. } => match *resource {
             "instances" | "cores" | "ram" => Code::InstanceLimitExceeded,
             "floating_ips" => Code::AddressLimitExceeded,
@@ -64,16 +65,33 @@ fn code_of(error: &ControlError) -> Code {
             "security_group_rules" => Code::RulesPerSecurityGroupLimitExceeded,
             _ => Code::ResourceLimitExceeded,
         },
-        ControlError::Invalid(_) | ControlError::Carve(_) => Code::InvalidParameterValue,
+        ControlError::Invalid(_)
+        | ControlError::Carve(_)
+        | ControlError::Store(StoreError::Unfit(_)) => Code::InvalidParameterValue,
+        ControlError::Vault(PkiError::PublicKey(_)) => Code::InvalidKeyFormat,
         ControlError::Forbidden(_) => Code::UnauthorizedOperation,
         ControlError::Exhausted { kind, .. } => match kind {
             Kind::FloatingIp => Code::InsufficientAddressCapacity,
             _ => Code::InsufficientFreeAddresses,
         },
         ControlError::NoHost(_) => Code::InsufficientInstanceCapacity,
-        ControlError::Unavailable(_)
-        | ControlError::Store(novanet_control::StoreError::Unavailable { .. }) => Code::Unavailable,
-        _ => Code::InternalError,
+        ControlError::Unavailable(_) | ControlError::Store(StoreError::Unavailable { .. }) => {
+            Code::Unavailable
+        }
+        // The operator's to mend, and faults in this program: named, so that a new kind of error has
+        // to say whose fault it is.
+        ControlError::Store(
+            StoreError::Conflict(_)
+            | StoreError::Refused(_)
+            | StoreError::BadRow { .. }
+            | StoreError::Statement(_),
+        )
+        | ControlError::Vault(
+            PkiError::KeyFile(_)
+            | PkiError::WrongKey
+            | PkiError::Damaged(_)
+            | PkiError::Internal(_),
+        ) => Code::InternalError,
     }
 }
 

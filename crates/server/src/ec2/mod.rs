@@ -10,6 +10,7 @@ mod keys;
 mod status;
 mod zones;
 
+use crate::front::TOO_LONG;
 use crate::server::State as Shared;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -49,7 +50,8 @@ async fn call(
 ) -> Response {
     let request_id = format!("req-{}", uuid::Uuid::new_v4());
     let path = request.uri().path();
-    if !matches!(path, "/" | "/services/Cloud" | "/services/Cloud/") {
+    let too_long = path == TOO_LONG;
+    if !too_long && !matches!(path, "/" | "/services/Cloud" | "/services/Cloud/") {
         return respond(
             404,
             "There is nothing here; the EC2 API is at /services/Cloud.\n".into(),
@@ -59,7 +61,8 @@ async fn call(
     let Ok(body) = tokio::time::timeout(BODY_PATIENCE, read(body)).await else {
         return respond(408, "The request did not come in time.\n".into());
     };
-    let Some(body) = body else {
+    let Some(body) = body.filter(|_| !too_long) else {
+        tracing::info!(%peer, request_id, "ec2 refused: too long");
         let error = Ec2Error::too_large();
         return respond(error.status(), error.to_xml(&request_id));
     };

@@ -5,6 +5,7 @@ use crate::world::{World, network};
 use anyhow::Result;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
+use novanet_lab::Quickest;
 use novanet_model::ObjectKey;
 use novanet_model::wire::{Digest, Leases, Metadata, Objects};
 use novanet_server::{Server, ServerError};
@@ -48,9 +49,11 @@ async fn a_change_elsewhere_wakes_a_long_poll(w: World) -> Result<()> {
     let mut agent = w.agent("h1").await;
     agent.follow(0).await?;
     let other = w.another_process().await;
-    // The best of three: what the machine does besides is not the server's fault.
-    let mut best = Duration::MAX;
-    for round in 0..3 {
+    let mut quickest = Quickest::within(Duration::from_millis(200));
+    for round in 0.. {
+        if round >= 3 && !quickest.again()? {
+            break;
+        }
         let poll = tokio::spawn(async move {
             let news = agent.follow(20_000).await.unwrap();
             (agent, news, Instant::now())
@@ -62,9 +65,8 @@ async fn a_change_elsewhere_wakes_a_long_poll(w: World) -> Result<()> {
         let (back, news, heard) = poll.await?;
         agent = back;
         assert_eq!(news.changes.len(), 3);
-        best = best.min(heard.duration_since(changed));
+        quickest.took(heard.duration_since(changed));
     }
-    assert!(best < Duration::from_millis(200), "{best:?}");
     Ok(())
 }
 

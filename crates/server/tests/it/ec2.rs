@@ -275,23 +275,65 @@ async fn a_dry_run_says_whether_the_caller_may_and_does_nothing() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_get_with_a_longer_query_than_http_takes_is_answered_and_harms_nobody() -> Result<()> {
+async fn a_get_with_a_longer_query_than_http_takes_is_refused_in_ec2s_words() -> Result<()> {
     let api = Api::new().await;
     let mut get = api.sign(&api.request("DescribeInstances"));
     get.method = "GET";
     get.body.clear();
-    // Beyond what a URI may be the request is not looked at, so no EC2 words.
-    get.target = format!("/services/Cloud?Filler={}", "x".repeat(100_000));
-    assert_eq!(api.send(&get).await?.0, 414);
-    // What HTTP takes gets as far as EC2's own refusals.
+    // As a POST of that length is: beyond what the HTTP library takes, and beyond what it holds.
+    for length in [65_530, 100_000, 1 << 20, 3 << 20] {
+        get.target = format!("/services/Cloud?Filler={}", "x".repeat(length));
+        api.refused(&get, 413, "RequestEntityTooLarge").await?;
+    }
+    // What HTTP takes is looked at.
     get.target = format!("/services/Cloud?Filler={}", "x".repeat(60_000));
     let (status, body) = api.send(&get).await?;
     assert!(
-        (400..500).contains(&status) && body.contains("<Code>"),
+        (400..500).contains(&status) && body.contains("<Code>") && !body.contains("TooLarge"),
         "{status} {body}"
     );
+    // A line without an end is answered before its sender has ended.
+    let mut stream = TcpStream::connect(api.w.ec2).await?;
+    let piece = vec![b'x'; 65_536];
+    for _ in 0..70 {
+        stream.write_all(&piece).await?;
+    }
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    // It ends with a reset: there is more than anybody reads.
+    let _ = tokio::time::timeout(Duration::from_secs(10), read).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("RequestEntityTooLarge"), "{answer}");
     let good = api.sign(&api.request("DescribeInstances"));
     assert_eq!(api.send(&good).await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_sends_a_megabyte_as_a_query_reads_why_it_was_refused_and_goes_on()
+-> Result<()> {
+    const PROGRAM: &str = r#"
+import http.client, os, urllib.parse
+at = urllib.parse.urlparse(os.environ["ENDPOINT"])
+client = http.client.HTTPConnection(at.netloc, timeout=10)
+for length in (1 << 20, 10, 100_000, 10):
+    # One connection for all of them: a client that keeps it open must not be hung up on.
+    client.request("GET", at.path + "?Filler=" + "x" * length)
+    socket = client.sock
+    answer = client.getresponse()
+    text = answer.read().decode()
+    print(answer.status, text.split("<Code>")[1].split("</Code>")[0], client.sock is socket)
+"#;
+    let w = World::on_sqlite().await;
+    let keys = w.project("web").await;
+    let said = script(&w, &keys, &["python", "-c", PROGRAM]).await?;
+    let refused = "413 RequestEntityTooLarge True";
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((lines[0], lines[2]), (refused, refused), "{said}");
+    for line in [lines[1], lines[3]] {
+        assert!(line.starts_with('4') && line.ends_with(" True"), "{said}");
+        assert!(!line.contains("TooLarge"), "{said}");
+    }
     Ok(())
 }
 

@@ -75,6 +75,13 @@ refused(
     AllocationId=first["AllocationId"],
     AllowReassociation=False,
 )
+# It would be cut off from whoever talks to it.
+refused("InvalidIPAddress.InUse", web.release_address, AllocationId=first["AllocationId"])
+refused("InvalidIPAddress.InUse", web.release_address, PublicIp=first["PublicIp"])
+same = web.describe_addresses(PublicIps=[first["PublicIp"]])["Addresses"][0]
+assert same["InstanceId"] == "i-00000001", same
+web.disassociate_address(PublicIp=first["PublicIp"])
+web.release_address(PublicIp=first["PublicIp"])
 
 web.create_security_group(GroupName="http", Description="d")
 refused("InvalidGroup.Duplicate", web.create_security_group, GroupName="http", Description="d")
@@ -88,6 +95,11 @@ refused(
 refused("InvalidGroup.NotFound", web.delete_security_group, GroupName="nobody")
 web.create_key_pair(KeyName="k")
 refused("InvalidKeyPair.Duplicate", web.create_key_pair, KeyName="k")
+for text in (b"no key", b"ssh-rsa AAAA", b"", b"-----BEGIN OPENSSH PRIVATE KEY-----\n"):
+    code = "InvalidKey.Format" if text else "MissingParameter"
+    refused(code, web.import_key_pair, KeyName="mine", PublicKeyMaterial=text)
+# What PostgreSQL cannot store is the client's fault on every engine.
+refused("InvalidParameterValue", web.create_key_pair, KeyName="a\0b")
 
 web.terminate_instances(InstanceIds=[other])
 web.get_waiter("instance_terminated").wait(

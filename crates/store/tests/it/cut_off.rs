@@ -3,7 +3,7 @@
 
 use crate::engines::{runtime, sqlite_url};
 use novanet_lab::Postgres;
-use novanet_store::{Db, clock};
+use novanet_store::{Db, Engine, clock};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -57,6 +57,18 @@ async fn cut_off_and_start(url: &str, waits: usize) -> bool {
     if have != want {
         // Not "an old one": servers make one that is missing, and leave an old one to the operator.
         assert_eq!(have, 0, "after {waits} waits");
+        let mut tx = db.read().await.unwrap();
+        let left: i64 = sqlx::query_scalar(match db.engine() {
+            Engine::Sqlite => "SELECT count(*) FROM sqlite_master",
+            Engine::Postgres => {
+                "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()"
+            }
+        })
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+        assert_eq!(left, 0, "after {waits} waits: all or nothing");
+        drop(tx);
         db.migrate().await.unwrap();
     }
     db.require_schema().await.unwrap();

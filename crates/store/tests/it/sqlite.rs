@@ -198,3 +198,76 @@ fn a_connection_of_an_unknown_engine_is_refused_without_repeating_its_password()
         }
     });
 }
+
+/// A file as nova made it: no write-ahead log, readable by its group.
+async fn novas_file(file: &Path) {
+    use sqlx::Connection;
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite://{}?mode=rwc", file.display());
+    let mut nova = sqlx::AnyConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(
+        "CREATE TABLE migrate_version (repository_id TEXT, version INTEGER); \
+         CREATE TABLE networks (id INTEGER PRIMARY KEY, cidr TEXT); \
+         INSERT INTO networks VALUES (1, '10.0.0.0/8')",
+    )
+    .execute(&mut nova)
+    .await
+    .unwrap();
+    nova.close().await.unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o640)).unwrap();
+}
+
+#[test]
+fn not_a_byte_nor_a_mode_of_somebody_elses_database_is_changed_and_nothing_put_beside_it() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nova.sqlite");
+        novas_file(&file).await;
+        let before = std::fs::read(&file).unwrap();
+        let text = refusal(&file).await;
+        assert!(text.contains("nova.sqlite: is of nova itself"), "{text}");
+        assert!(
+            text.contains("it is left as it is: name an empty one"),
+            "{text}"
+        );
+        assert!(std::fs::read(&file).unwrap() == before);
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o640);
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    });
+}
+
+#[test]
+fn a_disk_that_is_full_and_a_file_that_is_locked_are_told_with_what_helps() {
+    run(Engine::Sqlite, |t| async move {
+        // Another program, that does not queue as ours do.
+        let mut other = t.again().await?.read().await?;
+        sqlx::raw_sql("COMMIT; BEGIN IMMEDIATE")
+            .execute(&mut *other)
+            .await?;
+        let error = t.change().await.unwrap_err().of(t.name());
+        let text = error.to_string();
+        assert!(text.starts_with("database file /"), "{text}");
+        assert!(
+            text.ends_with("nova.sqlite: is busy: somebody else has been writing for too long"),
+            "{text}"
+        );
+        assert!(error.remedy().unwrap().contains("fuser"));
+        sqlx::raw_sql("COMMIT; BEGIN").execute(&mut *other).await?;
+        drop(other);
+        // As full as a disk: no page more than there are.
+        let mut tx = t.change().await?;
+        sqlx::raw_sql("PRAGMA max_page_count = 1")
+            .execute(&mut *tx)
+            .await?;
+        let error = loop {
+            let filler = "INSERT INTO meta SELECT hex(randomblob(16)), hex(randomblob(4000))";
+            if let Err(error) = sqlx::query(filler).execute(&mut *tx).await {
+                break StoreError::from(error);
+            }
+        };
+        assert_eq!(error.to_string(), "database: has no room left");
+        assert_eq!(error.remedy(), Some("make room on its disk, and try again"));
+        Ok(())
+    });
+}

@@ -19,6 +19,7 @@ mod record;
 mod script;
 mod skeleton;
 mod watch;
+mod write;
 
 use super::item::{Key, Slot, Value};
 use super::netlink::Socket;
@@ -29,7 +30,7 @@ use apart::Apart;
 use batch::Op;
 use consequence::{cuts, narrows};
 use dump::Layout;
-use errors::{again, copy, every, refusal};
+use errors::{copy, refusal};
 use flows::Flows;
 use foreign::Foreign;
 use program::Program;
@@ -212,117 +213,6 @@ impl Nft {
                 })
                 .collect(),
         }
-    }
-
-    /// Text, and elements with it. If our text is not what is there, all of it is replaced.
-    async fn change(&mut self, changes: Changes<'_>, desired: &Wanted, apart: &Apart) -> Errors {
-        match self.consistent(dump::layout) {
-            Ok((layout, _)) if self.is_recorded(&layout) => {}
-            Ok(_) => return self.rebuild(changes, desired, apart).await,
-            Err(error) => {
-                return every(changes, || RoomError::kernel("list nftables", copy(&error)));
-            }
-        }
-        let generation = narrows(changes).then(|| self.begin_generation());
-        let script = script::change(changes, desired, generation);
-        if let Err(error) = self.run(&script).await {
-            // The elements of others must not wait for a chain that cannot be made.
-            let mut errors = self.elements(changes);
-            errors.extend(
-                changes
-                    .iter()
-                    .filter(|change| is_text(&change.key))
-                    .map(|change| (change.key.clone(), again(&error))),
-            );
-            return errors;
-        }
-        for change in changes.iter().filter(|change| is_text(&change.key)) {
-            match &change.to {
-                Some(value) => self.record.text.insert(change.key.clone(), value.clone()),
-                None => self.record.text.remove(&change.key),
-            };
-        }
-        self.save();
-        self.foreign_elements(changes)
-    }
-
-    /// Everything from nothing, at one moment.
-    async fn rebuild(&mut self, changes: Changes<'_>, desired: &Wanted, apart: &Apart) -> Errors {
-        // First with the generation that flows live of: so they go on without another look, while a
-        // packet that meets the replacement half-way may find its maps empty. Then with another one,
-        // so that each goes through the new rules.
-        let current = self.current_generation().await;
-        let script = script::rebuild(&self.skeleton, current, desired, apart.wanted(desired));
-        if let Err(error) = self.run(&script).await {
-            return every(changes, || again(&error));
-        }
-        // Killed here, the next agent must not take it for finished.
-        self.record.fingerprint = None;
-        let generation = self.begin_generation();
-        if let Err(error) = self.run(&skeleton::generation_text(generation)).await {
-            return every(changes, || again(&error));
-        }
-        self.record.text = desired
-            .iter()
-            .filter(|(key, _)| is_text(key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        self.save();
-        self.flows.check(&mut self.socket, desired.iter());
-        Vec::new()
-    }
-
-    /// The generation that flows live of: what the kernel's own rules say. The record may be ahead
-    /// of them, as it is written first; or it is lost, then it goes on from there.
-    async fn current_generation(&mut self) -> u16 {
-        let listed = self.program.list("list chain ip nova c_valid").await;
-        let found = listed.ok().and_then(|text| skeleton::generation_in(&text));
-        if let (Some(generation), true) = (found, self.record.text.is_empty()) {
-            self.record.generation = generation;
-        }
-        found.unwrap_or(self.record.generation)
-    }
-
-    /// The next generation. It is on disk before the kernel has it: one that flows live of must
-    /// not be used again.
-    fn begin_generation(&mut self) -> u16 {
-        self.record.generation = self.record.next_generation();
-        self.save();
-        self.record.generation
-    }
-
-    /// Nothing of ours is left.
-    async fn remove(&mut self, changes: Changes<'_>) -> Errors {
-        if let Err(error) = self.run(&script::remove()).await {
-            return every(changes, || again(&error));
-        }
-        self.record = Record::default();
-        Record::remove(&self.path);
-        Vec::new()
-    }
-
-    /// Runs a script and learns what the kernel made of it. If anybody else touched our tables at
-    /// the same time, what is there is not certainly ours, and the next round finds out.
-    async fn run(&mut self, script: &str) -> Result<(), RoomError> {
-        let before = dump::generation(&mut self.socket)
-            .map_err(|error| RoomError::kernel("ask nftables", error))?;
-        self.watch.program_starts();
-        if let Err(error) = self.program.run(script).await {
-            self.watch.program_failed();
-            return Err(error);
-        }
-        self.record.fingerprint = match self.consistent(dump::layout) {
-            Ok((layout, Some(at))) if self.watch.program_done(before, at) => {
-                Some(layout.fingerprint)
-            }
-            Ok((_, Some(_))) => None,
-            _ => {
-                self.watch.program_failed();
-                self.watch.disturbed().notify_one();
-                None
-            }
-        };
-        Ok(())
     }
 
     fn save(&self) {

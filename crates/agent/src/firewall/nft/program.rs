@@ -37,17 +37,27 @@ impl Program {
             .ok_or_else(|| RoomError::Refused(REMEDY.to_owned()))
     }
 
-    /// Runs a script as one transaction.
-    pub(super) async fn run(&self, script: &str) -> Result<(), RoomError> {
-        self.call(&["-f", "-"], script).await.map(drop)
+    /// Runs a script as one transaction. `started` is told the process before it has the script: by
+    /// that number the kernel names the sender of the transaction.
+    pub(super) async fn run(
+        &self,
+        script: &str,
+        started: impl FnOnce(u32),
+    ) -> Result<(), RoomError> {
+        self.call(&["-f", "-"], script, started).await.map(drop)
     }
 
     /// Runs one command and answers with what it prints.
     pub(super) async fn list(&self, command: &str) -> Result<String, RoomError> {
-        self.call(&[command], "").await
+        self.call(&[command], "", drop).await
     }
 
-    async fn call(&self, arguments: &[&str], input: &str) -> Result<String, RoomError> {
+    async fn call(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        started: impl FnOnce(u32),
+    ) -> Result<String, RoomError> {
         let command = format!("nft {}", arguments.join(" "));
         let mut child = Command::new(&self.path)
             .args(arguments)
@@ -57,6 +67,9 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed(&command, &error))?;
+        if let Some(id) = child.id() {
+            started(id);
+        }
         // A pipe closed early means that nft has complained; its own words say more than EPIPE.
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(input.as_bytes()).await;

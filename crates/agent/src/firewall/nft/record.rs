@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Record {
     /// The last generation of accepted flows that was made the valid one, or may have been.
     pub(super) generation: u16,
+    /// The one that certainly was, last; `None`: not known.
+    pub(super) valid: Option<u16>,
     /// The kernel's layout after our last text; `None`: not known.
     pub(super) fingerprint: Option<String>,
     /// The items that were text.
@@ -21,6 +23,8 @@ pub(super) struct Record {
 #[derive(Serialize, Deserialize)]
 struct OnDisk {
     generation: u16,
+    #[serde(default)]
+    valid: Option<u16>,
     fingerprint: Option<String>,
     text: Vec<(Key, Value)>,
 }
@@ -29,6 +33,7 @@ impl Default for Record {
     fn default() -> Self {
         Self {
             generation: seed(),
+            valid: None,
             fingerprint: None,
             text: BTreeMap::new(),
         }
@@ -77,6 +82,7 @@ impl Record {
         match serde_json::from_slice::<OnDisk>(&text) {
             Ok(disk) => Self {
                 generation: usable(disk.generation),
+                valid: disk.valid,
                 fingerprint: disk.fingerprint,
                 text: disk.text.into_iter().collect(),
             },
@@ -91,6 +97,7 @@ impl Record {
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
         let disk = OnDisk {
             generation: self.generation,
+            valid: self.valid,
             fingerprint: self.fingerprint.clone(),
             text: self
                 .text
@@ -133,6 +140,7 @@ mod tests {
         assert_eq!(Record::load(&path).text, BTreeMap::new());
         let record = Record {
             generation: 0xdeac,
+            valid: Some(0xdeab),
             fingerprint: Some("ab".to_owned()),
             text: [(
                 Key::Combination(CombinationId(3)),

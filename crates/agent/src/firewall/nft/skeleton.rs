@@ -223,9 +223,11 @@ pub(super) fn generation_text(generation: u16) -> String {
 /// The generation in a listing of the chain that knows it.
 pub(super) fn generation_in(listing: &str) -> Option<u16> {
     let words = listing.split(|c: char| !c.is_ascii_alphanumeric());
-    let marks = words.filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    let mut marks = words.filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok());
     // The mask comes first.
-    let mark = marks.last().filter(|mark| mark.trailing_zeros() >= 16)?;
+    let mark = marks
+        .next_back()
+        .filter(|mark| mark.trailing_zeros() >= 16)?;
     u16::try_from(mark >> 16).ok().filter(|found| *found != 0)
 }
 

@@ -1,10 +1,10 @@
 //! Notices when somebody else changes our tables: until that is repaired, the host may be open.
 //!
 //! The kernel tells every transaction to a multicast group: its messages, then the number of the
-//! transaction. Our own are known by the netlink port that sent them (elements). The `nft` program
-//! has a port of its own, so while it runs verdicts wait: if one transaction at the most touched our
-//! tables meanwhile, it was the program's, whatever others did to theirs. (None, where the script
-//! asked for what was so already: emptying an empty chain is no transaction.)
+//! transaction. Our own are known by the netlink port that sent them. That of the `nft` program is
+//! its process number: the kernel gives a process's first socket that port (and another one only if
+//! the port is taken; then the program is a stranger, once, and what it wrote is written again).
+//! Counting would not do: a script that asks for what is so already makes no transaction.
 
 use super::super::netlink::{Received, Socket, big};
 use super::dump::{self, SUBSYSTEM};
@@ -39,8 +39,25 @@ struct Shared {
 struct State {
     /// The last transaction that was told of, whoever's and whatever it was about.
     last: u32,
-    /// The program is running; these touched our tables meanwhile.
-    waiting: Option<Vec<u32>>,
+    /// The port of our program while it runs.
+    program: Option<u32>,
+    /// The program's transaction, if it was about our tables.
+    own: Option<u32>,
+    /// The last transaction of somebody else that touched our tables.
+    stranger: Option<u32>,
+    /// News were lost, so the next transaction may be one of many and anybody's.
+    lost: bool,
+}
+
+/// Since when nobody else may have touched our tables, for what is there to be ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    /// The program's own transaction: it replaced everything.
+    Itself,
+    /// This transaction: what was there after it was ours.
+    Number(u32),
+    /// They were not certainly ours before.
+    Unknown,
 }
 
 impl Watch {
@@ -68,22 +85,21 @@ impl Watch {
         self.disturbed.clone()
     }
 
-    /// Our program starts.
-    pub(super) fn program_starts(&self) {
-        self.shared.lock().waiting = Some(Vec::new());
+    /// Our program has started; this is its process number.
+    pub(super) fn program_starts(&self, process: u32) {
+        let mut state = self.shared.lock();
+        (state.program, state.own) = (Some(process), None);
     }
 
     /// Our program has failed, and changed nothing.
     pub(super) fn program_failed(&self) {
-        let seen = self.shared.lock().waiting.take();
-        if seen.is_some_and(|seen| !seen.is_empty()) {
-            self.disturbed.notify_one();
-        }
+        let mut state = self.shared.lock();
+        (state.program, state.own) = (None, None);
     }
 
-    /// Our program has made its transaction, if it had anything to do. Whether nobody else's after
-    /// `before`, and up to `until`, touched our tables.
-    pub(super) fn program_done(&self, before: u32, until: u32) -> bool {
+    /// Our program has made its transaction, if it had anything to do. Whether nobody else touched
+    /// our tables after `since`, as far as is told; all that happened up to `until` is.
+    pub(super) fn program_done(&self, since: Since, until: u32) -> bool {
         let (mut state, _) = self
             .shared
             .news
@@ -92,17 +108,39 @@ impl Watch {
             })
             .unwrap_or_else(PoisonError::into_inner);
         let complete = !is_before(state.last, until);
-        let seen = state.waiting.take().unwrap_or_default();
+        let certain = complete && state.is_alone(since);
+        (state.program, state.own) = (None, None);
         drop(state);
-        // The news of what was before may come as late as after the program's start.
-        let (mine, others): (Vec<_>, Vec<_>) = seen
-            .into_iter()
-            .partition(|id| is_before(before, *id) && !is_before(until, *id));
-        let alone = complete && mine.len() <= 1;
-        if !alone || !others.is_empty() {
+        if !certain {
             self.disturbed.notify_one();
         }
-        alone
+        certain
+    }
+}
+
+impl State {
+    fn is_alone(&self, since: Since) -> bool {
+        let since = match since {
+            Since::Itself => self.own,
+            Since::Number(number) => Some(number),
+            Since::Unknown => None,
+        };
+        let touched = |since| self.stranger.is_some_and(|other| is_before(since, other));
+        since.is_some_and(|since| !touched(since))
+    }
+
+    /// Takes a transaction in; whether it was somebody else's and about our tables.
+    fn take(&mut self, end: End) -> bool {
+        self.last = end.id;
+        let ours = Some(end.port) == self.program;
+        if end.touched && ours {
+            self.own = Some(end.id);
+        }
+        let strange = std::mem::take(&mut self.lost) || (end.touched && !ours);
+        if strange {
+            self.stranger = Some(end.id);
+        }
+        strange
     }
 }
 
@@ -141,6 +179,7 @@ impl Watcher {
                 // Overrun: what was lost may have been anything.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     touched = false;
+                    shared.lock().lost = true;
                     self.disturbed.notify_one();
                 }
                 Err(error) => {
@@ -152,18 +191,13 @@ impl Watcher {
     }
 
     fn judge(&self, shared: &Shared, end: End) {
-        let mut state = shared.lock();
-        state.last = end.id;
-        if let (true, Some(waiting)) = (end.touched, &mut state.waiting) {
-            waiting.push(end.id);
-        } else if end.touched {
+        if shared.lock().take(end) {
             tracing::info!(
                 transaction = end.id,
                 "somebody else changed our nftables tables"
             );
             self.disturbed.notify_one();
         }
-        drop(state);
         shared.news.notify_all();
     }
 }
@@ -172,6 +206,8 @@ impl Watcher {
 #[derive(Clone, Copy)]
 struct End {
     id: u32,
+    /// Who sent it.
+    port: u32,
     /// It was about our tables, and did not come from our own socket.
     touched: bool,
 }
@@ -189,6 +225,7 @@ fn see(message: Received<'_>, port: u32, touched: &mut bool) -> Option<End> {
         .and_then(|(_, data)| big(data))?;
     Some(End {
         id,
+        port: message.port,
         touched: was && message.port != port,
     })
 }
@@ -201,5 +238,48 @@ mod tests {
     fn transactions_are_ordered_also_where_their_numbers_wrap() {
         assert!(is_before(1, 2) && !is_before(2, 2) && !is_before(3, 2));
         assert!(is_before(u32::MAX, 1) && !is_before(1, u32::MAX));
+    }
+
+    fn end(id: u32, port: u32) -> End {
+        End {
+            id,
+            port,
+            touched: true,
+        }
+    }
+
+    #[test]
+    fn only_what_the_program_alone_made_since_then_is_ours() {
+        let mut state = State {
+            program: Some(7),
+            ..State::default()
+        };
+        assert!(state.take(end(10, 9)), "a stranger's");
+        assert!(!state.take(end(11, 7)), "the program's");
+        assert!(state.is_alone(Since::Itself) && state.is_alone(Since::Number(10)));
+        assert!(!state.is_alone(Since::Number(9)) && !state.is_alone(Since::Unknown));
+        state.take(end(12, 9));
+        assert!(!state.is_alone(Since::Itself) && !state.is_alone(Since::Number(11)));
+    }
+
+    #[test]
+    fn a_program_that_had_nothing_to_do_does_not_lend_its_name() {
+        let mut state = State {
+            program: Some(7),
+            ..State::default()
+        };
+        state.take(end(11, 9));
+        assert!(!state.is_alone(Since::Itself) && !state.is_alone(Since::Number(10)));
+    }
+
+    #[test]
+    fn after_lost_news_nobody_is_sure() {
+        let mut state = State {
+            program: Some(7),
+            lost: true,
+            ..State::default()
+        };
+        state.take(end(11, 7));
+        assert!(!state.is_alone(Since::Number(10)));
     }
 }

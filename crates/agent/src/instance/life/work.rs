@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const POLITE: Duration = Duration::from_secs(2);
 /// How long the kernel may take to end one.
 const KILLED: Duration = Duration::from_secs(20);
+/// How long an instance that is made waits for the firewall before it is unmade.
+const BRIEF: Duration = Duration::from_secs(1);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: u64 = 60;
 
@@ -34,7 +36,7 @@ impl Lives {
                 let boot = Some(want.instance.boot);
                 // Another try of a failed one is no news: it would look as if it came and went.
                 if !matches!(phase, Phase::Failed { .. }) || phase.boot() != boot {
-                    self.say_pending(id, want.instance.boot);
+                    self.say_pending(id, want.instance.boot, None);
                 }
                 (self.boot(id, &want, &phase).await, (Some(want), boot))
             }
@@ -68,13 +70,13 @@ impl Lives {
         }
     }
 
-    fn say_pending(&self, instance: InstanceId, boot: i64) {
+    fn say_pending(&self, instance: InstanceId, boot: i64, detail: Option<String>) {
         if let Some(slot) = self.slots().get_mut(&instance) {
             let report = InstanceReport {
                 instance,
                 state: InstanceState::Pending,
                 boot,
-                detail: None,
+                detail,
             };
             self.report(slot, Some(report));
         }
@@ -100,6 +102,23 @@ impl Lives {
         }
     }
 
+    /// Why the firewall is not around an instance now.
+    fn gap(&self, id: InstanceId) -> Option<String> {
+        self.gate.get()?.gap(id)
+    }
+
+    /// Returns when the firewall is around an instance.
+    async fn closed(&self, id: InstanceId, boot: i64) {
+        let Some(gate) = self.gate.get() else {
+            return;
+        };
+        if let Some(why) = gate.gap(id) {
+            tracing::warn!(instance = %id, why, "not started yet");
+            self.say_pending(id, boot, Some(why));
+        }
+        gate.closed(id).await;
+    }
+
     async fn boot(
         &self,
         id: InstanceId,
@@ -114,30 +133,38 @@ impl Lives {
             // A download may take long, and a removal must not wait for it.
             () = self.unwanted(id) => return Ok(phase.clone()),
         };
-        let _permit = self.permit().await;
-        match self.boot_from(id, spec, driver, image).await {
-            Ok(process) => Ok(Phase::Running {
-                spec: Arc::clone(spec),
-                process: Arc::new(process),
-                plugged: true,
-                fault: None,
-            }),
-            Err(error) => {
-                if let Err(second) = driver.clean(id).await {
-                    tracing::warn!(instance = %id, error = %second, "cannot clean up");
-                }
-                Err(error)
+        loop {
+            // Without a permit: who waits here must not be in the way of others.
+            tokio::select! {
+                () = self.closed(id, spec.instance.boot) => {}
+                () = self.unwanted(id) => return Ok(phase.clone()),
             }
+            let _permit = self.permit().await;
+            let made = self.boot_from(id, spec, driver, image.clone()).await;
+            if let Ok(Some(process)) = made {
+                return Ok(Phase::Running {
+                    spec: Arc::clone(spec),
+                    process: Arc::new(process),
+                    plugged: true,
+                    fault: None,
+                });
+            }
+            if let Err(second) = driver.clean(id).await {
+                tracing::warn!(instance = %id, error = %second, "cannot clean up");
+            }
+            made?;
         }
     }
 
+    /// Makes an instance and starts it. `None`: it was not started, because the firewall is not
+    /// around it.
     async fn boot_from(
         &self,
         id: InstanceId,
         spec: &Arc<Spec>,
         driver: &dyn Driver,
         image: std::path::PathBuf,
-    ) -> Result<Process, RoomError> {
+    ) -> Result<Option<Process>, RoomError> {
         let mut state = State {
             boot: spec.instance.boot,
             host_boot: host_boot(),
@@ -166,10 +193,15 @@ impl Lives {
             .and_then(ProcessId::open)
             .ok_or_else(|| RoomError::Refused(format!("{id}: ended before it was started")))?;
         self.plug_all(spec, &process).await?;
+        // A change of its rules may be under way: no reason to make it anew.
+        let closed = self.closed(id, spec.instance.boot);
+        if tokio::time::timeout(BRIEF, closed).await.is_err() {
+            return Ok(None);
+        }
         driver.start(id).await?;
         state.process = Some(process.id);
         blocking(move || folder.set_state(&state)).await?;
-        Ok(process)
+        Ok(Some(process))
     }
 
     async fn plug_all(&self, spec: &Spec, process: &Process) -> Result<(), RoomError> {
@@ -190,6 +222,10 @@ impl Lives {
         for port in &spec.ports {
             if !self.plug.is_plugged(port) {
                 let card = format!("eth{}", port.index);
+                if let Some(gap) = self.gap(id) {
+                    fault = Some(gap);
+                    break;
+                }
                 if let Err(error) = self.plug.plug(port, process.id.pid, &card).await {
                     tracing::warn!(instance = %id, port = %port.name, %error, "cannot plug");
                     fault = Some(error.to_string());

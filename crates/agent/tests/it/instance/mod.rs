@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod boot;
+mod gate;
 mod host;
 mod killed;
 mod life;

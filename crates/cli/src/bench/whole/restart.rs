@@ -75,8 +75,11 @@ fn restart(world: &mut World, float: Ipv4Addr, gently: bool) -> Result<(Duration
     );
     let (lost, sent) = steady.stop()?;
     let caller = operator()?;
-    let released = world.cloud.release_address(&caller, new.into());
-    world.runtime.block_on(released)?;
+    world.runtime.block_on(async {
+        let cloud = &world.cloud;
+        cloud.disassociate_address(&caller, new.into()).await?;
+        cloud.release_address(&caller, new.into()).await
+    })?;
     Ok((took, lost, sent))
 }
 

@@ -383,7 +383,7 @@ async fn departures(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> R
         .await?;
     t.sql("DELETE FROM dirty").await?;
     t.one("scrub_project", async |c| {
-        c.scrub_project(&name("shop")).await
+        c.scrub_project(&name("shop"), true).await
     })
     .await?;
     t.sql("DELETE FROM images WHERE project_id IS NOT NULL")

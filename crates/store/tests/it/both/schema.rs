@@ -1,8 +1,8 @@
-//! The schema's version.
+//! The schema's version, and whose database it is.
 
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_store::StoreError;
+use novanet_store::{Db, Engine, StoreError};
 
 both! {
     bringing_the_schema_up_to_date_twice_does_nothing,
@@ -10,6 +10,9 @@ both! {
     an_empty_database_is_version_0,
     a_newer_schema_is_refused_and_not_touched,
     a_schema_that_another_program_made_is_refused,
+    a_schema_whose_making_was_cut_off_is_refused,
+    novas_own_database_is_named_and_left_as_it_is,
+    a_database_of_something_else_is_named_and_left_as_it_is,
 }
 
 async fn bringing_the_schema_up_to_date_twice_does_nothing(t: Fresh) -> Result<()> {
@@ -23,9 +26,99 @@ async fn bringing_the_schema_up_to_date_twice_does_nothing(t: Fresh) -> Result<(
     Ok(())
 }
 
+/// Every table with its number of rows.
+async fn contents(t: &Fresh) -> Result<Vec<(String, i64)>> {
+    let mut tx = t.read().await?;
+    let mut all = vec![];
+    for name in tables(t).await? {
+        let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {name}"));
+        all.push((name, sqlx::query_scalar(count).fetch_one(&mut *tx).await?));
+    }
+    Ok(all)
+}
+
+async fn tables(t: &Fresh) -> Result<Vec<String>> {
+    let sql = match t.engine() {
+        Engine::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name",
+        Engine::Postgres => {
+            "SELECT CAST(tablename AS TEXT) FROM pg_tables \
+             WHERE schemaname = current_schema() ORDER BY 1"
+        }
+    };
+    Ok(sqlx::query_scalar(sql)
+        .fetch_all(&mut *t.read().await?)
+        .await?)
+}
+
+/// What everybody who opens it is told, with the database's name as `DB`. Nothing is changed.
+async fn refusal(t: &Fresh) -> Result<String> {
+    let before = contents(t).await?;
+    let mut texts: Vec<StoreError> = vec![];
+    texts.extend(Db::open(&t.url()).await.err());
+    for done in [
+        t.migrate().await,
+        t.require_schema().await,
+        t.schema_version().await.map(|_| ()),
+    ] {
+        texts.extend(done.err());
+    }
+    assert!(texts.len() >= 2, "{texts:?}");
+    assert!(
+        texts.iter().all(|e| matches!(e, StoreError::Refused(_))),
+        "{texts:?}"
+    );
+    let text = texts[0].to_string();
+    assert!(texts.iter().all(|e| e.to_string() == text), "{texts:?}");
+    assert_eq!(contents(t).await?, before);
+    Ok(text.replace(t.name(), "DB"))
+}
+
+async fn novas_own_database_is_named_and_left_as_it_is(t: Fresh) -> Result<()> {
+    t.by_hand("DROP TABLE _sqlx_migrations").await?;
+    t.by_hand("CREATE TABLE migrate_version (version BIGINT)")
+        .await?;
+    let text = refusal(&t).await?;
+    insta::allow_duplicates! { insta::assert_snapshot!(text, @"database DB: is of nova itself, which kept other things in tables of the same names (it is left as it is: name an empty one with --sql_connection, or another --state_path)"); }
+    Ok(())
+}
+
+async fn a_database_of_something_else_is_named_and_left_as_it_is(t: Fresh) -> Result<()> {
+    // With a list of steps, as every program that uses the same library has one.
+    for sql in [
+        "UPDATE _sqlx_migrations SET version = 20240101000000 WHERE version = 1",
+        "DELETE FROM _sqlx_migrations WHERE version <> 20240101000000",
+    ] {
+        t.by_hand(sql).await?;
+    }
+    let text = refusal(&t).await?;
+    insta::allow_duplicates! { insta::assert_snapshot!(text, @"database DB: has tables that novanet did not make: _sqlx_migrations, address_cursors, audit, … (it is left as it is: name an empty one with --sql_connection, or another --state_path)"); }
+    t.by_hand("DELETE FROM _sqlx_migrations").await?;
+    assert_eq!(refusal(&t).await?, text);
+    t.by_hand("DROP TABLE _sqlx_migrations").await?;
+    let text = refusal(&t).await?;
+    assert!(text.contains("tables that novanet did not make"), "{text}");
+    Ok(())
+}
+
+async fn a_schema_whose_making_was_cut_off_is_refused(t: Fresh) -> Result<()> {
+    t.by_hand("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 1")
+        .await?;
+    let text = refusal(&t).await?;
+    insta::allow_duplicates! { insta::assert_snapshot!(text, @"database DB: step 1 of its schema was cut off in the middle (restore it from a backup; it is left as it is: name an empty one with --sql_connection, or another --state_path)"); }
+    Ok(())
+}
+
+async fn a_schema_that_another_program_made_is_refused(t: Fresh) -> Result<()> {
+    t.by_hand("UPDATE _sqlx_migrations SET checksum = '' WHERE version = 1")
+        .await?;
+    let text = refusal(&t).await?;
+    insta::allow_duplicates! { insta::assert_snapshot!(text, @"database DB: was made by another program: step 1 of its schema differs (use the novanet that made it; it is left as it is: name an empty one with --sql_connection, or another --state_path)"); }
+    Ok(())
+}
+
 async fn an_older_schema_is_refused_with_the_command_that_helps(t: Fresh) -> Result<()> {
-    // A step in the middle that this program has and the database has not.
-    t.by_hand("DELETE FROM _sqlx_migrations WHERE version = 1")
+    // A step that this program has and the database has not.
+    t.by_hand("DELETE FROM _sqlx_migrations WHERE version <> 1")
         .await?;
     let (have, want) = t.schema_version().await?;
     assert_eq!(have, want - 1);
@@ -34,18 +127,34 @@ async fn an_older_schema_is_refused_with_the_command_that_helps(t: Fresh) -> Res
     assert_eq!(
         error.to_string(),
         format!(
-            "the database's schema is version {have}, this program needs {want} \
-             (run: nova-manage db sync)"
+            "database {}: its schema is version {have}, this program needs {want} \
+             (run: nova-manage db sync)",
+            t.name()
         )
     );
     Ok(())
 }
 
 async fn an_empty_database_is_version_0(t: Fresh) -> Result<()> {
-    t.by_hand("DROP TABLE _sqlx_migrations").await?;
-    assert_eq!(t.schema_version().await?.0, 0);
-    let text = t.require_schema().await.unwrap_err().to_string();
+    let file = t.file().map(|file| file.with_extension("empty"));
+    let db = match &file {
+        Some(file) => Db::open(&crate::engines::sqlite_url(file)).await?,
+        None => {
+            // Nothing but an empty list of steps counts as empty, too.
+            let reset = "DROP SCHEMA public CASCADE; CREATE SCHEMA public; \
+                         CREATE TABLE _sqlx_migrations (version BIGINT, success BOOLEAN, \
+                         description TEXT, checksum BYTEA, execution_time BIGINT)";
+            let mut tx = t.write().await?;
+            sqlx::raw_sql(reset).execute(&mut *tx).await?;
+            tx.commit().await?;
+            t.again().await?
+        }
+    };
+    assert_eq!(db.schema_version().await?.0, 0);
+    let text = db.require_schema().await.unwrap_err().to_string();
     assert!(text.contains("nova-manage db sync"), "{text}");
+    db.migrate().await?;
+    db.require_schema().await?;
     Ok(())
 }
 
@@ -63,14 +172,5 @@ async fn a_newer_schema_is_refused_and_not_touched(t: Fresh) -> Result<()> {
             "{error}"
         );
     }
-    Ok(())
-}
-
-async fn a_schema_that_another_program_made_is_refused(t: Fresh) -> Result<()> {
-    t.by_hand("UPDATE _sqlx_migrations SET checksum = '' WHERE version = 1")
-        .await?;
-    let error = t.migrate().await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
-    assert!(error.to_string().ends_with("step 1 differs"), "{error}");
     Ok(())
 }

@@ -1,0 +1,99 @@
+//! Whether an archive is an image that a host can unpack and start, told before it is stored. Reads
+//! headers only and skips what is between them, so a large image costs little.
+//!
+//! What only the unpacking itself can see (an entry below a symbolic link) is left to it.
+
+use super::ImageError;
+use super::unpack::{IDS, inside, refused, target};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::Path;
+
+/// What an instance starts with, at the places where systems have it.
+const INIT: [&str; 2] = ["sbin/init", "usr/sbin/init"];
+
+/// How compressed files begin, and what undoes it.
+const COMPRESSED: [(&[u8], &str); 4] = [
+    (&[0x1f, 0x8b], "gunzip -k"),
+    (&[0xfd, b'7', b'z', b'X', b'Z'], "unxz -k"),
+    (b"BZh", "bunzip2 -k"),
+    (&[0x28, 0xb5, 0x2f, 0xfd], "unzstd"),
+];
+
+/// Says what is wrong with an archive that no host could run.
+pub fn check(archive: &Path) -> Result<(), ImageError> {
+    let failed = |e: std::io::Error| ImageError::file(archive, e);
+    let mut file = BufReader::new(File::open(archive).map_err(failed)?);
+    refuse_compressed(archive, &mut file)?;
+    let length = file.get_ref().metadata().map_err(failed)?.len();
+    let not_tar = |e: std::io::Error| refused(archive, format!("is not a tar archive: {e}"));
+    let mut tar = tar::Archive::new(file);
+    let mut can_start = false;
+    for entry in tar.entries_with_seek().map_err(not_tar)? {
+        let entry = entry.map_err(not_tar)?;
+        let path = check_entry(&entry)?;
+        if entry.raw_file_position() + entry.header().entry_size().map_err(not_tar)? > length {
+            return Err(refused(archive, format!("ends in the middle of {path}")));
+        }
+        can_start |= INIT.contains(&path.as_str());
+    }
+    if can_start {
+        return Ok(());
+    }
+    Err(refused(
+        archive,
+        "has no /sbin/init, which is what an instance starts with: pack a root file system: \
+         tar -C FOLDER -cf image.tar ."
+            .to_owned(),
+    ))
+}
+
+fn refuse_compressed(archive: &Path, file: &mut (impl Read + Seek)) -> Result<(), ImageError> {
+    let failed = |e: std::io::Error| ImageError::file(archive, e);
+    let mut start = Vec::new();
+    file.take(8).read_to_end(&mut start).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    match COMPRESSED
+        .iter()
+        .find(|(magic, _)| start.starts_with(magic))
+    {
+        None => Ok(()),
+        Some((_, undo)) => Err(refused(
+            archive,
+            format!("is compressed: {undo} it first, and register what comes out"),
+        )),
+    }
+}
+
+/// The entry's name in the image.
+fn check_entry(entry: &tar::Entry<'_, impl Read>) -> Result<String, ImageError> {
+    use tar::EntryType as Type;
+    let raw = entry
+        .path()
+        .map_err(|e| refused(Path::new("?"), e.to_string()))?
+        .into_owned();
+    let path = inside(&raw)?;
+    let header = entry.header();
+    match header.entry_type() {
+        Type::Regular | Type::Continuous | Type::GNUSparse | Type::Directory => {}
+        Type::Fifo | Type::Char | Type::Block | Type::XGlobalHeader => {}
+        Type::Symlink => drop(target(entry, &raw)?),
+        Type::Link => drop(inside(&target(entry, &raw)?)?),
+        other => return Err(refused(&raw, format!("has the unknown type {other:?}"))),
+    }
+    for id in [header.uid(), header.gid()] {
+        let id = id.map_err(|e| refused(&raw, e.to_string()))?;
+        if id >= u64::from(IDS) {
+            return Err(refused(&raw, unmapped(id)));
+        }
+    }
+    Ok(path.display().to_string())
+}
+
+/// Why an owner cannot be.
+pub(super) fn unmapped(id: u64) -> String {
+    format!(
+        "belongs to user or group {id}; at most {} is possible",
+        IDS - 1
+    )
+}

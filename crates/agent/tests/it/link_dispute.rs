@@ -1,0 +1,168 @@
+//! Two networks whose bridges want one uplink: the first by key has it, the other is told.
+
+use crate::engine_support::{delta, eventually, list, reached};
+use crate::link::{State, inside, sh};
+use crate::room::name;
+use novanet_agent::engine::{Engine, Reconciler, Rooms, Timing};
+use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeInstances};
+use novanet_agent::link::Links;
+use novanet_agent::settings::Settings;
+use novanet_model::HostObject;
+use novanet_model::object::Bridge;
+use tokio::time::Instant;
+
+const WHY: &str = "interface eth1 is the uplink of bridge br100 (network 1) and cannot be that of \
+                   bridge br101 (network 2) too: create one of the two networks with another \
+                   bridge_interface, or both with the same bridge";
+
+/// As network `n`'s bridge; the interface is the network's own, or the host's `flat_interface`.
+fn bridge(network: i64, bridge: &str, interface: Option<&str>) -> HostObject {
+    let HostObject::Bridge(plain) = crate::room::bridge(network, bridge) else {
+        unreachable!("a bridge is a bridge");
+    };
+    HostObject::Bridge(Bridge {
+        interface: interface.map(name),
+        ..plain
+    })
+}
+
+fn interface() {
+    sh(
+        "ip link add dev eth1 type veth peer name far1; ip link set dev far1 up; \
+        ip link set dev eth1 up; ip address add 192.0.2.10/24 dev eth1; \
+        ip route add default via 192.0.2.1 dev eth1",
+    );
+}
+
+fn master() -> String {
+    let text = sh("ip -o link show dev eth1");
+    let found = text.split("master ").nth(1);
+    let found = found.and_then(|rest| rest.split_whitespace().next());
+    found.unwrap_or("nobody").to_owned()
+}
+
+/// The device with the host's own address, and that of its default route.
+fn addressed() -> (String, String) {
+    let word = |text: &str, after: &str| {
+        let rest = text.split(after).nth(1).unwrap_or_default().to_owned();
+        rest.split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let address = sh("ip -o address show to 192.0.2.10");
+    let route = sh("ip route show default");
+    (word(&address, ": "), word(&route, "dev "))
+}
+
+async fn right(links: &mut Reconciler<Links>, owner: &str, told: &[(&str, &str)]) {
+    let round = links.settle(Instant::now()).await;
+    assert_eq!(round.failed, 0, "{:?}", links.errors());
+    // Nothing flaps: whoever looks again has nothing to do.
+    for _ in 0..3 {
+        assert!(links.difference().await.unwrap().is_empty());
+        assert!(links.round(Instant::now()).await.is_quiet());
+        assert_eq!(master(), owner);
+        assert_eq!(addressed(), (owner.to_owned(), owner.to_owned()));
+    }
+    let errors: Vec<_> = links
+        .errors()
+        .into_iter()
+        .map(|(key, message)| (key.0, message))
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(key, message)| ((*key).to_owned(), format!("links uplink eth1: {message}")))
+        .collect();
+    assert_eq!(errors, told);
+}
+
+#[test]
+fn the_first_network_keeps_the_uplink_and_the_second_is_told() {
+    inside(
+        "link_dispute::the_first_network_keeps_the_uplink_and_the_second_is_told",
+        || async {
+            interface();
+            let state = State::new();
+            let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
+            let (one, two) = (
+                bridge(1, "br100", Some("eth1")),
+                bridge(2, "br101", Some("eth1")),
+            );
+            links.set_objects([&one, &two]);
+            right(&mut links, "br100", &[("bridge/2", WHY)]).await;
+            // The other one's, with what it carries, when the first does not want it any more.
+            links.change(&one.key(), None);
+            right(&mut links, "br101", &[]).await;
+            links.change(&one.key(), Some(&one));
+            right(&mut links, "br100", &[("bridge/2", WHY)]).await;
+            // Put right.
+            let elsewhere = bridge(2, "br100", Some("eth1"));
+            links.change(&two.key(), Some(&elsewhere));
+            right(&mut links, "br100", &[]).await;
+        },
+    );
+}
+
+#[test]
+fn a_network_that_gets_another_bridge_takes_its_uplink_along() {
+    inside(
+        "link_dispute::a_network_that_gets_another_bridge_takes_its_uplink_along",
+        || async {
+            interface();
+            let state = State::new();
+            let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
+            let before = bridge(1, "br100", Some("eth1"));
+            links.set_objects([&before]);
+            right(&mut links, "br100", &[]).await;
+            links.change(&before.key(), Some(&bridge(1, "br107", Some("eth1"))));
+            right(&mut links, "br107", &[]).await;
+            assert!(!sh("ip link").contains("br100"));
+        },
+    );
+}
+
+#[test]
+fn a_plan_shows_who_does_not_get_the_hosts_flat_interface() {
+    inside(
+        "link_dispute::a_plan_shows_who_does_not_get_the_hosts_flat_interface",
+        || async {
+            interface();
+            let state = State::new();
+            let settings = Settings {
+                flat_interface: Some(name("eth1")),
+                ..state.settings()
+            };
+            let fake = FakeHost::new();
+            let rooms = Rooms {
+                links: Links::new(&settings).unwrap(),
+                firewall: fake.room::<FakeFirewall>(),
+                dhcp: fake.room::<FakeDhcp>(),
+                instances: fake.room::<FakeInstances>(),
+            };
+            let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
+            tokio::spawn(lanes.run());
+            let second = bridge(2, "br101", None);
+            engine.take(list(1, &[bridge(1, "br100", None), second.clone()]));
+            reached(&engine, 1).await;
+            told(&engine, 1).await;
+            let plan = engine.plan(true).await.unwrap();
+            let refused = format!("links\n  refuse uplink eth1 to bridge/2: {WHY}\nfirewall\n");
+            assert!(plan.starts_with(&refused), "{plan}");
+            engine.take(delta(2, &[], &[&second]));
+            reached(&engine, 2).await;
+            told(&engine, 0).await;
+            let plan = engine.plan(true).await.unwrap();
+            assert!(plan.starts_with("links\n  nothing differs\n"), "{plan}");
+            engine.stop();
+        },
+    );
+}
+
+async fn told(engine: &Engine, errors: usize) {
+    eventually("the errors", || {
+        let status = engine.status();
+        (status.errors.len() == errors).then_some(()).ok_or(status)
+    })
+    .await;
+}
