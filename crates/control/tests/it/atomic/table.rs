@@ -239,8 +239,6 @@ async fn addresses(t: &Trial<'_>, ann: &Caller) -> Result<()> {
         c.disassociate_address(ann, mine).await
     })
     .await?;
-    let to = Association::to(InstanceId(2));
-    t.w.associate_address(ann, mine, &to).await?;
     t.one("release_address", async |c| {
         c.release_address(ann, mine).await
     })
