@@ -3,7 +3,7 @@
 //! A room's state is a map from keys to values, both desired and observed. That makes diffing
 //! generic, gives every room a fake for free, and lets one changed object touch only its own items.
 
-use novanet_model::{HostObject, ObjectKey};
+use novanet_model::{HostObject, IfName, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -35,6 +35,17 @@ pub trait Room {
     /// Items that follow from one object.
     fn items(&self, object: &HostObject) -> Vec<(Self::Key, Self::Value)>;
 
+    /// Items of an object whose network this host cannot have: the bridge's name is somebody
+    /// else's. Nothing is made then; what must not go with it (an instance that runs) stays.
+    fn items_without_ground(&self, _object: &HostObject) -> Vec<(Self::Key, Self::Value)> {
+        Vec::new()
+    }
+
+    /// The host's devices that are not ours, as last observed. Only the links room sees any.
+    fn strangers(&self) -> Option<Strangers> {
+        None
+    }
+
     /// What to tell an object that wants `key` to be something else than `first`, who has it: the
     /// item is what the first object by key wants. `None`: it can live with that.
     fn dispute(
@@ -63,6 +74,18 @@ pub trait Room {
         changes: &[Change<Self::Key, Self::Value>],
         desired: &Desired<Self::Key, Self::Value>,
     ) -> Vec<(Self::Key, RoomError)>;
+}
+
+/// Devices that are not ours, by name.
+pub type Strangers = Arc<BTreeMap<IfName, Stranger>>;
+
+/// See [`Strangers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// A bridge; a flat network's is one that the administrator made.
+    pub is_bridge: bool,
+    /// What it is, in words for an error.
+    pub what: String,
 }
 
 /// One item that differs.

@@ -67,14 +67,11 @@ impl Hosts {
                 "no compute host is up (nova-manage service list shows them)".to_owned(),
             ));
         }
-        hosts.retain(|h| networks.iter().all(|n| h.kinds.contains(&n.kind)));
-        if hosts.is_empty() {
-            let kinds: BTreeSet<String> = networks.iter().map(|n| n.kind.to_string()).collect();
-            let kinds: Vec<String> = kinds.into_iter().collect();
-            return Err(ControlError::NoHost(format!(
-                "no host can run {} networks in this version",
-                kinds.join(" and ")
-            )));
+        for network in networks {
+            hosts.retain(|h| h.kinds.contains(&network.kind));
+            if hosts.is_empty() {
+                return Err(ControlError::NoHost(cannot_run(network)));
+            }
         }
         let place = |h: &Host| Place {
             host: h.name.clone(),
@@ -93,6 +90,15 @@ impl Hosts {
         *self.load.entry(place.host.clone()).or_default() += 1;
         Ok(place.clone())
     }
+}
+
+/// Names the network that keeps an instance from every host, and the way out.
+fn cannot_run(network: &Network) -> String {
+    let (id, label, cidr, kind) = (network.id, &network.label, network.cidr, network.kind);
+    format!(
+        "no host can run network {id} ({label}, {cidr}): it is a {kind} network, which hosts cannot run yet; \
+         delete it (nova-manage network delete {id}), and use a flatdhcp or flat network"
+    )
 }
 
 /// Refuses a zone that no host is in. The default one is there even before any host.

@@ -5,7 +5,7 @@
 use super::addresses::Addresses;
 use super::barrier::Wards;
 use super::cadence::Timing;
-use super::lane::{Ask, Batch, Lane, Neighbours, Order, Progress, Shows};
+use super::lane::{Ask, Batch, Lane, Neighbours, Order, Progress, Shows, Sight};
 use super::reconcile::host_key;
 use super::table::{ObjectChange, Table, Taken};
 use crate::ledger::{self, Ledger};
@@ -129,11 +129,13 @@ impl Engine {
         let progress: [_; 4] = std::array::from_fn(|_| watch::channel(Progress::default()));
         let [links, firewall, dhcp, instances] = progress;
         let seen = [&links.1, &firewall.1, &dhcp.1, &instances.1].map(Clone::clone);
-        let around = |place: usize| Neighbours {
+        let mut sights = Sight::of_lanes();
+        let mut around = |place: usize| Neighbours {
             below: seen[..place].to_vec(),
             above: seen.get(place + 1).cloned(),
             first_waits: place != FIREWALL,
             shield: wards(place).map(|wards| (seen[FIREWALL].clone(), wards)),
+            sight: sights(),
         };
         let mut lanes = Vec::new();
         let lanes_of_rooms = Lanes {

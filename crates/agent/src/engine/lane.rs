@@ -1,13 +1,15 @@
 //! A room at work: one task per room, so that a slow one (an instance that is started) delays no
 //! quick one (a floating IP). Lanes keep the order of things by watching each other's progress:
-//! creations go upwards (links, firewall, DHCP, instances), removals downwards.
+//! creations go upwards (links, firewall, DHCP, instances), removals downwards. Floating IPs are
+//! the exception: links answer for one only while the firewall knows it.
 //!
 //! Must not know: the server, the ledger, which room it drives.
 
 use super::barrier::Shield;
 use super::cadence::{Cadence, Timing};
+use super::hurry::{Troubles, any_moved};
 pub use super::order::Shows;
-pub(super) use super::order::{Ask, Batch, Neighbours, Order, Progress};
+pub(super) use super::order::{Ask, Batch, Neighbours, Order, Progress, Sight};
 use super::reconcile::{Cleaned, Reconciler, Round};
 use super::render;
 use crate::room::{Room, RoomError};
@@ -29,22 +31,24 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The task of one room.
 pub struct Lane<R: Room> {
-    reconciler: Reconciler<R>,
+    pub(super) reconciler: Reconciler<R>,
     orders: mpsc::UnboundedReceiver<Order>,
     backlog: VecDeque<Order>,
     progress: watch::Sender<Progress>,
     news: Arc<Notify>,
-    neighbours: Neighbours,
+    pub(super) neighbours: Neighbours,
     shield: Option<Shield>,
     /// The firewall's progress, for what waits for it.
     firewall: Option<watch::Receiver<Progress>>,
     /// The first batch that the firewall is busy with, of what waits for it.
     behind: Option<u64>,
+    /// What failed in the rooms below when this lane looked last.
+    pub(super) troubles: Troubles,
     disturbed: Arc<Notify>,
     cadence: Cadence,
-    timing: Timing,
+    pub(super) timing: Timing,
     held: BTreeMap<ObjectKey, Held>,
-    batch: u64,
+    pub(super) batch: u64,
     paused: bool,
 }
 
@@ -64,7 +68,7 @@ impl<R: Room + Shows> Lane<R> {
         }
         Self {
             disturbed: room.disturbed(),
-            reconciler: Reconciler::new(room),
+            reconciler: Reconciler::new(room).waiting_at_most(R::LONGEST_WAIT),
             orders,
             backlog: VecDeque::new(),
             progress,
@@ -72,8 +76,9 @@ impl<R: Room + Shows> Lane<R> {
             firewall: shield.as_ref().map(Shield::firewall),
             shield,
             behind: None,
+            troubles: Troubles::new(),
             neighbours,
-            cadence: Cadence::new(timing.clone()),
+            cadence: Cadence::new(timing.clone()).pausing_at_most(R::LONGEST_PAUSE),
             timing,
             held: BTreeMap::new(),
             batch: 0,
@@ -87,15 +92,22 @@ impl<R: Room + Shows> Lane<R> {
         loop {
             let due = self.next_due();
             let holding = !self.held.is_empty();
+            let failing = self.reconciler.next_retry().is_some();
             let waiting = self.behind.is_some() || self.reconciler.is_barred();
+            let active = self.is_active();
             tokio::select! {
                 order = self.orders.recv() => match order {
                     None | Some(Order::Stop) => break,
                     Some(order) => self.backlog.push_back(order),
                 },
-                () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
+                () = self.disturbed.notified() => {
+                    self.cadence.disturbed(Instant::now());
+                    self.reconciler.hurry(Instant::now());
+                }
+                () = any_moved(&mut self.neighbours.below), if failing => self.look_below(),
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
                 () = moved(self.firewall.as_mut()), if waiting => self.resume().await,
+                () = moved(self.neighbours.sight.told()), if active => self.resume().await,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             if self.work().await {
@@ -137,6 +149,7 @@ impl<R: Room + Shows> Lane<R> {
             }
         }
         self.order_after_below(batches.last()).await;
+        self.look_first(&batches).await;
         for batch in &batches {
             self.enter(batch);
         }
@@ -185,7 +198,7 @@ impl<R: Room + Shows> Lane<R> {
         }
     }
 
-    /// The firewall has moved: what waited for it may go on, at the cost of these only.
+    /// The firewall or the ground has moved: what waited for it may go on, at the cost of these only.
     async fn resume(&mut self) {
         self.reconciler.resume();
         self.settle().await;
@@ -198,6 +211,7 @@ impl<R: Room + Shows> Lane<R> {
         }
         let began = Instant::now();
         self.bar();
+        self.stand();
         let round = self.reconciler.settle(began).await;
         self.after(round, began);
     }
@@ -205,6 +219,7 @@ impl<R: Room + Shows> Lane<R> {
     async fn observe(&mut self) {
         let began = Instant::now();
         self.bar();
+        self.stand();
         let round = self.reconciler.round(began).await;
         if !round.is_quiet() {
             tracing::debug!(room = R::NAME, ?round, "differed");
@@ -214,6 +229,7 @@ impl<R: Room + Shows> Lane<R> {
     }
 
     fn after(&mut self, round: Round, began: Instant) {
+        self.tell();
         let now = Instant::now();
         if round.observed {
             self.cadence.observed(began, now);
@@ -276,10 +292,10 @@ impl<R: Room + Shows> Lane<R> {
 
     async fn order_after_below(&mut self, last: Option<&Batch>) {
         let number = last.map_or(0, |batch| batch.number);
-        if self.batch == 0 && !self.neighbours.first_waits {
-            return;
-        }
         let deadline = Instant::now() + self.timing.order_limit;
+        if self.batch == 0 && !self.neighbours.first_waits {
+            return self.order_after_look().await;
+        }
         for below in &mut self.neighbours.below {
             let left = deadline.saturating_duration_since(Instant::now());
             let reached = below.wait_for(|progress| progress.created >= number);
@@ -290,12 +306,13 @@ impl<R: Room + Shows> Lane<R> {
 
     async fn ask(&mut self, ask: Ask) -> Result<String, String> {
         let failed = |e: RoomError| format!("{}: {e}", R::NAME);
+        self.stand();
         match ask {
-            Ask::Plan { diff: false } => Ok(render::desired::<R>(self.reconciler.desired())),
+            Ask::Plan { diff: false } => Ok(render::desired(&self.reconciler)),
             Ask::Plan { diff: true } => {
                 let changes = self.reconciler.difference().await.map_err(failed)?;
-                let disputes = self.reconciler.disputes();
-                Ok(render::difference::<R>(&changes, disputes))
+                self.tell();
+                Ok(render::difference(&self.reconciler, &changes))
             }
             Ask::Show => self.reconciler.room().show().await.map_err(failed),
             Ask::Pause => {
@@ -365,7 +382,7 @@ fn is_structural(key: &ObjectKey) -> bool {
     !matches!(kind, "float" | "rule" | "member" | "project")
 }
 
-async fn moved(lane: Option<&mut watch::Receiver<Progress>>) {
+pub(super) async fn moved<T>(lane: Option<&mut watch::Receiver<T>>) {
     if let Some(lane) = lane
         && lane.changed().await.is_ok()
     {

@@ -2,11 +2,14 @@
 //! own contract.
 
 use super::barrier::{Shield, Wards};
+use super::cadence::LONGEST_GAP;
+use super::failure::LONGEST_WAIT;
 use super::table::ObjectChange;
-use crate::room::{Room, RoomError};
+use crate::room::{Room, RoomError, Strangers};
 use novanet_model::ObjectKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// What a lane is told.
@@ -55,6 +58,12 @@ pub(super) struct Progress {
 /// A room that can show what is there as text for people.
 #[allow(async_fn_in_trait)] // rooms are used as concrete types only
 pub trait Shows: Room {
+    /// What fails is tried again after this time at the latest.
+    const LONGEST_WAIT: Duration = LONGEST_WAIT;
+
+    /// The longest pause between two observations that disturbances ask for.
+    const LONGEST_PAUSE: Duration = LONGEST_GAP;
+
     /// An item's value in a plan, for people.
     fn describe(value: &Self::Value) -> String {
         format!("{value:?}")
@@ -79,8 +88,15 @@ pub trait Shows: Room {
     }
 }
 
+/// Where a lane knows from which bridges' names are somebody else's.
+pub(super) enum Sight {
+    /// From its own room, and it tells the others. `None` until it has looked.
+    Sees(watch::Sender<Option<Strangers>>),
+    /// From the one that sees.
+    Told(watch::Receiver<Option<Strangers>>),
+}
+
 /// Progress of other lanes, for the order of things.
-#[derive(Default)]
 pub(super) struct Neighbours {
     /// Rooms that this one stands on: its creations wait for theirs.
     pub(super) below: Vec<watch::Receiver<Progress>>,
@@ -91,4 +107,6 @@ pub(super) struct Neighbours {
     pub(super) first_waits: bool,
     /// The room without whose protection this one does not make these, however long it takes.
     pub(super) shield: Option<(watch::Receiver<Progress>, Wards)>,
+    /// See [`Sight`].
+    pub(super) sight: Sight,
 }

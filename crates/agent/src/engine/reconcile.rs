@@ -6,11 +6,13 @@
 
 pub use super::failure::{FIRST_WAIT, LONGEST_WAIT, action, host_key};
 use super::failure::{Failure, summary, wait_after};
+use super::ground::Ground;
 pub use super::waiting::Bar;
 use crate::room::{Change, Desired, Origin, Room, RoomError, diff};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What one round did.
@@ -43,12 +45,16 @@ pub struct Reconciler<R: Room> {
     former: BTreeMap<R::Key, ObjectKey>,
     /// Who does not get which item, and why.
     pub(super) disputed: BTreeMap<R::Key, BTreeMap<ObjectKey, String>>,
-    blind: Option<Failure<()>>,
+    pub(super) blind: Option<Failure<()>>,
     /// See [`Self::bar`].
     pub(super) barred: BTreeMap<ObjectKey, Bar>,
     /// Items that wait for a moment because of that.
     pub(super) waiting: BTreeSet<R::Key>,
     objects: BTreeSet<ObjectKey>,
+    /// See [`Self::stand_among`].
+    pub(super) ground: Ground,
+    /// Between two tries of what fails.
+    pub(super) longest_wait: Duration,
 }
 
 impl<R: Room> Reconciler<R> {
@@ -66,6 +72,8 @@ impl<R: Room> Reconciler<R> {
             barred: BTreeMap::new(),
             waiting: BTreeSet::new(),
             objects: BTreeSet::new(),
+            ground: Ground::default(),
+            longest_wait: LONGEST_WAIT,
         }
     }
 
@@ -99,12 +107,21 @@ impl<R: Room> Reconciler<R> {
 
     /// One object is new, different or gone. Takes effect with the next [`Self::settle`].
     pub fn change(&mut self, key: &ObjectKey, object: Option<&HostObject>) {
-        let items = if let Some(object) = object {
-            self.objects.insert(key.clone());
-            self.room.items(object)
-        } else {
-            self.objects.remove(key);
-            Vec::new()
+        match object {
+            Some(_) => _ = self.objects.insert(key.clone()),
+            None => _ = self.objects.remove(key),
+        }
+        let shaken = self.ground.take(key, object);
+        self.enter(key, object);
+        self.stand_anew(shaken);
+    }
+
+    /// What follows from one object is desired.
+    pub(super) fn enter(&mut self, key: &ObjectKey, object: Option<&HostObject>) {
+        let items = match object {
+            Some(object) if self.ground.refuses(object) => self.room.items_without_ground(object),
+            Some(object) => self.room.items(object),
+            None => Vec::new(),
         };
         for item in self.desired.set_object(key, items) {
             if self.desired.get(&item).is_some() {
@@ -171,7 +188,7 @@ impl<R: Room> Reconciler<R> {
 
     /// Observes and corrects everything that differs and is not waiting for its next try.
     pub async fn round(&mut self, now: Instant) -> Round {
-        let observed = match self.room.observe(&self.desired).await {
+        let observed = match self.look().await {
             Ok(observed) => observed,
             Err(error) => {
                 self.blinded(&error, now);
@@ -218,6 +235,9 @@ impl<R: Room> Reconciler<R> {
                 ));
             }
         }
+        for (bridge, why) in self.refusals() {
+            by_object.entry(bridge).or_default().push(why.to_owned());
+        }
         for (item, object, why) in self.disputes() {
             let messages = by_object.entry(object.clone()).or_default();
             messages.push(format!("{} {item}: {why}", R::NAME));
@@ -240,7 +260,7 @@ impl<R: Room> Reconciler<R> {
 
     /// What differs from the desired state now; changes nothing.
     pub async fn difference(&mut self) -> Result<Vec<Change<R::Key, R::Value>>, RoomError> {
-        let observed = self.room.observe(&self.desired).await?;
+        let observed = self.look().await?;
         Ok(diff(&self.desired, &observed))
     }
 
@@ -282,6 +302,9 @@ impl<R: Room> Reconciler<R> {
             round.failed += 1;
             self.failed(key, "keep", &error, now);
         }
+        if round.applied > 0 {
+            self.hurry(now); // what failed may have stood on it
+        }
         round
     }
 
@@ -314,7 +337,8 @@ impl<R: Room> Reconciler<R> {
             target,
             message,
             attempts,
-            not_before: now + wait_after(attempts),
+            not_before: now + wait_after(attempts, self.longest_wait),
+            tried: now,
             barred: false,
         };
         self.failing.insert(key, failure);
@@ -330,7 +354,8 @@ impl<R: Room> Reconciler<R> {
             target: None,
             message,
             attempts,
-            not_before: now + wait_after(attempts),
+            not_before: now + wait_after(attempts, self.longest_wait),
+            tried: now,
             barred: false,
         });
     }

@@ -1,50 +1,47 @@
 //! Plans as text for people: one line per item.
 
 use super::order::Shows;
-use super::reconcile::{Cleaned, action};
+use super::reconcile::{Cleaned, Reconciler, action};
 use crate::firewall;
-use crate::room::{Change, Desired, Room};
-use novanet_model::ObjectKey;
+use crate::room::{Change, Room};
 use novanet_model::rule::{Source, Traffic};
 use std::fmt::Write as _;
 
-/// What a room must have.
-pub(super) fn desired<R: Room + Shows>(desired: &Desired<R::Key, R::Value>) -> String {
-    let mut text = format!("{}\n", R::NAME);
-    let mut empty = true;
-    for (key, value) in desired.iter() {
-        empty = false;
-        let _ = writeln!(text, "  {key}: {}", R::describe(value));
-    }
-    if empty {
-        text.push_str("  nothing\n");
-    }
-    text
+/// What a room must have, and what it cannot have.
+pub(super) fn desired<R: Room + Shows>(room: &Reconciler<R>) -> String {
+    let items = room.desired().iter();
+    let items = items.map(|(key, value)| format!("{key}: {}", R::describe(value)));
+    block::<R>(refusals(room).chain(items), "nothing")
 }
 
-/// What would change in a room, and which objects do not get what they want.
-pub(super) fn difference<'a, R: Room + Shows>(
-    changed: &[Change<R::Key, R::Value>],
-    disputes: impl Iterator<Item = (&'a R::Key, &'a ObjectKey, &'a str)>,
+/// What would change in a room, what it cannot have, and which objects do not get what they want.
+pub(super) fn difference<R: Room + Shows>(
+    room: &Reconciler<R>,
+    changes: &[Change<R::Key, R::Value>],
 ) -> String {
-    let mut text = String::new();
-    for (item, object, why) in disputes {
-        let _ = writeln!(text, "  refuse {item} to {}: {why}", object.0);
-    }
-    if changed.is_empty() && !text.is_empty() {
-        return format!("{}\n{text}", R::NAME);
-    }
-    changes::<R>(changed) + &text
+    let disputes = room.disputes();
+    let disputes =
+        disputes.map(|(item, object, why)| format!("refuse {item} to {}: {why}", object.0));
+    let lines = refusals(room).chain(changes.iter().map(line::<R>));
+    block::<R>(lines.chain(disputes), "nothing differs")
 }
 
-/// What would change in a room.
-pub(super) fn changes<R: Room + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
+fn changes<R: Room + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
+    block::<R>(changes.iter().map(line::<R>), "nothing differs")
+}
+
+fn refusals<R: Room>(room: &Reconciler<R>) -> impl Iterator<Item = String> {
+    room.refusals().map(|(_, why)| format!("refuse {why}"))
+}
+
+fn block<R: Room>(lines: impl Iterator<Item = String>, nothing: &str) -> String {
     let mut text = format!("{}\n", R::NAME);
-    for change in changes {
-        let _ = writeln!(text, "  {}", line::<R>(change));
+    let mut lines = lines.peekable();
+    if lines.peek().is_none() {
+        let _ = writeln!(text, "  {nothing}");
     }
-    if changes.is_empty() {
-        text.push_str("  nothing differs\n");
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
     }
     text
 }

@@ -6,8 +6,8 @@
 mod subjects;
 
 use crate::engine::{Rooms, Shows};
-use crate::room::{Change, Desired, Room, RoomError};
-use novanet_model::HostObject;
+use crate::room::{Change, Desired, Room, RoomError, Stranger, Strangers};
+use novanet_model::{HostObject, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
@@ -33,8 +33,14 @@ pub trait Subject: Send + Sync + 'static {
     fn base() -> Vec<(String, String)> {
         Vec::new()
     }
+    /// Whether it is the room that sees what is foreign.
+    const SEES: bool = false;
     /// What follows from an object.
     fn items(object: &HostObject) -> Vec<(String, String)>;
+    /// What stays of one whose network the host cannot have.
+    fn items_without_ground(_object: &HostObject) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// A fake room for links.
@@ -130,9 +136,14 @@ impl FakeHost {
         }
     }
 
-    /// Something foreign stands where this thing would be.
+    /// Something foreign stands where this thing would be; if that is a bridge, a bridge.
     pub fn occupy(&self, room: &'static str, key: &str) {
         self.state().foreign.insert((room, key.to_owned()));
+    }
+
+    /// And goes away again.
+    pub fn vacate(&self, room: &'static str, key: &str) {
+        self.state().foreign.remove(&(room, key.to_owned()));
     }
 
     /// From now on changes of this thing fail (or no longer).
@@ -237,6 +248,23 @@ impl<S: Subject> Room for FakeRoom<S> {
 
     fn items(&self, object: &HostObject) -> Vec<(FakeKey, String)> {
         keyed(S::items(object))
+    }
+
+    fn items_without_ground(&self, object: &HostObject) -> Vec<(FakeKey, String)> {
+        keyed(S::items_without_ground(object))
+    }
+
+    fn strangers(&self) -> Option<Strangers> {
+        let foreign = &self.host.state().foreign;
+        let bridges = foreign.iter().filter_map(|(room, key)| {
+            let name = key.strip_prefix("bridge/").filter(|_| *room == S::NAME)?;
+            let stranger = Stranger {
+                is_bridge: true,
+                what: "somebody's bridge".to_owned(),
+            };
+            Some((IfName::new(name).ok()?, stranger))
+        });
+        S::SEES.then(|| Arc::new(bridges.collect()))
     }
 
     fn disturbed(&self) -> Arc<Notify> {

@@ -5,6 +5,7 @@ use novanet_model::HostObject;
 
 impl Subject for FakeLinks {
     const NAME: &'static str = "links";
+    const SEES: bool = true;
 
     fn items(object: &HostObject) -> Vec<(String, String)> {
         match object {

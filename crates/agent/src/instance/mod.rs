@@ -78,6 +78,8 @@ impl fmt::Display for Key {
 pub enum Value {
     /// See [`Key::Port`].
     Port(Port),
+    /// A port in a network that this host cannot have: its instance stays as it is until it can.
+    Groundless,
     /// See [`Key::Instance`].
     Instance {
         /// As it runs (or last ran).
@@ -97,6 +99,7 @@ impl fmt::Display for Value {
                     port.mac, port.address, port.name, port.bridge
                 )
             }
+            Self::Groundless => f.write_str("of a network that this host cannot have"),
             Self::Instance { instance, plugged } => {
                 let plugged = if *plugged { "" } else { ", not plugged" };
                 write!(
@@ -117,7 +120,7 @@ impl fmt::Display for Value {
 pub struct Instances {
     lives: Arc<Lives>,
     /// Ports that we were told of.
-    ports: BTreeMap<(InstanceId, u32), Port>,
+    ports: BTreeMap<(InstanceId, u32), Value>,
     adopted: bool,
 }
 
@@ -210,18 +213,19 @@ impl Consoles {
     }
 }
 
-/// What the desired state says of an instance.
-fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Goal, RoomError> {
+/// What the desired state says of an instance; `None`: that it stays as it is.
+fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, RoomError> {
     let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id)) else {
-        return Ok(Goal::Gone);
+        return Ok(Some(Goal::Gone));
     };
-    let ports: Vec<Port> = desired
-        .range(Key::Port(id, 0)..=Key::Port(id, u32::MAX))
-        .filter_map(|(_, value)| match value {
-            Value::Port(port) => Some(port.clone()),
-            Value::Instance { .. } => None,
-        })
-        .collect();
+    let mut ports = Vec::new();
+    for (_, value) in desired.range(Key::Port(id, 0)..=Key::Port(id, u32::MAX)) {
+        match value {
+            Value::Port(port) => ports.push(port.clone()),
+            Value::Groundless => return Ok(None),
+            Value::Instance { .. } => {}
+        }
+    }
     if ports.len() != instance.ports as usize {
         return Err(RoomError::Refused(format!(
             "{id}: waits for its ports: {} of {} are known",
@@ -229,10 +233,10 @@ fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Goal, RoomError
             instance.ports
         )));
     }
-    Ok(Goal::Run(Arc::new(Spec {
+    Ok(Some(Goal::Run(Arc::new(Spec {
         instance: instance.clone(),
         ports,
-    })))
+    }))))
 }
 
 impl Room for Instances {
@@ -261,6 +265,16 @@ impl Room for Instances {
         }
     }
 
+    /// What runs goes on: its network may come back.
+    fn items_without_ground(&self, object: &HostObject) -> Vec<(Key, Value)> {
+        match object {
+            HostObject::Port(port) => {
+                vec![(Key::Port(port.instance, port.index), Value::Groundless)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn disturbed(&self) -> Arc<Notify> {
         self.lives.disturbed()
     }
@@ -272,7 +286,8 @@ impl Room for Instances {
         if !self.adopted {
             for spec in self.lives.adopt().await? {
                 for port in spec.ports {
-                    self.ports.insert((port.instance, port.index), port);
+                    let key = (port.instance, port.index);
+                    self.ports.insert(key, Value::Port(port));
                 }
             }
             self.adopted = true;
@@ -284,13 +299,19 @@ impl Room for Instances {
         let mut there: BTreeMap<Key, Value> = self
             .ports
             .iter()
-            .map(|(&(id, index), port)| (Key::Port(id, index), Value::Port(port.clone())))
+            .map(|(&(id, index), port)| (Key::Port(id, index), port.clone()))
             .collect();
         for (instance, plugged) in self.lives.observe(wanted) {
             there.insert(
                 Key::Instance(instance.instance),
                 Value::Instance { instance, plugged },
             );
+        }
+        for ((id, _), port) in &self.ports {
+            let key = Key::Instance(*id);
+            if let (Value::Groundless, Some(wanted)) = (port, desired.get(&key)) {
+                there.insert(key, wanted.clone());
+            }
         }
         Ok(there)
     }
@@ -304,15 +325,18 @@ impl Room for Instances {
         for change in changes {
             if let Key::Port(id, index) = change.key {
                 match &change.to {
-                    Some(Value::Port(port)) => self.ports.insert((id, index), port.clone()),
-                    _ => self.ports.remove(&(id, index)),
+                    Some(port) => self.ports.insert((id, index), port.clone()),
+                    None => self.ports.remove(&(id, index)),
                 };
             }
             touched.insert(change.key.instance());
         }
         let mut errors = Vec::new();
         for id in touched {
-            let done = goal(id, desired).and_then(|goal| self.lives.set_goal(id, goal));
+            let done = goal(id, desired).and_then(|goal| match goal {
+                Some(goal) => self.lives.set_goal(id, goal),
+                None => Ok(()),
+            });
             if let Err(error) = done {
                 errors.push((Key::Instance(id), error));
             }

@@ -198,3 +198,15 @@ fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), RoomError>
          or release the floating IP"
     )))
 }
+
+/// A floating IP that only has a route, on an interface that answers for its own addresses only: it
+/// is as if it were on the loopback.
+pub(crate) fn unheard((key, value): (&LinkKey, &mut LinkValue)) {
+    if let (LinkKey::Float(_), LinkValue::Float(spec)) = (key, value)
+        && spec.mode == FloatingAddressMode::Route
+        && sysctl::is_quiet(spec.interface.as_str())
+        && let Ok(loopback) = IfName::new("lo")
+    {
+        spec.interface = loopback;
+    }
+}

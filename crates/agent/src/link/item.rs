@@ -52,8 +52,8 @@ pub enum LinkValue {
     AdministratorsBridge,
     /// Something without our mark stands where ours should be. Only ever observed.
     Foreign(String),
-    /// Something this version does not make. Only ever desired; the text says what.
-    Unsupported(String),
+    /// Of a network that this host cannot have: whatever is there stays as it is.
+    Left,
     /// An enslaved interface.
     Uplink(UplinkSpec),
     /// An address, by its prefix length.
@@ -84,7 +84,8 @@ impl fmt::Display for LinkValue {
                 write!(f, " {}{tree}", up(spec.up))
             }
             Self::AdministratorsBridge => f.write_str("made by the administrator"),
-            Self::Foreign(what) | Self::Unsupported(what) => f.write_str(what),
+            Self::Foreign(what) => f.write_str(what),
+            Self::Left => f.write_str("left as it is"),
             Self::Uplink(spec) => {
                 let addressed = if spec.addressed {
                     " with addresses"
@@ -216,20 +217,22 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
     }
 }
 
+/// What stays of an object whose network this host cannot have. The bridge's name is watched, and
+/// an instance's cable lives as long as its instance.
+pub(crate) fn items_without_ground(object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+    match object {
+        HostObject::Bridge(bridge) if bridge.vlan.is_none() => {
+            vec![(LinkKey::Bridge(bridge.bridge.clone()), LinkValue::Left)]
+        }
+        HostObject::Port(port) => vec![(LinkKey::Port(port.name.clone()), LinkValue::Left)],
+        _ => Vec::new(),
+    }
+}
+
 fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> {
     let key = LinkKey::Bridge(bridge.bridge.clone());
     if bridge.foreign {
         return vec![(key, LinkValue::AdministratorsBridge)];
-    }
-    if let Some(vlan) = bridge.vlan {
-        return vec![(
-            key,
-            LinkValue::Unsupported(format!(
-                "bridge {}: network {} is a VLAN network (VLAN {vlan}), which hosts cannot run yet: \
-                 use a flatdhcp or flat network",
-                bridge.bridge, bridge.network
-            )),
-        )];
     }
     let mut items = vec![(
         key,

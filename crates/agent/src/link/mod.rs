@@ -28,8 +28,8 @@ pub use item::{
 pub use message::PROTOCOL;
 pub use port::plug;
 
-use crate::room::{Change, Desired, Room, RoomError};
-use crate::settings::{FloatingAddressMode, Settings};
+use crate::room::{Change, Desired, Room, RoomError, Strangers};
+use crate::settings::Settings;
 use announce::Announcer;
 use ipnet::Ipv4Net;
 use moved::Record;
@@ -57,6 +57,7 @@ pub struct Links {
     socket: Socket,
     announcer: Announcer,
     watch: Watch,
+    strangers: Strangers,
 }
 
 impl Links {
@@ -68,6 +69,7 @@ impl Links {
             socket: Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
             watch: Watch::start().map_err(|e| RoomError::kernel("watch rtnetlink", e))?,
+            strangers: Strangers::default(),
         })
     }
 
@@ -100,6 +102,14 @@ impl Room for Links {
         item::items(&self.settings, object)
     }
 
+    fn items_without_ground(&self, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+        item::items_without_ground(object)
+    }
+
+    fn strangers(&self) -> Option<Strangers> {
+        Some(Arc::clone(&self.strangers))
+    }
+
     fn dispute(
         &self,
         key: &LinkKey,
@@ -120,8 +130,9 @@ impl Room for Links {
         self.watch.expect_all(desired);
         let seen = Snapshot::take(&mut self.socket)?;
         self.announcer.check(&seen);
+        self.strangers = observe::strangers(&seen);
         let mut items = observe::items(&seen, desired, &self.uplinks());
-        items.iter_mut().for_each(unheard);
+        items.iter_mut().for_each(float::unheard);
         for path in sysctl::ALL {
             let key = LinkKey::Sysctl(path);
             if desired.get(&key).is_none() && !sysctl::is_changed(&self.notes, path) {
@@ -195,7 +206,9 @@ impl Links {
                 sysctl::set(&self.notes, path, value)
             }
             (LinkKey::Sysctl(path), None) => sysctl::restore(&self.notes, path),
-            (LinkKey::Bridge(name), Some(value)) => self.ensure_bridge(name, value),
+            (LinkKey::Bridge(name), Some(value)) if *value != LinkValue::Left => {
+                self.ensure_bridge(name, value)
+            }
             (LinkKey::Bridge(name), None) => self.remove_bridge(name),
             (LinkKey::Uplink(name), Some(LinkValue::Uplink(spec))) => {
                 self.ensure_uplink(name, spec)
@@ -208,16 +221,15 @@ impl Links {
             (LinkKey::Port(name), Some(LinkValue::Port(spec))) => {
                 port::mend(&mut self.socket, name, spec)
             }
+            // Nobody's business of ours; and what is done together, above.
+            (_, Some(LinkValue::Left)) | (LinkKey::Port(_) | LinkKey::Float(_), None) => Ok(()),
             (key, Some(value)) => Err(RoomError::Refused(format!("{key} cannot be {value:?}"))),
-            (LinkKey::Port(_) | LinkKey::Float(_), None) => Ok(()), // done together, above
         }
     }
 
     fn ensure_bridge(&mut self, name: &IfName, value: &LinkValue) -> Result<(), RoomError> {
-        let spec = match value {
-            LinkValue::Bridge(spec) => spec,
-            LinkValue::Unsupported(why) => return Err(RoomError::Refused(why.clone())),
-            _ => return self.wait_for_bridge(name),
+        let LinkValue::Bridge(spec) = value else {
+            return self.wait_for_bridge(name);
         };
         let alias = bridge_alias(name);
         let results = match seen::link(&mut self.socket, name)? {
@@ -225,7 +237,7 @@ impl Links {
                 let requests = message::make_bridge(name, spec.mac, spec.mtu, &alias);
                 make_whole(&mut self.socket, name, &requests)
             }
-            Some(link) if link.is_bridge() && link.alias == alias => {
+            Some(link) if observe::is_our_bridge(&link, name) => {
                 let mac = if self.borrows_mac(&link)? {
                     None
                 } else {
@@ -274,7 +286,7 @@ impl Links {
 
     fn remove_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
         match seen::link(&mut self.socket, name)? {
-            Some(link) if link.is_bridge() && link.alias == bridge_alias(name) => {
+            Some(link) if observe::is_our_bridge(&link, name) => {
                 self.must_be_released(name)?;
                 self.socket
                     .request(&message::remove_link(link.index))
@@ -314,6 +326,12 @@ impl Links {
         let net = net(address, prefix)?;
         let link = seen::link(&mut self.socket, device)?
             .ok_or_else(|| RoomError::Refused(format!("address {net}: {device} is not there")))?;
+        if device.as_str() != "lo" && !observe::is_our_bridge(&link, device) {
+            return Err(RoomError::Refused(format!(
+                "address {net}: {device} is {}",
+                link.describe()
+            )));
+        }
         match self.socket.request(&message::add_address(link.index, net)) {
             Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             other => other.map_err(|e| RoomError::kernel(format!("add {net} to {device}"), e)),
@@ -351,18 +369,6 @@ impl Links {
 fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
     Ipv4Net::new(address, prefix)
         .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
-}
-
-/// A floating IP that only has a route, on an interface that answers for its own addresses only: it
-/// is as if it were on the loopback.
-fn unheard((key, value): (&LinkKey, &mut LinkValue)) {
-    if let (LinkKey::Float(_), LinkValue::Float(spec)) = (key, value)
-        && spec.mode == FloatingAddressMode::Route
-        && sysctl::is_quiet(spec.interface.as_str())
-        && let Ok(loopback) = IfName::new("lo")
-    {
-        spec.interface = loopback;
-    }
 }
 
 /// A device and its mark, or nothing: one without a mark would be somebody else's for ever.

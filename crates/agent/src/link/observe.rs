@@ -6,10 +6,11 @@ use super::item::{
     bridge_alias,
 };
 use super::seen::{Link, Snapshot};
-use crate::room::Desired;
+use crate::room::{Desired, Stranger, Strangers};
 use crate::settings::{FloatingAddressMode, Settings};
 use novanet_model::IfName;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 type Items = BTreeMap<LinkKey, LinkValue>;
 
@@ -29,11 +30,11 @@ pub(crate) fn items(
             items.insert(key, value);
         }
         let key = LinkKey::Port(name.clone());
-        if let Some(value) = port(seen, link, desired.get(&key).is_some()) {
+        if let Some(value) = port(seen, link, desired.get(&key)) {
             items.insert(key, value);
         }
     }
-    ports_without_a_cable(desired, &mut items);
+    as_they_must_be(desired, &mut items);
     let wanted = desired.iter().filter_map(|(key, _)| match key {
         LinkKey::Uplink(name) => Some(name),
         _ => None,
@@ -54,6 +55,25 @@ pub(crate) fn items(
     items
 }
 
+/// A bridge that we made.
+pub(crate) fn is_our_bridge(link: &Link, name: &IfName) -> bool {
+    link.is_bridge() && link.alias == bridge_alias(name)
+}
+
+/// The devices that are neither bridges nor cables of ours.
+pub(crate) fn strangers(seen: &Snapshot) -> Strangers {
+    let strangers = seen.links().filter_map(|link| {
+        let name = IfName::new(link.name.as_str()).ok()?;
+        let ours = is_our_bridge(link, &name) || link.alias.starts_with(PORT_ALIAS_PREFIX);
+        let stranger = || Stranger {
+            is_bridge: link.is_bridge(),
+            what: link.describe(),
+        };
+        (!ours).then(|| (name, stranger()))
+    });
+    Arc::new(strangers.collect())
+}
+
 fn bridge(
     seen: &Snapshot,
     link: &Link,
@@ -61,8 +81,9 @@ fn bridge(
     wanted: Option<&LinkValue>,
     uplinks: &BTreeSet<IfName>,
 ) -> Option<LinkValue> {
-    let ours = link.is_bridge() && link.alias == bridge_alias(name);
+    let ours = is_our_bridge(link, name);
     match wanted {
+        Some(LinkValue::Left) if !ours => Some(LinkValue::Left),
         Some(LinkValue::AdministratorsBridge) if link.is_bridge() => {
             Some(LinkValue::AdministratorsBridge)
         }
@@ -102,7 +123,10 @@ fn mac(
     }
 }
 
-fn port(seen: &Snapshot, link: &Link, wanted: bool) -> Option<LinkValue> {
+fn port(seen: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<LinkValue> {
+    if wanted == Some(&LinkValue::Left) {
+        return Some(LinkValue::Left);
+    }
     if link.alias.starts_with(PORT_ALIAS_PREFIX) {
         Some(LinkValue::Port(PortSpec {
             bridge: seen.bridge_of(link),
@@ -111,14 +135,16 @@ fn port(seen: &Snapshot, link: &Link, wanted: bool) -> Option<LinkValue> {
             isolated: link.isolated,
         }))
     } else {
-        wanted.then(|| LinkValue::Foreign(link.describe()))
+        wanted.map(|_| LinkValue::Foreign(link.describe()))
     }
 }
 
 /// A port whose instance has no cable yet is as it must be: the instance's driver makes the cable.
-fn ports_without_a_cable(desired: &Desired<LinkKey, LinkValue>, items: &mut Items) {
+/// So is what is left as it is, there or not.
+fn as_they_must_be(desired: &Desired<LinkKey, LinkValue>, items: &mut Items) {
     for (key, value) in desired.iter() {
-        if matches!(key, LinkKey::Port(_)) && !items.contains_key(key) {
+        let free = matches!(key, LinkKey::Port(_)) || *value == LinkValue::Left;
+        if free && !items.contains_key(key) {
             items.insert(key.clone(), value.clone());
         }
     }

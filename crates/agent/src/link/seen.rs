@@ -44,18 +44,14 @@ impl Link {
 
     /// In words, for an error about something foreign.
     pub(crate) fn describe(&self) -> String {
-        let kind = if self.kind.is_empty() {
-            "interface"
-        } else {
-            &self.kind
+        let kind = match self.kind.as_str() {
+            "" => "an interface".to_owned(),
+            kind => format!("a {kind}"),
         };
         if self.alias.is_empty() {
-            format!("a {kind} that novanet did not make")
+            format!("{kind} that novanet did not make")
         } else {
-            format!(
-                "a {kind} that novanet did not make (alias {:?})",
-                self.alias
-            )
+            format!("{kind} that novanet did not make (alias {:?})", self.alias)
         }
     }
 }

@@ -5,10 +5,10 @@
 //! between "enslaved" and "address moved". It is no transaction, though: every answer is read, and
 //! when the interface cannot be enslaved its addresses are put back at once.
 
-use super::item::bridge_alias;
 use super::message;
 use super::moved::{Belongings, Record};
 use super::netlink::Socket;
+use super::observe::is_our_bridge;
 use super::seen::{self, Link};
 use crate::room::RoomError;
 use crate::settings::Settings;
@@ -84,7 +84,8 @@ pub(crate) fn release(socket: &mut Socket, notes: &Path, uplink: &IfName) -> Res
         return Ok(()); // Not enslaved by us.
     };
     let nic = seen::link(socket, uplink)?;
-    let bridge = seen::link(socket, &record.bridge)?;
+    // One that somebody else has put in its place carries nothing of the interface's.
+    let bridge = seen::link(socket, &record.bridge)?.filter(|b| is_our_bridge(b, &record.bridge));
     match (nic, bridge) {
         (Some(nic), Some(bridge)) if nic.master == Some(bridge.index) => {
             move_back(socket, &nic, &bridge, &record)?;
@@ -135,7 +136,7 @@ fn check(socket: &mut Socket, uplink: &IfName, bridge: &IfName) -> Result<(Link,
         ))
     })?;
     let link = seen::link(socket, bridge)?
-        .filter(|link| link.is_bridge() && link.alias == bridge_alias(bridge))
+        .filter(|link| is_our_bridge(link, bridge))
         .ok_or_else(|| {
             RoomError::Refused(format!(
                 "bridge {bridge} is not there, nothing to plug {uplink} into"

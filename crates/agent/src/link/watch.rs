@@ -7,6 +7,7 @@
 
 use super::item::{LinkKey, LinkValue};
 use super::netlink::{Packets, Socket};
+use super::observe::is_our_bridge;
 use super::seen::{self, Link};
 use super::sysctl;
 use crate::room::Desired;
@@ -195,16 +196,20 @@ impl Watcher {
                 let Ok(name) = IfName::new(link.name.as_str()) else {
                     return Vec::new();
                 };
-                let new = self.indexes.insert(link.index, name.clone()).is_none();
-                keys_of(&name)
+                let before = self.indexes.insert(link.index, name.clone());
+                let new = before.is_none();
+                let wrong = keys_of(&name)
                     .into_iter()
                     .filter(|key| match expected.get(key) {
                         // The one that was waited for: only the room knows.
                         Some(LinkValue::AdministratorsBridge) => new,
-                        Some(value) => differs(value, &link),
+                        Some(value) => differs(value, &link, &name),
                         None => false,
-                    })
-                    .collect()
+                    });
+                // A name that it had and has no longer is free.
+                let freed = before.into_iter().filter(|before| *before != name);
+                let freed = freed.flat_map(|before| gone(&expected, &before));
+                wrong.chain(freed).collect()
             }
             Message::DelLink(message) => {
                 let link = Link::from(message);
@@ -212,11 +217,7 @@ impl Watcher {
                 let Ok(name) = IfName::new(link.name.as_str()) else {
                     return Vec::new();
                 };
-                // A port without a cable is as it should be.
-                keys_of(&name)
-                    .into_iter()
-                    .filter(|key| !matches!(key, LinkKey::Port(_)) && expected.contains_key(key))
-                    .collect()
+                gone(&expected, &name)
             }
             Message::DelAddress(message) => {
                 let address = message.attributes.iter().find_map(|a| match a {
@@ -276,7 +277,9 @@ impl Watcher {
         match key {
             LinkKey::Bridge(name) | LinkKey::Uplink(name) | LinkKey::Port(name) => {
                 match seen::link(&mut self.queries, name) {
-                    Ok(Some(link)) => differs(wanted, &link) || self.is_elsewhere(wanted, &link),
+                    Ok(Some(link)) => {
+                        differs(wanted, &link, name) || self.is_elsewhere(wanted, &link)
+                    }
                     Ok(None) => !matches!(key, LinkKey::Port(_)),
                     Err(_) => true,
                 }
@@ -313,6 +316,13 @@ fn keys_of(name: &IfName) -> [LinkKey; 3] {
     ]
 }
 
+/// What is missing when a device of this name is gone. A port without a cable is as it should be.
+fn gone(expected: &BTreeMap<LinkKey, LinkValue>, name: &IfName) -> Vec<LinkKey> {
+    let mut keys = Vec::from(keys_of(name));
+    keys.retain(|key| !matches!(key, LinkKey::Port(_)) && expected.contains_key(key));
+    keys
+}
+
 fn about_address(expected: &BTreeMap<LinkKey, LinkValue>, address: Ipv4Addr) -> Vec<LinkKey> {
     let addresses = expected
         .keys()
@@ -324,10 +334,10 @@ fn about_address(expected: &BTreeMap<LinkKey, LinkValue>, address: Ipv4Addr) -> 
 }
 
 /// Whether a link is other than it should be, as far as one message tells.
-fn differs(wanted: &LinkValue, link: &Link) -> bool {
+fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
     match wanted {
         LinkValue::Bridge(spec) => {
-            !link.is_bridge()
+            !is_our_bridge(link, name)
                 || link.up != spec.up
                 || link.plain != spec.plain
                 || spec.mtu.is_some_and(|mtu| mtu != link.mtu)

@@ -174,13 +174,13 @@ async fn a_removal_that_fails_is_reported_under_the_object_that_went() {
 #[tokio::test(start_paused = true)]
 async fn a_foreign_thing_in_the_way_is_an_error_of_its_object_and_stays() {
     let host = FakeHost::new();
-    host.occupy("links", "bridge/br100");
-    let objects = [cloud::bridge(1, "br100"), cloud::float(1, 1)];
+    host.occupy("links", "port/nv1");
+    let objects = [cloud::port(1, "br100", 1), cloud::float(1, 1)];
     let engine = started(&host, &objects).await;
-    let message = "links bridge/br100: bridge/br100 is taken by something foreign";
+    let message = "links port/nv1: port/nv1 is taken by something foreign";
     assert_eq!(
         cloud::errors(&engine),
-        [("bridge/1".to_owned(), message.to_owned())]
+        [("port/1/0".to_owned(), message.to_owned())]
     );
     assert!(host.things().contains_key("links route/203.0.0.1"));
 }

@@ -36,6 +36,13 @@ pub(crate) fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What `ip -d address` says of a device (or all), without what counts by itself.
+pub(crate) fn picture(device: &str) -> String {
+    sh(&format!(
+        "ip -d address show {device} | sed -E 's/[a-z_]+_timer +[0-9.]+//g; s/ tentative//'"
+    ))
+}
+
 /// Waits until the room says that somebody changed something.
 pub(crate) async fn noticed(disturbed: &Notify, what: &str) {
     let said = tokio::time::timeout(Duration::from_secs(20), disturbed.notified());
@@ -198,26 +205,73 @@ fn a_flat_networks_bridge_is_waited_for_and_never_made_or_removed() {
 }
 
 #[test]
-fn a_vlan_network_is_refused_by_name() {
-    inside("link::a_vlan_network_is_refused_by_name", || async {
-        let state = State::new();
-        let mut links = state.links();
-        links.want(&HostObject::Bridge(Bridge {
-            network: novanet_model::NetworkId(7),
-            bridge: name("br171"),
-            interface: Some(name("eth1")),
-            vlan: Some(171),
-            mtu: None,
-            foreign: false,
-        }));
-        let failed = links.round().await;
-        assert_eq!(
-            failed[0].1.to_string(),
-            "bridge br171: network 7 is a VLAN network (VLAN 171), which hosts cannot run yet: \
-             use a flatdhcp or flat network"
-        );
-        assert!(!sh("ip link").contains("br171"));
-    });
+fn what_stands_under_the_name_of_a_refused_bridge_is_left_and_its_end_is_noticed() {
+    inside(
+        "link::what_stands_under_the_name_of_a_refused_bridge_is_left_and_its_end_is_noticed",
+        || async {
+            let state = State::new();
+            let mut links = state.links();
+            sh(
+                "ip link add dev br100 type bridge; ip address add 10.0.0.1/24 dev br100; ip link set br100 up",
+            );
+            let before = picture("dev br100");
+            let objects = [
+                bridge(1, "br100"),
+                gateway(1, "br100", "10.0.0.1/24"),
+                HostObject::Port(port(1, "br100")),
+            ];
+            for object in &objects {
+                links.want_without_ground(object);
+            }
+            links.settled().await; // nothing to do, whatever is there
+            let strangers = links.room.strangers().unwrap();
+            let stranger = strangers.get(&name("br100")).unwrap();
+            assert!(stranger.is_bridge);
+            assert_eq!(stranger.what, "a bridge that novanet did not make");
+            assert!(strangers.contains_key(&name("lo")));
+
+            let disturbed = links.room.disturbed();
+            quiet(&disturbed).await;
+            sh("ip link set dev br100 down; ip link set dev br100 name br7");
+            noticed(&disturbed, "the stranger has another name").await;
+            sh("ip link set dev br7 up");
+            assert_eq!(before.replace("br100", "br7"), picture("dev br7"));
+            sh("ip link add dev br100 type veth peer name other");
+            links.settled().await;
+            quiet(&disturbed).await;
+            sh("ip link delete dev br100");
+            noticed(&disturbed, "the stranger has gone").await;
+            links.settled().await;
+            assert!(!links.room.strangers().unwrap().contains_key(&name("br100")));
+
+            for object in &objects {
+                links.want(object);
+            }
+            links.converge().await;
+            assert!(!links.room.strangers().unwrap().contains_key(&name("br100")));
+        },
+    );
+}
+
+#[test]
+fn a_gateway_address_goes_on_a_bridge_of_ours_only() {
+    inside(
+        "link::a_gateway_address_goes_on_a_bridge_of_ours_only",
+        || async {
+            let state = State::new();
+            let mut links = state.links();
+            sh("ip link add dev br100 type bridge");
+            // The bridge was ours a moment ago: nobody has looked since.
+            links.want(&gateway(1, "br100", "10.0.0.1/24"));
+            let failed = links.round().await;
+            let texts: Vec<_> = failed.iter().map(|(_, e)| e.to_string()).collect();
+            assert_eq!(
+                texts,
+                ["address 10.0.0.1/24: br100 is a bridge that novanet did not make"]
+            );
+            assert!(!sh("ip address show dev br100").contains("10.0.0.1"));
+        },
+    );
 }
 
 #[test]

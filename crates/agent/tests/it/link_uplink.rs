@@ -1,6 +1,6 @@
 //! Enslaving an interface that carries the host's own addresses, and giving it back.
 
-use crate::link::{State, inside, noticed, sh};
+use crate::link::{State, inside, noticed, picture, sh};
 use crate::room::{Driven, bridge, gateway, name};
 use novanet_agent::link::{LinkKey, Links};
 use novanet_agent::room::{Change, Desired, Room};
@@ -304,6 +304,28 @@ fn a_bridge_stays_while_it_carries_what_belongs_to_an_uplink() {
                 "{text}"
             );
             assert_eq!(belongings("br100"), carried);
+        },
+    );
+}
+
+#[test]
+fn a_bridge_that_somebody_put_in_the_place_of_ours_keeps_its_port_and_addresses() {
+    inside(
+        "link_uplink::a_bridge_that_somebody_put_in_the_place_of_ours_keeps_its_port_and_addresses",
+        || async {
+            let _lan = lan();
+            let state = State::new();
+            let mut links = with_uplink(&state);
+            links.want(&bridge(1, "br100"));
+            links.converge().await;
+            sh("ip link delete dev br100; ip link add dev br100 type bridge
+                ip link set dev eth1 master br100; ip link set dev br100 up
+                ip address add 192.168.77.1/24 dev br100");
+            let before = (picture(""), sh("ip route show table all"));
+            // The host cannot have the network now: its uplink is given back.
+            links.want_without_ground(&bridge(1, "br100"));
+            links.converge().await;
+            assert_eq!(before, (picture(""), sh("ip route show table all")));
         },
     );
 }

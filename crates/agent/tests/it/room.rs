@@ -23,6 +23,12 @@ impl<R: Room> Driven<R> {
         self.desired.set_object(&object.key(), items);
     }
 
+    /// An object of a network that this host cannot have.
+    pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
+        let items = self.room.items_without_ground(object);
+        self.desired.set_object(&object.key(), items);
+    }
+
     pub(crate) fn drop_object(&mut self, object: &HostObject) {
         self.forget(&object.key());
     }

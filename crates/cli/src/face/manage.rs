@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::manage::context::{Context, Needs};
 use crate::manage::{
     Command, Parsed, What, audit, config, db, fixed, floating, host, image, instance_type, local,
-    network, parse, project, service, user, version, vm,
+    network, parse, project, role, service, user, version, vm,
 };
 use crate::{environment, table};
 use novanet_model::flags::Flags;
@@ -83,9 +83,14 @@ async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
         Command::Fixed(command) => fixed::run(command, cx).await,
         Command::Floating(command) => floating::run(command, cx).await,
         Command::Host(host::Command::List { zone }) => host::list(zone.as_deref(), cx).await,
+        Command::Host(host::Command::Zone { host, zone }) => {
+            cx.cloud.set_zone(&host, &zone).await?;
+            Ok(String::new())
+        }
         Command::Image(command) => image::run(command, cx).await,
         Command::Network(command) => network::run(command, cx).await,
         Command::Project(command) => project::run(command, cx).await,
+        Command::Role(command) => role::run(command, cx).await,
         Command::Service(command) => service::run(command, cx).await,
         Command::User(command) => user::run(command, cx).await,
         Command::Vm(command) => vm::execute(command, cx).await,

@@ -104,7 +104,7 @@ fn slips_in_category_action_and_options_are_named() {
     "#);
     insta::assert_snapshot!(check("quantum list"), @r#"
     exit 2
-    error: "quantum" is no category: there are audit, config, db, firewall, fixed, floating, host, image, instance_type, network, project, service, user, version, vm
+    error: "quantum" is no category: there are audit, config, db, firewall, fixed, floating, host, image, instance_type, network, project, role, service, user, version, vm
     "#);
     insta::assert_snapshot!(check("network craete"), @r#"
     exit 2
@@ -272,6 +272,7 @@ fn help_says_what_there_is() {
         instance_type  sizes of instances
         network        subnets for instances
         project        who owns instances, addresses and groups
+        role           what users may do: cloudadmin, itsec, sysadmin, netadmin, developer
         service        which hosts are alive, and as what
         user           who may call the API
         version        the version of this program

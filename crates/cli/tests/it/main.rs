@@ -5,8 +5,11 @@
 mod bench;
 mod check;
 mod cloud;
+mod database;
 mod euca;
 mod flags;
 mod manage;
 mod names;
+mod people;
 mod postgres;
+mod trouble;

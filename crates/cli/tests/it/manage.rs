@@ -398,33 +398,6 @@ fn the_database_is_made_checked_and_versioned() {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_named_with_the_remedy() {
-    let sandbox = Sandbox::new();
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=mysql://db/nova"), @"
-    exit 2
-    --- stderr
-    error: flag sql_connection: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (MySQL is not supported)
-    ");
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=postgresql://nova@127.0.0.1:1/nova"), @"
-    exit 1
-    --- stderr
-    error: database PostgreSQL cannot be reached: error communicating with database: Connection refused (os error 111)
-    ");
-    let text = "this is no database, but it is long enough that somebody could take it for one";
-    fs::write(sandbox.path().join("file"), text).unwrap();
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/file"), @"
-    exit 1
-    --- stderr
-    error: database file DIR/file: is not a SQLite database
-    ");
-    insta::assert_snapshot!(sandbox.check("network list --state_path=file"), @"
-    exit 1
-    --- stderr
-    error: database file DIR/file/nova.sqlite: Not a directory (os error 20)
-    ");
-}
-
-#[test]
 fn the_binary_says_what_it_can_do() {
     let sandbox = Sandbox::new();
     let run = |args: &[&str]| show(&sandbox.command(args).output().unwrap(), sandbox.path());

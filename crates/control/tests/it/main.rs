@@ -15,6 +15,7 @@ mod images;
 mod killed;
 mod launch;
 mod launch_together;
+mod members;
 mod networks;
 mod projects;
 mod property;

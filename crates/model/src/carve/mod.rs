@@ -100,22 +100,31 @@ pub struct Defaults {
     pub cnt_vpn_clients: u32,
     /// `multi_host`.
     pub multi_host: bool,
+    /// The hosts' own interfaces, by the flags that name them: no bridge of ours can have their name.
+    pub interfaces: Vec<(&'static str, IfName)>,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
         Self {
             network_size: 256,
-            flat_network_bridge: IfName::new("br100")
-                .unwrap_or_else(|e| unreachable!("a literal: {e}")),
+            flat_network_bridge: literal("br100"),
             flat_network_dns: Some(Ipv4Addr::new(8, 8, 4, 4)),
             flat_injected: false,
             vlan_start: 100,
             vpn_start: 1000,
             cnt_vpn_clients: 0,
             multi_host: false,
+            interfaces: vec![
+                ("public_interface", literal("eth0")),
+                ("vlan_interface", literal("eth0")),
+            ],
         }
     }
+}
+
+fn literal(name: &str) -> IfName {
+    IfName::new(name).unwrap_or_else(|e| unreachable!("a literal: {e}"))
 }
 
 /// A network to insert: [`crate::rows::Network`] without what the database gives (id, uuid, host).

@@ -41,6 +41,7 @@ pub(super) fn links(
             let bridge = own_bridge
                 .clone()
                 .unwrap_or_else(|| IfName::vlan_bridge(vlan));
+            check_name(&bridge, request, defaults)?;
             if let Some(other) = existing.iter().find(|n| n.bridge == bridge) {
                 return Err(CarveError::conflict(
                     "bridge",
@@ -58,6 +59,33 @@ pub(super) fn links(
             })
         })
         .collect()
+}
+
+/// Refuses a name that a bridge of ours cannot have on any host. A flat network's bridge is the
+/// administrator's, who may have the public address on it.
+fn check_name(bridge: &IfName, request: &Request, defaults: &Defaults) -> Result<(), ModelError> {
+    let refused = |reason: String| Err(ModelError::new("bridge", bridge, reason));
+    if bridge.as_str() == "lo" || bridge.as_str().starts_with("nv") {
+        let whose = match bridge.as_str() {
+            "lo" => "is the loopback",
+            _ => "begins as the instances' cables do (nv)",
+        };
+        return refused(format!("{whose}: choose another name, such as br100"));
+    }
+    if request.kind == NetworkKind::Flat {
+        return Ok(());
+    }
+    let named = defaults.interfaces.iter().find(|(_, name)| name == bridge);
+    if let Some((flag, _)) = named {
+        return refused(format!(
+            "is the interface of the flag {flag}, and the bridge is made by the hosts: \
+             choose another name, such as br100"
+        ));
+    }
+    if request.bridge_interface.as_ref() == Some(bridge) {
+        return refused("is the interface to put into it: choose another name".to_owned());
+    }
+    Ok(())
 }
 
 /// Flat networks share a bridge, but never with a VLAN network.
@@ -81,6 +109,7 @@ fn flat_links(
         .bridge
         .as_ref()
         .unwrap_or(&defaults.flat_network_bridge);
+    check_name(bridge, request, defaults)?;
     let taken = |n: &&Network| n.kind == NetworkKind::Vlan && n.bridge == *bridge;
     if let Some(other) = existing.iter().find(taken) {
         return Err(CarveError::conflict(

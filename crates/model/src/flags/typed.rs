@@ -234,7 +234,20 @@ impl Flags {
             vpn_start: self.required("vpn_start"),
             cnt_vpn_clients: self.required("cnt_vpn_clients"),
             multi_host: self.switch("multi_host"),
+            interfaces: self.interfaces(),
         }
+    }
+
+    fn interfaces(&self) -> Vec<(&'static str, IfName)> {
+        let named = [
+            ("public_interface", Some(self.public_interface())),
+            ("flat_interface", self.flat_interface()),
+            ("vlan_interface", Some(self.vlan_interface())),
+        ];
+        let set = named
+            .into_iter()
+            .filter_map(|(flag, name)| Some((flag, name?)));
+        set.collect()
     }
 
     /// `quota_*`.

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 /// How long anything may take here.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// The host.
 pub(crate) struct Host {
@@ -139,6 +139,12 @@ impl Host {
 
     pub(crate) fn want(&mut self, object: &HostObject) {
         let items = self.room.items(object);
+        self.desired.set_object(&object.key(), items);
+    }
+
+    /// Wants what stays of an object whose network this host cannot have.
+    pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
+        let items = self.room.items_without_ground(object);
         self.desired.set_object(&object.key(), items);
     }
 

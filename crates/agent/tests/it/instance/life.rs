@@ -83,6 +83,38 @@ fn an_instance_that_powers_off_is_stopped_until_the_next_boot() {
 }
 
 #[test]
+fn while_a_host_cannot_have_the_network_what_runs_stays_and_what_is_new_waits_in_silence() {
+    on_a_host(async || {
+        let mut host = Host::new().with_dhcp(3);
+        host.want_instance(1);
+        host.want_instance(3);
+        host.until(1, InstanceState::Running, 1).await;
+        host.until(3, InstanceState::Running, 1).await;
+        let pid = host.pid(1);
+        host.want_instance(2);
+        for number in 1..=3 {
+            host.want_without_ground(&HostObject::Port(port(number, 0)));
+        }
+        let (_, errors) = host.round().await;
+        assert_eq!(errors.len(), 0, "{errors:?}");
+        host.room.quiet().await;
+        let (changes, errors) = host.round().await;
+        assert_eq!((changes, errors.len()), (0, 0), "nothing is left to do");
+        assert_eq!(host.console(2), "", "it was started");
+        host.unwant_instance(3);
+        host.until(3, InstanceState::Gone, 1).await;
+        assert_eq!(host.pid(1), pid);
+
+        for number in 1..=2 {
+            host.want(&HostObject::Port(port(number, 0)));
+        }
+        host.until(2, InstanceState::Running, 1).await;
+        host.until_ping(2).await;
+        assert_eq!(host.pid(1), pid, "it was started again");
+    });
+}
+
+#[test]
 fn reboot_typed_inside_boots_again_without_the_host() {
     on_a_host(async || {
         let mut host = Host::new().with_dhcp(1);

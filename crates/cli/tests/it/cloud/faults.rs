@@ -54,28 +54,130 @@ fn what_a_host_lacks_is_said_at_start_in_one_line() {
     assert!(output.stderr.contains("8773"), "{}", output.stderr);
 }
 
-#[test]
-fn a_foreign_bridge_of_our_name_is_an_error_and_is_left_alone() {
-    let cloud = Cloud::without_up("").unwrap();
+/// What is on the host of somebody's device, without what counts by itself.
+fn picture(cloud: &Cloud, device: &str) -> String {
     cloud
-        .sh("ip link add br100 type bridge && ip address add 10.0.0.1/24 dev br100")
-        .unwrap();
-    let before = cloud
-        .sh("ip -d link show br100; ip address show br100")
-        .unwrap();
-    cloud.start().unwrap();
+        .sh(&format!(
+            "ip -d address show dev {device} | sed -E 's/[a-z_]+_timer +[0-9.]+//g; s/ tentative//'; \
+             ip route show table all dev {device}; bridge link show dev {device} 2>/dev/null || true"
+        ))
+        .unwrap()
+}
+
+/// Waits until the host says exactly this error, and has nothing of ours with this name.
+fn refused_by_name(cloud: &Cloud, device: &str, expected: &str) {
     novanet_lab::eventually(super::LONG, || -> anyhow::Result<()> {
-        let said = cloud.sh("nova-manage host list --format json; nova-manage host plan --diff")?;
-        anyhow::ensure!(said.contains("br100"), "{said}");
-        let log = cloud.log();
-        anyhow::ensure!(log.contains("a bridge that novanet did not make"), "{log}");
+        let plan = cloud.sh("nova-manage host plan --diff")?;
+        let refused: Vec<_> = plan.lines().filter(|l| l.contains(device)).collect();
+        anyhow::ensure!(refused == [format!("  refuse {expected}")], "{plan}");
         Ok(())
     })
     .unwrap();
-    assert_eq!(
-        cloud
-            .sh("ip -d link show br100; ip address show br100")
-            .unwrap(),
-        before
+    let rules = cloud.sh("nft list ruleset").unwrap();
+    assert!(!rules.contains(&format!("\"{device}\" . ")), "{rules}");
+    let bridges = cloud.sh("nft list set ip nova brs").unwrap();
+    assert!(!bridges.contains(&format!("\"{device}\"")), "{bridges}");
+    let servers = cloud
+        .sh("ps ax -o args | grep '[d]nsmasq' || true")
+        .unwrap();
+    assert!(!servers.contains(&format!("nova-{device}.")), "{servers}");
+    let log = cloud.log();
+    let warned = log
+        .lines()
+        .filter(|l| l.contains("WARN") && l.contains(device));
+    assert_eq!(warned.count(), 1, "{log}");
+}
+
+fn taken(device: &str, network: i64, what: &str) -> String {
+    format!(
+        "bridge {device} of network {network}: the name is taken by {what} that novanet did not make, which is left alone: \
+         make the network with another bridge (network create --bridge=NAME), or rename or remove that device"
+    )
+}
+
+#[test]
+fn a_foreign_bridge_of_our_name_is_left_alone_and_ours_is_made_when_it_is_gone() {
+    let cloud = Cloud::without_up("").unwrap();
+    cloud
+        .sh("ip link add br100 type bridge && ip address add 192.168.77.1/24 dev br100 && ip link set br100 up")
+        .unwrap();
+    let before = picture(&cloud, "br100");
+    cloud
+        .start_waiting_for("grep -q 'did not make' /var/lib/nova/novanet.log")
+        .unwrap();
+    refused_by_name(&cloud, "br100", &taken("br100", 1, "a bridge"));
+    // An instance waits in silence.
+    cloud
+        .sh("until [ -r /var/lib/nova/novarc ]; do sleep 0.1; done")
+        .unwrap();
+    cloud
+        .aws("run-instances --image-id ami-00000001 --instance-type m1.tiny")
+        .unwrap();
+    novanet_lab::eventually(super::LONG, || -> anyhow::Result<()> {
+        let plan = cloud.sh("nova-manage host plan")?;
+        anyhow::ensure!(plan.contains("i-00000001"), "{plan}");
+        Ok(())
+    })
+    .unwrap();
+    refused_by_name(&cloud, "br100", &taken("br100", 1, "a bridge"));
+    assert_eq!(picture(&cloud, "br100"), before);
+    assert!(!cloud.sh("ip -brief link").unwrap().contains("nv1"));
+
+    cloud.sh("ip link delete br100").unwrap();
+    novanet_lab::eventually(super::LONG, || -> anyhow::Result<()> {
+        cloud.sh("ip -brief address show br100 | grep -q 10.0.0.1/")?;
+        let state =
+            cloud.aws("describe-instances --query Reservations[].Instances[].State.Name")?;
+        anyhow::ensure!(state == "running", "{state}");
+        Ok(())
+    })
+    .unwrap();
+    cloud.settled().unwrap();
+}
+
+#[test]
+fn an_interface_and_a_vlan_networks_device_are_left_alone_while_others_work() {
+    let cloud = Cloud::up("").unwrap();
+    cloud
+        .sh("ip link add pub type veth peer name lan && ip address add 192.168.78.1/24 dev pub && ip link set pub up && ip link set lan up; \
+             ip link add br101 type bridge && ip address add 192.168.79.1/24 dev br101 && ip link set br101 up")
+        .unwrap();
+    let before = (picture(&cloud, "pub"), picture(&cloud, "br101"));
+    // The uplink itself is refused when the network is created.
+    let output = cloud
+        .try_sh("nova-manage --public_interface=eth0 network create 10.77.0.0/24 1 256 --kind flatdhcp --bridge eth0")
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(
+        output
+            .stderr
+            .contains("is the interface of the flag public_interface"),
+        "{output:?}"
     );
+    cloud
+        .sh("nova-manage network create 10.77.0.0/24 1 256 --kind flatdhcp --bridge pub")
+        .unwrap();
+    refused_by_name(&cloud, "pub", &taken("pub", 2, "a veth"));
+    cloud.sh("nova-manage project create pv admin").unwrap();
+    cloud
+        .sh("nova-manage network create 10.8.0.0/24 1 256 --kind vlan --vlan 101 --project_id pv")
+        .unwrap();
+    let vlan = "bridge br101: network 3 is a VLAN network (VLAN 101), which hosts cannot run yet: \
+                use a flatdhcp or flat network";
+    refused_by_name(&cloud, "br101", vlan);
+    let sets = cloud.sh("nft list set ip nova nets").unwrap();
+    assert!(
+        !sets.contains("10.8.0.") && !sets.contains("10.77.0."),
+        "{sets}"
+    );
+    assert_eq!((picture(&cloud, "pub"), picture(&cloud, "br101")), before);
+
+    // The rest of the host works, and what is deleted is forgotten.
+    cloud.with_instance().unwrap();
+    cloud.sh("nova-manage network delete 10.77.0.0/24").unwrap();
+    cloud
+        .sh("nova-manage project scrub pv; nova-manage network delete 10.8.0.0/24")
+        .unwrap();
+    cloud.settled().unwrap();
+    assert_eq!((picture(&cloud, "pub"), picture(&cloud, "br101")), before);
 }

@@ -55,6 +55,11 @@ impl Cloud {
 
     /// Starts `novanet up` and waits until its host follows.
     fn start(&self) -> Result<()> {
+        self.start_waiting_for("ip -brief address show br100 | grep -q 10.0.0.1/")
+    }
+
+    /// As [`Self::start`], but waits for something else than the first network.
+    fn start_waiting_for(&self, sign: &str) -> Result<()> {
         let line = format!(
             "exec novanet up --public_interface=eth0 --my_ip={} --floating_range={} {} >>{STATE}/up.out 2>>{STATE}/novanet.log",
             Sandbox::CLOUD,
@@ -73,7 +78,7 @@ impl Cloud {
                 panic!("novanet up ended with {status}:\n{}", self.log());
             }
             self.sh(&format!("grep -q 'the cloud is up' {STATE}/up.out"))?;
-            self.sh("ip -brief address show br100 | grep -q 10.0.0.1/")?;
+            self.sh(sign)?;
             self.sh("nft list table ip nova >/dev/null")?;
             Ok(())
         })

@@ -5,7 +5,7 @@ mod knife;
 pub(crate) mod photo;
 mod table;
 
-use crate::world::{World, on_a_new_world};
+use crate::world::{World, on};
 use anyhow::{Context, Result, ensure};
 use knife::Knife;
 use novanet_control::Cloud;
@@ -19,12 +19,12 @@ use std::path::Path;
 
 #[test]
 fn on_sqlite_a_use_case_that_dies_at_any_statement_has_done_nothing_and_the_next_run_does_all() {
-    on_a_new_world(Engine::Sqlite, |_| {}, try_all);
+    on(Engine::Sqlite, |_| {}, try_all);
 }
 
 #[test]
 fn on_postgres_a_use_case_that_dies_at_any_statement_has_done_nothing_and_the_next_run_does_all() {
-    on_a_new_world(Engine::Postgres, |_| {}, try_all);
+    on(Engine::Postgres, |_| {}, try_all);
 }
 
 async fn try_all(w: &World) -> Result<()> {

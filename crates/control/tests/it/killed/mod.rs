@@ -5,7 +5,7 @@ mod books;
 mod writer;
 
 use crate::atomic::photo::settled;
-use crate::world::{World, on_a_new_world};
+use crate::world::{World, on};
 use anyhow::{Context, Result, ensure};
 use novanet_control::Cloud;
 use novanet_store::Engine;
@@ -45,7 +45,7 @@ fn on_postgres_killed_processes_leave_whole_use_cases_and_no_locks() {
 fn test(name: &str, engine: Engine) {
     match std::env::var(WRITE_TO) {
         Ok(url) => writer::for_ever(&url, std::env::var(SEED).unwrap().parse().unwrap()),
-        Err(_) => on_a_new_world(
+        Err(_) => on(
             engine,
             |_| {},
             async |w| kill_again_and_again(w, &format!("killed::{name}")).await,

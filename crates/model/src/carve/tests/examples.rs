@@ -1,6 +1,7 @@
 //! By example: the manual's commands, and every refusal with its words.
 
 use super::{made, request};
+use crate::IfName;
 use crate::NetworkKind::{Flat, FlatDhcp, Vlan};
 use crate::carve::{Defaults, Request, carve, parse_range};
 use crate::rows::Network;
@@ -68,6 +69,36 @@ fn a_second_call_slides_past_what_exists() {
     private_0 192.168.0.64/27 gw 192.168.0.65 start 192.168.0.66 last 192.168.0.94 br100 vlan None vpn None:None reserved 192.168.0.64-192.168.0.65 192.168.0.95-192.168.0.95
     private_1 192.168.0.96/27 gw 192.168.0.97 start 192.168.0.98 last 192.168.0.126 br100 vlan None vpn None:None reserved 192.168.0.96-192.168.0.97 192.168.0.127-192.168.0.127
     ");
+}
+
+#[test]
+fn a_bridge_cannot_have_the_name_of_an_interface_of_the_hosts() {
+    let name = |text: &str| IfName::new(text).unwrap();
+    let defaults = Defaults {
+        interfaces: vec![
+            ("public_interface", name("pub")),
+            ("flat_interface", name("eth1")),
+            ("vlan_interface", name("eth2")),
+        ],
+        ..Defaults::default()
+    };
+    let said = |kind, bridge: &str| {
+        let mut request = request(kind, "10.0.0.0/24", 1, 256);
+        request.bridge = Some(name(bridge));
+        request.bridge_interface = Some(name("eth3"));
+        match carve(&request, &[], &defaults) {
+            Ok(_) => "made".to_owned(),
+            Err(e) => e.to_string(),
+        }
+    };
+    insta::assert_snapshot!(said(FlatDhcp, "pub"), @r#"bridge "pub": is the interface of the flag public_interface, and the bridge is made by the hosts: choose another name, such as br100"#);
+    insta::assert_snapshot!(said(FlatDhcp, "eth1"), @r#"bridge "eth1": is the interface of the flag flat_interface, and the bridge is made by the hosts: choose another name, such as br100"#);
+    insta::assert_snapshot!(said(Vlan, "eth2"), @r#"bridge "eth2": is the interface of the flag vlan_interface, and the bridge is made by the hosts: choose another name, such as br100"#);
+    insta::assert_snapshot!(said(FlatDhcp, "eth3"), @r#"bridge "eth3": is the interface to put into it: choose another name"#);
+    insta::assert_snapshot!(said(FlatDhcp, "nv1"), @r#"bridge "nv1": begins as the instances' cables do (nv): choose another name, such as br100"#);
+    insta::assert_snapshot!(said(Flat, "lo"), @r#"bridge "lo": is the loopback: choose another name, such as br100"#);
+    assert_eq!(said(Flat, "pub"), "made", "the administrator made it");
+    assert_eq!(said(FlatDhcp, "br100"), "made");
 }
 
 #[test]

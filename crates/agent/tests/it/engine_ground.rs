@@ -1,0 +1,178 @@
+//! Networks that a host cannot have: a bridge's name that is somebody else's, a kind that hosts do
+//! not run. Nothing of them is made, in no room, and one error by name says why.
+
+use crate::engine_support as cloud;
+use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
+use novanet_agent::engine::Engine;
+use novanet_agent::fake::FakeHost;
+use novanet_model::HostObject;
+use std::time::Duration;
+
+/// A network with all that stands on it, and one without.
+fn two_networks() -> Vec<HostObject> {
+    let mut objects = cloud::small_cloud();
+    objects.extend([
+        cloud::bridge(2, "br200"),
+        cloud::gateway(2, "br200"),
+        cloud::dhcp(2, "br200"),
+    ]);
+    objects
+}
+
+/// What is there of the first network.
+fn of_the_first(host: &FakeHost) -> Vec<String> {
+    let things = host.things().into_iter();
+    let of_it = things.filter(|(key, value)| {
+        [key, value].iter().any(|text| {
+            ["br100", "10.0.1.", "nv1", "cable/"]
+                .iter()
+                .any(|word| text.contains(word))
+        })
+    });
+    of_it.map(|(key, _)| key).collect()
+}
+
+fn vlan(network: i64, name: &str, tag: u16) -> HostObject {
+    let HostObject::Bridge(mut bridge) = cloud::bridge(network, name) else {
+        unreachable!("it makes a bridge");
+    };
+    bridge.vlan = Some(tag);
+    HostObject::Bridge(bridge)
+}
+
+const TAKEN: &str = "bridge br100 of network 1: the name is taken by somebody's bridge, which is left alone: \
+     make the network with another bridge (network create --bridge=NAME), or rename or remove that device";
+const VLAN: &str = "bridge br100: network 1 is a VLAN network (VLAN 100), which hosts cannot run yet: \
+     use a flatdhcp or flat network";
+
+fn only_error(engine: &Engine, message: &str) {
+    let expected = [("bridge/1".to_owned(), message.to_owned())];
+    assert_eq!(cloud::errors(engine), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_network_is_made_whose_bridges_name_is_taken_and_one_error_says_so() {
+    let host = FakeHost::new();
+    host.occupy("links", "bridge/br100");
+    let engine = started(&host, &two_networks()).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(of_the_first(&host), [""; 0]);
+    let touched: Vec<_> = host.actions();
+    assert!(
+        !touched.iter().any(|action| action.contains("br100")),
+        "it was touched for a moment: {touched:?}"
+    );
+    only_error(&engine, TAKEN);
+    let things = host.things();
+    for there in [
+        "links bridge/br200",
+        "firewall snat/10.0.2.0/24",
+        "dhcp server/br200",
+    ] {
+        assert!(things.contains_key(there), "{there} is not in {things:?}");
+    }
+    let plan = engine.plan(true).await.unwrap();
+    let expected = format!(
+        "links\n  refuse {TAKEN}\nfirewall\n  nothing differs\ndhcp\n  nothing differs\ninstances\n  nothing differs\n"
+    );
+    assert_eq!(plan, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_free_again_is_ours_with_the_next_round() {
+    let host = FakeHost::new();
+    host.occupy("links", "bridge/br100");
+    let engine = started(&host, &two_networks()).await;
+    host.vacate("links", "bridge/br100");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (other, _) = running().await;
+    for (key, value) in other.things() {
+        assert_eq!(host.things().get(&key), Some(&value), "{key}");
+    }
+    no_error(&engine).await;
+    // Upwards: no room stood on what was not there yet.
+    let actions = host.actions();
+    let place = |what: &str| actions.iter().position(|action| action == what).unwrap();
+    assert!(place("links put bridge/br100") < place("firewall put snat/10.0.1.0/24"));
+    assert!(place("links put bridge/br100") < place("dhcp put server/br100"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_loses_its_bridge_to_somebody_else_and_gets_it_back() {
+    let (host, engine) = running().await;
+    host.take_away("links", "bridge/br100");
+    host.occupy("links", "bridge/br100");
+    eventually("the network to go", || {
+        let left = of_the_first(&host);
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    only_error(&engine, TAKEN);
+    assert!(host.things().contains_key("instances instance/i-00000001"));
+    host.vacate("links", "bridge/br100");
+    host.disturb("links");
+    no_error(&engine).await;
+    let (other, _) = running().await;
+    eventually("all of it", || {
+        let (is, should) = (host.things(), other.things());
+        if is == should { Ok(()) } else { Err(is) }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_comes_later_is_looked_at_before_anything_of_it_is_made() {
+    let host = FakeHost::new();
+    let engine = started(&host, &[]).await;
+    host.occupy("links", "bridge/br100"); // and nobody says so
+    engine.take(delta(2, &two_networks(), &[]));
+    reached(&engine, 2).await;
+    let touched = host.actions();
+    let touched: Vec<_> = touched.iter().filter(|a| a.contains("br100")).collect();
+    assert!(touched.is_empty(), "{touched:?}");
+    only_error(&engine, TAKEN);
+    // The network goes, and with it the error.
+    let objects = two_networks();
+    let all: Vec<_> = objects.iter().collect();
+    engine.take(delta(3, &[], &all));
+    no_error(&engine).await;
+    assert_eq!(host.things().len(), 1, "{:?}", host.things());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_vlan_network_is_made_and_one_error_says_so() {
+    let host = FakeHost::new();
+    let mut objects = two_networks();
+    objects[0] = vlan(1, "br100", 100);
+    let engine = started(&host, &objects).await;
+    assert_eq!(of_the_first(&host), [""; 0]);
+    only_error(&engine, VLAN);
+    assert!(engine.plan(false).await.unwrap().contains(VLAN));
+    // Also where a device of that name is: one error, not two.
+    host.occupy("links", "bridge/br100");
+    host.disturb("links");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    only_error(&engine, VLAN);
+    // It becomes a network that hosts can run.
+    host.vacate("links", "bridge/br100");
+    engine.take(delta(2, &[cloud::bridge(1, "br100")], &[]));
+    reached(&engine, 2).await;
+    no_error(&engine).await;
+    assert!(host.things().contains_key("dhcp server/br100"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flat_network_takes_the_administrators_bridge() {
+    let host = FakeHost::new();
+    let HostObject::Bridge(mut bridge) = cloud::bridge(1, "br100") else {
+        unreachable!("it makes a bridge");
+    };
+    bridge.foreign = true;
+    let engine = start(&host);
+    host.occupy("links", "bridge/br100");
+    let objects = [HostObject::Bridge(bridge), cloud::port(1, "br100", 1)];
+    engine.take(list(1, &objects));
+    reached(&engine, 1).await;
+    assert!(host.things().contains_key("links port/nv1"));
+    assert!(host.things().contains_key("firewall guard/nv1"));
+}
