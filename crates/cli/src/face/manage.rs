@@ -24,7 +24,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     };
     // These need neither flags nor a database.
     match &command {
-        Command::Version => return Ok(version::text()),
+        Command::Version => return Ok(version::show(format)),
         Command::InstanceType(command) => {
             return Ok(table::render(&instance_type::rows(command)?, format));
         }
@@ -42,7 +42,20 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         }
         _ => {}
     }
-    runtime()?.block_on(execute(command, flags, format))
+    let text = runtime()?.block_on(execute(command, flags, format))?;
+    Ok(match format {
+        Format::Table => text,
+        Format::Json => as_json(text),
+    })
+}
+
+/// What is no table is an object with its lines. Commands that print nothing still print nothing.
+fn as_json(text: String) -> String {
+    if text.is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() {
+        return text;
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    table::json(&serde_json::json!({ "lines": lines }))
 }
 
 fn needs(command: &Command) -> Needs {
