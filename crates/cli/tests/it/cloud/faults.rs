@@ -59,7 +59,7 @@ fn picture(cloud: &Cloud, device: &str) -> String {
     cloud
         .sh(&format!(
             "ip -d address show dev {device} | sed -E 's/[a-z_]+_timer +[0-9.]+//g; s/ tentative//'; \
-             ip route show table all dev {device}; bridge link show dev {device} 2>/dev/null || true"
+             ip route show table all dev {device} | grep -v fe80; bridge link show dev {device} 2>/dev/null || true"
         ))
         .unwrap()
 }
