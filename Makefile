@@ -17,8 +17,9 @@ UNITS  := $(DESTDIR)$(PREFIX)/lib/systemd/system
 FACES := nova-manage nova-api nova-network nova-compute nova-dhcpbridge
 EUCA  := $(addprefix euca-, \
 	run-instances describe-instances reboot-instances terminate-instances get-console-output describe-images \
-	add-keypair describe-keypairs delete-keypair add-group describe-groups delete-group authorize revoke \
-	allocate-address associate-address disassociate-address release-address describe-addresses \
+	add-keypair create-keypair describe-keypairs delete-keypair \
+	add-group create-group describe-groups describe-group delete-group authorize revoke \
+	allocate-address associate-address disassociate-address release-address deallocate-address describe-addresses \
 	describe-availability-zones describe-regions)
 
 .PHONY: build demo test check bench install uninstall clean

@@ -4,9 +4,12 @@
 //! `--label=private`), and flags before and after the command; so do all faces here. Pure: must not
 //! know what a command does.
 
+mod bound;
+
+pub(crate) use bound::Bound;
+
 use crate::failure::Failure;
 use novanet_model::flags::{self, Given, Kind, Origin, nearest};
-use std::str::FromStr;
 
 /// A parameter of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub(crate) struct Line {
     pub(crate) format: Format,
     /// `--help`.
     pub(crate) help: bool,
+    /// `--version`, where no command takes it for itself.
+    pub(crate) version: bool,
     /// Words that are no options.
     pub(crate) words: Vec<String>,
     options: Vec<(&'static str, String)>,
@@ -147,6 +152,8 @@ impl<'a> Reader<'a> {
             self.param(param, value);
         } else if is_flag(&name) {
             self.flag(name, value);
+        } else if matches!(name.as_str(), "version" | "V") && value.is_none() {
+            self.line.version = true;
         } else {
             self.unknown(arg, &name, params);
         }
@@ -195,7 +202,8 @@ impl<'a> Reader<'a> {
 
     fn flag(&mut self, name: String, value: Option<String>) {
         let takes_value = matches!(name.as_str(), "flagfile" | "config_file")
-            || flags::find(&name).is_some_and(|f| f.kind != Kind::Switch);
+            || flags::find(&name).is_some_and(|f| f.kind != Kind::Switch)
+            || flags::accepted(&name).is_some() && !flags::is_accepted_switch(&name);
         let value = match value {
             None if takes_value => self.next_value(),
             value => value,
@@ -210,7 +218,9 @@ impl<'a> Reader<'a> {
     fn unknown(&mut self, arg: &str, name: &str, params: &'static [Param]) {
         let option = arg.split('=').next().unwrap_or(arg);
         let own = params.iter().map(|p| p.name);
-        let all = own.chain(flags::registry().iter().map(|f| f.name));
+        let all = own
+            .chain(flags::registry().iter().map(|f| f.name))
+            .chain(flags::accepted_names());
         self.line.errors.push(match nearest(name, all) {
             Some(near) => format!("unknown option {option}: did you mean --{near}?"),
             None => format!("unknown option {option}: --help shows what there is"),
@@ -242,12 +252,6 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// The values of a command's parameters.
-#[derive(Debug, Default)]
-pub(crate) struct Bound {
-    values: Vec<(&'static str, String)>,
-}
-
 impl Line {
     /// Gives the words to the parameters that take them by place, in the order `places` (all of
     /// them in their own order if it is empty).
@@ -257,6 +261,9 @@ impl Line {
         places: &[&str],
     ) -> Result<Bound, Failure> {
         let mut errors = std::mem::take(&mut self.errors);
+        if self.version {
+            errors.push("unknown option --version: --help shows what there is".to_owned());
+        }
         let mut values = std::mem::take(&mut self.options);
         let mut order: Vec<&Param> = if places.is_empty() {
             params.iter().filter(|p| p.by_place()).collect()
@@ -279,93 +286,43 @@ impl Line {
                 order.next();
             }
         }
+        let given = |param: &Param| values.iter().filter(|(n, _)| *n == param.name).count();
         for param in params {
-            let count = values.iter().filter(|(n, _)| *n == param.name).count();
-            if count == 0 && matches!(param.takes, Takes::Required | Takes::Many) {
-                errors.push(format!("{} is missing: {}", param.name, param.help));
-            }
+            let count = given(param);
             if count > 1 && !matches!(param.takes, Takes::Many | Takes::Named | Takes::Switch) {
                 errors.push(format!("{} is given {count} times", param.name));
             }
         }
+        // What a slip was meant for is not missing besides.
         if errors.is_empty() {
-            Ok(Bound { values })
+            let needed = |p: &&Param| matches!(p.takes, Takes::Required | Takes::Many);
+            let missing = params.iter().filter(needed).filter(|p| given(p) == 0);
+            errors.extend(missing_ones(&missing.collect::<Vec<_>>()));
+        }
+        if errors.is_empty() {
+            Ok(Bound::new(values))
         } else {
             Err(Failure::usage(errors.join("\n")))
         }
     }
 }
 
-impl Bound {
-    /// A parameter's text; an empty one counts as not given, as in scripts that write `"" ""`.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.values
-            .iter()
-            .rev()
-            .find(|(n, v)| *n == name && !v.is_empty() && v != "None")
-            .map(|(_, v)| v.as_str())
+/// All that is missing, in one line.
+fn missing_ones(params: &[&Param]) -> Option<String> {
+    match params {
+        [] => None,
+        [one] => Some(format!("{} is missing: {}", one.name, one.help)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|p| p.name).collect();
+            let helps: Vec<String> = several
+                .iter()
+                .map(|p| format!("{}: {}", p.name, p.help))
+                .collect();
+            Some(format!(
+                "{} are missing ({})",
+                names.join(" and "),
+                helps.join("; ")
+            ))
+        }
     }
-
-    /// The text of a required parameter.
-    pub(crate) fn required(&self, name: &'static str) -> Result<&str, Failure> {
-        self.text(name)
-            .ok_or_else(|| Failure::usage(format!("{name} is missing")))
-    }
-
-    /// All values of a parameter.
-    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        self.values
-            .iter()
-            .filter(|(n, v)| *n == name && !v.is_empty())
-            .map(|(_, v)| v.as_str())
-            .collect()
-    }
-
-    /// A switch or a truth value; `None` if it was not given.
-    pub(crate) fn truth(&self, name: &str) -> Result<Option<bool>, Failure> {
-        self.text(name)
-            .map(|text| {
-                truth(text)
-                    .ok_or_else(|| Failure::usage(format!("{name} {text:?}: must be T or F")))
-            })
-            .transpose()
-    }
-
-    /// A parameter as a type that explains itself when it does not parse.
-    pub(crate) fn parse<T>(&self, name: &str) -> Result<Option<T>, Failure>
-    where
-        T: FromStr<Err = novanet_model::ModelError>,
-    {
-        self.text(name)
-            .map(|text| text.parse().map_err(|e: T::Err| named(name, &e)))
-            .transpose()
-    }
-
-    /// A number in a range.
-    pub(crate) fn number(&self, name: &str, from: u64, to: u64) -> Result<Option<u64>, Failure> {
-        self.text(name)
-            .map(|text| match text.parse::<u64>() {
-                Ok(number) if (from..=to).contains(&number) => Ok(number),
-                _ => Err(Failure::usage(format!(
-                    "{name} {text:?}: must be a number from {from} to {to}"
-                ))),
-            })
-            .transpose()
-    }
-
-    /// An IPv4 address.
-    pub(crate) fn address(&self, name: &str) -> Result<Option<std::net::Ipv4Addr>, Failure> {
-        self.text(name)
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    Failure::usage(format!("{name} {text:?}: must be an IPv4 address"))
-                })
-            })
-            .transpose()
-    }
-}
-
-/// The model's message under the name that the user typed.
-fn named(name: &str, error: &novanet_model::ModelError) -> Failure {
-    Failure::usage(format!("{name} {:?}: {}", error.value, error.reason))
 }

@@ -1,7 +1,10 @@
 //! The only place that reads the environment, the flag files and this machine's name and address.
 
 use crate::failure::Failure;
-use novanet_model::flags::{Facts, FlagErrors, Flags, Given, Origin, Parsed, parse_file, registry};
+use novanet_model::flags::{
+    Facts, FlagError, FlagErrors, Flags, Given, Origin, parse_file, registry,
+};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
@@ -14,28 +17,15 @@ const DEEPEST: usize = 8;
 /// Flags from the command line, the files it names (or the usual one) and the environment.
 pub(crate) fn flags(command_line: &[Given]) -> Result<Flags, Failure> {
     let mut given = from_environment();
-    let mut read = Parsed::default();
-    for (path, required) in files(command_line) {
-        read_file(&path, required, 0, &mut read)?;
+    let mut read = Files::default();
+    for (path, named_by) in files(command_line) {
+        read.read(&path, named_by.as_ref());
     }
     given.append(&mut read.given);
     given.extend(command_line.iter().filter(|g| !is_include(g)).cloned());
-    let resolved = Flags::resolve(&given, &facts());
-    match resolved {
+    match Flags::resolve(&given, &facts()) {
         Ok(flags) if read.errors.is_empty() => Ok(flags),
-        other => {
-            read.errors
-                .extend(other.err().into_iter().flat_map(|e| e.0));
-            let code = if read.errors.iter().all(|e| e.origin == Origin::CommandLine) {
-                2
-            } else {
-                1
-            };
-            Err(Failure {
-                code,
-                ..Failure::failed(FlagErrors(read.errors).to_string())
-            })
-        }
+        other => Err(read.refuse(other.err())),
     }
 }
 
@@ -59,52 +49,97 @@ fn is_include(given: &Given) -> bool {
     matches!(given.name.as_str(), "flagfile" | "config_file")
 }
 
-/// Files to read, and whether it is an error when one is missing. `--flagfile=` reads none.
-fn files(command_line: &[Given]) -> Vec<(PathBuf, bool)> {
+/// Files to read, and who says so; nobody names the usual one, so it may be missing.
+/// `--flagfile=` reads none.
+fn files(command_line: &[Given]) -> Vec<(PathBuf, Option<Origin>)> {
     let named: Vec<&Given> = command_line.iter().filter(|g| is_include(g)).collect();
     if named.is_empty() {
-        return match std::env::var_os("NOVANET_FLAGFILE") {
+        const VARIABLE: &str = "NOVANET_FLAGFILE";
+        return match std::env::var_os(VARIABLE) {
             Some(path) if path.is_empty() => Vec::new(),
-            Some(path) => vec![(path.into(), true)],
-            None => vec![(USUAL_FILE.into(), false)],
+            Some(path) => vec![(path.into(), Some(Origin::Environment(VARIABLE.to_owned())))],
+            None => vec![(USUAL_FILE.into(), None)],
         };
     }
     named
         .iter()
         .filter_map(|g| g.value.as_deref())
         .filter(|path| !path.is_empty())
-        .map(|path| (PathBuf::from(path), true))
+        .map(|path| (PathBuf::from(path), Some(Origin::CommandLine)))
         .collect()
 }
 
-fn read_file(path: &Path, required: bool, depth: usize, all: &mut Parsed) -> Result<(), Failure> {
-    let shown = path.display();
-    if depth > DEEPEST {
-        return Err(Failure::failed(format!(
-            "flag file {shown}: includes itself"
-        )));
-    }
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => return Ok(()),
-        Err(e) => {
-            return Err(Failure::failed(format!(
-                "flag file {shown}: {e}: give another with --flagfile=FILE, or none with --flagfile="
-            )));
-        }
-    };
-    let parsed = parse_file(&shown.to_string(), &text);
-    all.errors.extend(parsed.errors);
-    for one in parsed.given {
-        match (&one.value, is_include(&one)) {
-            (Some(included), true) => {
-                let beside = path.parent().unwrap_or(Path::new("")).join(included);
-                read_file(&beside, true, depth + 1, all)?;
+/// What all files say. A mistake ends nothing: the others are to be heard of too.
+#[derive(Default)]
+struct Files {
+    given: Vec<Given>,
+    errors: Vec<FlagError>,
+    /// Their names in the order in which they were opened.
+    opened: Vec<String>,
+    /// Those inside which the next one is read.
+    inside: Vec<PathBuf>,
+}
+
+impl Files {
+    fn read(&mut self, path: &Path, named_by: Option<&Origin>) {
+        let shown = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            _ if self.inside.iter().any(|p| p == path) || self.inside.len() > DEEPEST => {
+                Err("includes itself".to_owned())
             }
-            _ => all.given.push(one),
+            Ok(text) => Ok(text),
+            Err(e) if e.kind() == ErrorKind::NotFound && named_by.is_none() => return,
+            Err(e) if self.inside.is_empty() => Err(format!(
+                "{e}: give another with --flagfile=FILE, or none with --flagfile="
+            )),
+            Err(e) => Err(format!("{e}: correct the path or take the line out")),
+        };
+        let text = match text {
+            Ok(text) => text,
+            Err(why) => {
+                self.errors.push(FlagError {
+                    origin: named_by.cloned().unwrap_or(Origin::Default),
+                    message: format!("flag file {shown}: {why}"),
+                });
+                return;
+            }
+        };
+        let parsed = parse_file(&shown, &text);
+        self.opened.push(shown);
+        self.errors.extend(parsed.errors);
+        self.inside.push(path.to_owned());
+        for one in parsed.given {
+            match (&one.value, is_include(&one)) {
+                (Some(included), true) => {
+                    let beside = path.parent().unwrap_or(Path::new("")).join(included);
+                    self.read(&beside, Some(&one.origin));
+                }
+                _ => self.given.push(one),
+            }
+        }
+        self.inside.pop();
+    }
+
+    /// Everything that is wrong: file by file as they were opened, and line by line.
+    fn refuse(self, resolved: Option<FlagErrors>) -> Failure {
+        // A file that is not there is no slip of the command line that names it.
+        let unreadable = !self.errors.is_empty();
+        let mut errors = self.errors;
+        errors.extend(resolved.into_iter().flat_map(|e| e.0));
+        errors.sort_by_key(|e| match &e.origin {
+            Origin::Default | Origin::Environment(_) => (0, 0, 0),
+            Origin::File { path, line } => {
+                let file = self.opened.iter().position(|p| p == path);
+                (1, file.unwrap_or(usize::MAX), *line)
+            }
+            Origin::CommandLine => (2, 0, 0),
+        });
+        let slip = !unreadable && errors.iter().all(|e| e.origin == Origin::CommandLine);
+        Failure {
+            code: if slip { 2 } else { 1 },
+            ..Failure::failed(FlagErrors(errors).to_string())
         }
     }
-    Ok(())
 }
 
 fn facts() -> Facts {

@@ -13,7 +13,7 @@ pub(crate) fn open(path: &Path, fresh: bool) -> Result<Vault, Failure> {
     match fs::read_to_string(path) {
         Ok(text) => {
             check_mode(path)?;
-            Vault::parse(&text).map_err(|e| failed(path, &e))
+            Vault::parse(&text).map_err(|e| failed(path, &why(&e)))
         }
         Err(e) if e.kind() == ErrorKind::NotFound && fresh => create(path),
         Err(e) if e.kind() == ErrorKind::NotFound => Err(failed(
@@ -72,6 +72,13 @@ fn check_mode(path: &Path) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// The error calls the file a key file too: once is enough.
+fn why(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("key file: ").unwrap_or(&text);
+    format!("{text}: bring the right one back from a backup")
 }
 
 fn failed(path: &Path, why: &dyn std::fmt::Display) -> Failure {

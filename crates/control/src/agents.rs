@@ -1,13 +1,13 @@
 //! What agents say and ask: the server's side of the protocol, without HTTP.
 
-use crate::caller::controller;
+use crate::caller::{controller, operator};
 use crate::instances::finish_deleting;
 use crate::networks::finish_deleting_networks;
 use crate::{Cloud, ControlError, Kind, Result};
-use novanet_model::InstanceId;
 use novanet_model::wire::{
     Digest, Follow, Hello, InstanceState, LeaseChange, LeaseEvent, Objects, Role, Status,
 };
+use novanet_model::{InstanceId, ModelError};
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
 use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, now, objects, views};
@@ -91,7 +91,7 @@ impl Cloud {
         {
             let mut tx = self.db().read().await?;
             let none = instances::deleting(&mut tx).await?.is_empty();
-            if none && networks::list_deleting(&mut tx).await?.is_empty() {
+            if none && networks::deleting(&mut tx).await?.is_empty() {
                 return Ok(());
             }
         }
@@ -120,6 +120,24 @@ impl Cloud {
     pub async fn hosts(&self) -> Result<Vec<Host>> {
         let mut tx = self.db().read().await?;
         Ok(hosts::list(&mut tx).await?)
+    }
+
+    /// `host zone`: puts a host into an availability zone; the next instances are placed so.
+    pub async fn set_zone(&self, host: &str, zone: &str) -> Result<()> {
+        let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if zone.is_empty() || zone.len() > 255 || !zone.chars().all(ok) {
+            let why = "must be 1 to 255 letters, digits, '-', '_' or '.'";
+            return Err(ModelError::new("zone", zone, why).into());
+        }
+        let mut tx = self.db().write().await?;
+        let Some(before) = hosts::by_name(&mut tx, host).await? else {
+            return Err(ControlError::not_found(Kind::Host, host));
+        };
+        hosts::set_zone(&mut tx, host, zone).await?;
+        let detail = format!("{} to {zone}", before.availability_zone);
+        audit::record(&mut tx, &operator(), "host.zone", None, host, &detail).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     /// What is not in force on a host.

@@ -124,6 +124,18 @@ impl Cloud {
         Ok(report)
     }
 
+    /// Rows that do not validate, a line each: which, which column, what is wrong with it. What
+    /// follows from them is as it was when they last did.
+    pub async fn bad_rows(&self) -> Result<Vec<String>> {
+        let mut tx = self.db().read().await?;
+        let bad = plan::bad_rows(&mut tx, &self.config().settings).await?;
+        let mut lines: Vec<String> = bad.into_iter().map(|(_, why)| why).collect();
+        // An instance is planned in two parts.
+        lines.sort();
+        lines.dedup();
+        Ok(lines)
+    }
+
     /// `audit list`.
     pub async fn audit(
         &self,

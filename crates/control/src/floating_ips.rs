@@ -325,7 +325,7 @@ async fn allocated(tx: &mut Tx, caller: &Caller, address: Ipv4Addr) -> Result<Fl
 
 /// Refuses a range that has addresses of a network, one that is being deleted too.
 async fn refuse_fixed(c: &mut Conn, range: Ipv4Net) -> Result<()> {
-    let mut all = networks::list(c).await?;
+    let mut all = networks::in_the_way(c).await?;
     all.extend(networks::list_deleting(c).await?);
     match all
         .iter()

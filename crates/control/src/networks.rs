@@ -7,6 +7,7 @@ use novanet_model::rows::Network;
 use novanet_model::wire::Role;
 use novanet_model::{NetworkId, NetworkKind};
 use novanet_store::networks::Reserved;
+pub use novanet_store::networks::{BadNetwork, Brief};
 use novanet_store::{
     Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, hosts, instances, networks, objects,
 };
@@ -55,7 +56,7 @@ impl Cloud {
     /// What to make, beside all that is there and all that some host may still have.
     async fn carve(&self, c: &mut Conn, request: &Request) -> Result<Carved> {
         let defaults = &self.config().network_defaults;
-        let living = networks::list(c).await?;
+        let living = networks::in_the_way(c).await?;
         let going = networks::list_deleting(c).await?;
         let all = [living.clone(), going.clone()].concat();
         let refusal = match carve::carve(request, &all, defaults) {
@@ -104,6 +105,12 @@ impl Cloud {
         Ok(networks::list(&mut tx).await?)
     }
 
+    /// Networks whose rows do not validate: hosts have what followed from them when they last did.
+    pub async fn bad_networks(&self) -> Result<Vec<BadNetwork>> {
+        let mut tx = self.db().read().await?;
+        Ok(networks::bad(&mut tx).await?)
+    }
+
     /// A network by number or range.
     pub async fn network(&self, id: &str) -> Result<Network> {
         let mut tx = self.db().read().await?;
@@ -121,8 +128,11 @@ impl Cloud {
     /// goes when its host has let go of it.
     pub async fn delete_network(&self, id: &str) -> Result<Committed> {
         let mut tx = self.db().change().await?;
-        let network = find(&mut tx, id).await?;
-        let in_use = |reason| Err(ControlError::in_use(Kind::Network, network.cidr, reason));
+        // Also one whose row does not validate: deleting it is a way to be rid of that.
+        let network = networks::find(&mut tx, id)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::Network, id))?;
+        let in_use = |reason| Err(ControlError::in_use(Kind::Network, &network.cidr, reason));
         if let Some(project) = &network.project {
             return in_use(format!(
                 "still belongs to project {project} (scrub it first: nova-manage project scrub {project})"
@@ -136,8 +146,8 @@ impl Cloud {
             ));
         }
         // Instances that are going keep the row, and with it the range, until their hosts let go.
-        let object = network.cidr.to_string();
-        audit::record(&mut tx, &operator(), "network.delete", None, &object, "").await?;
+        let object = &network.cidr;
+        audit::record(&mut tx, &operator(), "network.delete", None, object, "").await?;
         networks::set_deleting(&mut tx, network.id).await?;
         self.plan(&mut tx, [Thing::Network(network.id)]).await?;
         finish_deleting_networks(&mut tx).await?;
@@ -147,10 +157,10 @@ impl Cloud {
 
 /// Removes networks that are being deleted and that no host and no instance has any more.
 pub(crate) async fn finish_deleting_networks(tx: &mut Tx) -> Result<()> {
-    for network in networks::list_deleting(tx).await? {
-        let gone = objects::gone_everywhere(tx, Thing::Network(network.id)).await?;
-        if gone && fixed_ips::in_use(tx, network.id).await? == 0 {
-            networks::delete(tx, network.id).await?;
+    for id in networks::deleting(tx).await? {
+        let gone = objects::gone_everywhere(tx, Thing::Network(id)).await?;
+        if gone && fixed_ips::in_use(tx, id).await? == 0 {
+            networks::delete(tx, id).await?;
         }
     }
     Ok(())

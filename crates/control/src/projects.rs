@@ -2,8 +2,9 @@
 
 use crate::caller::operator;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
-use novanet_model::rows::{FloatingIp, Network};
-use novanet_model::{InstanceId, Ipv4Net, ModelError, ProjectId};
+use novanet_model::rows::FloatingIp;
+use novanet_model::{InstanceId, ModelError, ProjectId};
+use novanet_store::networks::Brief;
 use novanet_store::users::{self, User};
 use novanet_store::{
     Committed, Conn, StoreError, Thing, Tx, audit, floating_ips, groups, instances, networks,
@@ -32,7 +33,7 @@ impl std::fmt::Debug for Credentials {
 #[derive(Debug)]
 pub struct Scrubbed {
     /// Networks that are nobody's now.
-    pub networks: Vec<Ipv4Net>,
+    pub networks: Vec<String>,
     /// Floating IPs that are free now, and the instances that they led to.
     pub floats: Vec<(Ipv4Addr, Option<InstanceId>)>,
     /// For those who wait.
@@ -187,13 +188,11 @@ impl Cloud {
             return Err(ControlError::not_found(Kind::Project, id));
         }
         let mut things = Vec::new();
-        let mut all = networks::list(&mut tx).await?;
-        all.retain(|n| n.project.as_ref() == Some(id));
+        let all = networks::of_project(&mut tx, id).await?;
         for network in &all {
             refuse_used(&mut tx, network).await?;
             networks::leave_project(&mut tx, network.id).await?;
-            let object = network.cidr.to_string();
-            scrubbed(&mut tx, id, "network.disassociate", &object).await?;
+            scrubbed(&mut tx, id, "network.disassociate", &network.cidr).await?;
             things.push(Thing::Network(network.id));
         }
         let floats = floating_ips::of_project(&mut tx, id).await?;
@@ -274,8 +273,7 @@ async fn still_used(c: &mut Conn, id: &ProjectId) -> Result<Option<String>> {
             float.address
         )));
     }
-    let all = networks::list(c).await?;
-    if let Some(network) = all.iter().find(|n| n.project.as_ref() == Some(id)) {
+    if let Some(network) = networks::of_project(c, id).await?.first() {
         return Ok(Some(format!(
             "owns network {} (scrub it first: nova-manage project scrub {id})",
             network.cidr
@@ -286,7 +284,7 @@ async fn still_used(c: &mut Conn, id: &ProjectId) -> Result<Option<String>> {
 
 /// Refuses to take a network from a project while instances are in it, those too that a host has not
 /// let go of.
-async fn refuse_used(c: &mut Conn, network: &Network) -> Result<()> {
+async fn refuse_used(c: &mut Conn, network: &Brief) -> Result<()> {
     let used = novanet_store::fixed_ips::in_use(c, network.id).await?;
     if used == 0 {
         return Ok(());
@@ -298,7 +296,7 @@ async fn refuse_used(c: &mut Conn, network: &Network) -> Result<()> {
             networks::holders(c, network.id).await?.join(", ")
         ),
     };
-    Err(ControlError::in_use(Kind::Network, network.cidr, reason))
+    Err(ControlError::in_use(Kind::Network, &network.cidr, reason))
 }
 
 /// Refuses to take floating IPs that instances are reached by.

@@ -16,7 +16,11 @@ use std::time::Duration;
 const SQLITE_READERS: u32 = 8;
 
 /// Per process; PostgreSQL's own default limit is 100 for all.
-pub(crate) const POSTGRES_CONNECTIONS: u32 = 16;
+pub(crate) const POSTGRES_READERS: u32 = 12;
+
+/// They wait for each other at the clock row: who waits here costs the server nothing, and the few
+/// that are used have all statements prepared.
+const POSTGRES_WRITERS: u32 = 4;
 
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000;";
@@ -80,22 +84,15 @@ impl Db {
                 .map_err(failed)?;
             let found = schema::look(&mut connection, Engine::Sqlite, &name).await;
             connection.close().await.map_err(failed)?;
-            found.map_err(|e| file::not_a_database(path, e))?;
+            found.map_err(|e| file::not_a_database(path, e).of(&name))?;
         }
         opened.keep_private()?;
         probe(&options, SQLITE_SETTINGS).await.map_err(failed)?;
-        let connect = |count| {
-            AnyPoolOptions::new()
-                .max_connections(count)
-                .acquire_timeout(Duration::from_secs(10))
-                .test_before_acquire(false)
-                .after_connect(|c, _| Box::pin(set_up(c, SQLITE_SETTINGS)))
-                .connect_with(options.clone())
-        };
+        let connect = |count| pool_of(count, &options, SQLITE_SETTINGS);
         Ok(Self(Arc::new(Inner {
-            pool: connect(SQLITE_READERS).await.map_err(failed)?,
+            pool: connect(SQLITE_READERS),
             // One connection, always the same: what another one writes makes it forget all pages.
-            writers: connect(1).await.map_err(failed)?,
+            writers: connect(1),
             engine: Engine::Sqlite,
             lock: WriteLock::beside(path)?,
             hints: Hints::default(),
@@ -114,18 +111,10 @@ impl Db {
             .query_pairs_mut()
             .append_pair("statement-cache-capacity", "256");
         probe(&options, POSTGRES_SETTINGS).await.map_err(failed)?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(POSTGRES_CONNECTIONS)
-            .acquire_timeout(Duration::from_secs(10))
-            // A round trip for each transaction; `begin` notices dead connections by itself.
-            .test_before_acquire(false)
-            .after_connect(|c, _| Box::pin(set_up(c, POSTGRES_SETTINGS)))
-            .connect_with(options)
-            .await
-            .map_err(failed)?;
+        let connect = |count| pool_of(count, &options, POSTGRES_SETTINGS);
         Ok(Self(Arc::new(Inner {
-            writers: pool.clone(),
-            pool,
+            pool: connect(POSTGRES_READERS),
+            writers: connect(POSTGRES_WRITERS),
             engine: Engine::Postgres,
             lock: WriteLock::none(),
             hints: Hints::default(),
@@ -172,6 +161,17 @@ impl Db {
     pub(crate) fn write_lock(&self) -> &WriteLock {
         &self.0.lock
     }
+}
+
+/// Connections that are made as they are needed.
+fn pool_of(most: u32, options: &AnyConnectOptions, settings: &'static str) -> AnyPool {
+    AnyPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(Duration::from_secs(10))
+        // A round trip for each transaction; `begin_on` notices dead connections by itself.
+        .test_before_acquire(false)
+        .after_connect(move |c, _| Box::pin(set_up(c, settings)))
+        .connect_lazy_with(options.clone())
 }
 
 /// Connects once: the pool would try again for seconds and then only say that it had no time left.

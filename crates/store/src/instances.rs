@@ -6,7 +6,9 @@ use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, chunks, views};
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::{Instance, InstancePort};
-use novanet_model::{GroupId, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind, ProjectId};
+use novanet_model::{
+    GroupId, IfName, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind, ProjectId,
+};
 use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -173,8 +175,27 @@ pub async fn ports(c: &mut Conn, id: InstanceId) -> Result<Vec<InstancePort>> {
     .fetch_all(c)
     .await?
     .iter()
-    .map(port)
+    .map(shown_port)
     .collect()
+}
+
+/// [`port`], also when its network's row does not validate: whose address it is, is known still.
+pub(crate) fn shown_port(row: &AnyRow) -> Result<InstancePort> {
+    match port(row) {
+        Err(StoreError::BadRow { .. }) => {}
+        read => return read,
+    }
+    let r = Reader::new("virtual_interface", row);
+    Ok(InstancePort {
+        index: r.number("device_index")?,
+        network: NetworkId(r.int("network_id")?),
+        bridge: r.parse("bridge").unwrap_or_else(|_| IfName::vlan_bridge(0)),
+        network_host: r.maybe_text("host")?,
+        kind: r.parse("kind")?,
+        mac: r.parse("mac")?,
+        address: r.parse("address")?,
+        injected: None,
+    })
 }
 
 pub(crate) fn port(row: &AnyRow) -> Result<InstancePort> {

@@ -27,6 +27,7 @@ pub mod leases;
 mod listen;
 mod lock;
 pub mod members;
+mod network_row;
 pub mod networks;
 pub mod objects;
 pub mod plan;

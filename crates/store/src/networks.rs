@@ -1,44 +1,13 @@
 //! Networks, their reserved ranges and address cursors.
 
-use crate::read::Reader;
-use crate::{Conn, Result, Tx, counters};
+use crate::network_row::{COLUMNS, brief, network, shadow};
+use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::rows::Network;
-use novanet_model::{NetworkId, ProjectId};
+use novanet_model::{Ipv4Net, ModelError, NetworkId, ProjectId};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
-const COLUMNS: &str = "id, uuid, label, kind, injected, multi_host, cidr, gateway, dhcp_start, \
-    dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, vpn_public_port, \
-    vpn_private_address, vpn_clients, project_id, host, mtu";
-
-fn network(row: &AnyRow) -> Result<Network> {
-    let r = Reader::new("network", row);
-    Ok(Network {
-        id: NetworkId(r.int("id")?),
-        uuid: r.text("uuid")?,
-        label: r.text("label")?,
-        kind: r.parse("kind")?,
-        injected: r.flag("injected")?,
-        multi_host: r.flag("multi_host")?,
-        cidr: r.parse("cidr")?,
-        gateway: r.parse("gateway")?,
-        dhcp_start: r.parse("dhcp_start")?,
-        dns: [r.maybe("dns1")?, r.maybe("dns2")?]
-            .into_iter()
-            .flatten()
-            .collect(),
-        bridge: r.parse("bridge")?,
-        bridge_interface: r.maybe("bridge_interface")?,
-        vlan: r.maybe_number("vlan")?,
-        vpn_public_address: r.maybe("vpn_public_address")?,
-        vpn_public_port: r.maybe_number("vpn_public_port")?,
-        vpn_private_address: r.maybe("vpn_private_address")?,
-        vpn_clients: r.number("vpn_clients")?,
-        project: r.maybe("project_id")?,
-        host: r.maybe_text("host")?,
-        mtu: r.maybe_number("mtu")?,
-    })
-}
+pub use crate::network_row::{BadNetwork, Brief};
 
 /// A range that is never handed out, both ends included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,14 +79,120 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
     Ok(NetworkId(id))
 }
 
-/// All networks by id, without those that are being deleted.
+/// All networks by id, without those that are being deleted and those whose rows do not validate:
+/// one bad row spoils no other. [`bad`] has these.
 pub async fn list(c: &mut Conn) -> Result<Vec<Network>> {
-    select(c, "deleting = 0").await
+    let mut all = Vec::new();
+    for row in &select(c, "deleting = 0").await? {
+        match network(row) {
+            Ok(network) => all.push(network),
+            Err(StoreError::BadRow { .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(all)
 }
 
-/// Networks that wait for hosts to let go.
+/// Networks whose rows do not validate.
+pub async fn bad(c: &mut Conn) -> Result<Vec<BadNetwork>> {
+    let mut all = Vec::new();
+    for row in &select(c, "deleting = 0").await? {
+        match network(row) {
+            Ok(_) => {}
+            Err(why @ StoreError::BadRow { .. }) => all.push(BadNetwork {
+                brief: brief(row)?,
+                why,
+            }),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(all)
+}
+
+/// What is in the way of new ones: [`list`], and of rows that do not validate what can be read.
+pub async fn in_the_way(c: &mut Conn) -> Result<Vec<Network>> {
+    let rows = select(c, "deleting = 0").await?;
+    Ok(rows.iter().filter_map(shadow).collect())
+}
+
+/// Networks that wait for hosts to let go; as far as they can be read.
 pub async fn list_deleting(c: &mut Conn) -> Result<Vec<Network>> {
-    select(c, "deleting = 1").await
+    let rows = select(c, "deleting = 1").await?;
+    Ok(rows.iter().filter_map(shadow).collect())
+}
+
+/// Every network that waits for hosts to let go.
+pub async fn deleting(c: &mut Conn) -> Result<Vec<NetworkId>> {
+    let ids: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM networks WHERE deleting = 1 ORDER BY id")
+            .fetch_all(c)
+            .await?;
+    Ok(ids.into_iter().map(NetworkId).collect())
+}
+
+/// A project's networks, also those whose rows do not validate.
+pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Brief>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM networks WHERE project_id = $1 AND deleting = 0 ORDER BY id"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(project.as_str())
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(brief)
+        .collect()
+}
+
+/// The network with this number or exactly this range, whatever else is in its row.
+pub async fn find(c: &mut Conn, id: &str) -> Result<Option<Brief>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM networks WHERE (id = $1 OR cidr = $2) AND deleting = 0");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id.parse::<i64>().unwrap_or(-1))
+        .bind(id)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(brief)
+        .transpose()
+}
+
+/// Refuses a network whose range somebody edited so that it overlaps another one. Ranges that are as
+/// they were made cannot overlap, so nobody pays for the others.
+pub(crate) async fn refuse_overlap(c: &mut Conn, network: &Network) -> Result<()> {
+    let made: (Option<i64>, Option<i64>) = sqlx::query_as(
+        "SELECT min(first_addr), max(last_addr) FROM reserved_ranges WHERE network_id = $1",
+    )
+    .bind(network.id.0)
+    .fetch_one(&mut *c)
+    .await?;
+    let is = (
+        Some(number(network.cidr.network())),
+        Some(number(network.cidr.broadcast())),
+    );
+    if made == is {
+        return Ok(());
+    }
+    let others: Vec<(i64, String)> =
+        sqlx::query_as("SELECT id, cidr FROM networks WHERE id <> $1 ORDER BY id")
+            .bind(network.id.0)
+            .fetch_all(c)
+            .await?;
+    let overlaps = |text: &str| {
+        let other = text.parse::<Ipv4Net>().map(|net| net.trunc());
+        other.is_ok_and(|o| o.contains(&network.cidr) || network.cidr.contains(&o))
+    };
+    match others.iter().find(|(_, cidr)| overlaps(cidr)) {
+        None => Ok(()),
+        Some((other, cidr)) => {
+            let reason = format!("overlaps network {other} ({cidr})");
+            let error = ModelError::new("cidr", network.cidr, reason);
+            Err(StoreError::bad_row(format!("network {}", network.id))(
+                error,
+            ))
+        }
+    }
 }
 
 /// The hosts that may still have something of a network or of an instance in it: objects, or
@@ -141,14 +216,10 @@ pub async fn holders(c: &mut Conn, id: NetworkId) -> Result<Vec<String>> {
     .await?)
 }
 
-async fn select(c: &mut Conn, condition: &'static str) -> Result<Vec<Network>> {
+async fn select(c: &mut Conn, condition: &'static str) -> Result<Vec<AnyRow>> {
     let sql = format!("SELECT {COLUMNS} FROM networks WHERE {condition} ORDER BY id");
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .fetch_all(c)
-        .await?
-        .iter()
-        .map(network)
-        .collect()
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(c).await?;
+    Ok(rows)
 }
 
 /// The network with this id, unless it is being deleted.

@@ -78,10 +78,13 @@ impl Known {
         thing: Thing,
     ) -> Result<Vec<Placed>> {
         Ok(match thing {
-            Thing::Network(id) => networks::by_id(c, id)
-                .await?
-                .map(|n| plan::objects_of_network(&n, settings))
-                .unwrap_or_default(),
+            Thing::Network(id) => match networks::by_id(c, id).await? {
+                Some(network) => {
+                    networks::refuse_overlap(c, &network).await?;
+                    plan::objects_of_network(&network, settings)
+                }
+                None => Vec::new(),
+            },
             Thing::Float(id) => floating_ips::by_id(c, id)
                 .await?
                 .map(|f| plan::objects_of_floating_ip(&f))

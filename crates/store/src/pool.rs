@@ -22,14 +22,12 @@ pub async fn allocate(
     tx.require_change("address allocated")?;
     let mut got = allocate_fresh(tx, network, count).await?;
     while got.len() < count {
-        let missing = count - got.len();
-        let freed = allocate_freed(tx, network.id, missing).await?;
-        let enough = freed.len() == missing;
-        got.extend(freed);
-        // Somebody who does not hold the clock may have reserved one of just those.
-        if !enough && !has_freed(tx, network.id).await? {
+        let oldest = oldest_freed(tx, network.id, count - got.len()).await?;
+        if oldest.is_empty() {
             break;
         }
+        // Somebody who does not hold the clock may have reserved one of them: the next, then.
+        got.extend(take_freed(tx, &oldest).await?);
     }
     Ok(got
         .into_iter()
@@ -37,33 +35,37 @@ pub async fn allocate(
         .collect())
 }
 
-/// The addresses that have been free for longest: row ids and numbers.
-async fn allocate_freed(tx: &mut Tx, network: NetworkId, count: usize) -> Result<Vec<(i64, i64)>> {
-    let now = tx.now;
-    let mut freed: Vec<(i64, i64)> = sqlx::query_as(
-        "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
-         WHERE id IN (SELECT id FROM fixed_ips WHERE network_id = $2 AND instance_id IS NULL \
-                      AND reserved = 0 AND freed_at IS NOT NULL ORDER BY freed_at, addr LIMIT $3) \
-         AND allocated = 0 AND reserved = 0 RETURNING id, addr",
+/// The addresses that have been free for longest: row ids. Found first and taken then: in one
+/// statement, PostgreSQL may read the whole table for it.
+async fn oldest_freed(c: &mut Conn, network: NetworkId, count: usize) -> Result<Vec<i64>> {
+    Ok(sqlx::query_scalar(
+        "SELECT id FROM fixed_ips WHERE network_id = $1 AND instance_id IS NULL AND reserved = 0 \
+         AND allocated = 0 AND freed_at IS NOT NULL ORDER BY freed_at, addr LIMIT $2",
     )
-    .bind(now)
     .bind(network.0)
     .bind(i64::try_from(count).unwrap_or(i64::MAX))
-    .fetch_all(&mut **tx)
-    .await?;
-    freed.sort_unstable();
-    Ok(freed)
+    .fetch_all(c)
+    .await?)
 }
 
-async fn has_freed(c: &mut Conn, network: NetworkId) -> Result<bool> {
-    let any: Option<i64> = sqlx::query_scalar(
-        "SELECT id FROM fixed_ips WHERE network_id = $1 AND instance_id IS NULL AND reserved = 0 \
-         AND freed_at IS NOT NULL LIMIT 1",
-    )
-    .bind(network.0)
-    .fetch_optional(c)
-    .await?;
-    Ok(any.is_some())
+/// Takes freed addresses by their row ids: row ids and numbers of those that could be had.
+async fn take_freed(tx: &mut Tx, ids: &[i64]) -> Result<Vec<(i64, i64)>> {
+    let now = tx.now;
+    let mut taken = Vec::with_capacity(ids.len());
+    for ids in chunks::padded(ids) {
+        let sql = format!(
+            "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
+             WHERE id IN ({}) AND allocated = 0 AND reserved = 0 RETURNING id, addr",
+            chunks::list(2, ids.len())
+        );
+        let mut query = sqlx::query_as::<_, (i64, i64)>(sqlx::AssertSqlSafe(sql)).bind(now);
+        for id in ids {
+            query = query.bind(*id);
+        }
+        taken.extend(query.fetch_all(&mut **tx).await?);
+    }
+    taken.sort_unstable();
+    Ok(taken)
 }
 
 /// The next addresses that were never handed out: row ids and numbers.

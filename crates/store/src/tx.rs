@@ -8,7 +8,7 @@
 //!
 //! Nothing slow belongs inside: no key generation, no file, no network.
 
-use crate::db::POSTGRES_CONNECTIONS;
+use crate::db::POSTGRES_READERS;
 use crate::lock::WriteGuard;
 use crate::{Db, Engine, Result, StoreError};
 use sqlx::pool::PoolConnection;
@@ -147,7 +147,7 @@ async fn begin_on(pool: &AnyPool, sql: &'static str) -> Result<sqlx::Transaction
     let mut dead = 0;
     loop {
         match pool.begin_with(sql).await {
-            Err(error) if is_dead(&error) && dead < POSTGRES_CONNECTIONS => dead += 1,
+            Err(error) if is_dead(&error) && dead < POSTGRES_READERS => dead += 1,
             begun => return Ok(begun?),
         }
     }

@@ -111,3 +111,86 @@ pub async fn roles(c: &mut Conn, user: &str, project: &ProjectId) -> Result<Vec<
     .fetch_all(c)
     .await?)
 }
+
+/// Gives a role, in one project or, without one, in all. Twice does nothing.
+pub async fn add_role(
+    tx: &mut Tx,
+    user: &str,
+    role: &str,
+    project: Option<&ProjectId>,
+) -> Result<()> {
+    let query = match project {
+        None => sqlx::query(
+            "INSERT INTO user_role_association (user_id, role) VALUES ($1, $2) \
+             ON CONFLICT (user_id, role) DO NOTHING",
+        ),
+        Some(_) => sqlx::query(
+            "INSERT INTO user_project_role_association (user_id, role, project_id) \
+             VALUES ($1, $2, $3) ON CONFLICT (user_id, project_id, role) DO NOTHING",
+        ),
+    };
+    let query = query.bind(user).bind(role);
+    match project {
+        None => query,
+        Some(project) => query.bind(project.as_str()),
+    }
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes a role away where it was given: in one project or, without one, in all. Whether the user
+/// had it there.
+pub async fn remove_role(
+    tx: &mut Tx,
+    user: &str,
+    role: &str,
+    project: Option<&ProjectId>,
+) -> Result<bool> {
+    let query = match project {
+        None => sqlx::query("DELETE FROM user_role_association WHERE user_id = $1 AND role = $2"),
+        Some(_) => sqlx::query(
+            "DELETE FROM user_project_role_association \
+             WHERE user_id = $1 AND role = $2 AND project_id = $3",
+        ),
+    };
+    let query = query.bind(user).bind(role);
+    let done = match project {
+        None => query,
+        Some(project) => query.bind(project.as_str()),
+    }
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// All roles where they were given: user, role, project (empty: in all); only those of `user` if it
+/// is not empty.
+pub async fn given_roles(c: &mut Conn, user: &str) -> Result<Vec<(String, String, String)>> {
+    Ok(sqlx::query_as(
+        "SELECT user_id, role, '' AS project_id FROM user_role_association \
+         WHERE $1 = '' OR user_id = $1 UNION ALL \
+         SELECT user_id, role, project_id FROM user_project_role_association \
+         WHERE $1 = '' OR user_id = $1 ORDER BY 1, 2, 3",
+    )
+    .bind(user)
+    .fetch_all(c)
+    .await?)
+}
+
+/// A user leaves a project, and its roles there. Whether it was a member.
+pub async fn leave_project(tx: &mut Tx, user: &str, project: &ProjectId) -> Result<bool> {
+    let mut rows = 0;
+    for sql in [
+        "DELETE FROM user_project_role_association WHERE user_id = $1 AND project_id = $2",
+        "DELETE FROM user_project_association WHERE user_id = $1 AND project_id = $2",
+    ] {
+        let done = sqlx::query(sql)
+            .bind(user)
+            .bind(project.as_str())
+            .execute(&mut **tx)
+            .await?;
+        rows = done.rows_affected();
+    }
+    Ok(rows > 0)
+}

@@ -1,7 +1,7 @@
 //! Parts of many instances at once: a list of a thousand instances costs as many statements as one.
 
 use crate::groups::{Group, group};
-use crate::instances::{State, port};
+use crate::instances::{State, port, shown_port};
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, chunks};
 use novanet_model::rows::{Instance, InstancePort};
@@ -23,7 +23,7 @@ pub async fn ports(c: &mut Conn, project: Option<&ProjectId>) -> Result<Of<Insta
          JOIN fixed_ips f ON f.instance_id = i.id AND f.virtual_interface_id = v.id \
          JOIN networks n ON n.id = v.network_id \
          WHERE $1 = '' OR i.project_id = $1 ORDER BY v.instance_id, v.device_index";
-    collect(c, sql, project, port).await
+    collect(c, sql, project, shown_port).await
 }
 
 /// The groups of a project's instances, ascending by id; of all instances if `None`.
@@ -90,8 +90,9 @@ pub(crate) async fn planned(
             if let Some(instance) = all.get_mut(&id) {
                 match (or_bad(port(&found))?, &mut *instance) {
                     (Ok(port), Ok(instance)) => instance.ports.push(port),
-                    (Err(bad), Ok(_)) => *instance = Err(bad),
-                    (_, Err(_)) => {}
+                    // Nothing is planned of one that goes: its network's row cannot keep it.
+                    (Err(bad), Ok(going)) if !going.deleting => *instance = Err(bad),
+                    (_, _) => {}
                 }
             }
         }

@@ -39,7 +39,7 @@ impl Default for Timing {
 const REGULAR_SHARE: u32 = 20;
 const DISTURBED_SHARE: u32 = 4;
 /// However slow a room is, it is observed this often when disturbed.
-const LONGEST_GAP: Duration = Duration::from_secs(2);
+pub const LONGEST_GAP: Duration = Duration::from_secs(2);
 
 /// When one room is due.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ pub struct Cadence {
     ended: Option<Instant>,
     cost: Duration,
     disturbed: Option<(Instant, Instant)>,
+    longest_gap: Duration,
 }
 
 impl Cadence {
@@ -60,7 +61,15 @@ impl Cadence {
             ended: None,
             cost: Duration::ZERO,
             disturbed: None,
+            longest_gap: LONGEST_GAP,
         }
+    }
+
+    /// However long it took, after this pause the room is observed again when disturbed.
+    #[must_use]
+    pub fn pausing_at_most(mut self, longest: Duration) -> Self {
+        self.longest_gap = longest;
+        self
     }
 
     /// Somebody changed something of the room's.
@@ -87,7 +96,7 @@ impl Cadence {
 
     /// When to observe next; `retry` is when a failed item is due.
     pub fn due(&self, retry: Option<Instant>) -> Option<Instant> {
-        let gap = (self.cost * DISTURBED_SHARE).min(LONGEST_GAP);
+        let gap = (self.cost * DISTURBED_SHARE).min(self.longest_gap);
         let earliest = self.ended.map(|ended| ended + gap);
         let disturbed = self.disturbed.map(|(first, last)| {
             (last + self.timing.debounce).min(first + self.timing.debounce_limit)
@@ -139,6 +148,20 @@ mod tests {
         cadence.disturbed(start + 201 * MS);
         assert_eq!(cadence.due(None), Some(start + 1000 * MS));
         assert!(cadence.regular >= Some(start + 4000 * MS));
+    }
+
+    #[test]
+    fn a_second_flush_of_a_room_that_guards_does_not_wait_for_what_the_first_has_cost() {
+        let start = Instant::now();
+        let mut cadence = Cadence::new(Timing::default()).pausing_at_most(10 * MS);
+        cadence.disturbed(start);
+        cadence.observed(start + 20 * MS, start + 120 * MS);
+        cadence.disturbed(start + 121 * MS);
+        assert_eq!(cadence.due(None), Some(start + 141 * MS));
+        // One that came while the first was repaired is looked at after the pause.
+        cadence.observed(start + 141 * MS, start + 241 * MS);
+        cadence.disturbed(start + 150 * MS);
+        assert_eq!(cadence.due(None), Some(start + 251 * MS));
     }
 
     #[test]

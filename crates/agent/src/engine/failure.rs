@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 /// First wait before a failed item is tried again; doubles up to [`LONGEST_WAIT`].
 pub const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// Longest wait between two tries.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Longest wait between two tries of what is made on this host: an obstacle that went without a
+/// word (a port that somebody had taken) costs no more than this.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// Names given per object when many of its items fail.
 const ITEMS_NAMED: usize = 3;
 
@@ -18,13 +19,15 @@ pub(super) struct Failure<V> {
     pub(super) message: String,
     pub(super) attempts: u32,
     pub(super) not_before: Instant,
+    /// When it was tried last.
+    pub(super) tried: Instant,
     /// It was not even tried, because it waits for another room.
     pub(super) barred: bool,
 }
 
-pub(super) fn wait_after(attempts: u32) -> Duration {
+pub(super) fn wait_after(attempts: u32, longest: Duration) -> Duration {
     let doubled = FIRST_WAIT.saturating_mul(1 << (attempts - 1).min(10));
-    jitter(doubled.min(LONGEST_WAIT))
+    jitter(doubled.min(longest))
 }
 
 pub(super) fn summary(messages: &[String]) -> String {

@@ -1,11 +1,13 @@
 //! A room at work: one task per room, so that a slow one (an instance that is started) delays no
 //! quick one (a floating IP). Lanes keep the order of things by watching each other's progress:
-//! creations go upwards (links, firewall, DHCP, instances), removals downwards.
+//! creations go upwards (links, firewall, DHCP, instances), removals downwards. Floating IPs are
+//! the exception: links answer for one only while the firewall knows it.
 //!
 //! Must not know: the server, the ledger, which room it drives.
 
 use super::barrier::Shield;
 use super::cadence::{Cadence, Timing};
+use super::hurry::{Troubles, any_moved};
 pub use super::order::Shows;
 pub(super) use super::order::{Ask, Batch, Neighbours, Order, Progress, Sight};
 use super::reconcile::{Cleaned, Reconciler, Round};
@@ -40,6 +42,8 @@ pub struct Lane<R: Room> {
     firewall: Option<watch::Receiver<Progress>>,
     /// The first batch that the firewall is busy with, of what waits for it.
     behind: Option<u64>,
+    /// What failed in the rooms below when this lane looked last.
+    pub(super) troubles: Troubles,
     disturbed: Arc<Notify>,
     cadence: Cadence,
     pub(super) timing: Timing,
@@ -64,7 +68,7 @@ impl<R: Room + Shows> Lane<R> {
         }
         Self {
             disturbed: room.disturbed(),
-            reconciler: Reconciler::new(room),
+            reconciler: Reconciler::new(room).waiting_at_most(R::LONGEST_WAIT),
             orders,
             backlog: VecDeque::new(),
             progress,
@@ -72,8 +76,9 @@ impl<R: Room + Shows> Lane<R> {
             firewall: shield.as_ref().map(Shield::firewall),
             shield,
             behind: None,
+            troubles: Troubles::new(),
             neighbours,
-            cadence: Cadence::new(timing.clone()),
+            cadence: Cadence::new(timing.clone()).pausing_at_most(R::LONGEST_PAUSE),
             timing,
             held: BTreeMap::new(),
             batch: 0,
@@ -87,6 +92,7 @@ impl<R: Room + Shows> Lane<R> {
         loop {
             let due = self.next_due();
             let holding = !self.held.is_empty();
+            let failing = self.reconciler.next_retry().is_some();
             let waiting = self.behind.is_some() || self.reconciler.is_barred();
             let active = self.is_active();
             tokio::select! {
@@ -94,7 +100,11 @@ impl<R: Room + Shows> Lane<R> {
                     None | Some(Order::Stop) => break,
                     Some(order) => self.backlog.push_back(order),
                 },
-                () = self.disturbed.notified() => self.cadence.disturbed(Instant::now()),
+                () = self.disturbed.notified() => {
+                    self.cadence.disturbed(Instant::now());
+                    self.reconciler.hurry(Instant::now());
+                }
+                () = any_moved(&mut self.neighbours.below), if failing => self.look_below(),
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
                 () = moved(self.firewall.as_mut()), if waiting => self.resume().await,
                 () = moved(self.neighbours.sight.told()), if active => self.resume().await,
@@ -372,7 +382,7 @@ fn is_structural(key: &ObjectKey) -> bool {
     !matches!(kind, "float" | "rule" | "member" | "project")
 }
 
-async fn moved<T>(lane: Option<&mut watch::Receiver<T>>) {
+pub(super) async fn moved<T>(lane: Option<&mut watch::Receiver<T>>) {
     if let Some(lane) = lane
         && lane.changed().await.is_ok()
     {

@@ -2,8 +2,9 @@
 //! says how far they are.
 //!
 //! [`reconcile`] keeps one room right, [`lane`] is its task, [`core`] holds them together. The
-//! order is links, firewall, DHCP, instances; removals in reverse. Nothing here retries inside a
-//! round: the next round is the retry, with a backoff per failing item.
+//! order is links, firewall, DHCP, instances; removals in reverse. What must not be there without
+//! the firewall (floating IPs, instances) waits for it however long that takes ([`barrier`]).
+//! Nothing here retries inside a round: the next round is the retry, with a backoff per failing item.
 //!
 //! Must not know: the insides of a room, HTTP.
 
@@ -15,6 +16,7 @@ mod dispute;
 pub mod error;
 mod failure;
 mod ground;
+mod hurry;
 pub mod lane;
 pub mod lock;
 pub mod offline;

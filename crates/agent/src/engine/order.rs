@@ -2,11 +2,14 @@
 //! own contract.
 
 use super::barrier::{Shield, Wards};
+use super::cadence::LONGEST_GAP;
+use super::failure::LONGEST_WAIT;
 use super::table::ObjectChange;
 use crate::room::{Room, RoomError, Strangers};
 use novanet_model::ObjectKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// What a lane is told.
@@ -55,6 +58,12 @@ pub(super) struct Progress {
 /// A room that can show what is there as text for people.
 #[allow(async_fn_in_trait)] // rooms are used as concrete types only
 pub trait Shows: Room {
+    /// What fails is tried again after this time at the latest.
+    const LONGEST_WAIT: Duration = LONGEST_WAIT;
+
+    /// The longest pause between two observations that disturbances ask for.
+    const LONGEST_PAUSE: Duration = LONGEST_GAP;
+
     /// An item's value in a plan, for people.
     fn describe(value: &Self::Value) -> String {
         format!("{value:?}")

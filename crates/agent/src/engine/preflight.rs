@@ -22,18 +22,42 @@ const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 /// Whether this process may run an agent with these roles here.
 pub fn check(roles: &[Role]) -> Result<(), AgentError> {
+    refuse(&missing(roles, &[OsStr::new(PLACES)]))
+}
+
+/// [`check`], for one that has to build the `tiny` image first.
+pub fn check_to_build(roles: &[Role]) -> Result<(), AgentError> {
+    let mut lacks = missing(roles, &[OsStr::new(PLACES)]);
+    let to_build = crate::image::build::missing().into_iter();
+    lacks.extend(to_build.map(|(program, package)| (program.to_owned(), package)));
+    refuse(&lacks)
+}
+
+/// Programs, and the packages that have them.
+type Lack = (String, &'static str);
+
+fn refuse(lacks: &[Lack]) -> Result<(), AgentError> {
     if !rustix::process::geteuid().is_root() {
         return Err(AgentError::NotRoot);
     }
-    let missing = missing(roles, &[OsStr::new(PLACES)]);
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(AgentError::MissingPrograms(missing))
+    if lacks.is_empty() {
+        return Ok(());
     }
+    Err(AgentError::MissingPrograms(words(lacks)))
 }
 
-fn missing(roles: &[Role], paths: &[&OsStr]) -> String {
+fn words(lacks: &[Lack]) -> String {
+    let programs: Vec<_> = lacks.iter().map(|(program, _)| program.as_str()).collect();
+    let mut packages: Vec<_> = lacks.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    format!(
+        "{}; install them with: apt-get install {}",
+        programs.join(", "),
+        packages.join(" ")
+    )
+}
+
+fn missing(roles: &[Role], paths: &[&OsStr]) -> Vec<Lack> {
     let needed = |need: &&Need| need.2.is_none_or(|role| roles.contains(&role));
     let there = |program: &str| {
         let folders = paths.iter().flat_map(std::env::split_paths);
@@ -41,21 +65,12 @@ fn missing(roles: &[Role], paths: &[&OsStr]) -> String {
             .into_iter()
             .any(|dir| is_program(&dir.join(program)))
     };
-    let absent = NEEDS
+    NEEDS
         .iter()
         .filter(needed)
-        .filter(|(programs, ..)| !programs.iter().any(|program| there(program)));
-    let absent: Vec<_> = absent.collect();
-    if absent.is_empty() {
-        return String::new();
-    }
-    let programs: Vec<_> = absent.iter().map(|need| need.0.join(" or ")).collect();
-    let packages: Vec<_> = absent.iter().map(|need| need.1).collect();
-    format!(
-        "{}; install them with: apt-get install {}",
-        programs.join(", "),
-        packages.join(" ")
-    )
+        .filter(|(programs, ..)| !programs.iter().any(|program| there(program)))
+        .map(|(programs, package, _)| (programs.join(" or "), *package))
+        .collect()
 }
 
 fn is_program(path: &Path) -> bool {
@@ -71,12 +86,12 @@ mod tests {
     fn everything_missing_is_named_at_once_with_its_package() {
         let none = [OsStr::new("/nonexistent")];
         assert_eq!(
-            missing(&[Role::Network, Role::Compute], &none),
+            words(&missing(&[Role::Network, Role::Compute], &none)),
             "nft, dnsmasq, runc or crun; install them with: \
              apt-get install nftables dnsmasq-base runc"
         );
         assert_eq!(
-            missing(&[Role::Compute], &none),
+            words(&missing(&[Role::Compute], &none)),
             "nft, runc or crun; install them with: apt-get install nftables runc"
         );
     }

@@ -12,6 +12,7 @@ use crate::room::{Change, Desired, Origin, Room, RoomError, diff};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What one round did.
@@ -44,7 +45,7 @@ pub struct Reconciler<R: Room> {
     former: BTreeMap<R::Key, ObjectKey>,
     /// Who does not get which item, and why.
     pub(super) disputed: BTreeMap<R::Key, BTreeMap<ObjectKey, String>>,
-    blind: Option<Failure<()>>,
+    pub(super) blind: Option<Failure<()>>,
     /// See [`Self::bar`].
     pub(super) barred: BTreeMap<ObjectKey, Bar>,
     /// Items that wait for a moment because of that.
@@ -54,6 +55,8 @@ pub struct Reconciler<R: Room> {
     pub(super) ground: Ground,
     /// What stays without ground is as it is: only the room knows how.
     doubtful: bool,
+    /// Between two tries of what fails.
+    pub(super) longest_wait: Duration,
 }
 
 impl<R: Room> Reconciler<R> {
@@ -73,6 +76,7 @@ impl<R: Room> Reconciler<R> {
             objects: BTreeSet::new(),
             ground: Ground::default(),
             doubtful: false,
+            longest_wait: LONGEST_WAIT,
         }
     }
 
@@ -305,6 +309,9 @@ impl<R: Room> Reconciler<R> {
             round.failed += 1;
             self.failed(key, "keep", &error, now);
         }
+        if round.applied > 0 {
+            self.hurry(now); // what failed may have stood on it
+        }
         round
     }
 
@@ -337,7 +344,8 @@ impl<R: Room> Reconciler<R> {
             target,
             message,
             attempts,
-            not_before: now + wait_after(attempts),
+            not_before: now + wait_after(attempts, self.longest_wait),
+            tried: now,
             barred: false,
         };
         self.failing.insert(key, failure);
@@ -353,7 +361,8 @@ impl<R: Room> Reconciler<R> {
             target: None,
             message,
             attempts,
-            not_before: now + wait_after(attempts),
+            not_before: now + wait_after(attempts, self.longest_wait),
+            tried: now,
             barred: false,
         });
     }

@@ -21,6 +21,7 @@ use novanet_model::{InstanceId, NetworkKind};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
@@ -175,6 +176,9 @@ impl Shows for DhcpServers {
 }
 
 impl Shows for Firewall {
+    /// Until its rules are back the host is open: somebody who flushes them twice waits for no pause.
+    const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
     fn describe(value: &Self::Value) -> String {
         super::render::firewall(value)
     }
@@ -185,6 +189,9 @@ impl Shows for Firewall {
 }
 
 impl Shows for Instances {
+    /// Its tries may cost a download.
+    const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
     fn describe(value: &Self::Value) -> String {
         value.to_string()
     }

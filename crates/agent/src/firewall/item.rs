@@ -64,6 +64,8 @@ pub enum Set {
     Networks,
     /// Bridge and its gateway address: where instances may ask for DNS.
     Gateways,
+    /// Gateway addresses, whatever their bridge.
+    GatewayAddresses,
     /// Floating to fixed address.
     FloatIn,
     /// Fixed to floating address.
@@ -178,6 +180,7 @@ fn of_gateway(gateway: &Gateway) -> Items {
             Set::Gateways,
             Slot::InterfaceAddress(gateway.bridge.clone(), net.addr()),
         ),
+        present(Set::GatewayAddresses, Slot::Address(net.addr())),
     ]
 }
 
@@ -245,6 +248,7 @@ impl Set {
             Self::Bridges => "brs".to_owned(),
             Self::Networks => "nets".to_owned(),
             Self::Gateways => "gw".to_owned(),
+            Self::GatewayAddresses => "gws".to_owned(),
             Self::FloatIn => "fipin".to_owned(),
             Self::FloatOut => "fipout".to_owned(),
             Self::Floats => "floats".to_owned(),
@@ -267,6 +271,7 @@ impl Set {
             "brs" => Self::Bridges,
             "nets" => Self::Networks,
             "gw" => Self::Gateways,
+            "gws" => Self::GatewayAddresses,
             "fipin" => Self::FloatIn,
             "fipout" => Self::FloatOut,
             "floats" => Self::Floats,

@@ -128,6 +128,15 @@ pub fn tiny(out: &Path) -> Result<BuiltImage, ImageError> {
     write(out, &nodes)
 }
 
+/// What [`tiny`] needs and this host lacks: programs with the Debian packages that have them.
+pub fn missing() -> Vec<(&'static str, &'static str)> {
+    PROGRAMS
+        .iter()
+        .filter(|program| find(program).is_err())
+        .map(|program| (program.from[0], program.package))
+        .collect()
+}
+
 /// Adds a node and the folders above it.
 fn add(nodes: &mut BTreeMap<String, Node>, path: &str, node: Node) {
     for (end, _) in path.match_indices('/') {

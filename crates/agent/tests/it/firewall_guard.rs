@@ -267,9 +267,9 @@ fn a_float_that_comes_and_goes_under_fire_is_never_the_hosts() {
             reached(&engine, 2 * round).await;
             assert!(answered());
             engine.take(delta(2 * round + 1, &[], &[&float]));
-            reached(&engine, 2 * round + 1).await;
+            // On a very busy machine the guard has to wait for the route: told, and tried again.
+            without_errors(&engine, 2 * round + 1).await;
             assert!(!answered());
-            assert_eq!(cloud::errors(&engine), []);
             assert!(!fire.heard(), "in round {round}");
         }
     });

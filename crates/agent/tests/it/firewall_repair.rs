@@ -21,13 +21,17 @@ table arp nova { chain c_ours { accept; }; }";
 /// the generation: it counts revocations, so it differs on two ways to one state.
 pub(crate) fn listing(cloud: &Host) -> Result<String> {
     let text = cloud.run(&["nft", "-nn", "list ruleset"])?.stdout;
+    Ok(in_order(&text))
+}
+
+pub(crate) fn in_order(text: &str) -> String {
     let mut lines: Vec<_> = text
         .split(['\n', ',', '{', '}'])
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with("ct mark"))
         .collect();
     lines.sort_unstable();
-    Ok(lines.join("\n"))
+    lines.join("\n")
 }
 
 fn foreign(cloud: &Host) -> Result<String> {

@@ -57,7 +57,8 @@ fn at_every_moment(theirs: &str, ours: impl Fn(&mut Agent, &Host) -> Result<()>)
 
 /// The rules are gone, and are written again.
 fn repair(agent: &mut Agent, cloud: &Host) -> Result<()> {
-    cloud.run(&["nft", "flush chain ip nova c_host"])?;
+    // The stranger may have been quicker, on a busy machine: then there is no such chain.
+    cloud.try_run(&["nft", "flush chain ip nova c_host"])?;
     let changes = agent.differences(cloud)?;
     agent.apply(cloud, &changes).map(drop) // what a stranger made fail is the next round's
 }

@@ -4,6 +4,7 @@
 mod host;
 mod log;
 mod novarc;
+mod ports;
 mod serve;
 mod setup;
 
@@ -22,8 +23,9 @@ const NONE: &[Param] = &[];
 
 /// `novanet up`: a whole cloud on this host.
 pub(crate) fn up(args: &[String]) -> Result<String, Failure> {
-    let Some(flags) = flags("up", args)? else {
-        return Ok(help("up", "a whole cloud on this host"));
+    let flags = match flags("up", "a whole cloud on this host", args)? {
+        Asked::Run(flags) => flags,
+        Asked::Text(text) => return Ok(text),
     };
     log::open(&flags);
     runtime()?.block_on(serve::up(flags, stop()))
@@ -32,8 +34,9 @@ pub(crate) fn up(args: &[String]) -> Result<String, Failure> {
 /// `novanet server`: the EC2 API, the agent API and the controllers.
 pub(crate) fn server(args: &[String]) -> Result<String, Failure> {
     let about = "the EC2 API and the controllers";
-    let Some(flags) = flags("server", args)? else {
-        return Ok(help("server", about));
+    let flags = match flags("server", about, args)? {
+        Asked::Run(flags) => flags,
+        Asked::Text(text) => return Ok(text),
     };
     log::open(&flags);
     runtime()?.block_on(serve::server(flags, stop()))
@@ -42,18 +45,29 @@ pub(crate) fn server(args: &[String]) -> Result<String, Failure> {
 /// `novanet agent`: this host's networks and instances.
 pub(crate) fn agent(args: &[String]) -> Result<String, Failure> {
     let about = "this host's networks and instances";
-    let Some(flags) = flags("agent", args)? else {
-        return Ok(help("agent", about));
+    let flags = match flags("agent", about, args)? {
+        Asked::Run(flags) => flags,
+        Asked::Text(text) => return Ok(text),
     };
     log::open(&flags);
     runtime()?.block_on(serve::agent(flags, stop()))
 }
 
-/// The flags; `None`: help was asked for.
-fn flags(face: &str, args: &[String]) -> Result<Option<Flags>, Failure> {
+/// What the command line wants.
+enum Asked {
+    /// To run with these flags.
+    Run(Flags),
+    /// To read this.
+    Text(String),
+}
+
+fn flags(face: &str, about: &str, args: &[String]) -> Result<Asked, Failure> {
     let mut line = Reader::new(args).rest(NONE);
     if line.help {
-        return Ok(None);
+        return Ok(Asked::Text(help(face, about)));
+    }
+    if line.version {
+        return Ok(Asked::Text(crate::face::version()));
     }
     let given = std::mem::take(&mut line.given);
     if let Some(word) = line.words.first() {
@@ -62,7 +76,7 @@ fn flags(face: &str, args: &[String]) -> Result<Option<Flags>, Failure> {
         )));
     }
     line.bind(NONE, &[])?;
-    environment::flags(&given).map(Some)
+    environment::flags(&given).map(Asked::Run)
 }
 
 fn help(face: &str, about: &str) -> String {

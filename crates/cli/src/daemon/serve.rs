@@ -1,6 +1,6 @@
 //! Running: server, agent, or both in one process that speak the real protocol over the socket.
 
-use super::{Stop, host, setup};
+use super::{Stop, host, ports, setup};
 use crate::failure::Failure;
 use crate::keyfile;
 use futures_util::FutureExt as _;
@@ -19,10 +19,19 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// `novanet up`. What the host lacks is said before anything is made.
 pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
-    preflight::check(&flags.roles()).map_err(|e| Failure::because(&e))?;
+    let able = if setup::is_first_start(&flags) {
+        preflight::check_to_build(&flags.roles())
+    } else {
+        preflight::check(&flags.roles())
+    };
+    able.map_err(|e| Failure::because(&e))?;
+    let first = setup::First::of(&flags)?;
+    let held = ports::hold(&flags)?;
     let cloud = open(&flags, true).await?;
-    let ready = setup::run(&cloud, &flags).await?;
+    first.check(&cloud).await?;
+    drop(held);
     let server = bind(&flags, &cloud).await?;
+    let ready = setup::run(&cloud, &flags, &first).await?;
     let address = server
         .ec2_address()
         .map_err(|e| Failure::failed(format!("EC2 API: {e}")))?;
@@ -172,6 +181,12 @@ fn welcome(flags: &Flags, ready: &setup::Ready, address: SocketAddr) {
         ready.image
     );
     println!("    aws ec2 describe-instances --output table\n");
+    if ready.only_vlan {
+        println!(
+            "all networks are vlan, which hosts cannot run yet: before the first instance: \
+             nova-manage network create RANGE --kind flatdhcp\n"
+        );
+    }
     if ready.floating == 0 {
         println!(
             "floating addresses: nova-manage floating create RANGE, of a range that is routed to this host\n"

@@ -4,11 +4,15 @@
 
 use super::novarc;
 use crate::failure::Failure;
+use crate::manage::floating::SHORTEST_PREFIX;
+use novanet_agent::image::build;
 use novanet_control::Cloud;
-use novanet_model::carve::Request;
+use novanet_model::carve::{CarveError, Request, carve};
 use novanet_model::flags::{Flags, Origin};
+use novanet_model::rows::Network;
 use novanet_model::{Ipv4Net, NetworkKind, ProjectId};
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 /// The first user and the first project.
 const FIRST: &str = "admin";
@@ -21,10 +25,112 @@ pub(super) struct Ready {
     pub(super) image: String,
     /// Floating addresses there are.
     pub(super) floating: usize,
+    /// No network is of a kind that hosts run.
+    pub(super) only_vlan: bool,
+}
+
+/// Whether nothing was made here yet, as far as can be told without opening the database.
+pub(super) fn is_first_start(flags: &Flags) -> bool {
+    let file = flags.database_url().strip_prefix("sqlite://");
+    file.is_some_and(|file| !Path::new(file).exists())
+}
+
+/// What the flags ask for in an empty cloud, found possible.
+pub(super) struct First {
+    network: Request,
+    floating: Option<Ipv4Net>,
+    /// Why the network's kind is not the one that was asked for.
+    remark: Option<String>,
+}
+
+impl First {
+    /// From the flags alone. What could never be is refused here, before anything is made.
+    pub(super) fn of(flags: &Flags) -> Result<Self, Failure> {
+        let (kind, remark) = kind(flags);
+        let range = match flags.fixed_range().filter(|_| given(flags, "fixed_range")) {
+            Some(range) => range,
+            None => Ipv4Net::new(Ipv4Addr::new(10, 0, 0, 0), 24)
+                .map_err(|e| Failure::failed(format!("{e}")))?,
+        };
+        let mut network = Request::new(kind, "private", range);
+        network.network_size = Some(1 << (32 - range.prefix_len()));
+        carve(&network, &[], &flags.network_defaults()).map_err(|e| match e {
+            CarveError::Invalid(e) | CarveError::Conflict(e) => {
+                Failure::failed(format!("fixed_range {range}: {}", e.reason))
+            }
+        })?;
+        let floating = flags.floating_range();
+        if let Some(floating) = floating
+            && floating.prefix_len() < SHORTEST_PREFIX
+        {
+            return Err(Failure::failed(format!(
+                "floating_range {floating}: is too large: at most a /{SHORTEST_PREFIX}"
+            )));
+        }
+        let first = Self {
+            network,
+            floating,
+            remark,
+        };
+        if is_first_start(flags) {
+            first.refuse_overlap(&[range])?;
+        }
+        Ok(first)
+    }
+
+    fn refuse_overlap(&self, networks: &[Ipv4Net]) -> Result<(), Failure> {
+        let both = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
+        if let Some(floating) = self.floating
+            && let Some(network) = networks.iter().find(|range| both(range, &floating))
+        {
+            return Err(Failure::failed(format!(
+                "floating_range {floating}: overlaps the network {network}, whose addresses are \
+                 the instances' own: choose another range (--floating_range or --fixed_range)"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Beside what is in the database already.
+    pub(super) async fn check(&self, cloud: &Cloud) -> Result<(), Failure> {
+        let networks = cloud.networks().await?;
+        let mut ranges: Vec<Ipv4Net> = networks.iter().map(|n| n.cidr).collect();
+        if ranges.is_empty() {
+            ranges.push(self.network.range);
+        }
+        self.refuse_overlap(&ranges)?;
+        if cloud.all_images().await?.is_empty()
+            && let Some((program, package)) = build::missing().first()
+        {
+            return Err(Failure::failed(format!(
+                "image tiny: {program} is missing: apt-get install {package}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// nova's default kind is VLAN, which needs a switch that knows of it; a first cloud on one host does
+/// not have one, so here the flag counts only if given. Hosts cannot run VLAN networks yet: one would
+/// be a cloud that says it is up and starts no instance.
+fn kind(flags: &Flags) -> (NetworkKind, Option<String>) {
+    let Some(origin) = origin(flags, "network_manager") else {
+        return (NetworkKind::FlatDhcp, None);
+    };
+    match flags.network_kind() {
+        NetworkKind::Vlan => (
+            NetworkKind::FlatDhcp,
+            Some(format!(
+                "network_manager asks for vlan networks ({origin}), which hosts cannot run yet: \
+                 the first network is flatdhcp"
+            )),
+        ),
+        kind => (kind, None),
+    }
 }
 
 /// Makes what is missing.
-pub(super) async fn run(cloud: &Cloud, flags: &Flags) -> Result<Ready, Failure> {
+pub(super) async fn run(cloud: &Cloud, flags: &Flags, first: &First) -> Result<Ready, Failure> {
     let project: ProjectId = FIRST.parse().map_err(|e| Failure::failed(format!("{e}")))?;
     if !cloud.users().await?.iter().any(|user| user.id == FIRST) {
         step("user admin, an administrator");
@@ -37,11 +143,14 @@ pub(super) async fn run(cloud: &Cloud, flags: &Flags) -> Result<Ready, Failure> 
             .await?;
     }
     let image = image(cloud).await?;
-    network(cloud, flags).await?;
-    floating(cloud, flags).await?;
+    let networks = network(cloud, first).await?;
+    if let Some(range) = first.floating {
+        floating(cloud, range).await?;
+    }
     Ok(Ready {
         novarc: credentials(cloud, flags, &project).await?,
         floating: cloud.floating_ips().await?.len(),
+        only_vlan: networks.iter().all(|n| n.kind == NetworkKind::Vlan),
         image,
     })
 }
@@ -57,41 +166,28 @@ async fn image(cloud: &Cloud) -> Result<String, Failure> {
     step("the image tiny");
     let folder = tempfile::tempdir().map_err(|e| Failure::failed(format!("image tiny: {e}")))?;
     let path = folder.path().join("tiny.tar");
-    novanet_agent::image::build::tiny(&path)
-        .map_err(|e| Failure::failed(format!("image tiny: {e}")))?;
+    build::tiny(&path).map_err(|e| Failure::failed(format!("image tiny: {e}")))?;
     let file = std::fs::File::open(&path)
         .map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
     let image = cloud.register_image("tiny", file).await?;
     Ok(novanet_model::AmiId(image.id.0).to_string())
 }
 
-/// A flat-DHCP network when there is none. nova's default kind is VLAN, which needs a switch that
-/// knows of it; a first cloud on one host does not have one, so here the flag counts only if given.
-async fn network(cloud: &Cloud, flags: &Flags) -> Result<(), Failure> {
-    if !cloud.networks().await?.is_empty() {
-        return Ok(());
+/// The first network when there is none; all that there are.
+async fn network(cloud: &Cloud, first: &First) -> Result<Vec<Network>, Failure> {
+    let networks = cloud.networks().await?;
+    if !networks.is_empty() {
+        return Ok(networks);
     }
-    let kind = if given(flags, "network_manager") {
-        flags.network_kind()
-    } else {
-        NetworkKind::FlatDhcp
-    };
-    let range: Ipv4Net = match flags.fixed_range().filter(|_| given(flags, "fixed_range")) {
-        Some(range) => range,
-        None => Ipv4Net::new(std::net::Ipv4Addr::new(10, 0, 0, 0), 24)
-            .map_err(|e| Failure::failed(format!("{e}")))?,
-    };
-    step(&format!("network {range} ({kind})"));
-    let mut request = Request::new(kind, "private", range);
-    request.network_size = Some(1 << (32 - range.prefix_len()));
-    cloud.create_networks(&request).await?;
-    Ok(())
+    let request = &first.network;
+    if let Some(remark) = &first.remark {
+        println!("{remark}");
+    }
+    step(&format!("network {} ({})", request.range, request.kind));
+    Ok(cloud.create_networks(request).await?.networks)
 }
 
-async fn floating(cloud: &Cloud, flags: &Flags) -> Result<(), Failure> {
-    let Some(range) = flags.floating_range() else {
-        return Ok(());
-    };
+async fn floating(cloud: &Cloud, range: Ipv4Net) -> Result<(), Failure> {
     let new = cloud.create_floating_ips(range, None, None).await?;
     if new > 0 {
         step(&format!("{new} floating addresses of {range}"));
@@ -118,8 +214,12 @@ async fn credentials(
     Ok(path)
 }
 
+/// Who gave a flag; `None`: nobody.
+fn origin<'a>(flags: &'a Flags, name: &str) -> Option<&'a Origin> {
+    let value = flags.get(name)?;
+    (value.origin != Origin::Default).then_some(&value.origin)
+}
+
 fn given(flags: &Flags, name: &str) -> bool {
-    flags
-        .get(name)
-        .is_some_and(|value| value.origin != Origin::Default)
+    origin(flags, name).is_some()
 }

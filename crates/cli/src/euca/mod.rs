@@ -34,6 +34,13 @@ struct Command {
     show: fn(&Bound, &Element) -> Result<String, Failure>,
 }
 
+impl Command {
+    /// All names it goes by, its own first.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
 /// What to ask.
 struct Request {
     action: &'static str,
@@ -96,13 +103,17 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         return Ok(overview());
     }
     let command = find(name)?;
+    let called = short(name);
     let (own, rest) = connection_options(rest);
     let mut line = Reader::new(&rest).rest(command.params);
     if line.help {
-        return Ok(usage(command));
+        return Ok(usage(command, called));
+    }
+    if line.version {
+        return Ok(crate::face::version());
     }
     let at = |f: Failure| Failure {
-        message: format!("euca-{}: {}", command.name, f.message),
+        message: format!("euca-{called}: {}", f.message),
         ..f
     };
     let bound = line.bind(command.params, &[]).map_err(at)?;
@@ -111,11 +122,16 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     (command.show)(&bound, &answer).map_err(at)
 }
 
+/// A command's name without the prefix of the link.
+fn short(name: &str) -> &str {
+    name.strip_prefix("euca-").unwrap_or(name)
+}
+
 fn find(name: &str) -> Result<&'static Command, Failure> {
-    let short = name.strip_prefix("euca-").unwrap_or(name);
-    let is = |c: &&Command| c.name == short || c.aliases.contains(&short);
+    let short = short(name);
+    let is = |c: &&Command| c.names().any(|n| n == short);
     commands().find(is).ok_or_else(|| {
-        let near = nearest(short, commands().map(|c| c.name));
+        let near = nearest(short, commands().flat_map(Command::names));
         Failure::usage(match near {
             Some(near) => format!("euca-{short}: no such command: did you mean euca-{near}?"),
             None => format!("euca-{short}: no such command: novanet euca --help shows all"),
@@ -207,7 +223,11 @@ fn line(out: &mut String, cells: &[&str]) {
 fn overview() -> String {
     let mut out = String::from("usage: novanet euca COMMAND [argument …]\n\n");
     for command in commands() {
-        let _ = writeln!(out, "    euca-{:<28} {}", command.name, command.about);
+        let _ = write!(out, "    euca-{:<28} {}", command.name, command.about);
+        for alias in command.aliases {
+            let _ = write!(out, " (also euca-{alias})");
+        }
+        out.push('\n');
     }
     out.push_str(
         "\nEC2_URL, EC2_ACCESS_KEY and EC2_SECRET_KEY say whom to ask and who asks: . novarc\n",
@@ -215,8 +235,8 @@ fn overview() -> String {
     out
 }
 
-fn usage(command: &Command) -> String {
-    let mut out = format!("usage: euca-{}", command.name);
+fn usage(command: &Command, called: &str) -> String {
+    let mut out = format!("usage: euca-{called}");
     for param in command.params {
         let upper = param.name.to_ascii_uppercase();
         let _ = match param.takes {

@@ -14,6 +14,7 @@ use novanet_ec2::response::{
 use novanet_ec2::{Action, Params, RawRequest};
 use novanet_model::rule::Traffic;
 use novanet_model::{AmiId, GroupId, InstanceId, ReservationId};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use time::OffsetDateTime;
 
@@ -296,4 +297,42 @@ fn a_refusal_is_one_line_with_its_code() {
         error.to_string(),
         "InvalidAddress.NotFound: no such address"
     );
+}
+
+/// `make install` links every name that the program knows, and no other.
+#[test]
+fn every_name_of_every_command_is_linked_by_the_makefile() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Makefile");
+    let makefile = std::fs::read_to_string(path).unwrap();
+    let list = |from: &str, to: &str| -> BTreeSet<String> {
+        let (_, rest) = makefile.split_once(from).unwrap();
+        let (list, _) = rest.split_once(to).unwrap();
+        list.split_whitespace()
+            .filter(|word| *word != "\\")
+            .map(str::to_owned)
+            .collect()
+    };
+    let known: BTreeSet<String> = super::commands()
+        .flat_map(super::Command::names)
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(list("EUCA  := $(addprefix euca-, \\\n", ")"), known);
+    for name in list("FACES := ", "\n") {
+        assert!(crate::face::by_name(&name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn help_shows_the_other_names_and_errors_the_name_that_was_called() {
+    let args = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
+    let all = super::run(&args("help")).unwrap();
+    assert!(
+        all.contains("give an address back to the pool (also euca-deallocate-address)"),
+        "{all}"
+    );
+    let failure = super::run(&args("euca-deallocate-address")).unwrap_err();
+    insta::assert_snapshot!(failure, @"error: euca-deallocate-address: address is missing: the address");
+    let usage = super::run(&args("euca-create-group --help")).unwrap();
+    assert!(usage.starts_with("usage: euca-create-group "), "{usage}");
+    insta::assert_snapshot!(super::run(&args("euca-dealocate-address")).unwrap_err(), @"error: euca-dealocate-address: no such command: did you mean euca-deallocate-address?");
 }

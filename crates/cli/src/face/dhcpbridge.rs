@@ -4,8 +4,21 @@
 use crate::failure::Failure;
 use novanet_agent::dhcp::bridge;
 
+const USAGE: &str = "\
+usage: novanet dhcpbridge add|old|del MAC ADDRESS [NAME]
+   or: novanet dhcpbridge init
+
+Writes a lease event into this host's journal, or prints the leases that it holds. dnsmasq calls it,
+with NOVANET_LEASES, NOVANET_DHCP_HOSTS and NOVANET_BRIDGE in its environment.
+";
+
 /// Does what dnsmasq asks; `init` answers the leases.
 pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
+    match args.first().map(String::as_str) {
+        Some("--help" | "-h" | "help") => return Ok(USAGE.to_owned()),
+        Some("--version" | "-V") => return Ok(super::version()),
+        _ => {}
+    }
     let mut out = Vec::new();
     let environment = |name: &str| std::env::var(name).ok();
     bridge::run(args, &environment, &mut out).map_err(|e| match e {

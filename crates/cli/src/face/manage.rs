@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::manage::context::{Context, Needs};
 use crate::manage::{
     Command, Parsed, What, audit, config, db, fixed, floating, host, image, instance_type, local,
-    network, parse, project, service, user, version, vm,
+    network, parse, project, role, service, user, version, vm,
 };
 use crate::{environment, table};
 use novanet_model::flags::Flags;
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     };
     // These need neither flags nor a database.
     match &command {
-        Command::Version => return Ok(version::text()),
+        Command::Version => return Ok(version::show(format)),
         Command::InstanceType(command) => {
             return Ok(table::render(&instance_type::rows(command)?, format));
         }
@@ -42,7 +42,20 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         }
         _ => {}
     }
-    runtime()?.block_on(execute(command, flags, format))
+    let text = runtime()?.block_on(execute(command, flags, format))?;
+    Ok(match format {
+        Format::Table => text,
+        Format::Json => as_json(text),
+    })
+}
+
+/// What is no table is an object with its lines. Commands that print nothing still print nothing.
+fn as_json(text: String) -> String {
+    if text.is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() {
+        return text;
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    table::json(&serde_json::json!({ "lines": lines }))
 }
 
 fn needs(command: &Command) -> Needs {
@@ -83,9 +96,14 @@ async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
         Command::Fixed(command) => fixed::run(command, cx).await,
         Command::Floating(command) => floating::run(command, cx).await,
         Command::Host(host::Command::List { zone }) => host::list(zone.as_deref(), cx).await,
+        Command::Host(host::Command::Zone { host, zone }) => {
+            cx.cloud.set_zone(&host, &zone).await?;
+            Ok(String::new())
+        }
         Command::Image(command) => image::run(command, cx).await,
         Command::Network(command) => network::run(command, cx).await,
         Command::Project(command) => project::run(command, cx).await,
+        Command::Role(command) => role::run(command, cx).await,
         Command::Service(command) => service::run(command, cx).await,
         Command::User(command) => user::run(command, cx).await,
         Command::Vm(command) => vm::execute(command, cx).await,

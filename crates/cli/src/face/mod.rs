@@ -93,7 +93,7 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
     match face {
         Face::Manage => manage::run(args),
         Face::Image => manage::run(&[&["image".to_owned()], args].concat()),
-        Face::Version => Ok(format!("novanet {}", crate::manage::version::text())),
+        Face::Version => Ok(version()),
         Face::Up => crate::daemon::up(args),
         Face::Server => crate::daemon::server(args),
         Face::Agent => crate::daemon::agent(args),
@@ -102,6 +102,11 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Demo => crate::demo::run(args),
         Face::Bench => crate::bench::run(args),
     }
+}
+
+/// `novanet 1.2.3`, one line.
+pub(crate) fn version() -> String {
+    format!("novanet {}", crate::manage::version::text())
 }
 
 fn unknown(word: &str) -> String {

@@ -46,22 +46,12 @@ fn rows(flags: &Flags) -> Vec<FlagRow> {
         .all()
         .map(|(flag, value)| FlagRow {
             name: flag.name,
-            value: without_password(&value.text),
+            value: value.shown(),
             origin: value.origin.to_string(),
             default: flag.default,
             help: flag.help,
         })
         .collect()
-}
-
-fn without_password(text: &str) -> String {
-    let hidden = (|| {
-        let (scheme, rest) = text.split_once("://")?;
-        let (login, host) = rest.rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:***@{host}"))
-    })();
-    hidden.unwrap_or_else(|| text.to_owned())
 }
 
 impl Row for FlagRow {

@@ -57,4 +57,10 @@ impl Context {
     pub(crate) fn note(&self, text: &str) {
         eprintln!("note: {text}");
     }
+
+    /// Tells the user what is wrong though the command did what it should.
+    #[allow(clippy::unused_self)]
+    pub(crate) fn warn(&self, text: &str) {
+        eprintln!("warning: {text}");
+    }
 }

@@ -1,7 +1,7 @@
 //! `nova-manage db`: the database itself.
 
 use super::context::Context;
-use super::{Action, Category, action};
+use super::{Action, Category, action, trouble};
 use crate::args::{Takes, param};
 use crate::failure::Failure;
 
@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Check,
 }
 
-/// Does it. The schema need not be this program's.
+/// Does it. The schema need not be this program's. A check that finds what it cannot repair has failed.
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
     match command {
         Command::Sync { version } => {
@@ -67,7 +67,14 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
         Command::Version => Ok(format!("{}\n", cx.cloud.schema_version().await?.0)),
         Command::Check => {
             cx.cloud.require_schema().await?;
-            Ok(cx.cloud.check().await?)
+            let report = cx.cloud.check().await?;
+            let bad = cx.cloud.bad_rows().await?;
+            if bad.is_empty() {
+                return Ok(report);
+            }
+            print!("{report}");
+            let lines: Vec<String> = bad.iter().map(|row| trouble::spoiled(row)).collect();
+            Err(Failure::failed(lines.join("\n")))
         }
     }
 }

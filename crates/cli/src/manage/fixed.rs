@@ -5,6 +5,7 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render};
+use novanet_control::ControlError;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -90,13 +91,22 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
     match command {
         Command::List { host } => list(host.as_deref(), cx).await,
         Command::Reserve { addresses } => {
-            cx.cloud.reserve_fixed_ips(&addresses).await?;
-            Ok(String::new())
+            let done = cx.cloud.reserve_fixed_ips(&addresses).await;
+            done.map(|()| String::new()).map_err(refused)
         }
         Command::Unreserve { addresses } => {
-            cx.cloud.unreserve_fixed_ips(&addresses).await?;
-            Ok(String::new())
+            let done = cx.cloud.unreserve_fixed_ips(&addresses).await;
+            done.map(|()| String::new()).map_err(refused)
         }
+    }
+}
+
+/// The words are good: it is the networks that have no such address to give, so the command line is
+/// not wrong.
+fn refused(error: ControlError) -> Failure {
+    Failure {
+        code: 1,
+        ..Failure::from(error)
     }
 }
 

@@ -33,7 +33,7 @@ const ACTIONS: &[Action] = &[
             }))
         },
     )
-    .places(places),
+    .places(places, ORDERS),
     action(
         "delete",
         "take addresses that nobody has out of the pool",
@@ -45,7 +45,7 @@ const ACTIONS: &[Action] = &[
     )
     // The manual's word, which nova never had.
     .or(&["destroy"])
-    .places(places),
+    .places(places, ORDERS),
     action("list", "all addresses, or a host's", HOST, |b| {
         let host = b.text("host").map(str::to_owned);
         Ok(super::Command::Floating(Command::List { host }))
@@ -79,6 +79,8 @@ const RANGE: &[Param] = &[
         "interface (each host's public_interface)",
     ),
 ];
+
+const ORDERS: &[&str] = &["IP_RANGE", "HOST_NAME IP_RANGE"];
 
 /// The manual: `floating create HOST RANGE`; 2011.3: `floating create RANGE`.
 fn places(words: &[String]) -> &'static [&'static str] {
@@ -116,7 +118,7 @@ pub(crate) enum Command {
 }
 
 /// As many as a /16 has: a million addresses is a slip.
-const SHORTEST_PREFIX: u8 = 16;
+pub(crate) const SHORTEST_PREFIX: u8 = 16;
 
 fn range(bound: &Bound) -> Result<(Option<String>, Ipv4Net), Failure> {
     let text = bound.required("ip_range")?;

@@ -27,6 +27,8 @@ pub(crate) struct Action {
     params: &'static [Param],
     /// Order of the parameters by place, where it depends on the words.
     places: fn(&[String]) -> &'static [&'static str],
+    /// These orders, for people; empty: the one of `params`.
+    orders: &'static [&'static str],
     parse: fn(&Bound) -> Result<Command, Failure>,
 }
 
@@ -43,6 +45,7 @@ pub(crate) const fn action(
         about,
         params,
         places: |_| &[],
+        orders: &[],
         parse,
     }
 }
@@ -53,9 +56,17 @@ impl Action {
         Self { aliases, ..self }
     }
 
-    /// With an order by place that depends on the words.
-    pub(crate) const fn places(self, places: fn(&[String]) -> &'static [&'static str]) -> Self {
-        Self { places, ..self }
+    /// With an order by place that depends on the words, and what the help says of it.
+    pub(crate) const fn places(
+        self,
+        places: fn(&[String]) -> &'static [&'static str],
+        orders: &'static [&'static str],
+    ) -> Self {
+        Self {
+            places,
+            orders,
+            ..self
+        }
     }
 }
 
@@ -85,6 +96,9 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, Failure> {
     let Some(word) = reader.next_word(&[]) else {
         return help_or(reader.rest(&[]), overview());
     };
+    if word == "help" {
+        return parse(&[&without_help(args)[..], &["--help".to_owned()]].concat());
+    }
     let category = pick(&word, CATEGORIES, "category", |c| (c.name, c.aliases))?;
     let only = match category.actions {
         [only] if only.params.is_empty() => Some(only),
@@ -98,14 +112,14 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, Failure> {
             |a| (a.name, a.aliases),
         )?,
         // `nova-manage version`, `nova-manage config`: there is but one thing to do.
-        (None, Some(only)) if !reader.line.help => only,
+        (None, Some(only)) if !reader.line.help && !reader.line.version => only,
         (None, _) => {
             return help_or(reader.rest(&[]), actions_of(category));
         }
     };
     let mut line = reader.rest(action.params);
     let usage = usage_of(category, action);
-    if line.help {
+    if line.help || line.version {
         return help_or(line, usage);
     }
     let places = (action.places)(&line.words);
@@ -132,12 +146,21 @@ fn at(category: &Category, action: &Action) -> String {
     format!("{} {}", category.name, action.name)
 }
 
+/// `help network create` is `network create --help`.
+fn without_help(args: &[String]) -> Vec<String> {
+    let at = args.iter().position(|a| a == "help").unwrap_or(args.len());
+    let mut rest = args.to_vec();
+    rest.splice(at..=at, []);
+    rest
+}
+
 /// Help that was asked for goes to stdout with exit code 0; otherwise it is a usage error.
 fn help_or(mut line: Line, text: String) -> Result<Parsed, Failure> {
-    let help = line.help;
+    let (help, version) = (line.help, std::mem::take(&mut line.version));
     line.words.clear();
     line.bind(&[], &[])?;
-    if help {
+    if help || version {
+        let text = if help { text } else { super::version::text() };
         return Ok(Parsed {
             given: line.given,
             format: line.format,
@@ -217,22 +240,53 @@ fn actions_of(category: &Category) -> String {
 }
 
 fn usage_of(category: &Category, action: &Action) -> String {
-    let mut out = format!("usage: nova-manage {} {}", category.name, action.name);
-    for param in action.params {
-        let upper = param.name.to_ascii_uppercase();
-        let _ = match param.takes {
-            Takes::Required => write!(out, " {upper}"),
-            Takes::Many => write!(out, " {upper} …"),
-            Takes::Optional | Takes::Truth => write!(out, " [{upper}]"),
-            Takes::Named | Takes::Switch => Ok(()),
-        };
+    let command = format!("nova-manage {} {}", category.name, action.name);
+    let mut out = String::new();
+    let own = [order_of(action.params)];
+    let orders: Vec<&str> = if action.orders.is_empty() {
+        own.iter().map(String::as_str).collect()
+    } else {
+        action.orders.to_vec()
+    };
+    for (number, order) in orders.iter().enumerate() {
+        let before = if number == 0 { "usage:" } else { "   or:" };
+        let _ = writeln!(out, "{}", format!("{before} {command} {order}").trim_end());
     }
-    let _ = writeln!(out, "\n\n{}", action.about);
-    if !action.params.is_empty() {
-        out.push_str("\nEach can be given by place or as --name=value:\n");
-    }
-    for param in action.params {
-        let _ = writeln!(out, "    {:<18} {}", param.name, param.help);
+    let _ = writeln!(out, "\n{}", action.about);
+    let named = |p: &Param| matches!(p.takes, Takes::Named);
+    let switch = |p: &Param| matches!(p.takes, Takes::Switch);
+    let params = || action.params.iter();
+    for (title, some) in [
+        (
+            "By place or as --name=value",
+            params().filter(|p| !named(p) && !switch(p)).collect(),
+        ),
+        (
+            "As --name=value",
+            params().filter(|p| named(p)).collect::<Vec<_>>(),
+        ),
+        ("As --name", params().filter(|p| switch(p)).collect()),
+    ] {
+        if !some.is_empty() {
+            let _ = writeln!(out, "\n{title}:");
+        }
+        for param in some {
+            let _ = writeln!(out, "    {:<18} {}", param.name, param.help);
+        }
     }
     out
+}
+
+/// What can be given by place, in the parameters' own order.
+fn order_of(params: &[Param]) -> String {
+    let word = |param: &Param| {
+        let upper = param.name.to_ascii_uppercase();
+        match param.takes {
+            Takes::Required => Some(upper),
+            Takes::Many => Some(format!("{upper} …")),
+            Takes::Optional | Takes::Truth => Some(format!("[{upper}]")),
+            Takes::Named | Takes::Switch => None,
+        }
+    };
+    params.iter().filter_map(word).collect::<Vec<_>>().join(" ")
 }

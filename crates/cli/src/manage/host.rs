@@ -1,7 +1,7 @@
 //! `nova-manage host`: the hosts, what they must have, and what is there.
 
 use super::context::Context;
-use super::{Action, Category, action};
+use super::{Action, Category, action, trouble};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
@@ -42,6 +42,23 @@ const ACTIONS: &[Action] = &[
             }))
         },
     ),
+    action(
+        "zone",
+        "put a host into an availability zone",
+        SET_ZONE,
+        |b| {
+            Ok(super::Command::Host(Command::Zone {
+                host: b.required("host")?.to_owned(),
+                zone: b.required("zone")?.to_owned(),
+            }))
+        },
+    )
+    .or(&["set_zone"]),
+];
+
+const SET_ZONE: &[Param] = &[
+    param("host", Takes::Required, "the host"),
+    param("zone", Takes::Required, "where new instances find it"),
 ];
 
 const ZONE: &[Param] = &[param("zone", Takes::Optional, "only this zone")];
@@ -75,6 +92,13 @@ pub(crate) enum Command {
         /// Only the difference to what is there.
         diff: bool,
     },
+    /// Put one into a zone.
+    Zone {
+        /// Which.
+        host: String,
+        /// Into this one.
+        zone: String,
+    },
     /// Remove all of ours.
     Cleanup {
         /// Which; `None`: this one.
@@ -94,12 +118,11 @@ fn switch(bound: &Bound, name: &str) -> Result<bool, Failure> {
 
 /// Does it; what is about the host itself is [`super::local`]'s.
 pub(crate) async fn list(zone: Option<&str>, cx: &Context) -> Result<String, Failure> {
-    let rows: Vec<HostRow> = cx
-        .cloud
-        .hosts()
-        .await?
+    let mut hosts = cx.cloud.hosts().await?;
+    hosts.retain(|host| zone.is_none_or(|z| z == host.availability_zone));
+    trouble::tell(cx, &hosts).await?;
+    let rows: Vec<HostRow> = hosts
         .into_iter()
-        .filter(|host| zone.is_none_or(|z| z == host.availability_zone))
         .map(|host| HostRow {
             alive: cx.cloud.is_up(&host),
             roles: host.roles.iter().map(|r| word(*r).to_owned()).collect(),

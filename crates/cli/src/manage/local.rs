@@ -15,7 +15,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Whether a command is about the host itself and not about the database.
 pub(crate) fn is_local(command: &host::Command) -> bool {
-    !matches!(command, host::Command::List { .. })
+    matches!(
+        command,
+        host::Command::Plan { .. } | host::Command::Cleanup { .. }
+    )
 }
 
 /// `host plan`, `host cleanup`: asked of the agent, or done here while none runs. Another host is only
@@ -30,7 +33,9 @@ pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String
             Question::Cleanup { dry_run },
             Offline::Cleanup { dry_run },
         ),
-        host::Command::List { .. } => unreachable!("the database knows the hosts"),
+        host::Command::List { .. } | host::Command::Zone { .. } => {
+            unreachable!("the database knows the hosts")
+        }
     };
     if let Some(other) = another(other.as_deref(), flags) {
         if matches!(question, Question::Cleanup { dry_run: false }) {

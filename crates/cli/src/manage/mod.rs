@@ -18,7 +18,9 @@ pub(crate) mod local;
 pub(crate) mod network;
 pub(crate) mod project;
 mod remote;
+pub(crate) mod role;
 pub(crate) mod service;
+mod trouble;
 pub(crate) mod user;
 pub(crate) mod version;
 pub(crate) mod vm;
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Network(network::Command),
     /// `project`
     Project(project::Command),
+    /// `role`
+    Role(role::Command),
     /// `service`
     Service(service::Command),
     /// `user`
@@ -77,6 +81,7 @@ const CATEGORIES: &[Category] = &[
     instance_type::CATEGORY,
     network::CATEGORY,
     project::CATEGORY,
+    role::CATEGORY,
     service::CATEGORY,
     user::CATEGORY,
     version::CATEGORY,

@@ -18,6 +18,12 @@ pub(crate) const CATEGORY: Category = Category {
 };
 
 const ACTIONS: &[Action] = &[
+    action("add", "make a user a member of a project", MEMBER, |b| {
+        Ok(super::Command::Project(Command::Add {
+            name: id(b)?,
+            user: b.required("user")?.to_owned(),
+        }))
+    }),
     action("create", "make a project", NEW, |b| {
         Ok(super::Command::Project(Command::Create {
             name: id(b)?,
@@ -28,6 +34,17 @@ const ACTIONS: &[Action] = &[
     action("delete", "remove a project that owns nothing", NAME, |b| {
         Ok(super::Command::Project(Command::Delete { name: id(b)? }))
     }),
+    action(
+        "remove",
+        "take a member, and its roles there, from a project",
+        MEMBER,
+        |b| {
+            Ok(super::Command::Project(Command::Remove {
+                name: id(b)?,
+                user: b.required("user")?.to_owned(),
+            }))
+        },
+    ),
     action(
         "scrub",
         "take a project's networks and floating addresses from it",
@@ -47,6 +64,8 @@ const ACTIONS: &[Action] = &[
 ];
 
 const NAME: &[Param] = &[param("name", Takes::Required, "the project's name").or(&["project"])];
+
+const MEMBER: &[Param] = &[NAME[0], param("user", Takes::Required, "the user's name")];
 
 const SCRUB: &[Param] = &[
     NAME[0],
@@ -69,6 +88,20 @@ const NEW: &[Param] = &[
 /// What `project` can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
+    /// Make a user a member.
+    Add {
+        /// Of this project.
+        name: ProjectId,
+        /// Who.
+        user: String,
+    },
+    /// Take a member from one.
+    Remove {
+        /// From this project.
+        name: ProjectId,
+        /// Who.
+        user: String,
+    },
     /// Make one.
     Create {
         /// Its id.
@@ -107,6 +140,14 @@ fn id(bound: &Bound) -> Result<ProjectId, Failure> {
 /// Does it.
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
     match command {
+        Command::Add { name, user } => {
+            cx.cloud.add_member(&name, &user).await?;
+            Ok(String::new())
+        }
+        Command::Remove { name, user } => {
+            cx.cloud.remove_member(&name, &user).await?;
+            Ok(String::new())
+        }
         Command::Create {
             name,
             manager,

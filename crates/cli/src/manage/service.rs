@@ -1,7 +1,7 @@
 //! `nova-manage service`: which hosts are alive.
 
 use super::context::Context;
-use super::{Category, action};
+use super::{Category, action, trouble};
 use crate::args::{Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render, time};
@@ -47,26 +47,26 @@ pub(crate) enum Command {
     },
 }
 
-/// Does it.
+/// Does it. Whoever is woken at night looks here first, so it says what is wrong, too.
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
     let Command::List { host, service } = command;
     let mut rows = Vec::new();
-    for one in cx.cloud.hosts().await? {
+    let mut hosts = cx.cloud.hosts().await?;
+    hosts.retain(|one| host.as_ref().is_none_or(|h| *h == one.name));
+    for one in &hosts {
         for role in &one.roles {
             rows.push(ServiceRow {
                 binary: binary(*role).to_owned(),
                 host: one.name.clone(),
                 zone: one.availability_zone.clone(),
                 enabled: !one.disabled,
-                alive: cx.cloud.is_up(&one),
+                alive: cx.cloud.is_up(one),
                 updated_at: Some(time(one.seen_at)),
             });
         }
     }
-    rows.retain(|row| {
-        host.as_ref().is_none_or(|h| *h == row.host)
-            && service.as_ref().is_none_or(|s| *s == row.binary)
-    });
+    rows.retain(|row| service.as_ref().is_none_or(|s| *s == row.binary));
+    trouble::tell(cx, &hosts).await?;
     Ok(render(&rows, cx.format))
 }
 

@@ -2,9 +2,9 @@
 
 use super::context::Context;
 use super::{Action, Category, action};
-use crate::args::{Bound, Param, Takes, param};
+use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, render};
+use crate::table::{Row, json, render};
 use novanet_control::projects::Credentials;
 use serde::Serialize;
 
@@ -122,11 +122,18 @@ fn new(bound: &Bound, admin: bool) -> Result<super::Command, Failure> {
 }
 
 /// What nova-manage printed for a new user: lines for a shell.
-fn exports(keys: &Credentials) -> String {
-    format!(
-        "export EC2_ACCESS_KEY={}\nexport EC2_SECRET_KEY={}\n",
-        keys.access_key, keys.secret_key
-    )
+fn exports(name: &str, keys: &Credentials, format: Format) -> String {
+    match format {
+        Format::Table => format!(
+            "export EC2_ACCESS_KEY={}\nexport EC2_SECRET_KEY={}\n",
+            keys.access_key, keys.secret_key
+        ),
+        Format::Json => json(&serde_json::json!({
+            "name": name,
+            "access": keys.access_key,
+            "secret": keys.secret_key,
+        })),
+    }
 }
 
 /// Whether a command seals or opens secrets.
@@ -144,13 +151,17 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             admin,
         } => {
             let keys = keys(access, secret)?;
-            Ok(exports(&cx.cloud.create_user(&name, keys, admin).await?))
+            let keys = cx.cloud.create_user(&name, keys, admin).await?;
+            Ok(exports(&name, &keys, cx.format))
         }
         Command::Delete { name } => {
             cx.cloud.delete_user(&name).await?;
             Ok(String::new())
         }
-        Command::Exports { name } => Ok(exports(&cx.cloud.credentials(&name).await?)),
+        Command::Exports { name } => {
+            let keys = cx.cloud.credentials(&name).await?;
+            Ok(exports(&name, &keys, cx.format))
+        }
         Command::List => {
             let users = cx.cloud.users().await?;
             let rows: Vec<UserRow> = users

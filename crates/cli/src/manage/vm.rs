@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::{Action, Category, action};
-use crate::args::{Bound, Param, Takes, param};
+use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render};
 use novanet_control::Caller;
@@ -10,7 +10,6 @@ use novanet_control::groups::GroupRef;
 use novanet_control::instances::{InstanceState, InstanceView, Launch};
 use novanet_model::{AmiId, InstanceId, ProjectId};
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -198,10 +197,6 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
         availability_zone: None,
     };
     let (ids, _) = cx.cloud.run_instances(&caller, &launch).await?;
-    let mut text = String::new();
-    for id in &ids {
-        let _ = writeln!(text, "{id}");
-    }
     if run.wait {
         let running =
             |views: &[InstanceView]| views.iter().all(|v| v.row.state == InstanceState::Running);
@@ -209,7 +204,20 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
             .await
             .map_err(|failure| naming(failure, &ids))?;
     }
-    Ok(text)
+    made(&ids, cx).await
+}
+
+/// What `vm run` prints: the ids, or all that is known of the new ones.
+async fn made(ids: &[InstanceId], cx: &Context) -> Result<String, Failure> {
+    if cx.format == Format::Table {
+        return Ok(ids
+            .iter()
+            .fold(String::new(), |text, id| format!("{text}{id}\n")));
+    }
+    let mut views = living(cx).await?;
+    views.retain(|view| ids.contains(&view.row.id));
+    let rows: Vec<VmRow> = views.into_iter().map(VmRow::from).collect();
+    Ok(render(&rows, cx.format))
 }
 
 /// They are there although the command failed: its user must be able to end them.

@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// `novanet server` on a port of its own; gone with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Drop for Server {
@@ -19,7 +19,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(sandbox: &Sandbox) -> Self {
+    pub(crate) fn start(sandbox: &Sandbox) -> Self {
         let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -129,7 +129,7 @@ fn the_manuals_steps_work_against_a_running_server() {
     insta::assert_snapshot!(check("euca-deallocate-address 68.99.26.170"), @"
     exit 1
     --- stderr
-    error: euca-release-address: InvalidAddress.NotFound: floating IP 68.99.26.170 not found
+    error: euca-deallocate-address: InvalidAddress.NotFound: floating IP 68.99.26.170 not found
     ");
     insta::assert_snapshot!(check("euca-describe-instances"), @"exit 0");
     insta::assert_snapshot!(check("euca-describe-availability-zones"), @"

@@ -74,8 +74,46 @@ fn a_flag_file_that_is_not_there_is_named() {
     insta::assert_snapshot!(sandbox.check("--flagfile=a.conf network list"), @"
     exit 1
     --- stderr
-    error: flag file a.conf: includes itself
+    error: a.conf:1: flag file a.conf: includes itself
     ");
+}
+
+#[test]
+fn a_file_that_is_missing_inside_another_hides_no_other_mistake() {
+    let sandbox = Sandbox::new();
+    fs::write(
+        sandbox.path().join("nova.conf"),
+        "--usr_project_ca\n--flagfile=more.conf\n--flagfile=/nonexistent\nuse_ipv6 = maybe\nnonsense\n--my_ip=1\n",
+    )
+    .unwrap();
+    fs::write(sandbox.path().join("more.conf"), "--vlan_start=0\n").unwrap();
+    insta::assert_snapshot!(sandbox.check("--flagfile=nova.conf network list --vlan_intreface=eth1"), @"
+    exit 2
+    --- stderr
+    error: network list: unknown option --vlan_intreface: did you mean --vlan_interface?
+    ");
+    insta::assert_snapshot!(sandbox.check("--usr_project_ca network list"), @"
+    exit 2
+    --- stderr
+    error: network list: unknown option --usr_project_ca: did you mean --use_project_ca?
+    ");
+    insta::assert_snapshot!(sandbox.check("--flagfile=nova.conf network list --vlan_start=0"), @r#"
+    exit 1
+    --- stderr
+    error: nova.conf:1: unknown flag usr_project_ca: did you mean use_project_ca?
+    error: nova.conf:3: flag file /nonexistent: No such file or directory (os error 2): correct the path or take the line out
+    error: nova.conf:4: flag use_ipv6 "maybe": must be true or false
+    error: nova.conf:5: "nonsense" is not a flag: write --flag=value or flag = value
+    error: nova.conf:6: flag my_ip "1": must be an IPv4 address
+    error: flag vlan_start "0": must be a number from 1 to 4094
+    "#);
+}
+
+#[test]
+fn flags_without_effect_take_their_value_either_way() {
+    let sandbox = Sandbox::new();
+    let line = "--rabbit_host mq --ca_path /ca --fake_network --nouse_ipv6 user list";
+    insta::assert_snapshot!(sandbox.check(line), @"exit 0");
 }
 
 #[test]
@@ -88,4 +126,8 @@ fn a_password_is_not_shown() {
         "{text}"
     );
     assert!(!text.contains("s3cret"), "{text}");
+    let second = "config list --format json --sql_connection=postgresql://u:pw1@h/x?password=pw2";
+    let text = show(&sandbox.manage(second), sandbox.path());
+    assert!(text.contains("u:***@h/x?password=***"), "{text}");
+    assert!(!text.contains("pw1") && !text.contains("pw2"), "{text}");
 }

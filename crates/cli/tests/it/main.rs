@@ -5,8 +5,13 @@
 mod bench;
 mod check;
 mod cloud;
+mod database;
 mod euca;
 mod flags;
+mod install;
 mod manage;
 mod names;
+mod people;
 mod postgres;
+mod strangers;
+mod trouble;

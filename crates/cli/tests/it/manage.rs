@@ -150,12 +150,12 @@ fn what_cannot_be_is_refused_with_one_line_and_nothing_is_done() {
     error: project nobody not found
     ");
     insta::assert_snapshot!(sandbox.check("fixed reserve 10.9.9.9"), @r#"
-    exit 2
+    exit 1
     --- stderr
     error: address "10.9.9.9": is in none of the networks
     "#);
     insta::assert_snapshot!(sandbox.check("fixed reserve 10.0.0.1"), @r#"
-    exit 2
+    exit 1
     --- stderr
     error: address "10.0.0.1": is kept by the network itself (network and gateway)
     "#);
@@ -290,12 +290,68 @@ fn a_lost_key_file_is_not_replaced_by_another() {
     --- stderr
     error: key file DIR/secret.key: can be read by others: chmod 600 DIR/secret.key
     ");
+    fs::write(&key, "this is no key\n").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    insta::assert_snapshot!(sandbox.check("user exports john"), @"
+    exit 1
+    --- stderr
+    error: key file DIR/secret.key: does not start with novanet-key-1: bring the right one back from a backup
+    ");
     fs::remove_file(&key).unwrap();
     insta::assert_snapshot!(sandbox.check("user create ann"), @"
     exit 1
     --- stderr
     error: key file DIR/secret.key: is missing, and the database has secrets sealed with it: bring it back from a backup
     ");
+}
+
+#[test]
+fn every_command_that_says_something_says_it_in_json_too() {
+    let sandbox = Sandbox::new();
+    for (line, keys) in [
+        ("version", &["version"] as &[&str]),
+        ("user admin john", &["name", "access", "secret"]),
+        ("user exports john", &["name", "access", "secret"]),
+        ("db check", &["lines"]),
+    ] {
+        let output = sandbox.manage(&format!("{line} --format json"));
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        for key in keys {
+            assert!(said.get(key).is_some(), "{line}: no {key} in {said}");
+        }
+    }
+    insta::assert_snapshot!(sandbox.check("db check --format json"), @r#"
+    exit 0
+    --- stdout
+    {
+      "lines": [
+        "0 rows planned, 0 host objects repaired"
+      ]
+    }
+    "#);
+    let version = sandbox.manage("db version --format json");
+    let version: i64 = serde_json::from_slice(&version.stdout).unwrap();
+    assert!(version > 0);
+}
+
+#[test]
+fn a_vlan_network_is_kept_and_said_to_run_nowhere() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!(sandbox.check("network create 10.0.0.0/24 1 256"), @"
+    exit 0
+    --- stderr
+    note: hosts cannot run vlan networks yet, so no instance can start on it (--kind flatdhcp makes one that they run)
+    ");
+    insta::assert_snapshot!(sandbox.check("network create 10.1.0.0/24 1 256 --kind flatdhcp --vpn 5"), @r#"
+    exit 2
+    --- stderr
+    error: network create: vpn "5": a flatdhcp network has no VPN: leave it out or choose VlanManager
+    "#);
+    insta::assert_snapshot!(sandbox.check("network create 10.1.0.0/24 --kind flat --vpn_ip 192.0.2.1"), @r#"
+    exit 2
+    --- stderr
+    error: network create: vpn_ip "192.0.2.1": a flat network has no VPN: leave it out or choose VlanManager
+    "#);
 }
 
 #[test]
@@ -398,33 +454,6 @@ fn the_database_is_made_checked_and_versioned() {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_named_with_the_remedy() {
-    let sandbox = Sandbox::new();
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=mysql://db/nova"), @"
-    exit 2
-    --- stderr
-    error: flag sql_connection: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME (MySQL is not supported)
-    ");
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=postgresql://nova@127.0.0.1:1/nova"), @"
-    exit 1
-    --- stderr
-    error: database PostgreSQL cannot be reached: error communicating with database: Connection refused (os error 111)
-    ");
-    let text = "this is no database, but it is long enough that somebody could take it for one";
-    fs::write(sandbox.path().join("file"), text).unwrap();
-    insta::assert_snapshot!(sandbox.check("network list --sql_connection=sqlite:///$state_path/file"), @"
-    exit 1
-    --- stderr
-    error: database file DIR/file: is not a SQLite database
-    ");
-    insta::assert_snapshot!(sandbox.check("network list --state_path=file"), @"
-    exit 1
-    --- stderr
-    error: database file DIR/file/nova.sqlite: Not a directory (os error 20)
-    ");
-}
-
-#[test]
 fn the_binary_says_what_it_can_do() {
     let sandbox = Sandbox::new();
     let run = |args: &[&str]| show(&sandbox.command(args).output().unwrap(), sandbox.path());
@@ -456,5 +485,28 @@ fn the_binary_says_what_it_can_do() {
     exit 0
     --- stdout
     novanet 0.1.0
+    ");
+    for args in [
+        &["--version"] as &[&str],
+        &["up", "--version"],
+        &["euca", "euca-describe-groups", "--version"],
+        &["dhcpbridge", "--version"],
+    ] {
+        assert_eq!(run(args), run(&["version"]), "{args:?}");
+    }
+    assert_eq!(run(&["manage", "--version"]), run(&["manage", "version"]));
+    assert_eq!(run(&["manage", "help"]), run(&["manage", "--help"]));
+    assert_eq!(
+        run(&["manage", "help", "network", "create"]),
+        run(&["manage", "network", "create", "--help"])
+    );
+    insta::assert_snapshot!(run(&["dhcpbridge", "--help"]), @"
+    exit 0
+    --- stdout
+    usage: novanet dhcpbridge add|old|del MAC ADDRESS [NAME]
+       or: novanet dhcpbridge init
+
+    Writes a lease event into this host's journal, or prints the leases that it holds. dnsmasq calls it,
+    with NOVANET_LEASES, NOVANET_DHCP_HOSTS and NOVANET_BRIDGE in its environment.
     ");
 }

@@ -240,3 +240,53 @@ fn what_cannot_be_reserved_is_refused_by_name() {
         Ok(())
     });
 }
+
+/// Edits a row as an operator would.
+async fn by_hand(w: &World, sql: &'static str) -> Result<()> {
+    let mut tx = w.db().write().await?;
+    sqlx::query(sql).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+#[test]
+fn a_network_whose_row_was_spoiled_hinders_no_other_and_is_deleted_by_its_number() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        let spoiled = w.network("10.0.1.0/24").await;
+        host.round().await;
+        let bridges = host.keys("bridge");
+        by_hand(w, "UPDATE networks SET gateway = 'foo' WHERE id = 2").await?;
+        let mut controllers = novanet_control::Controllers::new("s1");
+        controllers.round(w).await?;
+        host.round().await;
+        assert_eq!(host.keys("bridge"), bridges, "as it was last good");
+        assert_eq!(w.networks().await?.len(), 1);
+        let bad = w.bad_networks().await?;
+        assert_eq!(bad[0].brief.id, spoiled.id);
+        let again = w
+            .create_networks(&request(DHCP, "10.0.1.0/25", 1, 128))
+            .await;
+        assert_refused!(again, ControlError::Carve(_), "10.0.1.0/24");
+        let floats = w
+            .create_floating_ips("10.0.1.0/30".parse()?, None, None)
+            .await;
+        assert_refused!(
+            floats,
+            ControlError::InUse { .. },
+            "overlaps network 10.0.1.0/24"
+        );
+        let id = w.run(&web, 1).await[0];
+        assert_eq!(w.fixed_ip(&web, id).await, ip("10.0.0.2"));
+        w.delete_network("2").await?;
+        host.round().await;
+        assert_eq!(host.keys("bridge"), ["bridge/1"]);
+        assert!(w.bad_networks().await?.is_empty());
+        w.network("10.0.1.0/24").await;
+        w.assert_planned().await;
+        Ok(())
+    });
+}

@@ -54,21 +54,21 @@ pub(crate) fn both_with(
     promise: impl AsyncFn(&World) -> Result<()>,
 ) {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        on_a_new_world(engine, &configure, &promise);
+        on(engine, &configure, &promise);
     }
 }
 
-/// Runs a promise on one engine.
-pub(crate) fn on_a_new_world<T>(
+/// [`both_with`], on one of them.
+pub(crate) fn on<T>(
     engine: Engine,
     configure: impl Fn(&mut CloudConfig),
     promise: impl AsyncFn(&World) -> Result<T>,
 ) -> T {
     runtime().block_on(async {
         let world = World::on(engine, configure).await.unwrap();
-        tokio::time::timeout(Duration::from_mins(2), promise(&world))
+        tokio::time::timeout(Duration::from_mins(5), promise(&world))
             .await
-            .unwrap_or_else(|_| panic!("{engine:?}: took two minutes"))
+            .unwrap_or_else(|_| panic!("{engine:?}: took five minutes"))
             .unwrap_or_else(|error| panic!("{engine:?}: {error:?}"))
     })
 }

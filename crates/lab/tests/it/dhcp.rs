@@ -42,7 +42,7 @@ fn network() -> (Host, Host) {
     server
         .spawn(dnsmasq.stderr(std::process::Stdio::null()))
         .unwrap();
-    eventually(Duration::from_secs(5), || {
+    eventually(Duration::from_secs(20), || {
         server.sh("test -e /run/dnsmasq.pid && ss -lun | grep -q :67")
     })
     .unwrap();
@@ -85,7 +85,7 @@ fn an_address_is_obtained_renewed_and_given_back() {
             .contains("10.0.0.5")
     );
     dhcp.release(&renewed).unwrap();
-    eventually(Duration::from_secs(5), || {
+    eventually(Duration::from_secs(20), || {
         let leases = server.sh("cat /run/leases")?.stdout;
         if leases.is_empty() {
             Ok(())
@@ -107,9 +107,17 @@ fn a_stranger_gets_no_offer_and_a_wrong_address_is_refused() {
             .is_empty()
     );
     let known = DhcpClient::on(&client, "eth0").unwrap().with_mac(KNOWN);
-    let offers = known.offers(Duration::from_millis(500)).unwrap();
+    let offers = eventually(Duration::from_secs(20), || {
+        let offers = known.offers(Duration::from_millis(500))?;
+        anyhow::ensure!(!offers.is_empty(), "no offer");
+        Ok(offers)
+    });
     assert_eq!(
-        offers.iter().map(|offer| offer.server).collect::<Vec<_>>(),
+        offers
+            .unwrap()
+            .iter()
+            .map(|offer| offer.server)
+            .collect::<Vec<_>>(),
         [SERVER]
     );
     let refusal = known
@@ -134,7 +142,7 @@ fn a_forged_answer_looks_like_a_servers() {
     )
     .unwrap();
     here.send(&forged).unwrap();
-    let ports = there.find(Duration::from_secs(5), |frame| match Seen::parse(frame)? {
+    let ports = there.find(Duration::from_secs(20), |frame| match Seen::parse(frame)? {
         Seen::Udp {
             from_port, to_port, ..
         } => Some((from_port, to_port)),

@@ -77,7 +77,7 @@ fn what_runs_in_a_host_ends_with_it() {
     let host = Host::new("mortal").unwrap();
     let process = host.spawn(Command::new("sleep").arg("600")).unwrap();
     host.sh("setsid sleep 601 >/dev/null 2>&1 &").unwrap();
-    let orphan = eventually(Duration::from_secs(5), || {
+    let orphan = eventually(Duration::from_secs(20), || {
         let found = host.try_run(&["pgrep", "-f", "sleep 601"])?;
         if found.success() {
             Ok(found.stdout)
@@ -130,7 +130,7 @@ fn nothing_of_a_host_outlives_its_killed_maker() {
     assert_ne!(left().1, "");
     maker.kill().unwrap();
     maker.wait().unwrap();
-    eventually(Duration::from_secs(10), || {
+    eventually(Duration::from_secs(20), || {
         if left() == (0, String::new()) {
             Ok(())
         } else {
@@ -235,10 +235,10 @@ fn a_process_in_a_host_can_be_talked_to_and_ended() {
         )
         .unwrap();
     drop(cat.stdin());
-    assert!(cat.wait(Duration::from_secs(5)).unwrap().success());
+    assert!(cat.wait(Duration::from_secs(20)).unwrap().success());
     let sleep = host.spawn(Command::new("sleep").arg("600")).unwrap();
     sleep.signal(Signal::SIGTERM).unwrap();
-    assert!(!sleep.wait(Duration::from_secs(5)).unwrap().success());
+    assert!(!sleep.wait(Duration::from_secs(20)).unwrap().success());
     assert!(sleep.signal(Signal::SIGTERM).is_err());
 }
 
@@ -255,7 +255,7 @@ fn a_daemon_started_by_code_that_looks_in_ends_with_the_host() {
         })
         .unwrap();
     let cmdline = || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    eventually(Duration::from_secs(5), || {
+    eventually(Duration::from_secs(20), || {
         if cmdline().contains("sleep\x00600") {
             Ok(())
         } else {
@@ -379,7 +379,7 @@ fn a_kept_host_lives_on_until_it_is_killed() {
             Ok(())
         }
     };
-    eventually(Duration::from_secs(5), ended).unwrap();
+    eventually(Duration::from_secs(20), ended).unwrap();
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn while_a_host_is_cleared_up_after_no_other_has_its_number() {
         Ok(_) => Err("it lives"),
         Err(_) => Ok(()),
     };
-    let ended = eventually(Duration::from_secs(10), gone);
+    let ended = eventually(Duration::from_secs(20), gone);
     // The kernel frees a network some time after its last user went, and gives its number to one of the next.
     let next = "for n in $(seq 60); do unshare -n readlink /proc/self/ns/net; done";
     let next = Command::new("sh").args(["-c", next]).output();

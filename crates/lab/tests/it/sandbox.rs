@@ -55,5 +55,5 @@ fn a_kept_sandbox_can_be_entered_and_ended_by_the_commands_it_names() {
             Ok(())
         }
     };
-    eventually(Duration::from_secs(5), gone).unwrap();
+    eventually(Duration::from_secs(20), gone).unwrap();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use novanet_lab::packet::{Arp, BROADCAST, Ends, Seen};
 use novanet_lab::{Host, Wire, connect, in_network_of};
 
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(20);
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 

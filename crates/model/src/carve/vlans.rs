@@ -94,16 +94,18 @@ fn flat_links(
     existing: &[Network],
     defaults: &Defaults,
 ) -> Result<Vec<Link>, CarveError> {
+    let without = |what: &str| {
+        let kind = request.kind;
+        format!("a {kind} network has no {what}: leave it out or choose VlanManager")
+    };
     if let Some(vlan) = request.vlan {
-        return Err(ModelError::new(
-            "vlan",
-            vlan,
-            format!(
-                "a {} network has no VLAN: leave it out or choose VlanManager",
-                request.kind
-            ),
-        )
-        .into());
+        return Err(ModelError::new("vlan", vlan, without("VLAN")).into());
+    }
+    if let Some(port) = request.vpn_port {
+        return Err(ModelError::new("vpn", port, without("VPN")).into());
+    }
+    if let Some(address) = request.vpn_address {
+        return Err(ModelError::new("vpn_ip", address, without("VPN")).into());
     }
     let bridge = request
         .bridge

@@ -10,6 +10,7 @@ mod accepted;
 mod file;
 mod registry;
 mod resolve;
+mod secret;
 mod suggest;
 mod typed;
 
@@ -17,7 +18,7 @@ mod typed;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-pub use accepted::accepted;
+pub use accepted::{accepted, accepted_names, is_accepted_switch};
 pub use file::{Parsed, parse_file};
 pub use registry::{Face, Flag, Kind, find, registry};
 pub use resolve::{FlagError, FlagErrors};
@@ -90,10 +91,18 @@ pub struct Flags {
 /// A resolved flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// The text after interpolation; lists joined with commas.
+    /// The text after interpolation; lists joined with commas. May hold a password: people are shown
+    /// [`Value::shown`].
     pub text: String,
     /// Who gave it.
     pub origin: Origin,
+}
+
+impl Value {
+    /// The text for people: without the passwords of an address.
+    pub fn shown(&self) -> String {
+        secret::without_passwords(&self.text)
+    }
 }
 
 impl Flags {

@@ -1,13 +1,14 @@
 //! From what was given to what counts: names looked up, `$other` replaced, values checked, every
 //! mistake collected.
 
+use super::accepted::{accepted, accepted_names, kind as accepted_kind};
 use super::registry::{Flag, Kind, find, registry};
-use super::{Facts, Flags, Given, Origin, Value, accepted, nearest};
+use super::{Facts, Flags, Given, Origin, Value, nearest};
 use crate::{IfName, NetworkKind};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
 
 /// One mistake in the flags.
@@ -64,7 +65,7 @@ pub(super) fn resolve(given: &[Given], facts: &Facts) -> Result<Flags, FlagError
             .get(flag.name)
             .map_or(Origin::Default, |v| v.origin.clone());
         let outcome = expand(flag, &set, facts, &mut Vec::new())
-            .and_then(|text| check(flag, &text).map_err(|why| wrong(flag, &text, &why)));
+            .and_then(|text| check(flag.name, flag.kind, &text));
         match outcome {
             Ok(text) => {
                 values.insert(flag.name, Value { text, origin });
@@ -77,6 +78,8 @@ pub(super) fn resolve(given: &[Given], facts: &Facts) -> Result<Flags, FlagError
     if errors.is_empty() {
         Ok(Flags { values, notes })
     } else {
+        // As they stand in the file, not as they were found.
+        errors.sort_by(|a, b| a.origin.cmp(&b.origin));
         Err(FlagErrors(errors))
     }
 }
@@ -101,23 +104,47 @@ fn look_up(given: &Given) -> Result<Found, String> {
     if let Some(flag) = negated.and_then(find).filter(|f| f.kind == Kind::Switch) {
         return match given.value {
             None => Ok(Found::Flag(flag, "false".to_owned())),
-            Some(_) => Err(format!(
-                "flag {name} takes no value: write --{name} or --{}=false",
-                flag.name
-            )),
+            Some(_) => Err(takes_no_value(name, flag.name)),
         };
     }
-    if let Some(why) = accepted(name).or_else(|| negated.and_then(accepted)) {
+    if let Some(why) = without_effect(given, negated)? {
         return Ok(Found::Accepted(why));
     }
-    let known = registry()
-        .iter()
-        .map(|f| f.name)
-        .chain(super::accepted::names());
+    let known = registry().iter().map(|f| f.name).chain(accepted_names());
     Err(match nearest(name, known) {
         Some(near) => format!("unknown flag {name}: did you mean {near}?"),
         None => format!("unknown flag {name}: nova-manage config list shows all of them"),
     })
+}
+
+fn takes_no_value(name: &str, positive: &str) -> String {
+    format!("flag {name} takes no value: write --{name} or --{positive}=false")
+}
+
+/// Why a flag of nova does nothing here, if its value is one that it could have.
+fn without_effect(given: &Given, negated: Option<&str>) -> Result<Option<&'static str>, String> {
+    let name = given.name.as_str();
+    if let Some(why) = accepted(name) {
+        match (&given.value, accepted_kind(name)) {
+            (None, Some(kind)) if kind != Kind::Switch => {
+                return Err(format!("flag {name} needs a value: --{name}=…"));
+            }
+            // What other flags say is not looked up for one that does not count.
+            (Some(value), Some(kind)) if !value.contains('$') => {
+                check(name, kind, value)?;
+            }
+            _ => {}
+        }
+        return Ok(Some(why));
+    }
+    let Some(positive) = negated.filter(|n| accepted(n).is_some()) else {
+        return Ok(None);
+    };
+    match accepted_kind(positive) {
+        Some(Kind::Switch) if given.value.is_some() => Err(takes_no_value(name, positive)),
+        Some(Kind::Switch) | None => Ok(accepted(positive)),
+        Some(_) => Ok(None),
+    }
 }
 
 /// The later one counts; lists given several times in one file (or on one command line) add up.
@@ -200,17 +227,19 @@ fn expand(
     Ok(out)
 }
 
-fn wrong(flag: &Flag, text: &str, why: &str) -> String {
-    // A connection may have a password in it.
-    if flag.name == "sql_connection" {
-        format!("flag sql_connection: {why}")
-    } else {
-        format!("flag {} {text:?}: {why}", flag.name)
-    }
+/// Checks a value and brings it into one spelling; the error is the whole message.
+fn check(name: &str, kind: Kind, text: &str) -> Result<String, String> {
+    spell(name, kind, text).map_err(|why| {
+        // A connection may have a password in it.
+        if name == "sql_connection" {
+            format!("flag sql_connection: {why}")
+        } else {
+            format!("flag {name} {text:?}: {why}")
+        }
+    })
 }
 
-/// Checks a value and brings it into one spelling.
-fn check(flag: &Flag, text: &str) -> Result<String, String> {
+fn spell(name: &str, kind: Kind, text: &str) -> Result<String, String> {
     let text = text.trim();
     let parsed = |ok: bool, why: &str| {
         if ok {
@@ -219,7 +248,7 @@ fn check(flag: &Flag, text: &str) -> Result<String, String> {
             Err(why.to_owned())
         }
     };
-    match flag.kind {
+    match kind {
         Kind::Switch => switch(text),
         Kind::OptionalNumber(..)
         | Kind::OptionalAddress
@@ -233,7 +262,7 @@ fn check(flag: &Flag, text: &str) -> Result<String, String> {
             Ok(number) if (from..=to).contains(&number) => Ok(number.to_string()),
             _ => Err(format!("must be a number from {from} to {to}")),
         },
-        Kind::Text => typed_text(flag.name, text),
+        Kind::Text => typed_text(name, text),
         Kind::Path => parsed(!text.is_empty(), "must be a path"),
         Kind::Address | Kind::OptionalAddress => {
             parsed(text.parse::<Ipv4Addr>().is_ok(), "must be an IPv4 address")
@@ -251,7 +280,7 @@ fn check(flag: &Flag, text: &str) -> Result<String, String> {
         Kind::Interface | Kind::OptionalInterface => IfName::new(text)
             .map(|n| n.to_string())
             .map_err(|e| e.reason),
-        Kind::Words if flag.name == "roles" => list(
+        Kind::Words if name == "roles" => list(
             text,
             |w| matches!(w, "network" | "compute"),
             "network or compute",
@@ -309,8 +338,28 @@ fn typed_text(name: &str, text: &str) -> Result<String, String> {
             Err("must be a DNS domain: letters, digits, '.', '_' and '-'".to_owned())
         }
         "sql_connection" => database(text),
+        "firewall_driver" if !is_firewall_driver(text) => {
+            Err("must be nftables, iptables, or a driver of nova's like \
+             nova.virt.libvirt.firewall.IptablesFirewallDriver"
+                .to_owned())
+        }
+        "fixed_range_v6" if !is_none(text) && text.parse::<Ipv6Net>().is_err() => {
+            Err("must be an IPv6 subnet like fd00::/48".to_owned())
+        }
+        "gateway_v6" if !is_none(text) && text.parse::<Ipv6Addr>().is_err() => {
+            Err("must be an IPv6 address".to_owned())
+        }
         _ => Ok(text.to_owned()),
     }
+}
+
+fn is_firewall_driver(text: &str) -> bool {
+    matches!(text, "nftables" | "iptables")
+        || text.strip_prefix("nova.virt.").is_some_and(|class| {
+            ["FirewallDriver", "NWFilterFirewall"]
+                .iter()
+                .any(|end| class.ends_with(end))
+        })
 }
 
 fn is_host_char(c: char) -> bool {

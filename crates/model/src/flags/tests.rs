@@ -76,14 +76,14 @@ fn every_slip_is_reported_at_once_with_file_line_and_the_name_that_was_meant() {
     insta::assert_snapshot!(check(text, &["netwrk_size=8", "dmz_cidr=10.0.0.0/24,x"]), @r#"
     nova.conf:1: unknown flag usr_project_ca: did you mean use_project_ca?
     nova.conf:2: unknown flag vlan_intreface: did you mean vlan_interface?
+    nova.conf:3: flag my_ip "10.0.0": must be an IPv4 address
+    nova.conf:4: flag vlan_start "5000": must be a number from 1 to 4094
     nova.conf:5: unknown flag quantum_url: nova-manage config list shows all of them
     nova.conf:6: flag public_interface needs a value: --public_interface=…
     nova.conf:7: unknown flag nohost: did you mean host?
     nova.conf:8: flag noverbose takes no value: write --noverbose or --verbose=false
-    unknown flag netwrk_size: did you mean network_size?
-    nova.conf:3: flag my_ip "10.0.0": must be an IPv4 address
-    nova.conf:4: flag vlan_start "5000": must be a number from 1 to 4094
     nova.conf:9: flag multi_host "maybe": must be true or false
+    unknown flag netwrk_size: did you mean network_size?
     flag dmz_cidr "10.0.0.0/24,x": "x" must be a subnet like 10.0.0.0/24
     "#);
 }
@@ -96,6 +96,26 @@ fn flags_of_nova_that_do_nothing_here_are_taken_with_a_note() {
     note: nova.conf:3: flag rabbit_host has no effect: novanet has no such part
     note: nova.conf:4: flag lock_path has no effect: novanet does this its own way
     ");
+}
+
+#[test]
+fn what_flags_without_effect_say_is_checked_all_the_same() {
+    insta::assert_snapshot!(check("--use_ipv6=maybe\n--firewall_driver=foo\n--dmz_net=10.0.0\n--nouse_project_ca=1\n--lockout_attempts=many\n--ca_path\n--ipv6_backend=x\n--fixed_range_v6=10.0.0.0/24\n--gateway_v6=fe80\n--noca_path\n", &[]), @r#"
+    nova.conf:1: flag use_ipv6 "maybe": must be true or false
+    nova.conf:2: flag firewall_driver "foo": must be nftables, iptables, or a driver of nova's like nova.virt.libvirt.firewall.IptablesFirewallDriver
+    nova.conf:3: flag dmz_net "10.0.0": must be an IPv4 address
+    nova.conf:4: flag nouse_project_ca takes no value: write --nouse_project_ca or --use_project_ca=false
+    nova.conf:5: flag lockout_attempts "many": must be a number from 0 to 1000000000
+    nova.conf:6: flag ca_path needs a value: --ca_path=…
+    nova.conf:7: flag ipv6_backend "x": must be rfc2462 or account_identifier
+    nova.conf:8: flag fixed_range_v6 "10.0.0.0/24": must be an IPv6 subnet like fd00::/48
+    nova.conf:9: flag gateway_v6 "fe80": must be an IPv6 address
+    nova.conf:10: unknown flag noca_path: did you mean ca_path?
+    "#);
+    let manuals = "--use_ipv6=True\n--nouse_project_ca\n--firewall_driver=nova.virt.libvirt.firewall.IptablesFirewallDriver\n\
+                   --fixed_range_v6=fd00::/48\n--gateway_v6=None\n--dmz_net=10.0.0.0\n--dmz_mask=255.255.255.0\n\
+                   --ca_path=$state_path/CA\n--osapi_port=$ec2_port\n--lockout_attempts=5\n--rabbit_host\n";
+    assert_eq!(check(manuals, &[]).lines().count(), 11);
 }
 
 #[test]

@@ -13,7 +13,8 @@ pub(super) const SUBSYSTEM: u16 = 10 << 8;
 const GET_TABLE: u16 = SUBSYSTEM + 1;
 /// Lists chains.
 pub(super) const GET_CHAIN: u16 = SUBSYSTEM + 4;
-const GET_RULE: u16 = SUBSYSTEM + 7;
+/// Lists rules.
+pub(super) const GET_RULE: u16 = SUBSYSTEM + 7;
 const GET_SET: u16 = SUBSYSTEM + 10;
 const GET_ELEMENT: u16 = SUBSYSTEM + 13;
 const GET_GENERATION: u16 = SUBSYSTEM + 16;

@@ -11,6 +11,7 @@ mod batch;
 mod consequence;
 mod dump;
 mod element;
+mod ending;
 mod errors;
 mod flows;
 mod foreign;

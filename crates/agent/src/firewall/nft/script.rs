@@ -59,9 +59,18 @@ pub(super) fn change(
         changes.iter().filter(stays).map(|change| &change.key),
     );
     let (groups, combinations) = chains(changes.iter().map(|change| &change.key));
-    let (old_groups, groups): (Vec<_>, Vec<_>) = groups
-        .into_iter()
-        .partition(|group| desired.get(&Key::Chain(*group)).is_none());
+    // A chain goes with its own item only, not with the last of its rules: if that came earlier (it
+    // had failed, and waited), nobody would know that the chain is gone, and to remove it would fail
+    // for ever.
+    let going: BTreeSet<GroupId> = changes
+        .iter()
+        .filter_map(|change| match (&change.key, &change.to) {
+            (Key::Chain(group), None) => Some(*group),
+            _ => None,
+        })
+        .collect();
+    let (old_groups, groups): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|group| going.contains(group));
     let (old_combinations, combinations): (Vec<_>, Vec<_>) = combinations
         .into_iter()
         .partition(|one| desired.get(&Key::Combination(*one)).is_none());

@@ -14,7 +14,11 @@
 //! * Marks may be overwritten by others (a restored `CONNMARK`), so the host's guard knows
 //!   instances by their addresses too.
 //! * What a bridge forwards carries bit 28: its source address stays. What is routed out by a bridge
-//!   (one that has the public interface) goes through NAT like anything else.
+//!   (one that has the public interface) goes through NAT like anything else. It is set before the
+//!   IP family sees the packet, which believes answers of DHCP servers from the same bridge only,
+//!   and again after that, as a combination's number takes its place.
+//! * The host's DNS is asked at a gateway's address over its own bridge: a name server that listens
+//!   at an address hears whoever has a route to it.
 //! * What the IP family has seen carries bit 29, and a port takes no other IP: with
 //!   `bridge-nf-call-iptables` off, the groups' rules are not asked for what crosses a bridge, and
 //!   it must not pass then.
@@ -107,6 +111,7 @@ impl Skeleton {
 	set brs {{ type ifname; }}
 	set nets {{ type ipv4_addr; flags interval; }}
 	set gw {{ type ifname . ipv4_addr; }}
+	set gws {{ type ipv4_addr; }}
 	map fipin {{ type ipv4_addr : ipv4_addr; }}
 	map fipout {{ type ipv4_addr : ipv4_addr; }}
 	set floats {{ type ipv4_addr; }}
@@ -153,7 +158,7 @@ impl Skeleton {
 		ct state related accept
 		ct state established ct direction reply ct mark & 0xffff0000 == 0xdead0000 drop
 		ct state established ct direction reply accept
-		udp sport 67 udp dport 68 ct status & dnat != dnat accept
+		meta mark & 0x10000000 == 0x10000000 udp sport 67 udp dport 68 ct status & dnat != dnat accept
 		ct state new tcp flags & (fin|syn|rst|ack) != syn drop
 		meta mark set ip daddr map @comb meta mark vmap @kv
 		ip daddr @fixed drop
@@ -177,6 +182,8 @@ impl Skeleton {
 		iifname @brs ip saddr @fixed goto c_host
 		iifname != "lo" tcp dport {metadata} drop
 		iifname != "lo" ct state new,invalid,untracked ip daddr @floats drop
+		iifname != "lo" ip daddr @gws iifname . ip daddr != @gw tcp dport 53 drop
+		iifname != "lo" ip daddr @gws iifname . ip daddr != @gw udp dport 53 drop
 		iifname @brs tcp dport 53 ip saddr != @nets drop
 		iifname @brs udp dport 53 ip saddr != @nets drop
 	}}
@@ -289,6 +296,10 @@ const BRIDGE: &str = r#"table bridge nova {
 		iifname . ether saddr . ip saddr @pip accept
 		ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
 		drop
+	}
+	chain b_tell {
+		type filter hook forward priority -10; policy accept;
+		meta mark set meta mark | 0x10000000
 	}
 	chain b_fwd {
 		type filter hook forward priority 10; policy accept;

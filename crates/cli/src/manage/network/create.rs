@@ -11,7 +11,8 @@ pub(super) const PARAMS: &[Param] = &[
     param("label", Takes::Optional, "name for people (private)"),
     param(
         "fixed_range_v4",
-        Takes::Required,
+        // Needed, but `parse` knows better what to say without it.
+        Takes::Optional,
         "range to carve from, like 10.0.0.0/24",
     )
     .or(&["fixed_range", "cidr", "range"]),
@@ -108,7 +109,7 @@ const LABEL_FIRST: &[&str] = &[
     "uuid",
 ];
 
-/// 2011.1, 2011.2 and the manual: the range first, and VLAN and VPN after the size.
+/// 2011.2 and the manual: the range first, and VLAN and VPN after the size.
 const RANGE_FIRST: &[&str] = &[
     "fixed_range_v4",
     "num_networks",
@@ -120,13 +121,65 @@ const RANGE_FIRST: &[&str] = &[
     "label",
 ];
 
+/// 2011.1, which had no IPv6 gateway.
+const NO_GATEWAY_V6: &[&str] = &[
+    "fixed_range_v4",
+    "num_networks",
+    "network_size",
+    "vlan",
+    "vpn",
+    "fixed_range_v6",
+    "label",
+];
+
+/// The orders by place, for people.
+pub(super) const ORDERS: &[&str] = &[
+    "FIXED_RANGE_V4 [NUM_NETWORKS] [NETWORK_SIZE] [VLAN] [VPN] [FIXED_RANGE_V6] [GATEWAY_V6] [LABEL]",
+    "LABEL FIXED_RANGE_V4 [NUM_NETWORKS] [NETWORK_SIZE] [MULTI_HOST] [VLAN] [VPN] [FIXED_RANGE_V6] \
+     [GATEWAY_V6] [BRIDGE] [BRIDGE_INTERFACE] [DNS1] [DNS2] [PROJECT_ID] [PRIORITY] [UUID]",
+];
+
 pub(super) fn places(words: &[String]) -> &'static [&'static str] {
-    let is_range = |word: Option<&String>| word.is_some_and(|w| w.contains('/'));
-    if is_range(words.first()) && !is_range(words.get(1)) {
-        RANGE_FIRST
-    } else {
-        LABEL_FIRST
+    let word = |at: usize| words.get(at).map(String::as_str);
+    let starts_with_range = match (word(0).map(likeness), word(1).map(likeness)) {
+        (Some(Likeness::Range), second) => second != Some(Likeness::Range),
+        (Some(Likeness::Address), second) => {
+            !matches!(second, Some(Likeness::Range | Likeness::Address))
+        }
+        // `nonsense 1 256`: a label with the range "1" is not what was meant.
+        (_, second) => second == Some(Likeness::Number),
+    };
+    match word(6) {
+        _ if !starts_with_range => LABEL_FIRST,
+        Some(seventh) if words.len() == 7 && !is_v6_or_none(seventh) => NO_GATEWAY_V6,
+        _ => RANGE_FIRST,
     }
+}
+
+/// What a word was probably meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Likeness {
+    Range,
+    Address,
+    Number,
+    Other,
+}
+
+fn likeness(word: &str) -> Likeness {
+    let all = |good: fn(char) -> bool| !word.is_empty() && word.chars().all(good);
+    if word.contains('/') {
+        Likeness::Range
+    } else if all(|c| c.is_ascii_digit()) {
+        Likeness::Number
+    } else if all(|c| c.is_ascii_digit() || c == '.') {
+        Likeness::Address
+    } else {
+        Likeness::Other
+    }
+}
+
+fn is_v6_or_none(word: &str) -> bool {
+    word.is_empty() || word == "None" || word.contains(':')
 }
 
 /// `network create`, before the flags fill in the rest.
@@ -145,7 +198,7 @@ pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {
             )));
         }
     }
-    let range = parse_range(bound.required("fixed_range_v4")?).map_err(|e| refused(&e))?;
+    let range = parse_range(range_of(bound)?).map_err(|e| refused(&e))?;
     let dns = [bound.address("dns1")?, bound.address("dns2")?];
     let narrow = |number: Option<u64>| number.and_then(|n| u16::try_from(n).ok());
     let wide = |number: Option<u64>| number.and_then(|n| u32::try_from(n).ok());
@@ -175,6 +228,18 @@ pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {
             request,
         },
     ))))
+}
+
+fn range_of(bound: &Bound) -> Result<&str, Failure> {
+    bound.text("fixed_range_v4").ok_or_else(|| {
+        let taken = bound.text("label").map(|label| {
+            format!(" ({label:?} does not look like one and was taken for the label)")
+        });
+        Failure::usage(format!(
+            "fixed_range_v4 is missing: range to carve from, like 10.0.0.0/24{}",
+            taken.unwrap_or_default()
+        ))
+    })
 }
 
 impl Create {

@@ -9,9 +9,10 @@ use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{json, render};
 use create::Create;
+use novanet_control::networks::{BadNetwork, Brief};
 use novanet_model::carve::parse_range;
 use novanet_model::rows::Network;
-use novanet_model::{Ipv4Net, ModelError};
+use novanet_model::{Ipv4Net, ModelError, NetworkKind};
 use row::NetworkRow;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -28,7 +29,7 @@ const ACTIONS: &[Action] = &[
         create::PARAMS,
         create::parse,
     )
-    .places(create::places),
+    .places(create::places, create::ORDERS),
     action("list", "all networks", &[], |_| {
         Ok(super::Command::Network(Command::List))
     }),
@@ -98,6 +99,12 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             for note in &created.notes {
                 cx.note(note);
             }
+            if request.kind == NetworkKind::Vlan {
+                cx.note(
+                    "hosts cannot run vlan networks yet, so no instance can start on it \
+                     (--kind flatdhcp makes one that they run)",
+                );
+            }
             let rows: Vec<NetworkRow> = created.networks.into_iter().map(Into::into).collect();
             match cx.format {
                 Format::Json => Ok(json(&rows)),
@@ -111,6 +118,9 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             if rows.is_empty() && cx.format == Format::Table {
                 cx.note("no networks found: nova-manage network create makes some");
             }
+            for bad in cx.cloud.bad_networks().await? {
+                cx.note(&told(&bad));
+            }
             Ok(render(&rows, cx.format))
         }
         Command::Show(which) => {
@@ -121,8 +131,11 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             }
         }
         Command::Delete(which) => {
-            let network = find(&which, cx).await?;
-            cx.cloud.delete_network(&network.id.to_string()).await?;
+            let id = match bad(&which, cx).await? {
+                Some(bad) => bad.brief.id,
+                None => find(&which, cx).await?.id,
+            };
+            cx.cloud.delete_network(&id.to_string()).await?;
             Ok(String::new())
         }
     }
@@ -149,9 +162,32 @@ async fn find(which: &Which, cx: &Context) -> Result<Network, Failure> {
             all.join(", ")
         )));
     }
-    found.pop().ok_or_else(|| {
-        Failure::failed(format!(
-            "network {name} not found: nova-manage network list shows them"
-        ))
-    })
+    if let Some(found) = found.pop() {
+        return Ok(found);
+    }
+    Err(Failure::failed(match bad(which, cx).await? {
+        Some(bad) => told(&bad),
+        None => format!("network {name} not found: nova-manage network list shows them"),
+    }))
+}
+
+/// The network that is meant, if its row does not validate. By what is surely its own only: a label may
+/// be that of others, too.
+async fn bad(which: &Which, cx: &Context) -> Result<Option<BadNetwork>, Failure> {
+    let all = cx.cloud.bad_networks().await?;
+    Ok(all.into_iter().find(|bad| match which {
+        Which::Cidr(cidr) => bad.brief.cidr == cidr.to_string(),
+        Which::Id(id) => bad.brief.id.0 == *id,
+        Which::Name(name) => bad.brief.cidr == *name,
+    }))
+}
+
+/// What is wrong with a network's row, and what to do.
+fn told(bad: &BadNetwork) -> String {
+    let Brief { id, cidr, .. } = &bad.brief;
+    format!(
+        "{} (its range is {cidr}; hosts keep what followed from the row when it was last good: mend \
+         it, or: nova-manage network delete {id})",
+        bad.why
+    )
 }

@@ -6,6 +6,7 @@ mod clients;
 mod faults;
 mod repair;
 mod restart;
+mod start;
 mod tour;
 
 use anyhow::{Context as _, Result, ensure};
@@ -179,7 +180,7 @@ impl Cloud {
 }
 
 /// Where awscli and boto3 are; `make test` says it, else the script that makes it.
-fn venv() -> Result<PathBuf> {
+pub(crate) fn venv() -> Result<PathBuf> {
     if let Some(venv) = std::env::var_os("NOVANET_VENV") {
         return Ok(venv.into());
     }

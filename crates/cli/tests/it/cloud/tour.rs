@@ -1,26 +1,15 @@
-//! The README's tour, word for word: every block of its section is run, in order.
+//! The README's tour, word for word: every block of its section is run, in order, but the first: installing is
+//! `install.rs`'s.
 
 use super::{Cloud, LONG, STATE};
 use novanet_lab::{Sandbox, eventually};
-use std::path::Path;
 use std::process::{Command, Stdio};
-
-fn blocks() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
-    let (_, tour) = readme.split_once("## Tour").unwrap();
-    let (tour, _) = tour.split_once("\n## ").unwrap();
-    tour.split("```sh\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap().to_owned())
-        .collect()
-}
 
 #[test]
 fn the_readmes_tour_works_word_for_word() {
-    let blocks = blocks();
-    let [up, run, open, look, end] = blocks.as_slice() else {
-        panic!("the tour has {} blocks, this test knows 5", blocks.len());
+    let blocks = crate::install::blocks();
+    let [_install, up, run, open, look, end] = blocks.as_slice() else {
+        panic!("the tour has {} blocks, this test knows 6", blocks.len());
     };
     let cloud = Cloud::without_up("").unwrap();
     // The one thing that differs: the background job belongs to the sandbox, and its output to a file.

@@ -76,8 +76,8 @@ impl Knife {
     pub(crate) async fn within<F: Future>(&self, at: usize, work: F) -> Option<F::Output> {
         let span = self.watch.count().span + 1;
         *self.watch.count() = Count {
-            at,
             span,
+            at,
             ..Count::default()
         };
         // Only for its metadata: what the driver takes along as the current span is made of that.

@@ -5,6 +5,7 @@ use novanet_lab::eventually_async;
 use novanet_store::{Db, Engine};
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::Duration;
 
 /// Takes photos of one database.
@@ -112,9 +113,9 @@ impl Photo {
         }
         .to_owned();
         for (name, table) in &self.tables {
-            sql += &format!("DELETE FROM {name};\n");
+            let _ = writeln!(sql, "DELETE FROM {name};");
             for row in &table.rows {
-                sql += &format!("INSERT INTO {name} VALUES ({});\n", row.join(", "));
+                let _ = writeln!(sql, "INSERT INTO {name} VALUES ({});", row.join(", "));
             }
         }
         let mut tx = db.write().await?;

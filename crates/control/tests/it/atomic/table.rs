@@ -20,6 +20,8 @@ pub(super) const READERS: &[&str] = &[
     "all_instances",
     "applied",
     "audit",
+    "bad_networks",
+    "bad_rows",
     "caller",
     "claim",
     "close",
@@ -29,6 +31,7 @@ pub(super) const READERS: &[&str] = &[
     "fixed_ips",
     "floating_ips",
     "follow",
+    "has_role",
     "host_errors",
     "host_of",
     "hosts",
@@ -45,6 +48,7 @@ pub(super) const READERS: &[&str] = &[
     "open",
     "projects",
     "require_schema",
+    "roles",
     "schema_version",
     "seen",
     "users",
@@ -87,6 +91,23 @@ async fn people(t: &Trial<'_>) -> Result<Caller> {
         c.create_project(&name("shop"), "ann", "books").await
     })
     .await?;
+    let shop = name("shop");
+    t.one("add_member", async |c| c.add_member(&shop, "root").await)
+        .await?;
+    for project in [Some(&shop), None] {
+        t.one("add_role", async |c| {
+            c.add_role("root", "netadmin", project).await
+        })
+        .await?;
+    }
+    t.one("remove_role", async |c| {
+        c.remove_role("root", "netadmin", None).await
+    })
+    .await?;
+    t.one("remove_member", async |c| {
+        c.remove_member(&shop, "root").await
+    })
+    .await?;
     t.one("delete_user", async |c| c.delete_user("root").await)
         .await?;
     let ann = caller("ann", "shop", true);
@@ -118,6 +139,8 @@ async fn operators(t: &Trial<'_>, ann: &Caller) -> Result<[FakeHost; 2]> {
             .await?;
     }
     t.one("hello", async |c| c.hello("h2", &greeting).await)
+        .await?;
+    t.one("set_zone", async |c| c.set_zone("h2", "nova").await)
         .await?;
     let more = Request::new(NetworkKind::FlatDhcp, "more", "10.9.0.0/24".parse()?);
     t.one("create_networks", async |c| c.create_networks(&more).await)
@@ -206,8 +229,10 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
             address,
             mac,
         };
-        t.one("leases", async |c| c.leases("h1", &[event.clone()]).await)
-            .await?;
+        t.one("leases", async |c| {
+            c.leases("h1", std::slice::from_ref(&event)).await
+        })
+        .await?;
     }
     t.one("reboot", async |c| {
         c.reboot(ann, &[InstanceId(1), InstanceId(2)]).await
@@ -237,8 +262,6 @@ async fn addresses(t: &Trial<'_>, ann: &Caller) -> Result<()> {
         c.disassociate_address(ann, mine).await
     })
     .await?;
-    let to = Association::to(InstanceId(2));
-    t.w.associate_address(ann, mine, &to).await?;
     t.one("release_address", async |c| {
         c.release_address(ann, mine).await
     })

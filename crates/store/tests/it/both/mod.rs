@@ -13,6 +13,7 @@ mod people;
 mod plan;
 mod pool;
 mod pool_model;
+mod roles;
 mod schema;
 mod tombstones;
 mod transactions;

@@ -24,6 +24,7 @@ async fn a_full_one(tx: &mut Tx) -> Result<Network> {
         vpn_public_address: Some("203.0.113.1".parse()?),
         vpn_public_port: Some(1000),
         vpn_private_address: Some("10.1.0.2".parse()?),
+        dhcp_start: "10.1.0.3".parse()?,
         project: Some(project),
         host: Some("h1".to_owned()),
         multi_host: true,

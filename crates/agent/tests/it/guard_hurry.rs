@@ -1,0 +1,87 @@
+//! What failed is tried again as soon as there is a reason, and never all the time.
+
+use crate::engine_support::{bridge, dhcp, gateway};
+use novanet_agent::engine::reconcile::LONGEST_WAIT;
+use novanet_agent::engine::{Engine, Reconciler, Timing};
+use novanet_agent::fake::{FakeHost, FakeLinks};
+use std::time::{Duration, Instant as Clock};
+use tokio::time::Instant;
+
+/// A room with one item that failed so often that it is tried rarely, and when it was tried last.
+async fn hopeless(
+    host: &FakeHost,
+) -> (
+    Reconciler<novanet_agent::fake::FakeRoom<FakeLinks>>,
+    Instant,
+) {
+    host.fail("links", "bridge/br100", true);
+    let mut links = Reconciler::new(host.room::<FakeLinks>());
+    links.set_objects(&[bridge(1, "br100")]);
+    let mut now = Instant::now();
+    links.round(now).await;
+    for _ in 0..8 {
+        now = links.next_retry().unwrap();
+        assert_eq!(links.round(now).await.failed, 1);
+    }
+    (links, now)
+}
+
+#[tokio::test]
+async fn what_fails_for_ever_is_tried_every_few_seconds() {
+    let (links, tried) = hopeless(&FakeHost::new()).await;
+    let wait = links.next_retry().unwrap() - tried;
+    assert!(wait <= LONGEST_WAIT * 12 / 10, "{wait:?}");
+    assert!(wait >= LONGEST_WAIT * 8 / 10, "{wait:?}");
+}
+
+#[tokio::test]
+async fn a_reason_makes_it_due_soon_but_not_twice_in_a_second() {
+    let (mut links, tried) = hopeless(&FakeHost::new()).await;
+    links.hurry(tried + Duration::from_millis(10));
+    assert_eq!(links.next_retry(), Some(tried + Duration::from_secs(1)));
+}
+
+#[tokio::test]
+async fn what_waits_long_already_is_due_at_once() {
+    let (mut links, tried) = hopeless(&FakeHost::new()).await;
+    let late = tried + Duration::from_millis(1500);
+    links.hurry(late);
+    assert_eq!(links.next_retry(), Some(late));
+    assert_eq!(links.round(late).await.failed, 1);
+}
+
+#[tokio::test]
+async fn what_stood_on_something_that_is_there_again_does_not_wait_for_its_turn() {
+    let host = FakeHost::new();
+    let (mut links, tried) = hopeless(&host).await;
+    links.change(&gateway(1, "br100").key(), Some(&gateway(1, "br100")));
+    // The other item succeeds: the failing one is due within a second of its last try.
+    let round = links.settle(tried + Duration::from_millis(500)).await;
+    assert_eq!((round.applied, round.failed), (1, 0));
+    assert_eq!(links.next_retry(), Some(tried + Duration::from_secs(1)));
+}
+
+/// An engine on which a room below another had trouble for long, and then has none.
+#[tokio::test]
+async fn the_room_above_is_told_when_the_trouble_below_is_over() {
+    let host = FakeHost::new();
+    for (room, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
+        host.fail(room, key, true);
+    }
+    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
+    tokio::spawn(lanes.run());
+    let objects = [bridge(1, "br100"), gateway(1, "br100"), dhcp(1, "br100")];
+    engine.take(crate::engine_support::list(1, &objects));
+    tokio::time::sleep(Duration::from_secs(4)).await; // the trouble lasts
+    for (room, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
+        host.fail(room, key, false);
+    }
+    host.disturb("links");
+    let began = Clock::now();
+    crate::engine_support::no_error(&engine).await;
+    assert!(
+        began.elapsed() < Duration::from_millis(2500),
+        "{:?}",
+        began.elapsed()
+    );
+}

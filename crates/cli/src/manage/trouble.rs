@@ -1,0 +1,44 @@
+//! What is wrong in the cloud, a line each, beside the lists that an operator looks at first
+//! (`service list`, `host list`). On stderr: the lists stay as scripts know them.
+
+use super::context::Context;
+use crate::failure::Failure;
+use novanet_control::Host;
+use std::time::Duration;
+
+/// More lines about one host say nothing new.
+const MOST: usize = 10;
+
+/// A list is not held up for longer. Planning ten thousand rows takes about that.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Says what is not in force on these hosts, and which rows nothing can be planned from.
+pub(super) async fn tell(cx: &Context, hosts: &[Host]) -> Result<(), Failure> {
+    for host in hosts {
+        let errors = cx.cloud.host_errors(&host.name).await?;
+        for error in errors.iter().take(MOST) {
+            let message = error.message.trim().replace('\n', " ");
+            cx.warn(&format!(
+                "host {}: {} is not in force: {message}",
+                host.name, error.key.0
+            ));
+        }
+        if errors.len() > MOST {
+            cx.warn(&format!(
+                "host {}: {} more are not in force",
+                host.name,
+                errors.len() - MOST
+            ));
+        }
+    }
+    match tokio::time::timeout(PATIENCE, cx.cloud.bad_rows()).await {
+        Ok(bad) => bad?.iter().for_each(|row| cx.warn(&spoiled(row))),
+        Err(_) => cx.note("not all rows were looked at: nova-manage db check does it"),
+    }
+    Ok(())
+}
+
+/// A row that does not validate.
+pub(super) fn spoiled(row: &str) -> String {
+    format!("{row} (hosts keep what they were told before: correct the row)")
+}

@@ -1,0 +1,145 @@
+//! Who is in which project, and with which roles.
+
+use crate::world::{World, assert_refused, both, name};
+use anyhow::Result;
+use novanet_control::members::Given;
+use novanet_control::{ControlError, Role};
+
+async fn joe_may(w: &World, role: Role) -> Result<bool> {
+    let keys = w.credentials("joe").await?;
+    let claim = w.claim(&keys.access_key).await?;
+    let caller = w.caller(&claim, Some("web"), "").await?;
+    Ok(caller.require(role).is_ok())
+}
+
+#[test]
+fn a_role_in_the_project_or_in_all_is_enough_and_ends_with_either() {
+    both(async |w: &World| -> Result<()> {
+        w.project("web").await;
+        let (web, mail) = (name("web"), name("mail"));
+        w.create_user("joe", None, false).await?;
+        w.create_project(&mail, "boss-of-web", "").await?;
+        w.add_member(&web, "joe").await?;
+        w.add_member(&web, "joe").await?;
+        assert!(!joe_may(w, Role::NetAdmin).await?);
+        for project in [Some(&web), None] {
+            w.add_role("joe", "netadmin", project).await?;
+            w.add_role("joe", "netadmin", project).await?;
+            assert!(joe_may(w, Role::NetAdmin).await?);
+            assert!(!joe_may(w, Role::SysAdmin).await?);
+            assert!(w.has_role("joe", "netadmin", Some(&web)).await?);
+            let everywhere = w.has_role("joe", "netadmin", None).await?;
+            assert_eq!(everywhere, project.is_none());
+            assert_eq!(
+                w.has_role("joe", "netadmin", Some(&mail)).await?,
+                everywhere
+            );
+            let given = Given {
+                user: "joe".to_owned(),
+                role: "netadmin".to_owned(),
+                project: project.map(ToString::to_string),
+            };
+            assert_eq!(w.roles(Some("joe")).await?, [given]);
+            assert_eq!(w.remove_role("joe", "netadmin", project).await?, []);
+            assert!(!joe_may(w, Role::NetAdmin).await?);
+        }
+        // Taken from one place it is still there from the other, which is said.
+        w.add_role("joe", "sysadmin", Some(&web)).await?;
+        w.add_role("joe", "sysadmin", None).await?;
+        let left = w.remove_role("joe", "sysadmin", None).await?;
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].project.as_deref(), Some("web"));
+        assert!(joe_may(w, Role::SysAdmin).await?);
+        // Who leaves a project takes no role along.
+        w.remove_member(&web, "joe").await?;
+        w.add_member(&web, "joe").await?;
+        assert!(!joe_may(w, Role::SysAdmin).await?);
+        let done: Vec<_> = w.audit(Some("joe"), 100).await?;
+        let mut done: Vec<_> = done.into_iter().map(|entry| entry.action).collect();
+        done.dedup();
+        assert!(done.contains(&"role.add".to_owned()), "{done:?}");
+        assert!(done.contains(&"project.remove".to_owned()), "{done:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_cannot_be_a_role_or_a_member_is_refused_by_name() {
+    both(async |w: &World| -> Result<()> {
+        w.project("web").await;
+        let web = name("web");
+        w.create_user("joe", None, false).await?;
+        assert_refused!(
+            w.add_role("joe", "netadmin", Some(&web)).await,
+            ControlError::InUse { .. },
+            "user joe: is no member of project web (add it: nova-manage project add web joe)"
+        );
+        assert_refused!(
+            w.add_role("joe", "king", None).await,
+            ControlError::Invalid(_),
+            "role \"king\": must be one of cloudadmin, itsec, sysadmin, netadmin, developer"
+        );
+        assert_refused!(
+            w.add_role("joe", "cloudadmin", Some(&web)).await,
+            ControlError::Invalid(_),
+            "role \"cloudadmin\": is for all projects or for none: leave the project out"
+        );
+        for error in [
+            w.add_role("ann", "netadmin", None).await.unwrap_err(),
+            w.add_member(&web, "ann").await.unwrap_err(),
+            w.has_role("ann", "netadmin", None).await.unwrap_err(),
+            w.roles(Some("ann")).await.unwrap_err(),
+        ] {
+            assert_eq!(error.to_string(), "user ann not found");
+        }
+        assert_refused!(
+            w.add_member(&name("nowhere"), "joe").await,
+            ControlError::NotFound { .. },
+            "project nowhere not found"
+        );
+        assert_refused!(
+            w.remove_role("joe", "netadmin", Some(&web)).await,
+            ControlError::InUse { .. },
+            "user joe: has no role netadmin in project web (see: nova-manage role list joe)"
+        );
+        assert_refused!(
+            w.remove_member(&web, "joe").await,
+            ControlError::InUse { .. },
+            "user joe: is no member of project web"
+        );
+        assert_refused!(
+            w.remove_member(&web, "boss-of-web").await,
+            ControlError::InUse { .. },
+            "user boss-of-web: manages project web"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_host_in_another_zone_is_found_there_by_the_next_instances() {
+    both(async |w: &World| -> Result<()> {
+        w.host("h1").await;
+        w.set_zone("h1", "rack-2").await?;
+        assert_eq!(w.hosts().await?[0].availability_zone, "rack-2");
+        // It stays there when its agent introduces itself again.
+        w.host("h1").await;
+        assert_eq!(w.hosts().await?[0].availability_zone, "rack-2");
+        let entry = &w.audit(Some("h1"), 1).await?[0];
+        assert_eq!(
+            (entry.action.as_str(), entry.detail.as_str()),
+            ("host.zone", "nova to rack-2")
+        );
+        assert_refused!(
+            w.set_zone("h9", "rack-2").await,
+            ControlError::NotFound { .. },
+            "host h9 not found"
+        );
+        assert_refused!(
+            w.set_zone("h1", "rack 2").await,
+            ControlError::Invalid(_),
+            "zone \"rack 2\""
+        );
+        Ok(())
+    });
+}
