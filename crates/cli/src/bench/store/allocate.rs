@@ -28,6 +28,7 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
     rows.extend(world.on_both("allocation, /16 with holes", async |stage| {
         stage.network("10.0.0.0/16").await?;
         stage.sql(&holes())?;
+        stage.counted()?;
         measure(stage, "/16 with random holes", scale, false).await
     }));
     Ok(rows)

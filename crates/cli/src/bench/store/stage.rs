@@ -48,7 +48,9 @@ impl Stage {
             .tempdir_in("/var/tmp")?;
         let database = postgres.as_ref().map(|p| p.fresh_database()).transpose()?;
         let postgres = postgres.zip(database);
-        let url = postgres.as_ref().map(|(_, database)| database.url.as_str());
+        let url = postgres
+            .as_ref()
+            .map(|(_, database)| database.socket_url.as_str());
         let given = flags(folder.path(), url);
         let flags = environment::flags(&given).map_err(|e| anyhow!("{e}"))?;
         let vault =
@@ -142,11 +144,20 @@ impl Stage {
         Ok(())
     }
 
+    /// What PostgreSQL does by itself a minute after many rows came: it counts them, so that it knows
+    /// which index is worth its while. SQLite does not.
+    pub(super) fn counted(&self) -> Result<()> {
+        if self.postgres.is_some() {
+            self.sql("VACUUM ANALYZE")?;
+        }
+        Ok(())
+    }
+
     /// Another process of this program on the same cloud: `novanet FACE --state_path=…`.
     pub(super) fn child(&self, face: &str) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(face);
-        let url = self.postgres.as_ref().map(|(_, d)| d.url.as_str());
+        let url = self.postgres.as_ref().map(|(_, d)| d.socket_url.as_str());
         for flag in flags(self.folder.path(), url) {
             let value = flag.value.unwrap_or_default();
             command.arg(format!("--{}={value}", flag.name));
