@@ -35,6 +35,8 @@ mod kill_engine;
 mod link;
 mod link_dispute;
 mod link_float;
+mod link_keep;
+mod link_setting;
 mod link_uplink;
 mod metadata;
 mod property;
