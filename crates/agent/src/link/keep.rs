@@ -4,10 +4,13 @@
 use super::item::{LinkKey, LinkValue, PORT_ALIAS_PREFIX};
 use super::moved::{Belongings, Record};
 use super::seen::{self, Link};
-use super::{Links, observe};
+use super::{Links, observe, sysctl};
 use crate::room::{Desired, RoomError};
 use novanet_model::IfName;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// A thing that is not ours, and the command that takes it off.
 struct Thing {
@@ -66,26 +69,57 @@ impl Links {
         // An uplink takes back what is on its bridge.
         if uplinks.is_empty() {
             let found = Belongings::of(&mut self.socket, bridge.index)?;
-            things.extend(found.addresses().map(|address| Thing {
-                what: format!("address {address}"),
-                remedy: format!("ip address delete {address} dev {name}"),
+            things.extend(found.addresses.iter().filter_map(|message| {
+                let address = address(message)?;
+                Some(Thing {
+                    what: format!("address {address}"),
+                    remedy: format!("ip address delete {address} dev {name}"),
+                })
             }));
-            things.extend(found.destinations().map(|route| Thing {
-                what: format!("route {route}"),
-                remedy: format!("ip route delete {route} dev {name}"),
+            things.extend(found.routes.iter().map(|message| {
+                let route = destination(message);
+                Thing {
+                    what: format!("route {route}"),
+                    remedy: format!("ip route delete {route} dev {name}"),
+                }
             }));
         }
         Ok(sentence(&things))
     }
+}
 
-    /// Without this the kernel takes the addresses of others in the same network along with ours.
-    pub(super) fn spare_secondaries(&self, link: &Link, name: &IfName) -> Result<(), RoomError> {
-        if observe::is_our_bridge(link, name) {
-            let path = format!("net/ipv4/conf/{name}/promote_secondaries");
-            super::sysctl::write(&path, super::sysctl::ON)?;
-        }
-        Ok(())
+/// Without this the kernel takes the addresses of others in the same network along with ours.
+pub(super) fn spare_secondaries(link: &Link, name: &IfName) -> Result<(), RoomError> {
+    if observe::is_our_bridge(link, name) {
+        let path = format!("net/ipv4/conf/{name}/promote_secondaries");
+        sysctl::write(&path, sysctl::ON)?;
     }
+    Ok(())
+}
+
+fn address(message: &AddressMessage) -> Option<String> {
+    let mut all = message.attributes.iter();
+    let local = all.clone().find_map(|a| match a {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = local.or_else(|| {
+        all.find_map(|a| match a {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })?;
+    Some(format!("{address}/{}", message.header.prefix_len))
+}
+
+fn destination(message: &RouteMessage) -> String {
+    let to = message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(IpAddr::V4(*to)),
+        RouteAttribute::Destination(RouteAddress::Inet6(to)) => Some(IpAddr::V6(*to)),
+        _ => None,
+    });
+    let length = message.header.destination_prefix_length;
+    to.map_or("default".to_owned(), |to| format!("{to}/{length}"))
 }
 
 fn sentence(things: &[Thing]) -> Option<String> {

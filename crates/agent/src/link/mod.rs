@@ -344,7 +344,7 @@ impl Links {
     fn remove_address(&mut self, device: &IfName, address: Ipv4Addr) -> Result<(), RoomError> {
         match seen::link(&mut self.socket, device)? {
             Some(link) => {
-                self.spare_secondaries(&link, device)?;
+                keep::spare_secondaries(&link, device)?;
                 self.remove_addresses(device, link.index, address, None)
             }
             None => Ok(()),

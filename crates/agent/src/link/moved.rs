@@ -11,7 +11,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
+    RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
@@ -54,37 +54,6 @@ impl Belongings {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.routes.is_empty()
-    }
-
-    /// The addresses, in words.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = String> {
-        self.addresses.iter().filter_map(|message| {
-            let mut all = message.attributes.iter();
-            let local = all.clone().find_map(|a| match a {
-                AddressAttribute::Local(address) => Some(*address),
-                _ => None,
-            });
-            let address = local.or_else(|| {
-                all.find_map(|a| match a {
-                    AddressAttribute::Address(address) => Some(*address),
-                    _ => None,
-                })
-            })?;
-            Some(format!("{address}/{}", message.header.prefix_len))
-        })
-    }
-
-    /// Where the routes go, in words.
-    pub(crate) fn destinations(&self) -> impl Iterator<Item = String> {
-        self.routes.iter().map(|route| {
-            let to = route.attributes.iter().find_map(|a| match a {
-                RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(IpAddr::V4(*to)),
-                RouteAttribute::Destination(RouteAddress::Inet6(to)) => Some(IpAddr::V6(*to)),
-                _ => None,
-            });
-            let length = route.header.destination_prefix_length;
-            to.map_or("default".to_owned(), |to| format!("{to}/{length}"))
-        })
     }
 
     /// An IPv4 address that a DHCP client keeps alive: on another device nobody would renew it, and

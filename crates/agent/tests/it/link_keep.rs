@@ -12,7 +12,9 @@ fn a_bridge_with_something_foreign_on_it_is_kept_and_the_reason_is_told() {
             let state = State::new();
             let mut links = state.links();
             let ours = [bridge(1, "br100"), gateway(1, "br100", "10.0.0.1/24")];
-            ours.iter().for_each(|object| links.want(object));
+            for object in &ours {
+                links.want(object);
+            }
             links.converge().await;
             sh(
                 "ip link add dev fp0 type veth peer name far0; ip link set dev fp0 master br100; \
@@ -30,7 +32,9 @@ fn a_bridge_with_something_foreign_on_it_is_kept_and_the_reason_is_told() {
                  ip address delete 10.0.0.9/24 dev br100; \
                  ip address delete 2001:db8::1/64 dev br100; \
                  ip route delete 10.99.0.0/24 dev br100), the next try removes the bridge";
-            ours.iter().for_each(|object| links.drop_object(object));
+            for object in &ours {
+                links.drop_object(object);
+            }
             let planned = links.changes().await;
             let planned = planned.iter().find(|c| c.key.to_string() == "bridge br100");
             assert_eq!(planned.unwrap().from.as_ref().unwrap().to_string(), why);

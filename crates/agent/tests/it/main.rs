@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::large_futures, missing_docs)]
 
 mod dhcp;
+mod dhcp_files;
 mod dhcp_process;
 mod dhcp_support;
 mod engine;
