@@ -117,10 +117,10 @@ impl Db {
 pub(crate) async fn look(c: &mut Conn, engine: Engine, name: &str) -> Result<BTreeSet<i64>> {
     let tables = tables(c, engine).await?;
     if !tables.contains(LIST) {
-        return match tables.is_empty() {
-            true => Ok(BTreeSet::new()),
-            false => Err(foreign(name, &tables)),
-        };
+        if tables.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        return Err(foreign(name, &tables));
     }
     let wanted = steps(engine);
     let mut have = BTreeSet::new();

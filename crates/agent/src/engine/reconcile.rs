@@ -53,6 +53,8 @@ pub struct Reconciler<R: Room> {
     objects: BTreeSet<ObjectKey>,
     /// See [`Self::stand_among`].
     pub(super) ground: Ground,
+    /// What stays without ground is as it is: only the room knows how.
+    doubtful: bool,
     /// Between two tries of what fails.
     pub(super) longest_wait: Duration,
 }
@@ -73,6 +75,7 @@ impl<R: Room> Reconciler<R> {
             waiting: BTreeSet::new(),
             objects: BTreeSet::new(),
             ground: Ground::default(),
+            doubtful: false,
             longest_wait: LONGEST_WAIT,
         }
     }
@@ -119,7 +122,10 @@ impl<R: Room> Reconciler<R> {
     /// What follows from one object is desired.
     pub(super) fn enter(&mut self, key: &ObjectKey, object: Option<&HostObject>) {
         let items = match object {
-            Some(object) if self.ground.refuses(object) => self.room.items_without_ground(object),
+            Some(object) if self.ground.refuses(object) => {
+                self.doubtful = true;
+                self.room.items_without_ground(object)
+            }
             Some(object) => self.room.items(object),
             None => Vec::new(),
         };
@@ -158,7 +164,7 @@ impl<R: Room> Reconciler<R> {
     pub async fn settle(&mut self, now: Instant) -> Round {
         // What was barred was not tried: as much is known of it as before.
         let doubtful = |key| self.failing.get(key).is_some_and(|f| !f.barred);
-        let Some(believed) = &self.believed else {
+        let Some(believed) = self.believed.as_ref().filter(|_| !self.doubtful) else {
             return self.round(now).await;
         };
         if !self.failing.is_empty() && self.touched.iter().any(doubtful) {
@@ -199,6 +205,7 @@ impl<R: Room> Reconciler<R> {
             }
         };
         self.blind = None;
+        self.doubtful = false;
         self.touched.clear();
         self.waiting.clear();
         let desired = &self.desired;

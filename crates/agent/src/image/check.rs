@@ -12,6 +12,8 @@ use std::path::Path;
 /// What an instance starts with, at the places where systems have it.
 const INIT: [&str; 2] = ["sbin/init", "usr/sbin/init"];
 
+const PACK: &str = "pack a root file system: tar -C FOLDER -cf image.tar .";
+
 /// How compressed files begin, and what undoes it.
 const COMPRESSED: [(&[u8], &str); 4] = [
     (&[0x1f, 0x8b], "gunzip -k"),
@@ -26,7 +28,8 @@ pub fn check(archive: &Path) -> Result<(), ImageError> {
     let mut file = BufReader::new(File::open(archive).map_err(failed)?);
     refuse_compressed(archive, &mut file)?;
     let length = file.get_ref().metadata().map_err(failed)?.len();
-    let not_tar = |e: std::io::Error| refused(archive, format!("is not a tar archive: {e}"));
+    // The error repeats the bytes that it did not understand.
+    let not_tar = |_: std::io::Error| refused(archive, format!("is not a tar archive: {PACK}"));
     let mut tar = tar::Archive::new(file);
     let mut can_start = false;
     for entry in tar.entries_with_seek().map_err(not_tar)? {
@@ -42,9 +45,7 @@ pub fn check(archive: &Path) -> Result<(), ImageError> {
     }
     Err(refused(
         archive,
-        "has no /sbin/init, which is what an instance starts with: pack a root file system: \
-         tar -C FOLDER -cf image.tar ."
-            .to_owned(),
+        format!("has no /sbin/init, which is what an instance starts with: {PACK}"),
     ))
 }
 
@@ -75,8 +76,14 @@ fn check_entry(entry: &tar::Entry<'_, impl Read>) -> Result<String, ImageError> 
     let path = inside(&raw)?;
     let header = entry.header();
     match header.entry_type() {
-        Type::Regular | Type::Continuous | Type::GNUSparse | Type::Directory => {}
-        Type::Fifo | Type::Char | Type::Block | Type::XGlobalHeader => {}
+        Type::Regular
+        | Type::Continuous
+        | Type::GNUSparse
+        | Type::Directory
+        | Type::Fifo
+        | Type::Char
+        | Type::Block
+        | Type::XGlobalHeader => {}
         Type::Symlink => drop(target(entry, &raw)?),
         Type::Link => drop(inside(&target(entry, &raw)?)?),
         other => return Err(refused(&raw, format!("has the unknown type {other:?}"))),

@@ -120,7 +120,7 @@ impl fmt::Display for Value {
 pub struct Instances {
     lives: Arc<Lives>,
     /// Ports that we were told of.
-    ports: BTreeMap<(InstanceId, u32), Value>,
+    ports: BTreeMap<(InstanceId, u32), Port>,
     adopted: bool,
 }
 
@@ -287,7 +287,7 @@ impl Room for Instances {
             for spec in self.lives.adopt().await? {
                 for port in spec.ports {
                     let key = (port.instance, port.index);
-                    self.ports.insert(key, Value::Port(port));
+                    self.ports.insert(key, port);
                 }
             }
             self.adopted = true;
@@ -299,7 +299,7 @@ impl Room for Instances {
         let mut there: BTreeMap<Key, Value> = self
             .ports
             .iter()
-            .map(|(&(id, index), port)| (Key::Port(id, index), port.clone()))
+            .map(|(&(id, index), port)| (Key::Port(id, index), Value::Port(port.clone())))
             .collect();
         for (instance, plugged) in self.lives.observe(wanted) {
             there.insert(
@@ -307,10 +307,13 @@ impl Room for Instances {
                 Value::Instance { instance, plugged },
             );
         }
-        for ((id, _), port) in &self.ports {
-            let key = Key::Instance(*id);
-            if let (Value::Groundless, Some(wanted)) = (port, desired.get(&key)) {
-                there.insert(key, wanted.clone());
+        // Whatever is there of these is as it must be.
+        let groundless = desired.iter().filter(|(_, v)| **v == Value::Groundless);
+        for (port, value) in groundless {
+            there.insert(port.clone(), value.clone());
+            let instance = Key::Instance(port.instance());
+            if let Some(wanted) = desired.get(&instance) {
+                there.insert(instance, wanted.clone());
             }
         }
         Ok(there)
@@ -325,7 +328,8 @@ impl Room for Instances {
         for change in changes {
             if let Key::Port(id, index) = change.key {
                 match &change.to {
-                    Some(port) => self.ports.insert((id, index), port.clone()),
+                    Some(Value::Port(port)) => self.ports.insert((id, index), port.clone()),
+                    Some(_) => None,
                     None => self.ports.remove(&(id, index)),
                 };
             }

@@ -293,5 +293,16 @@ fn an_archive_that_no_host_could_start_is_told_apart_before_it_is_stored() {
         checked(&foreign.into_inner().unwrap()),
     ];
     let said: Vec<String> = said.into_iter().map(Result::unwrap_err).collect();
-    insta::assert_snapshot!(said.join("\n"), @"");
+    insta::assert_snapshot!(said.join("\n"), @"
+    image archive: FILE: is not a tar archive: pack a root file system: tar -C FOLDER -cf image.tar .
+    image archive: FILE: is not a tar archive: pack a root file system: tar -C FOLDER -cf image.tar .
+    image archive: FILE: has no /sbin/init, which is what an instance starts with: pack a root file system: tar -C FOLDER -cf image.tar .
+    image archive: FILE: has no /sbin/init, which is what an instance starts with: pack a root file system: tar -C FOLDER -cf image.tar .
+    image archive: FILE: is compressed: gunzip -k it first, and register what comes out
+    image archive: FILE: ends in the middle of etc/last
+    image archive: ../evil: leads upwards
+    image archive: ../../etc/shadow: leads upwards
+    image archive: FILE: has no /sbin/init, which is what an instance starts with: pack a root file system: tar -C FOLDER -cf image.tar .
+    image archive: sbin/init: belongs to user or group 70000; at most 65535 is possible
+    ");
 }

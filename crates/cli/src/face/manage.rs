@@ -114,3 +114,20 @@ async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
         | Command::Version => unreachable!("done before the database was opened"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::as_json;
+
+    #[test]
+    fn text_becomes_json_and_json_stays_as_it_is() {
+        let plan = "br100\n  gateway \"10.0.0.1\"\n".to_owned();
+        assert_eq!(
+            as_json(plan),
+            "{\n  \"lines\": [\n    \"br100\",\n    \"  gateway \\\"10.0.0.1\\\"\"\n  ]\n}\n"
+        );
+        for same in ["", "7\n", "[]\n", "{\"a\": [1]}\n"] {
+            assert_eq!(as_json(same.to_owned()), same);
+        }
+    }
+}

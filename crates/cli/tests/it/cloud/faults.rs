@@ -59,7 +59,7 @@ fn picture(cloud: &Cloud, device: &str) -> String {
     cloud
         .sh(&format!(
             "ip -d address show dev {device} | sed -E 's/[a-z_]+_timer +[0-9.]+//g; s/ tentative//'; \
-             ip route show table all dev {device}; bridge link show dev {device} 2>/dev/null || true"
+             ip route show table all dev {device} | grep -v fe80; bridge link show dev {device} 2>/dev/null || true"
         ))
         .unwrap()
 }
@@ -138,6 +138,7 @@ fn a_foreign_bridge_of_our_name_is_left_alone_and_ours_is_made_when_it_is_gone()
 #[test]
 fn an_interface_and_a_vlan_networks_device_are_left_alone_while_others_work() {
     let cloud = Cloud::up("").unwrap();
+    let float = cloud.with_instance().unwrap();
     cloud
         .sh("ip link add pub type veth peer name lan && ip address add 192.168.78.1/24 dev pub && ip link set pub up && ip link set lan up; \
              ip link add br101 type bridge && ip address add 192.168.79.1/24 dev br101 && ip link set br101 up")
@@ -173,7 +174,7 @@ fn an_interface_and_a_vlan_networks_device_are_left_alone_while_others_work() {
     assert_eq!((picture(&cloud, "pub"), picture(&cloud, "br101")), before);
 
     // The rest of the host works, and what is deleted is forgotten.
-    cloud.with_instance().unwrap();
+    cloud.reachable(&float).unwrap();
     cloud.sh("nova-manage network delete 10.77.0.0/24").unwrap();
     cloud
         .sh("nova-manage project scrub pv; nova-manage network delete 10.8.0.0/24")

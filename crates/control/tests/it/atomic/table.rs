@@ -208,6 +208,7 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
         .await?;
     let giving = t.w.with(|config| config.auto_assign_floating_ip = true);
     let giving = giving.await;
+    drop(giving.db().write().await?);
     let own = launch(ImageId(2));
     t.one("run_instances", async |c| {
         // Each on connections of the same cloud: what is counted is there.
