@@ -65,6 +65,30 @@ pub(crate) fn script(networks_path: &Path) -> PathBuf {
     networks_path.join("nova-dhcpbridge")
 }
 
+/// Whether dnsmasq finds its script, and in it what we wrote.
+pub(crate) fn has_script(networks_path: &Path, text: &str) -> bool {
+    let path = script(networks_path);
+    std::fs::read(&path).is_ok_and(|there| there == text.as_bytes())
+        && std::fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o111 == 0o111)
+}
+
+/// Writes it. dnsmasq runs it by its path each time, so one that runs already has the new one.
+pub(crate) fn write_script(networks_path: &Path, text: &str) -> io::Result<()> {
+    if has_script(networks_path, text) {
+        return Ok(());
+    }
+    remove_script(networks_path)?; // one that is only not executable would be taken for right
+    write_whole(&script(networks_path), text, 0o755)
+}
+
+/// Removes it.
+pub(crate) fn remove_script(networks_path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(script(networks_path)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Bridges with a file of ours.
 pub(crate) fn bridges(networks_path: &Path) -> Vec<IfName> {
     let name = |entry: io::Result<std::fs::DirEntry>| {

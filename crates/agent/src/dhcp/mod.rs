@@ -139,6 +139,15 @@ fn hosts(wanted: &Wanted, bridge: &IfName) -> Hosts {
     wanted.range(first..=last).filter_map(pick).collect()
 }
 
+/// Whether a new process is needed; files are mended under one that is right.
+fn must_restart(server: &Server, changes: &[&DhcpChange], ranges: &Ranges) -> bool {
+    let another = |change: &&DhcpChange| {
+        matches!(change.key, DhcpKey::Range(..))
+            && !matches!(change.from, Some(DhcpValue::Otherwise(_)))
+    };
+    changes.iter().any(another) || server.process_is_wrong(ranges).is_some()
+}
+
 impl Room for DhcpServers {
     type Key = DhcpKey;
     type Value = DhcpValue;
@@ -243,18 +252,15 @@ impl DhcpServers {
     ) -> Result<(), RoomError> {
         let ranges = ranges(desired, bridge);
         let hosts = hosts(desired, bridge);
-        let of_a_range = |change: &&DhcpChange| matches!(change.key, DhcpKey::Range(..));
-        let program = render::script(&self.settings.dhcpbridge);
-        let script = files::script(&self.settings.networks_path);
         let environment = self.journal.folder().to_owned();
-        let server = self.server(bridge);
         if ranges.is_empty() {
-            server.remove().await?;
+            self.server(bridge).remove().await?;
+            self.remove_last_script()?;
         } else {
-            files::write_whole(&script, &program, 0o755)
-                .map_err(|e| RoomError::kernel(format!("write {}", script.display()), e))?;
+            self.write_script()?;
+            let server = self.server(bridge);
             server.write(&ranges, &hosts)?;
-            if changes.iter().any(of_a_range) || !server.runs() {
+            if must_restart(server, changes, &ranges) {
                 server.restart(&ranges, &environment).await?;
             } else {
                 server.reload()?;
@@ -264,6 +270,23 @@ impl DhcpServers {
             self.release_old_owner(bridge, change, &ranges);
         }
         Ok(())
+    }
+
+    fn write_script(&self) -> Result<(), RoomError> {
+        let (folder, program) = (&self.settings.networks_path, &self.settings.dhcpbridge);
+        let what = || format!("write {}", files::script(folder).display());
+        files::write_script(folder, &render::script(program))
+            .map_err(|e| RoomError::kernel(what(), e))
+    }
+
+    /// The script goes with the last server.
+    fn remove_last_script(&self) -> Result<(), RoomError> {
+        let folder = &self.settings.networks_path;
+        if !files::bridges(folder).is_empty() {
+            return Ok(());
+        }
+        let what = || format!("remove {}", files::script(folder).display());
+        files::remove_script(folder).map_err(|e| RoomError::kernel(what(), e))
     }
 
     fn release_old_owner(&mut self, bridge: &IfName, change: &DhcpChange, ranges: &Ranges) {

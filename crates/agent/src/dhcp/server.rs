@@ -1,7 +1,7 @@
 //! One bridge's DHCP server: how it is, and how it is made what it should be.
 
 use super::bridge as face;
-use super::files::{Files, write_whole};
+use super::files::{Files, has_script, script, write_whole};
 use super::item::{DhcpKey, DhcpValue, HostSpec};
 use super::process::{self, Running};
 use super::render::{self, Hosts, Ranges};
@@ -23,6 +23,7 @@ pub(crate) struct Server {
     networks_path: PathBuf,
     mtu: Option<u32>,
     files: Files,
+    script: String,
     disturbed: Arc<Notify>,
     running: Option<Running>,
     /// It has read the hosts file as it is.
@@ -36,6 +37,7 @@ impl Server {
             networks_path: settings.networks_path.clone(),
             mtu: settings.network_device_mtu,
             files: Files::new(&settings.networks_path, bridge),
+            script: render::script(&settings.dhcpbridge),
             disturbed: Arc::clone(disturbed),
             running: None,
             loaded: false,
@@ -101,7 +103,8 @@ impl Server {
         items: &mut BTreeMap<DhcpKey, DhcpValue>,
     ) {
         self.look();
-        let wrong = self.what_is_wrong(ranges);
+        let wrong = self.process_is_wrong(ranges);
+        let wrong = wrong.or_else(|| self.a_file_is_wrong());
         let mut networks: Vec<NetworkId> = ranges.keys().copied().collect();
         if ranges.is_empty() {
             networks = self
@@ -134,7 +137,8 @@ impl Server {
         }
     }
 
-    fn what_is_wrong(&self, ranges: &Ranges) -> Option<String> {
+    /// What is wrong with the process, so that another one is needed.
+    pub(crate) fn process_is_wrong(&self, ranges: &Ranges) -> Option<String> {
         let Some(running) = &self.running else {
             return Some("no dnsmasq runs".to_owned());
         };
@@ -157,6 +161,21 @@ impl Server {
             ));
         }
         None
+    }
+
+    /// What is wrong with the files beside the hosts.
+    fn a_file_is_wrong(&self) -> Option<String> {
+        if !has_script(&self.networks_path, &self.script) {
+            let script = script(&self.networks_path);
+            return Some(format!("{} is not as written", script.display()));
+        }
+        let running = self.running.as_ref()?;
+        let there = fs::read_to_string(self.files.pid()).unwrap_or_default();
+        let right = there.trim().parse() == Ok(running.pid);
+        (!right).then(|| {
+            let pid = self.files.pid();
+            format!("{} does not name dnsmasq {}", pid.display(), running.pid)
+        })
     }
 
     fn observe_hosts(
@@ -211,6 +230,11 @@ impl Server {
         if !self.files.bound().exists() {
             write_whole(&self.files.bound(), "", 0o644)
                 .map_err(|e| RoomError::kernel("mark the files of dnsmasq", e))?;
+        }
+        if let Some(running) = &self.running {
+            let pid = self.files.pid();
+            write_whole(&pid, &format!("{}\n", running.pid), 0o644)
+                .map_err(|e| RoomError::kernel(format!("write {}", pid.display()), e))?;
         }
         let files = [
             (self.files.hosts(), render::hosts_file(ranges, hosts)),

@@ -22,6 +22,8 @@ pub enum LinkKey {
     Uplink(IfName),
     /// An address that we put on a device.
     Address(IfName, Ipv4Addr),
+    /// What comes in by this interface is sent on: the public interface, and each bridge of ours.
+    Forwarding(IfName),
     /// The host end of an instance's cable.
     Port(IfName),
     /// A floating IP, answered on the public interface.
@@ -35,6 +37,7 @@ impl fmt::Display for LinkKey {
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Uplink(name) => write!(f, "uplink {name}"),
             Self::Address(device, address) => write!(f, "address {address} on {device}"),
+            Self::Forwarding(name) => write!(f, "sysctl net.ipv4.conf.{name}.forwarding"),
             Self::Port(name) => write!(f, "port {name}"),
             Self::Float(address) => write!(f, "floating address {address}"),
         }
@@ -52,6 +55,9 @@ pub enum LinkValue {
     AdministratorsBridge,
     /// Something without our mark stands where ours should be. Only ever observed.
     Foreign(String),
+    /// A bridge of ours that is not removed, because something on it is not ours; the text says
+    /// what, and what to do. Only ever observed.
+    Kept(String),
     /// Of a network that this host cannot have: whatever is there stays as it is.
     Left,
     /// An enslaved interface.
@@ -85,6 +91,7 @@ impl fmt::Display for LinkValue {
             }
             Self::AdministratorsBridge => f.write_str("made by the administrator"),
             Self::Foreign(what) => f.write_str(what),
+            Self::Kept(why) => write!(f, "is kept, {why}"),
             Self::Left => f.write_str("left as it is"),
             Self::Uplink(spec) => {
                 let addressed = if spec.addressed {
@@ -176,11 +183,21 @@ pub fn port_alias(port: &Port) -> String {
 pub(crate) const PORT_ALIAS_PREFIX: &str = "novanet:port:";
 
 /// What every host has.
-pub(crate) fn base_items() -> Vec<(LinkKey, LinkValue)> {
-    super::sysctl::ALL
+pub(crate) fn base_items(settings: &Settings) -> Vec<(LinkKey, LinkValue)> {
+    let everywhere = super::sysctl::ALL
         .iter()
-        .map(|path| (LinkKey::Sysctl(path), LinkValue::Setting("1".to_owned())))
+        .map(|path| (LinkKey::Sysctl(path), on()));
+    everywhere
+        .chain([forwarding(&settings.public_interface)])
         .collect()
+}
+
+fn forwarding(interface: &IfName) -> (LinkKey, LinkValue) {
+    (LinkKey::Forwarding(interface.clone()), on())
+}
+
+fn on() -> LinkValue {
+    LinkValue::Setting(super::sysctl::ON.to_owned())
 }
 
 /// What follows from one object.
@@ -243,6 +260,7 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
             plain: true,
         }),
     )];
+    items.push(forwarding(&bridge.bridge));
     let uplink = bridge
         .interface
         .as_ref()

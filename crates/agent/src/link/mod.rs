@@ -11,12 +11,14 @@ mod announce;
 pub(crate) mod answers;
 mod float;
 mod item;
+mod keep;
 mod message;
 mod moved;
 pub(crate) mod netlink;
 mod observe;
 mod port;
 mod seen;
+mod setting;
 mod sysctl;
 mod uplink;
 mod watch;
@@ -95,7 +97,7 @@ impl Room for Links {
     const NAME: &'static str = "links";
 
     fn base_items(&self) -> Vec<(LinkKey, LinkValue)> {
-        item::base_items()
+        item::base_items(&self.settings)
     }
 
     fn items(&self, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
@@ -133,17 +135,8 @@ impl Room for Links {
         self.strangers = observe::strangers(&seen);
         let mut items = observe::items(&seen, desired, &self.uplinks());
         items.iter_mut().for_each(float::unheard);
-        for path in sysctl::ALL {
-            let key = LinkKey::Sysctl(path);
-            if desired.get(&key).is_none() && !sysctl::is_changed(&self.notes, path) {
-                continue;
-            }
-            let value = sysctl::read(path)
-                .map_err(|e| RoomError::kernel(format!("read sysctl {path}"), e))?;
-            if let Some(value) = value {
-                items.insert(key, LinkValue::Setting(value));
-            }
-        }
+        self.mark_kept(desired, &mut items)?;
+        self.observe_settings(desired, &seen, &mut items)?;
         Ok(items)
     }
 
@@ -206,6 +199,12 @@ impl Links {
                 sysctl::set(&self.notes, path, value)
             }
             (LinkKey::Sysctl(path), None) => sysctl::restore(&self.notes, path),
+            (LinkKey::Forwarding(name), Some(LinkValue::Setting(value))) => {
+                self.set_forwarding(name, value)
+            }
+            (LinkKey::Forwarding(name), None) => {
+                sysctl::restore(&self.notes, &sysctl::forwarding(name))
+            }
             (LinkKey::Bridge(name), Some(value)) if *value != LinkValue::Left => {
                 self.ensure_bridge(name, value)
             }
@@ -288,6 +287,9 @@ impl Links {
         match seen::link(&mut self.socket, name)? {
             Some(link) if observe::is_our_bridge(&link, name) => {
                 self.must_be_released(name)?;
+                if let Some(why) = self.foreign_on(&link, name)? {
+                    return Err(RoomError::Refused(format!("bridge {name} is kept, {why}")));
+                }
                 self.socket
                     .request(&message::remove_link(link.index))
                     .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e))
@@ -341,7 +343,10 @@ impl Links {
 
     fn remove_address(&mut self, device: &IfName, address: Ipv4Addr) -> Result<(), RoomError> {
         match seen::link(&mut self.socket, device)? {
-            Some(link) => self.remove_addresses(device, link.index, address, None),
+            Some(link) => {
+                keep::spare_secondaries(&link, device)?;
+                self.remove_addresses(device, link.index, address, None)
+            }
             None => Ok(()),
         }
     }

@@ -320,7 +320,10 @@ impl Record {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(RoomError::kernel(format!("remove {}", path.display()), e))
             }
-            _ => Ok(()),
+            _ => {
+                super::sysctl::forget_folder(notes);
+                Ok(())
+            }
         }
     }
 

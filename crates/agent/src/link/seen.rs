@@ -26,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) mtu: u32,
     pub(crate) mac: Option<MacAddr>,
     pub(crate) master: Option<u32>,
+    /// The device that it stands on, and goes with.
+    pub(crate) lower: Option<u32>,
     pub(crate) alias: String,
     /// A bridge with spanning tree and forward delay off.
     pub(crate) plain: bool,
@@ -68,12 +70,18 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Controller(index) => link.master = Some(index).filter(|i| *i != 0),
+                LinkAttribute::Link(index) => link.lower = Some(index),
                 LinkAttribute::IfAlias(alias) => link.alias = alias,
                 LinkAttribute::LinkNetNsId(id) => link.peer_namespace = Some(id),
                 LinkAttribute::Address(mac) => link.mac = mac.try_into().ok().map(MacAddr),
                 LinkAttribute::LinkInfo(infos) => link.take_info(infos),
                 _ => {}
             }
+        }
+        // The number that a cable tells is its other end's, maybe in another namespace.
+        let stacked = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"];
+        if !stacked.contains(&link.kind.as_str()) {
+            link.lower = None;
         }
         link
     }
@@ -162,15 +170,9 @@ impl Snapshot {
     /// Asks the kernel.
     pub(crate) fn take(socket: &mut Socket) -> Result<Self, RoomError> {
         let mut seen = Self::default();
-        let links = socket
-            .dump(&message::list_links())
-            .map_err(|e| RoomError::kernel("list links", e))?;
-        for message in links {
-            if let Message::NewLink(message) = message {
-                let link = Link::from(message);
-                seen.names.insert(link.index, link.name.clone());
-                seen.links.insert(link.name.clone(), link);
-            }
+        for link in links(socket)? {
+            seen.names.insert(link.index, link.name.clone());
+            seen.links.insert(link.name.clone(), link);
         }
         seen.addresses = addresses_of(socket, 0)?;
         let routes = match socket.dump(&message::list_float_routes()) {
@@ -201,6 +203,18 @@ impl Snapshot {
     pub(crate) fn bridge_of(&self, link: &Link) -> Option<IfName> {
         IfName::new(self.name(link.master?)?).ok()
     }
+}
+
+/// All links.
+pub(crate) fn links(socket: &mut Socket) -> Result<Vec<Link>, RoomError> {
+    let messages = socket
+        .dump(&message::list_links())
+        .map_err(|e| RoomError::kernel("list links", e))?;
+    let read = |message| match message {
+        Message::NewLink(message) => Some(Link::from(message)),
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(read).collect())
 }
 
 /// The floating IP of a route of ours.

@@ -2,6 +2,7 @@
 //! was there before is remembered, so that removing novanet from a host gives it back.
 
 use crate::room::RoomError;
+use novanet_model::IfName;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,26 @@ pub(crate) const ALL: [&str; 3] = [
     "net/bridge/bridge-nf-call-iptables",
     "net/ipv4/ip_forward",
 ];
+
+/// What each of them must be.
+pub(crate) const ON: &str = "1";
+
+/// Where it is set whether what comes in by an interface is sent on. Each has its own; one that
+/// comes later begins with what `ip_forward` was set to last.
+pub(crate) fn forwarding(interface: &IfName) -> String {
+    format!("net/ipv4/conf/{interface}/forwarding")
+}
+
+/// Interfaces whose forwarding was off before us, by our notes.
+pub(crate) fn forwarding_noted(notes: &Path) -> Vec<IfName> {
+    let interface = |entry: io::Result<std::fs::DirEntry>| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let rest = name.strip_prefix("sysctl-net.ipv4.conf.")?;
+        IfName::new(rest.strip_suffix(".forwarding")?).ok()
+    };
+    let notes = std::fs::read_dir(notes).into_iter().flatten();
+    notes.filter_map(interface).collect()
+}
 
 fn file(path: &str) -> PathBuf {
     Path::new("/proc/sys").join(path)
@@ -58,13 +79,23 @@ pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), RoomError> {
     let note = note(notes, path);
     match std::fs::read_to_string(&note) {
         Ok(before) => {
-            write(path, &before)?;
+            // The setting of an interface that is gone is gone with it.
+            if read_or_refuse(path)?.is_some() {
+                write(path, &before)?;
+            }
             std::fs::remove_file(&note)
-                .map_err(|e| RoomError::kernel(format!("remove {}", note.display()), e))
+                .map_err(|e| RoomError::kernel(format!("remove {}", note.display()), e))?;
+            forget_folder(notes);
+            Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(RoomError::kernel(format!("read {}", note.display()), error)),
     }
+}
+
+/// Removes the folder of our notes if nothing is in it any more.
+pub(crate) fn forget_folder(notes: &Path) {
+    let _has_others_or_is_gone = std::fs::remove_dir(notes);
 }
 
 /// Whether [`restore`] has something to give back.
@@ -80,7 +111,8 @@ fn read_or_refuse(path: &str) -> Result<Option<String>, RoomError> {
     read(path).map_err(|e| RoomError::kernel(format!("read {}", file(path).display()), e))
 }
 
-fn write(path: &str, value: &str) -> Result<(), RoomError> {
+/// Sets it, of a thing of ours: nothing to note, it goes with the thing.
+pub(crate) fn write(path: &str, value: &str) -> Result<(), RoomError> {
     std::fs::write(file(path), value).map_err(|e| {
         RoomError::kernel(
             format!("set sysctl {} to {value}", path.replace('/', ".")),

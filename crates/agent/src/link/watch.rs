@@ -245,14 +245,36 @@ impl Watcher {
         }
     }
 
-    fn a_setting_is_wrong(&self) -> bool {
+    fn a_setting_is_wrong(&mut self) -> bool {
+        let off = self.forwarding_off();
+        // An interface that is a stranger under a bridge's name keeps its settings.
+        self.the_hosts_is_wrong()
+            || off.into_iter().any(|(name, is_bridge)| {
+                let link = seen::link(&mut self.queries, &name).ok().flatten();
+                link.is_some_and(|link| !is_bridge || is_our_bridge(&link, &name))
+            })
+    }
+
+    fn the_hosts_is_wrong(&self) -> bool {
         let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        sysctl::ALL.iter().any(|path| {
-            matches!(
-                (expected.get(&LinkKey::Sysctl(path)), sysctl::read(path)),
-                (Some(LinkValue::Setting(wanted)), Ok(Some(is))) if *wanted != is
-            )
-        })
+        sysctl::ALL
+            .iter()
+            .any(|path| is_otherwise(path, expected.get(&LinkKey::Sysctl(path))))
+    }
+
+    /// Interfaces that do not forward and should, and whether each is a bridge by its network.
+    fn forwarding_off(&self) -> Vec<(IfName, bool)> {
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        let off = expected.iter().filter_map(|(key, wanted)| match key {
+            LinkKey::Forwarding(name) => {
+                let path = sysctl::forwarding(name);
+                let bridge = LinkKey::Bridge(name.clone());
+                is_otherwise(&path, Some(wanted))
+                    .then(|| (name.clone(), expected.contains_key(&bridge)))
+            }
+            _ => None,
+        });
+        off.collect()
     }
 
     /// Whether something is still other than it should be.
@@ -286,7 +308,7 @@ impl Watcher {
             }
             // Rare enough for the room itself to look.
             LinkKey::Address(..) | LinkKey::Float(_) => true,
-            LinkKey::Sysctl(_) => false,
+            LinkKey::Sysctl(_) | LinkKey::Forwarding(_) => false,
         }
     }
 
@@ -306,6 +328,13 @@ impl Watcher {
                 && seen::addresses_of(&mut self.queries, link.index)
                     .is_ok_and(|addresses| !addresses.is_empty())
     }
+}
+
+fn is_otherwise(path: &str, wanted: Option<&LinkValue>) -> bool {
+    matches!(
+        (wanted, sysctl::read(path)),
+        (Some(LinkValue::Setting(wanted)), Ok(Some(is))) if *wanted != is
+    )
 }
 
 fn keys_of(name: &IfName) -> [LinkKey; 3] {

@@ -209,6 +209,7 @@ fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
             let mut links = with_uplink(&state);
             links.desired = Desired::new(Vec::new());
             links.converge().await;
+            std::fs::create_dir_all(record.parent().unwrap()).unwrap();
             std::fs::write(&record, text).unwrap();
             let mut links = with_uplink(&state);
             want(&mut links);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::large_futures, missing_docs)]
 
 mod dhcp;
+mod dhcp_files;
 mod dhcp_process;
 mod dhcp_support;
 mod engine;
@@ -35,6 +36,8 @@ mod kill_engine;
 mod link;
 mod link_dispute;
 mod link_float;
+mod link_keep;
+mod link_setting;
 mod link_uplink;
 mod metadata;
 mod property;

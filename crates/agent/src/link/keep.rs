@@ -1,0 +1,146 @@
+//! What somebody else has on a bridge of ours. The kernel would take it along with the bridge
+//! without a word, so such a bridge is kept, and whoever removes it is told why.
+
+use super::item::{LinkKey, LinkValue, PORT_ALIAS_PREFIX};
+use super::moved::{Belongings, Record};
+use super::seen::{self, Link};
+use super::{Links, observe, sysctl};
+use crate::room::{Desired, RoomError};
+use novanet_model::IfName;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// A thing that is not ours, and the command that takes it off.
+struct Thing {
+    what: String,
+    remedy: String,
+}
+
+impl Links {
+    /// Bridges that would not be removed are shown as such.
+    pub(super) fn mark_kept(
+        &mut self,
+        desired: &Desired<LinkKey, LinkValue>,
+        items: &mut BTreeMap<LinkKey, LinkValue>,
+    ) -> Result<(), RoomError> {
+        for (key, value) in items {
+            if let (LinkKey::Bridge(name), LinkValue::Bridge(_)) = (key, &*value)
+                && desired.get(key).is_none()
+                && let Some(link) = seen::link(&mut self.socket, name)?
+                && let Some(why) = self.foreign_on(&link, name)?
+            {
+                *value = LinkValue::Kept(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// What keeps a bridge of ours, and what to do about it.
+    pub(super) fn foreign_on(
+        &mut self,
+        bridge: &Link,
+        name: &IfName,
+    ) -> Result<Option<String>, RoomError> {
+        let uplinks: BTreeSet<IfName> = self
+            .uplinks()
+            .into_iter()
+            .filter(|uplink| {
+                Record::load(&self.notes, uplink).is_some_and(|record| record.bridge == *name)
+            })
+            .collect();
+        let mut things = Vec::new();
+        for link in seen::links(&mut self.socket)? {
+            let ours = link.alias.starts_with(PORT_ALIAS_PREFIX)
+                || uplinks.iter().any(|uplink| uplink.as_str() == link.name);
+            if link.master == Some(bridge.index) && !ours {
+                things.push(Thing {
+                    what: format!("port {}", link.name),
+                    remedy: format!("ip link set dev {} nomaster", link.name),
+                });
+            } else if link.lower == Some(bridge.index) {
+                things.push(Thing {
+                    what: format!("{} {}", link.kind, link.name),
+                    remedy: format!("ip link delete dev {}", link.name),
+                });
+            }
+        }
+        // An uplink takes back what is on its bridge.
+        if uplinks.is_empty() {
+            let found = Belongings::of(&mut self.socket, bridge.index)?;
+            things.extend(found.addresses.iter().filter_map(|message| {
+                let address = address(message)?;
+                Some(Thing {
+                    what: format!("address {address}"),
+                    remedy: format!("ip address delete {address} dev {name}"),
+                })
+            }));
+            things.extend(found.routes.iter().map(|message| {
+                let route = destination(message);
+                Thing {
+                    what: format!("route {route}"),
+                    remedy: format!("ip route delete {route} dev {name}"),
+                }
+            }));
+        }
+        Ok(sentence(&things))
+    }
+}
+
+/// Without this the kernel takes the addresses of others in the same network along with ours.
+pub(super) fn spare_secondaries(link: &Link, name: &IfName) -> Result<(), RoomError> {
+    if observe::is_our_bridge(link, name) {
+        let path = format!("net/ipv4/conf/{name}/promote_secondaries");
+        sysctl::write(&path, sysctl::ON)?;
+    }
+    Ok(())
+}
+
+fn address(message: &AddressMessage) -> Option<String> {
+    let mut all = message.attributes.iter();
+    let local = all.clone().find_map(|a| match a {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = local.or_else(|| {
+        all.find_map(|a| match a {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })?;
+    Some(format!("{address}/{}", message.header.prefix_len))
+}
+
+fn destination(message: &RouteMessage) -> String {
+    let to = message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(IpAddr::V4(*to)),
+        RouteAttribute::Destination(RouteAddress::Inet6(to)) => Some(IpAddr::V6(*to)),
+        _ => None,
+    });
+    let length = message.header.destination_prefix_length;
+    to.map_or("default".to_owned(), |to| format!("{to}/{length}"))
+}
+
+fn sentence(things: &[Thing]) -> Option<String> {
+    let [first, rest @ ..] = things else {
+        return None;
+    };
+    let (mut what, mut remedy) = (first.what.clone(), first.remedy.clone());
+    for (place, thing) in rest.iter().enumerate() {
+        let last = place + 1 == rest.len();
+        what.push_str(if last { " and " } else { ", " });
+        what.push_str(&thing.what);
+        remedy.push_str("; ");
+        remedy.push_str(&thing.remedy);
+    }
+    let (is, them) = if rest.is_empty() {
+        ("is", "it")
+    } else {
+        ("are", "them")
+    };
+    Some(format!(
+        "{what} {is} on it and not novanet's: take {them} off ({remedy}), \
+         the next try removes the bridge"
+    ))
+}

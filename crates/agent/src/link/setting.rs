@@ -1,0 +1,76 @@
+//! Kernel settings as items of the room: those of the host, and the forwarding of the interfaces
+//! between which packets of instances go.
+//!
+//! `ip_forward` is not enough: it sets every interface's own switch when it is written and says
+//! nothing about one that is turned off later.
+
+use super::item::{LinkKey, LinkValue};
+use super::seen::{self, Snapshot};
+use super::{Links, observe, sysctl};
+use crate::room::{Desired, RoomError};
+use novanet_model::IfName;
+use std::collections::BTreeMap;
+
+impl Links {
+    /// Adds the settings as they are: those that are wanted, and those to be given back.
+    pub(super) fn observe_settings(
+        &self,
+        desired: &Desired<LinkKey, LinkValue>,
+        seen: &Snapshot,
+        items: &mut BTreeMap<LinkKey, LinkValue>,
+    ) -> Result<(), RoomError> {
+        for path in sysctl::ALL {
+            let key = LinkKey::Sysctl(path);
+            if desired.get(&key).is_none() && !sysctl::is_changed(&self.notes, path) {
+                continue;
+            }
+            if let Some(value) = read(path)? {
+                items.insert(key, LinkValue::Setting(value));
+            }
+        }
+        for (key, wanted) in desired.iter() {
+            let LinkKey::Forwarding(name) = key else {
+                continue;
+            };
+            let is = if self.is_ours_to_set(name, seen.link(name)) {
+                read(&sysctl::forwarding(name))?
+            } else {
+                None
+            };
+            // Without the interface (or with another's in its place) nothing is to be set.
+            let is = is.map_or_else(|| wanted.clone(), LinkValue::Setting);
+            items.insert(key.clone(), is);
+        }
+        for name in sysctl::forwarding_noted(&self.notes) {
+            let key = LinkKey::Forwarding(name);
+            if desired.get(&key).is_none() {
+                items.insert(key, LinkValue::Setting(sysctl::ON.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The public interface, or a bridge of ours.
+    fn is_ours_to_set(&self, name: &IfName, link: Option<&seen::Link>) -> bool {
+        link.is_some_and(|link| {
+            *name == self.settings.public_interface || observe::is_our_bridge(link, name)
+        })
+    }
+
+    pub(super) fn set_forwarding(&mut self, name: &IfName, value: &str) -> Result<(), RoomError> {
+        let link = seen::link(&mut self.socket, name)?;
+        if !self.is_ours_to_set(name, link.as_ref()) {
+            return Ok(()); // The bridge's own item says why.
+        }
+        let path = sysctl::forwarding(name);
+        if link.is_some_and(|link| observe::is_our_bridge(&link, name)) {
+            sysctl::write(&path, value)
+        } else {
+            sysctl::set(&self.notes, &path, value)
+        }
+    }
+}
+
+fn read(path: &str) -> Result<Option<String>, RoomError> {
+    sysctl::read(path).map_err(|e| RoomError::kernel(format!("read sysctl {path}"), e))
+}

@@ -1,0 +1,85 @@
+//! Forwarding of the interfaces between which packets of instances go.
+
+use crate::link::{State, inside, noticed, quiet, sh};
+use crate::room::bridge;
+use novanet_agent::room::{Desired, Room};
+
+fn forwarding(interface: &str) -> String {
+    let path = format!("/proc/sys/net/ipv4/conf/{interface}/forwarding");
+    std::fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+fn off(interface: &str) {
+    sh(&format!(
+        "sysctl -qw net.ipv4.conf.{interface}.forwarding=0"
+    ));
+}
+
+#[test]
+fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_back() {
+    inside(
+        "link_setting::forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_back",
+        || async {
+            sh(
+                "ip link add dev eth0 type veth peer name far0; sysctl -qw net.ipv4.ip_forward=1; \
+                sysctl -qw net.ipv4.conf.default.forwarding=0",
+            );
+            off("eth0");
+            let state = State::new();
+            let mut links = state.links();
+            links.converge().await;
+            assert_eq!(forwarding("eth0"), "1");
+            links.want(&bridge(1, "br100"));
+            links.round().await;
+            // A bridge that does not get it from its birth gets it by the watch, like one turned off.
+            links.converge().await;
+            assert_eq!(forwarding("br100"), "1");
+
+            let disturbed = links.room.disturbed();
+            for interface in ["eth0", "br100"] {
+                quiet(&disturbed).await;
+                off(interface);
+                noticed(&disturbed, "forwarding was turned off").await;
+                let changes = links.changes().await;
+                let shown: Vec<_> = changes
+                    .iter()
+                    .map(|c| format!("{}: {:?}", c.key, c.from.as_ref().map(ToString::to_string)))
+                    .collect();
+                let expected = format!("sysctl net.ipv4.conf.{interface}.forwarding: Some(\"0\")");
+                assert_eq!(shown, [expected]);
+                links.converge().await;
+                assert_eq!(forwarding(interface), "1");
+            }
+
+            let mut links = state.links();
+            links.desired = Desired::new(Vec::new());
+            links.converge().await;
+            assert_eq!(forwarding("eth0"), "0");
+            assert!(!state.path().join("links").exists(), "notes are left");
+        },
+    );
+}
+
+#[test]
+fn the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers() {
+    inside(
+        "link_setting::the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers",
+        || async {
+            sh("ip link add dev br100 type bridge");
+            let state = State::new();
+            let mut links = state.links();
+            links.round().await;
+            off("br100");
+            links.want(&bridge(1, "br100"));
+            let failed: Vec<_> = links.round().await.into_iter().map(|f| f.0).collect();
+            let keys: Vec<_> = failed.iter().map(ToString::to_string).collect();
+            assert_eq!(keys, ["bridge br100"]);
+            assert_eq!(forwarding("br100"), "0");
+            // Once it is ours, it forwards.
+            sh("ip link delete dev br100; sysctl -qw net.ipv4.conf.default.forwarding=0");
+            links.round().await;
+            links.converge().await;
+            assert_eq!(forwarding("br100"), "1");
+        },
+    );
+}
