@@ -126,16 +126,20 @@ fn a_flush_right_after_a_repair_is_repaired_as_quickly_as_the_first() {
         engine.take(list(1, &objects()));
         in_force(&engine).await;
         let right = rules();
-        let (mut first, mut second) = (Duration::ZERO, Duration::ZERO);
-        for _ in 0..4 {
+        let mut pairs = vec![];
+        for _ in 0..12 {
             // Until the firewall was looked at without a repair: that cost little.
             tokio::time::sleep(Duration::from_millis(1300)).await;
-            first += flush().await;
-            second += flush().await;
+            let (first, second) = (flush().await, flush().await);
             all_is_back(&right).await;
+            // A pause of four times the cost of the first repair makes it more than three times; a
+            // busy machine may do that too, but not each time.
+            if second < first * 2 {
+                return;
+            }
+            pairs.push((first, second));
         }
-        // A pause of four times the cost of the first repair makes it more than three times.
-        assert!(second < first * 2, "{first:?}, then {second:?}");
+        panic!("first and second: {pairs:?}");
     });
 }
 
