@@ -65,7 +65,8 @@ fn nova_manage_works_on_postgresql_and_refuses_a_newer_schema() {
                  checksum, execution_time FROM _sqlx_migrations LIMIT 1";
     server.psql(&database.name, later).unwrap();
     let refused = check("network list");
-    let start = "exit 1\n--- stderr\nerror: the database's schema is version ";
-    assert!(refused.starts_with(start), "{refused}");
+    let start = format!("exit 1\n--- stderr\nerror: database {} at ", database.name);
+    assert!(refused.starts_with(&start), "{refused}");
+    assert!(refused.contains(": its schema is version "), "{refused}");
     assert!(refused.ends_with("(use the newer novanet)"), "{refused}");
 }

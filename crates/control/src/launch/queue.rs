@@ -6,6 +6,7 @@ use super::batch::Outcome;
 use crate::{Caller, Cloud, ControlError, Result};
 use novanet_model::InstanceId;
 use novanet_store::{Committed, StoreError, Tx};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
 
@@ -24,6 +25,7 @@ pub(super) struct Call {
 type Answer = Result<(Vec<InstanceId>, Committed)>;
 
 struct Waiting {
+    number: u64,
     call: Call,
     answer: oneshot::Sender<Answer>,
 }
@@ -32,6 +34,7 @@ struct Waiting {
 #[derive(Default)]
 pub(crate) struct Queue {
     waiting: Mutex<Vec<Waiting>>,
+    joined: AtomicU64,
     turn: Arc<Turn<()>>,
 }
 
@@ -42,16 +45,23 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Queue {
-    fn join(&self, call: Call) -> oneshot::Receiver<Answer> {
+    fn join(&self, call: Call) -> (u64, oneshot::Receiver<Answer>) {
+        let number = self.joined.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        self.lock().push(Waiting { call, answer });
-        answered
+        self.lock().push(Waiting {
+            number,
+            call,
+            answer,
+        });
+        (number, answered)
     }
 
-    /// Those who wait, first come first, without those who have gone away.
-    fn take(&self, most: usize) -> Vec<Waiting> {
+    /// This one, and those who wait beside it, first come first, without those who have gone away.
+    fn take(&self, number: u64, most: usize) -> Vec<Waiting> {
         let mut waiting = self.lock();
         waiting.retain(|w| !w.answer.is_closed());
+        // It has waited for the turn, but others may have joined before it.
+        waiting.sort_by_key(|w| (w.number != number, w.number));
         let count = waiting.len().min(most);
         waiting.drain(..count).collect()
     }
@@ -65,7 +75,7 @@ impl Queue {
 impl Cloud {
     /// Launches in a transaction of its own, or in somebody else's.
     pub(super) async fn launch_in_turn(&self, call: Call) -> Answer {
-        let mut answered = self.launches().join(call);
+        let (number, mut answered) = self.launches().join(call);
         loop {
             let turn = Arc::clone(&self.launches().turn);
             let turn = tokio::select! {
@@ -79,14 +89,14 @@ impl Cloud {
                 Err(oneshot::error::TryRecvError::Closed) => return Err(cut_off()),
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
-            if let Some(answer) = self.take_turn(turn).await? {
+            if let Some(answer) = self.take_turn(number, turn).await? {
                 return answer;
             }
         }
     }
 
     /// Launches for those who wait. `Some`: only the caller did, and this is its answer.
-    async fn take_turn(&self, turn: OwnedMutexGuard<()>) -> Result<Option<Answer>> {
+    async fn take_turn(&self, number: u64, turn: OwnedMutexGuard<()>) -> Result<Option<Answer>> {
         let tx = self.db().change().await?;
         // An address that is taken and not given must be taken back with everything else.
         let most = if self.config().auto_assign_floating_ip {
@@ -94,7 +104,7 @@ impl Cloud {
         } else {
             MOST
         };
-        let mut calls = self.launches().take(most);
+        let mut calls = self.launches().take(number, most);
         if calls.len() == 1
             && let Some(one) = calls.pop()
         {
@@ -119,7 +129,7 @@ impl Cloud {
             );
             calls.iter().map(|_| Outcome::Alone).collect()
         });
-        for (Waiting { call, answer }, outcome) in waiting.into_iter().zip(outcomes) {
+        for (Waiting { call, answer, .. }, outcome) in waiting.into_iter().zip(outcomes) {
             let result = match outcome {
                 Outcome::Done(ids, committed) => Ok((ids, committed)),
                 Outcome::Refused(error) => Err(error),

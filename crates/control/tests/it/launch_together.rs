@@ -227,3 +227,34 @@ fn a_caller_that_goes_away_takes_nobody_with_it() {
         Ok(())
     });
 }
+
+#[test]
+fn where_each_instance_gets_a_floating_ip_each_call_still_gets_its_own_instances() {
+    both_with(
+        |config| config.auto_assign_floating_ip = true,
+        async |w: &World| -> Result<()> {
+            w.image().await;
+            let web = w.project("web").await;
+            let _host = w.host("h1").await;
+            w.network("10.0.0.0/24").await;
+            w.floats("203.0.113.0/28").await;
+            let mut calls = tokio::task::JoinSet::new();
+            for number in [1, 2, 1, 2, 1, 3] {
+                let (cloud, web) = (w.cloud.clone(), web.clone());
+                calls.spawn(async move {
+                    let made = cloud.run_instances(&web, &count(number, number)).await;
+                    (number, made.map(|(ids, _)| ids.len()))
+                });
+            }
+            while let Some(answer) = calls.join_next().await {
+                let (wanted, made) = answer?;
+                assert_eq!(i64::try_from(made?)?, wanted);
+            }
+            for view in w.instances(&web).await? {
+                assert!(view.public_address.is_some());
+            }
+            w.assert_planned().await;
+            Ok(())
+        },
+    );
+}

@@ -1,5 +1,5 @@
 //! Elements by netlink messages: one transaction of any number of them, without a listing and
-//! without a program. This is the hot path; one floating address is two messages.
+//! without a program. This is the hot path; one floating address is three messages.
 
 use super::super::item::{Key, Set, Slot, Value};
 use super::super::netlink::{ACK, CREATE, Messages, REQUEST, Socket};

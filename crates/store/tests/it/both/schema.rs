@@ -137,18 +137,17 @@ async fn an_older_schema_is_refused_with_the_command_that_helps(t: Fresh) -> Res
 
 async fn an_empty_database_is_version_0(t: Fresh) -> Result<()> {
     let file = t.file().map(|file| file.with_extension("empty"));
-    let db = match &file {
-        Some(file) => Db::open(&crate::engines::sqlite_url(file)).await?,
-        None => {
-            // Nothing but an empty list of steps counts as empty, too.
-            let reset = "DROP SCHEMA public CASCADE; CREATE SCHEMA public; \
-                         CREATE TABLE _sqlx_migrations (version BIGINT, success BOOLEAN, \
-                         description TEXT, checksum BYTEA, execution_time BIGINT)";
-            let mut tx = t.write().await?;
-            sqlx::raw_sql(reset).execute(&mut *tx).await?;
-            tx.commit().await?;
-            t.again().await?
-        }
+    let db = if let Some(file) = &file {
+        Db::open(&crate::engines::sqlite_url(file)).await?
+    } else {
+        // Nothing but an empty list of steps counts as empty, too.
+        let reset = "DROP SCHEMA public CASCADE; CREATE SCHEMA public; \
+                     CREATE TABLE _sqlx_migrations (version BIGINT, success BOOLEAN, \
+                     description TEXT, checksum BYTEA, execution_time BIGINT)";
+        let mut tx = t.write().await?;
+        sqlx::raw_sql(reset).execute(&mut *tx).await?;
+        tx.commit().await?;
+        t.again().await?
     };
     assert_eq!(db.schema_version().await?.0, 0);
     let text = db.require_schema().await.unwrap_err().to_string();
