@@ -28,12 +28,12 @@ const FOREIGN_RULES: &str = "
     nft 'add table bridge foreign; add chain bridge foreign c { type filter hook forward priority 0; }; add rule bridge foreign c vlan id 7 drop'";
 
 /// All there is on the host, without what counts by itself; `others` leaves out what is not to be seen.
-const DUMP: &str = r#"
+const DUMP: &str = r"
     others nft -s list ruleset
     iptables-save | grep -v '^#' | sed 's/\[[0-9:]*\]//'
     others ip -d -o link | sed -E 's/[a-z_]+_timer +[0-9.]+|fdb_n_learned [0-9]+//g'
     others ip -o address; others ip route show table all; others ip -6 route show table all
-    ip rule; ip -6 rule"#;
+    ip rule; ip -6 rule";
 
 /// Leaves out what is ours: our tables, and lines that name a device or an address of ours.
 const NOT_OURS: &str = r#"others() {
@@ -46,7 +46,7 @@ const OUR_RULES: &str = "
         sed -E 's/0x[0-9a-f]{4}(ffff|0000)/MARK/g'";
 
 /// The rest of ours.
-const OUR_LINKS: &str = r#"
+const OUR_LINKS: &str = r"
     ip -4 -brief address show dev br100
     ip -o link show dev br100 | grep -o '<[A-Z,_]*> mtu [0-9]*'
     ip -o link show master br100 | grep -o 'nv[0-9]*@.*<[A-Z,_]*> mtu [0-9]*' | sed 's/@if[0-9]*//'
@@ -55,7 +55,7 @@ const OUR_LINKS: &str = r#"
     cd /var/lib/nova/networks && cat nova-br100.conf nova-br100.hosts
     kill -0 $(cat nova-br100.pid) && echo dnsmasq
     ss -Hlnu | awk '{ print $4 }' | grep -e ':67$' -e '^10.0.0.1.*:53$' | sort
-    sysctl net.ipv4.ip_forward; sysctl net.bridge.bridge-nf-call-iptables"#;
+    sysctl net.ipv4.ip_forward; sysctl net.bridge.bridge-nf-call-iptables";
 
 /// How soon it is repaired.
 const LINKS: Duration = Duration::from_secs(5);
