@@ -158,9 +158,17 @@ pub(crate) async fn start(
     arguments: &[String],
     environment: &[(&str, String)],
 ) -> Result<(), RoomError> {
-    let failed = |message: String| RoomError::Command {
-        command: format!("dnsmasq {}", arguments.join(" ")),
-        message,
+    let bridge = arguments
+        .iter()
+        .find_map(|a| a.strip_prefix("--interface="));
+    let bridge = bridge.unwrap_or("no bridge");
+    let failed = |message: String| {
+        // Hundreds of characters, which would hide what is wrong.
+        tracing::debug!(arguments = arguments.join(" "), "dnsmasq");
+        RoomError::Command {
+            command: format!("dnsmasq on {bridge}"),
+            message,
+        }
     };
     let mut tries = 1;
     loop {
@@ -172,10 +180,7 @@ pub(crate) async fn start(
                 tokio::time::sleep(BETWEEN_TRIES).await;
             }
             Ok(Some(said)) if said.contains(IN_USE) => {
-                return Err(failed(format!(
-                    "{said}: another program serves DNS or DHCP there; \
-                     make it leave this address alone (ss -lnup lists it)"
-                )));
+                return Err(failed(taken(&said, bridge)));
             }
             Ok(Some(said)) => return Err(failed(said)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -186,6 +191,19 @@ pub(crate) async fn start(
             Err(e) => return Err(failed(e.to_string())),
         }
     }
+}
+
+/// What to do about a port that dnsmasq could not have.
+fn taken(said: &str, bridge: &str) -> String {
+    let (port, service) = if said.contains("DHCP") {
+        (67, "DHCP")
+    } else {
+        (53, "DNS")
+    };
+    format!(
+        "port {port} is taken by another {service} server: stop it, or make it leave {bridge} alone \
+         (ss -lntup 'sport = :{port}' names it)"
+    )
 }
 
 /// How long it may take to go into the background.
@@ -221,7 +239,10 @@ async fn try_start(
     let text = fs::read_to_string(said.path()).unwrap_or_default();
     Ok(Some(match text.trim() {
         "" => status.to_string(),
-        text => text.to_owned(),
+        text => text
+            .trim_start_matches("dnsmasq: ")
+            .replace("\ndnsmasq: ", "; ")
+            .replace('\n', " "),
     }))
 }
 

@@ -34,6 +34,21 @@ pub enum AgentError {
         /// errno.
         source: std::io::Error,
     },
+    /// A port of the DHCP servers is taken, on every address of the host.
+    #[error(
+        "port {port} ({protocol}) is taken by another {service} server: stop it, or give it addresses \
+         of its own to listen on (ss -ln{letter}p 'sport = :{port}' names it)"
+    )]
+    Taken {
+        /// Which.
+        port: u16,
+        /// `udp` or `tcp`.
+        protocol: &'static str,
+        /// The letter by which `ss` calls it.
+        letter: char,
+        /// What is served there.
+        service: &'static str,
+    },
     /// A room could not be set up.
     #[error("{room}: {source}")]
     Room {

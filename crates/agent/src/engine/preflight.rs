@@ -2,8 +2,14 @@
 //! message, with the Debian packages to install.
 
 use super::AgentError;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
+};
 use novanet_model::wire::Role;
 use std::ffi::OsStr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -31,6 +37,48 @@ pub fn check_to_build(roles: &[Role]) -> Result<(), AgentError> {
     let to_build = crate::image::build::missing().into_iter();
     lacks.extend(to_build.map(|(program, package)| (program.to_owned(), package)));
     refuse(&lacks)
+}
+
+/// An address that nobody listens on by itself: a port cannot be had there only if somebody has it on
+/// every address, and so on the bridges' that are not there yet.
+const NOBODYS: Ipv4Addr = Ipv4Addr::new(127, 6, 7, 53);
+
+/// Whether DHCP servers can be started on bridges that are to be made. Asks as dnsmasq will; servers
+/// that get along with it (for other bridges, or on addresses of their own) are no obstacle.
+pub fn check_dhcp_ports() -> Result<(), AgentError> {
+    let dns = TcpListener::bind((NOBODYS, 53)).map(drop);
+    free(dns, 53, "tcp", "DNS")?;
+    free(bind_udp(NOBODYS, 53), 53, "udp", "DNS")?;
+    free(bind_udp(Ipv4Addr::UNSPECIFIED, 67), 67, "udp", "DHCP")
+}
+
+fn free(
+    bound: io::Result<()>,
+    port: u16,
+    protocol: &'static str,
+    service: &'static str,
+) -> Result<(), AgentError> {
+    match bound {
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Err(AgentError::Taken {
+            port,
+            protocol,
+            letter: if protocol == "tcp" { 't' } else { 'u' },
+            service,
+        }),
+        // Whatever else there is, dnsmasq will say it.
+        _ => Ok(()),
+    }
+}
+
+fn bind_udp(address: Ipv4Addr, port: u16) -> io::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let udp = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    setsockopt(&udp, sockopt::ReuseAddr, &true)?;
+    if port == 67 {
+        setsockopt(&udp, sockopt::ReusePort, &true)?;
+    }
+    let address = SockaddrIn::from(SocketAddrV4::new(address, port));
+    Ok(bind(udp.as_raw_fd(), &address)?)
 }
 
 /// Programs, and the packages that have them.

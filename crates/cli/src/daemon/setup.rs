@@ -5,11 +5,13 @@
 use super::novarc;
 use crate::failure::Failure;
 use crate::manage::floating::SHORTEST_PREFIX;
+use novanet_agent::engine::preflight;
 use novanet_agent::image::build;
 use novanet_control::Cloud;
 use novanet_model::carve::{CarveError, Request, carve};
 use novanet_model::flags::{Flags, Origin};
 use novanet_model::rows::Network;
+use novanet_model::wire::Role;
 use novanet_model::{Ipv4Net, NetworkKind, ProjectId};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -41,6 +43,8 @@ pub(super) struct First {
     floating: Option<Ipv4Net>,
     /// Why the network's kind is not the one that was asked for.
     remark: Option<String>,
+    /// This host will serve the network's DHCP and DNS.
+    serves: bool,
 }
 
 impl First {
@@ -71,9 +75,11 @@ impl First {
             network,
             floating,
             remark,
+            serves: kind == NetworkKind::FlatDhcp && flags.roles().contains(&Role::Network),
         };
         if is_first_start(flags) {
             first.refuse_overlap(&[range])?;
+            first.refuse_taken_ports()?;
         }
         Ok(first)
     }
@@ -91,12 +97,21 @@ impl First {
         Ok(())
     }
 
+    /// A cloud that has its network already starts all the same: the host says what it lacks.
+    fn refuse_taken_ports(&self) -> Result<(), Failure> {
+        if !self.serves {
+            return Ok(());
+        }
+        preflight::check_dhcp_ports().map_err(|e| Failure::because(&e))
+    }
+
     /// Beside what is in the database already.
     pub(super) async fn check(&self, cloud: &Cloud) -> Result<(), Failure> {
         let networks = cloud.networks().await?;
         let mut ranges: Vec<Ipv4Net> = networks.iter().map(|n| n.cidr).collect();
         if ranges.is_empty() {
             ranges.push(self.network.range);
+            self.refuse_taken_ports()?;
         }
         self.refuse_overlap(&ranges)?;
         if cloud.all_images().await?.is_empty()

@@ -43,15 +43,99 @@ fn what_a_host_lacks_is_said_at_start_in_one_line() {
         "setpriv --reuid=65534 --clear-groups /run/bin/novanet agent --state_path=/tmp --public_interface=eth0",
         &["root"],
     );
-    // The port is taken.
+}
+
+/// Runs a line while somebody else has a port, on every address.
+fn while_taken(protocol: &str, port: u16, line: &str) -> String {
     let python = super::venv().unwrap().join("bin/python");
-    let line = format!(
-        "{} -m http.server --bind 0.0.0.0 8773 >/dev/null 2>&1 & sleep 1; timeout 30 {up} --public_interface=eth0; code=$?; kill $!; exit $code",
-        python.display()
+    let kind = if protocol == "tcp" { "STREAM" } else { "DGRAM" };
+    let hold = format!(
+        "from socket import *; import time; s = socket(AF_INET, SOCK_{kind}); s.bind((\"0.0.0.0\", {port})); \
+         {}; open(\"/run/work/held\", \"w\"); time.sleep(90)",
+        if protocol == "tcp" { "s.listen()" } else { "0" }
     );
-    let output = cloud.try_sh(&line).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(output.stderr.contains("8773"), "{}", output.stderr);
+    format!(
+        "rm -f /run/work/held; {} -c '{hold}' & holder=$!; until [ -e /run/work/held ]; do sleep 0.05; done; \
+         {line}; code=$?; kill $holder; exit $code",
+        python.display()
+    )
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_before_anything_is_made() {
+    let cloud = Cloud::without_up("").unwrap();
+    let there = "find /var/lib/nova | sort; nft list ruleset; ip -brief address";
+    let before = cloud.sh(there).unwrap();
+    let up = "timeout 30 novanet up --my_ip=203.0.113.2 --public_interface=eth0";
+    let api = "cannot listen on 0.0.0.0:8773: Address already in use (os error 98) (another program has \
+               the port, or the address is not on this host: see ec2_listen and ec2_listen_port)";
+    let metadata = "metadata_port 8775: Address already in use (os error 98) (choose another one, or \
+                    stop what uses it)";
+    let server = |port: u16, protocol: &str, service: &str| {
+        format!(
+            "port {port} ({protocol}) is taken by another {service} server: stop it, or give it \
+             addresses of its own to listen on (ss -ln{}p 'sport = :{port}' names it)",
+            &protocol[..1]
+        )
+    };
+    for (protocol, port, error) in [
+        ("tcp", 8773, api.to_owned()),
+        ("tcp", 8775, metadata.to_owned()),
+        ("udp", 67, server(67, "udp", "DHCP")),
+        ("udp", 53, server(53, "udp", "DNS")),
+        ("tcp", 53, server(53, "tcp", "DNS")),
+    ] {
+        let output = cloud.try_sh(&while_taken(protocol, port, up)).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(
+            output.stderr,
+            format!("error: {error}\n"),
+            "{protocol} {port}"
+        );
+        assert_eq!(output.stdout, "", "{protocol} {port}");
+        assert_eq!(cloud.sh(there).unwrap(), before, "{protocol} {port}");
+    }
+
+    // One that needs no DHCP server does not care.
+    let flat = "--network_manager=nova.network.manager.FlatManager";
+    let line = format!(
+        "{{ {up} {flat} >/run/work/out & }}; up=$!; \
+         timeout 20 sh -c 'until grep -q \"the cloud is up\" /run/work/out; do sleep 0.05; done'; \
+         found=$?; kill $up; [ $found = 0 ]"
+    );
+    cloud.sh(&while_taken("udp", 67, &line)).unwrap();
+}
+
+#[test]
+fn a_port_that_is_taken_later_is_named_in_one_line_until_it_is_free() {
+    let cloud = Cloud::up("").unwrap();
+    cloud.settled().unwrap();
+    cloud.stop(nix::sys::signal::Signal::SIGTERM).unwrap();
+    cloud
+        .sh("pid=$(cat /var/lib/nova/networks/nova-br100.pid); kill $pid; while kill -0 $pid; do sleep 0.05; done")
+        .unwrap();
+    let taken = "dnsmasq on br100: port 67 is taken by another DHCP server: stop it, or make it leave \
+                 br100 alone (ss -lntup 'sport = :67' names it)";
+    let (held, go) = ("/run/work/held", "/run/work/go");
+    let line = while_taken(
+        "udp",
+        67,
+        &format!("until [ -e {go} ]; do sleep 0.05; done"),
+    );
+    cloud
+        .sh(&format!(
+            "(rm -f {held}; {line}) >/dev/null 2>&1 & until [ -e {held} ]; do sleep 0.05; done"
+        ))
+        .unwrap();
+    cloud
+        .start_waiting_for("grep -q 'is taken by another' /var/lib/nova/novanet.log")
+        .unwrap();
+    let log = cloud.log();
+    let warned: Vec<_> = log.lines().filter(|l| l.contains("is taken by")).collect();
+    assert!(warned[0].contains(taken), "{log}");
+    assert!(warned[0].len() < 400, "{log}");
+    cloud.sh(&format!("touch {go}")).unwrap();
+    cloud.settled().unwrap();
 }
 
 /// What is on the host of somebody's device, without what counts by itself.

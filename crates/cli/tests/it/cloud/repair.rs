@@ -1,79 +1,225 @@
-//! What is removed by hand comes back; what is foreign stays as it is, byte for byte.
+//! What is removed by hand is named by `host plan --diff` and comes back in time; what is foreign stays
+//! as it is, byte for byte.
 
-use super::{Cloud, STATE};
+use super::{Cloud, LONG, STATE};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
+use novanet_lab::{Quickest, Sandbox, eventually};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-/// Things of an administrator, of every kind that we have, too.
-const FOREIGN: &str = "
-    ip link add fbr0 type bridge && ip link set fbr0 up && ip address add 172.30.0.1/24 dev fbr0
-    ip link add fveth0 type veth peer name fveth1 && ip link set fveth0 master fbr0 up
-    ip route add 172.31.0.0/24 via 172.30.0.9
-    nft 'add table inet foreign; add chain inet foreign c { type filter hook forward priority 10; }; add rule inet foreign c counter accept'
-    iptables -A INPUT -p tcp --dport 9 -j DROP
-    ip rule add pref 99 to 172.31.0.0/24 table main";
+/// Links, addresses, routes and policies of an administrator.
+const FOREIGN_LINKS: &str = "
+    ip link add fbr0 type bridge forward_delay 0 && ip link set fbr0 up && ip address add 172.30.0.1/24 dev fbr0
+    ip link add fveth0 type veth peer name fveth1 && ip link set fveth0 master fbr0 up && ip link set fveth1 up
+    ip link add fdum0 type dummy && ip link set fdum0 alias 'of the administrator' up
+    ip address add 192.168.66.1/24 dev eth0 && ip address add 192.168.67.1/32 dev lo
+    ip route add 172.31.0.0/24 via 172.30.0.9 && ip route add blackhole 198.18.1.0/24 table 7
+    ip route add local 198.18.0.7 dev lo table local
+    ip rule add pref 99 to 172.31.0.0/24 table main
+    timeout 10 sh -c 'while ip address | grep -q tentative; do sleep 0.1; done'";
 
-const FOREIGN_DUMP: &str = "
-    ip -d link show fbr0 | sed -e 's/^[0-9]*: //' -e 's/[a-z_]*timer *[0-9.]*//g'; ip address show fbr0 | grep 'inet '; ip link show fveth0 | grep -o 'master fbr0'
-    ip route show 172.31.0.0/24; ip rule show pref 99
-    nft list table inet foreign | sed 's/packets.*accept/accept/'; iptables-save -t filter | grep -e '-A INPUT'";
+/// Rules of an administrator, by both tools, with chains of their own and at hooks that we have, too.
+const FOREIGN_RULES: &str = "
+    iptables -N MINE && iptables -A MINE -p icmp -j RETURN && iptables -A INPUT -j MINE && iptables -A INPUT -p tcp --dport 9 -j DROP
+    iptables -t nat -A POSTROUTING -s 172.30.0.0/24 -o eth0 -j MASQUERADE
+    nft 'add table inet foreign; add set inet foreign s { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 }; };
+         add chain inet foreign c { type filter hook forward priority 10; }; add rule inet foreign c ip saddr @s counter accept'
+    nft 'add table bridge foreign; add chain bridge foreign c { type filter hook forward priority 0; }; add rule bridge foreign c vlan id 7 drop'";
 
-/// A way to break something of ours.
-const BREAKS: [&str; 10] = [
-    "ip link delete br100",
-    "ip address delete 10.0.0.1/24 dev br100",
-    "ip link set br100 down",
-    "ip link set nv1 nomaster",
-    "ip link delete nv1",
-    "ip route flush table local 203.0.113.129 || ip route delete local 203.0.113.129 table local",
-    "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
-    "sysctl -qw net.ipv4.ip_forward=0",
-    "nft delete table ip nova",
-    "nft delete table bridge nova",
+/// All there is on the host, without what counts by itself; `others` leaves out what is not to be seen.
+const DUMP: &str = r"
+    others nft -s list ruleset
+    iptables-save | grep -v '^#' | sed 's/\[[0-9:]*\]//'
+    others ip -d -o link | sed -E 's/[a-z_]+_timer +[0-9.]+|fdb_n_learned [0-9]+//g'
+    others ip -o address; others ip route show table all; others ip -6 route show table all
+    ip rule; ip -6 rule";
+
+/// Leaves out what is ours: our tables, and lines that name a device or an address of ours.
+const NOT_OURS: &str = r#"others() {
+    "$@" | awk '/^table/ { ours = $3 == "nova" } !ours' |
+        grep -v -e br100 -e '[ ]nv[0-9]' -e '203\.0\.113\.129' -e '169\.254\.169\.254'; }"#;
+
+/// Our rules, as they must be. The numbers in which each rebuild differs are left out.
+const OUR_RULES: &str = "
+    for table in ip ip6 bridge; do nft -s list table $table nova; done 2>&1 |
+        sed -E 's/0x[0-9a-f]{4}(ffff|0000)/MARK/g'";
+
+/// The rest of ours.
+const OUR_LINKS: &str = r"
+    ip -4 -brief address show dev br100
+    ip -o link show dev br100 | grep -o '<[A-Z,_]*> mtu [0-9]*'
+    ip -o link show master br100 | grep -o 'nv[0-9]*@.*<[A-Z,_]*> mtu [0-9]*' | sed 's/@if[0-9]*//'
+    ip -d -o link show dev nv1 | grep -o 'hairpin o[nf]*'
+    ip -4 route show table all | grep -e br100 -e '203\.0\.113\.129' | sort
+    cd /var/lib/nova/networks && cat nova-br100.conf nova-br100.hosts
+    kill -0 $(cat nova-br100.pid) && echo dnsmasq
+    ss -Hlnu | awk '{ print $4 }' | grep -e ':67$' -e '^10.0.0.1.*:53$' | sort
+    sysctl net.ipv4.ip_forward; sysctl net.bridge.bridge-nf-call-iptables";
+
+/// How soon it is repaired.
+const LINKS: Duration = Duration::from_secs(5);
+const RULES: Duration = Duration::from_millis(200);
+
+/// A way to break something of ours, and words by which the plan names it.
+type Break = (&'static str, &'static str);
+
+/// In an order in which none hides a later one while nobody repairs.
+const LINK_BREAKS: [Break; 13] = [
+    (
+        "echo 02:00:00:00:00:99,x.novalocal,10.0.0.99 >>/var/lib/nova/networks/nova-br100.conf",
+        "remove dhcp binding of 10.0.0.99",
+    ),
+    (
+        "sed -i s/10.0.0.2/10.0.0.4/ /var/lib/nova/networks/nova-br100.hosts",
+        "change dhcp binding of 10.0.0.2",
+    ),
+    (
+        "rm /var/lib/nova/networks/nova-br100.conf",
+        "create dhcp binding of 10.0.0.2",
+    ),
+    (
+        "kill -9 $(cat /var/lib/nova/networks/nova-br100.pid)",
+        "no dnsmasq runs",
+    ),
+    (
+        "ip route delete local 203.0.113.129 table local",
+        "create floating address 203.0.113.129",
+    ),
+    (
+        "bridge link set dev nv1 hairpin off",
+        "nv1: in bridge br100 up without hairpin ->",
+    ),
+    ("ip link set nv1 nomaster", "nv1: in bridge none up"),
+    ("ip link delete nv1", "not plugged"),
+    (
+        "ip address delete 10.0.0.1/24 dev br100",
+        "create address 10.0.0.1 on br100",
+    ),
+    (
+        "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
+        "net.bridge.bridge-nf-call-iptables: 0 -> 1",
+    ),
+    (
+        "sysctl -qw net.ipv4.ip_forward=0",
+        "net.ipv4.ip_forward: 0 -> 1",
+    ),
+    ("ip link set br100 down", "change bridge br100"),
+    ("ip link delete br100", "create bridge br100"),
 ];
 
+const RULE_BREAKS: [Break; 5] = [
+    (
+        "nft insert rule ip nova c_host accept",
+        "changed by somebody else",
+    ),
+    (
+        "for family in ip ip6 bridge; do nft flush table $family nova; done",
+        "changed by somebody else",
+    ),
+    ("nft delete table bridge nova", "create pmac \"nv1\""),
+    ("nft delete table ip nova", "create fipin 203.0.113.129"),
+    ("nft flush ruleset", "create tables"),
+];
+
+/// The plan's lines that say that something differs.
+fn differences(cloud: &Cloud) -> Result<BTreeSet<String>> {
+    let flags = format!("--public_interface=eth0 --my_ip={}", Sandbox::CLOUD);
+    let plan = cloud.sh(&format!("nova-manage {flags} host plan --diff"))?;
+    let lines = plan.lines().filter(|line| line.starts_with(' '));
+    let lines = lines.filter(|line| line.trim() != "nothing differs");
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// Breaks it while no agent runs; the plan has a line more, which names it.
+fn is_named(cloud: &Cloud, (how, words): Break) -> Result<()> {
+    let before = differences(cloud)?;
+    cloud.sh(how)?;
+    let after = differences(cloud)?;
+    let named = after.difference(&before).any(|line| line.contains(words));
+    ensure!(named, "{how}: {words:?} is not in {after:#?}");
+    Ok(())
+}
+
+/// Breaks it while the agent runs; `dump` is soon as before.
+fn comes_back(cloud: &Cloud, how: &str, dump: &str, limit: Duration) -> Result<()> {
+    let whole = cloud.sh(dump)?;
+    let mut quickest = Quickest::within(limit);
+    while quickest.again().with_context(|| how.to_owned())? {
+        cloud.sh(how)?;
+        let broken = Instant::now();
+        eventually(LONG, || -> Result<()> {
+            let now = cloud.try_sh(dump)?.stdout;
+            ensure!(now == whole, "{now}");
+            Ok(())
+        })
+        .with_context(|| format!("after {how}: {}", cloud.log()))?;
+        quickest.took(broken.elapsed());
+        if how == "nft flush ruleset" {
+            cloud.sh(&format!("set -e; {FOREIGN_RULES}"))?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
-fn everything_of_ours_that_is_removed_by_hand_comes_back_and_nothing_foreign_changes() {
+fn everything_of_ours_that_is_broken_is_named_and_comes_back_and_nothing_foreign_changes() {
     let cloud = Cloud::without_up("").unwrap();
-    cloud.sh(&format!("set -e; {FOREIGN}")).unwrap();
-    let foreign = cloud.sh(FOREIGN_DUMP).unwrap();
+    cloud
+        .sh(&format!("set -e; {FOREIGN_LINKS}; {FOREIGN_RULES}"))
+        .unwrap();
+    let foreign = |cloud: &Cloud| cloud.sh(&format!("{NOT_OURS}; {DUMP}")).unwrap();
+    let all = |cloud: &Cloud| {
+        cloud
+            .sh(&format!("others() {{ \"$@\"; }}; {DUMP}"))
+            .unwrap()
+    };
+    let (before, all_before) = (foreign(&cloud), all(&cloud));
     cloud.start().unwrap();
     let float = cloud.with_instance().unwrap();
+    cloud.settled().unwrap();
+    assert_eq!(foreign(&cloud), before);
 
-    for how in BREAKS {
-        cloud.sh(how).unwrap_or_else(|e| panic!("{how}: {e}"));
-        cloud
-            .settled()
-            .and_then(|()| cloud.reachable(&float))
-            .unwrap_or_else(|e| panic!("after {how}: {e:#}"));
+    for (how, _) in LINK_BREAKS {
+        comes_back(&cloud, how, OUR_LINKS, LINKS).unwrap();
     }
-    assert_eq!(cloud.sh(FOREIGN_DUMP).unwrap(), foreign);
+    cloud.reachable(&float).unwrap();
+    for (how, _) in RULE_BREAKS {
+        comes_back(&cloud, how, OUR_RULES, RULES).unwrap();
+        cloud.settled().unwrap();
+    }
+    cloud.reachable(&float).unwrap();
+    assert_eq!(foreign(&cloud), before);
 
-    // With nobody there to repair it, the plan names what is wrong, and cleanup takes away what is ours.
+    // With nobody there to repair it, the plan names what is wrong.
     cloud.stop(Signal::SIGTERM).unwrap();
-    cloud.sh("ip address delete 10.0.0.1/24 dev br100").unwrap();
-    let plan = cloud.sh("nova-manage host plan --diff").unwrap();
-    assert!(plan.contains("10.0.0.1"), "{plan}");
+    assert_eq!(differences(&cloud).unwrap(), BTreeSet::new());
+    for one in LINK_BREAKS {
+        is_named(&cloud, one).unwrap();
+    }
+    for one in RULE_BREAKS {
+        cloud.start().unwrap();
+        cloud.settled().unwrap();
+        cloud.stop(Signal::SIGTERM).unwrap();
+        is_named(&cloud, one).unwrap();
+    }
+    cloud.sh(&format!("set -e; {FOREIGN_RULES}")).unwrap();
+    cloud.start().unwrap();
+    cloud.settled().unwrap();
+    cloud.reachable(&float).unwrap();
+    assert_eq!(foreign(&cloud), before);
+
+    // Cleanup takes away what is ours, and says before what that is.
+    cloud.stop(Signal::SIGTERM).unwrap();
     let dry = cloud.sh("nova-manage host cleanup --dry-run").unwrap();
     assert!(dry.contains("br100"), "{dry}");
-    assert!(
-        cloud.sh("ip link show br100").is_ok(),
-        "a dry run removed it"
-    );
+    assert_eq!(differences(&cloud).unwrap(), BTreeSet::new(), "a dry run");
     cloud.sh("nova-manage host cleanup").unwrap();
+    assert_eq!(all(&cloud), all_before);
     let left = cloud
         .sh(&format!(
-            "ip -brief link; nft list tables; ip route show table all; pgrep -a dnsmasq || true; mount | grep {STATE}/instances || true"
+            "pgrep -a dnsmasq; mount | grep {STATE}/instances || true"
         ))
         .unwrap();
-    for ours in [
-        "br100",
-        "nv1",
-        " nova",
-        "dnsmasq",
-        "203.0.113.129",
-        "overlay",
-    ] {
-        assert!(!left.contains(ours), "{ours} is left:\n{left}");
-    }
-    assert_eq!(cloud.sh(FOREIGN_DUMP).unwrap(), foreign);
+    assert_eq!(left, "");
 }
