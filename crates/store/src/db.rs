@@ -25,7 +25,10 @@ const POSTGRES_WRITERS: u32 = 4;
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000;";
 
-const POSTGRES_SETTINGS: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
+/// Plans are kept, the foreign keys' too, and most are made while the tables are nearly empty: there a
+/// scan of everything is cheapest, and later it is not.
+const POSTGRES_SETTINGS: &str = "SET enable_seqscan = off; SET jit = off; \
+    SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
     SET idle_in_transaction_session_timeout = '30s'; SET synchronous_commit = on;";
 
 /// Which database engine.

@@ -148,7 +148,7 @@ impl Stage {
     /// which index is worth its while. SQLite does not.
     pub(super) fn counted(&self) -> Result<()> {
         if self.postgres.is_some() {
-            self.sql("VACUUM ANALYZE")?;
+            self.sql("ANALYZE fixed_ips")?;
         }
         Ok(())
     }
