@@ -1,6 +1,7 @@
 //! What a host's links are made of: the keys and values of the links room, and which of them
 //! follow from which host object. Pure.
 
+use super::mtu::Mtu;
 use crate::settings::{FloatingAddressMode, Settings};
 use ipnet::Ipv4Net;
 use novanet_model::object::{Bridge, Gateway, HostObject, Port};
@@ -78,16 +79,13 @@ impl fmt::Display for LinkValue {
         match self {
             Self::Setting(value) => f.write_str(value),
             Self::Bridge(spec) => {
-                write!(f, "mac {}", spec.mac)?;
-                if let Some(mtu) = spec.mtu {
-                    write!(f, " mtu {mtu}")?;
-                }
                 let tree = if spec.plain {
                     ""
                 } else {
                     " with spanning tree or delay"
                 };
-                write!(f, " {}{tree}", up(spec.up))
+                let (mac, mtu) = (spec.mac, spec.mtu);
+                write!(f, "mac {mac}{mtu} {}{tree}", up(spec.up))
             }
             Self::AdministratorsBridge => f.write_str("made by the administrator"),
             Self::Foreign(what) => f.write_str(what),
@@ -111,7 +109,12 @@ impl fmt::Display for LinkValue {
                 let hairpin = if spec.hairpin { "" } else { " without hairpin" };
                 let isolated = if spec.isolated { " isolated" } else { "" };
                 let bridge = or_none(&spec.bridge);
-                write!(f, "in bridge {bridge} {}{hairpin}{isolated}", up(spec.up))
+                let mtu = spec.mtu;
+                write!(
+                    f,
+                    "in bridge {bridge} {}{hairpin}{isolated}{mtu}",
+                    up(spec.up)
+                )
             }
             Self::Float(spec) => match spec.mode {
                 FloatingAddressMode::Route => {
@@ -128,8 +131,8 @@ impl fmt::Display for LinkValue {
 pub struct BridgeSpec {
     /// Its MAC (or that of an uplink whose addresses it carries).
     pub mac: MacAddr,
-    /// `None`: whatever the kernel makes of its ports.
-    pub mtu: Option<u32>,
+    /// Without a setting: what the kernel makes of its ports.
+    pub mtu: Mtu,
     /// Administratively up.
     pub up: bool,
     /// Spanning tree and forward delay off.
@@ -158,6 +161,8 @@ pub struct PortSpec {
     pub hairpin: bool,
     /// Would cut it off from other ports of the bridge.
     pub isolated: bool,
+    /// The one that it was made with.
+    pub mtu: Mtu,
 }
 
 /// How a floating IP is answered.
@@ -212,6 +217,7 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
                 up: true,
                 hairpin: true,
                 isolated: false,
+                mtu: Mtu::AsMade,
             }),
         )],
         HostObject::Float(float) => vec![(
@@ -251,11 +257,12 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
     if bridge.foreign {
         return vec![(key, LinkValue::AdministratorsBridge)];
     }
+    let mtu = bridge.mtu.or(settings.network_device_mtu);
     let mut items = vec![(
         key,
         LinkValue::Bridge(BridgeSpec {
             mac: Settings::bridge_mac(&bridge.bridge),
-            mtu: bridge.mtu.or(settings.network_device_mtu),
+            mtu: mtu.map_or(Mtu::AsMade, Mtu::Fixed),
             up: true,
             plain: true,
         }),

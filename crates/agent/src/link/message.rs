@@ -118,6 +118,12 @@ pub(crate) fn set_mac(index: u32, mac: MacAddr) -> Request {
     Request::new(Message::SetLink(link.build()), 0)
 }
 
+/// Sets a device's MTU.
+pub(crate) fn set_mtu(index: u32, mtu: u32) -> Request {
+    let link = LinkUnspec::new_with_index(index).mtu(mtu);
+    Request::new(Message::SetLink(link.build()), 0)
+}
+
 /// Makes a bridge port what an instance's port is: hairpin on, isolated off.
 pub(crate) fn port_options(device: &Device<'_>) -> Request {
     let mut link = device.message();

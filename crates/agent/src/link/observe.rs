@@ -5,6 +5,7 @@ use super::item::{
     BridgeSpec, FloatSpec, LinkKey, LinkValue, PORT_ALIAS_PREFIX, PortSpec, UplinkSpec,
     bridge_alias,
 };
+use super::mtu::{self, Mtu};
 use super::seen::{Link, Snapshot};
 use crate::room::{Desired, Stranger, Strangers};
 use crate::settings::{FloatingAddressMode, Settings};
@@ -89,13 +90,13 @@ fn bridge(
         }
         Some(LinkValue::Bridge(spec)) if ours => Some(LinkValue::Bridge(BridgeSpec {
             mac: mac(seen, link, name, uplinks)?,
-            mtu: spec.mtu.map(|_| link.mtu),
+            mtu: mtu::of_bridge(spec.mtu, link, mtu::right(spec.mtu, link, seen.links())),
             up: link.up,
             plain: link.plain,
         })),
         _ if ours => Some(LinkValue::Bridge(BridgeSpec {
             mac: link.mac?,
-            mtu: None,
+            mtu: Mtu::AsMade,
             up: link.up,
             plain: link.plain,
         })),
@@ -133,6 +134,7 @@ fn port(seen: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<Link
             up: link.up,
             hairpin: link.hairpin,
             isolated: link.isolated,
+            mtu: mtu::of_port(link),
         }))
     } else {
         wanted.map(|_| LinkValue::Foreign(link.describe()))

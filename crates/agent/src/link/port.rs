@@ -1,8 +1,9 @@
 //! The host ends of instances' cables. The instance's driver makes a cable between creating and
 //! starting an instance ([`plug`]); the room keeps it plugged, and removes it with its object.
 
-use super::item::{LinkKey, PORT_ALIAS_PREFIX, PortSpec, port_alias};
+use super::item::{LinkKey, PORT_ALIAS_PREFIX, PortSpec};
 use super::message::{self, Cable, Device};
+use super::mtu::{self, Mtu};
 use super::netlink::Socket;
 use super::seen::{self, Link};
 use crate::room::RoomError;
@@ -38,7 +39,7 @@ pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<()
     }
     let cable = Cable {
         name: &port.name,
-        alias: &port_alias(port),
+        alias: &mtu::mark(port, bridge.mtu),
         inside: ifname_inside,
         mac: port.mac,
         pid,
@@ -107,10 +108,13 @@ pub(crate) fn mend(socket: &mut Socket, name: &IfName, spec: &PortSpec) -> Resul
 }
 
 fn plug_in(socket: &mut Socket, link: &Link, bridge: &Link) -> Result<(), RoomError> {
-    let requests = [
+    let mut requests = vec![
         message::enslave(link.index, bridge.index),
         message::port_options(&Device::Index(link.index)),
     ];
+    if let Mtu::Changed { right, .. } = mtu::of_port(link) {
+        requests.push(message::set_mtu(link.index, right));
+    }
     socket
         .send_together(&requests)
         .and_then(|results| results.into_iter().collect())
