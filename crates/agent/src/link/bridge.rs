@@ -8,6 +8,7 @@ use super::netlink::{self, Socket};
 use super::seen::{self, Link};
 use super::{Links, message, observe};
 use crate::room::RoomError;
+use crate::settings::Settings;
 use novanet_model::IfName;
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use std::io;
@@ -45,13 +46,31 @@ impl Links {
                 return Err(RoomError::Refused(format!(
                     "bridge {name}: the name is taken by {}; rename or remove it, \
                      or give the network another bridge name",
-                    link.describe()
+                    self.marked.describe(&link, name)
                 )));
             }
         };
         results
             .and_then(|results| results.into_iter().collect())
             .map_err(|e| RoomError::kernel(format!("make bridge {name}"), e))
+    }
+
+    /// Gives a bridge of ours its mark back, before anything else is done with it.
+    pub(super) fn mark_again(&mut self, name: &IfName) -> Result<(), RoomError> {
+        let Some(link) = seen::link(&mut self.socket, name)? else {
+            return Ok(());
+        };
+        let mac = if self.borrows_mac(&link)? {
+            Some(Settings::bridge_mac(name))
+        } else {
+            link.mac
+        };
+        if !self.marked.lost(&link, name, mac) {
+            return Ok(());
+        }
+        self.socket
+            .request(&message::set_alias(link.index, &bridge_alias(name)))
+            .map_err(|e| RoomError::kernel(format!("mark bridge {name}"), e))
     }
 
     /// The MTU to give a bridge; `None`: it has it. One that nobody set is best left to the kernel.
@@ -95,7 +114,8 @@ impl Links {
                 }
                 self.socket
                     .request(&message::remove_link(link.index))
-                    .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e))
+                    .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e))?;
+                self.marked.forget(name)
             }
             _ => Ok(()), // gone, or never ours
         }

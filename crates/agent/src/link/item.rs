@@ -84,8 +84,13 @@ impl fmt::Display for LinkValue {
                 } else {
                     " with spanning tree or delay"
                 };
+                let mark = if spec.marked {
+                    ""
+                } else {
+                    " without novanet's mark"
+                };
                 let (mac, mtu) = (spec.mac, spec.mtu);
-                write!(f, "mac {mac}{mtu} {}{tree}", up(spec.up))
+                write!(f, "mac {mac}{mtu} {}{tree}{mark}", up(spec.up))
             }
             Self::AdministratorsBridge => f.write_str("made by the administrator"),
             Self::Foreign(what) => f.write_str(what),
@@ -137,6 +142,8 @@ pub struct BridgeSpec {
     pub up: bool,
     /// Spanning tree and forward delay off.
     pub plain: bool,
+    /// It has our mark, as one of ours must.
+    pub marked: bool,
 }
 
 /// An enslaved interface.
@@ -265,6 +272,7 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
             mtu: mtu.map_or(Mtu::AsMade, Mtu::Fixed),
             up: true,
             plain: true,
+            marked: true,
         }),
     )];
     items.push(forwarding(&bridge.bridge));

@@ -118,6 +118,12 @@ pub(crate) fn set_mac(index: u32, mac: MacAddr) -> Request {
     Request::new(Message::SetLink(link.build()), 0)
 }
 
+/// Marks a device.
+pub(crate) fn set_alias(index: u32, alias: &str) -> Request {
+    let link = LinkUnspec::new_with_index(index).alias(alias);
+    Request::new(Message::SetLink(link.build()), 0)
+}
+
 /// Sets a device's MTU.
 pub(crate) fn set_mtu(index: u32, mtu: u32) -> Request {
     let link = LinkUnspec::new_with_index(index).mtu(mtu);

@@ -13,6 +13,7 @@ mod bridge;
 mod float;
 mod item;
 mod keep;
+mod mark;
 mod message;
 mod moved;
 mod mtu;
@@ -37,6 +38,7 @@ use crate::room::{Change, Desired, Room, RoomError, Strangers};
 use crate::settings::Settings;
 use announce::Announcer;
 use ipnet::Ipv4Net;
+use mark::Marked;
 use moved::Record;
 use netlink::Socket;
 use novanet_model::{HostObject, IfName, ObjectKey};
@@ -60,15 +62,18 @@ pub struct Links {
     socket: Socket,
     announcer: Announcer,
     watch: Watch,
+    marked: Marked,
     strangers: Strangers,
 }
 
 impl Links {
     /// Connects to the kernel. Needs a tokio runtime: it starts the task that watches the kernel.
     pub fn new(settings: &Settings) -> Result<Self, RoomError> {
+        let notes = settings.state_path.join("links");
         Ok(Self {
             settings: settings.clone(),
-            notes: settings.state_path.join("links"),
+            marked: Marked::load(&notes),
+            notes,
             socket: Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
             watch: Watch::start().map_err(|e| RoomError::kernel("watch rtnetlink", e))?,
@@ -89,6 +94,21 @@ impl Links {
 
     fn uplinks(&self) -> BTreeSet<IfName> {
         Record::all(&self.notes).collect()
+    }
+
+    /// All that is done with a bridge asks for its mark.
+    fn mark_lost(&mut self, changes: &[LinkChange]) -> Failures {
+        let mut failed = Failures::new();
+        for change in changes {
+            if let (LinkKey::Bridge(name), Some(LinkValue::Bridge(spec))) =
+                (&change.key, &change.from)
+                && !spec.marked
+                && let Err(error) = self.mark_again(name)
+            {
+                failed.push((change.key.clone(), error));
+            }
+        }
+        failed
     }
 
     /// One message of the kernel does not tell what the ports of a bridge make of its MTU.
@@ -149,8 +169,10 @@ impl Room for Links {
         self.watch.expect_all(desired);
         let seen = Snapshot::take(&mut self.socket)?;
         self.announcer.check(&seen);
-        self.strangers = observe::strangers(&seen);
-        let mut items = observe::items(&seen, desired, &self.uplinks());
+        self.marked.note(&seen, desired)?;
+        let uplinks = self.uplinks();
+        self.strangers = observe::strangers(&seen, &uplinks, &self.marked);
+        let mut items = observe::items(&seen, desired, &uplinks, &self.marked);
         items.iter_mut().for_each(float::unheard);
         self.mark_kept(desired, &mut items)?;
         self.watch_mtus(&seen, desired);
@@ -166,7 +188,7 @@ impl Room for Links {
         for change in changes {
             self.watch.expect(&change.key, change.to.as_ref());
         }
-        let mut failed = Failures::new();
+        let mut failed = self.mark_lost(changes);
         for run in changes.chunk_by(|a, b| together(a).is_some() && together(a) == together(b)) {
             match together(&run[0]) {
                 Some(Together::Floats) => {

@@ -373,6 +373,7 @@ fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
                 || matches!(spec.mtu, Mtu::Fixed(mtu) if mtu != link.mtu)
         }
         LinkValue::AdministratorsBridge => true,
+        LinkValue::Left => is_our_bridge(link, name), // given back
         LinkValue::Uplink(spec) => link.master.is_none() || link.up != spec.up,
         LinkValue::Port(spec) => {
             link.master.is_none()
