@@ -50,6 +50,13 @@ impl fmt::Display for LinkKey {
 pub enum LinkValue {
     /// A setting's value.
     Setting(String),
+    /// A setting that we changed and that goes back to what it was. Only ever observed.
+    GoesBack {
+        /// What it is.
+        is: String,
+        /// What it was before us.
+        was: String,
+    },
     /// A bridge of ours.
     Bridge(BridgeSpec),
     /// A bridge that the administrator makes: it is there.
@@ -78,6 +85,7 @@ impl fmt::Display for LinkValue {
         let up = |up| if up { "up" } else { "down" };
         match self {
             Self::Setting(value) => f.write_str(value),
+            Self::GoesBack { is, was } => write!(f, "{is}, goes back to {was}"),
             Self::Bridge(spec) => {
                 let tree = if spec.plain {
                     ""

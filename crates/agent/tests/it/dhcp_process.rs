@@ -240,7 +240,10 @@ fn a_stopped_dnsmasq_is_shown_and_goes_on_with_its_helper() {
                 (helper.to_owned(), helper),
                 (format!("{server} {helper}"), server.as_str()),
             ] {
-                sh(&format!("kill -STOP {stopped}"));
+                sh(&format!(
+                    "kill -STOP {stopped}; for pid in {stopped}; do \
+                     until grep -q 'State:.T' /proc/$pid/status; do :; done; done"
+                ));
                 let changes = cloud.dhcp.changes().await;
                 let shown: Vec<_> = changes
                     .iter()
