@@ -95,7 +95,7 @@ const LINK_BREAKS: [Break; 17] = [
     ),
     (
         "bridge link set dev nv1 hairpin off",
-        "nv1: in bridge br100 up without hairpin ->",
+        "nv1: in bridge br100 up without hairpin",
     ),
     ("ip link set nv1 nomaster", "nv1: in bridge none up"),
     ("ip link delete nv1", "not plugged"),
