@@ -122,11 +122,15 @@ impl fmt::Display for LinkValue {
                 let hairpin = if spec.hairpin { "" } else { " without hairpin" };
                 let isolated = if spec.isolated { " isolated" } else { "" };
                 let bridge = or_none(&spec.bridge);
-                let mtu = spec.mtu;
+                let guarded = if spec.guarded {
+                    ""
+                } else {
+                    " out of its group"
+                };
+                let (up, mtu) = (up(spec.up), spec.mtu);
                 write!(
                     f,
-                    "in bridge {bridge} {}{hairpin}{isolated}{mtu}",
-                    up(spec.up)
+                    "in bridge {bridge} {up}{hairpin}{isolated}{guarded}{mtu}"
                 )
             }
             Self::Float(spec) => match spec.mode {
@@ -176,6 +180,8 @@ pub struct PortSpec {
     pub hairpin: bool,
     /// Would cut it off from other ports of the bridge.
     pub isolated: bool,
+    /// In the group of devices by which the firewall knows ports.
+    pub guarded: bool,
     /// The one that it was made with.
     pub mtu: Mtu,
 }
@@ -232,6 +238,7 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
                 up: true,
                 hairpin: true,
                 isolated: false,
+                guarded: true,
                 mtu: Mtu::AsMade,
             }),
         )],

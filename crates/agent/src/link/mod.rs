@@ -30,7 +30,9 @@ pub use item::{
     BridgeSpec, FloatSpec, LinkKey, LinkValue, METADATA_ADDRESS, PortSpec, UplinkSpec,
     bridge_alias, port_alias,
 };
-pub use message::PROTOCOL;
+#[cfg(test)]
+pub(crate) use message::PORTS_MASK;
+pub use message::{PORTS, PROTOCOL};
 pub use mtu::Mtu;
 pub use port::plug;
 

@@ -6,6 +6,7 @@ use super::item::{
     bridge_alias,
 };
 use super::mark::Marked;
+use super::message::PORTS;
 use super::mtu::{self, Mtu};
 use super::seen::{Link, Snapshot};
 use crate::room::{Desired, Stranger, Strangers};
@@ -145,6 +146,7 @@ fn port(seen: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<Link
             up: link.up,
             hairpin: link.hairpin,
             isolated: link.isolated,
+            guarded: link.group == PORTS,
             mtu: mtu::of_port(link),
         }))
     } else {

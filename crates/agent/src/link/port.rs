@@ -112,6 +112,9 @@ fn plug_in(socket: &mut Socket, link: &Link, bridge: &Link) -> Result<(), RoomEr
         message::enslave(link.index, bridge.index),
         message::port_options(&Device::Index(link.index)),
     ];
+    if link.group != message::PORTS {
+        requests.insert(0, message::set_group(link.index, message::PORTS));
+    }
     if let Mtu::Changed { right, .. } = mtu::of_port(link) {
         requests.push(message::set_mtu(link.index, right));
     }
@@ -225,5 +228,20 @@ fn fresh_group() -> u32 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.subsec_nanos());
-    0x4e00_0000 | (now.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) & 0x00ff_ffff)
+    let number = now.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) & !message::PORTS_MASK;
+    message::PORTS | number.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_are_removed_together_are_guarded_and_in_no_group_of_others() {
+        for _ in 0..100 {
+            let group = fresh_group();
+            assert_eq!(group & message::PORTS_MASK, message::PORTS);
+            assert_ne!(group, message::PORTS);
+        }
+    }
 }

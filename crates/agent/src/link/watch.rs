@@ -6,6 +6,7 @@
 //! only then say so. A floating IP that we set costs a comparison, never a listing.
 
 use super::item::{LinkKey, LinkValue};
+use super::message::PORTS;
 use super::mtu::{self, Mtu};
 use super::netlink::{Packets, Socket};
 use super::observe::is_our_bridge;
@@ -380,6 +381,7 @@ fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
                 || link.up != spec.up
                 || link.hairpin != spec.hairpin
                 || link.isolated != spec.isolated
+                || (link.group == PORTS) != spec.guarded
                 || mtu::of_port(link) != spec.mtu
         }
         _ => false,
