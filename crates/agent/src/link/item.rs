@@ -170,6 +170,7 @@ pub struct UplinkSpec {
 }
 
 /// A plugged port.
+#[allow(clippy::struct_excessive_bools)] // the kernel's own switches
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortSpec {
     /// The bridge it is in; `None`: none. Only observed so.

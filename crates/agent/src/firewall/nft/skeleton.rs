@@ -250,7 +250,7 @@ fn accept_rule(generation: u16) -> String {
 
 /// Instances have no IPv6 address, so nothing of theirs is forwarded or answered. The bridge
 /// family drops it at the port already; this holds for what came in before the port's mark did.
-const IP6: &str = r#"table ip6 nova {
+const IP6: &str = r"table ip6 nova {
 	chain g_pre {
 		type filter hook prerouting priority -300; policy accept;
 		iifgroup & 0xff000000 == 0x4e000000 drop
@@ -264,9 +264,9 @@ const IP6: &str = r#"table ip6 nova {
 		meta mark & 0x40000000 == 0x40000000 drop
 	}
 }
-"#;
+";
 
-const BRIDGE: &str = r#"table bridge nova {
+const BRIDGE: &str = r"table bridge nova {
 	set pmac { type ifname . ether_addr; }
 	set pip { type ifname . ether_addr . ipv4_addr; }
 	set macs { type ether_addr; }
@@ -325,7 +325,7 @@ const BRIDGE: &str = r#"table bridge nova {
 		drop
 	}
 }
-"#;
+";
 
 #[cfg(test)]
 mod tests {
