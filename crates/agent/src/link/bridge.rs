@@ -115,7 +115,8 @@ impl Links {
                 self.socket
                     .request(&message::remove_link(link.index))
                     .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e))?;
-                self.marked.forget(name)
+                self.marked.forget(name);
+                Ok(())
             }
             _ => Ok(()), // gone, or never ours
         }

@@ -9,7 +9,7 @@ use super::item::{LinkKey, LinkValue, bridge_alias};
 use super::seen::{Link, Snapshot};
 use super::{observe, sysctl};
 use crate::boot::boot_id;
-use crate::room::{Desired, RoomError};
+use crate::room::Desired;
 use crate::settings::Settings;
 use novanet_model::{IfName, MacAddr};
 use std::collections::BTreeMap;
@@ -49,21 +49,19 @@ impl Marked {
         }
     }
 
-    /// Notes the bridges that are ours, and forgets those that are gone and not wanted.
-    pub(super) fn note(
-        &mut self,
-        seen: &Snapshot,
-        desired: &Desired<LinkKey, LinkValue>,
-    ) -> Result<(), RoomError> {
+    /// Notes the bridges that are ours, and forgets those that are gone and not wanted. A disk that is
+    /// full keeps nobody from looking after the links.
+    pub(super) fn note(&mut self, seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
         for link in seen.links() {
             if let Ok(name) = IfName::new(link.name.as_str())
                 && observe::is_our_bridge(link, &name)
                 && self.numbers.get(&name) != Some(&link.index)
             {
                 let path = self.file(&name);
-                std::fs::create_dir_all(&self.notes)
-                    .and_then(|()| std::fs::write(&path, format!("{} {}\n", self.here, link.index)))
-                    .map_err(|e| RoomError::kernel(format!("write {}", path.display()), e))?;
+                let written = std::fs::create_dir_all(&self.notes).and_then(|()| {
+                    std::fs::write(&path, format!("{} {}\n", self.here, link.index))
+                });
+                told(&path, written);
                 self.numbers.insert(name, link.index);
             }
         }
@@ -74,24 +72,19 @@ impl Marked {
         let gone = self.numbers.iter().filter(is_gone);
         let gone: Vec<IfName> = gone.map(|(name, _)| name.clone()).collect();
         for name in gone {
-            self.forget(&name)?;
+            self.forget(&name);
         }
-        Ok(())
     }
 
     /// It is removed.
-    pub(super) fn forget(&mut self, name: &IfName) -> Result<(), RoomError> {
+    pub(super) fn forget(&mut self, name: &IfName) {
         self.numbers.remove(name);
         let path = self.file(name);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(RoomError::kernel(format!("remove {}", path.display()), e))
-            }
-            _ => {
-                sysctl::forget_folder(&self.notes);
-                Ok(())
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => told(&path, removed),
         }
+        sysctl::forget_folder(&self.notes);
     }
 
     /// A bridge of ours that somebody took the mark of; `mac` is its own, not one that it borrows.
@@ -122,5 +115,11 @@ impl Marked {
 
     fn file(&self, name: &IfName) -> PathBuf {
         self.notes.join(format!("{PREFIX}{name}"))
+    }
+}
+
+fn told(path: &Path, done: io::Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(path = %path.display(), %error, "cannot note which bridges are ours");
     }
 }

@@ -1,9 +1,10 @@
 //! The host's links: kernel settings, bridges, uplinks, gateway addresses, instances' ports, and
 //! the floating IPs' answers on the public interface. All by rtnetlink, in process.
 //!
-//! Everything here carries our mark: links an alias `novanet:<kind>:<name>`, addresses and routes
-//! the protocol number [`PROTOCOL`]. What stands under one of our names without the mark is an
-//! error on that item, never a takeover.
+//! Everything here carries our mark: links an alias `novanet:<kind>:<name>` (ports also the group of
+//! devices [`PORTS`], for the firewall), addresses and routes the protocol number [`PROTOCOL`]. What
+//! stands under one of our names without the mark is an error on that item, never a takeover; only a
+//! bridge that surely is the one that we marked is marked again.
 //!
 //! Must not know: addresses given to instances, filters, DHCP.
 
@@ -171,7 +172,7 @@ impl Room for Links {
         self.watch.expect_all(desired);
         let seen = Snapshot::take(&mut self.socket)?;
         self.announcer.check(&seen);
-        self.marked.note(&seen, desired)?;
+        self.marked.note(&seen, desired);
         let uplinks = self.uplinks();
         self.strangers = observe::strangers(&seen, &uplinks, &self.marked);
         let mut items = observe::items(&seen, desired, &uplinks, &self.marked);
