@@ -110,6 +110,16 @@ impl Phase {
     }
 }
 
+/// The report of an instance that is not up yet, and what it waits for.
+pub(super) fn pending(instance: InstanceId, boot: i64, why: Option<&str>) -> InstanceReport {
+    InstanceReport {
+        instance,
+        state: InstanceState::Pending,
+        boot,
+        detail: why.map(str::to_owned),
+    }
+}
+
 /// Stands for an instance whose notes cannot be read: it is there, and that is all that is known.
 pub(super) fn unknown(instance: InstanceId) -> Instance {
     Instance {
