@@ -24,6 +24,8 @@ pub struct Brief {
     pub cidr: String,
     /// The project that owns it, as it is written there.
     pub project: Option<String>,
+    /// Its kind, as it is written there.
+    pub kind: String,
 }
 
 /// A row that does not validate.
@@ -42,6 +44,7 @@ pub(crate) fn brief(row: &AnyRow) -> Result<Brief> {
         label: r.text("label")?,
         cidr: r.text("cidr")?,
         project: r.maybe_text("project_id")?.filter(|p| !p.is_empty()),
+        kind: r.text("kind")?,
     })
 }
 

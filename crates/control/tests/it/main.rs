@@ -14,6 +14,7 @@ mod hosts;
 mod images;
 mod killed;
 mod launch;
+mod launch_networks;
 mod launch_together;
 mod members;
 mod networks;

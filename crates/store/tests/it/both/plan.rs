@@ -438,6 +438,7 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
     assert_eq!(networks::list(&mut tx).await?, std::slice::from_ref(&other));
     let bad = networks::bad(&mut tx).await?;
     let brief = networks::Brief {
+        kind: "flatdhcp".to_owned(),
         id: cloud.network.id,
         label: cloud.network.label.clone(),
         cidr: "10.0.0.0/24".to_owned(),
@@ -449,6 +450,8 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
         bad[0].why.to_string(),
         "network 1: gateway \"foo\": invalid IPv4 address syntax"
     );
+    let (good, bad) = networks::all(&mut tx).await?;
+    assert_eq!((good.len(), bad.len()), (1, 1));
     // Others must not overlook it.
     let all = networks::in_the_way(&mut tx).await?;
     assert_eq!(
