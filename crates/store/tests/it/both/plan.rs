@@ -305,7 +305,7 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
         .collect();
     insta::allow_duplicates! { insta::assert_snapshot!(rows.join("\n"), @r#"
         network:1: network 1: gateway "nonsense": invalid IPv4 address syntax
-        float:1: floating_ip 1: interface "eth0/x": interface name "eth0/x": may have letters, digits, '.', '_', '-' and ':' only, and not start with '-'
+        float:1: floating_ip 1 (203.0.113.1): interface "eth0/x": may have letters, digits, '.', '_', '-' and ':' only, and not start with '-'
         rule:1: security_group_rule 1: protocol "carrier pigeon": must be tcp, udp, icmp or -1 (all)
         "#); }
     let things = plan::all_things(&mut tx).await?;

@@ -1,8 +1,10 @@
-//! Networks that are in trouble, and those who launch instances meanwhile: a shared one is left out
-//! while there is another, one of the project's own is not left out in silence.
+//! Rows that somebody spoiled, networks that a host refuses, and those who want something meanwhile: a
+//! shared network is left out while there is another, one of the project's own is not left out in
+//! silence, and a floating IP is in nobody's way.
 
 use crate::world::{World, assert_refused, both, ip, launch, name, refused};
 use anyhow::Result;
+use novanet_control::floating_ips::Association;
 use novanet_control::instances::InstanceState;
 use novanet_control::{Caller, ControlError};
 use novanet_model::carve::Request;
@@ -170,6 +172,65 @@ fn with_shared_networks_that_make_no_sense_only_no_vlan_network_is_taken_instead
         w.create_networks(&vlan).await?;
         let id = w.run(&web, 1).await[0];
         assert_eq!(addresses(w, &web, id).await, [ip("10.8.0.3")]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_floating_ip_whose_interface_makes_no_sense_hinders_no_other_and_is_named_where_it_matters() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        w.floats("203.0.113.4/30").await;
+        let id = w.run(&web, 1).await[0];
+        let to = Association::to(id);
+        let float = w.allocate_address(&web, None).await?;
+        w.associate_address(&web, float.address.into(), &to).await?;
+        host.round().await;
+        let there = host.keys("float");
+        assert_eq!(there.len(), 1);
+        by_hand(w, "UPDATE floating_ips SET interface = 'eth 7'").await?;
+        let why = "floating_ip 1 (203.0.113.5): interface \"eth 7\": may have letters, digits, '.', '_', \
+                   '-' and ':' only, and not start with '-'";
+        let bad = w.bad_rows().await?;
+        assert_eq!(bad.len(), 2);
+        assert_eq!(bad[0], why);
+        // What it was last good for goes on, and everybody sees it.
+        novanet_control::Controllers::new("s1").round(w).await?;
+        host.round().await;
+        assert_eq!(host.keys("float"), there);
+        assert_eq!(w.addresses(&web).await?.len(), 1);
+        assert_eq!(
+            w.instances(&web).await?[0].public_address,
+            Some(float.address)
+        );
+        assert_eq!(w.all_instances().await?.len(), 1);
+        // It can be taken away, but not led anywhere.
+        w.disassociate_address(&web, float.address.into()).await?;
+        host.round().await;
+        assert!(host.keys("float").is_empty());
+        let again = w.associate_address(&web, float.address.into(), &to).await;
+        assert_refused!(again, ControlError::Store(_), why);
+        // Nobody gets the other one, which is as bad.
+        assert_refused!(
+            w.allocate_address(&web, None).await,
+            ControlError::Exhausted { .. },
+            "no free floating IP in pool nova"
+        );
+        w.release_address(&web, float.address.into()).await?;
+        by_hand(w, "UPDATE floating_ips SET interface = NULL WHERE id = 1").await?;
+        assert_eq!(w.bad_rows().await?.len(), 1);
+        let float = w.allocate_address(&web, None).await?;
+        w.associate_address(&web, float.address.into(), &to).await?;
+        // Also with its instance it goes from the host.
+        by_hand(w, "UPDATE floating_ips SET interface = 'eth 7'").await?;
+        w.terminate(&web, &[id]).await?;
+        host.round().await;
+        assert!(host.keys("float").is_empty());
+        by_hand(w, "UPDATE floating_ips SET interface = NULL").await?;
+        w.assert_planned().await;
         Ok(())
     });
 }
