@@ -136,6 +136,6 @@ pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
         vpn_clients: 0,
         project: r.maybe("project_id").unwrap_or(None),
         host: r.maybe_text("host").unwrap_or(None),
-        mtu: None,
+        mtu: r.maybe_number("mtu").unwrap_or(None),
     })
 }
