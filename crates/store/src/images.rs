@@ -94,6 +94,39 @@ pub async fn list(c: &mut Conn) -> Result<Vec<Image>> {
         .collect()
 }
 
+/// All images with these bytes, by id.
+pub async fn with_digest(c: &mut Conn, digest: &str) -> Result<Vec<Image>> {
+    let sql = format!("{SELECT} WHERE digest = $1 ORDER BY id");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(digest)
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(image)
+        .collect()
+}
+
+/// A project's own images, by id.
+pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Image>> {
+    let sql = format!("{SELECT} WHERE project_id = $1 ORDER BY id");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(project.as_str())
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(image)
+        .collect()
+}
+
+/// Forgets an image. Its bytes go with [`collect`], when nobody needs them any more.
+pub async fn delete(tx: &mut Tx, id: ImageId) -> Result<()> {
+    sqlx::query("DELETE FROM images WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// An image by id.
 pub async fn by_id(c: &mut Conn, id: ImageId) -> Result<Option<Image>> {
     let sql = format!("{SELECT} WHERE id = $1");
