@@ -73,33 +73,30 @@ impl Networks {
         tx: &mut Tx,
         shared: Vec<Network>,
     ) -> novanet_store::Result<Vec<Network>> {
-        if self.refused.is_none() {
+        let first = self.refused.is_none();
+        if first {
             // One alone is not left out anyway: nobody has to ask.
             let several = shared.len() > 1;
-            let refused = if several {
+            self.refused = Some(if several {
                 networks::refused(tx).await?
             } else {
                 BTreeMap::new()
-            };
-            self.warn(&refused);
-            self.refused = Some(refused);
+            });
         }
-        let refused = self.refused.iter().flat_map(BTreeMap::keys);
-        let refused: Vec<&NetworkId> = refused.collect();
-        let (out, left): (Vec<_>, Vec<_>) = shared
-            .into_iter()
-            .partition(|network| refused.contains(&&network.id));
-        Ok(if left.is_empty() { out } else { left })
-    }
-
-    fn warn(&self, refused: &BTreeMap<NetworkId, String>) {
-        let what = "a launch leaves a network out";
-        for bad in self.bad.iter().filter(|b| is_shared(b)) {
-            tracing::warn!(network = %bad.brief.id, error = %spoiled(bad), "{what}");
+        let why = |network: &Network| self.refused.as_ref()?.get(&network.id);
+        let (out, left): (Vec<_>, Vec<_>) = shared.into_iter().partition(|n| why(n).is_some());
+        if left.is_empty() {
+            return Ok(out);
         }
-        for (network, error) in refused {
-            tracing::warn!(%network, error, "{what}");
+        if first {
+            let refused = out.iter().filter_map(|n| Some((n.id, why(n)?.clone())));
+            let bad = self.bad.iter().filter(|b| is_shared(b));
+            let bad = bad.map(|b| (b.brief.id, spoiled(b).to_string()));
+            for (network, error) in bad.chain(refused) {
+                tracing::warn!(%network, error, "a launch leaves a network out");
+            }
         }
+        Ok(left)
     }
 
     async fn take(
