@@ -2,7 +2,8 @@
 
 use crate::{ControlError, Result};
 use novanet_model::ProjectId;
-use novanet_store::audit::Actor;
+use novanet_store::Tx;
+use novanet_store::audit::{self, Actor};
 use std::collections::BTreeSet;
 
 /// nova's roles (`allowed_roles` of 2011.3).
@@ -68,6 +69,19 @@ impl Caller {
              nova-manage role add {who} {role}, and nova-manage role add {who} {role} {project})"
         )))
     }
+}
+
+/// Records what the caller did to an object of its project.
+pub(crate) async fn record(
+    tx: &mut Tx,
+    caller: &Caller,
+    action: &str,
+    object: impl std::fmt::Display,
+    detail: &str,
+) -> Result<()> {
+    let project = Some(caller.project.as_str());
+    let object = object.to_string();
+    Ok(audit::record(tx, &caller.actor, action, project, &object, detail).await?)
 }
 
 /// The operator as an actor.

@@ -53,13 +53,7 @@ fn after_a_restart_of_the_server_the_next_transaction_just_works() {
         let mut tx = t.change().await?;
         counters::next(&mut tx, "a").await?;
         drop(held);
-        let name = t.url().rsplit('/').next().unwrap().to_owned();
-        Postgres::shared()?.psql(
-            "postgres",
-            &format!(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-            ),
-        )?;
+        t.cut_connections()?;
         let error = counters::next(&mut tx, "a").await.unwrap_err();
         assert!(is_unavailable(&error), "{error:?}");
         drop(tx);

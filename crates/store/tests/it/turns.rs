@@ -5,7 +5,6 @@ use crate::both::seed::a_user;
 use crate::cut_off::polled;
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_lab::Postgres;
 use novanet_store::{Committed, Db, Engine, StoreError, users};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -192,13 +191,7 @@ fn when_the_connection_dies_nobody_hears_that_it_is_done() {
         let (a, b) = (ask(&t, "a").await, ask(&t, "b").await);
         let a = a.then(End::Commit).await;
         b.has_begun.await?;
-        let name = t.url().rsplit('/').next().unwrap().to_owned();
-        Postgres::shared()?.psql(
-            "postgres",
-            &format!(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-            ),
-        )?;
+        t.cut_connections()?;
         b.end.send(End::Commit).unwrap();
         for one in [a, b.task] {
             let error = one.await?.unwrap_err();
