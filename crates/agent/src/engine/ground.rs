@@ -1,5 +1,6 @@
 //! What the objects of a network stand on: its bridge, on this host. Where the host cannot have
-//! that bridge, nothing of the network is made, in no room, and one error says why. Pure.
+//! that bridge, nothing of the network is made, in no room, and one error says why. Unlike what waits
+//! ([`super::barrier`]) other items are wanted then, so that what was made goes again. Pure.
 //!
 //! Must not know: rooms, the kernel, when it is looked at again.
 

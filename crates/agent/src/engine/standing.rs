@@ -1,5 +1,6 @@
 //! How rooms and their lanes learn what they may stand on: the links room sees which names on the
-//! host are somebody else's, before it makes anything, and the others are told.
+//! host are somebody else's, before it makes anything, and the others are told. It carries what
+//! [`super::ground`] judges by, and decides nothing itself.
 
 use super::ground::Ground;
 use super::lane::{Batch, Lane, Shows, Sight};

@@ -1,4 +1,6 @@
-//! Items that are not even tried, because their objects wait for another room.
+//! Items that are not even tried, because their objects wait for another room: the room's side of
+//! [`super::barrier`], which says whose they are and knows nothing of items. Unlike what failed
+//! ([`super::failure`]) they wait for a word and not for a time.
 
 use super::failure::action;
 use super::reconcile::{Reconciler, Round};

@@ -10,8 +10,9 @@ mod work;
 use super::Plug;
 use super::console;
 use super::driver::{Driver, Gate};
-use super::files::{Folders, Spec, host_boot};
+use super::files::{Folders, Spec};
 use super::process::{Process, ProcessId};
+use crate::boot::boot_id;
 use crate::image::Images;
 use crate::room::RoomError;
 use novanet_model::InstanceId;
@@ -108,7 +109,7 @@ impl Lives {
         tokio::spawn(housekeeping(Arc::downgrade(self)));
         let this = Arc::clone(self);
         let ids = blocking(move || this.folders.list()).await?;
-        let host_boot = host_boot();
+        let host_boot = boot_id();
         let mut specs = Vec::new();
         for id in ids {
             let folder = self.folders.of(id);

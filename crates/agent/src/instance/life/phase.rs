@@ -1,6 +1,6 @@
 //! What an instance is doing, and how that looks to the engine and to the server.
 
-use crate::instance::files::Spec;
+use crate::instance::files::{Spec, unknown};
 use crate::instance::process::{Process, ProcessId};
 use novanet_model::InstanceId;
 use novanet_model::object::Instance;
@@ -117,19 +117,5 @@ pub(super) fn pending(instance: InstanceId, boot: i64, why: Option<&str>) -> Ins
         state: InstanceState::Pending,
         boot,
         detail: why.map(str::to_owned),
-    }
-}
-
-/// Stands for an instance whose notes cannot be read: it is there, and that is all that is known.
-pub(super) fn unknown(instance: InstanceId) -> Instance {
-    Instance {
-        instance,
-        hostname: String::new(),
-        image: String::new(),
-        memory_mb: 0,
-        vcpus: 0,
-        ports: 0,
-        boot: 0,
-        injected: None,
     }
 }

@@ -4,9 +4,10 @@
 use super::phase::pending;
 use super::step::Step;
 use super::{Goal, KEEP_IMAGES, Lives, Phase, Spec, blocking};
+use crate::boot::boot_id;
 use crate::instance::console;
 use crate::instance::driver::{Driver, Machine};
-use crate::instance::files::{State, host_boot};
+use crate::instance::files::State;
 use crate::instance::process::{Process, ProcessId};
 use crate::room::RoomError;
 use novanet_model::InstanceId;
@@ -170,7 +171,7 @@ impl Lives {
     ) -> Result<Option<Process>, RoomError> {
         let mut state = State {
             boot: spec.instance.boot,
-            host_boot: host_boot(),
+            host_boot: boot_id(),
             process: None,
         };
         let (folders, owned, first) = (self.folders.clone(), Arc::clone(spec), state.clone());
