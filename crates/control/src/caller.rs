@@ -38,7 +38,7 @@ pub struct Caller {
     pub admin: bool,
     /// Manages the project: may do everything in it.
     pub manager: bool,
-    /// Roles in the project and everywhere.
+    /// Roles that count in the project.
     pub roles: BTreeSet<String>,
 }
 
@@ -63,11 +63,10 @@ impl Caller {
         if allowed {
             return Ok(());
         }
+        let (who, role, project) = (&self.actor.who, role.word(), &self.project);
         Err(ControlError::Forbidden(format!(
-            "user {} needs the role {} in project {}",
-            self.actor.who,
-            role.word(),
-            self.project
+            "user {who} needs the role {role} in project {project} (the operator gives it: \
+             nova-manage role add {who} {role}, and nova-manage role add {who} {role} {project})"
         )))
     }
 }

@@ -236,6 +236,7 @@ impl Cloud {
         to: &Association,
     ) -> Result<FloatingIp> {
         let float = owned(tx, caller, float).await?;
+        floating_ips::check(&float)?;
         let &Association {
             instance,
             fixed,

@@ -91,11 +91,11 @@ impl Ground {
         standing.map_or(Vec::new(), |s| s.objects.values().cloned().collect())
     }
 
-    /// The bridges that this host cannot have, and why.
-    pub(super) fn refusals(&self) -> impl Iterator<Item = (ObjectKey, &str)> {
-        self.standing.values().filter_map(|standing| {
-            let bridge = HostObject::Bridge(standing.bridge.clone()?);
-            Some((bridge.key(), standing.refused.as_deref()?))
+    /// The networks that this host cannot have, and why.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (NetworkId, &str)> {
+        self.standing.iter().filter_map(|(network, standing)| {
+            let why = standing.refused.as_deref()?;
+            Some((*network, why))
         })
     }
 }

@@ -6,7 +6,7 @@ use super::ground::Ground;
 use super::lane::{Batch, Lane, Shows, Sight};
 use super::reconcile::Reconciler;
 use crate::room::{Room, RoomError, Strangers};
-use novanet_model::{HostObject, NetworkId, ObjectKey};
+use novanet_model::{HostObject, NetworkId};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -22,9 +22,9 @@ impl<R: Room> Reconciler<R> {
         changed
     }
 
-    /// The networks that this host cannot have, by their bridges; only the room that sees them says
-    /// so, the others are silent.
-    pub fn refusals(&self) -> impl Iterator<Item = (ObjectKey, &str)> {
+    /// The networks that this host cannot have; only the room that sees their bridges says so, the
+    /// others are silent.
+    pub fn refusals(&self) -> impl Iterator<Item = (NetworkId, &str)> {
         let sees = self.room.strangers().is_some();
         self.ground.refusals().filter(move |_| sees)
     }
@@ -35,6 +35,7 @@ impl<R: Room> Reconciler<R> {
             if self.room.strangers().is_some() {
                 log(&self.ground, network);
             }
+            self.room.refuse(network, self.ground.refusal(network));
             for object in self.ground.objects_of(network) {
                 self.enter(&object.key(), Some(&object));
             }

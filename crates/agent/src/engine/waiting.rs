@@ -55,6 +55,9 @@ impl<R: Room> Reconciler<R> {
                 None => return true,
                 Some(Bar::Busy) => _ = self.waiting.insert(change.key.clone()),
                 Some(Bar::Refused(why)) => {
+                    if let Some(value) = &change.to {
+                        self.room.hold_back(&change.key, value, why);
+                    }
                     let word = action(&change.from, &change.to);
                     refused.push((change.key.clone(), word, RoomError::Refused(why.clone())));
                 }

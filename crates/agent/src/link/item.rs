@@ -309,29 +309,38 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
     items
 }
 
-/// What to tell a network that does not get its uplink.
+/// What to tell a network that does not get its uplink, or its bridge as it wants it.
 pub(crate) fn dispute(
     key: &LinkKey,
-    first: (&ObjectKey, &LinkValue),
-    other: (&ObjectKey, &LinkValue),
+    (first, had): (&ObjectKey, &LinkValue),
+    (late, wish): (&ObjectKey, &LinkValue),
 ) -> Option<String> {
-    let side = |(object, value): (&ObjectKey, &LinkValue)| match value {
-        LinkValue::Uplink(spec) => {
-            let network = object.0.split('/').nth(1).unwrap_or_default();
-            let bridge = spec.bridge.as_ref().map(ToString::to_string);
-            Some((network.to_owned(), bridge.unwrap_or_default()))
+    let network = |object: &'_ ObjectKey| object.0.split('/').nth(1).unwrap_or_default().to_owned();
+    let (first, late) = (network(first), network(late));
+    match (key, had, wish) {
+        (LinkKey::Uplink(uplink), LinkValue::Uplink(had), LinkValue::Uplink(wish)) => {
+            let name = |spec: &UplinkSpec| spec.bridge.as_ref().map(ToString::to_string);
+            let [bridge, late_bridge] = [had, wish].map(|spec| name(spec).unwrap_or_default());
+            Some(format!(
+                "interface {uplink} is the uplink of bridge {bridge} (network {first}) and cannot be that \
+                 of bridge {late_bridge} (network {late}) too: create one of the two networks with another \
+                 bridge_interface, or both with the same bridge"
+            ))
+        }
+        (LinkKey::Bridge(bridge), LinkValue::Bridge(had), LinkValue::Bridge(wish)) => {
+            let mtu = |spec: &BridgeSpec| match spec.mtu {
+                Mtu::Fixed(mtu) => format!("MTU {mtu}"),
+                _ => "the kernel's MTU".to_owned(),
+            };
+            Some(format!(
+                "bridge {bridge} has {} (network {first}) and cannot have {} (network {late}) too: \
+                 give both networks the same mtu, or one of them another bridge",
+                mtu(had),
+                mtu(wish)
+            ))
         }
         _ => None,
-    };
-    let LinkKey::Uplink(uplink) = key else {
-        return None;
-    };
-    let ((network, bridge), (late, late_bridge)) = (side(first)?, side(other)?);
-    Some(format!(
-        "interface {uplink} is the uplink of bridge {bridge} (network {network}) and cannot be that \
-         of bridge {late_bridge} (network {late}) too: create one of the two networks with another \
-         bridge_interface, or both with the same bridge"
-    ))
+    }
 }
 
 /// The gateway address, and nova's 169.254.169.254 on the loopback, which answers instances that

@@ -109,3 +109,13 @@ impl Phase {
         ))
     }
 }
+
+/// The report of an instance that is not up yet, and what it waits for.
+pub(super) fn pending(instance: InstanceId, boot: i64, why: Option<&str>) -> InstanceReport {
+    InstanceReport {
+        instance,
+        state: InstanceState::Pending,
+        boot,
+        detail: why.map(str::to_owned),
+    }
+}

@@ -1,6 +1,7 @@
 //! The steps themselves. Each may be cut off after any of its actions by the agent's death: what it then
 //! leaves is known from the folder ([`super::Lives::adopt`]) and met by the next agent.
 
+use super::phase::pending;
 use super::step::Step;
 use super::{Goal, KEEP_IMAGES, Lives, Phase, Spec, blocking};
 use crate::boot::boot_id;
@@ -35,10 +36,7 @@ impl Lives {
             Step::Rest => return phase,
             Step::Boot(want) => {
                 let boot = Some(want.instance.boot);
-                // Another try of a failed one is no news: it would look as if it came and went.
-                if !matches!(phase, Phase::Failed { .. }) || phase.boot() != boot {
-                    self.say_pending(id, want.instance.boot, None);
-                }
+                self.say_booting(id, want.instance.boot);
                 (self.boot(id, &want, &phase).await, (Some(want), boot))
             }
             Step::Plug => (Ok(self.replug(id, &phase).await), (spec, boot)),
@@ -71,15 +69,20 @@ impl Lives {
         }
     }
 
-    fn say_pending(&self, instance: InstanceId, boot: i64, detail: Option<String>) {
-        if let Some(slot) = self.slots().get_mut(&instance) {
-            let report = InstanceReport {
-                instance,
-                state: InstanceState::Pending,
-                boot,
-                detail,
-            };
-            self.report(slot, Some(report));
+    /// Another try of a failed one is no news: it would look as if it came and went.
+    fn say_booting(&self, id: InstanceId, boot: i64) {
+        let failed = |r: &InstanceReport| r.state == InstanceState::Error && r.boot == boot;
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get_mut(&id)
+            && !slot.reported.as_ref().is_some_and(failed)
+        {
+            self.report(slot, Some(pending(id, boot, None)));
+        }
+    }
+
+    fn say_waiting(&self, id: InstanceId, boot: i64, why: &str) {
+        if let Some(slot) = self.slots().get_mut(&id) {
+            self.report(slot, Some(pending(id, boot, Some(why))));
         }
     }
 
@@ -115,7 +118,7 @@ impl Lives {
         };
         if let Some(why) = gate.gap(id) {
             tracing::warn!(instance = %id, why, "not started yet");
-            self.say_pending(id, boot, Some(why));
+            self.say_waiting(id, boot, &why);
         }
         gate.closed(id).await;
     }

@@ -4,6 +4,7 @@ mod addresses;
 mod apart;
 mod clients;
 mod faults;
+mod reason;
 mod repair;
 mod restart;
 mod start;
