@@ -227,6 +227,14 @@ impl Server {
             };
             items.insert(key, value);
         }
+        // An agent that was killed between the two files left a name without a host.
+        for (address, line) in names {
+            if let Ok(address) = address.parse() {
+                let key = DhcpKey::Host(self.bridge.clone(), address);
+                let alone = || DhcpValue::Otherwise(line.to_owned());
+                items.entry(key).or_insert_with(alone);
+            }
+        }
     }
 
     /// Writes the hosts.

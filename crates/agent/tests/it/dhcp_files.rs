@@ -46,3 +46,25 @@ fn a_script_or_pid_file_that_is_lost_is_noticed_and_written_again_under_the_runn
         },
     );
 }
+
+#[test]
+fn a_name_that_was_left_without_its_host_is_noticed_and_goes() {
+    inside(
+        "dhcp_files::a_name_that_was_left_without_its_host_is_noticed_and_goes",
+        || async {
+            let (mut cloud, _vm) = Cloud::with_web().await;
+            let names = cloud.files().names();
+            let right = std::fs::read_to_string(&names).unwrap();
+            // As an agent leaves it that was killed between the two files.
+            let left = "10.0.0.77\tgone.novalocal gone";
+            std::fs::write(&names, format!("{right}{left}\n")).unwrap();
+            let changes = cloud.dhcp.changes().await;
+            let [change] = &changes[..] else {
+                panic!("{changes:?}");
+            };
+            assert_eq!(change.key.to_string(), "dhcp binding of 10.0.0.77 on br100");
+            cloud.dhcp.converge().await;
+            assert_eq!(std::fs::read_to_string(&names).unwrap(), right);
+        },
+    );
+}

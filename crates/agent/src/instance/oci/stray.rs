@@ -47,7 +47,11 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        assert_eq!(find(folder.path()), Some(child.id()));
+        // Its arguments show a moment after it was started.
+        let asked = Instant::now();
+        while find(folder.path()) != Some(child.id()) {
+            assert!(asked.elapsed() < LIMIT, "not found");
+        }
         drop(child.stdin.take());
         wait_for_the_end(folder.path());
         assert!(child.wait().is_ok());
