@@ -122,7 +122,7 @@ struct World {
     engine: Engine,
     reports: mpsc::UnboundedReceiver<InstanceReport>,
     seen: Vec<InstanceReport>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 type Mixed = Lanes<FakeRoom<FakeLinks>, FakeRoom<FakeFirewall>, FakeRoom<FakeDhcp>, Instances>;
@@ -167,7 +167,7 @@ impl World {
             engine,
             reports,
             seen: Vec::new(),
-            _folder: folder,
+            folder,
         };
         (world, lanes)
     }
@@ -310,5 +310,25 @@ fn an_instance_that_waits_for_the_firewall_can_be_removed_and_is_in_nobodys_way(
         reached(&world.engine, 3).await;
         world.reported(InstanceState::Running, "").await;
         assert_eq!(world.way.log().iter().filter(|w| **w == "start").count(), 1);
+    });
+}
+
+#[test]
+fn an_instance_that_goes_while_it_is_made_leaves_nothing() {
+    run(async |mut world| {
+        world.image.add_permits(1);
+        world.engine.take(list(1, &objects()));
+        world.until("create", 1).await;
+        let [machine, cable] = objects();
+        world.engine.take(delta(2, &[], &[&machine, &cable]));
+        reached(&world.engine, 2).await;
+        world.machine.add_permits(1);
+        world.reported(InstanceState::Gone, "").await;
+        let log = world.way.log();
+        assert!(!log.contains(&"start"), "{log:?}");
+        let left: Vec<_> = std::fs::read_dir(world.folder.path().join("instances"))
+            .unwrap()
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
     });
 }
