@@ -151,12 +151,18 @@ impl Oci {
     fn clean_now(&self, instance: InstanceId) -> Result<(), RoomError> {
         self.alone
             .get_or_init(|| stray::wait_for_the_end(&self.state()));
+        // What a runtime had to say that an agent did not live to read.
+        let _ = std::fs::remove_file(self.log(instance));
         if self.state().join(instance.to_string()).exists() {
             self.run(instance, "delete", |command| {
                 command.arg("--force");
             })?;
         }
         Ok(())
+    }
+
+    fn log(&self, instance: InstanceId) -> PathBuf {
+        self.folder.join(format!("{instance}.log"))
     }
 
     fn state(&self) -> PathBuf {
@@ -215,7 +221,7 @@ impl Oci {
         verb: &str,
         more: impl FnOnce(&mut Command),
     ) -> Result<(), RoomError> {
-        let log = self.folder.join(format!("{instance}.log"));
+        let log = self.log(instance);
         let failed = |message: String| RoomError::Command {
             command: format!("{} {verb} {instance}", self.program.display()),
             message,
