@@ -143,9 +143,14 @@ impl Oci {
                 .stderr(again);
         })?;
         let pid = std::fs::read_to_string(&pid_file).map_err(|e| failed(&pid_file, e))?;
-        pid.trim()
+        let pid: i32 = pid
+            .trim()
             .parse()
-            .map_err(|_| RoomError::Refused(format!("{}: is no pid", pid_file.display())))
+            .map_err(|_| RoomError::Refused(format!("{}: is no pid", pid_file.display())))?;
+        // For crun 1.8 the configuration's 0 means: as its parent's, which is lower under systemd. Where
+        // this is refused, it is no reason not to run.
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
+        Ok(pid)
     }
 
     fn clean_now(&self, instance: InstanceId) -> Result<(), RoomError> {
