@@ -280,11 +280,6 @@ impl Lives {
         }
         let folder = self.folders.of(id);
         blocking(move || folder.remove()).await?;
-        if self.slots().len() <= 1
-            && let Ok(driver) = self.driver()
-        {
-            driver.sweep();
-        }
         Ok(Phase::Absent)
     }
 

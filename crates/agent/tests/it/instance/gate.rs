@@ -99,7 +99,9 @@ impl Driver for Idle {
         Box::pin(async { Ok(()) })
     }
 
-    fn sweep(&self) {}
+    fn sweep(&self) {
+        self.way.passed("sweep");
+    }
 }
 
 struct NoCable;
@@ -330,5 +332,31 @@ fn an_instance_that_goes_while_it_is_made_leaves_nothing() {
             .unwrap()
             .collect();
         assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+#[test]
+fn the_last_of_those_that_go_at_once_takes_with_it_what_they_shared() {
+    run(async |mut world| {
+        world.image.add_permits(1);
+        world.machine.add_permits(4);
+        let many: Vec<HostObject> = (1..=4)
+            .flat_map(|n| {
+                [
+                    HostObject::Instance(instance(n)),
+                    HostObject::Port(port(n, 0)),
+                ]
+            })
+            .collect();
+        world.engine.take(list(1, &many));
+        for _ in 0..4 {
+            world.reported(InstanceState::Running, "").await;
+        }
+        let gone: Vec<&HostObject> = many.iter().collect();
+        world.engine.take(delta(2, &[], &gone));
+        for _ in 0..4 {
+            world.reported(InstanceState::Gone, "").await;
+        }
+        world.until("sweep", 1).await;
     });
 }
