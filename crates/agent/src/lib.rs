@@ -6,6 +6,7 @@
 //!
 //! Must not know: SQL, EC2.
 
+mod boot;
 pub mod dhcp;
 pub mod engine;
 pub mod fake;

@@ -3,11 +3,12 @@
 
 use ipnet::Ipv4Net;
 use novanet_model::{IfName, MacAddr};
+use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// Settings of one host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// The host's name (`host`).
     pub host: String,
@@ -52,7 +53,7 @@ impl Settings {
 }
 
 /// How floating IPs answer on the public interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FloatingAddressMode {
     /// A `local` route each: 35 µs at any number.
     Route,

@@ -2,7 +2,8 @@
 
 use crate::{ControlError, Result};
 use novanet_model::ProjectId;
-use novanet_store::audit::Actor;
+use novanet_store::Tx;
+use novanet_store::audit::{self, Actor};
 use std::collections::BTreeSet;
 
 /// nova's roles (`allowed_roles` of 2011.3).
@@ -37,7 +38,7 @@ pub struct Caller {
     pub admin: bool,
     /// Manages the project: may do everything in it.
     pub manager: bool,
-    /// Roles in the project and everywhere.
+    /// Roles that count in the project.
     pub roles: BTreeSet<String>,
 }
 
@@ -62,13 +63,25 @@ impl Caller {
         if allowed {
             return Ok(());
         }
+        let (who, role, project) = (&self.actor.who, role.word(), &self.project);
         Err(ControlError::Forbidden(format!(
-            "user {} needs the role {} in project {}",
-            self.actor.who,
-            role.word(),
-            self.project
+            "user {who} needs the role {role} in project {project} (the operator gives it: \
+             nova-manage role add {who} {role}, and nova-manage role add {who} {role} {project})"
         )))
     }
+}
+
+/// Records what the caller did to an object of its project.
+pub(crate) async fn record(
+    tx: &mut Tx,
+    caller: &Caller,
+    action: &str,
+    object: impl std::fmt::Display,
+    detail: &str,
+) -> Result<()> {
+    let project = Some(caller.project.as_str());
+    let object = object.to_string();
+    Ok(audit::record(tx, &caller.actor, action, project, &object, detail).await?)
 }
 
 /// The operator as an actor.

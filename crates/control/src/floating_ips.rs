@@ -1,6 +1,6 @@
 //! Use cases of floating IPs: the operator's pools, and what projects do with addresses.
 
-use crate::caller::operator;
+use crate::caller::{operator, record};
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::FloatingIp;
 use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError};
@@ -236,6 +236,7 @@ impl Cloud {
         to: &Association,
     ) -> Result<FloatingIp> {
         let float = owned(tx, caller, float).await?;
+        floating_ips::check(&float)?;
         let &Association {
             instance,
             fixed,
@@ -356,23 +357,4 @@ async fn owned(c: &mut Conn, caller: &Caller, float: FloatRef) -> Result<Floatin
             FloatRef::Address(address) => ControlError::not_found(Kind::FloatingIp, address),
             FloatRef::Id(id) => ControlError::not_found(Kind::FloatingIp, id),
         })
-}
-
-async fn record(
-    tx: &mut Tx,
-    caller: &Caller,
-    action: &str,
-    address: Ipv4Addr,
-    detail: &str,
-) -> Result<()> {
-    let project = Some(caller.project.as_str());
-    Ok(audit::record(
-        tx,
-        &caller.actor,
-        action,
-        project,
-        &address.to_string(),
-        detail,
-    )
-    .await?)
 }

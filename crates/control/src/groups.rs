@@ -1,5 +1,6 @@
 //! Use cases of security groups.
 
+use crate::caller::record;
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Source, Traffic};
@@ -307,23 +308,4 @@ fn check_text(what: &'static str, value: &str) -> Result<()> {
         return Err(ModelError::new(what, value, "must be 1 to 255 printable characters").into());
     }
     Ok(())
-}
-
-async fn record(
-    tx: &mut Tx,
-    caller: &Caller,
-    action: &str,
-    group: GroupId,
-    detail: &str,
-) -> Result<()> {
-    let project = Some(caller.project.as_str());
-    Ok(audit::record(
-        tx,
-        &caller.actor,
-        action,
-        project,
-        &group.to_string(),
-        detail,
-    )
-    .await?)
 }

@@ -2,7 +2,7 @@
 
 use crate::caller::operator;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
-use novanet_model::{ImageId, ModelError, ProjectId};
+use novanet_model::{AmiId, ImageId, ModelError, ProjectId};
 use novanet_store::images::{self, Image, PART};
 use novanet_store::{Conn, Tx, audit, leases, projects};
 use sha2::{Digest, Sha256};
@@ -154,6 +154,21 @@ impl Cloud {
         Ok(())
     }
 
+    /// `image delete`: nobody launches it any more. Instances of it stay, and can be rebooted.
+    pub async fn delete_image(&self, id: ImageId) -> Result<()> {
+        let mut tx = self.db().write().await?;
+        let image = images::by_id(&mut tx, id)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::Image, AmiId(id.0)))?;
+        images::delete(&mut tx, id).await?;
+        let project = image.project.as_ref().map(ProjectId::as_str);
+        let (object, detail) = (image.name.as_str(), image.digest.as_str());
+        let action = "image.delete";
+        audit::record(&mut tx, &operator(), action, project, object, detail).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// `image list`: all.
     pub async fn all_images(&self) -> Result<Vec<Image>> {
         let mut tx = self.db().read().await?;
@@ -187,7 +202,7 @@ pub(crate) async fn find(c: &mut Conn, caller: &Caller, id: ImageId) -> Result<I
     images::by_id(c, id)
         .await?
         .filter(|i| visible(i, caller))
-        .ok_or_else(|| ControlError::not_found(Kind::Image, novanet_model::AmiId(id.0)))
+        .ok_or_else(|| ControlError::not_found(Kind::Image, AmiId(id.0)))
 }
 
 /// The image with these bytes, this name and this owner.
@@ -197,8 +212,8 @@ async fn same(
     name: &str,
     digest: &str,
 ) -> Result<Option<Image>> {
-    let all = images::list(c).await?;
-    let is = |i: &Image| i.digest == digest && i.name == name && i.project.as_ref() == owner;
+    let all = images::with_digest(c, digest).await?;
+    let is = |i: &Image| i.name == name && i.project.as_ref() == owner;
     Ok(all.into_iter().find(is))
 }
 

@@ -1,6 +1,7 @@
 //! Use cases of membership: who is in which project, and with which roles.
 //!
-//! A role may be given in one project or in all of a user's projects; either is enough.
+//! nova's rule (`has_role` of 2011.3; `global_roles`): a role counts in a project when it was given in
+//! all of the user's projects *and* in that one. cloudadmin and itsec are given in all only.
 
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
@@ -10,8 +11,7 @@ use novanet_store::{Conn, audit, projects, users};
 /// nova's `allowed_roles`.
 pub const ROLES: [&str; 5] = ["cloudadmin", "itsec", "sysadmin", "netadmin", "developer"];
 
-/// nova's `global_roles`: given in all projects or not at all.
-pub const GLOBAL_ROLES: [&str; 2] = ["cloudadmin", "itsec"];
+pub use novanet_store::users::GLOBAL_ROLES;
 
 /// A role where it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +108,8 @@ impl Cloud {
         Ok(left)
     }
 
-    /// `role has`: whether a user has a role in a project, given there or in all; without a project:
-    /// whether it has it in all.
+    /// `role has`: whether a user's role counts in a project; without a project: whether it was given
+    /// in all.
     pub async fn has_role(
         &self,
         user: &str,

@@ -3,12 +3,14 @@
 use crate::caller::operator;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::rows::FloatingIp;
-use novanet_model::{InstanceId, ModelError, ProjectId};
+use novanet_model::{AmiId, InstanceId, ModelError, ProjectId};
+use novanet_store::audit::Change;
+use novanet_store::groups::Group;
 use novanet_store::networks::Brief;
 use novanet_store::users::{self, User};
 use novanet_store::{
-    Committed, Conn, StoreError, Thing, Tx, audit, floating_ips, groups, instances, networks,
-    projects,
+    Committed, Conn, StoreError, Thing, Tx, audit, floating_ips, groups, images, instances,
+    networks, projects,
 };
 use std::net::Ipv4Addr;
 
@@ -218,7 +220,7 @@ impl Cloud {
         })
     }
 
-    /// `project delete`. Refused while it has instances, addresses or networks.
+    /// `project delete`, with its groups. Refused while it has instances, addresses, networks or images.
     pub async fn delete_project(&self, id: &ProjectId) -> Result<()> {
         let mut tx = self.db().change().await?;
         if projects::by_id(&mut tx, id).await?.is_none() {
@@ -240,6 +242,7 @@ impl Cloud {
             }
         }
         projects::delete(&mut tx, id).await?;
+        record_groups(&mut tx, id, &own).await?;
         let things: Vec<Thing> = own.iter().map(|g| Thing::Group(g.id)).collect();
         self.plan(&mut tx, things).await?;
         audit::record(
@@ -279,7 +282,32 @@ async fn still_used(c: &mut Conn, id: &ProjectId) -> Result<Option<String>> {
             network.cidr
         )));
     }
+    let own: Vec<String> = images::of_project(c, id)
+        .await?
+        .iter()
+        .map(|image| format!("{} ({})", AmiId(image.id.0), image.name))
+        .collect();
+    if !own.is_empty() {
+        return Ok(Some(format!(
+            "owns images: {} (delete them first: nova-manage image delete IMAGE)",
+            own.join(", ")
+        )));
+    }
     Ok(None)
+}
+
+/// Records that a project's groups went with it.
+async fn record_groups(tx: &mut Tx, id: &ProjectId, groups: &[Group]) -> Result<()> {
+    let actor = operator();
+    let objects: Vec<String> = groups.iter().map(|g| g.id.to_string()).collect();
+    let gone = groups.iter().zip(&objects).map(|(group, object)| Change {
+        actor: &actor,
+        action: "security_group.delete",
+        project: Some(id.as_str()),
+        object,
+        detail: &group.name,
+    });
+    Ok(audit::record_all(tx, &gone.collect::<Vec<_>>()).await?)
 }
 
 /// Refuses to take a network from a project while instances are in it, those too that a host has not

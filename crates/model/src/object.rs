@@ -17,6 +17,13 @@ use std::net::Ipv4Addr;
 #[serde(transparent)]
 pub struct ObjectKey(pub String);
 
+impl ObjectKey {
+    /// Where a host says that it cannot have a network: not one of its objects is to blame.
+    pub fn of_network(network: NetworkId) -> Self {
+        Self(format!("network/{network}"))
+    }
+}
+
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

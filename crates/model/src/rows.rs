@@ -122,6 +122,8 @@ pub struct FloatingIp {
     pub pool: String,
     /// Interface, `None` = the host's flag.
     pub interface: Option<IfName>,
+    /// What somebody wrote there that is none: then it leads nowhere new.
+    pub bad_interface: Option<String>,
     /// Who has allocated it.
     pub project: Option<ProjectId>,
     /// The fixed IP it leads to.

@@ -106,7 +106,7 @@ pub struct Status {
 /// An object that is not in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectError {
-    /// Which.
+    /// Which; where the host cannot have a network at all, [`ObjectKey::of_network`].
     pub key: ObjectKey,
     /// Why, with the remedy.
     pub message: String,
@@ -121,7 +121,7 @@ pub struct InstanceReport {
     pub state: InstanceState,
     /// The boot that this is about (see [`crate::object::Instance::boot`]).
     pub boot: i64,
-    /// For people: why it failed, how it ended.
+    /// For people: what it waits for, why it failed, how it ended. In one line, with the remedy.
     pub detail: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 use crate::fault::{self, Fault};
 use crate::hints::Hints;
 use crate::lock::WriteLock;
+use crate::turn::Turns;
 use crate::{Result, StoreError, file, schema};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::postgres::PgConnectOptions;
@@ -18,8 +19,8 @@ const SQLITE_READERS: u32 = 8;
 /// Per process; PostgreSQL's own default limit is 100 for all.
 pub(crate) const POSTGRES_READERS: u32 = 12;
 
-/// They wait for each other at the clock row: who waits here costs the server nothing, and the few
-/// that are used have all statements prepared.
+/// Use cases take turns with one connection, and who waits here costs the server nothing. The few that
+/// are used have all statements prepared.
 const POSTGRES_WRITERS: u32 = 4;
 
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
@@ -50,6 +51,7 @@ struct Inner {
     writers: AnyPool,
     engine: Engine,
     lock: WriteLock,
+    turns: Turns,
     hints: Hints,
     file: Option<PathBuf>,
     name: String,
@@ -98,6 +100,7 @@ impl Db {
             writers: connect(1),
             engine: Engine::Sqlite,
             lock: WriteLock::beside(path)?,
+            turns: Turns::default(),
             hints: Hints::default(),
             file: Some(path.to_owned()),
             name,
@@ -120,6 +123,7 @@ impl Db {
             writers: connect(POSTGRES_WRITERS),
             engine: Engine::Postgres,
             lock: WriteLock::none(),
+            turns: Turns::default(),
             hints: Hints::default(),
             file: None,
             name: server.name(),
@@ -159,6 +163,10 @@ impl Db {
     /// Where writers get their connections.
     pub(crate) fn writers(&self) -> &AnyPool {
         &self.0.writers
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     pub(crate) fn write_lock(&self) -> &WriteLock {

@@ -76,6 +76,9 @@ impl StoreError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Unavailable { fault, .. } => Some(fault.remedy()),
+            Self::BadRow { .. } => {
+                Some("correct that column in the database; nova-manage db check finds such rows")
+            }
             _ => None,
         }
     }

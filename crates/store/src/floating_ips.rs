@@ -2,9 +2,9 @@
 
 use crate::networks::{address, number};
 use crate::read::Reader;
-use crate::{Conn, Result, Tx, counters};
+use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::rows::{FloatTarget, FloatingIp};
-use novanet_model::{IfName, InstanceId, Ipv4Net, ProjectId};
+use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError, ProjectId};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
@@ -25,14 +25,28 @@ fn floating(row: &AnyRow) -> Result<FloatingIp> {
         }),
         _ => None,
     };
+    let interface = r.maybe_text("interface")?.filter(|text| !text.is_empty());
+    let named = interface.as_deref().and_then(|text| text.parse().ok());
     Ok(FloatingIp {
         id: r.int("id")?,
         address: r.parse("address")?,
         pool: r.text("pool")?,
-        interface: r.maybe("interface")?,
+        bad_interface: interface.filter(|_| named.is_none()),
+        interface: named,
         project: r.maybe("project_id")?,
         fixed,
     })
+}
+
+/// Refuses one whose interface somebody edited to what is none. Lists show it like any other, and it
+/// can be given back: only who leads it somewhere has to ask.
+pub fn check(float: &FloatingIp) -> Result<()> {
+    let Some(Err(error)) = float.bad_interface.as_deref().map(IfName::new) else {
+        return Ok(());
+    };
+    let row = format!("floating_ip {} ({})", float.id, float.address);
+    let what = ModelError::new("interface", error.value, error.reason);
+    Err(StoreError::bad_row(row)(what))
 }
 
 /// Adds addresses to a pool; those that are there already are left alone. How many are new.
@@ -65,20 +79,37 @@ pub async fn insert(
 }
 
 /// Gives a free address of the pool to a project, the one free for longest; `None`: all are taken.
+/// One whose interface is none is passed over.
 pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Option<Ipv4Addr>> {
     tx.require_change("floating IP allocated")?;
     let now = tx.now;
-    let address: Option<String> = sqlx::query_scalar(
-        "UPDATE floating_ips SET project_id = $1, updated_at = $2 WHERE id = \
-         (SELECT id FROM floating_ips WHERE pool = $3 AND project_id IS NULL \
-          ORDER BY freed_at, addr LIMIT 1) AND project_id IS NULL RETURNING address",
-    )
-    .bind(project.as_str())
-    .bind(now)
-    .bind(pool)
-    .fetch_optional(&mut **tx)
-    .await?;
-    Ok(address.and_then(|a| a.parse().ok()))
+    let mut passed = Vec::new();
+    let found = loop {
+        let row = sqlx::query(
+            "UPDATE floating_ips SET project_id = $1, updated_at = $2 WHERE id = \
+             (SELECT id FROM floating_ips WHERE pool = $3 AND project_id IS NULL \
+              ORDER BY freed_at, addr LIMIT 1) AND project_id IS NULL \
+             RETURNING id, address, interface",
+        )
+        .bind(project.as_str())
+        .bind(now)
+        .bind(pool)
+        .fetch_optional(&mut **tx)
+        .await?;
+        let Some(row) = row else { break None };
+        let r = Reader::new("floating_ip", &row);
+        if r.maybe::<IfName>("interface").is_ok() {
+            break Some(r.parse("address")?);
+        }
+        passed.push(r.int("id")?);
+    };
+    for id in passed {
+        sqlx::query("UPDATE floating_ips SET project_id = NULL WHERE id = $1")
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(found)
 }
 
 /// Gives this address to a project, if nobody has it; in `pool`, if that is not empty. `false`: it

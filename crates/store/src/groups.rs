@@ -83,11 +83,14 @@ pub async fn insert(
     Ok(GroupId(id))
 }
 
-/// A project's groups by name.
-pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Group>> {
-    let sql = format!("{GROUP} WHERE g.project_id = $1 ORDER BY g.name");
+/// The groups for which something holds, where `$1` is `value`.
+async fn groups_where<'q, V>(c: &mut Conn, condition: &str, value: V) -> Result<Vec<Group>>
+where
+    V: sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any> + 'q,
+{
+    let sql = format!("{GROUP} {condition}");
     sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(project.as_str())
+        .bind(value)
         .fetch_all(c)
         .await?
         .iter()
@@ -95,16 +98,19 @@ pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Group>>
         .collect()
 }
 
+/// A project's groups by name.
+pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Group>> {
+    groups_where(
+        c,
+        "WHERE g.project_id = $1 ORDER BY g.name",
+        project.as_str(),
+    )
+    .await
+}
+
 /// A group by id.
 pub async fn by_id(c: &mut Conn, id: GroupId) -> Result<Option<Group>> {
-    let sql = format!("{GROUP} WHERE g.id = $1");
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(id.0)
-        .fetch_optional(c)
-        .await?
-        .as_ref()
-        .map(group)
-        .transpose()
+    Ok(groups_where(c, "WHERE g.id = $1", id.0).await?.pop())
 }
 
 /// A project's group by name.
@@ -122,17 +128,9 @@ pub async fn by_name(c: &mut Conn, project: &ProjectId, name: &str) -> Result<Op
 
 /// An instance's groups, ascending by id.
 pub async fn of_instance(c: &mut Conn, instance: InstanceId) -> Result<Vec<Group>> {
-    let sql = format!(
-        "{GROUP} JOIN security_group_instance_association a ON a.security_group_id = g.id \
-         WHERE a.instance_id = $1 ORDER BY g.id"
-    );
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(instance.0)
-        .fetch_all(c)
-        .await?
-        .iter()
-        .map(group)
-        .collect()
+    let condition = "JOIN security_group_instance_association a ON a.security_group_id = g.id \
+                     WHERE a.instance_id = $1 ORDER BY g.id";
+    groups_where(c, condition, instance.0).await
 }
 
 /// Instances in a group.
@@ -199,7 +197,10 @@ pub async fn delete_rule(tx: &mut Tx, id: RuleId) -> Result<()> {
 const RULE: &str = "SELECT id, parent_group_id, protocol, from_port, to_port, cidr, group_id \
     FROM security_group_rules";
 
-async fn rules_where(c: &mut Conn, condition: &str, value: i64) -> Result<Vec<SecurityRule>> {
+async fn rules_where<'q, V>(c: &mut Conn, condition: &str, value: V) -> Result<Vec<SecurityRule>>
+where
+    V: sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any> + 'q,
+{
     let sql = format!("{RULE} WHERE {condition} ORDER BY id");
     sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(value)
@@ -222,33 +223,16 @@ pub async fn rules_with_source(c: &mut Conn, source: GroupId) -> Result<Vec<Secu
 
 /// Rules of all of a project's groups.
 pub async fn rules_of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<SecurityRule>> {
-    let sql = format!(
-        "{RULE} WHERE parent_group_id IN (SELECT id FROM security_groups WHERE project_id = $1) \
-         ORDER BY id"
-    );
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(project.as_str())
-        .fetch_all(c)
-        .await?
-        .iter()
-        .map(rule)
-        .collect()
+    let condition = "parent_group_id IN (SELECT id FROM security_groups WHERE project_id = $1)";
+    rules_where(c, condition, project.as_str()).await
 }
 
 /// The groups that rules of a project's groups name as their sources.
 pub async fn sources_of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Group>> {
-    let sql = format!(
-        "{GROUP} WHERE g.id IN (SELECT r.group_id FROM security_group_rules r \
-         JOIN security_groups own ON own.id = r.parent_group_id WHERE own.project_id = $1) \
-         ORDER BY g.id"
-    );
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(project.as_str())
-        .fetch_all(c)
-        .await?
-        .iter()
-        .map(group)
-        .collect()
+    let condition = "WHERE g.id IN (SELECT r.group_id FROM security_group_rules r \
+                     JOIN security_groups own ON own.id = r.parent_group_id \
+                     WHERE own.project_id = $1) ORDER BY g.id";
+    groups_where(c, condition, project.as_str()).await
 }
 
 /// A rule by id.

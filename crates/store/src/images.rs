@@ -83,15 +83,39 @@ pub async fn insert(
     Ok(ImageId(id))
 }
 
-/// All images by id.
-pub async fn list(c: &mut Conn) -> Result<Vec<Image>> {
-    let sql = format!("{SELECT} ORDER BY id");
+async fn select(c: &mut Conn, condition: &'static str, value: &str) -> Result<Vec<Image>> {
+    let sql = format!("{SELECT} WHERE {condition} ORDER BY id");
     sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(value)
         .fetch_all(c)
         .await?
         .iter()
         .map(image)
         .collect()
+}
+
+/// All images by id.
+pub async fn list(c: &mut Conn) -> Result<Vec<Image>> {
+    select(c, "digest <> $1", "").await
+}
+
+/// All images with these bytes, by id.
+pub async fn with_digest(c: &mut Conn, digest: &str) -> Result<Vec<Image>> {
+    select(c, "digest = $1", digest).await
+}
+
+/// A project's own images, by id.
+pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Image>> {
+    select(c, "project_id = $1", project.as_str()).await
+}
+
+/// Forgets an image. Its bytes go with [`collect`], when nobody needs them any more.
+pub async fn delete(tx: &mut Tx, id: ImageId) -> Result<()> {
+    sqlx::query("DELETE FROM images WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// An image by id.

@@ -362,10 +362,12 @@ pub async fn report_state(
 
 /// Asks for a reboot: the counter goes up, the state back to pending.
 pub async fn count_boot(tx: &mut Tx, id: InstanceId) -> Result<()> {
-    sqlx::query("UPDATE instances SET boot = boot + 1, state = 'pending' WHERE id = $1")
-        .bind(id.0)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE instances SET boot = boot + 1, state = 'pending', detail = NULL WHERE id = $1",
+    )
+    .bind(id.0)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

@@ -36,6 +36,7 @@ pub mod projects;
 mod read;
 mod schema;
 pub mod thing;
+mod turn;
 mod tx;
 pub mod users;
 pub mod views;

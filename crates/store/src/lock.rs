@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 /// How long a writer waits for its turn. Transactions take milliseconds: whoever takes that long is
 /// stopped or hangs, and a CLI has to say so instead of hanging too.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The write lock of one database.
 #[derive(Debug, Clone)]
@@ -35,6 +35,13 @@ struct Files {
 /// Holds the write lock; dropping it lets the next writer in.
 #[derive(Debug)]
 pub(crate) struct WriteGuard(Option<OwnedMutexGuard<Files>>);
+
+impl WriteGuard {
+    /// Of no lock.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+}
 
 impl Drop for WriteGuard {
     fn drop(&mut self) {
@@ -75,7 +82,7 @@ impl WriteLock {
     /// Waits for the lock: first come, first served, within this process and between processes.
     pub(crate) async fn acquire(&self) -> Result<WriteGuard> {
         let Some(files) = &self.files else {
-            return Ok(WriteGuard(None));
+            return Ok(WriteGuard::none());
         };
         let files = Arc::clone(files);
         tokio::time::timeout(PATIENCE, take(files))

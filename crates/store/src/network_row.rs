@@ -24,6 +24,8 @@ pub struct Brief {
     pub cidr: String,
     /// The project that owns it, as it is written there.
     pub project: Option<String>,
+    /// Its kind, as it is written there.
+    pub kind: String,
 }
 
 /// A row that does not validate.
@@ -42,6 +44,7 @@ pub(crate) fn brief(row: &AnyRow) -> Result<Brief> {
         label: r.text("label")?,
         cidr: r.text("cidr")?,
         project: r.maybe_text("project_id")?.filter(|p| !p.is_empty()),
+        kind: r.text("kind")?,
     })
 }
 
@@ -133,6 +136,6 @@ pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
         vpn_clients: 0,
         project: r.maybe("project_id").unwrap_or(None),
         host: r.maybe_text("host").unwrap_or(None),
-        mtu: None,
+        mtu: r.maybe_number("mtu").unwrap_or(None),
     })
 }

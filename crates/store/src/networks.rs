@@ -5,6 +5,7 @@ use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::rows::Network;
 use novanet_model::{Ipv4Net, ModelError, NetworkId, ProjectId};
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 pub use crate::network_row::{BadNetwork, Brief};
@@ -79,34 +80,43 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
     Ok(NetworkId(id))
 }
 
-/// All networks by id, without those that are being deleted and those whose rows do not validate:
-/// one bad row spoils no other. [`bad`] has these.
-pub async fn list(c: &mut Conn) -> Result<Vec<Network>> {
-    let mut all = Vec::new();
+/// All networks by id, without those that are being deleted: whose rows validate, and whose do not.
+/// One bad row spoils no other.
+pub async fn all(c: &mut Conn) -> Result<(Vec<Network>, Vec<BadNetwork>)> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
     for row in &select(c, "deleting = 0").await? {
         match network(row) {
-            Ok(network) => all.push(network),
-            Err(StoreError::BadRow { .. }) => {}
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(all)
-}
-
-/// Networks whose rows do not validate.
-pub async fn bad(c: &mut Conn) -> Result<Vec<BadNetwork>> {
-    let mut all = Vec::new();
-    for row in &select(c, "deleting = 0").await? {
-        match network(row) {
-            Ok(_) => {}
-            Err(why @ StoreError::BadRow { .. }) => all.push(BadNetwork {
+            Ok(network) => good.push(network),
+            Err(why @ StoreError::BadRow { .. }) => bad.push(BadNetwork {
                 brief: brief(row)?,
                 why,
             }),
             Err(other) => return Err(other),
         }
     }
-    Ok(all)
+    Ok((good, bad))
+}
+
+/// [`all`] whose rows validate.
+pub async fn list(c: &mut Conn) -> Result<Vec<Network>> {
+    Ok(all(c).await?.0)
+}
+
+/// [`all`] whose rows do not validate.
+pub async fn bad(c: &mut Conn) -> Result<Vec<BadNetwork>> {
+    Ok(all(c).await?.1)
+}
+
+/// Networks that the host which is to be their gateway cannot have, and why.
+pub async fn refused(c: &mut Conn) -> Result<BTreeMap<NetworkId, String>> {
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT n.id, e.message FROM networks n JOIN host_errors e \
+         ON e.host = n.host AND e.object_key = 'network/' || CAST(n.id AS TEXT)",
+    )
+    .fetch_all(c)
+    .await?;
+    let keyed = rows.into_iter().map(|(id, why)| (NetworkId(id), why));
+    Ok(keyed.collect())
 }
 
 /// What is in the way of new ones: [`list`], and of rows that do not validate what can be read.

@@ -85,10 +85,15 @@ impl Known {
                 }
                 None => Vec::new(),
             },
-            Thing::Float(id) => floating_ips::by_id(c, id)
-                .await?
-                .map(|f| plan::objects_of_floating_ip(&f))
-                .unwrap_or_default(),
+            Thing::Float(id) => match floating_ips::by_id(c, id).await? {
+                Some(float) => {
+                    if float.fixed.is_some() {
+                        floating_ips::check(&float)?;
+                    }
+                    plan::objects_of_floating_ip(&float)
+                }
+                None => Vec::new(),
+            },
             Thing::Instance(id) => match self.instances.get(&id) {
                 Some(Ok(instance)) => plan::objects_of_instance(instance),
                 Some(Err(bad)) => return Err(bad_row(bad)),
@@ -142,8 +147,16 @@ impl Known {
 pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(Thing, String)>> {
     let mut bad = Vec::new();
     for thing in all_things(c).await? {
-        match objects_of(c, settings, thing).await {
-            Ok(_) => {}
+        let validated = match thing {
+            // Also one that leads nowhere: its next owner would find out.
+            Thing::Float(id) => match floating_ips::by_id(c, id).await? {
+                Some(float) => floating_ips::check(&float),
+                None => Ok(()),
+            },
+            other => objects_of(c, settings, other).await.map(|_| ()),
+        };
+        match validated {
+            Ok(()) => {}
             Err(error @ StoreError::BadRow { .. }) => bad.push((thing, error.to_string())),
             Err(other) => return Err(other),
         }

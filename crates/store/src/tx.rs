@@ -4,12 +4,14 @@
 //! * [`Db::write`]: rows that no plan follows from (heartbeats, errors, leases).
 //! * [`Db::change`]: planned rows. Its first statement bumps the clock row, which makes versions
 //!   commit-ordered and use cases serial on both engines: a use case plans with every earlier one
-//!   before its eyes, and no follower can see version 8 before version 7 is committed.
+//!   before its eyes, and no follower can see version 8 before version 7 is committed. On PostgreSQL
+//!   several share a transaction of the engine ([`crate::turn`]); none can tell.
 //!
 //! Nothing slow belongs inside: no key generation, no file, no network.
 
 use crate::db::POSTGRES_READERS;
 use crate::lock::WriteGuard;
+use crate::turn::Turn;
 use crate::{Db, Engine, Result, StoreError};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool};
@@ -23,7 +25,7 @@ pub type Conn = AnyConnection;
 #[derive(Debug)]
 pub struct Tx {
     // Order matters: the transaction must end before the lock is given up.
-    inner: sqlx::Transaction<'static, Any>,
+    inner: Inner,
     guard: WriteGuard,
     db: Db,
     /// Time of the transaction, for all rows that it writes: microseconds since 1970 UTC.
@@ -34,6 +36,15 @@ pub struct Tx {
     pub(crate) touched: BTreeSet<String>,
     /// Audit entries that it wrote.
     pub(crate) recorded: i64,
+}
+
+/// What a transaction's statements go to.
+#[derive(Debug)]
+enum Inner {
+    /// A transaction of the engine.
+    Own(sqlx::Transaction<'static, Any>),
+    /// A part of one.
+    Turn(Turn),
 }
 
 /// What a transaction did to the plan: who wants to wait for it, waits for these hosts.
@@ -48,13 +59,19 @@ pub struct Committed {
 impl Deref for Tx {
     type Target = Conn;
     fn deref(&self) -> &Conn {
-        &self.inner
+        match &self.inner {
+            Inner::Own(own) => own,
+            Inner::Turn(turn) => turn.connection(),
+        }
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.inner
+        match &mut self.inner {
+            Inner::Own(own) => own,
+            Inner::Turn(turn) => turn.connection_mut(),
+        }
     }
 }
 
@@ -62,7 +79,10 @@ impl Tx {
     /// Makes everything true and tells the followers of this process.
     pub async fn commit(self) -> Result<Committed> {
         let version = self.version;
-        self.inner.commit().await?;
+        match self.inner {
+            Inner::Own(own) => own.commit().await?,
+            Inner::Turn(turn) => turn.commit().await?,
+        }
         drop(self.guard);
         if !self.touched.is_empty() {
             self.db.hints().tell(version, &self.touched);
@@ -110,40 +130,44 @@ impl Db {
             Engine::Sqlite => "BEGIN IMMEDIATE",
             Engine::Postgres => "BEGIN",
         };
-        Ok(Tx {
-            inner: begin_on(self.writers(), begin).await?,
-            guard,
-            db: self.clone(),
-            now: now(),
-            version: 0,
-            touched: BTreeSet::new(),
-            recorded: 0,
-        })
+        let own = begin_on(self.writers(), begin).await?;
+        Ok(self.tx(Inner::Own(own), guard, 0))
     }
 
     /// A transaction for planned rows: takes the clock row first.
     pub async fn change(&self) -> Result<Tx> {
-        let mut tx = self.write().await?;
-        let tick = match self.engine() {
-            Engine::Sqlite => {
-                "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version"
-            }
-            // Other processes hear of it with the commit, and of nothing if there is none. In a
-            // statement of its own that would be one more round trip for everybody who waits.
+        let mut tx = match self.engine() {
+            Engine::Sqlite => self.write().await?,
             Engine::Postgres => {
-                "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version, \
-                 CASE WHEN pg_notify('novanet', CAST(version AS TEXT)) IS NULL THEN 0 ELSE 1 END"
+                let (turn, version) = self.turns().take(self).await?;
+                return Ok(self.tx(Inner::Turn(turn), WriteGuard::none(), version));
             }
         };
+        let tick = "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version";
         tx.version = sqlx::query_scalar(tick).fetch_one(&mut *tx).await?;
         tx.now = now();
         Ok(tx)
+    }
+
+    fn tx(&self, inner: Inner, guard: WriteGuard, version: i64) -> Tx {
+        Tx {
+            inner,
+            guard,
+            db: self.clone(),
+            now: now(),
+            version,
+            touched: BTreeSet::new(),
+            recorded: 0,
+        }
     }
 }
 
 /// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL was
 /// restarted): as nothing is done yet, the next is as good.
-async fn begin_on(pool: &AnyPool, sql: &'static str) -> Result<sqlx::Transaction<'static, Any>> {
+pub(crate) async fn begin_on(
+    pool: &AnyPool,
+    sql: &'static str,
+) -> Result<sqlx::Transaction<'static, Any>> {
     let mut dead = 0;
     loop {
         match pool.begin_with(sql).await {

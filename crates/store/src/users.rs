@@ -99,15 +99,24 @@ pub async fn delete(tx: &mut Tx, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Global roles, and those in a project.
+/// nova's `global_roles`: given in all projects or not at all.
+pub const GLOBAL_ROLES: [&str; 2] = ["cloudadmin", "itsec"];
+
+/// The roles that count in a project: those given in all and in this one, and the global ones.
+///
+/// nova's `has_role` (2011.3): the global role *and*, unless it is one of `global_roles`, the
+/// project's; so an operator gives both, and taking away either is enough.
 pub async fn roles(c: &mut Conn, user: &str, project: &ProjectId) -> Result<Vec<String>> {
     Ok(sqlx::query_scalar(
-        "SELECT role FROM user_role_association WHERE user_id = $1 UNION \
-         SELECT role FROM user_project_role_association WHERE user_id = $1 AND project_id = $2 \
+        "SELECT role FROM user_role_association AS everywhere WHERE user_id = $1 \
+         AND (role IN ($3, $4) OR EXISTS (SELECT 1 FROM user_project_role_association AS here \
+              WHERE here.user_id = $1 AND here.project_id = $2 AND here.role = everywhere.role)) \
          ORDER BY role",
     )
     .bind(user)
     .bind(project.as_str())
+    .bind(GLOBAL_ROLES[0])
+    .bind(GLOBAL_ROLES[1])
     .fetch_all(c)
     .await?)
 }

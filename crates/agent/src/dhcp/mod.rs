@@ -260,6 +260,7 @@ impl DhcpServers {
             self.write_script()?;
             let server = self.server(bridge);
             server.write(&ranges, &hosts)?;
+            server.go_on().await;
             if must_restart(server, changes, &ranges) {
                 server.restart(&ranges, &environment).await?;
             } else {

@@ -6,7 +6,7 @@
 
 use super::files::Files;
 use crate::room::RoomError;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -81,6 +81,31 @@ impl Running {
             && arguments_of(self.pid, files).is_some_and(|now| now == self.arguments)
     }
 
+    /// Which of its processes (it has a helper) somebody has stopped: alive, and of no use. A debugger's
+    /// stops are another state.
+    pub(crate) fn stopped(&self) -> Vec<i32> {
+        let mut all = children_of(self.pid);
+        all.insert(0, self.pid);
+        all.retain(|pid| stat_of(*pid).is_some_and(|stat| stat.state == STOPPED));
+        all
+    }
+
+    /// Lets what is stopped go on; `false`: it is stopped all the same.
+    pub(crate) async fn go_on(&self) -> bool {
+        let began = tokio::time::Instant::now();
+        loop {
+            let stopped = self.stopped();
+            if stopped.is_empty() || began.elapsed() > PATIENCE {
+                return stopped.is_empty();
+            }
+            for pid in stopped {
+                // It may have ended meanwhile; what has its number then is not stopped.
+                let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::CONT));
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+
     /// Makes it read its hosts again.
     pub(crate) fn reload(&self) -> io::Result<()> {
         Ok(pidfd_send_signal(self.handle.as_fd(), Signal::HUP)?)
@@ -139,18 +164,36 @@ fn search(files: &Files) -> Option<i32> {
         .filter_map(|entry| {
             let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
             arguments_of(pid, files)?;
-            Some((pid, parent_of(pid)?))
+            Some((pid, stat_of(pid)?.parent))
         })
         .collect();
     let server = ours.iter().find(|(_, parent)| !ours.contains_key(parent));
     server.map(|(pid, _)| *pid)
 }
 
-fn parent_of(pid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// In `/proc/<pid>/stat`: stopped by a signal.
+const STOPPED: &str = "T";
+
+struct Stat {
+    state: String,
+    parent: i32,
+}
+
+fn stat_of(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything.
-    let (_, rest) = status.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut words = rest.split_whitespace();
+    Some(Stat {
+        state: words.next()?.to_owned(),
+        parent: words.next()?.parse().ok()?,
+    })
+}
+
+/// Not all kernels tell; then only the server itself is known.
+fn children_of(pid: i32) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().flat_map(str::parse).collect()
 }
 
 /// Starts a dnsmasq. It has gone into the background, with its sockets open, when this returns.

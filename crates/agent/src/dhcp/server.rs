@@ -153,6 +153,11 @@ impl Server {
                 missing.map_or("nothing else", String::as_str)
             ));
         }
+        if let Some(stopped) = running.stopped().first() {
+            return Some(format!(
+                "dnsmasq {stopped} is stopped (by a signal) and serves nobody"
+            ));
+        }
         let device = nix::net::if_::if_nametoindex(self.bridge.as_str()).ok();
         if running.bound != device {
             return Some(format!(
@@ -245,6 +250,18 @@ impl Server {
                 .map_err(|e| RoomError::kernel(format!("write {}", path.display()), e))?;
         }
         Ok(())
+    }
+
+    /// Lets a stopped process go on. One that does not is still wrong, and so replaced.
+    pub(crate) async fn go_on(&self) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        let stopped = running.stopped();
+        if !stopped.is_empty() {
+            let goes_on = running.go_on().await;
+            tracing::warn!(bridge = %self.bridge, ?stopped, goes_on, "dnsmasq was stopped by a signal");
+        }
     }
 
     /// Makes the process read the hosts again.

@@ -1,7 +1,8 @@
 //! Holds back what needs the firewall around it until it is there: instances until it has closed
 //! around them, floating IPs until it knows them (until then the host itself would answer). The
 //! order of lanes alone does not: it ends after a time, and a firewall that failed has "tried" too.
-//! This has no time limit.
+//! This has no time limit. Unlike a network without ground ([`super::ground`]) what waits here is still
+//! wanted as it is, and only made later; how it is kept from being made is [`super::waiting`]'s.
 //!
 //! Must not know: what rules are, how instances are started. What is there already stays.
 

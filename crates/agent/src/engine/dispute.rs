@@ -1,5 +1,6 @@
 //! Objects that want one item of the host to be different things. The first by key has it; the
 //! others are told, so that nothing is taken away in silence and nothing changes hands by itself.
+//! Unlike the others it is between objects of one room, and the item itself is made.
 
 use super::reconcile::Reconciler;
 use crate::room::{Origin, Room};

@@ -1,5 +1,6 @@
 //! What the objects of a network stand on: its bridge, on this host. Where the host cannot have
-//! that bridge, nothing of the network is made, in no room, and one error says why. Pure.
+//! that bridge, nothing of the network is made, in no room, and one error says why. Unlike what waits
+//! ([`super::barrier`]) other items are wanted then, so that what was made goes again. Pure.
 //!
 //! Must not know: rooms, the kernel, when it is looked at again.
 
@@ -90,11 +91,11 @@ impl Ground {
         standing.map_or(Vec::new(), |s| s.objects.values().cloned().collect())
     }
 
-    /// The bridges that this host cannot have, and why.
-    pub(super) fn refusals(&self) -> impl Iterator<Item = (ObjectKey, &str)> {
-        self.standing.values().filter_map(|standing| {
-            let bridge = HostObject::Bridge(standing.bridge.clone()?);
-            Some((bridge.key(), standing.refused.as_deref()?))
+    /// The networks that this host cannot have, and why.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (NetworkId, &str)> {
+        self.standing.iter().filter_map(|(network, standing)| {
+            let why = standing.refused.as_deref()?;
+            Some((*network, why))
         })
     }
 }

@@ -1,4 +1,6 @@
 //! Tries again what failed, sooner than its turn: something has changed that it may have failed for.
+//! Unlike the others it holds nothing back: it shortens the one wait that is by the clock
+//! ([`super::failure`]), on a guess, and is never needed for being right.
 
 use super::lane::{Lane, Progress, Shows};
 use super::reconcile::Reconciler;

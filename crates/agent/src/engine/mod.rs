@@ -4,6 +4,12 @@
 //! [`reconcile`] keeps one room right, [`lane`] is its task, [`core`] holds them together. The
 //! order is links, firewall, DHCP, instances; removals in reverse. What must not be there without
 //! the firewall (floating IPs, instances) waits for it however long that takes ([`barrier`]).
+//!
+//! What is held back is held back for one of five reasons, each with its own end: the order of rooms
+//! (a time limit, [`lane`]), a failure (the clock, [`failure`], or [`hurry`]), a missing firewall (its
+//! word, [`barrier`] and [`waiting`]), a bridge that is somebody else's (what is on the host, [`ground`]
+//! and [`standing`]), another object that has the item (what the server wants, [`dispute`]).
+//!
 //! Nothing here retries inside a round: the next round is the retry, with a backoff per failing item.
 //!
 //! Must not know: the insides of a room, HTTP.
@@ -17,6 +23,7 @@ pub mod error;
 mod failure;
 mod ground;
 mod hurry;
+mod kept;
 pub mod lane;
 pub mod lock;
 pub mod offline;
@@ -35,6 +42,7 @@ pub use barrier::Shield;
 pub use cadence::Timing;
 pub use core::{Engine, Lanes, Rooms, Takes};
 pub use error::AgentError;
+pub use kept::{kept, kept_path};
 pub use lane::Shows;
 pub use lock::Lock;
 pub use offline::{Offline, offline_with};

@@ -242,8 +242,9 @@ impl<R: Room> Reconciler<R> {
                 ));
             }
         }
-        for (bridge, why) in self.refusals() {
-            by_object.entry(bridge).or_default().push(why.to_owned());
+        for (network, why) in self.refusals() {
+            let key = ObjectKey::of_network(network);
+            by_object.entry(key).or_default().push(why.to_owned());
         }
         for (item, object, why) in self.disputes() {
             let messages = by_object.entry(object.clone()).or_default();

@@ -117,7 +117,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::dhcp::{DhcpValue, HostSpec};
-    use crate::link::{BridgeSpec, LinkValue};
+    use crate::link::{BridgeSpec, LinkValue, Mtu};
     use novanet_model::rule::Ports;
     use novanet_model::{MacAddr, NetworkId};
 
@@ -126,9 +126,10 @@ mod tests {
         let mac = MacAddr([2, 22, 62, 0, 0, 1]);
         let bridge = LinkValue::Bridge(BridgeSpec {
             mac,
-            mtu: Some(1400),
+            mtu: Mtu::Fixed(1400),
             up: true,
             plain: true,
+            marked: true,
         });
         assert_eq!(bridge.to_string(), "mac 02:16:3e:00:00:01 mtu 1400 up");
         let host = DhcpValue::Host(HostSpec {

@@ -1,5 +1,6 @@
 //! The agent with the real rooms: the only place that knows all of them.
 
+use super::kept::keep;
 use super::lock::Lock;
 use super::offline::{Offline, offline_with};
 use super::serve::{Beside, Parts, serve};
@@ -65,6 +66,9 @@ pub async fn run_with(
 ) -> Result<(), AgentError> {
     preflight::check(&options.roles)?;
     let lock = Lock::take(&settings.state_path)?;
+    if let Err(error) = keep(&settings) {
+        tracing::warn!(%error, "the settings cannot be kept for host plan while no agent runs");
+    }
     let metadata = listen(settings.metadata_port).await?;
     let client = Client::new(server, &settings.host);
     let (reporter, reports) = mpsc::unbounded_channel();

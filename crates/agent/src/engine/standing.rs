@@ -1,11 +1,12 @@
 //! How rooms and their lanes learn what they may stand on: the links room sees which names on the
-//! host are somebody else's, before it makes anything, and the others are told.
+//! host are somebody else's, before it makes anything, and the others are told. It carries what
+//! [`super::ground`] judges by, and decides nothing itself.
 
 use super::ground::Ground;
 use super::lane::{Batch, Lane, Shows, Sight};
 use super::reconcile::Reconciler;
 use crate::room::{Room, RoomError, Strangers};
-use novanet_model::{HostObject, NetworkId, ObjectKey};
+use novanet_model::{HostObject, NetworkId};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -21,9 +22,9 @@ impl<R: Room> Reconciler<R> {
         changed
     }
 
-    /// The networks that this host cannot have, by their bridges; only the room that sees them says
-    /// so, the others are silent.
-    pub fn refusals(&self) -> impl Iterator<Item = (ObjectKey, &str)> {
+    /// The networks that this host cannot have; only the room that sees their bridges says so, the
+    /// others are silent.
+    pub fn refusals(&self) -> impl Iterator<Item = (NetworkId, &str)> {
         let sees = self.room.strangers().is_some();
         self.ground.refusals().filter(move |_| sees)
     }
@@ -34,6 +35,7 @@ impl<R: Room> Reconciler<R> {
             if self.room.strangers().is_some() {
                 log(&self.ground, network);
             }
+            self.room.refuse(network, self.ground.refusal(network));
             for object in self.ground.objects_of(network) {
                 self.enter(&object.key(), Some(&object));
             }

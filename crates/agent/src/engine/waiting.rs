@@ -1,4 +1,6 @@
-//! Items that are not even tried, because their objects wait for another room.
+//! Items that are not even tried, because their objects wait for another room: the room's side of
+//! [`super::barrier`], which says whose they are and knows nothing of items. Unlike what failed
+//! ([`super::failure`]) they wait for a word and not for a time.
 
 use super::failure::action;
 use super::reconcile::{Reconciler, Round};
@@ -53,6 +55,9 @@ impl<R: Room> Reconciler<R> {
                 None => return true,
                 Some(Bar::Busy) => _ = self.waiting.insert(change.key.clone()),
                 Some(Bar::Refused(why)) => {
+                    if let Some(value) = &change.to {
+                        self.room.hold_back(&change.key, value, why);
+                    }
                     let word = action(&change.from, &change.to);
                     refused.push((change.key.clone(), word, RoomError::Refused(why.clone())));
                 }

@@ -235,12 +235,18 @@ fn interfaces(net: &InjectedNetwork) -> String {
     text
 }
 
-/// Names the run of the kernel that we are in.
-pub(super) fn host_boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+/// Stands for an instance whose notes cannot be read: it is there, and that is all that is known.
+pub(super) fn unknown(instance: InstanceId) -> Instance {
+    Instance {
+        instance,
+        hostname: String::new(),
+        image: String::new(),
+        memory_mb: 0,
+        vcpus: 0,
+        ports: 0,
+        boot: 0,
+        injected: None,
+    }
 }
 
 #[cfg(test)]
@@ -258,18 +264,8 @@ mod tests {
             gateway: None,
             dns: Vec::new(),
         };
-        let instance = Instance {
-            instance: InstanceId(1),
-            hostname: String::new(),
-            image: String::new(),
-            memory_mb: 0,
-            vcpus: 0,
-            ports: 0,
-            boot: 0,
-            injected: None,
-        };
         let spec = Spec {
-            instance,
+            instance: unknown(InstanceId(1)),
             ports: Vec::new(),
         };
         // As systemd's UMask=0077. Other tests of this process make nothing that others must read.

@@ -10,14 +10,15 @@ mod work;
 use super::Plug;
 use super::console;
 use super::driver::{Driver, Gate};
-use super::files::{Folders, Spec, host_boot};
+use super::files::{Folders, Spec};
 use super::process::{Process, ProcessId};
+use crate::boot::boot_id;
 use crate::image::Images;
 use crate::room::RoomError;
 use novanet_model::InstanceId;
 use novanet_model::object::Instance;
 use novanet_model::wire::InstanceReport;
-use phase::Phase;
+use phase::{Phase, pending};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -108,7 +109,7 @@ impl Lives {
         tokio::spawn(housekeeping(Arc::downgrade(self)));
         let this = Arc::clone(self);
         let ids = blocking(move || this.folders.list()).await?;
-        let host_boot = host_boot();
+        let host_boot = boot_id();
         let mut specs = Vec::new();
         for id in ids {
             let folder = self.folders.of(id);
@@ -190,6 +191,14 @@ impl Lives {
         }
     }
 
+    /// One that was spoken of and never was is gone, too.
+    fn farewell(&self, id: InstanceId, slot: &mut Slot) {
+        if slot.reported.is_some() {
+            let report = Phase::Absent.report(id, slot.reported.as_ref());
+            self.report(slot, report);
+        }
+    }
+
     pub(super) fn report_all(&self) {
         for slot in self.slots().values() {
             if let Some(report) = slot.reported.clone() {
@@ -204,7 +213,16 @@ impl Lives {
         wanted: impl Fn(InstanceId) -> Option<&'a Instance>,
     ) -> Vec<(Instance, bool)> {
         let mut there = Vec::new();
-        for (&id, slot) in self.slots().iter_mut() {
+        let mut slots = self.slots();
+        slots.retain(|&id, slot| {
+            // It waited for something until nobody wanted it any more.
+            let over = slot.is_idle() && wanted(id).is_none();
+            if over {
+                self.farewell(id, slot);
+            }
+            !over
+        });
+        for (&id, slot) in slots.iter_mut() {
             let want = wanted(id);
             if slot.busy {
                 if let Some(Goal::Run(spec)) = &slot.goal {
@@ -234,6 +252,7 @@ impl Lives {
                 Phase::Failed { error, .. } if !slot.busy => Some(error.clone()),
                 Phase::Running { fault, .. } => fault.take(),
                 Phase::Absent if matches!(slot.goal, Some(Goal::Gone)) && !slot.busy => {
+                    self.farewell(id, slot);
                     slots.remove(&id);
                     None
                 }
@@ -242,6 +261,20 @@ impl Lives {
         };
         self.kick(id);
         failed.map_or(Ok(()), |error| Err(RoomError::Refused(error)))
+    }
+
+    /// An instance is not made for now. What runs, or has run, this boot is not concerned; what is
+    /// being worked on speaks for itself.
+    pub(super) fn wait(&self, instance: &Instance, why: &str) {
+        let mut slots = self.slots();
+        let slot = slots.entry(instance.instance).or_insert_with(Slot::new);
+        let failed = matches!(slot.phase, Phase::Failed { .. });
+        if !slot.busy && (failed || slot.phase.boot() != Some(instance.boot)) {
+            self.report(
+                slot,
+                Some(pending(instance.instance, instance.boot, Some(why))),
+            );
+        }
     }
 
     pub(super) fn console(&self, id: InstanceId) -> Option<std::io::Result<String>> {
@@ -271,6 +304,11 @@ impl Slot {
             busy: false,
             reported: None,
         }
+    }
+
+    /// Nothing was ever done for it.
+    fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Absent) && self.goal.is_none() && !self.busy
     }
 
     /// If this process is what runs, then it has ended now.

@@ -23,7 +23,7 @@ use futures_util::future::BoxFuture;
 use life::{Goal, Lives};
 use novanet_model::object::{Instance, Port};
 use novanet_model::wire::InstanceReport;
-use novanet_model::{HostObject, InstanceId};
+use novanet_model::{HostObject, InstanceId, NetworkId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub enum Value {
     /// See [`Key::Port`].
     Port(Port),
     /// A port in a network that this host cannot have: its instance stays as it is until it can.
-    Groundless,
+    Groundless(NetworkId),
     /// See [`Key::Instance`].
     Instance {
         /// As it runs (or last ran).
@@ -99,7 +99,9 @@ impl fmt::Display for Value {
                     port.mac, port.address, port.name, port.bridge
                 )
             }
-            Self::Groundless => f.write_str("of a network that this host cannot have"),
+            Self::Groundless(network) => {
+                write!(f, "of network {network}, which this host cannot have")
+            }
             Self::Instance { instance, plugged } => {
                 let plugged = if *plugged { "" } else { ", not plugged" };
                 write!(
@@ -121,6 +123,8 @@ pub struct Instances {
     lives: Arc<Lives>,
     /// Ports that we were told of.
     ports: BTreeMap<(InstanceId, u32), Port>,
+    /// Networks that this host cannot have, and why.
+    refused: BTreeMap<NetworkId, String>,
     adopted: bool,
 }
 
@@ -167,6 +171,7 @@ impl Instances {
                 reports,
             ),
             ports: BTreeMap::new(),
+            refused: BTreeMap::new(),
             adopted: false,
         }
     }
@@ -222,7 +227,7 @@ fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, R
     for (_, value) in desired.range(Key::Port(id, 0)..=Key::Port(id, u32::MAX)) {
         match value {
             Value::Port(port) => ports.push(port.clone()),
-            Value::Groundless => return Ok(None),
+            Value::Groundless(_) => return Ok(None),
             Value::Instance { .. } => {}
         }
     }
@@ -268,10 +273,24 @@ impl Room for Instances {
     /// What runs goes on: its network may come back.
     fn items_without_ground(&self, object: &HostObject) -> Vec<(Key, Value)> {
         match object {
-            HostObject::Port(port) => {
-                vec![(Key::Port(port.instance, port.index), Value::Groundless)]
-            }
+            HostObject::Port(port) => vec![(
+                Key::Port(port.instance, port.index),
+                Value::Groundless(port.network),
+            )],
             _ => Vec::new(),
+        }
+    }
+
+    fn refuse(&mut self, network: NetworkId, why: Option<&str>) {
+        match why {
+            Some(why) => self.refused.insert(network, why.to_owned()),
+            None => self.refused.remove(&network),
+        };
+    }
+
+    fn hold_back(&mut self, _: &Key, value: &Value, why: &str) {
+        if let Value::Instance { instance, .. } = value {
+            self.lives.wait(instance, why);
         }
     }
 
@@ -308,12 +327,17 @@ impl Room for Instances {
             );
         }
         // Whatever is there of these is as it must be.
-        let groundless = desired.iter().filter(|(_, v)| **v == Value::Groundless);
-        for (port, value) in groundless {
+        for (port, value) in desired.iter() {
+            let Value::Groundless(network) = value else {
+                continue;
+            };
             there.insert(port.clone(), value.clone());
-            let instance = Key::Instance(port.instance());
-            if let Some(wanted) = desired.get(&instance) {
-                there.insert(instance, wanted.clone());
+            let key = Key::Instance(port.instance());
+            if let Some(wanted @ Value::Instance { instance, .. }) = desired.get(&key) {
+                if let Some(why) = self.refused.get(network) {
+                    self.lives.wait(instance, why);
+                }
+                there.insert(key, wanted.clone());
             }
         }
         Ok(there)
@@ -337,10 +361,17 @@ impl Room for Instances {
         }
         let mut errors = Vec::new();
         for id in touched {
-            let done = goal(id, desired).and_then(|goal| match goal {
-                Some(goal) => self.lives.set_goal(id, goal),
-                None => Ok(()),
-            });
+            let done = match goal(id, desired) {
+                Ok(Some(goal)) => self.lives.set_goal(id, goal),
+                Ok(None) => Ok(()),
+                Err(error) => {
+                    if let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id))
+                    {
+                        self.lives.wait(instance, &error.to_string());
+                    }
+                    Err(error)
+                }
+            };
             if let Err(error) = done {
                 errors.push((Key::Instance(id), error));
             }

@@ -1,6 +1,7 @@
 //! What a host's links are made of: the keys and values of the links room, and which of them
 //! follow from which host object. Pure.
 
+use super::mtu::Mtu;
 use crate::settings::{FloatingAddressMode, Settings};
 use ipnet::Ipv4Net;
 use novanet_model::object::{Bridge, Gateway, HostObject, Port};
@@ -49,6 +50,13 @@ impl fmt::Display for LinkKey {
 pub enum LinkValue {
     /// A setting's value.
     Setting(String),
+    /// A setting that we changed and that goes back to what it was. Only ever observed.
+    GoesBack {
+        /// What it is.
+        is: String,
+        /// What it was before us.
+        was: String,
+    },
     /// A bridge of ours.
     Bridge(BridgeSpec),
     /// A bridge that the administrator makes: it is there.
@@ -77,17 +85,20 @@ impl fmt::Display for LinkValue {
         let up = |up| if up { "up" } else { "down" };
         match self {
             Self::Setting(value) => f.write_str(value),
+            Self::GoesBack { is, was } => write!(f, "{is}, goes back to {was}"),
             Self::Bridge(spec) => {
-                write!(f, "mac {}", spec.mac)?;
-                if let Some(mtu) = spec.mtu {
-                    write!(f, " mtu {mtu}")?;
-                }
                 let tree = if spec.plain {
                     ""
                 } else {
                     " with spanning tree or delay"
                 };
-                write!(f, " {}{tree}", up(spec.up))
+                let mark = if spec.marked {
+                    ""
+                } else {
+                    " without novanet's mark"
+                };
+                let (mac, mtu) = (spec.mac, spec.mtu);
+                write!(f, "mac {mac}{mtu} {}{tree}{mark}", up(spec.up))
             }
             Self::AdministratorsBridge => f.write_str("made by the administrator"),
             Self::Foreign(what) => f.write_str(what),
@@ -111,7 +122,16 @@ impl fmt::Display for LinkValue {
                 let hairpin = if spec.hairpin { "" } else { " without hairpin" };
                 let isolated = if spec.isolated { " isolated" } else { "" };
                 let bridge = or_none(&spec.bridge);
-                write!(f, "in bridge {bridge} {}{hairpin}{isolated}", up(spec.up))
+                let guarded = if spec.guarded {
+                    ""
+                } else {
+                    " out of its group"
+                };
+                let (up, mtu) = (up(spec.up), spec.mtu);
+                write!(
+                    f,
+                    "in bridge {bridge} {up}{hairpin}{isolated}{guarded}{mtu}"
+                )
             }
             Self::Float(spec) => match spec.mode {
                 FloatingAddressMode::Route => {
@@ -128,12 +148,14 @@ impl fmt::Display for LinkValue {
 pub struct BridgeSpec {
     /// Its MAC (or that of an uplink whose addresses it carries).
     pub mac: MacAddr,
-    /// `None`: whatever the kernel makes of its ports.
-    pub mtu: Option<u32>,
+    /// Without a setting: what the kernel makes of its ports.
+    pub mtu: Mtu,
     /// Administratively up.
     pub up: bool,
     /// Spanning tree and forward delay off.
     pub plain: bool,
+    /// It has our mark, as one of ours must.
+    pub marked: bool,
 }
 
 /// An enslaved interface.
@@ -148,6 +170,7 @@ pub struct UplinkSpec {
 }
 
 /// A plugged port.
+#[allow(clippy::struct_excessive_bools)] // the kernel's own switches
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortSpec {
     /// The bridge it is in; `None`: none. Only observed so.
@@ -158,6 +181,10 @@ pub struct PortSpec {
     pub hairpin: bool,
     /// Would cut it off from other ports of the bridge.
     pub isolated: bool,
+    /// In the group of devices by which the firewall knows ports.
+    pub guarded: bool,
+    /// The one that it was made with.
+    pub mtu: Mtu,
 }
 
 /// How a floating IP is answered.
@@ -212,6 +239,8 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
                 up: true,
                 hairpin: true,
                 isolated: false,
+                guarded: true,
+                mtu: Mtu::AsMade,
             }),
         )],
         HostObject::Float(float) => vec![(
@@ -251,13 +280,15 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
     if bridge.foreign {
         return vec![(key, LinkValue::AdministratorsBridge)];
     }
+    let mtu = bridge.mtu.or(settings.network_device_mtu);
     let mut items = vec![(
         key,
         LinkValue::Bridge(BridgeSpec {
             mac: Settings::bridge_mac(&bridge.bridge),
-            mtu: bridge.mtu.or(settings.network_device_mtu),
+            mtu: mtu.map_or(Mtu::AsMade, Mtu::Fixed),
             up: true,
             plain: true,
+            marked: true,
         }),
     )];
     items.push(forwarding(&bridge.bridge));
@@ -278,29 +309,38 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
     items
 }
 
-/// What to tell a network that does not get its uplink.
+/// What to tell a network that does not get its uplink, or its bridge as it wants it.
 pub(crate) fn dispute(
     key: &LinkKey,
-    first: (&ObjectKey, &LinkValue),
-    other: (&ObjectKey, &LinkValue),
+    (first, had): (&ObjectKey, &LinkValue),
+    (late, wish): (&ObjectKey, &LinkValue),
 ) -> Option<String> {
-    let side = |(object, value): (&ObjectKey, &LinkValue)| match value {
-        LinkValue::Uplink(spec) => {
-            let network = object.0.split('/').nth(1).unwrap_or_default();
-            let bridge = spec.bridge.as_ref().map(ToString::to_string);
-            Some((network.to_owned(), bridge.unwrap_or_default()))
+    let network = |object: &'_ ObjectKey| object.0.split('/').nth(1).unwrap_or_default().to_owned();
+    let (first, late) = (network(first), network(late));
+    match (key, had, wish) {
+        (LinkKey::Uplink(uplink), LinkValue::Uplink(had), LinkValue::Uplink(wish)) => {
+            let name = |spec: &UplinkSpec| spec.bridge.as_ref().map(ToString::to_string);
+            let [bridge, late_bridge] = [had, wish].map(|spec| name(spec).unwrap_or_default());
+            Some(format!(
+                "interface {uplink} is the uplink of bridge {bridge} (network {first}) and cannot be that \
+                 of bridge {late_bridge} (network {late}) too: create one of the two networks with another \
+                 bridge_interface, or both with the same bridge"
+            ))
+        }
+        (LinkKey::Bridge(bridge), LinkValue::Bridge(had), LinkValue::Bridge(wish)) => {
+            let mtu = |spec: &BridgeSpec| match spec.mtu {
+                Mtu::Fixed(mtu) => format!("MTU {mtu}"),
+                _ => "the kernel's MTU".to_owned(),
+            };
+            Some(format!(
+                "bridge {bridge} has {} (network {first}) and cannot have {} (network {late}) too: \
+                 give both networks the same mtu, or one of them another bridge",
+                mtu(had),
+                mtu(wish)
+            ))
         }
         _ => None,
-    };
-    let LinkKey::Uplink(uplink) = key else {
-        return None;
-    };
-    let ((network, bridge), (late, late_bridge)) = (side(first)?, side(other)?);
-    Some(format!(
-        "interface {uplink} is the uplink of bridge {bridge} (network {network}) and cannot be that \
-         of bridge {late_bridge} (network {late}) too: create one of the two networks with another \
-         bridge_interface, or both with the same bridge"
-    ))
+    }
 }
 
 /// The gateway address, and nova's 169.254.169.254 on the loopback, which answers instances that

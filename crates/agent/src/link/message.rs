@@ -25,6 +25,12 @@ use std::net::{IpAddr, Ipv4Addr};
 /// in the kernel's and iproute2's lists.
 pub const PROTOCOL: u8 = 78;
 
+/// The group of devices that instances' ports are in from their making on (`ip link show group 0x4e000000`):
+/// by it the firewall knows them, whatever their names, and leaves alone what is named like them.
+pub const PORTS: u32 = 0x4e00_0000;
+/// Groups of ports that are being removed are like that one in these bits, and guarded as well.
+pub(crate) const PORTS_MASK: u32 = 0xff00_0000;
+
 /// The kernel's number of its table of local addresses.
 const TABLE_LOCAL: u8 = 255;
 /// The kernel gives the first device of a namespace, the loopback, this number.
@@ -118,6 +124,18 @@ pub(crate) fn set_mac(index: u32, mac: MacAddr) -> Request {
     Request::new(Message::SetLink(link.build()), 0)
 }
 
+/// Marks a device.
+pub(crate) fn set_alias(index: u32, alias: &str) -> Request {
+    let link = LinkUnspec::new_with_index(index).alias(alias);
+    Request::new(Message::SetLink(link.build()), 0)
+}
+
+/// Sets a device's MTU.
+pub(crate) fn set_mtu(index: u32, mtu: u32) -> Request {
+    let link = LinkUnspec::new_with_index(index).mtu(mtu);
+    Request::new(Message::SetLink(link.build()), 0)
+}
+
 /// Makes a bridge port what an instance's port is: hairpin on, isolated off.
 pub(crate) fn port_options(device: &Device<'_>) -> Request {
     let mut link = device.message();
@@ -191,6 +209,7 @@ pub(crate) fn make_cable(cable: &Cable<'_>) -> [Request; 3] {
             ]);
         }
     }
+    link.attributes.push(LinkAttribute::Group(PORTS));
     link.header.flags = LinkFlags::default();
     link.header.change_mask = LinkFlags::default();
     let plug = LinkUnspec::new_with_name(cable.name.as_str())

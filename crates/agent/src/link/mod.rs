@@ -1,19 +1,23 @@
 //! The host's links: kernel settings, bridges, uplinks, gateway addresses, instances' ports, and
 //! the floating IPs' answers on the public interface. All by rtnetlink, in process.
 //!
-//! Everything here carries our mark: links an alias `novanet:<kind>:<name>`, addresses and routes
-//! the protocol number [`PROTOCOL`]. What stands under one of our names without the mark is an
-//! error on that item, never a takeover.
+//! Everything here carries our mark: links an alias `novanet:<kind>:<name>` (ports also the group of
+//! devices [`PORTS`], for the firewall), addresses and routes the protocol number [`PROTOCOL`]. What
+//! stands under one of our names without the mark is an error on that item, never a takeover; only a
+//! bridge that surely is the one that we marked is marked again.
 //!
 //! Must not know: addresses given to instances, filters, DHCP.
 
 mod announce;
 pub(crate) mod answers;
+mod bridge;
 mod float;
 mod item;
 mod keep;
+mod mark;
 mod message;
 mod moved;
+mod mtu;
 pub(crate) mod netlink;
 mod observe;
 mod port;
@@ -27,20 +31,22 @@ pub use item::{
     BridgeSpec, FloatSpec, LinkKey, LinkValue, METADATA_ADDRESS, PortSpec, UplinkSpec,
     bridge_alias, port_alias,
 };
-pub use message::PROTOCOL;
+#[cfg(test)]
+pub(crate) use message::PORTS_MASK;
+pub use message::{PORTS, PROTOCOL};
+pub use mtu::Mtu;
 pub use port::plug;
 
 use crate::room::{Change, Desired, Room, RoomError, Strangers};
 use crate::settings::Settings;
 use announce::Announcer;
 use ipnet::Ipv4Net;
+use mark::Marked;
 use moved::Record;
 use netlink::Socket;
 use novanet_model::{HostObject, IfName, ObjectKey};
-use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use seen::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,15 +65,18 @@ pub struct Links {
     socket: Socket,
     announcer: Announcer,
     watch: Watch,
+    marked: Marked,
     strangers: Strangers,
 }
 
 impl Links {
     /// Connects to the kernel. Needs a tokio runtime: it starts the task that watches the kernel.
     pub fn new(settings: &Settings) -> Result<Self, RoomError> {
+        let notes = settings.state_path.join("links");
         Ok(Self {
             settings: settings.clone(),
-            notes: settings.state_path.join("links"),
+            marked: Marked::load(&notes),
+            notes,
             socket: Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
             watch: Watch::start().map_err(|e| RoomError::kernel("watch rtnetlink", e))?,
@@ -88,6 +97,37 @@ impl Links {
 
     fn uplinks(&self) -> BTreeSet<IfName> {
         Record::all(&self.notes).collect()
+    }
+
+    /// All that is done with a bridge asks for its mark.
+    fn mark_lost(&mut self, changes: &[LinkChange]) -> Failures {
+        let mut failed = Failures::new();
+        for change in changes {
+            if let (LinkKey::Bridge(name), Some(LinkValue::Bridge(spec))) =
+                (&change.key, &change.from)
+                && !spec.marked
+                && let Err(error) = self.mark_again(name)
+            {
+                failed.push((change.key.clone(), error));
+            }
+        }
+        failed
+    }
+
+    /// One message of the kernel does not tell what the ports of a bridge make of its MTU.
+    fn watch_mtus(&self, seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
+        for (key, value) in desired.iter() {
+            if let (LinkKey::Bridge(name), LinkValue::Bridge(spec)) = (key, value)
+                && let Some(link) = seen.link(name)
+            {
+                let mtu = Mtu::Fixed(mtu::right(spec.mtu, link, seen.links()));
+                let exact = BridgeSpec {
+                    mtu,
+                    ..spec.clone()
+                };
+                self.watch.expect(key, Some(&LinkValue::Bridge(exact)));
+            }
+        }
     }
 }
 
@@ -132,10 +172,13 @@ impl Room for Links {
         self.watch.expect_all(desired);
         let seen = Snapshot::take(&mut self.socket)?;
         self.announcer.check(&seen);
-        self.strangers = observe::strangers(&seen);
-        let mut items = observe::items(&seen, desired, &self.uplinks());
+        self.marked.note(&seen, desired);
+        let uplinks = self.uplinks();
+        self.strangers = observe::strangers(&seen, &uplinks, &self.marked);
+        let mut items = observe::items(&seen, desired, &uplinks, &self.marked);
         items.iter_mut().for_each(float::unheard);
         self.mark_kept(desired, &mut items)?;
+        self.watch_mtus(&seen, desired);
         self.observe_settings(desired, &seen, &mut items)?;
         Ok(items)
     }
@@ -148,7 +191,7 @@ impl Room for Links {
         for change in changes {
             self.watch.expect(&change.key, change.to.as_ref());
         }
-        let mut failed = Failures::new();
+        let mut failed = self.mark_lost(changes);
         for run in changes.chunk_by(|a, b| together(a).is_some() && together(a) == together(b)) {
             match together(&run[0]) {
                 Some(Together::Floats) => {
@@ -226,92 +269,6 @@ impl Links {
         }
     }
 
-    fn ensure_bridge(&mut self, name: &IfName, value: &LinkValue) -> Result<(), RoomError> {
-        let LinkValue::Bridge(spec) = value else {
-            return self.wait_for_bridge(name);
-        };
-        let alias = bridge_alias(name);
-        let results = match seen::link(&mut self.socket, name)? {
-            None => {
-                let requests = message::make_bridge(name, spec.mac, spec.mtu, &alias);
-                make_whole(&mut self.socket, name, &requests)
-            }
-            Some(link) if observe::is_our_bridge(&link, name) => {
-                let mac = if self.borrows_mac(&link)? {
-                    None
-                } else {
-                    Some(spec.mac)
-                };
-                let requests = message::mend_bridge(link.index, mac, spec.mtu);
-                self.socket.send_together(&requests)
-            }
-            Some(link) => {
-                return Err(RoomError::Refused(format!(
-                    "bridge {name}: the name is taken by {}; rename or remove it, \
-                     or give the network another bridge name",
-                    link.describe()
-                )));
-            }
-        };
-        results
-            .and_then(|results| results.into_iter().collect())
-            .map_err(|e| RoomError::kernel(format!("make bridge {name}"), e))
-    }
-
-    /// The bridge carries the addresses of an uplink, and so its MAC.
-    fn borrows_mac(&mut self, bridge: &seen::Link) -> Result<bool, RoomError> {
-        for uplink in self.uplinks() {
-            let link = seen::link(&mut self.socket, &uplink)?;
-            if link.is_some_and(|l| l.master == Some(bridge.index) && l.mac == bridge.mac) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn wait_for_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
-        match seen::link(&mut self.socket, name)? {
-            Some(link) if link.is_bridge() => Ok(()),
-            Some(link) => Err(RoomError::Refused(format!(
-                "bridge {name}: it is {}, not a bridge",
-                link.describe()
-            ))),
-            None => Err(RoomError::Refused(format!(
-                "bridge {name} is not there: in a flat network the administrator makes it \
-                 (/etc/network/interfaces, or ip link add dev {name} type bridge)"
-            ))),
-        }
-    }
-
-    fn remove_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
-        match seen::link(&mut self.socket, name)? {
-            Some(link) if observe::is_our_bridge(&link, name) => {
-                self.must_be_released(name)?;
-                if let Some(why) = self.foreign_on(&link, name)? {
-                    return Err(RoomError::Refused(format!("bridge {name} is kept, {why}")));
-                }
-                self.socket
-                    .request(&message::remove_link(link.index))
-                    .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e))
-            }
-            _ => Ok(()), // gone, or never ours
-        }
-    }
-
-    /// With its bridge an uplink that could not be released would lose the host's addresses.
-    fn must_be_released(&mut self, bridge: &IfName) -> Result<(), RoomError> {
-        for uplink in self.uplinks() {
-            let names_it = Record::load(&self.notes, &uplink).is_some_and(|r| r.bridge == *bridge);
-            if names_it && seen::link(&mut self.socket, &uplink)?.is_some() {
-                return Err(RoomError::Refused(format!(
-                    "bridge {bridge} still carries what belongs to {uplink}: \
-                     it goes when {uplink} is released"
-                )));
-            }
-        }
-        Ok(())
-    }
-
     fn ensure_uplink(&mut self, name: &IfName, spec: &UplinkSpec) -> Result<(), RoomError> {
         let Some(bridge) = &spec.bridge else {
             return Ok(());
@@ -374,21 +331,4 @@ impl Links {
 fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
     Ipv4Net::new(address, prefix)
         .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
-}
-
-/// A device and its mark, or nothing: one without a mark would be somebody else's for ever.
-fn make_whole(
-    socket: &mut Socket,
-    name: &IfName,
-    requests: &[netlink::Request],
-) -> io::Result<Vec<io::Result<()>>> {
-    let results = socket.send_together(requests)?;
-    let made = results.first().is_some_and(Result::is_ok);
-    if made
-        && results.iter().any(Result::is_err)
-        && let Some(Message::NewLink(link)) = socket.get(message::get_link(name))?
-    {
-        socket.request(&message::remove_link(link.header.index))?;
-    }
-    Ok(results)
 }

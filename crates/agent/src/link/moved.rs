@@ -4,6 +4,7 @@
 use super::message;
 use super::netlink::{self, Request, Socket};
 use super::seen;
+use crate::boot::boot_id;
 use crate::room::RoomError;
 use novanet_model::IfName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
@@ -264,7 +265,7 @@ impl Record {
         let routes = self.belongings.routes.iter().cloned();
         let disk = OnDisk {
             bridge: self.bridge.clone(),
-            boot: boot(),
+            boot: boot_id(),
             device: self.device,
             addresses: addresses.map(|a| hex(Message::NewAddress(a))).collect(),
             routes: routes.map(|r| hex(Message::NewRoute(r))).collect(),
@@ -280,7 +281,7 @@ impl Record {
         let text = std::fs::read_to_string(file(notes, uplink)).ok()?;
         let disk: OnDisk = serde_json::from_str(&text).ok()?;
         let mut belongings = Belongings::default();
-        if disk.boot == boot() {
+        if disk.boot == boot_id() {
             for message in disk
                 .addresses
                 .iter()
@@ -344,13 +345,6 @@ const SUFFIX: &str = ".json";
 
 fn file(notes: &Path, uplink: &IfName) -> PathBuf {
     notes.join(format!("{PREFIX}{uplink}{SUFFIX}"))
-}
-
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
 }
 
 fn write_whole(path: &Path, disk: &OnDisk) -> io::Result<()> {

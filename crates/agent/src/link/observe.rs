@@ -5,6 +5,9 @@ use super::item::{
     BridgeSpec, FloatSpec, LinkKey, LinkValue, PORT_ALIAS_PREFIX, PortSpec, UplinkSpec,
     bridge_alias,
 };
+use super::mark::Marked;
+use super::message::PORTS;
+use super::mtu::{self, Mtu};
 use super::seen::{Link, Snapshot};
 use crate::room::{Desired, Stranger, Strangers};
 use crate::settings::{FloatingAddressMode, Settings};
@@ -19,6 +22,7 @@ pub(crate) fn items(
     seen: &Snapshot,
     desired: &Desired<LinkKey, LinkValue>,
     uplinks: &BTreeSet<IfName>,
+    marked: &Marked,
 ) -> Items {
     let mut items = Items::new();
     for link in seen.links() {
@@ -26,7 +30,7 @@ pub(crate) fn items(
             continue; // A name that we cannot have given.
         };
         let key = LinkKey::Bridge(name.clone());
-        if let Some(value) = bridge(seen, link, &name, desired.get(&key), uplinks) {
+        if let Some(value) = bridge(seen, link, &name, desired.get(&key), (uplinks, marked)) {
             items.insert(key, value);
         }
         let key = LinkKey::Port(name.clone());
@@ -61,15 +65,20 @@ pub(crate) fn is_our_bridge(link: &Link, name: &IfName) -> bool {
 }
 
 /// The devices that are neither bridges nor cables of ours.
-pub(crate) fn strangers(seen: &Snapshot) -> Strangers {
+pub(crate) fn strangers(seen: &Snapshot, uplinks: &BTreeSet<IfName>, marked: &Marked) -> Strangers {
     let strangers = seen.links().filter_map(|link| {
         let name = IfName::new(link.name.as_str()).ok()?;
-        let ours = is_our_bridge(link, &name) || link.alias.starts_with(PORT_ALIAS_PREFIX);
-        let stranger = || Stranger {
+        let ours = is_our_bridge(link, &name)
+            || marked.lost(link, &name, mac(seen, link, &name, uplinks))
+            || link.alias.starts_with(PORT_ALIAS_PREFIX);
+        if ours {
+            return None;
+        }
+        let stranger = Stranger {
             is_bridge: link.is_bridge(),
-            what: link.describe(),
+            what: marked.describe(link, &name),
         };
-        (!ours).then(|| (name, stranger()))
+        Some((name, stranger))
     });
     Arc::new(strangers.collect())
 }
@@ -79,27 +88,31 @@ fn bridge(
     link: &Link,
     name: &IfName,
     wanted: Option<&LinkValue>,
-    uplinks: &BTreeSet<IfName>,
+    (uplinks, marked): (&BTreeSet<IfName>, &Marked),
 ) -> Option<LinkValue> {
-    let ours = is_our_bridge(link, name);
+    let is_marked = is_our_bridge(link, name);
+    let mac = mac(seen, link, name, uplinks);
+    let ours = is_marked || marked.lost(link, name, mac);
+    let is = |mac, mtu| {
+        Some(LinkValue::Bridge(BridgeSpec {
+            mac,
+            mtu,
+            up: link.up,
+            plain: link.plain,
+            marked: is_marked,
+        }))
+    };
     match wanted {
         Some(LinkValue::Left) if !ours => Some(LinkValue::Left),
         Some(LinkValue::AdministratorsBridge) if link.is_bridge() => {
             Some(LinkValue::AdministratorsBridge)
         }
-        Some(LinkValue::Bridge(spec)) if ours => Some(LinkValue::Bridge(BridgeSpec {
-            mac: mac(seen, link, name, uplinks)?,
-            mtu: spec.mtu.map(|_| link.mtu),
-            up: link.up,
-            plain: link.plain,
-        })),
-        _ if ours => Some(LinkValue::Bridge(BridgeSpec {
-            mac: link.mac?,
-            mtu: None,
-            up: link.up,
-            plain: link.plain,
-        })),
-        Some(_) => Some(LinkValue::Foreign(link.describe())),
+        Some(LinkValue::Bridge(spec)) if ours => {
+            let right = mtu::right(spec.mtu, link, seen.links());
+            is(mac?, mtu::of_bridge(spec.mtu, link, right))
+        }
+        _ if ours => is(link.mac?, Mtu::AsMade),
+        Some(_) => Some(LinkValue::Foreign(marked.describe(link, name))),
         None => None,
     }
 }
@@ -133,6 +146,8 @@ fn port(seen: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<Link
             up: link.up,
             hairpin: link.hairpin,
             isolated: link.isolated,
+            guarded: link.group == PORTS,
+            mtu: mtu::of_port(link),
         }))
     } else {
         wanted.map(|_| LinkValue::Foreign(link.describe()))

@@ -1,8 +1,9 @@
 //! The host ends of instances' cables. The instance's driver makes a cable between creating and
 //! starting an instance ([`plug`]); the room keeps it plugged, and removes it with its object.
 
-use super::item::{LinkKey, PORT_ALIAS_PREFIX, PortSpec, port_alias};
+use super::item::{LinkKey, PORT_ALIAS_PREFIX, PortSpec};
 use super::message::{self, Cable, Device};
+use super::mtu::{self, Mtu};
 use super::netlink::Socket;
 use super::seen::{self, Link};
 use crate::room::RoomError;
@@ -38,7 +39,7 @@ pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<()
     }
     let cable = Cable {
         name: &port.name,
-        alias: &port_alias(port),
+        alias: &mtu::mark(port, bridge.mtu),
         inside: ifname_inside,
         mac: port.mac,
         pid,
@@ -107,10 +108,16 @@ pub(crate) fn mend(socket: &mut Socket, name: &IfName, spec: &PortSpec) -> Resul
 }
 
 fn plug_in(socket: &mut Socket, link: &Link, bridge: &Link) -> Result<(), RoomError> {
-    let requests = [
+    let mut requests = vec![
         message::enslave(link.index, bridge.index),
         message::port_options(&Device::Index(link.index)),
     ];
+    if link.group != message::PORTS {
+        requests.insert(0, message::set_group(link.index, message::PORTS));
+    }
+    if let Mtu::Changed { right, .. } = mtu::of_port(link) {
+        requests.push(message::set_mtu(link.index, right));
+    }
     socket
         .send_together(&requests)
         .and_then(|results| results.into_iter().collect())
@@ -221,5 +228,20 @@ fn fresh_group() -> u32 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.subsec_nanos());
-    0x4e00_0000 | (now.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) & 0x00ff_ffff)
+    let number = now.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) & !message::PORTS_MASK;
+    message::PORTS | number.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_are_removed_together_are_guarded_and_in_no_group_of_others() {
+        for _ in 0..100 {
+            let group = fresh_group();
+            assert_eq!(group & message::PORTS_MASK, message::PORTS);
+            assert_ne!(group, message::PORTS);
+        }
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Link {
     /// The device that it stands on, and goes with.
     pub(crate) lower: Option<u32>,
     pub(crate) alias: String,
+    pub(crate) group: u32,
     /// A bridge with spanning tree and forward delay off.
     pub(crate) plain: bool,
     /// As a bridge's port.
@@ -72,6 +73,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Controller(index) => link.master = Some(index).filter(|i| *i != 0),
                 LinkAttribute::Link(index) => link.lower = Some(index),
                 LinkAttribute::IfAlias(alias) => link.alias = alias,
+                LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::LinkNetNsId(id) => link.peer_namespace = Some(id),
                 LinkAttribute::Address(mac) => link.mac = mac.try_into().ok().map(MacAddr),
                 LinkAttribute::LinkInfo(infos) => link.take_info(infos),

@@ -21,10 +21,9 @@ impl Links {
     ) -> Result<(), RoomError> {
         for path in sysctl::ALL {
             let key = LinkKey::Sysctl(path);
-            if desired.get(&key).is_none() && !sysctl::is_changed(&self.notes, path) {
-                continue;
-            }
-            if let Some(value) = read(path)? {
+            if desired.get(&key).is_none() {
+                items.extend(self.goes_back(path)?.map(|value| (key, value)));
+            } else if let Some(value) = read(path)? {
                 items.insert(key, LinkValue::Setting(value));
             }
         }
@@ -42,12 +41,23 @@ impl Links {
             items.insert(key.clone(), is);
         }
         for name in sysctl::forwarding_noted(&self.notes) {
+            let path = sysctl::forwarding(&name);
             let key = LinkKey::Forwarding(name);
             if desired.get(&key).is_none() {
-                items.insert(key, LinkValue::Setting(sysctl::ON.to_owned()));
+                items.extend(self.goes_back(&path)?.map(|value| (key, value)));
             }
         }
         Ok(())
+    }
+
+    /// A setting that is not wanted any more, if it was another before us.
+    fn goes_back(&self, path: &str) -> Result<Option<LinkValue>, RoomError> {
+        let Some(was) = sysctl::noted(&self.notes, path)? else {
+            return Ok(None);
+        };
+        // The setting of an interface that is gone went with it; the note is still to go.
+        let is = read(path)?.unwrap_or_else(|| "gone".to_owned());
+        Ok(Some(LinkValue::GoesBack { is, was }))
     }
 
     /// The public interface, or a bridge of ours.

@@ -76,19 +76,26 @@ pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), RoomError
 
 /// Gives back the value that was there before us, if we changed it.
 pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), RoomError> {
+    let Some(before) = noted(notes, path)? else {
+        return Ok(());
+    };
+    // The setting of an interface that is gone is gone with it.
+    if read_or_refuse(path)?.is_some() {
+        write(path, &before)?;
+    }
+    let note = note(notes, path);
+    std::fs::remove_file(&note)
+        .map_err(|e| RoomError::kernel(format!("remove {}", note.display()), e))?;
+    forget_folder(notes);
+    Ok(())
+}
+
+/// What [`restore`] has to give back.
+pub(crate) fn noted(notes: &Path, path: &str) -> Result<Option<String>, RoomError> {
     let note = note(notes, path);
     match std::fs::read_to_string(&note) {
-        Ok(before) => {
-            // The setting of an interface that is gone is gone with it.
-            if read_or_refuse(path)?.is_some() {
-                write(path, &before)?;
-            }
-            std::fs::remove_file(&note)
-                .map_err(|e| RoomError::kernel(format!("remove {}", note.display()), e))?;
-            forget_folder(notes);
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(before) => Ok(Some(before)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(RoomError::kernel(format!("read {}", note.display()), error)),
     }
 }
@@ -96,11 +103,6 @@ pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), RoomError> {
 /// Removes the folder of our notes if nothing is in it any more.
 pub(crate) fn forget_folder(notes: &Path) {
     let _has_others_or_is_gone = std::fs::remove_dir(notes);
-}
-
-/// Whether [`restore`] has something to give back.
-pub(crate) fn is_changed(notes: &Path, path: &str) -> bool {
-    note(notes, path).exists()
 }
 
 fn note(notes: &Path, path: &str) -> PathBuf {

@@ -6,6 +6,8 @@
 //! only then say so. A floating IP that we set costs a comparison, never a listing.
 
 use super::item::{LinkKey, LinkValue};
+use super::message::PORTS;
+use super::mtu::{self, Mtu};
 use super::netlink::{Packets, Socket};
 use super::observe::is_our_bridge;
 use super::seen::{self, Link};
@@ -369,15 +371,18 @@ fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
             !is_our_bridge(link, name)
                 || link.up != spec.up
                 || link.plain != spec.plain
-                || spec.mtu.is_some_and(|mtu| mtu != link.mtu)
+                || matches!(spec.mtu, Mtu::Fixed(mtu) if mtu != link.mtu)
         }
         LinkValue::AdministratorsBridge => true,
+        LinkValue::Left => is_our_bridge(link, name), // given back
         LinkValue::Uplink(spec) => link.master.is_none() || link.up != spec.up,
         LinkValue::Port(spec) => {
             link.master.is_none()
                 || link.up != spec.up
                 || link.hairpin != spec.hairpin
                 || link.isolated != spec.isolated
+                || (link.group == PORTS) != spec.guarded
+                || mtu::of_port(link) != spec.mtu
         }
         _ => false,
     }

@@ -1,6 +1,7 @@
 //! The life of a dnsmasq: killed, adopted, bound to a bridge that is gone, removed.
 
 use crate::dhcp_support::{Cloud, WEB, lease, range, servers, settings};
+use crate::engine_support;
 use crate::link::{inside, noticed, sh};
 use crate::room::{Driven, binding};
 use novanet_agent::dhcp::DhcpServers;
@@ -219,6 +220,98 @@ fn dnsmasq_is_not_root_where_its_files_can_be_read_by_others() {
             cloud.bind(1, WEB, "web").await;
             assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "));
             cloud.told(LeaseChange::Leased, WEB, 1).await;
+        },
+    );
+}
+
+#[test]
+fn a_stopped_dnsmasq_is_shown_and_goes_on_with_its_helper() {
+    inside(
+        "dhcp_process::a_stopped_dnsmasq_is_shown_and_goes_on_with_its_helper",
+        || async {
+            let (mut cloud, vm) = Cloud::with_web().await;
+            let pid = cloud.pid();
+            let helper = sh(&format!("cat /proc/{pid}/task/{pid}/children"));
+            let helper = helper.trim();
+            assert_ne!(helper, "", "it tells of leases by a helper");
+            let server = pid.to_string();
+            for (stopped, named) in [
+                (server.clone(), server.as_str()),
+                (helper.to_owned(), helper),
+                (format!("{server} {helper}"), server.as_str()),
+            ] {
+                sh(&format!(
+                    "kill -STOP {stopped}; for pid in {stopped}; do \
+                     until grep -q 'State:.T' /proc/$pid/status; do :; done; done"
+                ));
+                let changes = cloud.dhcp.changes().await;
+                let shown: Vec<_> = changes
+                    .iter()
+                    .map(|c| c.from.as_ref().unwrap().to_string())
+                    .collect();
+                let why = format!("dnsmasq {named} is stopped (by a signal) and serves nobody");
+                assert_eq!(shown, [why]);
+                cloud.dhcp.converge().await;
+                assert_eq!(cloud.pid(), pid, "it was replaced");
+            }
+            cloud.leased(&vm, 1).await;
+        },
+    );
+}
+
+#[test]
+fn a_dnsmasq_that_somebody_keeps_stopped_is_replaced() {
+    inside(
+        "dhcp_process::a_dnsmasq_that_somebody_keeps_stopped_is_replaced",
+        || async {
+            let (mut cloud, vm) = Cloud::with_web().await;
+            let before = cloud.pid();
+            let keeps = format!("while kill -STOP {before}; do :; done");
+            let mut somebody = std::process::Command::new("timeout")
+                .args(["20", "sh", "-c", &keeps])
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            // Now and then it is seen to go on, between two of somebody's signals.
+            while cloud.pid() == before {
+                cloud.dhcp.round().await;
+            }
+            somebody.wait().unwrap(); // it has nobody to stop any more
+            cloud.dhcp.converge().await;
+            assert_ne!(cloud.pid(), before);
+            cloud.leased(&vm, 1).await;
+        },
+    );
+}
+
+#[test]
+fn a_stopped_dnsmasq_serves_again_within_five_seconds() {
+    inside(
+        "dhcp_process::a_stopped_dnsmasq_serves_again_within_five_seconds",
+        || async {
+            engine_support::machine();
+            let state = tempfile::tempdir().unwrap();
+            let engine = engine_support::start_with_dhcp(state.path());
+            let objects = [
+                engine_support::bridge(1, "br100"),
+                engine_support::gateway(1, "br100"),
+                engine_support::dhcp(1, "br100"),
+            ];
+            engine.take(engine_support::list(1, &objects));
+            engine_support::in_force(&engine, 1).await;
+            let pid = std::fs::read_to_string(state.path().join("networks/nova-br100.pid"));
+            let pid = pid.unwrap().trim().to_owned();
+            let is_stopped = || sh(&format!("ps -o stat= -p {pid}")).starts_with('T');
+            let mut quickest = Quickest::within(Duration::from_secs(5));
+            while quickest.again().unwrap() {
+                sh(&format!("kill -STOP {pid}"));
+                let began = Instant::now();
+                engine_support::eventually("it goes on", || {
+                    (!is_stopped()).then_some(()).ok_or("stopped")
+                })
+                .await;
+                quickest.took(began.elapsed());
+            }
         },
     );
 }

@@ -46,7 +46,7 @@ const VLAN: &str = "bridge br100: network 1 is a VLAN network (VLAN 100), which 
      use a flatdhcp or flat network";
 
 fn only_error(engine: &Engine, message: &str) {
-    let expected = [("bridge/1".to_owned(), message.to_owned())];
+    let expected = [("network/1".to_owned(), message.to_owned())];
     assert_eq!(cloud::errors(engine), expected);
 }
 

@@ -4,13 +4,14 @@ use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::protocol_server::Cloud;
 use crate::room;
-use novanet_agent::engine::{AgentError, Offline, Options, offline, run_with};
+use novanet_agent::engine::{AgentError, Offline, Options, kept, kept_path, offline, run_with};
 use novanet_agent::local;
 use novanet_agent::settings::Settings;
 use novanet_agent::upstream::ServerAddress;
 use novanet_lab::{HostOptions, Quickest, eventually_async, inside_host};
 use novanet_model::HostObject;
 use novanet_model::wire::{Answer, Question, Role};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -106,7 +107,7 @@ async fn a_life(settings: Settings) {
     sh(
         "ip link add eth0 type veth peer name outside && ip link set eth0 up && ip link set outside up",
     );
-    sh("ip address add 192.0.2.1/24 dev eth0");
+    sh("ip address add 192.0.2.1/24 dev eth0; sysctl -qw net.ipv4.ip_forward=0");
     sh("ip link add foreign0 type bridge && nft add table ip foreign");
     let cloud = Cloud::new();
     let version = cloud.change(&objects(), &[]);
@@ -151,6 +152,17 @@ async fn a_life(settings: Settings) {
         .await
         .unwrap();
     assert_eq!(planned.as_deref(), Ok(QUIET));
+    // Whoever asks without knowing how the agent was started knows it from its folder, as root only.
+    let kept = kept(&settings.state_path);
+    assert_eq!(kept.as_ref(), Some(&settings));
+    let mode = std::fs::metadata(kept_path(&settings.state_path)).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    let cleaned = offline(&settings, Offline::Cleanup { dry_run: true })
+        .await
+        .unwrap()
+        .unwrap();
+    let back = "  remove sysctl net.ipv4.ip_forward: 1, goes back to 0\n";
+    assert!(cleaned.contains(back), "{cleaned}");
     let cleaned = offline(&settings, Offline::Cleanup { dry_run: false })
         .await
         .unwrap();

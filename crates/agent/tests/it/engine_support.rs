@@ -1,7 +1,11 @@
 //! Engines over a fake host, objects, news and waiting for tests of the engine.
 
-use novanet_agent::engine::{Engine, Timing};
-use novanet_agent::fake::FakeHost;
+use crate::link::sh;
+use novanet_agent::dhcp::DhcpServers;
+use novanet_agent::engine::{Engine, Rooms, Timing};
+use novanet_agent::fake::{FakeDhcp, FakeHost, FakeInstances};
+use novanet_agent::firewall::Firewall;
+use novanet_agent::link::Links;
 use novanet_model::object::{
     Binding, Bridge, Dhcp, Float, Gateway, Group, Instance, Member, Port, ProjectAddress, Rule,
     port_name,
@@ -13,6 +17,7 @@ use novanet_model::{
     RuleId,
 };
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 pub(crate) fn bridge(network: i64, name: &str) -> HostObject {
@@ -157,6 +162,52 @@ pub(crate) fn start(host: &FakeHost) -> Engine {
     engine
 }
 
+/// An engine over rooms some of which are real, each lane in a task of its own, as the agent runs them.
+macro_rules! engine_over {
+    ($state:expr, $dhcp:expr) => {{
+        let settings = crate::room::settings($state);
+        let dhcp = $dhcp;
+        let rooms = Rooms {
+            links: Links::new(&settings).unwrap(),
+            firewall: Firewall::new(&settings).unwrap(),
+            dhcp: dhcp(&settings),
+            instances: FakeHost::new().room::<FakeInstances>(),
+        };
+        let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
+        tokio::spawn(lanes.links.run());
+        tokio::spawn(lanes.firewall.run());
+        tokio::spawn(lanes.dhcp.run());
+        tokio::spawn(lanes.instances.run());
+        engine
+    }};
+}
+
+/// An engine whose links and firewall are real.
+pub(crate) fn start_real(state: &Path) -> Engine {
+    engine_over!(state, |_| FakeHost::new().room::<FakeDhcp>())
+}
+
+/// An engine whose links, firewall and DHCP are real.
+pub(crate) fn start_with_dhcp(state: &Path) -> Engine {
+    engine_over!(state, |settings| DhcpServers::new(settings).unwrap())
+}
+
+/// A public interface, as a machine has one.
+pub(crate) fn machine() {
+    sh("ip link set dev lo up; ip link add eth0 type veth peer name outside; ip link set eth0 up");
+    sh("ip link set outside up; ip address add 192.0.2.1/24 dev eth0");
+}
+
+/// A machine on which an engine, its links and firewall real, has these objects in force.
+pub(crate) async fn real(objects: &[HostObject]) -> (tempfile::TempDir, Engine) {
+    machine();
+    let state = tempfile::tempdir().unwrap();
+    let engine = start_real(state.path());
+    engine.take(list(1, objects));
+    in_force(&engine, 1).await;
+    (state, engine)
+}
+
 /// An engine that has applied this first list.
 pub(crate) async fn started(host: &FakeHost, objects: &[HostObject]) -> Engine {
     let engine = start(host);
@@ -219,6 +270,12 @@ pub(crate) async fn no_error(engine: &Engine) {
         }
     })
     .await;
+}
+
+/// Waits until all is done up to this version, and nothing fails.
+pub(crate) async fn in_force(engine: &Engine, version: i64) {
+    reached(engine, version).await;
+    no_error(engine).await;
 }
 
 /// Waits until the engine has done everything up to this version.

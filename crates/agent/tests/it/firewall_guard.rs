@@ -3,7 +3,7 @@
 //! hear a packet that came for a floating address.
 
 use crate::engine_support as cloud;
-use crate::engine_support::{delta, list, reached};
+use crate::engine_support::{delta, in_force, list, reached, start_real};
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use crate::link;
@@ -12,15 +12,11 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto,
     setsockopt, socket, sockopt,
 };
-use novanet_agent::engine::{Engine, Rooms, Timing};
-use novanet_agent::fake::FakeHost;
-use novanet_agent::firewall::Firewall;
-use novanet_agent::link::{Links, PROTOCOL};
+use novanet_agent::link::PROTOCOL;
 use novanet_lab::Host;
 use novanet_model::HostObject;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -216,25 +212,6 @@ impl Drop for Fire {
     }
 }
 
-/// An engine whose links and firewall are real.
-fn start(state: &Path) -> Engine {
-    let settings = crate::room::settings(state);
-    let fake = FakeHost::new();
-    let rooms = Rooms {
-        links: Links::new(&settings).unwrap(),
-        firewall: Firewall::new(&settings).unwrap(),
-        dhcp: fake.room::<novanet_agent::fake::FakeDhcp>(),
-        instances: fake.room::<novanet_agent::fake::FakeInstances>(),
-    };
-    let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
-    // Each in a task of its own, as the agent runs them.
-    tokio::spawn(lanes.links.run());
-    tokio::spawn(lanes.firewall.run());
-    tokio::spawn(lanes.dhcp.run());
-    tokio::spawn(lanes.instances.run());
-    engine
-}
-
 fn base() -> Vec<HostObject> {
     vec![cloud::bridge(1, "br100"), cloud::gateway(1, "br100")]
 }
@@ -243,24 +220,15 @@ fn answered() -> bool {
     link::sh("ip route show table local").contains(&format!("local {FLOAT} "))
 }
 
-async fn without_errors(engine: &Engine, version: i64) {
-    reached(engine, version).await;
-    cloud::eventually("no error", || {
-        let errors = cloud::errors(engine);
-        errors.is_empty().then_some(()).ok_or(errors)
-    })
-    .await;
-}
-
 #[test]
 fn a_float_that_comes_and_goes_under_fire_is_never_the_hosts() {
     let test = "firewall_guard::a_float_that_comes_and_goes_under_fire_is_never_the_hosts";
     link::inside(test, || async {
         let fire = Fire::open();
         let state = tempfile::tempdir().unwrap();
-        let engine = start(state.path());
+        let engine = start_real(state.path());
         engine.take(list(1, &base()));
-        without_errors(&engine, 1).await;
+        in_force(&engine, 1).await;
         let float = cloud::float(1, 3);
         for round in 1..=40 {
             engine.take(delta(2 * round, std::slice::from_ref(&float), &[]));
@@ -268,7 +236,7 @@ fn a_float_that_comes_and_goes_under_fire_is_never_the_hosts() {
             assert!(answered());
             engine.take(delta(2 * round + 1, &[], &[&float]));
             // On a very busy machine the guard has to wait for the route: told, and tried again.
-            without_errors(&engine, 2 * round + 1).await;
+            in_force(&engine, 2 * round + 1).await;
             assert!(!answered());
             assert!(!fire.heard(), "in round {round}");
         }
@@ -282,18 +250,18 @@ fn a_float_that_went_while_the_agent_was_away_is_never_the_hosts() {
         let fire = Fire::open();
         let state = tempfile::tempdir().unwrap();
         for round in 1..=5 {
-            let engine = start(state.path());
+            let engine = start_real(state.path());
             let mut objects = base();
             objects.push(cloud::float(1, 3));
             engine.take(list(1, &objects));
-            without_errors(&engine, 1).await;
+            in_force(&engine, 1).await;
             assert!(answered());
             engine.stop();
             assert!(!fire.heard(), "when it came in round {round}");
 
-            let engine = start(state.path());
+            let engine = start_real(state.path());
             engine.take(list(2, &base()));
-            without_errors(&engine, 2).await;
+            in_force(&engine, 2).await;
             assert!(!answered());
             assert!(!fire.heard(), "when it went in round {round}");
             let rules = link::sh("nft list table ip nova");
@@ -310,11 +278,11 @@ fn a_host_that_is_cleaned_up_does_not_answer_at_its_floats() {
         let fire = Fire::open();
         let state = tempfile::tempdir().unwrap();
         for _ in 0..3 {
-            let engine = start(state.path());
+            let engine = start_real(state.path());
             let mut objects = base();
             objects.push(cloud::float(1, 3));
             engine.take(list(1, &objects));
-            without_errors(&engine, 1).await;
+            in_force(&engine, 1).await;
             engine.cleanup(false).await.unwrap();
             assert!(!answered());
             assert_eq!(link::sh("nft list ruleset"), "");

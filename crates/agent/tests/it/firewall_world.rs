@@ -4,6 +4,7 @@
 use crate::firewall_objects::*;
 use anyhow::{Context, Result, ensure};
 use novanet_agent::firewall::{Firewall, Key, Value};
+use novanet_agent::link::PORTS;
 use novanet_agent::room::{Change, Desired, Room, RoomError, diff};
 use novanet_lab::{Host, HostOptions, connect, eventually};
 use novanet_model::InstanceId;
@@ -133,7 +134,7 @@ impl World {
         let port = port_name(InstanceId(number.into()), 0);
         connect(&self.cloud, port.as_str(), &instance, "eth0")?;
         self.cloud.sh(&format!(
-            "ip link set dev {port} master br100 && ip link set dev {port} type bridge_slave hairpin on"
+            "ip link set dev {port} group {PORTS} && ip link set dev {port} master br100 && ip link set dev {port} type bridge_slave hairpin on"
         ))?;
         instance.sh(&format!(
             "ip link set dev eth0 address {} && ip addr add {}/24 dev eth0 && ip route add default via {GATEWAY}",

@@ -2,44 +2,15 @@
 //! it is back whatever the moment.
 
 use crate::engine_support as cloud;
-use crate::engine_support::{eventually, list, reached};
+use crate::engine_support::{eventually, list, machine};
 use crate::firewall_repair::in_order;
 use crate::link::{inside, sh};
-use novanet_agent::dhcp::DhcpServers;
-use novanet_agent::engine::{Engine, Rooms, Timing};
-use novanet_agent::fake::{FakeDhcp, FakeHost, FakeInstances};
-use novanet_agent::firewall::Firewall;
-use novanet_agent::link::Links;
 use novanet_lab::Quickest;
 use novanet_model::HostObject;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 const FLUSH: &str = "nft flush ruleset";
-
-fn machine() {
-    sh("ip link set dev lo up; ip link add eth0 type veth peer name outside; ip link set eth0 up");
-    sh("ip link set outside up; ip address add 192.0.2.1/24 dev eth0");
-}
-
-/// An engine with real links and a real firewall.
-fn start(state: &Path) -> Engine {
-    let settings = crate::room::settings(state);
-    let fake = FakeHost::new();
-    let rooms = Rooms {
-        links: Links::new(&settings).unwrap(),
-        firewall: Firewall::new(&settings).unwrap(),
-        dhcp: fake.room::<FakeDhcp>(),
-        instances: fake.room::<FakeInstances>(),
-    };
-    let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
-    tokio::spawn(lanes.links.run());
-    tokio::spawn(lanes.firewall.run());
-    tokio::spawn(lanes.dhcp.run());
-    tokio::spawn(lanes.instances.run());
-    engine
-}
 
 fn objects() -> Vec<HostObject> {
     vec![
@@ -51,11 +22,6 @@ fn objects() -> Vec<HostObject> {
         cloud::port(1, "br100", 1),
         cloud::float(1, 3),
     ]
-}
-
-async fn in_force(engine: &Engine) {
-    reached(engine, 1).await;
-    cloud::no_error(engine).await;
 }
 
 fn rules() -> String {
@@ -100,11 +66,7 @@ async fn all_is_back(right: &str) {
 fn the_second_of_two_flushes_is_repaired_within_200_ms() {
     let test = "guard_engine::the_second_of_two_flushes_is_repaired_within_200_ms";
     inside(test, || async {
-        machine();
-        let state = tempfile::tempdir().unwrap();
-        let engine = start(state.path());
-        engine.take(list(1, &objects()));
-        in_force(&engine).await;
+        let (_state, _engine) = cloud::real(&objects()).await;
         let right = rules();
         for pause in [50, 100, 150] {
             let mut quickest = Quickest::within(Duration::from_millis(200));
@@ -120,11 +82,7 @@ fn the_second_of_two_flushes_is_repaired_within_200_ms() {
 fn a_flush_right_after_a_repair_is_repaired_as_quickly_as_the_first() {
     let test = "guard_engine::a_flush_right_after_a_repair_is_repaired_as_quickly_as_the_first";
     inside(test, || async {
-        machine();
-        let state = tempfile::tempdir().unwrap();
-        let engine = start(state.path());
-        engine.take(list(1, &objects()));
-        in_force(&engine).await;
+        let (_state, _engine) = cloud::real(&objects()).await;
         let right = rules();
         let mut pairs = vec![];
         for _ in 0..12 {
@@ -161,11 +119,7 @@ fn whatever_is_changed_at_whatever_moment_the_rules_end_as_if_written_fresh() {
     let test =
         "guard_engine::whatever_is_changed_at_whatever_moment_the_rules_end_as_if_written_fresh";
     inside(test, || async {
-        machine();
-        let state = tempfile::tempdir().unwrap();
-        let engine = start(state.path());
-        engine.take(list(1, &objects()));
-        in_force(&engine).await;
+        let (_state, engine) = cloud::real(&objects()).await;
         let fresh = rules();
         // The same numbers each time, and others in each round.
         let mut random: u32 = 1;
@@ -202,22 +156,10 @@ fn when_an_obstacle_is_gone_everything_is_there_within_five_seconds() {
     inside(test, || async {
         machine();
         let state = tempfile::tempdir().unwrap();
-        let settings = crate::room::settings(state.path());
-        let fake = FakeHost::new();
-        let rooms = Rooms {
-            links: Links::new(&settings).unwrap(),
-            firewall: Firewall::new(&settings).unwrap(),
-            dhcp: DhcpServers::new(&settings).unwrap(),
-            instances: fake.room::<FakeInstances>(),
-        };
         // Somebody else's bridge, and somebody else's DHCP server.
         sh("ip link add br100 type bridge");
         let server = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67)).unwrap();
-        let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
-        tokio::spawn(lanes.links.run());
-        tokio::spawn(lanes.firewall.run());
-        tokio::spawn(lanes.dhcp.run());
-        tokio::spawn(lanes.instances.run());
+        let engine = cloud::start_with_dhcp(state.path());
         let mut all = objects();
         all.push(cloud::dhcp(1, "br100"));
         engine.take(list(1, &all));

@@ -3,7 +3,9 @@
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use anyhow::Result;
-use novanet_lab::Host;
+use novanet_agent::link::PORTS;
+use novanet_lab::{Host, connect};
+use std::net::Ipv4Addr;
 
 /// The troubles that are told with these rules of somebody else.
 fn told(cloud: &Host, agent: &Agent, rules: &str) -> Result<Vec<String>> {
@@ -114,5 +116,40 @@ fn what_is_told_is_true_and_its_remedy_helps() -> Result<()> {
         "insert rule inet other base iifname br100 oifname br100 accept",
     ])?;
     assert!(pings(a, fixed(4))?);
+    Ok(())
+}
+
+#[test]
+fn what_is_only_named_like_a_port_goes_on_as_if_we_were_not_there() -> Result<()> {
+    let world = World::new(&[3])?;
+    let cloud = &world.cloud;
+    // Two machines on a bridge of somebody else's, and one by itself.
+    let machines = ["nv77", "nv78", "nv79"].map(|end| -> Result<Host> {
+        let machine = Host::new(end)?;
+        connect(cloud, end, &machine, "eth0")?;
+        let last = &end[2..];
+        machine.sh(&format!("ip address add 172.30.0.{last}/24 dev eth0"))?;
+        Ok(machine)
+    });
+    let [one, other, alone] = machines;
+    let (one, _other, alone) = (one?, other?, alone?);
+    cloud.sh(
+        "ip link add fbr0 type bridge forward_delay 0 && ip link set fbr0 up && \
+         ip link set nv77 master fbr0 && ip link set nv78 master fbr0 && \
+         ip address add 172.30.0.1/32 dev nv79 && ip route add 172.30.0.79 dev nv79",
+    )?;
+    let answered = || -> Result<[bool; 2]> {
+        let (across, to_host) = (Ipv4Addr::new(172, 30, 0, 78), Ipv4Addr::new(172, 30, 0, 1));
+        Ok([pings(&one, across)?, pings(&alone, to_host)?])
+    };
+    assert_eq!(answered()?, [true, true]);
+    let mut agent = world.agent(&two_projects())?;
+    agent.converge(cloud)?;
+    assert_eq!(answered()?, [true, true]);
+    // One in our group is a port that nobody declared, whatever its name.
+    for end in ["nv77", "nv79"] {
+        cloud.sh(&format!("ip link set dev {end} name x{end} group {PORTS}"))?;
+    }
+    assert_eq!(answered()?, [false, false]);
     Ok(())
 }

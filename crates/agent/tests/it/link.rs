@@ -326,6 +326,7 @@ fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
             // Hairpin off, down, out of the bridge: each is noticed and mended.
             for damage in [
                 "bridge link set dev nv1 hairpin off",
+                "ip link set dev nv1 group default",
                 "ip link set dev nv1 down",
                 "ip link set dev nv1 nomaster",
             ] {

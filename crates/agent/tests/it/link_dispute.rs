@@ -1,4 +1,5 @@
-//! Two networks whose bridges want one uplink: the first by key has it, the other is told.
+//! Two networks whose bridges want one uplink, or one bridge in two ways: the first by key has it, the
+//! other is told.
 
 use crate::engine_support::{delta, eventually, list, reached};
 use crate::link::{State, inside, sh};
@@ -155,6 +156,36 @@ fn a_plan_shows_who_does_not_get_the_hosts_flat_interface() {
             let plan = engine.plan(true).await.unwrap();
             assert!(plan.starts_with("links\n  nothing differs\n"), "{plan}");
             engine.stop();
+        },
+    );
+}
+
+#[test]
+fn the_first_network_keeps_the_mtu_of_a_shared_bridge_and_the_second_is_told() {
+    inside(
+        "link_dispute::the_first_network_keeps_the_mtu_of_a_shared_bridge_and_the_second_is_told",
+        || async {
+            let with = |network, mtu| {
+                let HostObject::Bridge(plain) = bridge(network, "br100", None) else {
+                    unreachable!("a bridge is a bridge");
+                };
+                HostObject::Bridge(Bridge { mtu, ..plain })
+            };
+            let state = State::new();
+            let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
+            links.set_objects([&with(1, Some(1400)), &with(2, Some(9000))]);
+            links.settle(Instant::now()).await;
+            assert!(sh("ip -o link show br100").contains("mtu 1400"));
+            let why = "links bridge br100: bridge br100 has MTU 1400 (network 1) and cannot have MTU 9000 \
+                       (network 2) too: give both networks the same mtu, or one of them another bridge";
+            let told = |links: &Reconciler<Links>| links.errors().into_iter().collect::<Vec<_>>();
+            let second = with(2, None).key();
+            assert_eq!(told(&links), [(second.clone(), why.to_owned())]);
+            links.change(&second, Some(&with(2, None)));
+            let why = why.replace("MTU 9000", "the kernel's MTU");
+            assert_eq!(told(&links), [(second.clone(), why)]);
+            links.change(&second, Some(&with(2, Some(1400))));
+            assert_eq!(told(&links), []);
         },
     );
 }

@@ -61,6 +61,41 @@ fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_
 }
 
 #[test]
+fn a_cleanup_says_before_what_each_setting_goes_back_to() {
+    inside(
+        "link_setting::a_cleanup_says_before_what_each_setting_goes_back_to",
+        || async {
+            let all = "net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables \
+                       net.bridge.bridge-nf-call-ip6tables";
+            sh(
+                "ip link add dev eth0 type veth peer name far0; sysctl -qw net.ipv4.ip_forward=0; \
+                sysctl -qw net.bridge.bridge-nf-call-iptables=0; \
+                sysctl -qw net.bridge.bridge-nf-call-ip6tables=1",
+            );
+            let before = sh(&format!("sysctl {all}"));
+            let state = State::new();
+            let mut links = state.links();
+            links.converge().await;
+            links.desired = Desired::new(Vec::new());
+            let shown: Vec<_> = links.changes().await.into_iter().rev().collect();
+            let shown: Vec<_> = shown
+                .iter()
+                .map(|c| format!("{}: {}", c.key, c.from.as_ref().unwrap()))
+                .collect();
+            // One that was right before us is not ours to turn off.
+            let expected = [
+                "sysctl net.bridge.bridge-nf-call-iptables: 1, goes back to 0",
+                "sysctl net.ipv4.ip_forward: 1, goes back to 0",
+                // And with it that of each interface.
+            ];
+            assert_eq!(shown, expected);
+            links.converge().await;
+            assert_eq!(before, sh(&format!("sysctl {all}")));
+        },
+    );
+}
+
+#[test]
 fn the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers() {
     inside(
         "link_setting::the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers",

@@ -37,6 +37,8 @@ mod link;
 mod link_dispute;
 mod link_float;
 mod link_keep;
+mod link_mark;
+mod link_mtu;
 mod link_setting;
 mod link_uplink;
 mod metadata;

@@ -155,6 +155,7 @@ fn instance(id: i64, public: Option<Ipv4Addr>) -> Instance {
         image: AmiId(1),
         state: InstanceState::Running,
         reason: String::new(),
+        reason_code: novanet_ec2::response::ReasonCode::Pending,
         hostname: format!("i-{id:08x}"),
         private_address: Some(Ipv4Addr::new(10, 0, 0, 3)),
         public_address: public,

@@ -202,7 +202,10 @@ impl From<FloatingIp> for FloatingRow {
             fixed: float.fixed.map(|f| f.address),
             project: float.project.map(|p| p.to_string()),
             pool: float.pool,
-            interface: float.interface.map(|i| i.to_string()),
+            interface: float
+                .interface
+                .map(|i| i.to_string())
+                .or(float.bad_interface),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Action, Category, action};
 use crate::args::{Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render};
-use novanet_model::AmiId;
+use novanet_model::{AmiId, ImageId};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,12 @@ const ACTIONS: &[Action] = &[
     action("list", "all images", &[], |_| {
         Ok(super::Command::Image(Command::List))
     }),
+    action("delete", "launch it no more; instances stay", DELETE, |b| {
+        let image = b
+            .parse("image")?
+            .ok_or_else(|| Failure::usage("image delete: image is missing: like ami-00000001"))?;
+        Ok(super::Command::Image(Command::Delete { image }))
+    }),
 ];
 
 /// Images that can be built.
@@ -72,6 +78,12 @@ const REGISTER: &[Param] = &[
     param("name", Takes::Optional, "name for people (the file's name)"),
 ];
 
+const DELETE: &[Param] = &[param(
+    "image",
+    Takes::Required,
+    "the image, like ami-00000001",
+)];
+
 /// What `image` can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -91,6 +103,11 @@ pub(crate) enum Command {
     },
     /// List them.
     List,
+    /// Forget one.
+    Delete {
+        /// Which.
+        image: AmiId,
+    },
 }
 
 /// Does it.
@@ -98,6 +115,10 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
     match command {
         Command::Build { what, .. } => build(&what, cx).await,
         Command::Register { path, name } => register(&path, &name, cx).await,
+        Command::Delete { image } => {
+            cx.cloud.delete_image(ImageId(image.0)).await?;
+            Ok(String::new())
+        }
         Command::List => {
             let images = cx.cloud.all_images().await?;
             let rows: Vec<ImageRow> = images

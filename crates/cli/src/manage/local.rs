@@ -1,7 +1,7 @@
 //! What only a host itself can say: its plan, its firewall, what is ours on it. Asked of the agent
 //! on this host; another host's are asked through the server ([`super::remote`]).
 
-use super::{firewall, host, remote};
+use super::{firewall, host, kept, remote};
 use crate::failure::Failure;
 use novanet_agent::engine::Offline;
 use novanet_agent::local;
@@ -49,7 +49,7 @@ pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String
     }
     match ask(flags, &question).await {
         Err(NoAnswer::NoAgent) => {
-            let settings = crate::daemon::agent_settings(flags)?;
+            let settings = kept::settings(flags)?;
             let done = novanet_agent::engine::offline(&settings, offline).await;
             done.map_err(|e| Failure::failed(e.to_string()))?
                 .map(line)

@@ -14,6 +14,7 @@ mod grammar;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod instance_type;
+mod kept;
 pub(crate) mod local;
 pub(crate) mod network;
 pub(crate) mod project;

@@ -5,6 +5,7 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render};
+use novanet_control::members::{GLOBAL_ROLES, Given};
 use novanet_model::ProjectId;
 use serde::Serialize;
 
@@ -117,6 +118,9 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             project,
         } => {
             cx.cloud.add_role(&user, &role, project.as_ref()).await?;
+            if let Some(missing) = missing(cx, &user, &role, project.as_ref()).await? {
+                cx.note(&missing);
+            }
             Ok(String::new())
         }
         Command::Has {
@@ -146,17 +150,45 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             role,
             project,
         } => {
-            // nova wanted a role both everywhere and in the project; here either is enough, so what
-            // used to take it from everywhere does not.
-            for left in cx.cloud.remove_role(&user, &role, project.as_ref()).await? {
-                let place = left
-                    .project
-                    .map_or_else(|| "all projects".to_owned(), |p| format!("project {p}"));
-                cx.note(&format!("user {user} has the role {role} in {place} still"));
+            let left = cx.cloud.remove_role(&user, &role, project.as_ref()).await?;
+            if project.is_none() {
+                for place in left.into_iter().filter_map(|given| given.project) {
+                    cx.note(&format!(
+                        "user {user} was given the role {role} in project {place}, too: without the one in \
+                         all projects it does not count (nova-manage role remove {user} {role} {place})"
+                    ));
+                }
             }
             Ok(String::new())
         }
     }
+}
+
+/// What has to be given besides, as a role counts in a project when it was given there and in all.
+async fn missing(
+    cx: &Context,
+    user: &str,
+    role: &str,
+    project: Option<&ProjectId>,
+) -> Result<Option<String>, Failure> {
+    let counts = cx.cloud.has_role(user, role, project).await?;
+    Ok(match project {
+        Some(project) if !counts => Some(format!(
+            "the role {role} counts in project {project} when user {user} has it in all projects, too: \
+             nova-manage role add {user} {role}"
+        )),
+        None if !GLOBAL_ROLES.contains(&role) => {
+            let given = cx.cloud.roles(Some(user)).await?;
+            let somewhere = |g: &Given| g.role == role && g.project.is_some();
+            (!given.iter().any(somewhere)).then(|| {
+                format!(
+                    "the role {role} counts in the projects where user {user} has it, too: \
+                     nova-manage role add {user} {role} PROJECT"
+                )
+            })
+        }
+        _ => None,
+    })
 }
 
 /// A line of `role list`.

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::table::{Row, none, render};
 use novanet_control::Caller;
 use novanet_control::groups::GroupRef;
-use novanet_control::instances::{InstanceState, InstanceView, Launch};
+use novanet_control::instances::{InstanceRow, InstanceState, InstanceView, Launch};
 use novanet_model::{AmiId, InstanceId, ProjectId};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -264,10 +264,7 @@ async fn until(
             )));
         }
         if Instant::now() > end {
-            let states: Vec<String> = views
-                .iter()
-                .map(|v| format!("{} {}", v.row.id, v.row.state))
-                .collect();
+            let states: Vec<String> = views.iter().map(|v| progress(&v.row)).collect();
             return Err(Failure::failed(format!(
                 "not {what} after {} s: {} (nova-manage service list shows which hosts are up)",
                 PATIENCE.as_secs(),
@@ -276,6 +273,12 @@ async fn until(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// What an instance is doing, and what it waits for.
+fn progress(row: &InstanceRow) -> String {
+    let detail = row.detail.as_ref().map(|why| format!(": {why}"));
+    format!("{} {}{}", row.id, row.state, detail.unwrap_or_default())
 }
 
 impl From<InstanceView> for VmRow {

@@ -1,6 +1,7 @@
 //! One sandbox, one `check()`: run the binary, show what came out, with what differs from run to
 //! run (paths, uuids, times, keys) replaced by its name.
 
+use novanet_lab::{Database, Postgres};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,13 +10,36 @@ use tempfile::TempDir;
 /// A state path of its own; gone with the test.
 pub(crate) struct Sandbox {
     dir: TempDir,
+    /// The database, where it is not a file in there.
+    database: Option<Database>,
 }
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
+            database: None,
         }
+    }
+
+    /// With a database of its own on PostgreSQL.
+    pub(crate) fn on_postgres() -> Self {
+        let server = Postgres::shared().unwrap();
+        Self {
+            database: Some(server.fresh_database().unwrap()),
+            ..Self::new()
+        }
+    }
+
+    /// The database on PostgreSQL.
+    pub(crate) fn database(&self) -> &Database {
+        self.database.as_ref().unwrap()
+    }
+
+    /// Runs SQL there, as somebody with psql would.
+    pub(crate) fn psql(&self, sql: &str) {
+        let name = &self.database().name;
+        Postgres::shared().unwrap().psql(name, sql).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -40,7 +64,10 @@ impl Sandbox {
 
     /// Runs `nova-manage LINE`.
     pub(crate) fn manage(&self, line: &str) -> Output {
+        let connection = self.database.as_ref();
+        let connection = connection.map(|d| format!("--sql_connection={}", d.url));
         let args: Vec<&str> = std::iter::once("manage")
+            .chain(connection.as_deref())
             .chain(line.split_whitespace())
             .collect();
         self.command(&args).output().unwrap()

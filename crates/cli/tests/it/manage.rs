@@ -189,6 +189,11 @@ fn what_cannot_be_is_refused_with_one_line_and_nothing_is_done() {
     --- stderr
     error: project nobody not found: nova-manage project list shows them
     ");
+    insta::assert_snapshot!(sandbox.check("image delete ami-00000009"), @"
+    exit 1
+    --- stderr
+    error: image ami-00000009 not found
+    ");
     insta::assert_snapshot!(sandbox.check("image register absent.tar"), @"
     exit 1
     --- stderr

@@ -20,7 +20,22 @@ fn roles_are_given_asked_for_and_taken_as_in_nova() {
     error: user joe: is no member of project web (add it: nova-manage project add web joe)
     ");
     insta::assert_snapshot!(sandbox.check("project add web joe"), @"exit 0");
-    insta::assert_snapshot!(sandbox.check("role add joe netadmin web"), @"exit 0");
+    insta::assert_snapshot!(sandbox.check("role add joe sysadmin"), @"
+    exit 0
+    --- stderr
+    note: the role sysadmin counts in the projects where user joe has it, too: nova-manage role add joe sysadmin PROJECT
+    ");
+    insta::assert_snapshot!(sandbox.check("role remove joe sysadmin"), @"exit 0");
+    insta::assert_snapshot!(sandbox.check("role add joe netadmin web"), @"
+    exit 0
+    --- stderr
+    note: the role netadmin counts in project web when user joe has it in all projects, too: nova-manage role add joe netadmin
+    ");
+    insta::assert_snapshot!(sandbox.check("role has joe netadmin web"), @"
+    exit 0
+    --- stdout
+    False
+    ");
     insta::assert_snapshot!(sandbox.check("role add joe netadmin"), @"exit 0");
     insta::assert_snapshot!(sandbox.check("role has joe netadmin web"), @"
     exit 0
@@ -42,7 +57,7 @@ fn roles_are_given_asked_for_and_taken_as_in_nova() {
     insta::assert_snapshot!(sandbox.check("role remove joe netadmin"), @"
     exit 0
     --- stderr
-    note: user joe has the role netadmin in project web still
+    note: user joe was given the role netadmin in project web, too: without the one in all projects it does not count (nova-manage role remove joe netadmin web)
     ");
     insta::assert_snapshot!(sandbox.check("role list joe --format json"), @r#"
     exit 0
@@ -77,6 +92,8 @@ fn roles_are_given_asked_for_and_taken_as_in_nova() {
     when (UTC)           who          from            project      what                     which                detail
     DATE TIME  operator     cli             None         user.create              joe
     DATE TIME  operator     cli             web          project.add              joe
+    DATE TIME  operator     cli             None         role.add                 joe                  sysadmin
+    DATE TIME  operator     cli             None         role.remove              joe                  sysadmin
     DATE TIME  operator     cli             web          role.add                 joe                  netadmin
     DATE TIME  operator     cli             None         role.add                 joe                  netadmin
     DATE TIME  operator     cli             None         role.remove              joe                  netadmin
@@ -152,6 +169,7 @@ fn users_and_projects_live_and_go() {
     DATE TIME  operator     cli             web          project.create           web                  john
     DATE TIME  operator     cli             web          security_group.create    sg-00000001          default
     DATE TIME  operator     cli             web          security_group.authorize sg-00000001          -1 from sg-00000001
+    DATE TIME  operator     cli             web          security_group.delete    sg-00000001          default
     DATE TIME  operator     cli             None         project.delete           web
     DATE TIME  operator     cli             None         user.delete              john
     ");

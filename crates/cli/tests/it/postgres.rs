@@ -1,18 +1,17 @@
 //! `nova-manage` on PostgreSQL: the same commands on the other engine.
 
-use crate::check::{Sandbox, show};
-use novanet_lab::Postgres;
+use crate::check::Sandbox;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::time::Duration;
 
 #[test]
 fn nova_manage_works_on_postgresql_and_refuses_a_newer_schema() {
-    let server = Postgres::shared().unwrap();
-    let database = server.fresh_database().unwrap();
-    let sandbox = Sandbox::new();
-    let connection = format!("--sql_connection={}", database.url);
-    let check = |line: &str| {
-        let output = sandbox.manage(&format!("{connection} {line}"));
-        show(&output, sandbox.path())
-    };
+    let sandbox = Sandbox::on_postgres();
+    let check = |line: &str| sandbox.check(line);
     insta::assert_snapshot!(check("network create 10.1.171.0/24 2 128"), @"
     exit 0
     --- stderr
@@ -63,10 +62,68 @@ fn nova_manage_works_on_postgresql_and_refuses_a_newer_schema() {
     // As if a later novanet had been here.
     let later = "INSERT INTO _sqlx_migrations SELECT 999999, description, installed_on, success, \
                  checksum, execution_time FROM _sqlx_migrations LIMIT 1";
-    server.psql(&database.name, later).unwrap();
+    sandbox.psql(later);
     let refused = check("network list");
-    let start = format!("exit 1\n--- stderr\nerror: database {} at ", database.name);
+    let start = format!(
+        "exit 1\n--- stderr\nerror: database {} at ",
+        sandbox.database().name
+    );
     assert!(refused.starts_with(&start), "{refused}");
     assert!(refused.contains(": its schema is version "), "{refused}");
     assert!(refused.ends_with("(use the newer novanet)"), "{refused}");
+}
+
+/// `novanet server` on the sandbox's database.
+struct Server(Child);
+
+impl Server {
+    /// Starts it and waits until it listens.
+    fn start(sandbox: &Sandbox) -> Self {
+        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let connection = format!("--sql_connection={}", sandbox.database().url);
+        let port_flag = format!("--ec2_listen_port={port}");
+        let child = sandbox
+            .command(&["server", &connection, "--ec2_listen=127.0.0.1", &port_flag])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let server = Self(child.unwrap());
+        novanet_lab::eventually(Duration::from_secs(20), || {
+            std::net::TcpStream::connect(("127.0.0.1", port))
+        })
+        .unwrap();
+        server
+    }
+
+    /// Ends it as systemd does; what it has logged.
+    fn end(mut self) -> String {
+        let pid = Pid::from_raw(self.0.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        let mut log = String::new();
+        let pipe = self.0.stderr.take();
+        pipe.unwrap().read_to_string(&mut log).unwrap();
+        log
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_servers_first_start_on_postgresql_logs_what_it_does_and_no_trouble() {
+    let sandbox = Sandbox::on_postgres();
+    for start in ["first", "second"] {
+        let log = Server::start(&sandbox).end();
+        let levels = log
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1));
+        let trouble = levels.filter(|level| *level != "INFO").count();
+        assert_eq!(trouble, 0, "{start}: {log}");
+    }
 }

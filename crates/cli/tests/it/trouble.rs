@@ -1,18 +1,11 @@
 //! What is wrong shows where an operator looks first.
 
-use crate::check::{Sandbox, show};
-use novanet_lab::Postgres;
+use crate::check::Sandbox;
 
 #[test]
 fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
-    let server = Postgres::shared().unwrap();
-    let database = server.fresh_database().unwrap();
-    let sandbox = Sandbox::new();
-    let connection = format!("--sql_connection={}", database.url);
-    let check = |line: &str| {
-        let output = sandbox.manage(&format!("{connection} {line}"));
-        show(&output, sandbox.path())
-    };
+    let sandbox = Sandbox::on_postgres();
+    let check = |line: &str| sandbox.check(line);
     check("network create 10.0.0.0/24 1 256 --network_manager=FlatDHCPManager");
     let clean = check("service list");
     assert!(!clean.contains("stderr"), "{clean}");
@@ -26,7 +19,7 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
         created_at, seen_at) VALUES ('node', '192.0.2.9', 'network', 'flatdhcp', 1, 1, '0', 0, 0); \
         INSERT INTO host_errors (host, object_key, message, since) \
         SELECT 'node', 'bridge/' || n, 'br' || n || ' is foreign', 0 FROM generate_series(10, 21) n";
-    server.psql(&database.name, spoil).unwrap();
+    sandbox.psql(spoil);
     insta::assert_snapshot!(check("service list"), @r#"
     exit 0
     --- stdout
@@ -79,9 +72,7 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     --- stderr
     error: network 1: gateway "nonsense": invalid IPv4 address syntax (hosts keep what they were told before: correct the row)
     "#);
-    server
-        .psql(&database.name, "UPDATE networks SET gateway = '10.0.0.1'")
-        .unwrap();
+    sandbox.psql("UPDATE networks SET gateway = '10.0.0.1'");
     insta::assert_snapshot!(check("db check"), @"
     exit 0
     --- stdout

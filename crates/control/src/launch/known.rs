@@ -1,15 +1,16 @@
 //! What launches of one transaction have to know, read once for all of them.
 
 use super::batch::Stop;
+use super::networks::Networks;
 use super::queue::Call;
 use crate::groups::{self, DEFAULT};
 use crate::placement::Hosts;
 use crate::{Caller, Cloud, ControlError, Kind, Result, images};
 use novanet_model::rows::Network;
-use novanet_model::{CombinationId, GroupId, ImageId, NetworkKind, ProjectId};
+use novanet_model::{CombinationId, GroupId, ImageId, ProjectId};
 use novanet_store::images::Image;
 use novanet_store::members::Usage;
-use novanet_store::{Tx, audit, fixed_ips, groups as group_rows, members, networks};
+use novanet_store::{Tx, fixed_ips, groups as group_rows, members};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known in this transaction, and whether one call has it for itself.
@@ -17,7 +18,7 @@ pub(super) struct Known {
     /// One call only: it may write before it is certain to succeed, as all is taken back with it.
     pub(super) alone: bool,
     pub(super) hosts: Hosts,
-    networks: Vec<Network>,
+    networks: Networks,
     usage: BTreeMap<ProjectId, Usage>,
     addresses: BTreeMap<ProjectId, i64>,
     images: BTreeMap<(ProjectId, ImageId), Image>,
@@ -30,7 +31,7 @@ impl Known {
         Ok(Self {
             alone,
             hosts: Hosts::load(tx).await?,
-            networks: networks::list(tx).await?,
+            networks: Networks::load(tx).await?,
             usage: BTreeMap::new(),
             addresses: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -133,49 +134,12 @@ impl Known {
         Ok(id)
     }
 
-    /// The networks that an instance of the caller's project gets an address in: the project's own,
-    /// else all shared flat ones (nova's rule for flat networks), else a VLAN network that nobody has
-    /// yet.
+    /// See [`Networks::of`].
     pub(super) async fn networks_for(
         &mut self,
         tx: &mut Tx,
         caller: &Caller,
     ) -> Result<Vec<Network>, Stop> {
-        let those = |wanted: &dyn Fn(&Network) -> bool| -> Vec<Network> {
-            self.networks
-                .iter()
-                .filter(|n| wanted(n))
-                .cloned()
-                .collect()
-        };
-        let own = those(&|n| n.project.as_ref() == Some(&caller.project));
-        if !own.is_empty() {
-            return Ok(own);
-        }
-        let shared = those(&|n| n.project.is_none() && n.kind != NetworkKind::Vlan);
-        if !shared.is_empty() {
-            return Ok(shared);
-        }
-        let free = self.networks.iter_mut().find(|n| n.project.is_none());
-        let network = free.ok_or_else(|| {
-            ControlError::exhausted(
-                Kind::Network,
-                "there is no network for this project (the operator makes one: \
-                 nova-manage network create)",
-            )
-        })?;
-        if !self.alone {
-            return Err(Stop::Alone);
-        }
-        let (project, object) = (&caller.project, network.cidr.to_string());
-        networks::set_project(tx, network.id, project)
-            .await
-            .map_err(ControlError::from)?;
-        let of = Some(project.as_str());
-        audit::record(tx, &caller.actor, "network.associate", of, &object, "")
-            .await
-            .map_err(ControlError::from)?;
-        network.project = Some(project.clone());
-        Ok(vec![network.clone()])
+        self.networks.of(tx, caller, self.alone).await
     }
 }

@@ -4,6 +4,7 @@
 mod addresses;
 mod batch;
 mod known;
+mod networks;
 mod queue;
 mod rows;
 

@@ -81,6 +81,31 @@ fn only_members_and_administrators_get_into_a_project() {
 }
 
 #[test]
+fn an_itsec_gets_into_every_project_and_a_cloudadmin_may_do_everything_there() {
+    both(async |w: &World| -> Result<()> {
+        w.project("web").await;
+        let joe = w.create_user("joe", None, false).await?;
+        let claim = w.claim(&joe.access_key).await?;
+        let enters = async || w.caller(&claim, Some("web"), "").await;
+        assert!(enters().await.is_err());
+        w.add_role("joe", "itsec", None).await?;
+        let caller = enters().await?;
+        assert!(!caller.admin && !caller.manager);
+        assert_refused!(
+            caller.require(Role::SysAdmin),
+            ControlError::Forbidden(_),
+            "user joe needs the role sysadmin in project web (the operator gives it: \
+             nova-manage role add joe sysadmin, and nova-manage role add joe sysadmin web)"
+        );
+        w.remove_role("joe", "itsec", None).await?;
+        w.add_role("joe", "cloudadmin", None).await?;
+        let caller = enters().await?;
+        assert!(caller.admin && caller.require(Role::SysAdmin).is_ok());
+        Ok(())
+    });
+}
+
+#[test]
 fn what_a_role_allows() {
     let caller = |admin, manager, role: &str| Caller {
         admin,

@@ -69,6 +69,16 @@ fn a_projects_image_is_seen_and_run_by_it_alone() {
             "image ami-00000001 not found"
         );
         w.run_instances(&web, &launch(image.id)).await?;
+        // Who runs it goes on when it is deleted, and nobody else begins.
+        w.delete_image(image.id).await?;
+        assert_refused!(
+            w.delete_image(image.id).await,
+            ControlError::NotFound { .. },
+            "image ami-00000001 not found"
+        );
+        assert!(w.run_instances(&web, &launch(image.id)).await.is_err());
+        assert!(w.image_part(&image.digest, 0).await?.is_some());
+        assert_eq!(w.actions().await.last().unwrap(), "image.delete");
         let nobody = name("nobody");
         assert_refused!(
             w.register_image_of(Some(&nobody), "x", Cursor::new(bytes(9, 1)))

@@ -252,7 +252,11 @@ fn what_is_not_there_is_named_and_nothing_is_launched() {
         }
         let joe = caller("joe", "web", false);
         let text = refused(w.run_instances(&joe, &good()).await);
-        assert_eq!(text, "user joe needs the role sysadmin in project web");
+        assert_eq!(
+            text,
+            "user joe needs the role sysadmin in project web (the operator gives it: nova-manage role \
+             add joe sysadmin, and nova-manage role add joe sysadmin web)"
+        );
         assert!(w.instances(&web).await?.is_empty());
         assert!(w.fixed_ips(None).await?.is_empty());
         let largest = Launch {

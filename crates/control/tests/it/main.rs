@@ -20,3 +20,4 @@ mod networks;
 mod projects;
 mod property;
 mod terminate;
+mod trouble;

@@ -110,7 +110,33 @@ fn a_project_is_deleted_only_when_nothing_is_its() {
                 .contains("has floating IPs, 203.0.113.5 among them")
         );
         w.release_address(&web, float.into()).await?;
+        for own in ["own", "other"] {
+            let bytes = std::io::Cursor::new(own.as_bytes());
+            w.register_image_of(Some(&id), own, bytes).await?;
+        }
+        assert_eq!(
+            why().await,
+            "project web: owns images: ami-00000002 (own), ami-00000003 (other) (delete them first: \
+             nova-manage image delete IMAGE)"
+        );
+        for image in [2, 3] {
+            w.delete_image(ImageId(image)).await?;
+        }
+        w.create_group(&web, "www", "d").await?;
         w.delete_project(&id).await?;
+        let gone = w.audit(None, 3).await?;
+        let gone: Vec<_> = gone
+            .iter()
+            .map(|e| format!("{} {} {}", e.action, e.object, e.detail))
+            .collect();
+        assert_eq!(
+            gone,
+            [
+                "project.delete web ",
+                "security_group.delete sg-00000002 www",
+                "security_group.delete sg-00000001 default",
+            ]
+        );
         assert_refused!(
             w.delete_project(&id).await,
             ControlError::NotFound { .. },

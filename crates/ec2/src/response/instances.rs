@@ -60,6 +60,27 @@ impl InstanceState {
     }
 }
 
+/// What kind of reason an instance has for its state: EC2's codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReasonCode {
+    /// It waits for something.
+    Pending,
+    /// It ended by itself.
+    EndedByItself,
+    /// The cloud could not start it.
+    Failed,
+}
+
+impl ReasonCode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::EndedByItself => "Client.InstanceInitiatedShutdown",
+            Self::Failed => "Server.InternalError",
+        }
+    }
+}
+
 /// A security group that an instance is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupName {
@@ -92,6 +113,8 @@ pub struct Instance {
     pub state: InstanceState,
     /// Why it is in that state, for people; empty if there is nothing to say.
     pub reason: String,
+    /// What kind of reason that is.
+    pub reason_code: ReasonCode,
     /// Its name inside the cloud.
     pub hostname: String,
     /// Fixed IP; `None` until it has one.
@@ -147,7 +170,7 @@ impl Instance {
         xml.list("groupSet", &self.groups, |xml, group| group.write(xml));
         if !self.reason.is_empty() {
             xml.element("stateReason", |xml| {
-                xml.text("code", "Server.Message");
+                xml.text("code", self.reason_code.as_str());
                 xml.text("message", &self.reason);
             });
         }

@@ -21,7 +21,7 @@ pub use instance_status::{
 };
 pub use instance_types::DescribedInstanceTypes;
 pub use instances::{
-    ConsoleOutput, DescribedInstances, GroupName, Instance, InstanceState, Reservation,
+    ConsoleOutput, DescribedInstances, GroupName, Instance, InstanceState, ReasonCode, Reservation,
     RunningInstances, StateChange, TerminatedInstances,
 };
 pub use keys::{CreatedKeyPair, DescribedKeyPairs, ImportedKeyPair, KeyPair};

@@ -25,6 +25,7 @@ pub fn running() -> Instance {
         image: AmiId(3),
         state: InstanceState::Running,
         reason: String::new(),
+        reason_code: novanet_ec2::response::ReasonCode::Pending,
         hostname: "i-0000000a".into(),
         private_address: Some(Ipv4Addr::new(10, 0, 0, 3)),
         public_address: Some(Ipv4Addr::new(68, 99, 26, 170)),

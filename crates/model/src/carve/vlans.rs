@@ -88,6 +88,32 @@ fn check_name(bridge: &IfName, request: &Request, defaults: &Defaults) -> Result
     Ok(())
 }
 
+/// A bridge that hosts make is one device, whichever of its networks asked for it first.
+fn check_shared(
+    bridge: &IfName,
+    request: &Request,
+    existing: &[Network],
+) -> Result<(), CarveError> {
+    let made = |kind| kind == NetworkKind::FlatDhcp;
+    let other = existing
+        .iter()
+        .find(|n| made(n.kind) && n.bridge == *bridge && n.mtu != request.mtu);
+    let Some(other) = other.filter(|_| made(request.kind)) else {
+        return Ok(());
+    };
+    let text = |mtu: Option<u32>| mtu.map_or("the hosts' own".to_owned(), |mtu| mtu.to_string());
+    let (id, label) = (other.id, &other.label);
+    Err(CarveError::conflict(
+        "mtu",
+        text(request.mtu),
+        format!(
+            "network {id} ({label}) has {} on bridge {bridge}, which is one device: give the same mtu, \
+             or choose another bridge with --bridge",
+            text(other.mtu)
+        ),
+    ))
+}
+
 /// Flat networks share a bridge, but never with a VLAN network.
 fn flat_links(
     request: &Request,
@@ -123,6 +149,7 @@ fn flat_links(
             ),
         ));
     }
+    check_shared(bridge, request, existing)?;
     let link = || Link {
         bridge: bridge.clone(),
         vlan: None,

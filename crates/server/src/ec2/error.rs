@@ -29,7 +29,11 @@ pub(crate) fn refusal(refusal: Refusal) -> Ec2Error {
     };
     let code = code_of(&error);
     if matches!(code, Code::InternalError | Code::Unavailable) {
-        tracing::error!(error = chain(&error), "ec2");
+        let remedy = match &error {
+            ControlError::Store(error) => error.remedy(),
+            _ => None,
+        };
+        tracing::error!(error = chain(&error), remedy, "ec2");
     }
     let message = match code {
         // What went wrong inside is for the log; the client learns that it was not its fault.

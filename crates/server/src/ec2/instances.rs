@@ -8,8 +8,8 @@ use novanet_control::Caller;
 use novanet_control::instances::{InstanceState as Row, InstanceView, Launch};
 use novanet_ec2::action::{DescribeInstances, GetConsoleOutput, InstanceIds, RunInstances};
 use novanet_ec2::response::{
-    ConsoleOutput, DescribedInstances, Done, GroupName, Instance, InstanceState, Reservation,
-    RunningInstances, StateChange, TerminatedInstances,
+    ConsoleOutput, DescribedInstances, Done, GroupName, Instance, InstanceState, ReasonCode,
+    Reservation, RunningInstances, StateChange, TerminatedInstances,
 };
 use novanet_ec2::{Code, Ec2Error};
 use novanet_model::wire::{Answer, Question};
@@ -155,6 +155,11 @@ fn instance(view: InstanceView) -> Instance {
         image: AmiId(row.image.0),
         state: ec2_state(row.state),
         reason: row.detail.unwrap_or_default(),
+        reason_code: match row.state {
+            Row::Error => ReasonCode::Failed,
+            Row::Stopped => ReasonCode::EndedByItself,
+            _ => ReasonCode::Pending,
+        },
         hostname: row.hostname,
         private_address: view.ports.first().map(|p| p.address),
         public_address: view.public_address,

@@ -384,6 +384,7 @@ async fn user_data_is_shown_to_those_only_who_may_start_instances() -> Result<()
     // With the role it is shown, and without it again not.
     let cloud = api.w.cloud.clone();
     cloud.add_role("joe", "sysadmin", Some(&web)).await?;
+    cloud.add_role("joe", "sysadmin", None).await?;
     let (status, body) = api.send(&api.sign(&secret)).await?;
     assert!(status == 200 && body.contains("c2VjcmV0"), "{body}");
     cloud.remove_role("joe", "sysadmin", Some(&web)).await?;

@@ -7,6 +7,7 @@ use novanet_store::{Db, Engine, clock};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 #[test]
 fn on_sqlite_a_schema_that_was_cut_off_is_finished_by_the_next_start() {
@@ -15,7 +16,7 @@ fn on_sqlite_a_schema_that_was_cut_off_is_finished_by_the_next_start() {
         let mut waits = 0;
         loop {
             let url = sqlite_url(&folder.path().join(format!("{waits}.sqlite")));
-            if cut_off_and_start(&url, waits).await {
+            if cut_off_and_start(&url, waits, || {}).await {
                 break;
             }
             waits += 1;
@@ -31,7 +32,10 @@ fn on_postgres_a_schema_that_was_cut_off_is_finished_by_the_next_start() {
         let mut waits = 0;
         loop {
             let database = server.fresh_database().unwrap();
-            if cut_off_and_start(&database.url, waits).await {
+            let name = database.url.rsplit('/').next().unwrap();
+            // What was asked of the server before it was cut off, may be done after that.
+            let ended = || until_nobody_is_in(server, name);
+            if cut_off_and_start(&database.url, waits, ended).await {
                 break;
             }
             // A database of its own takes long to make: not after each wait.
@@ -41,12 +45,21 @@ fn on_postgres_a_schema_that_was_cut_off_is_finished_by_the_next_start() {
     });
 }
 
+fn until_nobody_is_in(server: &Postgres, database: &str) {
+    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'");
+    let asked = Instant::now();
+    while server.psql("postgres", &count).unwrap().trim() != "0" {
+        assert!(asked.elapsed() < Duration::from_secs(10), "{database}");
+    }
+}
+
 /// Makes the schema, but only until it has waited so many times; then starts as a server does.
 /// Whether it was made before that.
-async fn cut_off_and_start(url: &str, waits: usize) -> bool {
+async fn cut_off_and_start(url: &str, waits: usize, ended: impl Fn()) -> bool {
     let db = Db::open(url).await.unwrap();
     let done = polled(waits, db.migrate()).await;
     db.close().await;
+    ended();
     let db = Db::open(url).await.unwrap();
     let (have, want) = db.schema_version().await.unwrap();
     let accepted = db.require_schema().await;
@@ -80,7 +93,7 @@ async fn cut_off_and_start(url: &str, waits: usize) -> bool {
 }
 
 /// Drops the future when it has waited so many times. Whether it was done before that.
-async fn polled<T, E: std::fmt::Debug>(
+pub(crate) async fn polled<T, E: std::fmt::Debug>(
     mut waits: usize,
     future: impl Future<Output = Result<T, E>>,
 ) -> bool {

@@ -94,6 +94,17 @@ impl Fresh {
         Self::open(place).await
     }
 
+    /// Ends all connections to this database, on PostgreSQL.
+    pub(crate) fn cut_connections(&self) -> Result<()> {
+        let url = self.url();
+        let name = url.rsplit('/').next().unwrap_or_default();
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        );
+        Postgres::shared()?.psql("postgres", &sql)?;
+        Ok(())
+    }
+
     /// Runs one statement as an operator would by hand.
     pub(crate) async fn by_hand(&self, sql: &'static str) -> Result<u64, sqlx::Error> {
         let mut tx = self.db.write().await.unwrap();

@@ -13,3 +13,4 @@ mod killed;
 mod listen;
 mod postgres;
 mod sqlite;
+mod turns;

@@ -53,13 +53,7 @@ fn after_a_restart_of_the_server_the_next_transaction_just_works() {
         let mut tx = t.change().await?;
         counters::next(&mut tx, "a").await?;
         drop(held);
-        let name = t.url().rsplit('/').next().unwrap().to_owned();
-        Postgres::shared()?.psql(
-            "postgres",
-            &format!(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-            ),
-        )?;
+        t.cut_connections()?;
         let error = counters::next(&mut tx, "a").await.unwrap_err();
         assert!(is_unavailable(&error), "{error:?}");
         drop(tx);
@@ -124,5 +118,63 @@ fn a_statement_that_is_put_together_is_prepared_once() {
         assert!(prepared[0] >= 2, "{prepared:?}");
         assert_eq!(prepared[2], prepared[1]);
         Ok(())
+    });
+}
+
+#[test]
+fn what_postgresql_cannot_hold_is_the_callers_fault_and_not_the_statements() {
+    run(Engine::Postgres, |t| async move {
+        let mut tx = t.write().await?;
+        let key = novanet_store::audit::Actor {
+            who: "a\0b".to_owned(),
+            source: "cli".to_owned(),
+        };
+        let zero = novanet_store::audit::record(&mut tx, &key, "x", None, "x", "").await;
+        let zero = zero.unwrap_err();
+        assert!(matches!(zero, StoreError::Unfit(_)), "{zero:?}");
+        assert_eq!(
+            zero.to_string(),
+            "cannot be stored: invalid byte sequence for encoding \"UTF8\": 0x00"
+        );
+        drop(tx);
+        let mut tx = t.write().await?;
+        let beyond = "SELECT CAST(9223372036854775807 AS BIGINT) + $1";
+        let beyond = sqlx::query(beyond).bind(1_i64).fetch_one(&mut *tx).await;
+        let beyond = StoreError::from(beyond.map(|_| ()).unwrap_err());
+        assert!(matches!(beyond, StoreError::Unfit(_)), "{beyond:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_first_start_leaves_no_complaint_in_the_servers_own_log() {
+    runtime().block_on(async {
+        let server = Postgres::start().unwrap();
+        let complaints = || -> Vec<String> {
+            let log = std::fs::read_to_string(server.folder().join("log")).unwrap();
+            assert!(log.contains("ready to accept connections"), "{log}");
+            // FATAL is said to who asked whether it is up.
+            let bad = ["ERROR:", "WARNING:", "STATEMENT:"];
+            let lines = log.lines().filter(|l| bad.iter().any(|b| l.contains(b)));
+            lines.map(str::to_owned).collect()
+        };
+        // Servers that start together, on an empty database, and one more later.
+        let (one, two) = (Db::open(&server.url).await, Db::open(&server.url).await);
+        let (one, two) = (one.unwrap(), two.unwrap());
+        let (first, second) = tokio::join!(one.migrate(), two.migrate());
+        first.unwrap();
+        second.unwrap();
+        one.require_schema().await.unwrap();
+        two.migrate().await.unwrap();
+        assert_eq!(complaints(), [""; 0]);
+        // They would be there.
+        let mut tx = one.write().await.unwrap();
+        assert!(
+            sqlx::query("SELECT nonsense")
+                .execute(&mut *tx)
+                .await
+                .is_err()
+        );
+        assert_eq!(complaints().len(), 2);
     });
 }

@@ -2,10 +2,12 @@
 //! settings; what differs over time is only the generation.
 //!
 //! How it works, tried with real packets:
-//! * A frame from a port (`nv*`) is marked in the bridge family (bit 30) and checked there: MAC,
+//! * A frame from a port is marked in the bridge family (bit 30) and checked there: MAC,
 //!   address, ARP; no DHCP server, no IPv6, no VLAN tags. The mark is what the IP family knows a
 //!   packet of an instance by, so that foreign machines on the same bridge, and the operator's own
 //!   ssh over an enslaved uplink, are none of our business.
+//! * A port is known by the group of devices that it is in from its making on, not by its name: names
+//!   are anybody's. It is never out of such a group, also while it is removed.
 //! * Some frames never pass the bridge family: those for the bridge's link-local group, and all of a
 //!   port that is in no bridge. What reaches the IP families with a port as its interface is such
 //!   a frame, and dropped; bridged packets have the bridge there.
@@ -121,7 +123,7 @@ impl Skeleton {
 
 	chain g_pre {{
 		type filter hook prerouting priority -300; policy accept;
-		iifname "nv*" drop
+		iifgroup & 0xff000000 == 0x4e000000 drop
 		iifname != "lo" iifname != @brs ip saddr @nets drop
 	}}
 	chain n_pre {{
@@ -248,10 +250,10 @@ fn accept_rule(generation: u16) -> String {
 
 /// Instances have no IPv6 address, so nothing of theirs is forwarded or answered. The bridge
 /// family drops it at the port already; this holds for what came in before the port's mark did.
-const IP6: &str = r#"table ip6 nova {
+const IP6: &str = r"table ip6 nova {
 	chain g_pre {
 		type filter hook prerouting priority -300; policy accept;
-		iifname "nv*" drop
+		iifgroup & 0xff000000 == 0x4e000000 drop
 	}
 	chain f_fwd {
 		type filter hook forward priority 0; policy accept;
@@ -262,9 +264,9 @@ const IP6: &str = r#"table ip6 nova {
 		meta mark & 0x40000000 == 0x40000000 drop
 	}
 }
-"#;
+";
 
-const BRIDGE: &str = r#"table bridge nova {
+const BRIDGE: &str = r"table bridge nova {
 	set pmac { type ifname . ether_addr; }
 	set pip { type ifname . ether_addr . ipv4_addr; }
 	set macs { type ether_addr; }
@@ -272,7 +274,7 @@ const BRIDGE: &str = r#"table bridge nova {
 
 	chain b_pre {
 		type filter hook prerouting priority -300; policy accept;
-		iifname "nv*" meta mark set 0x40000000 goto c_port
+		iifgroup & 0xff000000 == 0x4e000000 meta mark set 0x40000000 goto c_port
 		ether saddr @macs drop
 		ether type arp arp saddr ip @ips drop
 		ether type ip ip saddr @ips drop
@@ -307,7 +309,7 @@ const BRIDGE: &str = r#"table bridge nova {
 	}
 	chain b_post {
 		type filter hook postrouting priority 0; policy accept;
-		oifname "nv*" goto c_out
+		oifgroup & 0xff000000 == 0x4e000000 goto c_out
 	}
 	chain c_out {
 		oifname . ether saddr @pmac ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop
@@ -323,11 +325,20 @@ const BRIDGE: &str = r#"table bridge nova {
 		drop
 	}
 }
-"#;
+";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_known_by_the_group_that_they_are_made_in() {
+        use crate::link::{PORTS, PORTS_MASK};
+        let text = Skeleton::example().text(1);
+        let known = format!("group & 0x{PORTS_MASK:08x} == 0x{PORTS:08x} ");
+        assert_eq!(text.matches(&known).count(), 4);
+        assert!(!text.contains("nv*"));
+    }
 
     #[test]
     fn the_generation_is_read_back_from_a_listing() {

@@ -1,6 +1,6 @@
 //! What an instance is doing, and how that looks to the engine and to the server.
 
-use crate::instance::files::Spec;
+use crate::instance::files::{Spec, unknown};
 use crate::instance::process::{Process, ProcessId};
 use novanet_model::InstanceId;
 use novanet_model::object::Instance;
@@ -110,16 +110,12 @@ impl Phase {
     }
 }
 
-/// Stands for an instance whose notes cannot be read: it is there, and that is all that is known.
-pub(super) fn unknown(instance: InstanceId) -> Instance {
-    Instance {
+/// The report of an instance that is not up yet, and what it waits for.
+pub(super) fn pending(instance: InstanceId, boot: i64, why: Option<&str>) -> InstanceReport {
+    InstanceReport {
         instance,
-        hostname: String::new(),
-        image: String::new(),
-        memory_mb: 0,
-        vcpus: 0,
-        ports: 0,
-        boot: 0,
-        injected: None,
+        state: InstanceState::Pending,
+        boot,
+        detail: why.map(str::to_owned),
     }
 }

@@ -80,8 +80,8 @@ pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
 
 #[cfg(test)]
 mod tests {
-    use super::super::phase::unknown;
     use super::*;
+    use crate::instance::files::unknown;
     use novanet_model::InstanceId;
     use novanet_model::object::Instance;
     use std::time::Duration;

@@ -1,11 +1,13 @@
 //! The steps themselves. Each may be cut off after any of its actions by the agent's death: what it then
 //! leaves is known from the folder ([`super::Lives::adopt`]) and met by the next agent.
 
+use super::phase::pending;
 use super::step::Step;
 use super::{Goal, KEEP_IMAGES, Lives, Phase, Spec, blocking};
+use crate::boot::boot_id;
 use crate::instance::console;
 use crate::instance::driver::{Driver, Machine};
-use crate::instance::files::{State, host_boot};
+use crate::instance::files::State;
 use crate::instance::process::{Process, ProcessId};
 use crate::room::RoomError;
 use novanet_model::InstanceId;
@@ -34,10 +36,7 @@ impl Lives {
             Step::Rest => return phase,
             Step::Boot(want) => {
                 let boot = Some(want.instance.boot);
-                // Another try of a failed one is no news: it would look as if it came and went.
-                if !matches!(phase, Phase::Failed { .. }) || phase.boot() != boot {
-                    self.say_pending(id, want.instance.boot, None);
-                }
+                self.say_booting(id, want.instance.boot);
                 (self.boot(id, &want, &phase).await, (Some(want), boot))
             }
             Step::Plug => (Ok(self.replug(id, &phase).await), (spec, boot)),
@@ -70,15 +69,20 @@ impl Lives {
         }
     }
 
-    fn say_pending(&self, instance: InstanceId, boot: i64, detail: Option<String>) {
-        if let Some(slot) = self.slots().get_mut(&instance) {
-            let report = InstanceReport {
-                instance,
-                state: InstanceState::Pending,
-                boot,
-                detail,
-            };
-            self.report(slot, Some(report));
+    /// Another try of a failed one is no news: it would look as if it came and went.
+    fn say_booting(&self, id: InstanceId, boot: i64) {
+        let failed = |r: &InstanceReport| r.state == InstanceState::Error && r.boot == boot;
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get_mut(&id)
+            && !slot.reported.as_ref().is_some_and(failed)
+        {
+            self.report(slot, Some(pending(id, boot, None)));
+        }
+    }
+
+    fn say_waiting(&self, id: InstanceId, boot: i64, why: &str) {
+        if let Some(slot) = self.slots().get_mut(&id) {
+            self.report(slot, Some(pending(id, boot, Some(why))));
         }
     }
 
@@ -114,7 +118,7 @@ impl Lives {
         };
         if let Some(why) = gate.gap(id) {
             tracing::warn!(instance = %id, why, "not started yet");
-            self.say_pending(id, boot, Some(why));
+            self.say_waiting(id, boot, &why);
         }
         gate.closed(id).await;
     }
@@ -168,7 +172,7 @@ impl Lives {
     ) -> Result<Option<Process>, RoomError> {
         let mut state = State {
             boot: spec.instance.boot,
-            host_boot: host_boot(),
+            host_boot: boot_id(),
             process: None,
         };
         let (folders, owned, first) = (self.folders.clone(), Arc::clone(spec), state.clone());

@@ -116,14 +116,14 @@ impl Plug for NoCable {
     }
 }
 
-struct World {
+pub(super) struct World {
     way: Arc<Way>,
-    image: Arc<Semaphore>,
-    machine: Arc<Semaphore>,
-    host: FakeHost,
-    engine: Engine,
-    reports: mpsc::UnboundedReceiver<InstanceReport>,
-    seen: Vec<InstanceReport>,
+    pub(super) image: Arc<Semaphore>,
+    pub(super) machine: Arc<Semaphore>,
+    pub(super) host: FakeHost,
+    pub(super) engine: Engine,
+    pub(super) reports: mpsc::UnboundedReceiver<InstanceReport>,
+    pub(super) seen: Vec<InstanceReport>,
     folder: tempfile::TempDir,
 }
 
@@ -184,7 +184,7 @@ impl World {
     }
 
     /// Somebody removes the rules, and they cannot be made again.
-    async fn break_firewall(&self) {
+    pub(super) async fn break_firewall(&self) {
         self.host.fail("firewall", "base", true);
         self.host.take_away("firewall", "base");
         self.host.disturb("firewall");
@@ -200,12 +200,12 @@ impl World {
         .await;
     }
 
-    fn mend_firewall(&self) {
+    pub(super) fn mend_firewall(&self) {
         self.host.fail("firewall", "base", false);
         self.host.disturb("firewall");
     }
 
-    async fn reported(&mut self, state: InstanceState, detail: &str) {
+    pub(super) async fn reported(&mut self, state: InstanceState, detail: &str) {
         let wait = async {
             loop {
                 let report = self.reports.recv().await.unwrap();
@@ -229,7 +229,7 @@ fn objects() -> [HostObject; 2] {
     ]
 }
 
-fn run(test: impl AsyncFnOnce(World)) {
+pub(super) fn run(test: impl AsyncFnOnce(World)) {
     let _ = image(); // built once, before the clock runs
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

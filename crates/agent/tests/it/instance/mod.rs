@@ -8,3 +8,4 @@ mod killed;
 mod life;
 mod many;
 pub(crate) mod parts;
+mod refused;

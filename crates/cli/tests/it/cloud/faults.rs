@@ -172,7 +172,7 @@ fn refused_by_name(cloud: &Cloud, device: &str, expected: &str) {
     assert_eq!(warned.count(), 1, "{log}");
 }
 
-fn taken(device: &str, network: i64, what: &str) -> String {
+pub(super) fn taken(device: &str, network: i64, what: &str) -> String {
     format!(
         "bridge {device} of network {network}: the name is taken by {what} that novanet did not make, which is left alone: \
          make the network with another bridge (network create --bridge=NAME), or rename or remove that device"
@@ -190,7 +190,7 @@ fn a_foreign_bridge_of_our_name_is_left_alone_and_ours_is_made_when_it_is_gone()
         .start_waiting_for("grep -q 'did not make' /var/lib/nova/novanet.log")
         .unwrap();
     refused_by_name(&cloud, "br100", &taken("br100", 1, "a bridge"));
-    // An instance waits in silence.
+    // An instance waits, and the log does not say it again.
     cloud
         .sh("until [ -r /var/lib/nova/novarc ]; do sleep 0.1; done")
         .unwrap();

@@ -4,7 +4,7 @@
 use super::{Cloud, LONG, STATE};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
-use novanet_lab::{Quickest, Sandbox, eventually};
+use novanet_lab::{Quickest, eventually};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,8 @@ const OUR_LINKS: &str = r"
     ip -d -o link show dev nv1 | grep -o 'hairpin o[nf]*'
     ip -4 route show table all | grep -e br100 -e '203\.0\.113\.129' | sort
     cd /var/lib/nova/networks && cat nova-br100.conf nova-br100.hosts
-    kill -0 $(cat nova-br100.pid) && echo dnsmasq
+    kill -0 $(cat nova-br100.pid) && ! grep 'State:.T' /proc/$(cat nova-br100.pid)/status && echo dnsmasq
+    cat /sys/class/net/br100/ifalias
     ss -Hlnu | awk '{ print $4 }' | grep -e ':67$' -e '^10.0.0.1.*:53$' | sort
     sysctl net.ipv4.ip_forward; sysctl net.bridge.bridge-nf-call-iptables";
 
@@ -65,7 +66,7 @@ const RULES: Duration = Duration::from_millis(200);
 type Break = (&'static str, &'static str);
 
 /// In an order in which none hides a later one while nobody repairs.
-const LINK_BREAKS: [Break; 13] = [
+const LINK_BREAKS: [Break; 17] = [
     (
         "echo 02:00:00:00:00:99,x.novalocal,10.0.0.99 >>/var/lib/nova/networks/nova-br100.conf",
         "remove dhcp binding of 10.0.0.99",
@@ -79,16 +80,22 @@ const LINK_BREAKS: [Break; 13] = [
         "create dhcp binding of 10.0.0.2",
     ),
     (
+        "kill -STOP $(cat /var/lib/nova/networks/nova-br100.pid)",
+        "is stopped (by a signal) and serves nobody",
+    ),
+    (
         "kill -9 $(cat /var/lib/nova/networks/nova-br100.pid)",
         "no dnsmasq runs",
     ),
+    ("ip link set br100 mtu 1000", "mtu 1000 instead of 1500"),
+    ("ip link set nv1 mtu 1200", "mtu 1200 instead of 1500"),
     (
         "ip route delete local 203.0.113.129 table local",
         "create floating address 203.0.113.129",
     ),
     (
         "bridge link set dev nv1 hairpin off",
-        "nv1: in bridge br100 up without hairpin ->",
+        "nv1: in bridge br100 up without hairpin",
     ),
     ("ip link set nv1 nomaster", "nv1: in bridge none up"),
     ("ip link delete nv1", "not plugged"),
@@ -104,6 +111,7 @@ const LINK_BREAKS: [Break; 13] = [
         "sysctl -qw net.ipv4.ip_forward=0",
         "net.ipv4.ip_forward: 0 -> 1",
     ),
+    ("ip link set br100 alias ''", "without novanet's mark"),
     ("ip link set br100 down", "change bridge br100"),
     ("ip link delete br100", "create bridge br100"),
 ];
@@ -124,8 +132,8 @@ const RULE_BREAKS: [Break; 5] = [
 
 /// The plan's lines that say that something differs.
 fn differences(cloud: &Cloud) -> Result<BTreeSet<String>> {
-    let flags = format!("--public_interface=eth0 --my_ip={}", Sandbox::CLOUD);
-    let plan = cloud.sh(&format!("nova-manage {flags} host plan --diff"))?;
+    // Without the flags of `novanet up`: the agent keeps what they were.
+    let plan = cloud.sh("nova-manage host plan --diff")?;
     let lines = plan.lines().filter(|line| line.starts_with(' '));
     let lines = lines.filter(|line| line.trim() != "nothing differs");
     Ok(lines.map(str::to_owned).collect())
@@ -164,7 +172,7 @@ fn comes_back(cloud: &Cloud, how: &str, dump: &str, limit: Duration) -> Result<(
 
 #[test]
 fn everything_of_ours_that_is_broken_is_named_and_comes_back_and_nothing_foreign_changes() {
-    let cloud = Cloud::without_up("").unwrap();
+    let cloud = Cloud::without_up("--metadata_port=8780").unwrap();
     cloud
         .sh(&format!("set -e; {FOREIGN_LINKS}; {FOREIGN_RULES}"))
         .unwrap();
@@ -211,8 +219,16 @@ fn everything_of_ours_that_is_broken_is_named_and_comes_back_and_nothing_foreign
 
     // Cleanup takes away what is ours, and says before what that is.
     cloud.stop(Signal::SIGTERM).unwrap();
-    let dry = cloud.sh("nova-manage host cleanup --dry-run").unwrap();
-    assert!(dry.contains("br100"), "{dry}");
+    let dry = cloud.try_sh("nova-manage host cleanup --dry-run").unwrap();
+    let kept = "note: no agent runs here: metadata_port as ";
+    assert!(dry.stderr.starts_with(kept), "{}", dry.stderr);
+    assert_eq!(dry.stderr.lines().count(), 1, "{}", dry.stderr);
+    for part in [
+        "br100",
+        "remove sysctl net.ipv4.ip_forward: 1, goes back to 0",
+    ] {
+        assert!(dry.stdout.contains(part), "{}", dry.stdout);
+    }
     assert_eq!(differences(&cloud).unwrap(), BTreeSet::new(), "a dry run");
     cloud.sh("nova-manage host cleanup").unwrap();
     assert_eq!(all(&cloud), all_before);

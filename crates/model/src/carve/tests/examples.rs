@@ -110,6 +110,30 @@ fn what_is_in_the_way_is_named() {
 }
 
 #[test]
+fn networks_on_one_bridge_of_ours_have_one_mtu() {
+    let with = |kind, range, mtu, bridge: &str| Request {
+        mtu,
+        bridge: Some(IfName::new(bridge).unwrap()),
+        ..request(kind, range, 1, 256)
+    };
+    let rows = made(&[with(FlatDhcp, "10.0.0.0/24", Some(1400), "br100")]);
+    let said = |kind, mtu, bridge| check(&with(kind, "10.1.0.0/24", mtu, bridge), &rows);
+    insta::assert_snapshot!(said(FlatDhcp, Some(9000), "br100"), @r#"mtu "9000": network 1 (private) has 1400 on bridge br100, which is one device: give the same mtu, or choose another bridge with --bridge"#);
+    insta::assert_snapshot!(said(FlatDhcp, None, "br100"), @r#"mtu "the hosts' own": network 1 (private) has 1400 on bridge br100, which is one device: give the same mtu, or choose another bridge with --bridge"#);
+    for (kind, mtu, bridge) in [
+        (FlatDhcp, Some(1400), "br100"),
+        (FlatDhcp, Some(9000), "br101"),
+        // The administrator's, whatever our networks say.
+        (Flat, Some(9000), "br100"),
+    ] {
+        let said = said(kind, mtu, bridge);
+        assert!(!said.contains("mtu"), "{said}");
+    }
+    let unset = made(&[with(FlatDhcp, "10.0.0.0/24", None, "br100")]);
+    insta::assert_snapshot!(check(&with(FlatDhcp, "10.1.0.0/24", Some(1400), "br100"), &unset), @r#"mtu "1400": network 1 (private) has the hosts' own on bridge br100, which is one device: give the same mtu, or choose another bridge with --bridge"#);
+}
+
+#[test]
 fn a_range_that_cannot_be_is_refused_with_the_remedy() {
     let refused = |text: &str| parse_range(text).unwrap_err().to_string();
     insta::assert_snapshot!(refused("10.0.0"), @r#"fixed_range_v4 "10.0.0": must look like 10.0.0.0/24"#);

@@ -28,6 +28,7 @@ both! {
     a_released_address_forgets_everything,
     an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_clock,
     a_chosen_address_is_given_to_one_project_only,
+    an_address_with_a_spoiled_interface_is_passed_over_named_and_given_back,
 }
 
 async fn addresses_are_added_once_and_listed_by_number(t: Fresh) -> Result<()> {
@@ -53,6 +54,7 @@ async fn addresses_are_added_once_and_listed_by_number(t: Fresh) -> Result<()> {
         address: ip("203.0.113.100"),
         pool: "nova".to_owned(),
         interface: Some(eth1),
+        bad_interface: None,
         project: None,
         fixed: None,
     };
@@ -224,5 +226,38 @@ async fn a_chosen_address_is_given_to_one_project_only(t: Fresh) -> Result<()> {
     assert!(!floating_ips::take(&mut tx, chosen, "", &other).await?);
     assert!(!floating_ips::take(&mut tx, ip("192.0.2.1"), "", &web).await?);
     assert_eq!(floating_ips::count_of(&mut tx, &web).await?, 1);
+    Ok(())
+}
+
+async fn an_address_with_a_spoiled_interface_is_passed_over_named_and_given_back(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let web = a_project(&mut tx, "web").await?;
+    floating_ips::insert(&mut tx, &pool(1..=3), "nova", None).await?;
+    tx.commit().await?;
+    t.by_hand("UPDATE floating_ips SET interface = 'a b' WHERE address <> '203.0.113.3'")
+        .await?;
+    let mut tx = t.change().await?;
+    let third = floating_ips::allocate(&mut tx, "nova", &web).await?;
+    assert_eq!(third, Some(ip("203.0.113.3")));
+    assert_eq!(floating_ips::allocate(&mut tx, "nova", &web).await?, None);
+    assert_eq!(floating_ips::count_of(&mut tx, &web).await?, 1);
+    // It is listed like the others, and taken by who asks for it.
+    let all = floating_ips::list(&mut tx).await?;
+    assert_eq!(all.len(), 3);
+    assert!(floating_ips::check(&all[2]).is_ok());
+    let first = ip("203.0.113.1");
+    assert!(floating_ips::take(&mut tx, first, "nova", &web).await?);
+    let float = floating_ips::by_address(&mut tx, first).await?.unwrap();
+    assert_eq!(float.bad_interface.as_deref(), Some("a b"));
+    let error = floating_ips::check(&float).unwrap_err();
+    assert!(error.remedy().unwrap().contains("db check"), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "floating_ip 1 (203.0.113.1): interface \"a b\": may have letters, digits, '.', '_', '-' and \
+         ':' only, and not start with '-'"
+    );
+    floating_ips::release(&mut tx, float.id).await?;
     Ok(())
 }

@@ -320,6 +320,11 @@ async fn an_images_bytes_come_back_in_parts(t: Fresh) -> Result<()> {
         (mine, &Some(name("web")), false)
     );
     assert_eq!(images::by_id(&mut tx, ImageId(99)).await?, None);
+    assert_eq!(images::with_digest(&mut tx, "sha256:a").await?, found);
+    assert_eq!(images::with_digest(&mut tx, "sha256:b").await?, []);
+    assert_eq!(images::of_project(&mut tx, &web).await?, found[1..]);
+    images::delete(&mut tx, mine).await?;
+    assert_eq!(images::list(&mut tx).await?, found[..1]);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Promises that hold on both engines, by groups of tables. Tests here are made by `both!` only.
 
-mod seed;
+pub(crate) mod seed;
 
 mod floating_ips;
 mod follow;

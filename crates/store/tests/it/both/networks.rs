@@ -6,10 +6,11 @@ use super::seed::{
 };
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_model::NetworkKind;
 use novanet_model::rows::Network;
 use novanet_model::wire::ObjectError;
+use novanet_model::{NetworkKind, ObjectKey};
 use novanet_store::{StoreError, Thing, Tx, clock, fixed_ips, hosts, networks, objects};
+use std::collections::BTreeMap;
 
 /// A VLAN network with something in every column.
 async fn a_full_one(tx: &mut Tx) -> Result<Network> {
@@ -48,6 +49,7 @@ both! {
     hand_edits_that_cannot_be_are_refused_by_the_database,
     a_network_that_its_project_leaves_is_anybodys,
     a_network_is_held_by_every_host_that_may_still_have_something_of_it,
+    a_network_is_refused_by_the_host_that_is_to_be_its_gateway_and_by_no_other,
 }
 
 async fn a_network_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
@@ -306,5 +308,28 @@ async fn a_network_is_held_by_every_host_that_may_still_have_something_of_it(
     hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
     let nobody: [&str; 0] = [];
     assert_eq!(networks::holders(&mut tx, network.id).await?, nobody);
+    Ok(())
+}
+
+async fn a_network_is_refused_by_the_host_that_is_to_be_its_gateway_and_by_no_other(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let mut ids = Vec::new();
+    for (cidr, host) in [("10.0.0.0/24", "h1"), ("10.1.0.0/24", "h2")] {
+        let network = insert_network(&mut tx, a_network(cidr)).await?;
+        networks::set_host(&mut tx, network.id, host).await?;
+        ids.push(network.id);
+    }
+    let cannot = |network| ObjectError {
+        key: ObjectKey::of_network(network),
+        message: "the name is taken".to_owned(),
+    };
+    let all = [cannot(ids[0]), cannot(ids[1])];
+    hosts::report(&mut tx, "h1", "e", 1, &all).await?;
+    let first = BTreeMap::from([(ids[0], "the name is taken".to_owned())]);
+    assert_eq!(networks::refused(&mut tx).await?, first);
+    hosts::report(&mut tx, "h1", "e", 2, &all[1..]).await?;
+    assert_eq!(networks::refused(&mut tx).await?, BTreeMap::new());
     Ok(())
 }

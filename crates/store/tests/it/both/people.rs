@@ -119,6 +119,7 @@ async fn roles_are_global_or_of_one_project(t: Fresh) -> Result<()> {
     tx.commit().await?;
     for sql in [
         "INSERT INTO user_role_association VALUES ('alice', 'itsec')",
+        "INSERT INTO user_role_association VALUES ('alice', 'netadmin')",
         "INSERT INTO user_project_role_association VALUES ('alice', 'web', 'netadmin')",
         "INSERT INTO user_project_role_association VALUES ('alice', 'web', 'itsec')",
     ] {

@@ -305,7 +305,7 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
         .collect();
     insta::allow_duplicates! { insta::assert_snapshot!(rows.join("\n"), @r#"
         network:1: network 1: gateway "nonsense": invalid IPv4 address syntax
-        float:1: floating_ip 1: interface "eth0/x": interface name "eth0/x": may have letters, digits, '.', '_', '-' and ':' only, and not start with '-'
+        float:1: floating_ip 1 (203.0.113.1): interface "eth0/x": may have letters, digits, '.', '_', '-' and ':' only, and not start with '-'
         rule:1: security_group_rule 1: protocol "carrier pigeon": must be tcp, udp, icmp or -1 (all)
         "#); }
     let things = plan::all_things(&mut tx).await?;
@@ -438,6 +438,7 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
     assert_eq!(networks::list(&mut tx).await?, std::slice::from_ref(&other));
     let bad = networks::bad(&mut tx).await?;
     let brief = networks::Brief {
+        kind: "flatdhcp".to_owned(),
         id: cloud.network.id,
         label: cloud.network.label.clone(),
         cidr: "10.0.0.0/24".to_owned(),
@@ -449,6 +450,8 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
         bad[0].why.to_string(),
         "network 1: gateway \"foo\": invalid IPv4 address syntax"
     );
+    let (good, bad) = networks::all(&mut tx).await?;
+    assert_eq!((good.len(), bad.len()), (1, 1));
     // Others must not overlook it.
     let all = networks::in_the_way(&mut tx).await?;
     assert_eq!(

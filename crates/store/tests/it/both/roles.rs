@@ -14,12 +14,21 @@ async fn a_role_is_given_and_taken_in_one_project_or_in_all(t: Fresh) -> Result<
         users::add_role(&mut tx, "alice", "netadmin", Some(&web)).await?;
         users::add_role(&mut tx, "alice", "sysadmin", None).await?;
     }
-    users::add_role(&mut tx, "boss-of-db", "itsec", None).await?;
+    for role in users::GLOBAL_ROLES {
+        users::add_role(&mut tx, "boss-of-db", role, None).await?;
+    }
+    // Neither of them alone counts; a global one does.
+    let none: [&str; 0] = [];
+    assert_eq!(users::roles(&mut tx, "alice", &web).await?, none);
+    users::add_role(&mut tx, "alice", "netadmin", None).await?;
+    assert_eq!(users::roles(&mut tx, "alice", &web).await?, ["netadmin"]);
+    assert_eq!(users::roles(&mut tx, "alice", &db).await?, none);
     assert_eq!(
-        users::roles(&mut tx, "alice", &web).await?,
-        ["netadmin", "sysadmin"]
+        users::roles(&mut tx, "boss-of-db", &db).await?,
+        users::GLOBAL_ROLES
     );
-    assert_eq!(users::roles(&mut tx, "alice", &db).await?, ["sysadmin"]);
+    assert!(users::remove_role(&mut tx, "boss-of-db", "cloudadmin", None).await?);
+    assert!(users::remove_role(&mut tx, "alice", "netadmin", None).await?);
     let given = |user: &str, role: &str, project: &str| {
         (user.to_owned(), role.to_owned(), project.to_owned())
     };

@@ -1,0 +1,125 @@
+//! Bridges of ours by the kernel's own number, on disk: so that one whose mark somebody took is known
+//! as the one that we marked.
+//!
+//! The kernel gives a device's number to no other one of the same namespace until the host boots again;
+//! and the MAC that we gave it says the rest. That is enough to mark it again.
+//! A bridge whose mark somebody replaced by words of their own is theirs until they say otherwise.
+
+use super::item::{LinkKey, LinkValue, bridge_alias};
+use super::seen::{Link, Snapshot};
+use super::{observe, sysctl};
+use crate::boot::boot_id;
+use crate::room::Desired;
+use crate::settings::Settings;
+use novanet_model::{IfName, MacAddr};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const PREFIX: &str = "bridge-";
+
+/// The bridges that carried our mark when they were last seen.
+#[derive(Debug)]
+pub(super) struct Marked {
+    notes: PathBuf,
+    /// This namespace since the host was booted.
+    here: String,
+    numbers: BTreeMap<IfName, u32>,
+}
+
+impl Marked {
+    /// What the notes say.
+    pub(super) fn load(notes: &Path) -> Self {
+        let namespace = std::fs::read_link("/proc/thread-self/ns/net").unwrap_or_default();
+        let here = format!("{} {}", boot_id(), namespace.display());
+        let files = std::fs::read_dir(notes).into_iter().flatten();
+        let numbers = files.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            let name = IfName::new(name.strip_prefix(PREFIX)?).ok()?;
+            let text = std::fs::read_to_string(entry.path()).ok()?;
+            let number = text.strip_prefix(&here).unwrap_or_default().trim();
+            // Of another boot: a number that no device has.
+            Some((name, number.parse().unwrap_or_default()))
+        });
+        Self {
+            notes: notes.to_owned(),
+            numbers: numbers.collect(),
+            here,
+        }
+    }
+
+    /// Notes the bridges that are ours, and forgets those that are gone and not wanted. A disk that is
+    /// full keeps nobody from looking after the links.
+    pub(super) fn note(&mut self, seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
+        for link in seen.links() {
+            if let Ok(name) = IfName::new(link.name.as_str())
+                && observe::is_our_bridge(link, &name)
+                && self.numbers.get(&name) != Some(&link.index)
+            {
+                let path = self.file(&name);
+                let written = std::fs::create_dir_all(&self.notes).and_then(|()| {
+                    std::fs::write(&path, format!("{} {}\n", self.here, link.index))
+                });
+                told(&path, written);
+                self.numbers.insert(name, link.index);
+            }
+        }
+        let is_gone = |(name, number): &(&IfName, &u32)| {
+            let there = seen.link(name).is_some_and(|link| link.index == **number);
+            !there && desired.get(&LinkKey::Bridge((*name).clone())).is_none()
+        };
+        let gone = self.numbers.iter().filter(is_gone);
+        let gone: Vec<IfName> = gone.map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            self.forget(&name);
+        }
+    }
+
+    /// It is removed.
+    pub(super) fn forget(&mut self, name: &IfName) {
+        self.numbers.remove(name);
+        let path = self.file(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => told(&path, removed),
+        }
+        sysctl::forget_folder(&self.notes);
+    }
+
+    /// A bridge of ours that somebody took the mark of; `mac` is its own, not one that it borrows.
+    pub(super) fn lost(&self, link: &Link, name: &IfName, mac: Option<MacAddr>) -> bool {
+        link.alias.is_empty()
+            && self.is_noted(link, name)
+            && mac == Some(Settings::bridge_mac(name))
+    }
+
+    /// What stands under the name of a bridge and is not ours, in words for an error; if it may have
+    /// been, also how it is given back.
+    pub(super) fn describe(&self, link: &Link, name: &IfName) -> String {
+        let ours_once = self.is_noted(link, name) || link.mac == Some(Settings::bridge_mac(name));
+        if !link.is_bridge() || !ours_once {
+            return link.describe();
+        }
+        let lost = match link.alias.as_str() {
+            "" => "that has lost novanet's mark".to_owned(),
+            other => format!("with alias {other:?} in the place of novanet's mark"),
+        };
+        let mark = bridge_alias(name);
+        format!("a bridge {lost} (give it back: ip link set dev {name} alias {mark})")
+    }
+
+    fn is_noted(&self, link: &Link, name: &IfName) -> bool {
+        link.is_bridge() && self.numbers.get(name) == Some(&link.index)
+    }
+
+    fn file(&self, name: &IfName) -> PathBuf {
+        self.notes.join(format!("{PREFIX}{name}"))
+    }
+}
+
+fn told(path: &Path, done: io::Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(path = %path.display(), %error, "cannot note which bridges are ours");
+    }
+}

@@ -1,0 +1,123 @@
+//! Instances in a network that their host cannot have: they wait, say why, and are in nobody's way.
+
+use super::gate::{World, run};
+use super::parts::{instance, port};
+use crate::engine_support::{bridge, delta, eventually, list};
+use novanet_model::object::{Instance, Port};
+use novanet_model::wire::{InstanceReport, InstanceState};
+use novanet_model::{HostObject, IfName, InstanceId, NetworkId};
+
+const TAKEN: &str = "bridge br100 of network 1: the name is taken by somebody's bridge, which is left alone: \
+     make the network with another bridge (network create --bridge=NAME), or rename or remove that device";
+
+/// An instance with its port in this network.
+fn in_network(number: i64, network: i64, bridge: &str, boot: i64) -> [HostObject; 2] {
+    [
+        HostObject::Instance(Instance {
+            boot,
+            ..instance(number)
+        }),
+        HostObject::Port(Port {
+            network: NetworkId(network),
+            bridge: IfName::new(bridge).unwrap(),
+            ..port(number, 0)
+        }),
+    ]
+}
+
+/// Two networks, and an instance in each.
+fn two_networks() -> Vec<HostObject> {
+    let mut objects = vec![bridge(1, "br100"), bridge(2, "br200")];
+    objects.extend(in_network(1, 1, "br100", 1));
+    objects.extend(in_network(2, 2, "br200", 1));
+    objects
+}
+
+/// The last word about an instance.
+fn last(world: &mut World, number: i64) -> Option<InstanceReport> {
+    while let Ok(report) = world.reports.try_recv() {
+        world.seen.push(report);
+    }
+    let mut seen = world.seen.iter().rev();
+    seen.find(|r| r.instance == InstanceId(number)).cloned()
+}
+
+async fn until(world: &mut World, number: i64, state: InstanceState, detail: Option<&str>) {
+    eventually("the report", || match last(world, number) {
+        Some(r) if r.state == state && r.detail.as_deref() == detail => Ok(()),
+        other => Err(other),
+    })
+    .await;
+}
+
+#[test]
+fn an_instance_whose_network_is_refused_says_why_and_the_others_boot() {
+    run(async |mut world| {
+        world.image.add_permits(1);
+        world.machine.add_permits(9);
+        world.host.occupy("links", "bridge/br100");
+        world.engine.take(list(1, &two_networks()));
+        until(&mut world, 2, InstanceState::Running, None).await;
+        until(&mut world, 1, InstanceState::Pending, Some(TAKEN)).await;
+        // One more that comes later, and goes without ever having been there.
+        let third = in_network(3, 1, "br100", 1);
+        world.engine.take(delta(2, &third, &[]));
+        until(&mut world, 3, InstanceState::Pending, Some(TAKEN)).await;
+        world
+            .engine
+            .take(delta(3, &[], &third.iter().collect::<Vec<_>>()));
+        until(&mut world, 3, InstanceState::Gone, None).await;
+
+        world.host.vacate("links", "bridge/br100");
+        world.host.disturb("links");
+        until(&mut world, 1, InstanceState::Running, None).await;
+        let words = |r: &&InstanceReport| r.instance == InstanceId(1);
+        let said: Vec<_> = world.seen.iter().filter(words).collect();
+        assert_eq!(said.len(), 3, "it waited, booted and ran: {said:?}");
+    });
+}
+
+#[test]
+fn what_runs_says_nothing_of_a_refused_network_until_it_is_to_boot_again() {
+    run(async |mut world| {
+        world.image.add_permits(1);
+        world.machine.add_permits(9);
+        world.engine.take(list(1, &two_networks()));
+        for number in [1, 2] {
+            until(&mut world, number, InstanceState::Running, None).await;
+        }
+        world.host.take_away("links", "bridge/br100");
+        world.host.occupy("links", "bridge/br100");
+        world.host.disturb("links");
+        eventually("the refusal", || {
+            let errors = crate::engine_support::errors(&world.engine);
+            let there = errors.iter().any(|(_, message)| message == TAKEN);
+            there.then_some(()).ok_or(errors)
+        })
+        .await;
+        let count = last(&mut world, 1).map(|_| world.seen.len());
+        world
+            .engine
+            .take(delta(2, &in_network(1, 1, "br100", 2), &[]));
+        until(&mut world, 1, InstanceState::Pending, Some(TAKEN)).await;
+        assert_eq!(Some(world.seen.len() - 1), count, "{:?}", world.seen);
+        world.host.vacate("links", "bridge/br100");
+        world.host.disturb("links");
+        until(&mut world, 1, InstanceState::Running, None).await;
+        assert_eq!(last(&mut world, 1).map(|r| r.boot), Some(2));
+    });
+}
+
+#[test]
+fn an_instance_that_the_firewall_does_not_protect_says_so() {
+    run(async |mut world| {
+        world.image.add_permits(1);
+        world.machine.add_permits(9);
+        world.host.fail("firewall", "base", true);
+        world.engine.take(list(1, &two_networks()));
+        let why = "waits for the firewall: base: base: No space left on device (os error 28)";
+        until(&mut world, 1, InstanceState::Pending, Some(why)).await;
+        world.mend_firewall();
+        until(&mut world, 1, InstanceState::Running, None).await;
+    });
+}

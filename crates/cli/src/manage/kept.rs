@@ -1,0 +1,143 @@
+//! The settings for `host plan` and `host cleanup` while no agent runs: flags that somebody gave, and
+//! for the rest what the agent had that ran here last. Its flags may have stood on its command line only,
+//! and a plan made with others would show differences that are none.
+
+use crate::failure::Failure;
+use novanet_agent::engine::{kept, kept_path};
+use novanet_agent::settings::Settings;
+use novanet_model::flags::{Flags, Origin};
+
+/// The settings. Says on stderr which of them are the last agent's.
+pub(crate) fn settings(flags: &Flags) -> Result<Settings, Failure> {
+    let mut settings = crate::daemon::agent_settings(flags)?;
+    let state_path = flags.state_path();
+    let Some(kept) = kept(&state_path) else {
+        return Ok(settings);
+    };
+    let given = |name| flags.get(name).is_some_and(|v| v.origin != Origin::Default);
+    let taken = take(&mut settings, kept, given);
+    if !taken.is_empty() {
+        let (taken, path) = (taken.join(", "), kept_path(&state_path));
+        eprintln!(
+            "note: no agent runs here: {taken} as the last one had it ({}); a flag counts more",
+            path.display()
+        );
+    }
+    Ok(settings)
+}
+
+/// Takes what nobody gave and the last agent had otherwise; answers with the names of the flags.
+fn take(
+    settings: &mut Settings,
+    kept: Settings,
+    given: impl Fn(&'static str) -> bool,
+) -> Vec<&'static str> {
+    let mut taken = Vec::new();
+    // Where nobody gave it, it is my_ip.
+    let source_given =
+        given("routing_source_ip") || given("my_ip") && kept.routing_source_ip == kept.my_ip;
+    macro_rules! take {
+        ($($field:ident $given:expr;)*) => {$(
+            if !$given && settings.$field != kept.$field {
+                settings.$field = kept.$field;
+                taken.push(stringify!($field));
+            }
+        )*};
+    }
+    take! {
+        host given("host");
+        my_ip given("my_ip");
+        networks_path given("networks_path");
+        public_interface given("public_interface");
+        flat_interface given("flat_interface");
+        routing_source_ip source_given;
+        dmz_cidr given("dmz_cidr");
+        floating_address_mode given("floating_address_mode");
+        network_device_mtu given("network_device_mtu");
+        dns_server given("dns_server");
+        metadata_port given("metadata_port");
+        dhcpbridge given("dhcpbridge");
+        instance_uid_base given("instance_uid_base");
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use novanet_model::flags::{Facts, Given};
+
+    fn flags(given: &[(&str, &str)]) -> Flags {
+        let given: Vec<_> = given
+            .iter()
+            .map(|(name, value)| Given {
+                name: (*name).to_owned(),
+                value: Some((*value).to_owned()),
+                origin: Origin::CommandLine,
+            })
+            .collect();
+        let facts = Facts {
+            hostname: "node1".to_owned(),
+            address: [127, 0, 0, 1].into(),
+            current_dir: "/".into(),
+        };
+        Flags::resolve(&given, &facts).unwrap()
+    }
+
+    /// What the flags of the last agent and those of now make together, and which are the agent's.
+    fn both(before: &[(&str, &str)], now: &[(&str, &str)]) -> (Settings, Vec<&'static str>) {
+        let kept = crate::daemon::agent_settings(&flags(before)).unwrap();
+        let flags = flags(now);
+        let mut settings = crate::daemon::agent_settings(&flags).unwrap();
+        let given = |name| flags.get(name).unwrap().origin != Origin::Default;
+        let taken = take(&mut settings, kept, given);
+        (settings, taken)
+    }
+
+    #[test]
+    fn what_nobody_gives_is_what_the_last_agent_had() {
+        let last = [
+            ("my_ip", "192.0.2.1"),
+            ("public_interface", "eth7"),
+            ("networks_path", "/elsewhere"),
+            ("floating_address_mode", "address"),
+        ];
+        let (settings, taken) = both(&last, &[]);
+        assert_eq!(
+            settings,
+            crate::daemon::agent_settings(&flags(&last)).unwrap()
+        );
+        let names = [
+            "my_ip",
+            "networks_path",
+            "public_interface",
+            "routing_source_ip",
+            "floating_address_mode",
+        ];
+        assert_eq!(taken, names);
+
+        let now = [("public_interface", "eth8"), ("my_ip", "192.0.2.2")];
+        let (settings, taken) = both(&last, &now);
+        assert_eq!(taken, ["networks_path", "floating_address_mode"]);
+        assert_eq!(settings.public_interface.as_str(), "eth8");
+        assert_eq!(settings.routing_source_ip.to_string(), "192.0.2.2");
+        assert_eq!(both(&[], &[]).1, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn every_setting_that_a_flag_gives_is_taken() {
+        let mut settings = both(&[], &[]).0;
+        let other = serde_json::json!({
+            "host": "other", "my_ip": "192.0.2.9", "state_path": settings.state_path,
+            "networks_path": "/n", "public_interface": "p", "flat_interface": "f",
+            "routing_source_ip": "192.0.2.8", "dmz_cidr": ["10.9.0.0/24"],
+            "floating_address_mode": "Address", "network_device_mtu": 1400,
+            "dns_server": ["9.9.9.9"], "metadata_port": 1, "dhcpbridge": ["x"],
+            "instance_uid_base": 7,
+        });
+        let other: Settings = serde_json::from_value(other).unwrap();
+        take(&mut settings, other.clone(), |_| false);
+        assert_eq!(settings, other);
+    }
+}

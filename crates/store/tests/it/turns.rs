@@ -1,0 +1,205 @@
+//! On PostgreSQL, use cases that wait for each other share a transaction of the engine. Nobody may
+//! notice: each is done or not done by itself, and done when it says so.
+
+use crate::both::seed::a_user;
+use crate::cut_off::polled;
+use crate::engines::Fresh;
+use anyhow::Result;
+use novanet_store::{Committed, Db, Engine, StoreError, users};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// On one thread: whoever was spawned has come as far as it can when somebody else goes on.
+fn alone<F: Future<Output = Result<()>>>(promise: impl FnOnce(Fresh) -> F) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(async {
+        let fresh = Fresh::on(Engine::Postgres).await.unwrap();
+        let promised = timeout(Duration::from_mins(1), promise(fresh)).await;
+        promised.expect("the promise took a minute").unwrap();
+    });
+}
+
+/// A use case that makes a user, and ends when it is told to.
+struct UseCase {
+    has_begun: oneshot::Receiver<()>,
+    end: oneshot::Sender<End>,
+    task: JoinHandle<Result<Committed, StoreError>>,
+}
+
+#[derive(Debug)]
+enum End {
+    Commit,
+    /// A statement fails, and the use case with it.
+    Fail,
+    /// A statement fails, and the use case does not care.
+    CommitAllTheSame,
+}
+
+/// It waits for its turn when this is through.
+async fn ask(db: &Db, name: impl ToString) -> UseCase {
+    let (begun, has_begun) = oneshot::channel();
+    let (end, told) = oneshot::channel();
+    let (db, name) = (db.clone(), name.to_string());
+    let task = tokio::spawn(async move {
+        let mut tx = db.change().await?;
+        users::insert(&mut tx, &a_user(&name)).await?;
+        let _ = begun.send(());
+        match told.await {
+            Ok(End::Commit) => tx.commit().await,
+            Ok(End::CommitAllTheSame) => {
+                users::insert(&mut tx, &a_user(&name)).await.unwrap_err();
+                tx.commit().await
+            }
+            _ => Err(users::insert(&mut tx, &a_user(&name)).await.unwrap_err()),
+        }
+    });
+    tokio::task::yield_now().await;
+    UseCase {
+        has_begun,
+        end,
+        task,
+    }
+}
+
+impl UseCase {
+    /// Ends it as soon as it has its turn; it may wait for others then.
+    async fn then(self, end: End) -> JoinHandle<Result<Committed, StoreError>> {
+        self.has_begun.await.unwrap();
+        self.end.send(end).unwrap();
+        self.task
+    }
+}
+
+async fn names(db: &Db) -> Vec<String> {
+    let mut tx = db.read().await.unwrap();
+    let all = users::list(&mut tx).await.unwrap();
+    all.into_iter().map(|user| user.id).collect()
+}
+
+#[test]
+fn those_who_wait_share_a_transaction_and_are_done_with_its_commit() {
+    alone(|t| async move {
+        let a = ask(&t, "a").await;
+        let (b, c) = (ask(&t, "b").await, ask(&t, "c").await);
+        let mut a = a.then(End::Commit).await;
+        let late = timeout(Duration::from_millis(50), &mut a).await;
+        late.expect_err("b has not ended yet");
+        assert_eq!(names(&t).await, [""; 0], "it did not say that it is done");
+        let b = b.then(End::Commit).await;
+        let c = c.then(End::Commit).await;
+        let versions = [a.await??.version, b.await??.version, c.await??.version];
+        assert_eq!(versions, [1, 2, 3]);
+        assert_eq!(names(&t).await, ["a", "b", "c"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_fails_in_the_middle_takes_only_its_own_back() {
+    alone(|t| async move {
+        let a = ask(&t, "a").await;
+        let (b, c) = (ask(&t, "b").await, ask(&t, "c").await);
+        let a = a.then(End::Commit).await;
+        let b = b.then(End::Fail).await.await?;
+        assert!(matches!(b, Err(StoreError::Conflict(_))), "{b:?}");
+        let c = c.then(End::Commit).await;
+        assert_eq!((a.await??.version, c.await??.version), (1, 2));
+        assert_eq!(names(&t).await, ["a", "c"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_last_one_may_fail_or_go_away_and_the_others_are_done() {
+    alone(|t| async move {
+        let (first, last) = (ask(&t, "a").await, ask(&t, "b").await);
+        let first = first.then(End::Commit).await;
+        last.then(End::Fail).await.await?.unwrap_err();
+        first.await??;
+        // In the middle of its work …
+        let (first, last) = (ask(&t, "c").await, ask(&t, "d").await);
+        let first = first.then(End::Commit).await;
+        last.has_begun.await?;
+        last.task.abort();
+        first.await??;
+        // … and before its turn has come.
+        let (first, last) = (ask(&t, "e").await, ask(&t, "f").await);
+        last.task.abort();
+        first.then(End::Commit).await.await??;
+        assert_eq!(names(&t).await, ["a", "c", "e"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn whoever_goes_away_while_its_turn_begins_takes_nothing_of_others_with_it() {
+    alone(|t| async move {
+        let mut cut = 0;
+        let mut through = false;
+        while !through {
+            let a = ask(&t, name('a', cut)).await;
+            let db = t.clone();
+            let b = tokio::spawn(async move { polled(cut, make_two(&db, cut)).await });
+            let a = a.then(End::Commit).await;
+            through = b.await?;
+            a.await??;
+            let there = names(&t).await;
+            assert!(there.contains(&name('a', cut)), "cut off after {cut} waits");
+            // Its commit may come about when it has gone away; then it did all.
+            let done = ['b', 'c'].map(|kind| there.contains(&name(kind, cut)));
+            assert!(
+                done == [true; 2] || (done == [false; 2] && !through),
+                "{there:?}"
+            );
+            cut += 1;
+        }
+        assert!(cut > 3, "cut off {cut} times only");
+        Ok(())
+    });
+}
+
+fn name(kind: char, number: usize) -> String {
+    format!("{kind}{number:02}")
+}
+
+async fn make_two(db: &Db, number: usize) -> Result<Committed, StoreError> {
+    let mut tx = db.change().await?;
+    for kind in ['b', 'c'] {
+        users::insert(&mut tx, &a_user(&name(kind, number))).await?;
+    }
+    tx.commit().await
+}
+
+#[test]
+fn a_commit_that_takes_everything_back_is_not_taken_for_one() {
+    alone(|t| async move {
+        let (a, b) = (ask(&t, "a").await, ask(&t, "b").await);
+        let a = a.then(End::Commit).await;
+        let b = b.then(End::CommitAllTheSame).await;
+        a.await?.unwrap_err();
+        b.await?.unwrap_err();
+        assert_eq!(names(&t).await, [""; 0]);
+        Ok(())
+    });
+}
+
+#[test]
+fn when_the_connection_dies_nobody_hears_that_it_is_done() {
+    alone(|t| async move {
+        let (a, b) = (ask(&t, "a").await, ask(&t, "b").await);
+        let a = a.then(End::Commit).await;
+        b.has_begun.await?;
+        t.cut_connections()?;
+        b.end.send(End::Commit).unwrap();
+        for one in [a, b.task] {
+            let error = one.await?.unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+        }
+        let c = ask(&t, "c").await;
+        c.then(End::Commit).await.await??;
+        assert_eq!(names(&t).await, ["c"]);
+        Ok(())
+    });
+}
