@@ -20,3 +20,4 @@ pub mod metadata_proxy;
 pub mod room;
 pub mod settings;
 pub mod upstream;
+mod whole;

@@ -51,7 +51,9 @@ impl Cloud {
         if let Some(image) = there {
             return Ok(image);
         }
-        let holder = format!("register {}", uuid::Uuid::new_v4());
+        // Named after the bytes: whoever stores the same ones goes on where one that was killed was,
+        // and does not wait for the end of its lease.
+        let holder = format!("register {digest}");
         let whole = Whole { digest, size };
         let stored = self.store_image(&holder, owner, name, &whole, bytes).await;
         if stored.is_err() {

@@ -1,7 +1,7 @@
 //! The files of a bridge's DHCP server, under nova's names.
 
 use novanet_model::IfName;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -118,12 +118,7 @@ pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> 
         std::fs::create_dir_all(folder)?;
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
     }
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    new.write_all(text.as_bytes())?;
-    new.as_file()
-        .set_permissions(std::fs::Permissions::from_mode(mode))?;
-    new.persist(path)?;
-    Ok(())
+    crate::whole::replace(path, mode, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -200,10 +200,7 @@ impl Journal {
         for (change, lease) in content.news.drain(..count) {
             fold(&mut content.told, change, &lease);
         }
-        let mut new = tempfile::NamedTempFile::new_in(&self.folder)?;
-        new.write_all(content.write()?.as_bytes())?;
-        new.persist(self.path())?;
-        Ok(())
+        crate::whole::replace(&self.path(), 0o600, content.write()?.as_bytes())
     }
 }
 

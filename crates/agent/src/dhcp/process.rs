@@ -9,7 +9,7 @@ use crate::room::RoomError;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
@@ -261,7 +261,8 @@ async fn try_start(
     environment: &[(&str, String)],
 ) -> io::Result<Option<String>> {
     // A file, not a pipe: the daemon's helper keeps its standard error.
-    let said = tempfile::NamedTempFile::new()?;
+    // It has no name that could be left over.
+    let mut said = tempfile::tempfile()?;
     let mut command = tokio::process::Command::new(program());
     command
         .args(arguments)
@@ -269,7 +270,7 @@ async fn try_start(
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said.reopen()?)
+        .stderr(said.try_clone()?)
         .kill_on_drop(true);
     let ended = tokio::time::timeout(START, command.status()).await;
     let status = ended.map_err(|_| {
@@ -279,7 +280,9 @@ async fn try_start(
     if status.success() {
         return Ok(None);
     }
-    let text = fs::read_to_string(said.path()).unwrap_or_default();
+    let mut text = String::new();
+    // What is not text says nothing; the status does.
+    let _ = said.rewind().and_then(|()| said.read_to_string(&mut text));
     Ok(Some(match text.trim() {
         "" => status.to_string(),
         text => text

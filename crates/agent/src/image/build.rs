@@ -106,6 +106,11 @@ enum Node {
 
 /// Writes the `tiny` image to the file `out`, replacing it in one step.
 pub fn tiny(out: &Path) -> Result<BuiltImage, ImageError> {
+    write(out, &tiny_archive()?)
+}
+
+/// The `tiny` image: some mebibytes.
+pub fn tiny_archive() -> Result<Vec<u8>, ImageError> {
     let mut nodes = BTreeMap::new();
     for (path, mode) in DIRECTORIES {
         add(&mut nodes, path, Node::Directory(*mode));
@@ -125,7 +130,7 @@ pub fn tiny(out: &Path) -> Result<BuiltImage, ImageError> {
     for (path, target) in applets(&find(&PROGRAMS[0])?)? {
         nodes.entry(path).or_insert(Node::Link(target));
     }
-    write(out, &nodes)
+    archive(&nodes).map_err(|e| ImageError::Build(e.to_string()))
 }
 
 /// What [`tiny`] needs and this host lacks: programs with the Debian packages that have them.
@@ -201,19 +206,18 @@ fn applets(busybox: &Path) -> Result<Vec<(String, String)>, ImageError> {
         .collect())
 }
 
-fn write(out: &Path, nodes: &BTreeMap<String, Node>) -> Result<BuiltImage, ImageError> {
+fn write(out: &Path, bytes: &[u8]) -> Result<BuiltImage, ImageError> {
     let failed = |e: std::io::Error| ImageError::file(out, e);
     let folder = match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let bytes = archive(nodes).map_err(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(&bytes).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(out).map_err(|e| failed(e.error))?;
     Ok(BuiltImage {
-        digest: format!("sha256:{}", super::hex(&Sha256::digest(&bytes))),
+        digest: format!("sha256:{}", super::hex(&Sha256::digest(bytes))),
         size: bytes.len() as u64,
         path: out.to_owned(),
     })

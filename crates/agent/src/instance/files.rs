@@ -204,10 +204,7 @@ impl Folder {
         let path = self.path.join(name);
         let failed = |e: std::io::Error| RoomError::kernel(path.display().to_string(), e);
         let bytes = serde_json::to_vec(value).map_err(|e| failed(e.into()))?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.path).map_err(failed)?;
-        file.write_all(&bytes).map_err(failed)?;
-        file.persist(&path).map_err(|e| failed(e.error))?;
-        Ok(())
+        crate::whole::replace(&path, 0o600, &bytes).map_err(failed)
     }
 }
 

@@ -160,6 +160,12 @@ impl Lives {
         self.report(slot, report);
         if gone && !matches!(slot.goal, Some(Goal::Run(_))) {
             slots.remove(&id);
+            // Not before: of two that go at once, each would leave it to the other.
+            if slots.is_empty()
+                && let Ok(driver) = &self.driver
+            {
+                driver.sweep();
+            }
         }
     }
 

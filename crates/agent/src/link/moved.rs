@@ -350,11 +350,7 @@ fn file(notes: &Path, uplink: &IfName) -> PathBuf {
 fn write_whole(path: &Path, disk: &OnDisk) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer(&mut new, disk)?;
-    new.as_file().sync_all()?;
-    new.persist(path)?;
-    Ok(())
+    crate::whole::replace_for_good(path, 0o600, &serde_json::to_vec(disk)?)
 }
 
 fn hex(message: Message) -> String {

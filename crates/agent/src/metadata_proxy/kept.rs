@@ -5,7 +5,6 @@ use novanet_model::InstanceId;
 use novanet_model::wire::Metadata;
 use rustix::fs::Mode;
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -130,11 +129,7 @@ impl Kept {
                 let file = std::fs::File::options().write(true).open(&path)?;
                 return file.set_modified(SystemTime::now());
             }
-            // A temporary file is 0600 from the start.
-            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-            file.write_all(&bytes)?;
-            file.persist(&path)?;
-            Ok::<_, std::io::Error>(())
+            crate::whole::replace(&path, 0o600, &bytes)
         })();
         if let Err(error) = result {
             tracing::warn!(path = %path.display(), %error, "metadata: cannot keep");

@@ -13,6 +13,7 @@ use novanet_model::flags::{Flags, Origin};
 use novanet_model::rows::Network;
 use novanet_model::wire::Role;
 use novanet_model::{Ipv4Net, NetworkKind, ProjectId};
+use std::io::Cursor;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -179,12 +180,9 @@ async fn image(cloud: &Cloud) -> Result<String, Failure> {
         return Ok(novanet_model::AmiId(image.id.0).to_string());
     }
     step("the image tiny");
-    let folder = tempfile::tempdir().map_err(|e| Failure::failed(format!("image tiny: {e}")))?;
-    let path = folder.path().join("tiny.tar");
-    build::tiny(&path).map_err(|e| Failure::failed(format!("image tiny: {e}")))?;
-    let file = std::fs::File::open(&path)
-        .map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
-    let image = cloud.register_image("tiny", file).await?;
+    // In memory: a file would be left over by a start that is killed.
+    let bytes = build::tiny_archive().map_err(|e| Failure::failed(format!("image tiny: {e}")))?;
+    let image = cloud.register_image("tiny", Cursor::new(bytes)).await?;
     Ok(novanet_model::AmiId(image.id.0).to_string())
 }
 

@@ -3,7 +3,11 @@
 use crate::world::{World, assert_refused, both, caller, launch, name};
 use anyhow::Result;
 use novanet_control::{ControlError, Controllers};
+use std::future::Future as _;
 use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 fn bytes(length: usize, seed: u8) -> Vec<u8> {
     (0..=250_u8)
@@ -142,6 +146,34 @@ fn a_sweep_takes_nothing_of_an_image_that_is_being_stored_and_all_of_one_that_no
         };
         sweep(&again).await?;
         assert!(w.image_part(&digest, 0).await?.is_some());
+        Ok(())
+    });
+}
+
+#[test]
+fn the_same_bytes_are_stored_at_once_after_a_registration_that_was_killed() {
+    both(async |w: &World| -> Result<()> {
+        let whole = bytes((2 << 20) + 7, 2);
+        let stored_some = AtomicBool::new(false);
+        let file = Swept {
+            file: Cursor::new(whole.clone()),
+            pass: 1,
+            sweep: || stored_some.store(true, Ordering::Relaxed),
+        };
+        let mut killed = Box::pin(w.register_image("cut off", file));
+        // Not one step further than the first part.
+        std::future::poll_fn(|cx| match killed.as_mut().poll(cx) {
+            Poll::Ready(done) => panic!("nobody was cut off: {done:?}"),
+            Poll::Pending if stored_some.load(Ordering::Relaxed) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        drop(killed);
+        let began = Instant::now();
+        let image = w.register_image("again", Cursor::new(whole)).await?;
+        // A dead one's lease lasts for 15 s.
+        assert!(began.elapsed() < Duration::from_secs(8));
+        assert!(w.image_part(&image.digest, 2).await?.is_some());
         Ok(())
     });
 }

@@ -4,7 +4,7 @@
 use super::super::item::{Key, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// See the module.
@@ -107,10 +107,7 @@ impl Record {
         };
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&serde_json::to_vec(&disk)?)?;
-        file.persist(path)?;
-        Ok(())
+        crate::whole::replace(path, 0o600, &serde_json::to_vec(&disk)?)
     }
 
     /// Forgets it.

@@ -141,7 +141,8 @@ impl Lives {
             // Without a permit: who waits here must not be in the way of others.
             tokio::select! {
                 () = self.closed(id, spec.instance.boot) => {}
-                () = self.unwanted(id) => return Ok(phase.clone()),
+                // Of an earlier turn there is a folder, which the removal has to find.
+                () = self.unwanted(id) => return Ok(unmade(spec)),
             }
             let _permit = self.permit().await;
             let made = self.boot_from(id, spec, driver, image.clone()).await;
@@ -199,8 +200,11 @@ impl Lives {
         self.plug_all(spec, &process).await?;
         // A change of its rules may be under way: no reason to make it anew.
         let closed = self.closed(id, spec.instance.boot);
-        if tokio::time::timeout(BRIEF, closed).await.is_err() {
-            return Ok(None);
+        tokio::select! {
+            closed = tokio::time::timeout(BRIEF, closed) => if closed.is_err() {
+                return Ok(None);
+            },
+            () = self.unwanted(id) => return Ok(None),
         }
         driver.start(id).await?;
         state.process = Some(process.id);
@@ -280,11 +284,6 @@ impl Lives {
         }
         let folder = self.folders.of(id);
         blocking(move || folder.remove()).await?;
-        if self.slots().len() <= 1
-            && let Ok(driver) = self.driver()
-        {
-            driver.sweep();
-        }
         Ok(Phase::Absent)
     }
 
@@ -332,6 +331,15 @@ impl Lives {
         if let Err(error) = done {
             tracing::warn!(%error, "housekeeping");
         }
+    }
+}
+
+/// Of an instance that was not started: perhaps its folder, and nothing that the driver knows.
+fn unmade(spec: &Arc<Spec>) -> Phase {
+    Phase::Stopped {
+        spec: Some(Arc::clone(spec)),
+        boot: None,
+        clean: true,
     }
 }
 

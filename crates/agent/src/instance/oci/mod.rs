@@ -143,20 +143,31 @@ impl Oci {
                 .stderr(again);
         })?;
         let pid = std::fs::read_to_string(&pid_file).map_err(|e| failed(&pid_file, e))?;
-        pid.trim()
+        let pid: i32 = pid
+            .trim()
             .parse()
-            .map_err(|_| RoomError::Refused(format!("{}: is no pid", pid_file.display())))
+            .map_err(|_| RoomError::Refused(format!("{}: is no pid", pid_file.display())))?;
+        // For crun 1.8 the configuration's 0 means: as its parent's, which is lower under systemd. Where
+        // this is refused, it is no reason not to run.
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
+        Ok(pid)
     }
 
     fn clean_now(&self, instance: InstanceId) -> Result<(), RoomError> {
         self.alone
             .get_or_init(|| stray::wait_for_the_end(&self.state()));
+        // What a runtime had to say that an agent did not live to read.
+        let _ = std::fs::remove_file(self.log(instance));
         if self.state().join(instance.to_string()).exists() {
             self.run(instance, "delete", |command| {
                 command.arg("--force");
             })?;
         }
         Ok(())
+    }
+
+    fn log(&self, instance: InstanceId) -> PathBuf {
+        self.folder.join(format!("{instance}.log"))
     }
 
     fn state(&self) -> PathBuf {
@@ -215,7 +226,7 @@ impl Oci {
         verb: &str,
         more: impl FnOnce(&mut Command),
     ) -> Result<(), RoomError> {
-        let log = self.folder.join(format!("{instance}.log"));
+        let log = self.log(instance);
         let failed = |message: String| RoomError::Command {
             command: format!("{} {verb} {instance}", self.program.display()),
             message,

@@ -139,6 +139,19 @@ fn an_instance_is_held_to_its_type_where_the_host_can() {
 }
 
 #[test]
+fn an_instances_memory_is_not_protected_as_its_agents_is() {
+    on_a_host(async || {
+        // The systemd unit has OOMScoreAdjust=-500; a lower one may not be set everywhere.
+        std::fs::write("/proc/self/oom_score_adj", "300").unwrap();
+        let mut host = Host::new();
+        host.want_instance(1);
+        host.until(1, InstanceState::Running, 1).await;
+        let path = format!("/proc/{}/oom_score_adj", host.pid(1));
+        assert_eq!(std::fs::read_to_string(path).unwrap().trim(), "0");
+    });
+}
+
+#[test]
 fn an_instance_of_a_flat_network_finds_its_addresses_in_its_file_system() {
     on_a_host(async || {
         let mut host = Host::new();

@@ -99,7 +99,9 @@ impl Driver for Idle {
         Box::pin(async { Ok(()) })
     }
 
-    fn sweep(&self) {}
+    fn sweep(&self) {
+        self.way.passed("sweep");
+    }
 }
 
 struct NoCable;
@@ -122,7 +124,7 @@ pub(super) struct World {
     pub(super) engine: Engine,
     pub(super) reports: mpsc::UnboundedReceiver<InstanceReport>,
     pub(super) seen: Vec<InstanceReport>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 type Mixed = Lanes<FakeRoom<FakeLinks>, FakeRoom<FakeFirewall>, FakeRoom<FakeDhcp>, Instances>;
@@ -167,7 +169,7 @@ impl World {
             engine,
             reports,
             seen: Vec::new(),
-            _folder: folder,
+            folder,
         };
         (world, lanes)
     }
@@ -310,5 +312,51 @@ fn an_instance_that_waits_for_the_firewall_can_be_removed_and_is_in_nobodys_way(
         reached(&world.engine, 3).await;
         world.reported(InstanceState::Running, "").await;
         assert_eq!(world.way.log().iter().filter(|w| **w == "start").count(), 1);
+    });
+}
+
+#[test]
+fn an_instance_that_goes_while_it_is_made_leaves_nothing() {
+    run(async |mut world| {
+        world.image.add_permits(1);
+        world.engine.take(list(1, &objects()));
+        world.until("create", 1).await;
+        let [machine, cable] = objects();
+        world.engine.take(delta(2, &[], &[&machine, &cable]));
+        reached(&world.engine, 2).await;
+        world.machine.add_permits(1);
+        world.reported(InstanceState::Gone, "").await;
+        let log = world.way.log();
+        assert!(!log.contains(&"start"), "{log:?}");
+        let left: Vec<_> = std::fs::read_dir(world.folder.path().join("instances"))
+            .unwrap()
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+#[test]
+fn the_last_of_those_that_go_at_once_takes_with_it_what_they_shared() {
+    run(async |mut world| {
+        world.image.add_permits(1);
+        world.machine.add_permits(4);
+        let many: Vec<HostObject> = (1..=4)
+            .flat_map(|n| {
+                [
+                    HostObject::Instance(instance(n)),
+                    HostObject::Port(port(n, 0)),
+                ]
+            })
+            .collect();
+        world.engine.take(list(1, &many));
+        for _ in 0..4 {
+            world.reported(InstanceState::Running, "").await;
+        }
+        let gone: Vec<&HostObject> = many.iter().collect();
+        world.engine.take(delta(2, &[], &gone));
+        for _ in 0..4 {
+            world.reported(InstanceState::Gone, "").await;
+        }
+        world.until("sweep", 1).await;
     });
 }

@@ -4,6 +4,7 @@ mod addresses;
 mod apart;
 mod clients;
 mod faults;
+mod killed;
 mod reason;
 mod repair;
 mod restart;
@@ -19,6 +20,9 @@ use std::time::Duration;
 
 /// The usual folder, private in the sandbox.
 const STATE: &str = "/var/lib/nova";
+
+/// Where its temporary files go, private in the sandbox.
+const TMP: &str = "/run/tmp";
 
 /// How long anything may take on a machine that does much else. Figures are the bench's business.
 const LONG: Duration = Duration::from_mins(1);
@@ -44,7 +48,7 @@ impl Cloud {
         let novanet = env!("CARGO_BIN_EXE_novanet");
         let aws = venv()?.join("bin/aws");
         sandbox.cloud.sh(&format!(
-            "mkdir -p /run/bin /run/work; ln -s {novanet} /run/bin/novanet; \
+            "mkdir -p /run/bin /run/work {TMP}; ln -s {novanet} /run/bin/novanet; \
              ln -s {novanet} /run/bin/nova-manage; ln -s {} /run/bin/aws",
             aws.display()
         ))?;
@@ -60,20 +64,28 @@ impl Cloud {
         self.start_waiting_for("ip -brief address show br100 | grep -q 10.0.0.1/")
     }
 
-    /// As [`Self::start`], but waits for something else than the first network.
-    fn start_waiting_for(&self, sign: &str) -> Result<()> {
+    /// Starts `novanet up` and waits for nothing.
+    fn spawn_up(&self) -> Result<Process> {
         let line = format!(
             "exec novanet up --public_interface=eth0 --my_ip={} --floating_range={} {} >>{STATE}/up.out 2>>{STATE}/novanet.log",
             Sandbox::CLOUD,
             Sandbox::FLOATING,
             self.flags
         );
-        self.sandbox.cloud.sh(&format!("rm -f {STATE}/up.out"))?;
         let mut command = Command::new("sh");
         command
-            .args(["-c", &format!("PATH=/run/bin:$PATH; {line}")])
+            .args([
+                "-c",
+                &format!("PATH=/run/bin:$PATH; export TMPDIR={TMP}; {line}"),
+            ])
             .stdin(Stdio::null());
-        let process = self.sandbox.cloud.spawn(&mut command)?;
+        self.sandbox.cloud.spawn(&mut command)
+    }
+
+    /// As [`Self::start`], but waits for something else than the first network.
+    fn start_waiting_for(&self, sign: &str) -> Result<()> {
+        self.sandbox.cloud.sh(&format!("rm -f {STATE}/up.out"))?;
+        let process = self.spawn_up()?;
         eventually(LONG, || -> Result<()> {
             if let Some(status) = process.ended()? {
                 // The process has ended for good: waiting on would change nothing.

@@ -1,0 +1,242 @@
+//! A client that goes on calling, whatever happens to the cloud, and keeps book of what it was told.
+
+use super::super::Cloud;
+use super::Lot;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// As many instances and floating addresses as it has at one time, of those that it knows of.
+const MOST: usize = 4;
+
+/// Open ports, as far as is known: a group has a quota of 20 rules.
+const MOST_DOORS: usize = 12;
+
+/// What the client was told. `None` where the last call about a thing was not answered: nobody can know.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    /// Whether it lives.
+    instances: BTreeMap<String, Option<bool>>,
+    /// Where it leads (`""`: nowhere).
+    floats: BTreeMap<String, Option<String>>,
+    /// Whether a port is open.
+    doors: BTreeMap<u16, Option<bool>>,
+    /// How often each call was answered, and how often none was.
+    answered: BTreeMap<&'static str, u32>,
+    unanswered: u32,
+}
+
+impl Book {
+    /// Instances of which it is known whether they live.
+    pub(super) fn instances(&self) -> impl Iterator<Item = (&String, bool)> {
+        self.instances
+            .iter()
+            .filter_map(|(id, is)| Some((id, (*is)?)))
+    }
+
+    /// Addresses that are the project's, of which it is known where they lead.
+    pub(super) fn floats(&self) -> impl Iterator<Item = (&String, Option<&str>)> {
+        self.floats
+            .iter()
+            .filter_map(|(float, to)| Some((float, Some(to.as_deref()?))))
+    }
+
+    /// Ports of which it is known whether they are open.
+    pub(super) fn doors(&self) -> impl Iterator<Item = (u16, bool)> {
+        self.doors
+            .iter()
+            .filter_map(|(door, open)| Some((*door, (*open)?)))
+    }
+
+    /// Whether everything was done, and calls were cut off, too.
+    pub(super) fn worked(&self) -> bool {
+        let all = [
+            "run",
+            "terminate",
+            "allocate",
+            "associate",
+            "disassociate",
+            "release",
+            "authorize",
+            "revoke",
+        ];
+        self.unanswered > 0 && all.iter().all(|call| self.answered.contains_key(call))
+    }
+}
+
+pub(super) struct Client<'a> {
+    cloud: &'a Cloud,
+    lot: Lot,
+    book: Book,
+    next_door: u16,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(cloud: &'a Cloud, lot: Lot) -> Self {
+        Self {
+            cloud,
+            lot,
+            book: Book::default(),
+            next_door: 1000,
+        }
+    }
+
+    /// Calls until it is told that it is enough.
+    pub(super) fn work_until(mut self, done: &AtomicBool) -> Book {
+        // What every instance lets in, for the end. It may have been done by a call that was not answered.
+        for door in ["-P tcp -p 80 default", "-P icmp -t -1:-1 default"] {
+            while !self.opened(door) && !done.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        while !done.load(Ordering::Relaxed) {
+            match self.lot.below(12) {
+                0..2 => self.run(),
+                2 => self.terminate(),
+                3 => self.allocate(),
+                4..7 => self.associate(),
+                7 => self.disassociate(),
+                8 => self.release(),
+                9..11 => self.authorize(),
+                _ => self.revoke(),
+            }
+        }
+        self.book
+    }
+
+    fn opened(&self, door: &str) -> bool {
+        let line = format!("novanet euca authorize {door}");
+        let output = self.cloud.try_sh(&line).unwrap();
+        output.success() || output.stderr.contains("InvalidPermission.Duplicate")
+    }
+
+    /// What the call printed; `None`: there was no answer. A refusal is an error: the client asks only for what can be done.
+    fn call(&mut self, what: &'static str, line: &str) -> Option<String> {
+        let line = format!("novanet euca {line}");
+        let output = self.cloud.try_sh(&line).unwrap();
+        if output.success() {
+            *self.book.answered.entry(what).or_default() += 1;
+            return Some(output.stdout);
+        }
+        let cut_off = output.stderr.contains("is the server running?");
+        // What calls made that were not answered counts, too.
+        let full = output.stderr.contains("LimitExceeded: quota");
+        assert!(cut_off || full, "{line}: {}", output.stderr);
+        self.book.unanswered += u32::from(cut_off);
+        None
+    }
+
+    /// One of those, drawn by lot.
+    fn one_of<T: Clone>(&mut self, of: &[T]) -> Option<T> {
+        let count = u64::try_from(of.len()).unwrap();
+        let one = usize::try_from(self.lot.below(count.max(1))).unwrap();
+        of.get(one).cloned()
+    }
+
+    fn living(&self) -> Vec<String> {
+        let living = self.book.instances().filter(|(_, lives)| *lives);
+        living.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn floats(&self, which: impl Fn(&str) -> bool) -> Vec<String> {
+        let floats = self.book.floats();
+        let found = floats.filter(|(_, to)| to.is_some_and(&which));
+        found.map(|(float, _)| float.clone()).collect()
+    }
+
+    fn run(&mut self) {
+        if self.living().len() >= MOST {
+            return;
+        }
+        let said = self.call("run", "run-instances ami-00000001 -t m1.tiny");
+        for row in super::rows(&said.unwrap_or_default(), "INSTANCE") {
+            self.book.instances.insert(row[0].clone(), Some(true));
+        }
+    }
+
+    fn terminate(&mut self) {
+        let living = self.living();
+        if living.len() < 2 {
+            return;
+        }
+        let Some(id) = self.one_of(&living) else {
+            return;
+        };
+        let done = self.call("terminate", &format!("terminate-instances {id}"));
+        // Its addresses go with it.
+        for to in self.book.floats.values_mut() {
+            if to.as_ref() == Some(&id) {
+                *to = done.as_ref().map(|_| String::new());
+            }
+        }
+        self.book.instances.insert(id, done.map(|_| false));
+    }
+
+    fn allocate(&mut self) {
+        if self.book.floats.len() >= MOST {
+            return;
+        }
+        let said = self.call("allocate", "allocate-address");
+        for row in super::rows(&said.unwrap_or_default(), "ADDRESS") {
+            self.book.floats.insert(row[0].clone(), Some(String::new()));
+        }
+    }
+
+    fn associate(&mut self) {
+        let (living, floats) = (self.living(), self.floats(|_| true));
+        let (Some(id), Some(float)) = (self.one_of(&living), self.one_of(&floats)) else {
+            return;
+        };
+        let done = self.call("associate", &format!("associate-address -i {id} {float}"));
+        // Another that led there lets go.
+        for to in self.book.floats.values_mut() {
+            if to.as_ref() == Some(&id) {
+                *to = done.as_ref().map(|_| String::new());
+            }
+        }
+        self.book.floats.insert(float, done.map(|_| id));
+    }
+
+    fn disassociate(&mut self) {
+        let floats = self.floats(|to| !to.is_empty());
+        let Some(float) = self.one_of(&floats) else {
+            return;
+        };
+        let done = self.call("disassociate", &format!("disassociate-address {float}"));
+        self.book.floats.insert(float, done.map(|_| String::new()));
+    }
+
+    fn release(&mut self) {
+        let floats = self.floats(str::is_empty);
+        let Some(float) = self.one_of(&floats) else {
+            return;
+        };
+        self.call("release", &format!("release-address {float}"));
+        self.book.floats.remove(&float);
+    }
+
+    fn authorize(&mut self) {
+        let perhaps_open = self
+            .book
+            .doors
+            .values()
+            .filter(|open| **open != Some(false));
+        if perhaps_open.count() >= MOST_DOORS {
+            return self.revoke();
+        }
+        let door = self.next_door;
+        self.next_door += 1;
+        let done = self.call("authorize", &format!("authorize -P tcp -p {door} default"));
+        self.book.doors.insert(door, done.map(|_| true));
+    }
+
+    fn revoke(&mut self) {
+        let open = self.book.doors().filter(|(_, open)| *open);
+        let open: Vec<u16> = open.map(|(door, _)| door).collect();
+        let Some(door) = self.one_of(&open) else {
+            return;
+        };
+        let done = self.call("revoke", &format!("revoke -P tcp -p {door} default"));
+        self.book.doors.insert(door, done.map(|_| false));
+    }
+}
