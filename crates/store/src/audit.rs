@@ -1,6 +1,6 @@
 //! Who changed what, when, from where.
 
-use crate::{Conn, Result, Tx, chunks, counters};
+use crate::{Conn, Result, StoreError, Tx, chunks, counters};
 use sqlx::FromRow;
 
 /// Who does something.
@@ -48,7 +48,7 @@ pub struct Change<'a> {
     pub detail: &'a str,
 }
 
-/// Records a change, in the transaction that makes it.
+/// Records a change, in the transaction that makes it: the entry is written with its commit.
 pub async fn record(
     tx: &mut Tx,
     actor: &Actor,
@@ -69,29 +69,51 @@ pub async fn record(
 
 /// [`record`] for many.
 pub async fn record_all(tx: &mut Tx, changes: &[Change<'_>]) -> Result<()> {
-    let now = tx.now;
-    for some in chunks::exact(changes) {
-        let mut ids = Vec::with_capacity(some.len());
-        for _ in some {
-            ids.push(next_id(tx).await?);
+    for change in changes {
+        let entry = Entry {
+            id: next_id(tx).await?,
+            at: tx.now,
+            actor: change.actor.who.clone(),
+            source: change.actor.source.clone(),
+            action: change.action.to_owned(),
+            project_id: change.project.map(str::to_owned),
+            object: change.object.to_owned(),
+            detail: change.detail.to_owned(),
+        };
+        // Others' entries may go with it: it must not be the database that refuses one.
+        if [&entry.actor, &entry.object, &entry.detail]
+            .iter()
+            .any(|t| t.contains('\0'))
+        {
+            return Err(StoreError::Unfit(
+                "an audit entry with a zero byte".to_owned(),
+            ));
         }
+        tx.entries.push(entry);
+    }
+    Ok(())
+}
+
+/// Writes what was recorded.
+pub(crate) async fn write(c: &mut Conn, entries: &[Entry]) -> sqlx::Result<()> {
+    for some in chunks::exact(entries) {
         let sql = format!(
             "INSERT INTO audit (id, at, actor, source, action, project_id, object, detail) VALUES {}",
             chunks::rows(1, 8, some.len())
         );
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
-        for (id, change) in ids.into_iter().zip(some) {
+        for entry in some {
             query = query
-                .bind(id)
-                .bind(now)
-                .bind(&change.actor.who)
-                .bind(&change.actor.source)
-                .bind(change.action)
-                .bind(change.project)
-                .bind(change.object)
-                .bind(change.detail);
+                .bind(entry.id)
+                .bind(entry.at)
+                .bind(&entry.actor)
+                .bind(&entry.source)
+                .bind(&entry.action)
+                .bind(&entry.project_id)
+                .bind(&entry.object)
+                .bind(&entry.detail);
         }
-        query.execute(&mut **tx).await?;
+        query.execute(&mut *c).await?;
     }
     Ok(())
 }
@@ -99,9 +121,9 @@ pub async fn record_all(tx: &mut Tx, changes: &[Change<'_>]) -> Result<()> {
 /// A change's own version numbers its entries without another statement on the hot path; it leaves
 /// room for 1,024 of them. Other transactions count downwards from -1.
 async fn next_id(tx: &mut Tx) -> Result<i64> {
-    tx.recorded += 1;
-    if tx.version > 0 && tx.recorded < 1024 {
-        return Ok(tx.version * 1024 + tx.recorded);
+    let number = i64::try_from(tx.entries.len() + 1).unwrap_or(i64::MAX);
+    if tx.version > 0 && number < 1024 {
+        return Ok(tx.version * 1024 + number);
     }
     Ok(-counters::next(tx, "audit").await?)
 }

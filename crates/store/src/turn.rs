@@ -6,6 +6,7 @@
 //! savepoint, and a task of its own commits what the others did, whoever goes away meanwhile. Knows
 //! nothing of rows.
 
+use crate::audit::{self, Entry};
 use crate::fault::Fault;
 use crate::lock::PATIENCE;
 use crate::tx::{self, Conn};
@@ -38,6 +39,8 @@ struct Open {
     inner: sqlx::Transaction<'static, Any>,
     /// Those who are through, and wait until it is true.
     through: Vec<oneshot::Sender<Result<()>>>,
+    /// Their audit entries, not written yet.
+    entries: Vec<Entry>,
     /// Whether there is a savepoint before what the present one does.
     saved: bool,
     /// The present one has gone away: what it did is to be taken back.
@@ -72,6 +75,7 @@ impl Turns {
         turn.open = Some(Open {
             inner,
             through: Vec::new(),
+            entries: Vec::new(),
             saved: false,
             torn: false,
         });
@@ -150,15 +154,17 @@ impl Turn {
     }
 
     /// Makes true what the use case did: at once, or with what those do who wait for their turn.
-    pub(crate) async fn commit(mut self) -> Result<()> {
+    pub(crate) async fn commit(mut self, entries: Vec<Entry>) -> Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
         if open.through.is_empty() && self.turns.waiting.load(Ordering::Relaxed) == 0 {
+            audit::write(&mut open.inner, &entries).await?;
             return Ok(open.inner.commit().await?);
         }
         let (done, heard) = oneshot::channel();
         open.through.push(done);
+        open.entries.extend(entries);
         open.saved = false;
         *self.seat = Some(open);
         let seat = Arc::clone(&self.turns.seat);
@@ -198,17 +204,20 @@ impl Open {
         Ok(())
     }
 
-    /// Whether it can be committed: a COMMIT after a statement that failed takes everything back, and
-    /// PostgreSQL does not call that an error.
-    async fn check(&mut self) -> sqlx::Result<()> {
+    /// The last before the commit.
+    async fn finish(&mut self) -> sqlx::Result<()> {
         self.repair().await?;
-        sqlx::raw_sql("SELECT 1").execute(&mut *self.inner).await?;
-        Ok(())
+        // A COMMIT after a statement that failed takes everything back, and PostgreSQL does not call
+        // that an error: any statement does.
+        if self.entries.is_empty() {
+            sqlx::raw_sql("SELECT 1").execute(&mut *self.inner).await?;
+        }
+        audit::write(&mut self.inner, &self.entries).await
     }
 
     /// Makes true what was done, and says so.
     async fn close(mut self) {
-        let done = match self.check().await {
+        let done = match self.finish().await {
             Ok(()) => self.inner.commit().await,
             Err(error) => Err(error),
         };

@@ -9,6 +9,7 @@
 //!
 //! Nothing slow belongs inside: no key generation, no file, no network.
 
+use crate::audit::{self, Entry};
 use crate::db::POSTGRES_READERS;
 use crate::lock::WriteGuard;
 use crate::turn::Turn;
@@ -34,8 +35,8 @@ pub struct Tx {
     pub version: i64,
     /// Hosts whose objects it changed.
     pub(crate) touched: BTreeSet<String>,
-    /// Audit entries that it wrote.
-    pub(crate) recorded: i64,
+    /// Audit entries, to be written with its commit.
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// What a transaction's statements go to.
@@ -80,8 +81,11 @@ impl Tx {
     pub async fn commit(self) -> Result<Committed> {
         let version = self.version;
         match self.inner {
-            Inner::Own(own) => own.commit().await?,
-            Inner::Turn(turn) => turn.commit().await?,
+            Inner::Own(mut own) => {
+                audit::write(&mut own, &self.entries).await?;
+                own.commit().await?;
+            }
+            Inner::Turn(turn) => turn.commit(self.entries).await?,
         }
         drop(self.guard);
         if !self.touched.is_empty() {
@@ -157,7 +161,7 @@ impl Db {
             now: now(),
             version,
             touched: BTreeSet::new(),
-            recorded: 0,
+            entries: Vec::new(),
         }
     }
 }

@@ -125,12 +125,7 @@ fn a_statement_that_is_put_together_is_prepared_once() {
 fn what_postgresql_cannot_hold_is_the_callers_fault_and_not_the_statements() {
     run(Engine::Postgres, |t| async move {
         let mut tx = t.write().await?;
-        let key = novanet_store::audit::Actor {
-            who: "a\0b".to_owned(),
-            source: "cli".to_owned(),
-        };
-        let zero = novanet_store::audit::record(&mut tx, &key, "x", None, "x", "").await;
-        let zero = zero.unwrap_err();
+        let zero = counters::next(&mut tx, "a\0b").await.unwrap_err();
         assert!(matches!(zero, StoreError::Unfit(_)), "{zero:?}");
         assert_eq!(
             zero.to_string(),

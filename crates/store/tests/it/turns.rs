@@ -5,6 +5,7 @@ use crate::both::seed::a_user;
 use crate::cut_off::polled;
 use crate::engines::Fresh;
 use anyhow::Result;
+use novanet_store::audit::{self, Actor};
 use novanet_store::{Committed, Db, Engine, StoreError, users};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -44,6 +45,11 @@ async fn ask(db: &Db, name: impl ToString) -> UseCase {
     let (db, name) = (db.clone(), name.to_string());
     let task = tokio::spawn(async move {
         let mut tx = db.change().await?;
+        let actor = Actor {
+            who: name.clone(),
+            source: "test".to_owned(),
+        };
+        audit::record(&mut tx, &actor, "user.create", None, &name, "").await?;
         users::insert(&mut tx, &a_user(&name)).await?;
         let _ = begun.send(());
         match told.await {
@@ -75,7 +81,14 @@ impl UseCase {
 async fn names(db: &Db) -> Vec<String> {
     let mut tx = db.read().await.unwrap();
     let all = users::list(&mut tx).await.unwrap();
-    all.into_iter().map(|user| user.id).collect()
+    let names: Vec<String> = all.into_iter().map(|user| user.id).collect();
+    // Those of `make_two` record nothing.
+    let recorded = audit::list(&mut tx, None, i64::MAX).await.unwrap();
+    let mut recorded: Vec<_> = recorded.into_iter().map(|entry| entry.object).collect();
+    recorded.sort();
+    let others = |name: &&String| !name.starts_with(['y', 'z']);
+    assert!(names.iter().filter(others).eq(&recorded), "{recorded:?}");
+    names
 }
 
 #[test]
@@ -148,7 +161,7 @@ fn whoever_goes_away_while_its_turn_begins_takes_nothing_of_others_with_it() {
             let there = names(&t).await;
             assert!(there.contains(&name('a', cut)), "cut off after {cut} waits");
             // Its commit may come about when it has gone away; then it did all.
-            let done = ['b', 'c'].map(|kind| there.contains(&name(kind, cut)));
+            let done = ['y', 'z'].map(|kind| there.contains(&name(kind, cut)));
             assert!(
                 done == [true; 2] || (done == [false; 2] && !through),
                 "{there:?}"
@@ -166,7 +179,7 @@ fn name(kind: char, number: usize) -> String {
 
 async fn make_two(db: &Db, number: usize) -> Result<Committed, StoreError> {
     let mut tx = db.change().await?;
-    for kind in ['b', 'c'] {
+    for kind in ['y', 'z'] {
         users::insert(&mut tx, &a_user(&name(kind, number))).await?;
     }
     tx.commit().await

@@ -43,6 +43,7 @@ both! {
     a_lease_is_one_holders_until_it_ends,
     one_of_many_gets_the_lease,
     the_audit_trail_tells_the_newest_first,
+    an_entry_that_cannot_be_stored_is_refused_before_others_go_with_it,
     entries_of_any_transaction_have_ids_of_their_own,
     an_images_bytes_come_back_in_parts,
     an_image_whose_bytes_are_not_all_there_is_refused,
@@ -250,6 +251,15 @@ async fn the_audit_trail_tells_the_newest_first(t: Fresh) -> Result<()> {
         all[1..2]
     );
     assert_eq!(audit::list(&mut tx, Some("nothing"), 10).await?, []);
+    Ok(())
+}
+
+async fn an_entry_that_cannot_be_stored_is_refused_before_others_go_with_it(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let zero = audit::record(&mut tx, &alice(), "test", None, "a\0b", "").await;
+    assert!(matches!(zero, Err(StoreError::Unfit(_))), "{zero:?}");
     Ok(())
 }
 
