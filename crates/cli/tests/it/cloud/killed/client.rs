@@ -50,6 +50,10 @@ impl Book {
 
     /// Whether everything was done, and calls were cut off, too.
     pub(super) fn worked(&self) -> bool {
+        self.unanswered > 0 && self.did_all()
+    }
+
+    fn did_all(&self) -> bool {
         let all = [
             "run",
             "terminate",
@@ -60,7 +64,7 @@ impl Book {
             "authorize",
             "revoke",
         ];
-        self.unanswered > 0 && all.iter().all(|call| self.answered.contains_key(call))
+        all.iter().all(|call| self.answered.contains_key(call))
     }
 }
 
@@ -89,7 +93,10 @@ impl<'a> Client<'a> {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        while !done.load(Ordering::Relaxed) {
+        // What chance has not brought before the last kill, comes after it.
+        let mut more = 200;
+        while !done.load(Ordering::Relaxed) || (more > 0 && !self.book.did_all()) {
+            more -= i32::from(done.load(Ordering::Relaxed));
             match self.lot.below(12) {
                 0..2 => self.run(),
                 2 => self.terminate(),
