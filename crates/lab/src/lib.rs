@@ -18,7 +18,9 @@ mod wire;
 
 pub use dhcp::{DhcpClient, Lease};
 pub use eventually::{eventually, eventually_async};
-pub use host::{Host, HostOptions, Output, Process, connect, in_network_of, inside_host};
+pub use host::{
+    Host, HostOptions, Output, Process, connect, in_network_of, inside_host, this_test,
+};
 pub use kernel::have8021q;
 pub use machine::MachineState;
 pub use packet::Mac;

@@ -10,93 +10,84 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 #[test]
 fn an_instance_gets_its_address_and_its_name_and_a_stranger_gets_nothing() {
-    inside(
-        "dhcp::an_instance_gets_its_address_and_its_name_and_a_stranger_gets_nothing",
-        || async {
-            let mut cloud = Cloud::new().await;
-            let pid = cloud.pid();
-            let vm = cloud.instance(1).await;
-            let stranger = cloud.instance(2).await;
-            cloud.dhcp.want(&binding(1, "br100", 1, WEB, "web"));
-            cloud.bind(9, [10, 0, 0, 9], "db").await;
-            assert_eq!(
-                pid,
-                cloud.pid(),
-                "a new binding does not restart the server"
-            );
-            assert_eq!(
-                lease(&vm).unwrap(),
-                "10.0.0.3 10.0.0.1 10.0.0.1 novalocal web"
-            );
-            cloud.told(LeaseChange::Leased, WEB, 1).await;
-            vm.sh("ping -c1 -W2 10.0.0.1").unwrap();
-            // Names answer, of instances that run and of those that do not yet.
-            for (name, address) in [
-                ("web.novalocal", "10.0.0.3"),
-                ("db.novalocal", "10.0.0.9"),
-                ("db", "10.0.0.9"),
-            ] {
-                let said = vm
-                    .sh(&format!("busybox nslookup {name} 10.0.0.1"))
-                    .unwrap()
-                    .stdout;
-                assert!(said.contains(address), "{name}: {said}");
-            }
-            assert!(ask(&stranger, 1).is_err());
-            cloud.dhcp.settled().await;
-        },
-    );
+    inside(|| async {
+        let mut cloud = Cloud::new().await;
+        let pid = cloud.pid();
+        let vm = cloud.instance(1).await;
+        let stranger = cloud.instance(2).await;
+        cloud.dhcp.want(&binding(1, "br100", 1, WEB, "web"));
+        cloud.bind(9, [10, 0, 0, 9], "db").await;
+        assert_eq!(
+            pid,
+            cloud.pid(),
+            "a new binding does not restart the server"
+        );
+        assert_eq!(
+            lease(&vm).unwrap(),
+            "10.0.0.3 10.0.0.1 10.0.0.1 novalocal web"
+        );
+        cloud.told(LeaseChange::Leased, WEB, 1).await;
+        vm.sh("ping -c1 -W2 10.0.0.1").unwrap();
+        // Names answer, of instances that run and of those that do not yet.
+        for (name, address) in [
+            ("web.novalocal", "10.0.0.3"),
+            ("db.novalocal", "10.0.0.9"),
+            ("db", "10.0.0.9"),
+        ] {
+            let said = vm
+                .sh(&format!("busybox nslookup {name} 10.0.0.1"))
+                .unwrap()
+                .stdout;
+            assert!(said.contains(address), "{name}: {said}");
+        }
+        assert!(ask(&stranger, 1).is_err());
+        cloud.dhcp.settled().await;
+    });
 }
 
 #[test]
 fn another_mac_gets_a_just_released_address_at_once() {
-    inside(
-        "dhcp::another_mac_gets_a_just_released_address_at_once",
-        || async {
-            let mut cloud = Cloud::new().await;
-            let first = cloud.instance(1).await;
-            let second = cloud.instance(2).await;
-            let third = cloud.instance(3).await;
-            cloud.bind(1, WEB, "one").await;
-            cloud.leased(&first, 1).await;
+    inside(|| async {
+        let mut cloud = Cloud::new().await;
+        let first = cloud.instance(1).await;
+        let second = cloud.instance(2).await;
+        let third = cloud.instance(3).await;
+        cloud.bind(1, WEB, "one").await;
+        cloud.leased(&first, 1).await;
 
-            // The owner changes in one step …
-            cloud.bind(2, WEB, "two").await;
-            // Long before a lease runs out (120 s).
-            assert!(lease(&second).unwrap().starts_with("10.0.0.3 "));
-            cloud.told(LeaseChange::Released, WEB, 1).await;
-            cloud.told(LeaseChange::Leased, WEB, 2).await;
+        // The owner changes in one step …
+        cloud.bind(2, WEB, "two").await;
+        // Long before a lease runs out (120 s).
+        assert!(lease(&second).unwrap().starts_with("10.0.0.3 "));
+        cloud.told(LeaseChange::Released, WEB, 1).await;
+        cloud.told(LeaseChange::Leased, WEB, 2).await;
 
-            // … or goes and another comes.
-            cloud.unbind(2, WEB, "two").await;
-            cloud.told(LeaseChange::Released, WEB, 2).await;
-            cloud.bind(3, WEB, "three").await;
-            assert!(lease(&third).unwrap().starts_with("10.0.0.3 "));
-        },
-    );
+        // … or goes and another comes.
+        cloud.unbind(2, WEB, "two").await;
+        cloud.told(LeaseChange::Released, WEB, 2).await;
+        cloud.bind(3, WEB, "three").await;
+        assert!(lease(&third).unwrap().starts_with("10.0.0.3 "));
+    });
 }
 
 #[test]
 fn an_owner_that_changed_while_no_server_ran_does_not_keep_the_address() {
-    inside(
-        "dhcp::an_owner_that_changed_while_no_server_ran_does_not_keep_the_address",
-        || async {
-            let mut cloud = Cloud::new().await;
-            let first = cloud.instance(1).await;
-            let second = cloud.instance(2).await;
-            cloud.bind(1, WEB, "one").await;
-            cloud.leased(&first, 1).await;
-            cloud.end("KILL").await;
-            cloud.bind(2, WEB, "two").await;
-            assert!(lease(&second).unwrap().starts_with("10.0.0.3 "));
-            cloud.told(LeaseChange::Released, WEB, 1).await;
-        },
-    );
+    inside(|| async {
+        let mut cloud = Cloud::new().await;
+        let first = cloud.instance(1).await;
+        let second = cloud.instance(2).await;
+        cloud.bind(1, WEB, "one").await;
+        cloud.leased(&first, 1).await;
+        cloud.end("KILL").await;
+        cloud.bind(2, WEB, "two").await;
+        assert!(lease(&second).unwrap().starts_with("10.0.0.3 "));
+        cloud.told(LeaseChange::Released, WEB, 1).await;
+    });
 }
 
 #[test]
 fn networks_of_one_bridge_share_a_server() {
-    inside("dhcp::networks_of_one_bridge_share_a_server", || async {
+    inside(|| async {
         let mut cloud = Cloud::new().await;
         let second = dhcp(2, "br100", "10.9.0.0/16", [10, 9, 0, 1]);
         let vm = cloud.instance(7).await;
@@ -135,19 +126,16 @@ fn networks_of_one_bridge_share_a_server() {
 
 #[test]
 fn a_renewal_sent_to_the_server_alone_is_answered() {
-    inside(
-        "dhcp::a_renewal_sent_to_the_server_alone_is_answered",
-        || async {
-            let (cloud, vm) = Cloud::with_web().await;
-            lease(&vm).unwrap();
-            let answer = vm.exec_in(renew).unwrap();
-            assert_eq!(answer.opts().msg_type(), Some(MessageType::Ack));
-            assert_eq!(answer.yiaddr(), Ipv4Addr::from(WEB));
-            // A renewal is no news to the server of the cloud.
-            cloud.told(LeaseChange::Leased, WEB, 1).await;
-            assert_eq!(cloud.dhcp.room.journal().pending().unwrap().len(), 1);
-        },
-    );
+    inside(|| async {
+        let (cloud, vm) = Cloud::with_web().await;
+        lease(&vm).unwrap();
+        let answer = vm.exec_in(renew).unwrap();
+        assert_eq!(answer.opts().msg_type(), Some(MessageType::Ack));
+        assert_eq!(answer.yiaddr(), Ipv4Addr::from(WEB));
+        // A renewal is no news to the server of the cloud.
+        cloud.told(LeaseChange::Leased, WEB, 1).await;
+        assert_eq!(cloud.dhcp.room.journal().pending().unwrap().len(), 1);
+    });
 }
 
 /// RENEWING (RFC 2131 §4.3.2): a unicast REQUEST with the address in `ciaddr`, from the address.

@@ -6,65 +6,59 @@ use novanet_model::wire::LeaseChange;
 
 #[test]
 fn a_script_or_pid_file_that_is_lost_is_noticed_and_written_again_under_the_running_server() {
-    inside(
-        "dhcp_files::a_script_or_pid_file_that_is_lost_is_noticed_and_written_again_under_the_running_server",
-        || async {
-            let (mut cloud, vm) = Cloud::with_web().await;
-            let pid = cloud.pid();
-            let folder = cloud.state.path().join("networks");
-            let script = folder.join("nova-dhcpbridge").display().to_string();
-            let pid_file = cloud.files().pid().display().to_string();
-            let says = |file: &str, text: &str| format!("Some(Otherwise(\"{file} {text}\"))");
-            for (damage, wrong) in [
-                (format!("rm {script}"), says(&script, "is not as written")),
-                (
-                    format!("echo exit 0 >>{script}"),
-                    says(&script, "is not as written"),
-                ),
-                (
-                    format!("chmod 644 {script}"),
-                    says(&script, "is not as written"),
-                ),
-                (
-                    format!("rm {pid_file}"),
-                    says(&pid_file, &format!("does not name dnsmasq {pid}")),
-                ),
-            ] {
-                sh(&damage);
-                let changes = cloud.dhcp.changes().await;
-                let [change] = &changes[..] else {
-                    panic!("{damage}: {changes:?}");
-                };
-                assert_eq!(change.key.to_string(), "dhcp range of network 1 on br100");
-                assert_eq!(format!("{:?}", change.from), wrong, "{damage}");
-                cloud.dhcp.converge().await;
-                assert_eq!(cloud.pid(), pid, "{damage}: it was started again");
-            }
-            // The script is told of leases again, by the same process.
-            assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "));
-            cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
-        },
-    );
+    inside(|| async {
+        let (mut cloud, vm) = Cloud::with_web().await;
+        let pid = cloud.pid();
+        let folder = cloud.state.path().join("networks");
+        let script = folder.join("nova-dhcpbridge").display().to_string();
+        let pid_file = cloud.files().pid().display().to_string();
+        let says = |file: &str, text: &str| format!("Some(Otherwise(\"{file} {text}\"))");
+        for (damage, wrong) in [
+            (format!("rm {script}"), says(&script, "is not as written")),
+            (
+                format!("echo exit 0 >>{script}"),
+                says(&script, "is not as written"),
+            ),
+            (
+                format!("chmod 644 {script}"),
+                says(&script, "is not as written"),
+            ),
+            (
+                format!("rm {pid_file}"),
+                says(&pid_file, &format!("does not name dnsmasq {pid}")),
+            ),
+        ] {
+            sh(&damage);
+            let changes = cloud.dhcp.changes().await;
+            let [change] = &changes[..] else {
+                panic!("{damage}: {changes:?}");
+            };
+            assert_eq!(change.key.to_string(), "dhcp range of network 1 on br100");
+            assert_eq!(format!("{:?}", change.from), wrong, "{damage}");
+            cloud.dhcp.converge().await;
+            assert_eq!(cloud.pid(), pid, "{damage}: it was started again");
+        }
+        // The script is told of leases again, by the same process.
+        assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "));
+        cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
+    });
 }
 
 #[test]
 fn a_name_that_was_left_without_its_host_is_noticed_and_goes() {
-    inside(
-        "dhcp_files::a_name_that_was_left_without_its_host_is_noticed_and_goes",
-        || async {
-            let (mut cloud, _vm) = Cloud::with_web().await;
-            let names = cloud.files().names();
-            let right = std::fs::read_to_string(&names).unwrap();
-            // As an agent leaves it that was killed between the two files.
-            let left = "10.0.0.77\tgone.novalocal gone";
-            std::fs::write(&names, format!("{right}{left}\n")).unwrap();
-            let changes = cloud.dhcp.changes().await;
-            let [change] = &changes[..] else {
-                panic!("{changes:?}");
-            };
-            assert_eq!(change.key.to_string(), "dhcp binding of 10.0.0.77 on br100");
-            cloud.dhcp.converge().await;
-            assert_eq!(std::fs::read_to_string(&names).unwrap(), right);
-        },
-    );
+    inside(|| async {
+        let (mut cloud, _vm) = Cloud::with_web().await;
+        let names = cloud.files().names();
+        let right = std::fs::read_to_string(&names).unwrap();
+        // As an agent leaves it that was killed between the two files.
+        let left = "10.0.0.77\tgone.novalocal gone";
+        std::fs::write(&names, format!("{right}{left}\n")).unwrap();
+        let changes = cloud.dhcp.changes().await;
+        let [change] = &changes[..] else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(change.key.to_string(), "dhcp binding of 10.0.0.77 on br100");
+        cloud.dhcp.converge().await;
+        assert_eq!(std::fs::read_to_string(&names).unwrap(), right);
+    });
 }

@@ -2,13 +2,14 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::eventually;
+use crate::link::inside;
 use crate::protocol_server::Cloud;
 use crate::room;
 use novanet_agent::engine::{AgentError, Offline, Options, kept, kept_path, offline, run_with};
 use novanet_agent::local;
 use novanet_agent::settings::Settings;
 use novanet_agent::upstream::ServerAddress;
-use novanet_lab::{HostOptions, Quickest, eventually_async, inside_host};
+use novanet_lab::{Quickest, eventually_async};
 use novanet_model::HostObject;
 use novanet_model::wire::{Answer, Question, Role};
 use std::os::unix::fs::PermissionsExt;
@@ -181,16 +182,8 @@ async fn a_life(settings: Settings) {
 
 #[test]
 fn a_real_host_is_made_repaired_left_alone_and_cleaned_up() {
-    let body = || {
+    inside(|| async {
         let dir = tempfile::tempdir().unwrap();
-        let settings = room::settings(dir.path());
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(a_life(settings));
-    };
-    let test = "engine_real::a_real_host_is_made_repaired_left_alone_and_cleaned_up";
-    inside_host(test, &HostOptions::default(), body).unwrap();
+        a_life(room::settings(dir.path())).await;
+    });
 }

@@ -222,8 +222,7 @@ fn answered() -> bool {
 
 #[test]
 fn a_float_that_comes_and_goes_under_fire_is_never_the_hosts() {
-    let test = "firewall_guard::a_float_that_comes_and_goes_under_fire_is_never_the_hosts";
-    link::inside(test, || async {
+    link::inside(|| async {
         let fire = Fire::open();
         let state = tempfile::tempdir().unwrap();
         let engine = start_real(state.path());
@@ -245,8 +244,7 @@ fn a_float_that_comes_and_goes_under_fire_is_never_the_hosts() {
 
 #[test]
 fn a_float_that_went_while_the_agent_was_away_is_never_the_hosts() {
-    let test = "firewall_guard::a_float_that_went_while_the_agent_was_away_is_never_the_hosts";
-    link::inside(test, || async {
+    link::inside(|| async {
         let fire = Fire::open();
         let state = tempfile::tempdir().unwrap();
         for round in 1..=5 {
@@ -273,8 +271,7 @@ fn a_float_that_went_while_the_agent_was_away_is_never_the_hosts() {
 
 #[test]
 fn a_host_that_is_cleaned_up_does_not_answer_at_its_floats() {
-    let test = "firewall_guard::a_host_that_is_cleaned_up_does_not_answer_at_its_floats";
-    link::inside(test, || async {
+    link::inside(|| async {
         let fire = Fire::open();
         let state = tempfile::tempdir().unwrap();
         for _ in 0..3 {

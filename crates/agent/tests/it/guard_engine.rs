@@ -64,8 +64,7 @@ async fn all_is_back(right: &str) {
 
 #[test]
 fn the_second_of_two_flushes_is_repaired_within_200_ms() {
-    let test = "guard_engine::the_second_of_two_flushes_is_repaired_within_200_ms";
-    inside(test, || async {
+    inside(|| async {
         let (_state, _engine) = cloud::real(&objects()).await;
         let right = rules();
         for pause in [50, 100, 150] {
@@ -80,8 +79,7 @@ fn the_second_of_two_flushes_is_repaired_within_200_ms() {
 
 #[test]
 fn a_flush_right_after_a_repair_is_repaired_as_quickly_as_the_first() {
-    let test = "guard_engine::a_flush_right_after_a_repair_is_repaired_as_quickly_as_the_first";
-    inside(test, || async {
+    inside(|| async {
         let (_state, _engine) = cloud::real(&objects()).await;
         let right = rules();
         let mut pairs = vec![];
@@ -116,9 +114,7 @@ const BREAKS: [&str; 9] = [
 
 #[test]
 fn whatever_is_changed_at_whatever_moment_the_rules_end_as_if_written_fresh() {
-    let test =
-        "guard_engine::whatever_is_changed_at_whatever_moment_the_rules_end_as_if_written_fresh";
-    inside(test, || async {
+    inside(|| async {
         let (_state, engine) = cloud::real(&objects()).await;
         let fresh = rules();
         // The same numbers each time, and others in each round.
@@ -152,8 +148,7 @@ fn whatever_is_changed_at_whatever_moment_the_rules_end_as_if_written_fresh() {
 
 #[test]
 fn when_an_obstacle_is_gone_everything_is_there_within_five_seconds() {
-    let test = "guard_engine::when_an_obstacle_is_gone_everything_is_there_within_five_seconds";
-    inside(test, || async {
+    inside(|| async {
         machine();
         let state = tempfile::tempdir().unwrap();
         // Somebody else's bridge, and somebody else's DHCP server.

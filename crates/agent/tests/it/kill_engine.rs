@@ -13,7 +13,7 @@ use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
 use novanet_agent::room::{Change, Desired, Room, RoomError};
 use novanet_agent::settings::Settings;
-use novanet_lab::{HostOptions, inside_host};
+use novanet_lab::{HostOptions, inside_host, this_test};
 use novanet_model::HostObject;
 use novanet_model::wire::InstanceState;
 use std::collections::BTreeMap;
@@ -250,21 +250,19 @@ fn dump(state: &Path) -> String {
 }
 
 /// One host, two states, and agents that die on the way from one to the other.
-struct Deaths<'a> {
-    test: &'a str,
+struct Deaths {
     settings: Settings,
     states: [Vec<HostObject>; 2],
     right: [String; 2],
 }
 
-impl<'a> Deaths<'a> {
-    async fn new(test: &'a str, state: &Path, instances: bool) -> Self {
+impl Deaths {
+    async fn new(state: &Path, instances: bool) -> Self {
         sh(
             "ip link add eth0 type veth peer name outside && ip link set eth0 up && \
             ip link set outside up && ip address add 192.0.2.1/24 dev eth0",
         );
         let mut deaths = Self {
-            test,
             settings: room::settings(state),
             states: states(instances),
             right: Default::default(),
@@ -299,8 +297,9 @@ impl<'a> Deaths<'a> {
     /// An agent that is killed on its way, `when`: `after 3` actions or `within 700` microseconds.
     /// Whether it died.
     fn killed_agent(&self, to: usize, when: &str) -> bool {
+        let test = this_test().unwrap();
         let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", self.test, "--nocapture", "--test-threads=1"])
+            .args(["--exact", &test, "--nocapture", "--test-threads=1"])
             .env(STATE, &self.settings.state_path)
             .env(WAY, format!("{} {to} {when}", 1 - to))
             // The harness in it would say there that a test has passed.
@@ -352,7 +351,7 @@ async fn go_and_die(settings: Settings, way: &str, instances: bool) {
     .await;
 }
 
-fn on_a_host(test: &str, instances: bool, body: impl AsyncFnOnce(Deaths<'_>)) {
+fn on_a_host(instances: bool, body: impl AsyncFnOnce(Deaths)) {
     let inside = || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -367,16 +366,15 @@ fn on_a_host(test: &str, instances: bool, body: impl AsyncFnOnce(Deaths<'_>)) {
         }
         let state = tempfile::tempdir().unwrap();
         runtime.block_on(async {
-            body(Deaths::new(test, state.path(), instances).await).await;
+            body(Deaths::new(state.path(), instances).await).await;
         });
     };
-    inside_host(test, &HostOptions::default(), inside).unwrap();
+    inside_host(&HostOptions::default(), inside).unwrap();
 }
 
 #[test]
 fn killed_after_any_action_of_any_real_room_the_next_agent_ends_in_the_same_state() {
-    let test = "kill_engine::killed_after_any_action_of_any_real_room_the_next_agent_ends_in_the_same_state";
-    on_a_host(test, false, async |deaths| {
+    on_a_host(false, async |deaths| {
         let mut actions = 0;
         loop {
             let mut deaths_now = 0;
@@ -396,8 +394,7 @@ fn killed_after_any_action_of_any_real_room_the_next_agent_ends_in_the_same_stat
 
 #[test]
 fn killed_at_any_moment_the_next_agent_ends_in_the_same_state_with_its_instances() {
-    let test = "kill_engine::killed_at_any_moment_the_next_agent_ends_in_the_same_state_with_its_instances";
-    on_a_host(test, true, async |deaths| {
+    on_a_host(true, async |deaths| {
         let mut died = 0;
         for round in 0..6_u64 {
             for to in [1, 0] {

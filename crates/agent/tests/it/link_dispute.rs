@@ -80,114 +80,102 @@ async fn right(links: &mut Reconciler<Links>, owner: &str, told: &[(&str, &str)]
 
 #[test]
 fn the_first_network_keeps_the_uplink_and_the_second_is_told() {
-    inside(
-        "link_dispute::the_first_network_keeps_the_uplink_and_the_second_is_told",
-        || async {
-            interface();
-            let state = State::new();
-            let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
-            let (one, two) = (
-                bridge(1, "br100", Some("eth1")),
-                bridge(2, "br101", Some("eth1")),
-            );
-            links.set_objects([&one, &two]);
-            right(&mut links, "br100", &[("bridge/2", WHY)]).await;
-            // The other one's, with what it carries, when the first does not want it any more.
-            links.change(&one.key(), None);
-            right(&mut links, "br101", &[]).await;
-            links.change(&one.key(), Some(&one));
-            right(&mut links, "br100", &[("bridge/2", WHY)]).await;
-            // Put right.
-            let elsewhere = bridge(2, "br100", Some("eth1"));
-            links.change(&two.key(), Some(&elsewhere));
-            right(&mut links, "br100", &[]).await;
-        },
-    );
+    inside(|| async {
+        interface();
+        let state = State::new();
+        let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
+        let (one, two) = (
+            bridge(1, "br100", Some("eth1")),
+            bridge(2, "br101", Some("eth1")),
+        );
+        links.set_objects([&one, &two]);
+        right(&mut links, "br100", &[("bridge/2", WHY)]).await;
+        // The other one's, with what it carries, when the first does not want it any more.
+        links.change(&one.key(), None);
+        right(&mut links, "br101", &[]).await;
+        links.change(&one.key(), Some(&one));
+        right(&mut links, "br100", &[("bridge/2", WHY)]).await;
+        // Put right.
+        let elsewhere = bridge(2, "br100", Some("eth1"));
+        links.change(&two.key(), Some(&elsewhere));
+        right(&mut links, "br100", &[]).await;
+    });
 }
 
 #[test]
 fn a_network_that_gets_another_bridge_takes_its_uplink_along() {
-    inside(
-        "link_dispute::a_network_that_gets_another_bridge_takes_its_uplink_along",
-        || async {
-            interface();
-            let state = State::new();
-            let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
-            let before = bridge(1, "br100", Some("eth1"));
-            links.set_objects([&before]);
-            right(&mut links, "br100", &[]).await;
-            links.change(&before.key(), Some(&bridge(1, "br107", Some("eth1"))));
-            right(&mut links, "br107", &[]).await;
-            assert!(!sh("ip link").contains("br100"));
-        },
-    );
+    inside(|| async {
+        interface();
+        let state = State::new();
+        let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
+        let before = bridge(1, "br100", Some("eth1"));
+        links.set_objects([&before]);
+        right(&mut links, "br100", &[]).await;
+        links.change(&before.key(), Some(&bridge(1, "br107", Some("eth1"))));
+        right(&mut links, "br107", &[]).await;
+        assert!(!sh("ip link").contains("br100"));
+    });
 }
 
 #[test]
 fn a_plan_shows_who_does_not_get_the_hosts_flat_interface() {
-    inside(
-        "link_dispute::a_plan_shows_who_does_not_get_the_hosts_flat_interface",
-        || async {
-            interface();
-            let state = State::new();
-            let settings = Settings {
-                flat_interface: Some(name("eth1")),
-                ..state.settings()
-            };
-            let fake = FakeHost::new();
-            let rooms = Rooms {
-                links: Links::new(&settings).unwrap(),
-                firewall: fake.room::<FakeFirewall>(),
-                dhcp: fake.room::<FakeDhcp>(),
-                instances: fake.room::<FakeInstances>(),
-            };
-            let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
-            tokio::spawn(lanes.run());
-            let second = bridge(2, "br101", None);
-            engine.take(list(1, &[bridge(1, "br100", None), second.clone()]));
-            reached(&engine, 1).await;
-            told(&engine, 1).await;
-            let plan = engine.plan(true).await.unwrap();
-            let refused = format!("links\n  refuse uplink eth1 to bridge/2: {WHY}\nfirewall\n");
-            assert!(plan.starts_with(&refused), "{plan}");
-            engine.take(delta(2, &[], &[&second]));
-            reached(&engine, 2).await;
-            told(&engine, 0).await;
-            let plan = engine.plan(true).await.unwrap();
-            assert!(plan.starts_with("links\n  nothing differs\n"), "{plan}");
-            engine.stop();
-        },
-    );
+    inside(|| async {
+        interface();
+        let state = State::new();
+        let settings = Settings {
+            flat_interface: Some(name("eth1")),
+            ..state.settings()
+        };
+        let fake = FakeHost::new();
+        let rooms = Rooms {
+            links: Links::new(&settings).unwrap(),
+            firewall: fake.room::<FakeFirewall>(),
+            dhcp: fake.room::<FakeDhcp>(),
+            instances: fake.room::<FakeInstances>(),
+        };
+        let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
+        tokio::spawn(lanes.run());
+        let second = bridge(2, "br101", None);
+        engine.take(list(1, &[bridge(1, "br100", None), second.clone()]));
+        reached(&engine, 1).await;
+        told(&engine, 1).await;
+        let plan = engine.plan(true).await.unwrap();
+        let refused = format!("links\n  refuse uplink eth1 to bridge/2: {WHY}\nfirewall\n");
+        assert!(plan.starts_with(&refused), "{plan}");
+        engine.take(delta(2, &[], &[&second]));
+        reached(&engine, 2).await;
+        told(&engine, 0).await;
+        let plan = engine.plan(true).await.unwrap();
+        assert!(plan.starts_with("links\n  nothing differs\n"), "{plan}");
+        engine.stop();
+    });
 }
 
 #[test]
 fn the_first_network_keeps_the_mtu_of_a_shared_bridge_and_the_second_is_told() {
-    inside(
-        "link_dispute::the_first_network_keeps_the_mtu_of_a_shared_bridge_and_the_second_is_told",
-        || async {
-            let with = |network, mtu| {
-                let HostObject::Bridge(plain) = bridge(network, "br100", None) else {
-                    unreachable!("a bridge is a bridge");
-                };
-                HostObject::Bridge(Bridge { mtu, ..plain })
+    inside(|| async {
+        let with = |network, mtu| {
+            let HostObject::Bridge(plain) = bridge(network, "br100", None) else {
+                unreachable!("a bridge is a bridge");
             };
-            let state = State::new();
-            let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
-            links.set_objects([&with(1, Some(1400)), &with(2, Some(9000))]);
-            links.settle(Instant::now()).await;
-            assert!(sh("ip -o link show br100").contains("mtu 1400"));
-            let why = "links bridge br100: bridge br100 has MTU 1400 (network 1) and cannot have MTU 9000 \
+            HostObject::Bridge(Bridge { mtu, ..plain })
+        };
+        let state = State::new();
+        let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
+        links.set_objects([&with(1, Some(1400)), &with(2, Some(9000))]);
+        links.settle(Instant::now()).await;
+        assert!(sh("ip -o link show br100").contains("mtu 1400"));
+        let why = "links bridge br100: bridge br100 has MTU 1400 (network 1) and cannot have MTU 9000 \
                        (network 2) too: give both networks the same mtu, or one of them another bridge";
-            let told = |links: &Reconciler<Links>| links.errors().into_iter().collect::<Vec<_>>();
-            let second = with(2, None).key();
-            assert_eq!(told(&links), [(second.clone(), why.to_owned())]);
-            links.change(&second, Some(&with(2, None)));
-            let why = why.replace("MTU 9000", "the kernel's MTU");
-            assert_eq!(told(&links), [(second.clone(), why)]);
-            links.change(&second, Some(&with(2, Some(1400))));
-            assert_eq!(told(&links), []);
-        },
-    );
+        let told = |links: &Reconciler<Links>| links.errors().into_iter().collect::<Vec<_>>();
+        let second = with(2, None).key();
+        assert_eq!(told(&links), [(second.clone(), why.to_owned())]);
+        links.change(&second, Some(&with(2, None)));
+        let why = why.replace("MTU 9000", "the kernel's MTU");
+        assert_eq!(told(&links), [(second.clone(), why)]);
+        links.change(&second, Some(&with(2, Some(1400))));
+        assert_eq!(told(&links), []);
+    });
 }
 
 async fn told(engine: &Engine, errors: usize) {

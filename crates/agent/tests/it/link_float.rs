@@ -27,197 +27,182 @@ fn outside() -> Host {
 
 #[test]
 fn floats_answer_from_outside_in_both_modes() {
-    inside(
-        "link_float::floats_answer_from_outside_in_both_modes",
-        || async {
-            let outside = outside();
-            let state = State::new();
-            for mode in [FloatingAddressMode::Route, FloatingAddressMode::Address] {
-                let settings = Settings {
-                    floating_address_mode: mode,
-                    ..state.settings()
-                };
-                // The second time round, what the other mode left is replaced.
-                let mut links = Driven::new(Links::new(&settings).unwrap());
-                let floats: Vec<_> = (1..=100).map(|i| float([203, 0, 113, i])).collect();
-                for float in &floats {
-                    links.want(float);
-                }
-                links.converge().await;
-                outside
-                    .sh("ping -c1 -W2 203.0.113.1; ping -c1 -W2 203.0.113.100")
-                    .unwrap();
-                let addresses = sh("ip address show dev eth0").matches("/32").count();
-                let routes = sh(&format!("ip route show table local proto {PROTOCOL}"))
-                    .lines()
-                    .count();
-                match mode {
-                    FloatingAddressMode::Route => assert_eq!((addresses, routes), (0, 100)),
-                    FloatingAddressMode::Address => assert_eq!((addresses, routes), (100, 0)),
-                }
+    inside(|| async {
+        let outside = outside();
+        let state = State::new();
+        for mode in [FloatingAddressMode::Route, FloatingAddressMode::Address] {
+            let settings = Settings {
+                floating_address_mode: mode,
+                ..state.settings()
+            };
+            // The second time round, what the other mode left is replaced.
+            let mut links = Driven::new(Links::new(&settings).unwrap());
+            let floats: Vec<_> = (1..=100).map(|i| float([203, 0, 113, i])).collect();
+            for float in &floats {
+                links.want(float);
             }
-            let mut links = state.links();
             links.converge().await;
-            assert_eq!(sh("ip address show dev eth0").matches("/32").count(), 0);
-            assert!(outside.sh("ping -c1 -W1 203.0.113.1").is_err());
-        },
-    );
+            outside
+                .sh("ping -c1 -W2 203.0.113.1; ping -c1 -W2 203.0.113.100")
+                .unwrap();
+            let addresses = sh("ip address show dev eth0").matches("/32").count();
+            let routes = sh(&format!("ip route show table local proto {PROTOCOL}"))
+                .lines()
+                .count();
+            match mode {
+                FloatingAddressMode::Route => assert_eq!((addresses, routes), (0, 100)),
+                FloatingAddressMode::Address => assert_eq!((addresses, routes), (100, 0)),
+            }
+        }
+        let mut links = state.links();
+        links.converge().await;
+        assert_eq!(sh("ip address show dev eth0").matches("/32").count(), 0);
+        assert!(outside.sh("ping -c1 -W1 203.0.113.1").is_err());
+    });
 }
 
 #[test]
 fn a_float_that_moves_here_is_announced() {
-    inside(
-        "link_float::a_float_that_moves_here_is_announced",
-        || async {
-            let outside = outside();
-            outside
+    inside(|| async {
+        let outside = outside();
+        outside
             .sh("ip neighbour replace 203.0.113.7 lladdr 02:00:00:00:00:99 nud reachable dev up0")
             .unwrap();
-            let state = State::new();
-            let mut links = state.links();
-            links.want(&float([203, 0, 113, 7]));
-            links.converge().await;
-            let mac = sh("cat /sys/class/net/eth0/address");
-            eventually_async(Duration::from_secs(20), || async {
-                let entry = outside.sh("ip neighbour show 203.0.113.7").unwrap().stdout;
-                if entry.contains(mac.trim()) {
-                    Ok(())
-                } else {
-                    Err(entry)
-                }
-            })
-            .await
-            .unwrap();
-        },
-    );
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&float([203, 0, 113, 7]));
+        links.converge().await;
+        let mac = sh("cat /sys/class/net/eth0/address");
+        eventually_async(Duration::from_secs(20), || async {
+            let entry = outside.sh("ip neighbour show 203.0.113.7").unwrap().stdout;
+            if entry.contains(mac.trim()) {
+                Ok(())
+            } else {
+                Err(entry)
+            }
+        })
+        .await
+        .unwrap();
+    });
 }
 
 #[test]
 fn an_address_of_the_host_itself_is_not_taken_as_a_float() {
-    inside(
-        "link_float::an_address_of_the_host_itself_is_not_taken_as_a_float",
-        || async {
-            let _outside = outside();
-            // Whether the cable is up yet is the kernel's to say, later.
-            let routes = || sh("ip route show table local").replace(" linkdown", "");
-            let before = routes();
-            let state = State::new();
-            let mut links = state.links();
-            links.want(&float([192, 0, 2, 1]));
-            let failed = links.round().await;
-            assert_eq!(failed.len(), 1, "{failed:?}");
-            assert!(
-                failed[0]
-                    .1
-                    .to_string()
-                    .contains("the host has this address itself")
-            );
-            links.drop_object(&float([192, 0, 2, 1]));
-            links.converge().await;
-            assert_eq!(before, routes());
-        },
-    );
+    inside(|| async {
+        let _outside = outside();
+        // Whether the cable is up yet is the kernel's to say, later.
+        let routes = || sh("ip route show table local").replace(" linkdown", "");
+        let before = routes();
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&float([192, 0, 2, 1]));
+        let failed = links.round().await;
+        assert_eq!(failed.len(), 1, "{failed:?}");
+        assert!(
+            failed[0]
+                .1
+                .to_string()
+                .contains("the host has this address itself")
+        );
+        links.drop_object(&float([192, 0, 2, 1]));
+        links.converge().await;
+        assert_eq!(before, routes());
+    });
 }
 
 #[test]
 fn one_more_float_costs_the_same_beside_ten_thousand() {
-    inside(
-        "link_float::one_more_float_costs_the_same_beside_ten_thousand",
-        || async {
-            let _outside = outside();
-            let state = State::new();
-            let mut links = state.links();
-            for i in 0..10_000_u32 {
-                let [_, _, c, d] = i.to_be_bytes();
-                links.want(&float([198, 18, c, d]));
-            }
-            // Bounds for a debug build on a busy machine; the figures are the bench's.
+    inside(|| async {
+        let _outside = outside();
+        let state = State::new();
+        let mut links = state.links();
+        for i in 0..10_000_u32 {
+            let [_, _, c, d] = i.to_be_bytes();
+            links.want(&float([198, 18, c, d]));
+        }
+        // Bounds for a debug build on a busy machine; the figures are the bench's.
+        let began = Instant::now();
+        links.converge().await;
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "{:?}",
+            began.elapsed()
+        );
+        let mut took = Vec::new();
+        for i in 0..50 {
+            let one = float([203, 0, 113, i]);
+            links.want(&one);
+            let changes: Vec<_> = links
+                .room
+                .items(&one)
+                .into_iter()
+                .map(|(key, to)| Change {
+                    key,
+                    from: None,
+                    to: Some(to),
+                })
+                .collect();
             let began = Instant::now();
-            links.converge().await;
-            assert!(
-                began.elapsed() < Duration::from_mins(1),
-                "{:?}",
-                began.elapsed()
-            );
-            let mut took = Vec::new();
-            for i in 0..50 {
-                let one = float([203, 0, 113, i]);
-                links.want(&one);
-                let changes: Vec<_> = links
-                    .room
-                    .items(&one)
-                    .into_iter()
-                    .map(|(key, to)| Change {
-                        key,
-                        from: None,
-                        to: Some(to),
-                    })
-                    .collect();
-                let began = Instant::now();
-                let failed = links.room.apply(&changes, &links.desired).await;
-                took.push(began.elapsed());
-                assert!(failed.is_empty(), "{failed:?}");
-            }
-            // What the machine does besides is in most of them, what it costs is in all.
-            let quickest = took.iter().min().unwrap();
-            assert!(*quickest < Duration::from_millis(1), "{took:?}");
-            assert!(matches!(
-                links.desired.iter().last(),
-                Some((LinkKey::Float(_), _))
-            ));
-            links.settled().await;
-        },
-    );
+            let failed = links.room.apply(&changes, &links.desired).await;
+            took.push(began.elapsed());
+            assert!(failed.is_empty(), "{failed:?}");
+        }
+        // What the machine does besides is in most of them, what it costs is in all.
+        let quickest = took.iter().min().unwrap();
+        assert!(*quickest < Duration::from_millis(1), "{took:?}");
+        assert!(matches!(
+            links.desired.iter().last(),
+            Some((LinkKey::Float(_), _))
+        ));
+        links.settled().await;
+    });
 }
 
 #[test]
 fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
-    inside(
-        "link_float::what_somebody_removes_is_noticed_and_what_we_do_is_not",
-        || async {
-            let _outside = outside();
-            let state = State::new();
-            let mut links = state.links();
-            links.want(&bridge(1, "br100"));
-            links.want(&gateway(1, "br100", "10.0.0.1/24"));
-            links.want(&float([203, 0, 113, 7]));
-            links.converge().await;
-            let disturbed = links.room.disturbed();
+    inside(|| async {
+        let _outside = outside();
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&bridge(1, "br100"));
+        links.want(&gateway(1, "br100", "10.0.0.1/24"));
+        links.want(&float([203, 0, 113, 7]));
+        links.converge().await;
+        let disturbed = links.room.disturbed();
+        quiet(&disturbed).await;
+        // Our own floats come and go without anybody being woken. The kernel may still have
+        // something to say of the bridge, late: of three times one is quiet.
+        let mut woken = 0;
+        for _ in 0..3 {
+            for i in 10..20 {
+                links.want(&float([203, 0, 113, i]));
+                links.round().await;
+            }
+            for i in 10..20 {
+                links.drop_object(&float([203, 0, 113, i]));
+                links.round().await;
+            }
+            let said = tokio::time::timeout(Duration::from_millis(300), disturbed.notified());
+            if said.await.is_err() {
+                break;
+            }
+            woken += 1;
+        }
+        assert!(woken < 3);
+        for damage in [
+            "ip address del 10.0.0.1/24 dev br100",
+            "ip route del local 203.0.113.7 dev lo table local",
+            "ip link set dev br100 down",
+            "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
+            "ip link del dev br100",
+        ] {
             quiet(&disturbed).await;
-            // Our own floats come and go without anybody being woken. The kernel may still have
-            // something to say of the bridge, late: of three times one is quiet.
-            let mut woken = 0;
-            for _ in 0..3 {
-                for i in 10..20 {
-                    links.want(&float([203, 0, 113, i]));
-                    links.round().await;
-                }
-                for i in 10..20 {
-                    links.drop_object(&float([203, 0, 113, i]));
-                    links.round().await;
-                }
-                let said = tokio::time::timeout(Duration::from_millis(300), disturbed.notified());
-                if said.await.is_err() {
-                    break;
-                }
-                woken += 1;
-            }
-            assert!(woken < 3);
-            for damage in [
-                "ip address del 10.0.0.1/24 dev br100",
-                "ip route del local 203.0.113.7 dev lo table local",
-                "ip link set dev br100 down",
-                "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
-                "ip link del dev br100",
-            ] {
-                quiet(&disturbed).await;
-                sh(damage);
-                noticed(&disturbed, damage).await;
-                assert!(!links.changes().await.is_empty(), "{damage}");
-                links.converge().await;
-            }
-        },
-    );
+            sh(damage);
+            noticed(&disturbed, damage).await;
+            assert!(!links.changes().await.is_empty(), "{damage}");
+            links.converge().await;
+        }
+    });
 }
 
 #[test]
@@ -246,23 +231,20 @@ fn a_namespace_without_a_single_address_can_be_observed() {
 
 #[test]
 fn a_float_that_its_interface_keeps_quiet_about_is_an_error_with_the_remedy() {
-    inside(
-        "link_float::a_float_that_its_interface_keeps_quiet_about_is_an_error_with_the_remedy",
-        || async {
-            let outside = outside();
-            let state = State::new();
-            let mut links = state.links();
-            links.want(&float([203, 0, 113, 1]));
-            sh("echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
-            for _ in 0..2 {
-                let failed = links.round().await;
-                let text = failed[0].1.to_string();
-                assert!(text.contains("net.ipv4.conf.eth0.arp_ignore"), "{text}");
-                assert!(text.contains("floating_address_mode"), "{text}");
-            }
-            sh("echo 0 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
-            links.converge().await;
-            outside.sh("ping -c1 -W2 203.0.113.1").unwrap();
-        },
-    );
+    inside(|| async {
+        let outside = outside();
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&float([203, 0, 113, 1]));
+        sh("echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
+        for _ in 0..2 {
+            let failed = links.round().await;
+            let text = failed[0].1.to_string();
+            assert!(text.contains("net.ipv4.conf.eth0.arp_ignore"), "{text}");
+            assert!(text.contains("floating_address_mode"), "{text}");
+        }
+        sh("echo 0 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
+        links.converge().await;
+        outside.sh("ping -c1 -W2 203.0.113.1").unwrap();
+    });
 }

@@ -18,99 +18,90 @@ fn alias() -> String {
 
 #[test]
 fn the_mark_of_our_own_bridge_that_somebody_took_is_shown_and_put_back() {
-    inside(
-        "link_mark::the_mark_of_our_own_bridge_that_somebody_took_is_shown_and_put_back",
-        || async {
-            sh(
-                "ip link add dev eth1 type veth peer name far1; ip address add 192.0.2.9/24 dev eth1",
-            );
-            let state = State::new();
-            let mut settings = state.settings();
-            // With an uplink it borrows that one's MAC.
-            for uplink in [None, Some(name("eth1"))] {
-                settings.flat_interface = uplink;
-                let room = || novanet_agent::link::Links::new(&settings).unwrap();
-                let mut links = crate::room::Driven::new(room());
-                links.want(&bridge(1, "br100"));
-                links.want(&gateway(1, "br100", "10.0.0.1/24"));
-                links.round().await;
-                links.converge().await;
+    inside(|| async {
+        sh("ip link add dev eth1 type veth peer name far1; ip address add 192.0.2.9/24 dev eth1");
+        let state = State::new();
+        let mut settings = state.settings();
+        // With an uplink it borrows that one's MAC.
+        for uplink in [None, Some(name("eth1"))] {
+            settings.flat_interface = uplink;
+            let room = || novanet_agent::link::Links::new(&settings).unwrap();
+            let mut links = crate::room::Driven::new(room());
+            links.want(&bridge(1, "br100"));
+            links.want(&gateway(1, "br100", "10.0.0.1/24"));
+            links.round().await;
+            links.converge().await;
 
-                let disturbed = links.room.disturbed();
-                quiet(&disturbed).await;
-                sh("ip link set dev br100 alias ''");
-                noticed(&disturbed, "a mark that was taken").await;
-                let changes = links.changes().await;
-                assert_eq!(changes.len(), 1, "{changes:?}");
-                let from = changes[0].from.as_ref().unwrap().to_string();
-                assert!(from.ends_with(" without novanet's mark"), "{from}");
-                assert!(!links.room.strangers().unwrap().contains_key(&name("br100")));
-                links.converge().await;
-                assert_eq!(alias(), "novanet:bridge:br100");
+            let disturbed = links.room.disturbed();
+            quiet(&disturbed).await;
+            sh("ip link set dev br100 alias ''");
+            noticed(&disturbed, "a mark that was taken").await;
+            let changes = links.changes().await;
+            assert_eq!(changes.len(), 1, "{changes:?}");
+            let from = changes[0].from.as_ref().unwrap().to_string();
+            assert!(from.ends_with(" without novanet's mark"), "{from}");
+            assert!(!links.room.strangers().unwrap().contains_key(&name("br100")));
+            links.converge().await;
+            assert_eq!(alias(), "novanet:bridge:br100");
 
-                // A new agent knows it by the notes; also when all it has to do is to remove it.
-                sh("ip link set dev br100 alias ''");
-                let mut links = crate::room::Driven::new(room());
-                links.desired = Desired::new(Vec::new());
-                links.converge().await;
-                assert!(!sh("ip address").contains("br100"));
-                assert!(!state.path().join("links").exists(), "notes are left");
-            }
-            assert!(sh("ip address show dev eth1").contains("192.0.2.9/24"));
-        },
-    );
+            // A new agent knows it by the notes; also when all it has to do is to remove it.
+            sh("ip link set dev br100 alias ''");
+            let mut links = crate::room::Driven::new(room());
+            links.desired = Desired::new(Vec::new());
+            links.converge().await;
+            assert!(!sh("ip address").contains("br100"));
+            assert!(!state.path().join("links").exists(), "notes are left");
+        }
+        assert!(sh("ip address show dev eth1").contains("192.0.2.9/24"));
+    });
 }
 
 #[test]
 fn a_bridge_that_may_not_be_the_one_we_made_is_left_and_the_words_that_give_it_back_are_told() {
-    inside(
-        "link_mark::a_bridge_that_may_not_be_the_one_we_made_is_left_and_the_words_that_give_it_back_are_told",
-        || async {
-            let state = State::new();
-            let mut links = state.links();
-            links.want(&bridge(1, "br100"));
-            links.converge().await;
-            let mac = sh("cat /sys/class/net/br100/address");
-            let told = |what: &str| {
-                format!(
-                    "bridge br100: bridge br100: the name is taken by a bridge {what} \
+    inside(|| async {
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        let mac = sh("cat /sys/class/net/br100/address");
+        let told = |what: &str| {
+            format!(
+                "bridge br100: bridge br100: the name is taken by a bridge {what} \
                      (give it back: {MARK}); rename or remove it, \
                      or give the network another bridge name"
-                )
-            };
-            let again = format!(
-                "ip link delete dev br100; ip link add dev br100 address {} type bridge",
-                mac.trim()
-            );
-            let theirs = "with alias \"mine\" in the place of novanet's mark";
-            for (how, what) in [
-                // Somebody's own words are theirs.
-                ("ip link set dev br100 alias mine", theirs),
-                // Another device, though it looks like ours.
-                (again.as_str(), "that has lost novanet's mark"),
-            ] {
-                sh(how);
-                let before = sh("ip -d link show dev br100 | sed -E 's/[a-z_]+_timer +[0-9.]+//g'");
-                let failed = links.round().await;
-                let failed: Vec<_> = failed.iter().map(|(k, e)| format!("{k}: {e}")).collect();
-                assert_eq!(failed, [told(what)]);
-                let after = sh("ip -d link show dev br100 | sed -E 's/[a-z_]+_timer +[0-9.]+//g'");
-                assert_eq!(before, after);
-                sh(MARK);
-                links.converge().await;
-            }
-            // One that never looked like ours is not offered.
-            sh("ip link delete dev br100; ip link add dev br100 type bridge");
+            )
+        };
+        let again = format!(
+            "ip link delete dev br100; ip link add dev br100 address {} type bridge",
+            mac.trim()
+        );
+        let theirs = "with alias \"mine\" in the place of novanet's mark";
+        for (how, what) in [
+            // Somebody's own words are theirs.
+            ("ip link set dev br100 alias mine", theirs),
+            // Another device, though it looks like ours.
+            (again.as_str(), "that has lost novanet's mark"),
+        ] {
+            sh(how);
+            let before = sh("ip -d link show dev br100 | sed -E 's/[a-z_]+_timer +[0-9.]+//g'");
             let failed = links.round().await;
-            assert!(!failed[0].1.to_string().contains("alias"), "{failed:?}");
-        },
-    );
+            let failed: Vec<_> = failed.iter().map(|(k, e)| format!("{k}: {e}")).collect();
+            assert_eq!(failed, [told(what)]);
+            let after = sh("ip -d link show dev br100 | sed -E 's/[a-z_]+_timer +[0-9.]+//g'");
+            assert_eq!(before, after);
+            sh(MARK);
+            links.converge().await;
+        }
+        // One that never looked like ours is not offered.
+        sh("ip link delete dev br100; ip link add dev br100 type bridge");
+        let failed = links.round().await;
+        assert!(!failed[0].1.to_string().contains("alias"), "{failed:?}");
+    });
 }
 
 #[test]
 fn a_network_whose_bridge_was_given_another_mark_runs_again_as_soon_as_it_is_given_back() {
-    let test = "link_mark::a_network_whose_bridge_was_given_another_mark_runs_again_as_soon_as_it_is_given_back";
-    inside(test, || async {
+    inside(|| async {
         let objects = [cloud::bridge(1, "br100"), cloud::gateway(1, "br100")];
         let (_state, engine) = cloud::real(&objects).await;
         let mut quickest = Quickest::within(Duration::from_secs(5));

@@ -42,102 +42,89 @@ async fn shown(links: &mut Driven<Links>) -> Vec<String> {
 
 #[test]
 fn an_mtu_set_by_hand_is_noticed_shown_and_what_it_was() {
-    inside(
-        "link_mtu::an_mtu_set_by_hand_is_noticed_shown_and_what_it_was",
-        || async {
-            let state = State::new();
-            let mut links = state.links();
-            links.want(&bridge(1, "br100"));
-            links.converge().await;
-            let disturbed = links.room.disturbed();
-            quiet(&disturbed).await;
-            set("br100", 1000);
-            noticed(&disturbed, "a bridge's MTU").await;
-            let wrong = "bridge br100: mtu 1000 instead of 1500";
-            assert_eq!(shown(&mut links).await, [wrong]);
-            links.converge().await;
-            assert_eq!(mtu("br100"), 1500);
+    inside(|| async {
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        let disturbed = links.room.disturbed();
+        quiet(&disturbed).await;
+        set("br100", 1000);
+        noticed(&disturbed, "a bridge's MTU").await;
+        let wrong = "bridge br100: mtu 1000 instead of 1500";
+        assert_eq!(shown(&mut links).await, [wrong]);
+        links.converge().await;
+        assert_eq!(mtu("br100"), 1500);
 
-            // The kernel left the bridge to itself then: what it would do is ours to do.
-            let _vm = plugged(&mut links, 1).await;
-            quiet(&disturbed).await;
-            set("nv1", 1000);
-            noticed(&disturbed, "a port's MTU").await;
-            let wrong = "port nv1: mtu 1000 instead of 1500";
-            assert_eq!(shown(&mut links).await, [wrong]);
-            links.converge().await;
-            assert_eq!((mtu("nv1"), mtu("br100")), (1500, 1500));
-            sh(
-                "ip link add dev fp0 mtu 1400 type veth peer name far0; ip link set fp0 master br100",
-            );
-            links.converge().await;
-            assert_eq!((mtu("nv1"), mtu("br100")), (1500, 1400));
-        },
-    );
+        // The kernel left the bridge to itself then: what it would do is ours to do.
+        let _vm = plugged(&mut links, 1).await;
+        quiet(&disturbed).await;
+        set("nv1", 1000);
+        noticed(&disturbed, "a port's MTU").await;
+        let wrong = "port nv1: mtu 1000 instead of 1500";
+        assert_eq!(shown(&mut links).await, [wrong]);
+        links.converge().await;
+        assert_eq!((mtu("nv1"), mtu("br100")), (1500, 1500));
+        sh("ip link add dev fp0 mtu 1400 type veth peer name far0; ip link set fp0 master br100");
+        links.converge().await;
+        assert_eq!((mtu("nv1"), mtu("br100")), (1500, 1400));
+    });
 }
 
 #[test]
 fn an_mtu_that_the_kernel_makes_of_a_smaller_port_is_left_to_it() {
-    inside(
-        "link_mtu::an_mtu_that_the_kernel_makes_of_a_smaller_port_is_left_to_it",
-        || async {
-            let state = State::new();
-            let mut links = state.links();
-            links.want(&bridge(1, "br100"));
-            links.converge().await;
-            let _vm = plugged(&mut links, 1).await;
-            sh(
-                "ip link add dev fp0 mtu 1400 type veth peer name far0; ip link set fp0 master br100",
-            );
-            assert_eq!(mtu("br100"), 1400);
-            links.settled().await;
-            // One that was made with what the bridge had keeps that, like its inside end.
-            let inside = plugged(&mut links, 2).await;
-            assert!(inside.sh("ip link").unwrap().stdout.contains("mtu 1400"));
-            set("fp0", 1300);
-            links.settled().await;
-            sh("ip link delete dev fp0");
-            links.settled().await;
-            assert_eq!((mtu("nv1"), mtu("nv2"), mtu("br100")), (1500, 1400, 1400));
-            // A port's takes its bridge's along, and gives it back.
-            set("nv2", 1000);
-            assert_eq!(mtu("br100"), 1000);
-            let wrong = [
-                "bridge br100: mtu 1000 instead of 1400",
-                "port nv2: mtu 1000 instead of 1400",
-            ];
-            assert_eq!(shown(&mut links).await, wrong);
-            links.converge().await;
-            assert_eq!((mtu("nv1"), mtu("nv2"), mtu("br100")), (1500, 1400, 1400));
-        },
-    );
+    inside(|| async {
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        let _vm = plugged(&mut links, 1).await;
+        sh("ip link add dev fp0 mtu 1400 type veth peer name far0; ip link set fp0 master br100");
+        assert_eq!(mtu("br100"), 1400);
+        links.settled().await;
+        // One that was made with what the bridge had keeps that, like its inside end.
+        let inside = plugged(&mut links, 2).await;
+        assert!(inside.sh("ip link").unwrap().stdout.contains("mtu 1400"));
+        set("fp0", 1300);
+        links.settled().await;
+        sh("ip link delete dev fp0");
+        links.settled().await;
+        assert_eq!((mtu("nv1"), mtu("nv2"), mtu("br100")), (1500, 1400, 1400));
+        // A port's takes its bridge's along, and gives it back.
+        set("nv2", 1000);
+        assert_eq!(mtu("br100"), 1000);
+        let wrong = [
+            "bridge br100: mtu 1000 instead of 1400",
+            "port nv2: mtu 1000 instead of 1400",
+        ];
+        assert_eq!(shown(&mut links).await, wrong);
+        links.converge().await;
+        assert_eq!((mtu("nv1"), mtu("nv2"), mtu("br100")), (1500, 1400, 1400));
+    });
 }
 
 #[test]
 fn a_bridge_has_what_its_uplink_has_or_what_the_flag_says() {
-    inside(
-        "link_mtu::a_bridge_has_what_its_uplink_has_or_what_the_flag_says",
-        || async {
-            sh("ip link add dev eth1 mtu 9000 type veth peer name far1 mtu 9000");
-            let state = State::new();
-            let mut settings = state.settings();
-            settings.flat_interface = Some(name("eth1"));
-            let mut links = Driven::new(Links::new(&settings).unwrap());
-            links.want(&bridge(1, "br100"));
-            links.round().await;
-            links.converge().await;
-            assert_eq!(mtu("br100"), 9000);
-            set("br100", 1500);
-            links.converge().await;
-            assert_eq!(mtu("br100"), 9000);
+    inside(|| async {
+        sh("ip link add dev eth1 mtu 9000 type veth peer name far1 mtu 9000");
+        let state = State::new();
+        let mut settings = state.settings();
+        settings.flat_interface = Some(name("eth1"));
+        let mut links = Driven::new(Links::new(&settings).unwrap());
+        links.want(&bridge(1, "br100"));
+        links.round().await;
+        links.converge().await;
+        assert_eq!(mtu("br100"), 9000);
+        set("br100", 1500);
+        links.converge().await;
+        assert_eq!(mtu("br100"), 9000);
 
-            settings.network_device_mtu = Some(1450);
-            let mut links = Driven::new(Links::new(&settings).unwrap());
-            links.want(&bridge(1, "br100"));
-            links.converge().await;
-            assert_eq!(mtu("br100"), 1450);
-            let _vm = plugged(&mut links, 1).await;
-            assert_eq!(mtu("nv1"), 1450);
-        },
-    );
+        settings.network_device_mtu = Some(1450);
+        let mut links = Driven::new(Links::new(&settings).unwrap());
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        assert_eq!(mtu("br100"), 1450);
+        let _vm = plugged(&mut links, 1).await;
+        assert_eq!(mtu("nv1"), 1450);
+    });
 }

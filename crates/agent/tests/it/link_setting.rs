@@ -17,104 +17,95 @@ fn off(interface: &str) {
 
 #[test]
 fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_back() {
-    inside(
-        "link_setting::forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_back",
-        || async {
-            sh(
-                "ip link add dev eth0 type veth peer name far0; sysctl -qw net.ipv4.ip_forward=1; \
+    inside(|| async {
+        sh(
+            "ip link add dev eth0 type veth peer name far0; sysctl -qw net.ipv4.ip_forward=1; \
                 sysctl -qw net.ipv4.conf.default.forwarding=0",
-            );
-            off("eth0");
-            let state = State::new();
-            let mut links = state.links();
-            links.converge().await;
-            assert_eq!(forwarding("eth0"), "1");
-            links.want(&bridge(1, "br100"));
-            links.round().await;
-            // A bridge that does not get it from its birth gets it by the watch, like one turned off.
-            links.converge().await;
-            assert_eq!(forwarding("br100"), "1");
+        );
+        off("eth0");
+        let state = State::new();
+        let mut links = state.links();
+        links.converge().await;
+        assert_eq!(forwarding("eth0"), "1");
+        links.want(&bridge(1, "br100"));
+        links.round().await;
+        // A bridge that does not get it from its birth gets it by the watch, like one turned off.
+        links.converge().await;
+        assert_eq!(forwarding("br100"), "1");
 
-            let disturbed = links.room.disturbed();
-            for interface in ["eth0", "br100"] {
-                quiet(&disturbed).await;
-                off(interface);
-                noticed(&disturbed, "forwarding was turned off").await;
-                let changes = links.changes().await;
-                let shown: Vec<_> = changes
-                    .iter()
-                    .map(|c| format!("{}: {:?}", c.key, c.from.as_ref().map(ToString::to_string)))
-                    .collect();
-                let expected = format!("sysctl net.ipv4.conf.{interface}.forwarding: Some(\"0\")");
-                assert_eq!(shown, [expected]);
-                links.converge().await;
-                assert_eq!(forwarding(interface), "1");
-            }
-
-            let mut links = state.links();
-            links.desired = Desired::new(Vec::new());
+        let disturbed = links.room.disturbed();
+        for interface in ["eth0", "br100"] {
+            quiet(&disturbed).await;
+            off(interface);
+            noticed(&disturbed, "forwarding was turned off").await;
+            let changes = links.changes().await;
+            let shown: Vec<_> = changes
+                .iter()
+                .map(|c| format!("{}: {:?}", c.key, c.from.as_ref().map(ToString::to_string)))
+                .collect();
+            let expected = format!("sysctl net.ipv4.conf.{interface}.forwarding: Some(\"0\")");
+            assert_eq!(shown, [expected]);
             links.converge().await;
-            assert_eq!(forwarding("eth0"), "0");
-            assert!(!state.path().join("links").exists(), "notes are left");
-        },
-    );
+            assert_eq!(forwarding(interface), "1");
+        }
+
+        let mut links = state.links();
+        links.desired = Desired::new(Vec::new());
+        links.converge().await;
+        assert_eq!(forwarding("eth0"), "0");
+        assert!(!state.path().join("links").exists(), "notes are left");
+    });
 }
 
 #[test]
 fn a_cleanup_says_before_what_each_setting_goes_back_to() {
-    inside(
-        "link_setting::a_cleanup_says_before_what_each_setting_goes_back_to",
-        || async {
-            let all = "net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables \
+    inside(|| async {
+        let all = "net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables \
                        net.bridge.bridge-nf-call-ip6tables";
-            sh(
-                "ip link add dev eth0 type veth peer name far0; sysctl -qw net.ipv4.ip_forward=0; \
+        sh(
+            "ip link add dev eth0 type veth peer name far0; sysctl -qw net.ipv4.ip_forward=0; \
                 sysctl -qw net.bridge.bridge-nf-call-iptables=0; \
                 sysctl -qw net.bridge.bridge-nf-call-ip6tables=1",
-            );
-            let before = sh(&format!("sysctl {all}"));
-            let state = State::new();
-            let mut links = state.links();
-            links.converge().await;
-            links.desired = Desired::new(Vec::new());
-            let shown: Vec<_> = links.changes().await.into_iter().rev().collect();
-            let shown: Vec<_> = shown
-                .iter()
-                .map(|c| format!("{}: {}", c.key, c.from.as_ref().unwrap()))
-                .collect();
-            // One that was right before us is not ours to turn off.
-            let expected = [
-                "sysctl net.bridge.bridge-nf-call-iptables: 1, goes back to 0",
-                "sysctl net.ipv4.ip_forward: 1, goes back to 0",
-                // And with it that of each interface.
-            ];
-            assert_eq!(shown, expected);
-            links.converge().await;
-            assert_eq!(before, sh(&format!("sysctl {all}")));
-        },
-    );
+        );
+        let before = sh(&format!("sysctl {all}"));
+        let state = State::new();
+        let mut links = state.links();
+        links.converge().await;
+        links.desired = Desired::new(Vec::new());
+        let shown: Vec<_> = links.changes().await.into_iter().rev().collect();
+        let shown: Vec<_> = shown
+            .iter()
+            .map(|c| format!("{}: {}", c.key, c.from.as_ref().unwrap()))
+            .collect();
+        // One that was right before us is not ours to turn off.
+        let expected = [
+            "sysctl net.bridge.bridge-nf-call-iptables: 1, goes back to 0",
+            "sysctl net.ipv4.ip_forward: 1, goes back to 0",
+            // And with it that of each interface.
+        ];
+        assert_eq!(shown, expected);
+        links.converge().await;
+        assert_eq!(before, sh(&format!("sysctl {all}")));
+    });
 }
 
 #[test]
 fn the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers() {
-    inside(
-        "link_setting::the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers",
-        || async {
-            sh("ip link add dev br100 type bridge");
-            let state = State::new();
-            let mut links = state.links();
-            links.round().await;
-            off("br100");
-            links.want(&bridge(1, "br100"));
-            let failed: Vec<_> = links.round().await.into_iter().map(|f| f.0).collect();
-            let keys: Vec<_> = failed.iter().map(ToString::to_string).collect();
-            assert_eq!(keys, ["bridge br100"]);
-            assert_eq!(forwarding("br100"), "0");
-            // Once it is ours, it forwards.
-            sh("ip link delete dev br100; sysctl -qw net.ipv4.conf.default.forwarding=0");
-            links.round().await;
-            links.converge().await;
-            assert_eq!(forwarding("br100"), "1");
-        },
-    );
+    inside(|| async {
+        sh("ip link add dev br100 type bridge");
+        let state = State::new();
+        let mut links = state.links();
+        links.round().await;
+        off("br100");
+        links.want(&bridge(1, "br100"));
+        let failed: Vec<_> = links.round().await.into_iter().map(|f| f.0).collect();
+        let keys: Vec<_> = failed.iter().map(ToString::to_string).collect();
+        assert_eq!(keys, ["bridge br100"]);
+        assert_eq!(forwarding("br100"), "0");
+        // Once it is ours, it forwards.
+        sh("ip link delete dev br100; sysctl -qw net.ipv4.conf.default.forwarding=0");
+        links.round().await;
+        links.converge().await;
+        assert_eq!(forwarding("br100"), "1");
+    });
 }

@@ -96,277 +96,256 @@ async fn there_and_back(links: &mut Driven<Links>, before: &str) {
 
 #[test]
 fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
-    inside(
-        "link_uplink::an_uplinks_addresses_and_routes_go_to_the_bridge_and_back",
-        || async {
-            let lan = lan();
-            let before = belongings("eth1");
-            let listing = sh(
-                "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
-            );
-            let state = State::new();
-            let mut links = with_uplink(&state);
-            links.want(&bridge(1, "br100"));
-            links.want(&gateway(1, "br100", "10.0.0.1/24"));
+    inside(|| async {
+        let lan = lan();
+        let before = belongings("eth1");
+        let listing = sh(
+            "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
+        );
+        let state = State::new();
+        let mut links = with_uplink(&state);
+        links.want(&bridge(1, "br100"));
+        links.want(&gateway(1, "br100", "10.0.0.1/24"));
 
-            // A connection that lives through all of it, from the LAN to the host.
-            let listener = TcpListener::bind("192.0.2.10:7000").unwrap();
-            let echo = std::thread::spawn(move || {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut one = [0];
-                while stream.read_exact(&mut one).is_ok() && stream.write_all(&one).is_ok() {}
+        // A connection that lives through all of it, from the LAN to the host.
+        let listener = TcpListener::bind("192.0.2.10:7000").unwrap();
+        let echo = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut one = [0];
+            while stream.read_exact(&mut one).is_ok() && stream.write_all(&one).is_ok() {}
+        });
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let talker = scope.spawn(|| {
+                lan.exec_in(|| {
+                    let mut stream = TcpStream::connect("192.0.2.10:7000").unwrap();
+                    stream
+                        .set_read_timeout(Some(Duration::from_secs(20)))
+                        .unwrap();
+                    let mut rounds = 0;
+                    // It talks all the while, and on a busy machine a little longer.
+                    while !over.load(Ordering::Relaxed) || rounds < 10 {
+                        stream.write_all(b"x").unwrap();
+                        stream.read_exact(&mut [0]).unwrap();
+                        rounds += 1;
+                    }
+                })
+                .unwrap();
             });
-            let over = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let talker = scope.spawn(|| {
-                    lan.exec_in(|| {
-                        let mut stream = TcpStream::connect("192.0.2.10:7000").unwrap();
-                        stream
-                            .set_read_timeout(Some(Duration::from_secs(20)))
-                            .unwrap();
-                        let mut rounds = 0;
-                        // It talks all the while, and on a busy machine a little longer.
-                        while !over.load(Ordering::Relaxed) || rounds < 10 {
-                            stream.write_all(b"x").unwrap();
-                            stream.read_exact(&mut [0]).unwrap();
-                            rounds += 1;
-                        }
-                    })
-                    .unwrap();
-                });
-                let ends = EndsOnDrop(&over);
-                tokio::task::block_in_place(|| {
-                    tokio::runtime::Handle::current().block_on(there_and_back(&mut links, &before));
-                });
-                drop(ends);
-                talker.join().unwrap();
+            let ends = EndsOnDrop(&over);
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(there_and_back(&mut links, &before));
             });
-            echo.join().unwrap();
-            assert_eq!(belongings("eth1"), before);
-            let after = sh(
-                "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
-            );
-            assert_eq!(listing, after);
-            assert!(!sh("ip link").contains("br100"));
-        },
-    );
+            drop(ends);
+            talker.join().unwrap();
+        });
+        echo.join().unwrap();
+        assert_eq!(belongings("eth1"), before);
+        let after = sh(
+            "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
+        );
+        assert_eq!(listing, after);
+        assert!(!sh("ip link").contains("br100"));
+    });
 }
 
 #[test]
 fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
-    inside(
-        "link_uplink::wherever_enslaving_is_killed_the_next_round_finishes_it",
-        || async {
-            let lan = lan();
-            let state = State::new();
-            let want = |links: &mut Driven<Links>| links.want(&bridge(1, "br100"));
-            // A link that went up a moment ago may still lose the first packet.
-            let reachable = || {
-                eventually(Duration::from_secs(20), || {
-                    lan.sh("ping -c1 -W1 192.0.2.10").map(drop)
-                })
-            };
-            // Enslaved, addresses and routes not moved.
-            let mut links = state.links();
-            want(&mut links);
-            links.converge().await;
-            sh("ip link set dev eth1 master br100");
+    inside(|| async {
+        let lan = lan();
+        let state = State::new();
+        let want = |links: &mut Driven<Links>| links.want(&bridge(1, "br100"));
+        // A link that went up a moment ago may still lose the first packet.
+        let reachable = || {
+            eventually(Duration::from_secs(20), || {
+                lan.sh("ping -c1 -W1 192.0.2.10").map(drop)
+            })
+        };
+        // Enslaved, addresses and routes not moved.
+        let mut links = state.links();
+        want(&mut links);
+        links.converge().await;
+        sh("ip link set dev eth1 master br100");
+        let mut links = with_uplink(&state);
+        want(&mut links);
+        links.converge().await;
+        reachable().unwrap();
+        let good = belongings("br100");
+        for damage in [
+            // addresses moved, not enslaved
+            "ip link set dev eth1 nomaster",
+            // a DHCP client renewed on its interface
+            "ip address add 192.0.2.10/24 brd + dev eth1",
+            // somebody removed the bridge, and the addresses with it
+            "ip link del dev br100",
+            "ip link set dev eth1 down",
+        ] {
+            sh(damage);
             let mut links = with_uplink(&state);
             want(&mut links);
             links.converge().await;
-            reachable().unwrap();
-            let good = belongings("br100");
-            for damage in [
-                // addresses moved, not enslaved
-                "ip link set dev eth1 nomaster",
-                // a DHCP client renewed on its interface
-                "ip address add 192.0.2.10/24 brd + dev eth1",
-                // somebody removed the bridge, and the addresses with it
-                "ip link del dev br100",
-                "ip link set dev eth1 down",
-            ] {
-                sh(damage);
-                let mut links = with_uplink(&state);
-                want(&mut links);
-                links.converge().await;
-                reachable().expect(damage);
-                assert!(
-                    sh("ip route show default").contains("via 192.0.2.1 dev br100"),
-                    "{damage}"
-                );
-            }
-            // A record of something that was never begun.
-            let mut links = with_uplink(&state);
-            links.desired = Desired::new(Vec::new());
-            links.converge().await;
-            let record = state.path().join("links/uplink-eth1.json");
-            assert!(!record.exists());
-            sh("ip address show dev eth1");
-            let mut links = with_uplink(&state);
-            want(&mut links);
-            links.converge().await;
-            let text = std::fs::read(&record).unwrap();
-            let mut links = with_uplink(&state);
-            links.desired = Desired::new(Vec::new());
-            links.converge().await;
-            std::fs::create_dir_all(record.parent().unwrap()).unwrap();
-            std::fs::write(&record, text).unwrap();
-            let mut links = with_uplink(&state);
-            want(&mut links);
-            links.converge().await;
-            reachable().unwrap();
-            assert_eq!(good, belongings("br100"));
-            // And one whose objects have gone meanwhile: the bridge too, by another's hand.
-            sh("ip link del dev br100");
-            let mut links = with_uplink(&state);
-            links.desired = Desired::new(Vec::new());
-            links.converge().await;
-            reachable().unwrap();
-            assert!(!record.exists());
-        },
-    );
+            reachable().expect(damage);
+            assert!(
+                sh("ip route show default").contains("via 192.0.2.1 dev br100"),
+                "{damage}"
+            );
+        }
+        // A record of something that was never begun.
+        let mut links = with_uplink(&state);
+        links.desired = Desired::new(Vec::new());
+        links.converge().await;
+        let record = state.path().join("links/uplink-eth1.json");
+        assert!(!record.exists());
+        sh("ip address show dev eth1");
+        let mut links = with_uplink(&state);
+        want(&mut links);
+        links.converge().await;
+        let text = std::fs::read(&record).unwrap();
+        let mut links = with_uplink(&state);
+        links.desired = Desired::new(Vec::new());
+        links.converge().await;
+        std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+        std::fs::write(&record, text).unwrap();
+        let mut links = with_uplink(&state);
+        want(&mut links);
+        links.converge().await;
+        reachable().unwrap();
+        assert_eq!(good, belongings("br100"));
+        // And one whose objects have gone meanwhile: the bridge too, by another's hand.
+        sh("ip link del dev br100");
+        let mut links = with_uplink(&state);
+        links.desired = Desired::new(Vec::new());
+        links.converge().await;
+        reachable().unwrap();
+        assert!(!record.exists());
+    });
 }
 
 #[test]
 fn an_interface_that_cannot_be_enslaved_keeps_its_addresses() {
-    inside(
-        "link_uplink::an_interface_that_cannot_be_enslaved_keeps_its_addresses",
-        || async {
-            // A bridge cannot be a port of a bridge: the kernel says so after the addresses were moved.
-            sh("ip link add dev eth1 type bridge; ip link set dev eth1 up; ip address add 192.0.2.10/24 dev eth1
+    inside(|| async {
+        // A bridge cannot be a port of a bridge: the kernel says so after the addresses were moved.
+        sh("ip link add dev eth1 type bridge; ip link set dev eth1 up; ip address add 192.0.2.10/24 dev eth1
             ip route add default via 192.0.2.1 dev eth1");
-            let before = belongings("eth1");
-            let state = State::new();
-            let mut links = with_uplink(&state);
-            links.want(&bridge(1, "br100"));
-            let failed = links.round().await;
-            assert_eq!(failed.len(), 1);
-            assert!(
-                failed[0].1.to_string().starts_with("enslave eth1 to br100"),
-                "{}",
-                failed[0].1
-            );
-            assert_eq!(before, belongings("eth1"));
-            assert!(!sh("ip -4 address show dev br100").contains("192.0.2.10"));
-        },
-    );
+        let before = belongings("eth1");
+        let state = State::new();
+        let mut links = with_uplink(&state);
+        links.want(&bridge(1, "br100"));
+        let failed = links.round().await;
+        assert_eq!(failed.len(), 1);
+        assert!(
+            failed[0].1.to_string().starts_with("enslave eth1 to br100"),
+            "{}",
+            failed[0].1
+        );
+        assert_eq!(before, belongings("eth1"));
+        assert!(!sh("ip -4 address show dev br100").contains("192.0.2.10"));
+    });
 }
 
 #[test]
 fn an_uplink_whose_address_is_leased_is_refused_before_anything_is_moved() {
-    inside(
-        "link_uplink::an_uplink_whose_address_is_leased_is_refused_before_anything_is_moved",
-        || async {
-            let _lan = lan();
-            sh("ip address add 198.51.100.9/25 dev eth1 valid_lft 3000 preferred_lft 2000");
-            let before = belongings("eth1");
-            let state = State::new();
-            let mut links = with_uplink(&state);
-            links.want(&bridge(1, "br100"));
-            let failed = links.round().await;
-            let text = failed[0].1.to_string();
-            assert!(
-                text.starts_with("interface eth1 has 198.51.100.9 from DHCP"),
-                "{text}"
-            );
-            assert!(text.contains("static address"), "{text}");
-            assert_eq!(before, belongings("eth1"));
-            // With a static one it goes.
-            sh("ip address del 198.51.100.9/25 dev eth1");
-            links.converge().await;
-        },
-    );
+    inside(|| async {
+        let _lan = lan();
+        sh("ip address add 198.51.100.9/25 dev eth1 valid_lft 3000 preferred_lft 2000");
+        let before = belongings("eth1");
+        let state = State::new();
+        let mut links = with_uplink(&state);
+        links.want(&bridge(1, "br100"));
+        let failed = links.round().await;
+        let text = failed[0].1.to_string();
+        assert!(
+            text.starts_with("interface eth1 has 198.51.100.9 from DHCP"),
+            "{text}"
+        );
+        assert!(text.contains("static address"), "{text}");
+        assert_eq!(before, belongings("eth1"));
+        // With a static one it goes.
+        sh("ip address del 198.51.100.9/25 dev eth1");
+        links.converge().await;
+    });
 }
 
 #[test]
 fn a_bridge_stays_while_it_carries_what_belongs_to_an_uplink() {
-    inside(
-        "link_uplink::a_bridge_stays_while_it_carries_what_belongs_to_an_uplink",
-        || async {
-            let _lan = lan();
-            let state = State::new();
-            let mut links = with_uplink(&state);
-            links.want(&bridge(1, "br100"));
-            links.converge().await;
-            let carried = belongings("br100");
-            // As after a release that failed in the same round.
-            let removal = Change {
-                key: LinkKey::Bridge(name("br100")),
-                from: None,
-                to: None,
-            };
-            let failed = links
-                .room
-                .apply(&[removal], &Desired::new(Vec::new()))
-                .await;
-            let text = failed[0].1.to_string();
-            assert!(
-                text.contains("still carries what belongs to eth1"),
-                "{text}"
-            );
-            assert_eq!(belongings("br100"), carried);
-        },
-    );
+    inside(|| async {
+        let _lan = lan();
+        let state = State::new();
+        let mut links = with_uplink(&state);
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        let carried = belongings("br100");
+        // As after a release that failed in the same round.
+        let removal = Change {
+            key: LinkKey::Bridge(name("br100")),
+            from: None,
+            to: None,
+        };
+        let failed = links
+            .room
+            .apply(&[removal], &Desired::new(Vec::new()))
+            .await;
+        let text = failed[0].1.to_string();
+        assert!(
+            text.contains("still carries what belongs to eth1"),
+            "{text}"
+        );
+        assert_eq!(belongings("br100"), carried);
+    });
 }
 
 #[test]
 fn a_bridge_that_somebody_put_in_the_place_of_ours_keeps_its_port_and_addresses() {
-    inside(
-        "link_uplink::a_bridge_that_somebody_put_in_the_place_of_ours_keeps_its_port_and_addresses",
-        || async {
-            let _lan = lan();
-            let state = State::new();
-            let mut links = with_uplink(&state);
-            links.want(&bridge(1, "br100"));
-            links.converge().await;
-            sh("ip link delete dev br100; ip link add dev br100 type bridge
+    inside(|| async {
+        let _lan = lan();
+        let state = State::new();
+        let mut links = with_uplink(&state);
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        sh("ip link delete dev br100; ip link add dev br100 type bridge
                 ip link set dev eth1 master br100; ip link set dev br100 up
                 ip address add 192.168.77.1/24 dev br100");
-            let before = (picture(""), sh("ip route show table all"));
-            // The host cannot have the network now: its uplink is given back.
-            links.want_without_ground(&bridge(1, "br100"));
-            links.converge().await;
-            assert_eq!(before, (picture(""), sh("ip route show table all")));
-        },
-    );
+        let before = (picture(""), sh("ip route show table all"));
+        // The host cannot have the network now: its uplink is given back.
+        links.want_without_ground(&bridge(1, "br100"));
+        links.converge().await;
+        assert_eq!(before, (picture(""), sh("ip route show table all")));
+    });
 }
 
 #[test]
 fn an_interface_of_somebody_elses_bridge_is_refused() {
-    inside(
-        "link_uplink::an_interface_of_somebody_elses_bridge_is_refused",
-        || async {
-            let _lan = lan();
-            sh("ip link add dev mine type bridge; ip link set dev eth1 master mine");
-            let state = State::new();
-            let mut links = with_uplink(&state);
-            links.want(&bridge(1, "br100"));
-            let failed = links.round().await;
-            assert_eq!(
-                failed[0].1.to_string(),
-                "interface eth1 is a port of another bridge or bond: \
+    inside(|| async {
+        let _lan = lan();
+        sh("ip link add dev mine type bridge; ip link set dev eth1 master mine");
+        let state = State::new();
+        let mut links = with_uplink(&state);
+        links.want(&bridge(1, "br100"));
+        let failed = links.round().await;
+        assert_eq!(
+            failed[0].1.to_string(),
+            "interface eth1 is a port of another bridge or bond: \
              free it (ip link set eth1 nomaster) or choose another flat_interface"
-            );
-            links.desired = Desired::new(Vec::new());
-            links.round().await;
-            assert!(sh("ip link show dev eth1").contains("master mine"));
-            // One that is not there, and comes.
-            sh("ip link del dev eth1");
-            links.want(&bridge(1, "br100"));
-            let failed = links.round().await;
-            assert!(
-                failed[0]
-                    .1
-                    .to_string()
-                    .starts_with("interface eth1 is not there"),
-                "{}",
-                failed[0].1
-            );
-            let disturbed = links.room.disturbed();
-            links.changes().await;
-            sh("ip link add dev eth1 type veth peer name other");
-            noticed(&disturbed, "a link that came").await;
-            links.converge().await;
-        },
-    );
+        );
+        links.desired = Desired::new(Vec::new());
+        links.round().await;
+        assert!(sh("ip link show dev eth1").contains("master mine"));
+        // One that is not there, and comes.
+        sh("ip link del dev eth1");
+        links.want(&bridge(1, "br100"));
+        let failed = links.round().await;
+        assert!(
+            failed[0]
+                .1
+                .to_string()
+                .starts_with("interface eth1 is not there"),
+            "{}",
+            failed[0].1
+        );
+        let disturbed = links.room.disturbed();
+        links.changes().await;
+        sh("ip link add dev eth1 type veth peer name other");
+        noticed(&disturbed, "a link that came").await;
+        links.converge().await;
+    });
 }

@@ -12,10 +12,18 @@ use super::{Host, HostOptions};
 /// Tells the second run of a test that it is inside. Only this file reads it.
 const INSIDE: &str = "NOVANET_LAB_INSIDE";
 
-/// Runs `body` as a process inside a new host: the test binary is run again there, for this test alone. `test` is the test's full path, as the harness
-/// prints it. Everything the body starts, daemons and containers too, ends with the host. Fails with all that was said if the body fails.
-pub fn inside_host(test: &str, options: &HostOptions, body: impl FnOnce()) -> Result<()> {
-    if std::env::var_os(INSIDE).is_some_and(|inside| inside == test) {
+/// The full path of the test that calls this, as the harness prints it: it gives each test a thread of that name.
+pub fn this_test() -> Result<String> {
+    let thread = std::thread::current();
+    let name = thread.name().context("this thread is not a test's")?;
+    Ok(name.to_owned())
+}
+
+/// Runs `body` as a process inside a new host: the test binary is run again there, for the test that calls this alone. Call it on the test's own thread.
+/// Everything the body starts, daemons and containers too, ends with the host. Fails with all that was said if the body fails.
+pub fn inside_host(options: &HostOptions, body: impl FnOnce()) -> Result<()> {
+    let test = this_test()?;
+    if std::env::var_os(INSIDE).is_some_and(|inside| inside == *test) {
         body();
         return Ok(());
     }
@@ -23,8 +31,8 @@ pub fn inside_host(test: &str, options: &HostOptions, body: impl FnOnce()) -> Re
     let mut again = Command::new(std::env::current_exe().context("the test binary")?);
     let output = host.output(
         again
-            .args(["--exact", test, "--nocapture", "--test-threads=1"])
-            .env(INSIDE, test),
+            .args(["--exact", &test, "--nocapture", "--test-threads=1"])
+            .env(INSIDE, &test),
     )?;
     ensure!(
         output.stdout.contains("1 passed"),

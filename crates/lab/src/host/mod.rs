@@ -19,7 +19,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use holder::Holder;
-pub use inside::{in_network_of, inside_host};
+pub use inside::{in_network_of, inside_host, this_test};
 pub use link::connect;
 pub use process::{Output, Process};
 

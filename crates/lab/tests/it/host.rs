@@ -274,28 +274,39 @@ fn a_daemon_started_by_code_that_looks_in_ends_with_the_host() {
 
 #[test]
 fn a_whole_test_runs_as_a_process_of_a_host() {
-    inside_host(
-        "host::a_whole_test_runs_as_a_process_of_a_host",
-        &HostOptions::default(),
-        || {
-            assert!(std::process::id() < 100, "the pids of a new host are small");
-            assert_eq!(std::fs::read_to_string("/proc/1/comm").unwrap(), "sh\n");
-            assert_eq!(std::fs::read_dir("/sys/class/net").unwrap().count(), 1);
-        },
-    )
+    inside_host(&HostOptions::default(), || {
+        assert!(std::process::id() < 100, "the pids of a new host are small");
+        assert_eq!(std::fs::read_to_string("/proc/1/comm").unwrap(), "sh\n");
+        assert_eq!(std::fs::read_dir("/sys/class/net").unwrap().count(), 1);
+    })
     .unwrap();
 }
 
 #[test]
 fn what_fails_inside_a_host_fails_the_test() {
-    let name = "host::what_fails_inside_a_host_fails_the_test";
     let mut outside = false;
-    let result = inside_host(name, &HostOptions::default(), || panic!("the reason"));
+    let result = inside_host(&HostOptions::default(), || panic!("the reason"));
     if let Err(error) = result {
         outside = true;
         assert!(error.to_string().contains("the reason"), "{error}");
     }
     assert!(outside);
+}
+
+#[test]
+fn what_is_no_test_does_not_pass_for_one_inside_a_host() {
+    let run = || inside_host(&HostOptions::default(), || {});
+    let said = |thread: std::thread::Builder| {
+        let error = thread.spawn(run).unwrap().join().unwrap().unwrap_err();
+        error.to_string()
+    };
+    let unnamed = said(std::thread::Builder::new());
+    assert_eq!(unnamed, "this thread is not a test's");
+    let other = said(std::thread::Builder::new().name("host::no_such_test".to_owned()));
+    assert!(
+        other.starts_with("host::no_such_test failed inside its host:"),
+        "{other}"
+    );
 }
 
 #[test]
@@ -414,7 +425,7 @@ fn while_a_host_is_cleared_up_after_no_other_has_its_number() {
 #[test]
 fn hosts_can_be_made_inside_a_host() {
     let options = HostOptions::default().own_cgroups();
-    inside_host("host::hosts_can_be_made_inside_a_host", &options, || {
+    inside_host(&options, || {
         let (a, b) = (
             Host::with("a", &HostOptions::default().own_cgroups()).unwrap(),
             Host::new("b").unwrap(),

@@ -77,20 +77,17 @@ fn packets_that_pass_are_no_change() {
 
 #[test]
 fn the_machine_keeps_its_network_while_hosts_come_and_go() {
-    on_a_machine_of_its_own(
-        "machine::the_machine_keeps_its_network_while_hosts_come_and_go",
-        || {
-            let host = Host::new("passing").unwrap();
-            host.sh("iptables -A INPUT -j ACCEPT; ip link add dev br100 type bridge; mount -t tmpfs mark /mnt")
+    on_a_machine_of_its_own(|| {
+        let host = Host::new("passing").unwrap();
+        host.sh("iptables -A INPUT -j ACCEPT; ip link add dev br100 type bridge; mount -t tmpfs mark /mnt")
                 .unwrap();
-            host
-        },
-    );
+        host
+    });
 }
 
 /// Makes something and lets it go, on a machine that is a host here: on the real one other tests are at work at the same time. Nothing but that there are
 /// more namespaces may show there, and afterwards not even that.
-pub(crate) fn on_a_machine_of_its_own<T>(test: &str, make: impl FnOnce() -> T) {
+pub(crate) fn on_a_machine_of_its_own<T>(make: impl FnOnce() -> T) {
     const NETWORK: [&str; 8] = [
         "nft",
         "iptables",
@@ -108,7 +105,7 @@ pub(crate) fn on_a_machine_of_its_own<T>(test: &str, make: impl FnOnce() -> T) {
             assert_eq!(before.view(view), now.view(view), "{view}");
         }
     };
-    inside_host(test, &HostOptions::default().own_cgroups(), || {
+    inside_host(&HostOptions::default().own_cgroups(), || {
         let before = MachineState::of_machine().unwrap();
         let made = make();
         same(&before, &NETWORK);

@@ -9,22 +9,19 @@ use novanet_lab::{Kept, Sandbox, eventually};
 
 #[test]
 fn the_cloud_reaches_the_internet_by_name_and_the_machine_is_left_alone() {
-    on_a_machine_of_its_own(
-        "sandbox::the_cloud_reaches_the_internet_by_name_and_the_machine_is_left_alone",
-        || {
-            let sandbox = Sandbox::new(Path::new("/var/lib/nova")).unwrap();
-            sandbox
-                .cloud
-                .sh("ping -c1 -W2 www.example.net | grep -q 198.51.100.10")
-                .unwrap();
-            sandbox
-                .cloud
-                .sh("touch /var/lib/nova/mark && ls -d /sys/fs/cgroup/*")
-                .unwrap();
-            assert!(!Path::new("/var/lib/nova/mark").exists());
-            sandbox
-        },
-    );
+    on_a_machine_of_its_own(|| {
+        let sandbox = Sandbox::new(Path::new("/var/lib/nova")).unwrap();
+        sandbox
+            .cloud
+            .sh("ping -c1 -W2 www.example.net | grep -q 198.51.100.10")
+            .unwrap();
+        sandbox
+            .cloud
+            .sh("touch /var/lib/nova/mark && ls -d /sys/fs/cgroup/*")
+            .unwrap();
+        assert!(!Path::new("/var/lib/nova/mark").exists());
+        sandbox
+    });
 }
 
 #[test]
