@@ -7,6 +7,7 @@
 
 use crate::engine::AgentError;
 use crate::engine::table::{Table, Taken};
+use crate::whole;
 use novanet_model::wire::Objects;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -278,14 +279,7 @@ fn work(dir: &Path, todo: &Receiver<Job>) {
 }
 
 fn write_list(dir: &Path, written: &Written) -> io::Result<()> {
-    let new = dir.join("ledger.json.new");
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(&serde_json::to_vec(written)?)?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(LIST))?;
-    File::open(dir)?.sync_all()?;
+    whole::replace_for_good(&dir.join(LIST), 0o600, &serde_json::to_vec(written)?)?;
     for (number, path) in logs(dir).map_err(io::Error::other)? {
         if number < written.generation {
             fs::remove_file(path)?;

@@ -34,7 +34,11 @@ fn put(path: &Path, mode: u32, bytes: &[u8], for_good: bool) -> io::Result<()> {
     if for_good {
         file.sync_all()?;
     }
-    std::fs::rename(new, path)
+    std::fs::rename(new, path)?;
+    if for_good && let Some(folder) = path.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn beside(path: &Path) -> PathBuf {

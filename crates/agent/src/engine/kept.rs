@@ -20,12 +20,11 @@ pub fn kept(state_path: &Path) -> Option<Settings> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Writes them, whole or not at all. Call it with the agent's lock held.
+/// Writes them, if they are others. Call it with the agent's lock held.
 pub(super) fn keep(settings: &Settings) -> io::Result<()> {
-    // Only its owner may read a temporary file, and it stays like that.
-    let mut new = tempfile::NamedTempFile::new_in(agent_dir(&settings.state_path))?;
-    serde_json::to_writer(&mut new, settings)?;
-    new.as_file().sync_all()?;
-    new.persist(kept_path(&settings.state_path))?;
-    Ok(())
+    if kept(&settings.state_path).as_ref() == Some(settings) {
+        return Ok(());
+    }
+    let path = kept_path(&settings.state_path);
+    crate::whole::replace_for_good(&path, 0o600, &serde_json::to_vec(settings)?)
 }
