@@ -7,7 +7,7 @@
 
 use super::item::{LinkKey, LinkValue, bridge_alias};
 use super::seen::{Link, Snapshot};
-use super::{observe, sysctl};
+use super::{notes, observe};
 use crate::boot::boot_id;
 use crate::room::Desired;
 use crate::settings::Settings;
@@ -32,19 +32,20 @@ impl Marked {
     pub(super) fn load(notes: &Path) -> Self {
         let namespace = std::fs::read_link("/proc/thread-self/ns/net").unwrap_or_default();
         let here = format!("{} {}", boot_id(), namespace.display());
-        let files = std::fs::read_dir(notes).into_iter().flatten();
-        let numbers = files.filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().into_string().ok()?;
-            let name = IfName::new(name.strip_prefix(PREFIX)?).ok()?;
-            let text = std::fs::read_to_string(entry.path()).ok()?;
-            let number = text.strip_prefix(&here).unwrap_or_default().trim();
-            // Of another boot: a number that no device has.
-            Some((name, number.parse().unwrap_or_default()))
-        });
+        let number = |name: &IfName| -> Option<u32> {
+            let text = std::fs::read_to_string(file(notes, name)).ok()?;
+            text.strip_prefix(&here)?.trim().parse().ok()
+        };
+        let noted = notes::interfaces(notes, PREFIX, "")
+            .into_iter()
+            .map(|name| {
+                // Of another boot: a number that no device has.
+                let number = number(&name).unwrap_or_default();
+                (name, number)
+            });
         Self {
+            numbers: noted.collect(),
             notes: notes.to_owned(),
-            numbers: numbers.collect(),
             here,
         }
     }
@@ -57,11 +58,9 @@ impl Marked {
                 && observe::is_our_bridge(link, &name)
                 && self.numbers.get(&name) != Some(&link.index)
             {
-                let path = self.file(&name);
-                let written = std::fs::create_dir_all(&self.notes).and_then(|()| {
-                    std::fs::write(&path, format!("{} {}\n", self.here, link.index))
-                });
-                told(&path, written);
+                let path = file(&self.notes, &name);
+                let text = format!("{} {}\n", self.here, link.index);
+                told(&path, notes::write(&path, text.as_bytes()));
                 self.numbers.insert(name, link.index);
             }
         }
@@ -79,12 +78,8 @@ impl Marked {
     /// It is removed.
     pub(super) fn forget(&mut self, name: &IfName) {
         self.numbers.remove(name);
-        let path = self.file(name);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => told(&path, removed),
-        }
-        sysctl::forget_folder(&self.notes);
+        let path = file(&self.notes, name);
+        told(&path, notes::remove(&path));
     }
 
     /// A bridge of ours that somebody took the mark of; `mac` is its own, not one that it borrows.
@@ -112,10 +107,10 @@ impl Marked {
     fn is_noted(&self, link: &Link, name: &IfName) -> bool {
         link.is_bridge() && self.numbers.get(name) == Some(&link.index)
     }
+}
 
-    fn file(&self, name: &IfName) -> PathBuf {
-        self.notes.join(format!("{PREFIX}{name}"))
-    }
+fn file(notes: &Path, bridge: &IfName) -> PathBuf {
+    notes.join(format!("{PREFIX}{bridge}"))
 }
 
 fn told(path: &Path, done: io::Result<()>) {

@@ -19,6 +19,7 @@ mod message;
 mod moved;
 mod mtu;
 pub(crate) mod netlink;
+mod notes;
 mod observe;
 mod port;
 mod seen;
@@ -96,7 +97,7 @@ impl Links {
     }
 
     fn uplinks(&self) -> BTreeSet<IfName> {
-        Record::all(&self.notes).collect()
+        Record::all(&self.notes).into_iter().collect()
     }
 
     /// All that is done with a bridge asks for its mark.

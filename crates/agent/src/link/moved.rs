@@ -3,6 +3,7 @@
 
 use super::message;
 use super::netlink::{self, Request, Socket};
+use super::notes;
 use super::seen;
 use crate::boot::boot_id;
 use crate::room::RoomError;
@@ -271,7 +272,9 @@ impl Record {
             routes: routes.map(|r| hex(Message::NewRoute(r))).collect(),
         };
         let path = file(notes, uplink);
-        write_whole(&path, &disk)
+        serde_json::to_vec(&disk)
+            .map_err(io::Error::from)
+            .and_then(|bytes| notes::write_for_good(&path, &bytes))
             .map_err(|e| RoomError::kernel(format!("write {}", path.display()), e))
     }
 
@@ -317,26 +320,12 @@ impl Record {
     /// Forgets it.
     pub(crate) fn remove(notes: &Path, uplink: &IfName) -> Result<(), RoomError> {
         let path = file(notes, uplink);
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(RoomError::kernel(format!("remove {}", path.display()), e))
-            }
-            _ => {
-                super::sysctl::forget_folder(notes);
-                Ok(())
-            }
-        }
+        notes::remove(&path).map_err(|e| RoomError::kernel(format!("remove {}", path.display()), e))
     }
 
     /// The uplinks that have one.
-    pub(crate) fn all(notes: &Path) -> impl Iterator<Item = IfName> {
-        std::fs::read_dir(notes)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name().into_string().ok()?;
-                IfName::new(name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?).ok()
-            })
+    pub(crate) fn all(notes: &Path) -> Vec<IfName> {
+        notes::interfaces(notes, PREFIX, SUFFIX)
     }
 }
 
@@ -345,12 +334,6 @@ const SUFFIX: &str = ".json";
 
 fn file(notes: &Path, uplink: &IfName) -> PathBuf {
     notes.join(format!("{PREFIX}{uplink}{SUFFIX}"))
-}
-
-fn write_whole(path: &Path, disk: &OnDisk) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    crate::whole::replace_for_good(path, 0o600, &serde_json::to_vec(disk)?)
 }
 
 fn hex(message: Message) -> String {

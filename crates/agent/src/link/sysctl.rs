@@ -1,6 +1,7 @@
 //! Kernel settings that a host needs: forwarding, and bridged packets passing the ip rules. What
 //! was there before is remembered, so that removing novanet from a host gives it back.
 
+use super::notes;
 use crate::room::RoomError;
 use novanet_model::IfName;
 use std::io;
@@ -24,13 +25,7 @@ pub(crate) fn forwarding(interface: &IfName) -> String {
 
 /// Interfaces whose forwarding was off before us, by our notes.
 pub(crate) fn forwarding_noted(notes: &Path) -> Vec<IfName> {
-    let interface = |entry: io::Result<std::fs::DirEntry>| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
-        let rest = name.strip_prefix("sysctl-net.ipv4.conf.")?;
-        IfName::new(rest.strip_suffix(".forwarding")?).ok()
-    };
-    let notes = std::fs::read_dir(notes).into_iter().flatten();
-    notes.filter_map(interface).collect()
+    notes::interfaces(notes, "sysctl-net.ipv4.conf.", ".forwarding")
 }
 
 fn file(path: &str) -> PathBuf {
@@ -67,8 +62,7 @@ pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), RoomError
     };
     let note = note(notes, path);
     if before != value && !note.exists() {
-        std::fs::create_dir_all(notes)
-            .and_then(|()| std::fs::write(&note, &before))
+        notes::write(&note, before.as_bytes())
             .map_err(|e| RoomError::kernel(format!("write {}", note.display()), e))?;
     }
     write(path, value)
@@ -84,10 +78,7 @@ pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), RoomError> {
         write(path, &before)?;
     }
     let note = note(notes, path);
-    std::fs::remove_file(&note)
-        .map_err(|e| RoomError::kernel(format!("remove {}", note.display()), e))?;
-    forget_folder(notes);
-    Ok(())
+    notes::remove(&note).map_err(|e| RoomError::kernel(format!("remove {}", note.display()), e))
 }
 
 /// What [`restore`] has to give back.
@@ -98,11 +89,6 @@ pub(crate) fn noted(notes: &Path, path: &str) -> Result<Option<String>, RoomErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(RoomError::kernel(format!("read {}", note.display()), error)),
     }
-}
-
-/// Removes the folder of our notes if nothing is in it any more.
-pub(crate) fn forget_folder(notes: &Path) {
-    let _has_others_or_is_gone = std::fs::remove_dir(notes);
 }
 
 fn note(notes: &Path, path: &str) -> PathBuf {

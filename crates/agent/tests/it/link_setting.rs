@@ -1,7 +1,8 @@
 //! Forwarding of the interfaces between which packets of instances go.
 
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::bridge;
+use crate::room::{Driven, bridge, settings};
+use novanet_agent::link::Links;
 use novanet_agent::room::{Desired, Room};
 
 fn forwarding(interface: &str) -> String {
@@ -54,6 +55,30 @@ fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_
         links.converge().await;
         assert_eq!(forwarding("eth0"), "0");
         assert!(!state.path().join("links").exists(), "notes are left");
+    });
+}
+
+#[test]
+fn a_setting_stays_as_it_is_until_it_is_noted_what_it_was() {
+    inside(|| async {
+        sh("sysctl -qw net.ipv4.ip_forward=0; mount -t tmpfs -o size=4k none /mnt");
+        sh("head -c 4096 /dev/zero >/mnt/full");
+        let settings = settings("/mnt".as_ref());
+        let mut links = Driven::new(Links::new(&settings).unwrap());
+        // A try in vain leaves nothing that the next one would take for the note.
+        for _ in 0..2 {
+            let failed = links.round().await;
+            let texts: Vec<_> = failed.iter().map(|(_, e)| e.to_string()).collect();
+            let why = "write /mnt/links/sysctl-net.ipv4.ip_forward: No space left on device";
+            assert!(texts.iter().any(|text| text.contains(why)), "{texts:?}");
+            assert_eq!(sh("sysctl -n net.ipv4.ip_forward"), "0\n");
+        }
+        sh("rm /mnt/full");
+        links.converge().await;
+        assert_eq!(sh("sysctl -n net.ipv4.ip_forward"), "1\n");
+        links.desired = Desired::new(Vec::new());
+        links.converge().await;
+        assert_eq!(sh("sysctl -n net.ipv4.ip_forward; ls /mnt"), "0\n");
     });
 }
 
