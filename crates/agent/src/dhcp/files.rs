@@ -77,8 +77,7 @@ pub(crate) fn write_script(networks_path: &Path, text: &str) -> io::Result<()> {
     if has_script(networks_path, text) {
         return Ok(());
     }
-    remove_script(networks_path)?; // one that is only not executable would be taken for right
-    write_whole(&script(networks_path), text, 0o755)
+    replace(&script(networks_path), text, 0o755)
 }
 
 /// Removes it.
@@ -113,6 +112,10 @@ pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> 
     if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(());
     }
+    replace(path, text, mode)
+}
+
+fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     if !folder.exists() {
         std::fs::create_dir_all(folder)?;
@@ -125,6 +128,22 @@ pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_script_that_cannot_be_written_anew_is_still_there_for_the_server_that_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        write_script(path, "old").unwrap();
+        // One that only lost its mode is put right.
+        std::fs::set_permissions(script(path), std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(!has_script(path, "old"));
+        write_script(path, "old").unwrap();
+        assert!(has_script(path, "old"));
+        // What cannot be removed is in the way.
+        std::fs::create_dir(path.join("nova-dhcpbridge.new")).unwrap();
+        assert!(write_script(path, "new").is_err());
+        assert!(has_script(path, "old"));
+    }
 
     #[test]
     fn the_files_of_a_nova_network_in_the_same_folder_are_not_ours() {
