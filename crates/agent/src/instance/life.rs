@@ -161,7 +161,7 @@ impl Lives {
         if gone && !matches!(slot.goal, Some(Goal::Run(_))) {
             slots.remove(&id);
             // Not before: of two that go at once, each would leave it to the other.
-            if slots.is_empty()
+            if slots.values().all(Slot::is_idle)
                 && let Ok(driver) = &self.driver
             {
                 driver.sweep();

@@ -174,7 +174,7 @@ impl World {
         (world, lanes)
     }
 
-    async fn until(&self, what: &'static str, times: usize) {
+    pub(super) async fn until(&self, what: &'static str, times: usize) {
         eventually(what, || {
             let log = self.way.log();
             let there = log.iter().filter(|one| **one == what).count() >= times;

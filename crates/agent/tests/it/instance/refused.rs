@@ -78,6 +78,23 @@ fn an_instance_whose_network_is_refused_says_why_and_the_others_boot() {
 }
 
 #[test]
+fn one_that_waits_is_no_reason_to_leave_the_groups_of_those_that_ran() {
+    run(async |mut world| {
+        world.image.add_permits(1);
+        world.machine.add_permits(1);
+        world.host.occupy("links", "bridge/br100");
+        world.engine.take(list(1, &two_networks()));
+        until(&mut world, 2, InstanceState::Running, None).await;
+        until(&mut world, 1, InstanceState::Pending, Some(TAKEN)).await;
+        let second = in_network(2, 2, "br200", 1);
+        let gone = second.iter().collect::<Vec<_>>();
+        world.engine.take(delta(2, &[], &gone));
+        until(&mut world, 2, InstanceState::Gone, None).await;
+        world.until("sweep", 1).await;
+    });
+}
+
+#[test]
 fn what_runs_says_nothing_of_a_refused_network_until_it_is_to_boot_again() {
     run(async |mut world| {
         world.image.add_permits(1);
