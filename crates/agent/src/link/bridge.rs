@@ -2,7 +2,6 @@
 //! them that is not ours.
 
 use super::item::{LinkValue, bridge_alias};
-use super::moved::Record;
 use super::mtu::{self, Mtu};
 use super::netlink::{self, Socket};
 use super::seen::{self, Link};
@@ -124,9 +123,8 @@ impl Links {
 
     /// With its bridge an uplink that could not be released would lose the host's addresses.
     fn must_be_released(&mut self, bridge: &IfName) -> Result<(), RoomError> {
-        for uplink in self.uplinks() {
-            let names_it = Record::load(&self.notes, &uplink).is_some_and(|r| r.bridge == *bridge);
-            if names_it && seen::link(&mut self.socket, &uplink)?.is_some() {
+        for uplink in self.uplinks_of(bridge) {
+            if seen::link(&mut self.socket, &uplink)?.is_some() {
                 return Err(RoomError::Refused(format!(
                     "bridge {bridge} still carries what belongs to {uplink}: \
                      it goes when {uplink} is released"

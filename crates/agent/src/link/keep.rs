@@ -2,14 +2,14 @@
 //! without a word, so such a bridge is kept, and whoever removes it is told why.
 
 use super::item::{LinkKey, LinkValue, PORT_ALIAS_PREFIX};
-use super::moved::{Belongings, Record};
+use super::moved::Belongings;
 use super::seen::{self, Link};
 use super::{Links, observe, sysctl};
 use crate::room::{Desired, RoomError};
 use novanet_model::IfName;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A thing that is not ours, and the command that takes it off.
@@ -43,13 +43,7 @@ impl Links {
         bridge: &Link,
         name: &IfName,
     ) -> Result<Option<String>, RoomError> {
-        let uplinks: BTreeSet<IfName> = self
-            .uplinks()
-            .into_iter()
-            .filter(|uplink| {
-                Record::load(&self.notes, uplink).is_some_and(|record| record.bridge == *name)
-            })
-            .collect();
+        let uplinks = self.uplinks_of(name);
         let mut things = Vec::new();
         for link in seen::links(&mut self.socket)? {
             let ours = link.alias.starts_with(PORT_ALIAS_PREFIX)

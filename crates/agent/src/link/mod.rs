@@ -100,6 +100,14 @@ impl Links {
         Record::all(&self.notes).into_iter().collect()
     }
 
+    /// Those that went to this bridge, by our records.
+    fn uplinks_of(&self, bridge: &IfName) -> Vec<IfName> {
+        let record = |uplink: &IfName| Record::load(&self.notes, uplink);
+        let mut all = Record::all(&self.notes);
+        all.retain(|uplink| record(uplink).is_some_and(|record| record.bridge == *bridge));
+        all
+    }
+
     /// All that is done with a bridge asks for its mark.
     fn mark_lost(&mut self, changes: &[LinkChange]) -> Failures {
         let mut failed = Failures::new();
