@@ -3,7 +3,7 @@
 //! A room's state is a map from keys to values, both desired and observed. That makes diffing
 //! generic, gives every room a fake for free, and lets one changed object touch only its own items.
 
-use novanet_model::{HostObject, IfName, NetworkId, ObjectKey};
+use novanet_model::{HostObject, IfName, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -36,14 +36,15 @@ pub trait Room {
     fn items(&self, object: &HostObject) -> Vec<(Self::Key, Self::Value)>;
 
     /// Items of an object whose network this host cannot have: the bridge's name is somebody
-    /// else's. Nothing is made then; what must not go with it (an instance that runs) stays.
-    fn items_without_ground(&self, _object: &HostObject) -> Vec<(Self::Key, Self::Value)> {
+    /// else's, as `_why` says. Nothing is made then; what must not go with it (an instance that
+    /// runs) stays.
+    fn items_without_ground(
+        &self,
+        _object: &HostObject,
+        _why: &str,
+    ) -> Vec<(Self::Key, Self::Value)> {
         Vec::new()
     }
-
-    /// This host cannot have a network, and why; `None`: it can (again). Called before
-    /// [`Self::items_without_ground`] for what stands on it.
-    fn refuse(&mut self, _network: NetworkId, _why: Option<&str>) {}
 
     /// An item is not made for now: what must protect it is not there.
     fn hold_back(&mut self, _key: &Self::Key, _value: &Self::Value, _why: &str) {}

@@ -75,9 +75,9 @@ impl Ground {
         changed.collect()
     }
 
-    /// Whether nothing may be made for this object.
-    pub(super) fn refuses(&self, object: &HostObject) -> bool {
-        network_of(object).is_some_and(|network| self.refusal(network).is_some())
+    /// Why nothing may be made for this object; `None`: it may.
+    pub(super) fn refusal_of(&self, object: &HostObject) -> Option<&str> {
+        self.refusal(network_of(object)?)
     }
 
     /// Why this host cannot have a network; `None`: it can.

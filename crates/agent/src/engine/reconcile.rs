@@ -121,13 +121,14 @@ impl<R: Room> Reconciler<R> {
 
     /// What follows from one object is desired.
     pub(super) fn enter(&mut self, key: &ObjectKey, object: Option<&HostObject>) {
-        let items = match object {
-            Some(object) if self.ground.refuses(object) => {
+        let refusal = object.and_then(|object| self.ground.refusal_of(object));
+        let items = match (object, refusal) {
+            (Some(object), Some(why)) => {
                 self.doubtful = true;
-                self.room.items_without_ground(object)
+                self.room.items_without_ground(object, why)
             }
-            Some(object) => self.room.items(object),
-            None => Vec::new(),
+            (Some(object), None) => self.room.items(object),
+            (None, _) => Vec::new(),
         };
         for item in self.desired.set_object(key, items) {
             if self.desired.get(&item).is_some() {

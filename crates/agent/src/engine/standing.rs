@@ -35,7 +35,6 @@ impl<R: Room> Reconciler<R> {
             if self.room.strangers().is_some() {
                 log(&self.ground, network);
             }
-            self.room.refuse(network, self.ground.refusal(network));
             for object in self.ground.objects_of(network) {
                 self.enter(&object.key(), Some(&object));
             }

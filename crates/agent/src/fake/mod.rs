@@ -250,7 +250,7 @@ impl<S: Subject> Room for FakeRoom<S> {
         keyed(S::items(object))
     }
 
-    fn items_without_ground(&self, object: &HostObject) -> Vec<(FakeKey, String)> {
+    fn items_without_ground(&self, object: &HostObject, _: &str) -> Vec<(FakeKey, String)> {
         keyed(S::items_without_ground(object))
     }
 

@@ -79,7 +79,12 @@ pub enum Value {
     /// See [`Key::Port`].
     Port(Port),
     /// A port in a network that this host cannot have: its instance stays as it is until it can.
-    Groundless(NetworkId),
+    Groundless {
+        /// Which.
+        network: NetworkId,
+        /// For people.
+        why: String,
+    },
     /// See [`Key::Instance`].
     Instance {
         /// As it runs (or last ran).
@@ -99,7 +104,7 @@ impl fmt::Display for Value {
                     port.mac, port.address, port.name, port.bridge
                 )
             }
-            Self::Groundless(network) => {
+            Self::Groundless { network, .. } => {
                 write!(f, "of network {network}, which this host cannot have")
             }
             Self::Instance { instance, plugged } => {
@@ -123,8 +128,6 @@ pub struct Instances {
     lives: Arc<Lives>,
     /// Ports that we were told of.
     ports: BTreeMap<(InstanceId, u32), Port>,
-    /// Networks that this host cannot have, and why.
-    refused: BTreeMap<NetworkId, String>,
     adopted: bool,
 }
 
@@ -171,7 +174,6 @@ impl Instances {
                 reports,
             ),
             ports: BTreeMap::new(),
-            refused: BTreeMap::new(),
             adopted: false,
         }
     }
@@ -227,7 +229,7 @@ fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, R
     for (_, value) in desired.range(Key::Port(id, 0)..=Key::Port(id, u32::MAX)) {
         match value {
             Value::Port(port) => ports.push(port.clone()),
-            Value::Groundless(_) => return Ok(None),
+            Value::Groundless { .. } => return Ok(None),
             Value::Instance { .. } => {}
         }
     }
@@ -271,21 +273,17 @@ impl Room for Instances {
     }
 
     /// What runs goes on: its network may come back.
-    fn items_without_ground(&self, object: &HostObject) -> Vec<(Key, Value)> {
+    fn items_without_ground(&self, object: &HostObject, why: &str) -> Vec<(Key, Value)> {
         match object {
             HostObject::Port(port) => vec![(
                 Key::Port(port.instance, port.index),
-                Value::Groundless(port.network),
+                Value::Groundless {
+                    network: port.network,
+                    why: why.to_owned(),
+                },
             )],
             _ => Vec::new(),
         }
-    }
-
-    fn refuse(&mut self, network: NetworkId, why: Option<&str>) {
-        match why {
-            Some(why) => self.refused.insert(network, why.to_owned()),
-            None => self.refused.remove(&network),
-        };
     }
 
     fn hold_back(&mut self, _: &Key, value: &Value, why: &str) {
@@ -328,15 +326,13 @@ impl Room for Instances {
         }
         // Whatever is there of these is as it must be.
         for (port, value) in desired.iter() {
-            let Value::Groundless(network) = value else {
+            let Value::Groundless { why, .. } = value else {
                 continue;
             };
             there.insert(port.clone(), value.clone());
             let key = Key::Instance(port.instance());
             if let Some(wanted @ Value::Instance { instance, .. }) = desired.get(&key) {
-                if let Some(why) = self.refused.get(network) {
-                    self.lives.wait(instance, why);
-                }
+                self.lives.wait(instance, why);
                 there.insert(key, wanted.clone());
             }
         }

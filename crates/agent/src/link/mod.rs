@@ -153,7 +153,7 @@ impl Room for Links {
         item::items(&self.settings, object)
     }
 
-    fn items_without_ground(&self, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+    fn items_without_ground(&self, object: &HostObject, _: &str) -> Vec<(LinkKey, LinkValue)> {
         item::items_without_ground(object)
     }
 

@@ -25,7 +25,9 @@ impl<R: Room> Driven<R> {
 
     /// An object of a network that this host cannot have.
     pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
-        let items = self.room.items_without_ground(object);
+        let items = self
+            .room
+            .items_without_ground(object, "its bridge is somebody else's");
         self.desired.set_object(&object.key(), items);
     }
 
