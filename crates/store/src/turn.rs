@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::lock::PATIENCE;
 use crate::tx::{self, Conn};
 use crate::{Db, Result, StoreError};
-use sqlx::{Any, Row as _};
+use sqlx::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
@@ -19,11 +19,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 /// How many use cases share a transaction at most: other processes want to write too.
 const MOST: usize = 16;
 
-/// Bumps the clock. Other processes hear of it with the commit, and of nothing if there is none; in a
-/// statement of its own that would be one more round trip for everybody who waits.
-const TICK: &str = "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version, \
+/// Puts the clock forward. Other processes hear of it with the commit, and of nothing if there is none;
+/// in a statement of its own that would be one more round trip for everybody who waits.
+const TICK: &str = "UPDATE clock SET version = version + $1 WHERE id = 1 RETURNING version, \
     CASE WHEN pg_notify('novanet', CAST(version AS TEXT)) IS NULL THEN 0 ELSE 1 END";
 
+const SAVE: &str = "SAVEPOINT turn";
 const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT turn";
 
 /// The turns of a process, in the order in which they were asked for.
@@ -37,6 +38,9 @@ pub(crate) struct Turns {
 #[derive(Debug)]
 struct Open {
     inner: sqlx::Transaction<'static, Any>,
+    /// What the clock row says. It is held until the commit: the versions of those who share it are
+    /// counted here, and put into it with the last.
+    clock: i64,
     /// Those who are through, and wait until it is true.
     through: Vec<oneshot::Sender<Result<()>>>,
     /// Their audit entries, not written yet.
@@ -71,15 +75,16 @@ impl Turns {
             }
         }
         let mut inner = tx::begin_on(db.writers(), "BEGIN").await?;
-        let version = sqlx::query_scalar(TICK).fetch_one(&mut *inner).await?;
+        let clock = tick(&mut inner, 1).await?;
         turn.open = Some(Open {
             inner,
+            clock,
             through: Vec::new(),
             entries: Vec::new(),
             saved: false,
             torn: false,
         });
-        Ok((turn, version))
+        Ok((turn, clock))
     }
 
     async fn wait(&self) -> Result<Turn> {
@@ -138,12 +143,9 @@ impl Turn {
     async fn join(&mut self) -> sqlx::Result<i64> {
         let open = self.open_mut();
         open.repair().await?;
-        // The driver's `fetch_one` looks at the first statement only.
-        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("SAVEPOINT turn; {TICK}")))
-            .fetch_all(&mut *open.inner)
-            .await?;
+        sqlx::raw_sql(SAVE).execute(&mut *open.inner).await?;
         open.saved = true;
-        rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+        Ok(open.clock + open.through())
     }
 
     /// The transaction cannot be used any more: those who are through have done nothing.
@@ -207,12 +209,18 @@ impl Open {
     /// The last before the commit.
     async fn finish(&mut self) -> sqlx::Result<()> {
         self.repair().await?;
-        // A COMMIT after a statement that failed takes everything back, and PostgreSQL does not call
-        // that an error: any statement does.
-        if self.entries.is_empty() {
-            sqlx::raw_sql("SELECT 1").execute(&mut *self.inner).await?;
+        // Also if there is nothing to put forward: a COMMIT after a statement that failed takes
+        // everything back, and PostgreSQL does not call that an error. Any statement does.
+        let later = self.through() - 1;
+        if later > 0 || self.entries.is_empty() {
+            tick(&mut self.inner, later).await?;
         }
         audit::write(&mut self.inner, &self.entries).await
+    }
+
+    /// How many are through.
+    fn through(&self) -> i64 {
+        i64::try_from(self.through.len()).unwrap_or(i64::MAX)
     }
 
     /// Makes true what was done, and says so.
@@ -223,6 +231,10 @@ impl Open {
         };
         tell(self.through, done);
     }
+}
+
+async fn tick(c: &mut Conn, by: i64) -> sqlx::Result<i64> {
+    sqlx::query_scalar(TICK).bind(by).fetch_one(c).await
 }
 
 /// The same to everybody.
