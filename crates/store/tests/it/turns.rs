@@ -1,5 +1,5 @@
-//! On PostgreSQL, use cases that wait for each other share a transaction of the engine. Nobody may
-//! notice: each is done or not done by itself, and done when it says so.
+//! Use cases that wait for each other share a transaction of the engine. Nobody may notice: each is
+//! done or not done by itself, and done when it says so.
 
 use crate::both::seed::a_user;
 use crate::cut_off::polled;
@@ -16,13 +16,19 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// On one thread: whoever was spawned has come as far as it can when somebody else goes on.
-fn alone<F: Future<Output = Result<()>>>(promise: impl FnOnce(Fresh) -> F) {
+fn alone<F: Future<Output = Result<()>>>(engine: Engine, promise: impl FnOnce(Fresh) -> F) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(async {
-        let fresh = Fresh::on(Engine::Postgres).await.unwrap();
+        let fresh = Fresh::on(engine).await.unwrap();
         let promised = timeout(Duration::from_mins(1), promise(fresh)).await;
         promised.expect("the promise took a minute").unwrap();
     });
+}
+
+fn alone_on_both<F: Future<Output = Result<()>>>(promise: impl Fn(Fresh) -> F) {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        alone(engine, &promise);
+    }
 }
 
 /// A use case that makes a user, and ends when it is told to.
@@ -96,7 +102,7 @@ async fn names(db: &Db) -> Vec<String> {
 
 #[test]
 fn those_who_wait_share_a_transaction_and_are_done_with_its_commit() {
-    alone(|t| async move {
+    alone_on_both(|t| async move {
         let a = ask(&t, "a").await;
         let (b, c) = (ask(&t, "b").await, ask(&t, "c").await);
         let mut a = a.then(End::Commit).await;
@@ -115,7 +121,7 @@ fn those_who_wait_share_a_transaction_and_are_done_with_its_commit() {
 
 #[test]
 fn what_fails_in_the_middle_takes_only_its_own_back() {
-    alone(|t| async move {
+    alone_on_both(|t| async move {
         let a = ask(&t, "a").await;
         let (b, c) = (ask(&t, "b").await, ask(&t, "c").await);
         let a = a.then(End::Commit).await;
@@ -130,7 +136,7 @@ fn what_fails_in_the_middle_takes_only_its_own_back() {
 
 #[test]
 fn the_last_one_may_fail_or_go_away_and_the_others_are_done() {
-    alone(|t| async move {
+    alone_on_both(|t| async move {
         let (first, last) = (ask(&t, "a").await, ask(&t, "b").await);
         let first = first.then(End::Commit).await;
         last.then(End::Fail).await.await?.unwrap_err();
@@ -152,7 +158,7 @@ fn the_last_one_may_fail_or_go_away_and_the_others_are_done() {
 
 #[test]
 fn whoever_goes_away_at_any_moment_takes_nothing_of_others_with_it() {
-    alone(|t| async move {
+    alone_on_both(|t| async move {
         let mut cut_off = BTreeSet::new();
         let mut polls = 0;
         for round in 0.. {
@@ -203,7 +209,7 @@ async fn make_two(db: &Db, number: usize, stage: &AtomicUsize) -> Result<Committ
 
 #[test]
 fn a_commit_that_takes_everything_back_is_not_taken_for_one() {
-    alone(|t| async move {
+    alone(Engine::Postgres, |t| async move {
         let (a, b) = (ask(&t, "a").await, ask(&t, "b").await);
         let a = a.then(End::Commit).await;
         let b = b.then(End::CommitAllTheSame).await;
@@ -216,7 +222,7 @@ fn a_commit_that_takes_everything_back_is_not_taken_for_one() {
 
 #[test]
 fn when_the_connection_dies_nobody_hears_that_it_is_done() {
-    alone(|t| async move {
+    alone(Engine::Postgres, |t| async move {
         let (a, b) = (ask(&t, "a").await, ask(&t, "b").await);
         let a = a.then(End::Commit).await;
         b.has_begun.await?;
