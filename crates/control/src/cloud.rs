@@ -7,7 +7,8 @@ use novanet_model::carve::Defaults;
 use novanet_model::flags::{Flags, Quotas};
 use novanet_model::plan::CloudSettings;
 use novanet_pki::Vault;
-use novanet_store::{Db, Thing, Tx, audit, plan};
+use novanet_store::plan::{self, Subject};
+use novanet_store::{Db, Tx, audit};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,12 +181,12 @@ impl Cloud {
         })
     }
 
-    /// Plans things again within a transaction.
+    /// Plans again within a transaction.
     pub(crate) async fn plan(
         &self,
         tx: &mut Tx,
-        things: impl IntoIterator<Item = Thing>,
+        subjects: impl IntoIterator<Item = impl Into<Subject>>,
     ) -> Result<usize> {
-        Ok(plan::replan(tx, &self.config().settings, things).await?)
+        Ok(plan::replan(tx, &self.config().settings, subjects).await?)
     }
 }

@@ -162,8 +162,7 @@ impl Cloud {
         let mut tx = self.db().change().await?;
         let clock = clock::read(&mut tx).await?;
         let restored = seen.is_some_and(|(epoch, version)| {
-            // Our own bump is in `clock.version` already.
-            epoch == clock.epoch && clock.version <= version
+            epoch == clock.epoch && tx.version <= version // it is one ahead of the last
         });
         if restored {
             clock::new_epoch(&mut tx).await?;

@@ -5,6 +5,7 @@ use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::FloatingIp;
 use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError};
 use novanet_store::instances::State;
+use novanet_store::plan::Subject;
 use novanet_store::{Committed, Conn, Thing, Tx, audit, floating_ips, instances, networks};
 use std::net::Ipv4Addr;
 
@@ -275,24 +276,23 @@ impl Cloud {
             return Err(ControlError::in_use(Kind::Instance, instance, reason));
         };
         // nova: one floating IP leads to one fixed IP; an earlier one of this instance lets go.
-        let mut things = vec![Thing::Float(float.id)];
-        for other in floating_ips::of_instance(tx, instance).await? {
-            if other.id != float.id {
-                floating_ips::point(tx, other.id, None).await?;
+        let mut moved = Vec::new();
+        for &(other, address) in &target.floats {
+            if other != float.id {
+                moved.push(point(tx, other, None).await?);
                 let detail = format!("{instance} has {} now", float.address);
                 let action = "floating_ip.disassociate";
-                record(tx, caller, action, other.address, &detail).await?;
-                things.insert(0, Thing::Float(other.id));
+                record(tx, caller, action, address, &detail).await?;
             }
         }
-        floating_ips::point(tx, float.id, Some(*fixed_id)).await?;
+        moved.push(point(tx, float.id, Some(*fixed_id)).await?);
         let mut detail = format!("{instance} {fixed}");
         if let Some(before) = float.fixed.as_ref().filter(|f| f.instance != instance) {
             detail = format!("{detail}, before: {}", before.instance);
         }
         let action = "floating_ip.associate";
         record(tx, caller, action, float.address, &detail).await?;
-        self.plan(tx, things).await?;
+        self.plan(tx, moved).await?;
         Ok(float)
     }
 
@@ -308,12 +308,18 @@ impl Cloud {
         if float.fixed.is_none() {
             return Ok(Committed::default());
         }
-        floating_ips::point(&mut tx, float.id, None).await?;
+        let moved = point(&mut tx, float.id, None).await?;
         let action = "floating_ip.disassociate";
         record(&mut tx, caller, action, float.address, "").await?;
-        self.plan(&mut tx, [Thing::Float(float.id)]).await?;
+        self.plan(&mut tx, [moved]).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Points a floating IP at a fixed IP's row, or nowhere: what is to be planned then.
+async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Subject> {
+    let now = floating_ips::point(tx, id, fixed_ip).await?;
+    Ok(now.map_or(Subject::Thing(Thing::Float(id)), Subject::Float))
 }
 
 /// Records an allocation; the address as it is now.

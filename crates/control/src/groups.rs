@@ -7,6 +7,7 @@ use novanet_model::rule::{Source, Traffic};
 use novanet_model::{GroupId, ModelError, ProjectId};
 use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
+use novanet_store::plan::Subject;
 use novanet_store::{Committed, Conn, StoreError, Thing, Tx, audit, members};
 use std::collections::BTreeMap;
 
@@ -155,7 +156,7 @@ impl Cloud {
         let more = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
         self.within_quota(&mut tx, &caller.project, "security_group_rules", used, more)
             .await?;
-        let mut things = Vec::new();
+        let mut subjects = Vec::new();
         for (traffic, source) in wanted {
             let source = resolve(&mut tx, caller, source).await?;
             if rules
@@ -164,17 +165,10 @@ impl Cloud {
             {
                 return Err(ControlError::exists(Kind::Rule, describe(*traffic, source)));
             }
-            let id = groups::insert_rule(&mut tx, group.id, *traffic, source).await?;
-            rules.push(SecurityRule {
-                id,
-                group: group.id,
-                traffic: *traffic,
-                source,
-            });
-            things.push(Thing::Rule(id));
-            if let Source::Group(of) = source {
-                things.extend(members::memberships(&mut tx, of).await?);
-            }
+            let rule = groups::insert_rule(&mut tx, group.id, *traffic, source).await?;
+            subjects.push(Subject::Rule(rule.clone()));
+            rules.push(rule);
+            subjects.extend(of_source(&mut tx, source).await?);
             let detail = describe(*traffic, source);
             record(
                 &mut tx,
@@ -185,7 +179,7 @@ impl Cloud {
             )
             .await?;
         }
-        self.plan(&mut tx, things).await?;
+        self.plan(&mut tx, subjects).await?;
         Ok(tx.commit().await?)
     }
 
@@ -200,7 +194,7 @@ impl Cloud {
         let mut tx = self.db().change().await?;
         let group = find(&mut tx, caller, group).await?;
         let rules = groups::rules_of(&mut tx, group.id).await?;
-        let mut things = Vec::new();
+        let mut subjects = Vec::new();
         for (traffic, source) in unwanted {
             let source = resolve(&mut tx, caller, source).await?;
             let rule = rules
@@ -208,14 +202,12 @@ impl Cloud {
                 .find(|r| r.traffic == *traffic && r.source == source)
                 .ok_or_else(|| ControlError::not_found(Kind::Rule, describe(*traffic, source)))?;
             groups::delete_rule(&mut tx, rule.id).await?;
-            things.push(Thing::Rule(rule.id));
-            if let Source::Group(of) = source {
-                things.extend(members::memberships(&mut tx, of).await?);
-            }
+            subjects.push(Subject::NoRule(rule.id));
+            subjects.extend(of_source(&mut tx, source).await?);
             let detail = describe(*traffic, source);
             record(&mut tx, caller, "security_group.revoke", group.id, &detail).await?;
         }
-        self.plan(&mut tx, things).await?;
+        self.plan(&mut tx, subjects).await?;
         Ok(tx.commit().await?)
     }
 
@@ -271,6 +263,15 @@ async fn resolve(c: &mut Conn, caller: &Caller, source: &SourceRef) -> Result<So
                 .ok_or_else(|| ControlError::not_found(Kind::SecurityGroup, text(group)))
         }
     }
+}
+
+/// What a rule with this source is about besides itself.
+async fn of_source(c: &mut Conn, source: Source) -> Result<Vec<Subject>> {
+    let Source::Group(group) = source else {
+        return Ok(Vec::new());
+    };
+    let memberships = members::memberships(c, group).await?;
+    Ok(memberships.into_iter().map(Subject::Thing).collect())
 }
 
 /// A group of the caller's project.

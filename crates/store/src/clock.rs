@@ -7,7 +7,8 @@ use crate::{Conn, Result};
 pub struct Clock {
     /// Changes on restore or migration.
     pub epoch: String,
-    /// Version of the last planned transaction.
+    /// Version of the last planned transaction. In one, ask for [`Tx::version`](crate::Tx::version):
+    /// those who share a transaction of the engine put the row forward with the last.
     pub version: i64,
     /// Tombstones up to here may be gone.
     pub horizon: i64,

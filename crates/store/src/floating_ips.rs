@@ -143,16 +143,26 @@ pub async fn release(tx: &mut Tx, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Points a floating IP at a fixed IP's row, or nowhere.
-pub async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<()> {
+/// Points a floating IP at a fixed IP's row, or nowhere. As it is now; `None`: there is no such one.
+pub async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Option<FloatingIp>> {
     let now = tx.now;
-    sqlx::query("UPDATE floating_ips SET fixed_ip_id = $1, updated_at = $2 WHERE id = $3")
-        .bind(fixed_ip)
-        .bind(now)
-        .bind(id)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+    // What [`SELECT`] finds.
+    sqlx::query(
+        "UPDATE floating_ips SET fixed_ip_id = $1, updated_at = $2 WHERE id = $3 \
+         RETURNING id, address, pool, interface, project_id, \
+         (SELECT x.address FROM fixed_ips x WHERE x.id = fixed_ip_id) AS fixed_address, \
+         (SELECT x.instance_id FROM fixed_ips x WHERE x.id = fixed_ip_id) AS instance_id, \
+         (SELECT n.host FROM fixed_ips x JOIN networks n ON n.id = x.network_id \
+          WHERE x.id = fixed_ip_id) AS host",
+    )
+    .bind(fixed_ip)
+    .bind(now)
+    .bind(id)
+    .fetch_optional(&mut **tx)
+    .await?
+    .as_ref()
+    .map(floating)
+    .transpose()
 }
 
 /// Removes addresses that nobody has; those that are left are allocated.

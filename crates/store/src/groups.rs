@@ -162,7 +162,7 @@ pub async fn insert_rule(
     parent: GroupId,
     traffic: Traffic,
     source: Source,
-) -> Result<RuleId> {
+) -> Result<SecurityRule> {
     let id = counters::next(tx, "security_group_rules").await?;
     let (protocol, from, to) = traffic.to_ec2();
     let (cidr, group) = match source {
@@ -182,7 +182,12 @@ pub async fn insert_rule(
     .bind(group)
     .execute(&mut **tx)
     .await?;
-    Ok(RuleId(id))
+    Ok(SecurityRule {
+        id: RuleId(id),
+        group: parent,
+        traffic,
+        source,
+    })
 }
 
 /// Removes a rule.

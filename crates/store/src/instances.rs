@@ -131,15 +131,19 @@ pub struct Target {
     pub state: State,
     /// Row ids of its fixed IPs and themselves, by the index of their ports.
     pub addresses: Vec<(i64, Ipv4Addr)>,
+    /// Row ids of the floating IPs that lead to them, and themselves.
+    pub floats: Vec<(i64, Ipv4Addr)>,
 }
 
 /// An instance as floating IPs see it.
 pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
     let rows = sqlx::query(
-        "SELECT i.id, i.project_id, i.state, f.id AS fixed_id, f.address FROM instances i \
+        "SELECT i.id, i.project_id, i.state, f.id AS fixed_id, f.address, \
+         o.id AS float_id, o.address AS float_address FROM instances i \
          LEFT JOIN virtual_interfaces v ON v.instance_id = i.id \
          LEFT JOIN fixed_ips f ON f.virtual_interface_id = v.id AND f.instance_id = i.id \
-         WHERE i.id = $1 ORDER BY v.device_index",
+         LEFT JOIN floating_ips o ON o.fixed_ip_id = f.id \
+         WHERE i.id = $1 ORDER BY v.device_index, f.id, o.addr",
     )
     .bind(id.0)
     .fetch_all(c)
@@ -148,17 +152,22 @@ pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
         return Ok(None);
     };
     let instance = Reader::new("instance", first);
-    let mut addresses = Vec::with_capacity(rows.len());
+    let (mut addresses, mut floats) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
         let r = Reader::new("instance", row);
         if let Some(fixed) = r.maybe_int("fixed_id")? {
             addresses.push((fixed, r.parse("address")?));
         }
+        if let Some(float) = r.maybe_int("float_id")? {
+            floats.push((float, r.parse("float_address")?));
+        }
     }
+    addresses.dedup(); // one with two floating IPs is said twice
     Ok(Some(Target {
         project: instance.parse("project_id")?,
         state: instance.parse("state")?,
         addresses,
+        floats,
     }))
 }
 

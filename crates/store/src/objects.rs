@@ -22,9 +22,12 @@ pub async fn put(tx: &mut Tx, thing: Thing, placed: &[Placed]) -> Result<usize> 
 pub(crate) async fn put_all(tx: &mut Tx, things: &[(Thing, Vec<Placed>)]) -> Result<usize> {
     // Without the clock they would have no version, and no follower would ever see them.
     tx.require_change("host objects written")?;
-    let mut old = living_of(tx, things).await?;
+    let (gone, there): (Vec<_>, Vec<_>) = things.iter().partition(|(_, placed)| placed.is_empty());
+    // First: another thing may want an object of one that is gone.
+    let lost = bury_of(tx, &owners(&gone)).await?;
+    let mut old = living_of(tx, &owners(&there)).await?;
     let mut wanted: BTreeMap<Place, Wanted> = BTreeMap::new();
-    for (thing, placed) in things {
+    for (thing, placed) in there {
         let owner = thing.to_string();
         for (host, object) in placed {
             let body = serde_json::to_string(object)
@@ -44,10 +47,10 @@ pub(crate) async fn put_all(tx: &mut Tx, things: &[(Thing, Vec<Placed>)]) -> Res
             fresh.push((place, new));
         }
     }
-    let lost: Vec<Place> = old.into_keys().collect();
+    let rest: Vec<Place> = old.into_keys().collect();
     write(tx, &fresh).await?;
-    bury(tx, &lost).await?;
-    Ok(fresh.len() + lost.len())
+    bury(tx, &rest).await?;
+    Ok(fresh.len() + lost.len() + rest.len())
 }
 
 /// Host and key.
@@ -59,14 +62,14 @@ struct Wanted {
     body: String,
 }
 
-/// What there is of these things: owner and body.
-async fn living_of(
-    tx: &mut Tx,
-    things: &[(Thing, Vec<Placed>)],
-) -> Result<BTreeMap<Place, (String, String)>> {
-    let owners: Vec<String> = things.iter().map(|(thing, _)| thing.to_string()).collect();
+fn owners(things: &[&(Thing, Vec<Placed>)]) -> Vec<String> {
+    things.iter().map(|(thing, _)| thing.to_string()).collect()
+}
+
+/// What there is of these: owner and body.
+async fn living_of(tx: &mut Tx, owners: &[String]) -> Result<BTreeMap<Place, (String, String)>> {
     let mut old = BTreeMap::new();
-    for owners in chunks::padded(&owners) {
+    for owners in chunks::padded(owners) {
         let sql = format!(
             "SELECT host, object_key, owner, body FROM host_objects \
              WHERE owner IN ({}) AND deleted = 0",
@@ -113,6 +116,28 @@ async fn write(tx: &mut Tx, objects: &[(Place, Wanted)]) -> Result<()> {
             .extend(objects.iter().map(|((host, _), _)| host.clone()));
     }
     Ok(())
+}
+
+/// Buries all of these, unseen.
+async fn bury_of(tx: &mut Tx, owners: &[String]) -> Result<Vec<Place>> {
+    let (version, now) = (tx.version, tx.now);
+    let mut lost: Vec<Place> = Vec::new();
+    for owners in chunks::padded(owners) {
+        let sql = format!(
+            "UPDATE host_objects SET deleted = 1, deleted_at = $1, version = $2 \
+             WHERE owner IN ({}) AND deleted = 0 RETURNING host, object_key",
+            chunks::list(3, owners.len())
+        );
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(now)
+            .bind(version);
+        for owner in owners {
+            query = query.bind(owner);
+        }
+        lost.extend(query.fetch_all(&mut **tx).await?);
+    }
+    tx.touched.extend(lost.iter().map(|(host, _)| host.clone()));
+    Ok(lost)
 }
 
 async fn bury(tx: &mut Tx, places: &[Place]) -> Result<()> {

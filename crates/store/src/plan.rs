@@ -7,19 +7,54 @@ use crate::{
     objects,
 };
 use novanet_model::plan::{self, CloudSettings, Placed};
-use novanet_model::{GroupId, InstanceId, ModelError, NetworkId, ProjectId};
+use novanet_model::rows::{FloatingIp, SecurityRule};
+use novanet_model::{GroupId, InstanceId, ModelError, NetworkId, ProjectId, RuleId};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Plans these things again. Answers how many host objects changed. A row that does not validate
-/// (somebody edited it) keeps its last good objects; [`bad_rows`] shows it.
+/// What is planned again: a thing whose row is to be read, or a row as this transaction made it.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// Its row is read.
+    Thing(Thing),
+    /// A floating IP as it is now.
+    Float(FloatingIp),
+    /// A rule as it is now.
+    Rule(SecurityRule),
+    /// A rule that is deleted.
+    NoRule(RuleId),
+}
+
+impl From<Thing> for Subject {
+    fn from(thing: Thing) -> Self {
+        Self::Thing(thing)
+    }
+}
+
+impl Subject {
+    fn thing(&self) -> Thing {
+        match self {
+            Self::Thing(thing) => *thing,
+            Self::Float(float) => Thing::Float(float.id),
+            Self::Rule(rule) => Thing::Rule(rule.id),
+            Self::NoRule(id) => Thing::Rule(*id),
+        }
+    }
+}
+
+/// Plans these again. Answers how many host objects changed. A row that does not validate (somebody
+/// edited it) keeps its last good objects; [`bad_rows`] shows it.
 pub async fn replan(
     tx: &mut Tx,
     settings: &CloudSettings,
-    things: impl IntoIterator<Item = Thing>,
+    subjects: impl IntoIterator<Item = impl Into<Subject>>,
 ) -> Result<usize> {
-    let things: BTreeSet<Thing> = things.into_iter().collect();
+    let subjects: Vec<Subject> = subjects.into_iter().map(Into::into).collect();
+    let things: BTreeSet<Thing> = subjects.iter().map(Subject::thing).collect();
     let mut known = Known::load(tx, &things).await?;
+    for subject in subjects {
+        known.note(subject);
+    }
     let mut good = Vec::with_capacity(things.len());
     for thing in things {
         match known.objects_of(tx, settings, thing).await {
@@ -50,6 +85,8 @@ fn bad_row((row, source): &(String, ModelError)) -> StoreError {
 /// What is read once for all things that are planned together. Only host objects change meanwhile.
 #[derive(Default)]
 struct Known {
+    floats: BTreeMap<i64, FloatingIp>,
+    rules: BTreeMap<RuleId, Option<SecurityRule>>,
     instances: BTreeMap<InstanceId, Planned>,
     hosts_with_source: BTreeMap<GroupId, Vec<String>>,
     hosts_of_group: BTreeMap<GroupId, Vec<String>>,
@@ -71,6 +108,29 @@ impl Known {
         })
     }
 
+    fn note(&mut self, subject: Subject) {
+        match subject {
+            Subject::Thing(_) => {}
+            Subject::Float(float) => drop(self.floats.insert(float.id, float)),
+            Subject::Rule(rule) => drop(self.rules.insert(rule.id, Some(rule))),
+            Subject::NoRule(id) => drop(self.rules.insert(id, None)),
+        }
+    }
+
+    async fn float(&mut self, c: &mut Conn, id: i64) -> Result<Option<FloatingIp>> {
+        match self.floats.remove(&id) {
+            Some(known) => Ok(Some(known)),
+            None => floating_ips::by_id(c, id).await,
+        }
+    }
+
+    async fn rule(&mut self, c: &mut Conn, id: RuleId) -> Result<Option<SecurityRule>> {
+        match self.rules.remove(&id) {
+            Some(known) => Ok(known),
+            None => groups::rule_by_id(c, id).await,
+        }
+    }
+
     async fn objects_of(
         &mut self,
         c: &mut Conn,
@@ -85,7 +145,7 @@ impl Known {
                 }
                 None => Vec::new(),
             },
-            Thing::Float(id) => match floating_ips::by_id(c, id).await? {
+            Thing::Float(id) => match self.float(c, id).await? {
                 Some(float) => {
                     if float.fixed.is_some() {
                         floating_ips::check(&float)?;
@@ -107,7 +167,7 @@ impl Known {
                 }
                 None => Vec::new(),
             },
-            Thing::Rule(id) => match groups::rule_by_id(c, id).await? {
+            Thing::Rule(id) => match self.rule(c, id).await? {
                 Some(rule) => plan::objects_of_rule(&rule, self.of_group(c, rule.group).await?),
                 None => Vec::new(),
             },

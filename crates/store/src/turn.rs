@@ -1,6 +1,6 @@
-//! Whose use case is next, on PostgreSQL. Use cases are serial at the clock row, and every commit waits
-//! for the disk: those that wait for each other in this process share a transaction of the engine, each
-//! behind a savepoint of its own, and hear that it is done when that is committed.
+//! Whose use case is next. Use cases are serial at the clock row, and every commit waits for the disk:
+//! those that wait for each other in this process share a transaction of the engine, each behind a
+//! savepoint of its own, and hear that it is done when that is committed.
 //!
 //! Nobody's work hangs on somebody else's: what a use case leaves unfinished goes back to its
 //! savepoint, and a task of its own commits what the others did, whoever goes away meanwhile. Knows
@@ -9,9 +9,8 @@
 use crate::audit::{self, Entry};
 use crate::fault::Fault;
 use crate::lock::PATIENCE;
-use crate::tx::{self, Conn};
-use crate::{Db, Result, StoreError};
-use sqlx::{Any, Row as _};
+use crate::tx::{Conn, EngineTx};
+use crate::{Db, Engine, Result, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
@@ -19,11 +18,15 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 /// How many use cases share a transaction at most: other processes want to write too.
 const MOST: usize = 16;
 
-/// Bumps the clock. Other processes hear of it with the commit, and of nothing if there is none; in a
-/// statement of its own that would be one more round trip for everybody who waits.
-const TICK: &str = "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version, \
+/// Puts the clock forward.
+const TICK: &str = "UPDATE clock SET version = version + $1 WHERE id = 1 RETURNING version";
+
+/// The same on PostgreSQL: other processes hear of it with the commit, and of nothing if there is none.
+/// In a statement of its own that would be one more round trip for everybody who waits.
+const TICK_AND_TELL: &str = "UPDATE clock SET version = version + $1 WHERE id = 1 RETURNING version, \
     CASE WHEN pg_notify('novanet', CAST(version AS TEXT)) IS NULL THEN 0 ELSE 1 END";
 
+const SAVE: &str = "SAVEPOINT turn";
 const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT turn";
 
 /// The turns of a process, in the order in which they were asked for.
@@ -36,7 +39,11 @@ pub(crate) struct Turns {
 /// A transaction of the engine that is not committed yet.
 #[derive(Debug)]
 struct Open {
-    inner: sqlx::Transaction<'static, Any>,
+    inner: EngineTx,
+    engine: Engine,
+    /// What the clock row says. It is held until the commit: the versions of those who share it are
+    /// counted here, and put into it with the last.
+    clock: i64,
     /// Those who are through, and wait until it is true.
     through: Vec<oneshot::Sender<Result<()>>>,
     /// Their audit entries, not written yet.
@@ -70,16 +77,18 @@ impl Turns {
                 Err(error) => turn.give_up(error),
             }
         }
-        let mut inner = tx::begin_on(db.writers(), "BEGIN").await?;
-        let version = sqlx::query_scalar(TICK).fetch_one(&mut *inner).await?;
+        let mut inner = EngineTx::begin(db).await?;
+        let clock = tick(&mut inner, db.engine(), 1).await?;
         turn.open = Some(Open {
             inner,
+            engine: db.engine(),
+            clock,
             through: Vec::new(),
             entries: Vec::new(),
             saved: false,
             torn: false,
         });
-        Ok((turn, version))
+        Ok((turn, clock))
     }
 
     async fn wait(&self) -> Result<Turn> {
@@ -138,12 +147,9 @@ impl Turn {
     async fn join(&mut self) -> sqlx::Result<i64> {
         let open = self.open_mut();
         open.repair().await?;
-        // The driver's `fetch_one` looks at the first statement only.
-        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("SAVEPOINT turn; {TICK}")))
-            .fetch_all(&mut *open.inner)
-            .await?;
+        sqlx::raw_sql(SAVE).execute(&mut *open.inner).await?;
         open.saved = true;
-        rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+        Ok(open.clock + open.through())
     }
 
     /// The transaction cannot be used any more: those who are through have done nothing.
@@ -207,12 +213,18 @@ impl Open {
     /// The last before the commit.
     async fn finish(&mut self) -> sqlx::Result<()> {
         self.repair().await?;
-        // A COMMIT after a statement that failed takes everything back, and PostgreSQL does not call
-        // that an error: any statement does.
-        if self.entries.is_empty() {
-            sqlx::raw_sql("SELECT 1").execute(&mut *self.inner).await?;
+        // Also if there is nothing to put forward: a COMMIT after a statement that failed takes
+        // everything back, and PostgreSQL does not call that an error. This statement does.
+        let later = self.through() - 1;
+        if later > 0 || self.entries.is_empty() {
+            tick(&mut self.inner, self.engine, later).await?;
         }
         audit::write(&mut self.inner, &self.entries).await
+    }
+
+    /// How many are through.
+    fn through(&self) -> i64 {
+        i64::try_from(self.through.len()).unwrap_or(i64::MAX)
     }
 
     /// Makes true what was done, and says so.
@@ -223,6 +235,14 @@ impl Open {
         };
         tell(self.through, done);
     }
+}
+
+async fn tick(c: &mut Conn, engine: Engine, by: i64) -> sqlx::Result<i64> {
+    let sql = match engine {
+        Engine::Sqlite => TICK,
+        Engine::Postgres => TICK_AND_TELL,
+    };
+    sqlx::query_scalar(sql).bind(by).fetch_one(c).await
 }
 
 /// The same to everybody.

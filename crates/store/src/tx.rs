@@ -4,8 +4,8 @@
 //! * [`Db::write`]: rows that no plan follows from (heartbeats, errors, leases).
 //! * [`Db::change`]: planned rows. Its first statement bumps the clock row, which makes versions
 //!   commit-ordered and use cases serial on both engines: a use case plans with every earlier one
-//!   before its eyes, and no follower can see version 8 before version 7 is committed. On PostgreSQL
-//!   several share a transaction of the engine ([`crate::turn`]); none can tell.
+//!   before its eyes, and no follower can see version 8 before version 7 is committed. Those who wait
+//!   for each other share a transaction of the engine ([`crate::turn`]); none can tell.
 //!
 //! Nothing slow belongs inside: no key generation, no file, no network.
 
@@ -25,9 +25,7 @@ pub type Conn = AnyConnection;
 /// A transaction that writes. Dropping it without [`Tx::commit`] takes everything back.
 #[derive(Debug)]
 pub struct Tx {
-    // Order matters: the transaction must end before the lock is given up.
     inner: Inner,
-    guard: WriteGuard,
     db: Db,
     /// Time of the transaction, for all rows that it writes: microseconds since 1970 UTC.
     pub now: i64,
@@ -43,9 +41,48 @@ pub struct Tx {
 #[derive(Debug)]
 enum Inner {
     /// A transaction of the engine.
-    Own(sqlx::Transaction<'static, Any>),
+    Own(EngineTx),
     /// A part of one.
     Turn(Turn),
+}
+
+/// A transaction of the engine that writes, with the lock that it needs.
+#[derive(Debug)]
+pub(crate) struct EngineTx {
+    // Order matters: the transaction must end before the lock is given up.
+    inner: sqlx::Transaction<'static, Any>,
+    _lock: WriteGuard,
+}
+
+impl EngineTx {
+    pub(crate) async fn begin(db: &Db) -> Result<Self> {
+        let lock = db.write_lock().acquire().await?;
+        let begin = match db.engine() {
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN",
+        };
+        Ok(Self {
+            inner: begin_on(db.writers(), begin).await?,
+            _lock: lock,
+        })
+    }
+
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        self.inner.commit().await
+    }
+}
+
+impl Deref for EngineTx {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        &self.inner
+    }
+}
+
+impl DerefMut for EngineTx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.inner
+    }
 }
 
 /// What a transaction did to the plan: who wants to wait for it, waits for these hosts.
@@ -87,7 +124,6 @@ impl Tx {
             }
             Inner::Turn(turn) => turn.commit(self.entries).await?,
         }
-        drop(self.guard);
         if !self.touched.is_empty() {
             self.db.hints().tell(version, &self.touched);
         }
@@ -129,34 +165,19 @@ impl Db {
 
     /// A transaction for rows that no plan follows from.
     pub async fn write(&self) -> Result<Tx> {
-        let guard = self.write_lock().acquire().await?;
-        let begin = match self.engine() {
-            Engine::Sqlite => "BEGIN IMMEDIATE",
-            Engine::Postgres => "BEGIN",
-        };
-        let own = begin_on(self.writers(), begin).await?;
-        Ok(self.tx(Inner::Own(own), guard, 0))
+        let own = EngineTx::begin(self).await?;
+        Ok(self.tx(Inner::Own(own), 0))
     }
 
     /// A transaction for planned rows: takes the clock row first.
     pub async fn change(&self) -> Result<Tx> {
-        let mut tx = match self.engine() {
-            Engine::Sqlite => self.write().await?,
-            Engine::Postgres => {
-                let (turn, version) = self.turns().take(self).await?;
-                return Ok(self.tx(Inner::Turn(turn), WriteGuard::none(), version));
-            }
-        };
-        let tick = "UPDATE clock SET version = version + 1 WHERE id = 1 RETURNING version";
-        tx.version = sqlx::query_scalar(tick).fetch_one(&mut *tx).await?;
-        tx.now = now();
-        Ok(tx)
+        let (turn, version) = self.turns().take(self).await?;
+        Ok(self.tx(Inner::Turn(turn), version))
     }
 
-    fn tx(&self, inner: Inner, guard: WriteGuard, version: i64) -> Tx {
+    fn tx(&self, inner: Inner, version: i64) -> Tx {
         Tx {
             inner,
-            guard,
             db: self.clone(),
             now: now(),
             version,
@@ -168,10 +189,7 @@ impl Db {
 
 /// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL was
 /// restarted): as nothing is done yet, the next is as good.
-pub(crate) async fn begin_on(
-    pool: &AnyPool,
-    sql: &'static str,
-) -> Result<sqlx::Transaction<'static, Any>> {
+async fn begin_on(pool: &AnyPool, sql: &'static str) -> Result<sqlx::Transaction<'static, Any>> {
     let mut dead = 0;
     loop {
         match pool.begin_with(sql).await {

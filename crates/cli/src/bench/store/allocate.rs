@@ -36,7 +36,7 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
 
 const JOBS_IN_A_ROUND: usize = 2 * WRITERS;
 
-/// Rounds of allocations, each beside a round of bare commits. With `back`, instances are gone again
+/// Rounds of allocations, each beside a round of use cases that do nothing. With `back`, instances are gone again
 /// before the next round (which is not measured).
 async fn measure(stage: &Stage, what: &str, scale: Scale, back: bool) -> Result<Vec<Row>> {
     let (rounds, jobs) = if back {
@@ -55,7 +55,7 @@ async fn measure(stage: &Stage, what: &str, scale: Scale, back: bool) -> Result<
     let what = format!("instances with a fixed IP, {what}, {}", stage.title);
     Ok(vec![
         Row::new(what, Unit::PerSecond, &rates)
-            .floor("bare commits", &bare)
+            .floor("empty use cases", &bare)
             .at_least(WANTED)
             .nova(NOVA),
     ])

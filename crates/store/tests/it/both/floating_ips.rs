@@ -1,12 +1,13 @@
 //! Floating IPs.
 
 use super::seed::{
-    a_network, a_project, allocate, insert_instance, insert_network, ip, name, plug,
+    a_network, a_project, allocate, give, insert_instance, insert_network, interface, ip, mac_of,
+    name, plug,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::{FloatTarget, FloatingIp};
-use novanet_store::{StoreError, Tx, floating_ips, networks, pool};
+use novanet_store::{StoreError, Tx, floating_ips, instances, networks, pool};
 use std::net::Ipv4Addr;
 
 fn pool(last: std::ops::RangeInclusive<u8>) -> Vec<Ipv4Addr> {
@@ -25,6 +26,7 @@ both! {
     the_first_address_within_a_range_is_found,
     a_project_gets_the_address_of_the_pool_that_is_free_for_longest,
     an_address_leads_to_the_instance_it_points_at,
+    an_instance_with_two_addresses_tells_what_leads_to_them,
     a_released_address_forgets_everything,
     an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_clock,
     a_chosen_address_is_given_to_one_project_only,
@@ -121,8 +123,9 @@ async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
         .await?
         .unwrap();
     let id = id_of(&mut tx, address).await?;
-    floating_ips::point(&mut tx, id, Some(fixed_id)).await?;
+    let pointed = floating_ips::point(&mut tx, id, Some(fixed_id)).await?;
     let there = floating_ips::by_id(&mut tx, id).await?.unwrap();
+    assert_eq!(pointed.as_ref(), Some(&there));
     let target = FloatTarget {
         address: fixed,
         instance,
@@ -141,8 +144,33 @@ async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
     // The instance goes: the address still points at the row, which is nobody's.
     pool::release_of(&mut tx, instance).await?;
     assert_eq!(floating_ips::by_id(&mut tx, id).await?.unwrap().fixed, None);
-    floating_ips::point(&mut tx, id, None).await?;
+    let nowhere = floating_ips::point(&mut tx, id, None).await?;
+    assert_eq!(nowhere, floating_ips::by_id(&mut tx, id).await?);
+    assert_eq!(floating_ips::point(&mut tx, 99, None).await?, None);
     assert_eq!(floating_ips::of_network(&mut tx, network.id.0).await?, []);
+    Ok(())
+}
+
+async fn an_instance_with_two_addresses_tells_what_leads_to_them(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let instance = insert_instance(&mut tx, &project, &[], Some("h1")).await?;
+    let first = plug(&mut tx, instance, &network).await?;
+    let second = allocate(&mut tx, &network).await?.unwrap();
+    let port = interface(instance, &network, 1, mac_of(second.1));
+    give(&mut tx, second.0, port).await?;
+    let mut floats = Vec::new();
+    for address in pool(1..=2) {
+        floating_ips::insert(&mut tx, &[address], "nova", None).await?;
+        floating_ips::allocate(&mut tx, "nova", &project).await?;
+        let id = id_of(&mut tx, address).await?;
+        floating_ips::point(&mut tx, id, Some(first.0)).await?;
+        floats.push((id, address));
+    }
+    let target = instances::target(&mut tx, instance).await?.unwrap();
+    assert_eq!(target.addresses, [first, second]);
+    assert_eq!(target.floats, floats);
     Ok(())
 }
 

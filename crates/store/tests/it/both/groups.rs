@@ -105,14 +105,16 @@ async fn rules_of_every_kind_come_back_as_they_were_inserted(t: Fresh) -> Result
             anywhere(),
         ),
     ] {
-        let id = groups::insert_rule(&mut tx, back, traffic, source).await?;
-        let rule = SecurityRule {
-            id,
+        let rule = groups::insert_rule(&mut tx, back, traffic, source).await?;
+        let expected = SecurityRule {
+            id: rule.id,
             group: back,
             traffic,
             source,
         };
-        assert_eq!(groups::rule_by_id(&mut tx, id).await?, Some(rule.clone()));
+        assert_eq!(rule, expected);
+        let found = groups::rule_by_id(&mut tx, rule.id).await?;
+        assert_eq!(found.as_ref(), Some(&rule));
         wanted.push(rule);
     }
     assert_eq!(groups::rules_of(&mut tx, back).await?, wanted);
@@ -126,7 +128,7 @@ async fn rules_of_every_kind_come_back_as_they_were_inserted(t: Fresh) -> Result
     groups::delete_rule(&mut tx, ids[0]).await?;
     assert_eq!(groups::rule_by_id(&mut tx, ids[0]).await?, None);
     let new = groups::insert_rule(&mut tx, back, SSH, anywhere()).await?;
-    assert!(new > ids[6], "a rule's id is never another's");
+    assert!(new.id > ids[6], "a rule's id is never another's");
     Ok(())
 }
 
@@ -225,7 +227,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     // The group is new on h2, so are its rule, the members of the rule's source, the project.
     wanted.extend([
         Thing::Group(back),
-        Thing::Rule(rule),
+        Thing::Rule(rule.id),
         Thing::Membership(source),
     ]);
     assert_eq!(things, wanted);
@@ -249,7 +251,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     let things = members::leave(&mut tx, second, &project, &[back], "h2").await?;
     assert!(things.is_superset(&BTreeSet::from([
         Thing::Group(back),
-        Thing::Rule(rule),
+        Thing::Rule(rule.id),
         Thing::Membership(source)
     ])));
     assert_eq!(
@@ -316,7 +318,7 @@ async fn a_projects_rules_and_their_source_groups_are_read_at_once(t: Fresh) -> 
     let rules = groups::rules_of_project(&mut tx, &name("web")).await?;
     assert_eq!(
         rules.iter().map(|r| r.id).collect::<Vec<_>>(),
-        [first, second]
+        [first.id, second.id]
     );
     let sources = groups::sources_of_project(&mut tx, &name("web")).await?;
     assert_eq!(sources.iter().map(|g| g.id).collect::<Vec<_>>(), [theirs]);
@@ -354,7 +356,11 @@ async fn many_arrivals_at_once_count_like_one_after_the_other(t: Fresh) -> Resul
     let own = |id| [Thing::Instance(id), Thing::Membership(id)];
     let mut wanted: BTreeSet<Thing> = [a, b, c].into_iter().flat_map(own).collect();
     // New are `back` on h1, `front` with its rule on h2, and the project on h2.
-    wanted.extend([Thing::Group(back), Thing::Group(front), Thing::Rule(rule)]);
+    wanted.extend([
+        Thing::Group(back),
+        Thing::Group(front),
+        Thing::Rule(rule.id),
+    ]);
     wanted.insert(Thing::Membership(there));
     assert_eq!(things, wanted);
     assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1", "h2"]);

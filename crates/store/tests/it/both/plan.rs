@@ -11,6 +11,7 @@ use novanet_model::rows::Network;
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::{GroupId, HostObject, InstanceId, NetworkId, RuleId};
 use novanet_store::instances::State;
+use novanet_store::plan::Subject;
 use novanet_store::{
     Db, Thing, Tx, floating_ips, groups, instances, members, networks, objects, plan,
 };
@@ -31,7 +32,9 @@ async fn a_cloud(tx: &mut Tx) -> Result<Cloud> {
     network.host = Some("gw".to_owned());
     let network = insert_network(tx, network).await?;
     let group = groups::insert(tx, &project, "alice", "default", "").await?;
-    let rule = groups::insert_rule(tx, group, Traffic::Any, Source::Group(group)).await?;
+    let rule = groups::insert_rule(tx, group, Traffic::Any, Source::Group(group))
+        .await?
+        .id;
     let instance = insert_instance(tx, &project, &[group], Some("h1")).await?;
     let (fixed, _) = plug(tx, instance, &network).await?;
     let things = arrive(tx, instance, &project, &[group], "h1").await?;
@@ -85,6 +88,7 @@ both! {
     planning_everything_again_changes_nothing_and_repairs_what_was_spoiled,
     what_is_gone_or_going_has_no_objects,
     one_floating_ip_among_many_is_planned_alone,
+    a_row_in_hand_is_planned_as_one_that_is_read,
     an_edited_row_is_marked_once_and_an_unimportant_column_does_not_mark,
     a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other,
     a_row_that_network_create_would_refuse_keeps_its_last_good_objects,
@@ -204,11 +208,9 @@ async fn one_floating_ip_among_many_is_planned_alone(t: Fresh) -> Result<()> {
     let mut tx = t.change().await?;
     let cloud = a_cloud(&mut tx).await?;
     let settings = CloudSettings::default();
-    floating_ips::point(&mut tx, cloud.float, None).await?;
-    assert_eq!(
-        plan::replan(&mut tx, &settings, [Thing::Float(cloud.float)]).await?,
-        1
-    );
+    let nowhere = floating_ips::point(&mut tx, cloud.float, None).await?;
+    let nowhere = [Subject::Float(nowhere.unwrap())];
+    assert_eq!(plan::replan(&mut tx, &settings, nowhere).await?, 1);
     let version = tx.commit().await?.version;
     let mut follower = Follower::of("gw");
     follower.catch_up(&t).await?;
@@ -219,6 +221,24 @@ async fn one_floating_ip_among_many_is_planned_alone(t: Fresh) -> Result<()> {
             .all(|(_, object)| !matches!(object, HostObject::Float(_)))
     );
     assert_eq!(follower.version, version);
+    Ok(())
+}
+
+async fn a_row_in_hand_is_planned_as_one_that_is_read(t: Fresh) -> Result<()> {
+    let settings = CloudSettings::default();
+    let mut tx = t.change().await?;
+    let cloud = a_cloud(&mut tx).await?;
+    tx.commit().await?;
+    let mut tx = t.change().await?;
+    let float = floating_ips::by_id(&mut tx, cloud.float).await?.unwrap();
+    let rule = groups::rule_by_id(&mut tx, cloud.rule).await?.unwrap();
+    let in_hand = [Subject::Float(float), Subject::Rule(rule)];
+    assert_eq!(plan::replan(&mut tx, &settings, in_hand).await?, 0);
+    groups::delete_rule(&mut tx, cloud.rule).await?;
+    let gone = [Subject::NoRule(cloud.rule)];
+    assert_eq!(plan::replan(&mut tx, &settings, gone).await?, 1);
+    let read = [Thing::Float(cloud.float), Thing::Rule(cloud.rule)];
+    assert_eq!(plan::replan(&mut tx, &settings, read).await?, 0);
     Ok(())
 }
 

@@ -194,6 +194,7 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
     assert_eq!(target.project.as_str(), "web");
     assert_eq!(target.state, State::Pending);
     assert_eq!(target.addresses, [(id, address)]);
+    assert_eq!(target.floats, []);
     assert_eq!(instances::target(&mut tx, InstanceId(99)).await?, None);
 
     let wrong = mac_of(ip("10.9.9.9")).to_string();
