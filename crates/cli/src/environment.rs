@@ -29,6 +29,17 @@ pub(crate) fn flags(command_line: &[Given]) -> Result<Flags, Failure> {
     }
 }
 
+/// Who gave a flag; `None`: nobody.
+pub(crate) fn origin<'a>(flags: &'a Flags, name: &str) -> Option<&'a Origin> {
+    let value = flags.get(name)?;
+    (value.origin != Origin::Default).then_some(&value.origin)
+}
+
+/// Whether somebody gave a flag.
+pub(crate) fn given(flags: &Flags, name: &str) -> bool {
+    origin(flags, name).is_some()
+}
+
 /// `NOVANET_STATE_PATH` and so on: handy in units and containers.
 fn from_environment() -> Vec<Given> {
     registry()

@@ -1,6 +1,6 @@
 //! How a command ends badly: what to print, and the exit code.
 
-use novanet_control::ControlError;
+use novanet_control::{ControlError, told};
 use novanet_model::carve::CarveError;
 use std::error::Error;
 use std::fmt;
@@ -45,17 +45,7 @@ impl Failure {
 
     /// It could not be done because of this error, told with its causes on one line.
     pub(crate) fn because(error: &dyn Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(source) = cause {
-            let text = source.to_string();
-            // Transparent errors say the same again.
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = source.source();
-        }
-        Self::failed(message.replace('\n', " "))
+        Self::failed(told(error))
     }
 }
 
@@ -83,9 +73,7 @@ impl From<ControlError> for Failure {
         if wrong_words {
             failure.code = 2;
         }
-        if let ControlError::Store(fault) = &error
-            && let Some(remedy) = fault.remedy()
-        {
+        if let Some(remedy) = error.remedy() {
             failure.message = format!("{} ({remedy})", failure.message);
         }
         failure

@@ -5,7 +5,7 @@
 //! retry: the next round is the retry.
 
 use crate::caller::controller;
-use crate::{Cloud, ControlError, Result};
+use crate::{Cloud, ControlError, Result, told};
 use novanet_store::{StoreError, Thing, audit, clock, instances, leases, now, objects, plan};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Cloud {
         let mut controllers = Controllers::new(holder);
         loop {
             if let Err(error) = controllers.round(self).await {
-                tracing::warn!(%error, "controllers");
+                tracing::warn!(error = told(&error), remedy = error.remedy(), "controllers");
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

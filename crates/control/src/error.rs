@@ -137,7 +137,29 @@ impl fmt::Display for Kind {
     }
 }
 
+/// An error with its causes, on one line. Some errors name their cause already: it is not said twice.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let why = source.to_string();
+        if !text.contains(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = source.source();
+    }
+    text.replace('\n', " ")
+}
+
 impl ControlError {
+    /// What the operator can do about it, for the end of the message; the other texts hold theirs.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => error.remedy(),
+            _ => None,
+        }
+    }
+
     #[allow(clippy::needless_pass_by_value)] // ids by value or reference alike
     pub(crate) fn not_found(kind: Kind, id: impl ToString) -> Self {
         Self::NotFound {

@@ -107,7 +107,8 @@ impl Cloud {
             return Err(ControlError::not_found(Kind::Project, project));
         }
         if let Some(image) = same(&mut tx, owner, name, digest).await? {
-            // Somebody else was faster.
+            // Somebody else was faster. The lease is given back all the same.
+            tx.commit().await?;
             return Ok(image.id);
         }
         let id = images::insert(&mut tx, name, owner, digest, whole.size).await?;
@@ -118,7 +119,8 @@ impl Cloud {
         Ok(id)
     }
 
-    /// Stores one part unless it is there; the epoch of the lease under which it was done. One image at a time: others wait for their turn.
+    /// Stores one part unless it is there; the epoch of the lease under which it was done. One image at
+    /// a time: others wait for their turn.
     async fn store_part(
         &self,
         holder: &str,

@@ -1,9 +1,10 @@
 //! Use cases of key pairs. The private half is shown once and never stored.
 
+use crate::caller::record;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::ModelError;
 use novanet_store::key_pairs::{self, KeyPair};
-use novanet_store::{StoreError, audit, users};
+use novanet_store::{StoreError, users};
 
 impl Cloud {
     /// CreateKeyPair: the stored half and the private key in OpenSSH's format.
@@ -54,8 +55,7 @@ impl Cloud {
             }
             other => other?,
         }
-        let project = Some(caller.project.as_str());
-        audit::record(&mut tx, &caller.actor, action, project, &pair.name, "").await?;
+        record(&mut tx, caller, action, &pair.name, "").await?;
         tx.commit().await?;
         Ok(())
     }
@@ -70,8 +70,7 @@ impl Cloud {
     pub async fn delete_key_pair(&self, caller: &Caller, name: &str) -> Result<()> {
         let mut tx = self.db().write().await?;
         if key_pairs::delete(&mut tx, &caller.actor.who, name).await? {
-            let project = Some(caller.project.as_str());
-            audit::record(&mut tx, &caller.actor, "key_pair.delete", project, name, "").await?;
+            record(&mut tx, caller, "key_pair.delete", name, "").await?;
             tx.commit().await?;
         }
         Ok(())

@@ -28,7 +28,7 @@ mod waiters;
 pub use caller::{Caller, Role};
 pub use cloud::{Cloud, CloudConfig};
 pub use controllers::Controllers;
-pub use error::{ControlError, Kind, Result};
+pub use error::{ControlError, Kind, Result, told};
 pub use novanet_pki::{PkiError, Vault};
 pub use novanet_store::audit::Entry as AuditEntry;
 pub use novanet_store::hosts::Host;

@@ -4,7 +4,7 @@ use crate::front::{Front, FrontListener};
 use crate::questions::Questions;
 use crate::{admin, agent_api, ec2};
 use axum::serve::ListenerExt as _;
-use novanet_control::Cloud;
+use novanet_control::{Cloud, told};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -170,7 +170,7 @@ async fn poll_clock(cloud: &Cloud) {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, "clock row");
+                tracing::warn!(error = told(&error), remedy = error.remedy(), "clock row");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

@@ -59,6 +59,15 @@ impl Bound {
             .transpose()
     }
 
+    /// A required parameter as such a type.
+    pub(crate) fn parse_required<T>(&self, name: &'static str) -> Result<T, Failure>
+    where
+        T: FromStr<Err = novanet_model::ModelError>,
+    {
+        let text = self.required(name)?;
+        text.parse().map_err(|e| named(name, &e))
+    }
+
     /// A number in a range.
     pub(crate) fn number(&self, name: &str, from: u64, to: u64) -> Result<Option<u64>, Failure> {
         self.text(name)

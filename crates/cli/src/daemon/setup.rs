@@ -3,13 +3,14 @@
 //! it is done already, so that a run that was killed goes on where it stopped.
 
 use super::novarc;
+use crate::environment::{given, origin};
 use crate::failure::Failure;
 use crate::manage::floating::SHORTEST_PREFIX;
 use novanet_agent::engine::preflight;
 use novanet_agent::image::build;
 use novanet_control::Cloud;
 use novanet_model::carve::{CarveError, Request, carve};
-use novanet_model::flags::{Flags, Origin};
+use novanet_model::flags::Flags;
 use novanet_model::rows::Network;
 use novanet_model::wire::Role;
 use novanet_model::{Ipv4Net, NetworkKind, ProjectId};
@@ -225,14 +226,4 @@ async fn credentials(
     }
     novarc::write(&path, &text)?;
     Ok(path)
-}
-
-/// Who gave a flag; `None`: nobody.
-fn origin<'a>(flags: &'a Flags, name: &str) -> Option<&'a Origin> {
-    let value = flags.get(name)?;
-    (value.origin != Origin::Default).then_some(&value.origin)
-}
-
-fn given(flags: &Flags, name: &str) -> bool {
-    origin(flags, name).is_some()
 }

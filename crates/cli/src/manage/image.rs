@@ -50,10 +50,9 @@ const ACTIONS: &[Action] = &[
         Ok(super::Command::Image(Command::List))
     }),
     action("delete", "launch it no more; instances stay", DELETE, |b| {
-        let image = b
-            .parse("image")?
-            .ok_or_else(|| Failure::usage("image delete: image is missing: like ami-00000001"))?;
-        Ok(super::Command::Image(Command::Delete { image }))
+        Ok(super::Command::Image(Command::Delete {
+            image: b.parse_required("image")?,
+        }))
     }),
 ];
 

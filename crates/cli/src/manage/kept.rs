@@ -2,10 +2,11 @@
 //! for the rest what the agent had that ran here last. Its flags may have stood on its command line only,
 //! and a plan made with others would show differences that are none.
 
+use crate::environment::given;
 use crate::failure::Failure;
 use novanet_agent::engine::{kept, kept_path};
 use novanet_agent::settings::Settings;
-use novanet_model::flags::{Flags, Origin};
+use novanet_model::flags::Flags;
 
 /// The settings. Says on stderr which of them are the last agent's.
 pub(crate) fn settings(flags: &Flags) -> Result<Settings, Failure> {
@@ -14,8 +15,7 @@ pub(crate) fn settings(flags: &Flags) -> Result<Settings, Failure> {
     let Some(kept) = kept(&state_path) else {
         return Ok(settings);
     };
-    let given = |name| flags.get(name).is_some_and(|v| v.origin != Origin::Default);
-    let taken = take(&mut settings, kept, given);
+    let taken = take(&mut settings, kept, |name| given(flags, name));
     if !taken.is_empty() {
         let (taken, path) = (taken.join(", "), kept_path(&state_path));
         eprintln!(
@@ -32,32 +32,27 @@ fn take(
     kept: Settings,
     given: impl Fn(&'static str) -> bool,
 ) -> Vec<&'static str> {
-    let mut taken = Vec::new();
     // Where nobody gave it, it is my_ip.
     let source_given =
         given("routing_source_ip") || given("my_ip") && kept.routing_source_ip == kept.my_ip;
-    macro_rules! take {
-        ($($field:ident $given:expr;)*) => {$(
-            if !$given && settings.$field != kept.$field {
+    let given = |name| match name {
+        "routing_source_ip" => source_given,
+        _ => given(name),
+    };
+    let mut taken = Vec::new();
+    // A setting has the name of its flag.
+    macro_rules! each {
+        ($($field:ident)*) => {$(
+            if !given(stringify!($field)) && settings.$field != kept.$field {
                 settings.$field = kept.$field;
                 taken.push(stringify!($field));
             }
         )*};
     }
-    take! {
-        host given("host");
-        my_ip given("my_ip");
-        networks_path given("networks_path");
-        public_interface given("public_interface");
-        flat_interface given("flat_interface");
-        routing_source_ip source_given;
-        dmz_cidr given("dmz_cidr");
-        floating_address_mode given("floating_address_mode");
-        network_device_mtu given("network_device_mtu");
-        dns_server given("dns_server");
-        metadata_port given("metadata_port");
-        dhcpbridge given("dhcpbridge");
-        instance_uid_base given("instance_uid_base");
+    each! {
+        host my_ip networks_path public_interface flat_interface routing_source_ip dmz_cidr
+        floating_address_mode network_device_mtu dns_server metadata_port dhcpbridge
+        instance_uid_base
     }
     taken
 }
@@ -66,7 +61,7 @@ fn take(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use novanet_model::flags::{Facts, Given};
+    use novanet_model::flags::{Facts, Given, Origin};
 
     fn flags(given: &[(&str, &str)]) -> Flags {
         let given: Vec<_> = given
@@ -90,8 +85,7 @@ mod tests {
         let kept = crate::daemon::agent_settings(&flags(before)).unwrap();
         let flags = flags(now);
         let mut settings = crate::daemon::agent_settings(&flags).unwrap();
-        let given = |name| flags.get(name).unwrap().origin != Origin::Default;
-        let taken = take(&mut settings, kept, given);
+        let taken = take(&mut settings, kept, |name| given(&flags, name));
         (settings, taken)
     }
 

@@ -131,10 +131,7 @@ pub(crate) enum Command {
 }
 
 fn id(bound: &Bound) -> Result<ProjectId, Failure> {
-    bound.required("name")?;
-    bound
-        .parse("name")?
-        .ok_or_else(|| Failure::usage("name is missing"))
+    bound.parse_required("name")
 }
 
 /// Does it.

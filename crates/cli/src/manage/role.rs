@@ -5,7 +5,7 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render};
-use novanet_control::members::{GLOBAL_ROLES, Given};
+use novanet_control::members::GLOBAL_ROLES;
 use novanet_model::ProjectId;
 use serde::Serialize;
 
@@ -171,24 +171,26 @@ async fn missing(
     role: &str,
     project: Option<&ProjectId>,
 ) -> Result<Option<String>, Failure> {
-    let counts = cx.cloud.has_role(user, role, project).await?;
-    Ok(match project {
-        Some(project) if !counts => Some(format!(
-            "the role {role} counts in project {project} when user {user} has it in all projects, too: \
-             nova-manage role add {user} {role}"
-        )),
-        None if !GLOBAL_ROLES.contains(&role) => {
-            let given = cx.cloud.roles(Some(user)).await?;
-            let somewhere = |g: &Given| g.role == role && g.project.is_some();
-            (!given.iter().any(somewhere)).then(|| {
-                format!(
-                    "the role {role} counts in the projects where user {user} has it, too: \
-                     nova-manage role add {user} {role} PROJECT"
-                )
-            })
-        }
-        _ => None,
-    })
+    if let Some(project) = project {
+        let counts = cx.cloud.has_role(user, role, Some(project)).await?;
+        return Ok((!counts).then(|| {
+            format!(
+                "the role {role} counts in project {project} when user {user} has it in all projects, \
+                 too: nova-manage role add {user} {role}"
+            )
+        }));
+    }
+    if GLOBAL_ROLES.contains(&role) {
+        return Ok(None);
+    }
+    let given = cx.cloud.roles(Some(user)).await?;
+    let somewhere = given.iter().any(|g| g.role == role && g.project.is_some());
+    Ok((!somewhere).then(|| {
+        format!(
+            "the role {role} counts in the projects where user {user} has it, too: \
+             nova-manage role add {user} {role} PROJECT"
+        )
+    }))
 }
 
 /// A line of `role list`.

@@ -108,7 +108,6 @@ pub(crate) struct Run {
 }
 
 fn run(bound: &Bound) -> Result<Run, Failure> {
-    let missing = |what| Failure::usage(format!("{what} is missing"));
     let instance_type = bound.text("type").unwrap_or("m1.tiny");
     if novanet_model::instance_type::find(instance_type).is_none() {
         return Err(Failure::usage(format!(
@@ -117,8 +116,8 @@ fn run(bound: &Bound) -> Result<Run, Failure> {
     }
     let count = bound.number("count", 1, 1000)?.unwrap_or(1);
     Ok(Run {
-        image: bound.parse("image")?.ok_or_else(|| missing("image"))?,
-        project: bound.parse("project")?.ok_or_else(|| missing("project"))?,
+        image: bound.parse_required("image")?,
+        project: bound.parse_required("project")?,
         instance_type: instance_type.to_owned(),
         count: u32::try_from(count).unwrap_or(1),
         key: bound.text("key").map(str::to_owned),

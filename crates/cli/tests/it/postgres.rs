@@ -3,8 +3,9 @@
 use crate::check::Sandbox;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::Read as _;
+use std::fs;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -74,7 +75,10 @@ fn nova_manage_works_on_postgresql_and_refuses_a_newer_schema() {
 }
 
 /// `novanet server` on the sandbox's database.
-struct Server(Child);
+struct Server {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Server {
     /// Starts it and waits until it listens.
@@ -84,12 +88,14 @@ impl Server {
         drop(free);
         let connection = format!("--sql_connection={}", sandbox.database().url);
         let port_flag = format!("--ec2_listen_port={port}");
+        let log = sandbox.path().join("server.log");
         let child = sandbox
             .command(&["server", &connection, "--ec2_listen=127.0.0.1", &port_flag])
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let server = Self(child.unwrap());
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let server = Self { child, log };
         novanet_lab::eventually(Duration::from_secs(20), || {
             std::net::TcpStream::connect(("127.0.0.1", port))
         })
@@ -97,21 +103,24 @@ impl Server {
         server
     }
 
+    /// What it has logged.
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
     /// Ends it as systemd does; what it has logged.
     fn end(mut self) -> String {
-        let pid = Pid::from_raw(self.0.id().try_into().unwrap());
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
-        let mut log = String::new();
-        let pipe = self.0.stderr.take();
-        pipe.unwrap().read_to_string(&mut log).unwrap();
-        log
+        self.child.wait().unwrap();
+        self.log()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -125,5 +134,21 @@ fn a_servers_first_start_on_postgresql_logs_what_it_does_and_no_trouble() {
             .filter_map(|line| line.split_whitespace().nth(1));
         let trouble = levels.filter(|level| *level != "INFO").count();
         assert_eq!(trouble, 0, "{start}: {log}");
+    }
+}
+
+#[test]
+fn what_the_database_refuses_a_server_is_logged_with_the_cause() {
+    let sandbox = Sandbox::on_postgres();
+    let server = Server::start(&sandbox);
+    for (table, what) in [("clock", "clock row"), ("leases", "controllers")] {
+        sandbox.psql(&format!("ALTER TABLE {table} RENAME TO no_{table}"));
+        let cause = format!("relation \\\"{table}\\\" does not exist");
+        novanet_lab::eventually(Duration::from_secs(20), || {
+            let log = server.log();
+            let said = |line: &str| line.contains(what) && line.contains(&cause);
+            log.lines().any(said).then_some(()).ok_or(log)
+        })
+        .unwrap();
     }
 }

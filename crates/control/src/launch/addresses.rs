@@ -83,16 +83,13 @@ pub(super) async fn chosen(
         return Err(invalid(reason).into());
     };
     let cidr = network.cidr;
-    let reserved = fixed_ips::reserved_ranges(tx, network.id)
-        .await
-        .map_err(ControlError::from)?;
+    let reserved = fixed_ips::reserved_ranges(tx, network.id).await?;
     if !cidr.contains(&ip) || reserved.iter().any(|r| r.first <= ip && ip <= r.last) {
         let reason = format!("must be an address for instances of network {cidr}");
         return Err(invalid(reason).into());
     }
     let id = pool::take(tx, network.id, ip)
-        .await
-        .map_err(ControlError::from)?
+        .await?
         .ok_or_else(|| ControlError::in_use(Kind::FixedIp, ip, "is taken or reserved"))?;
     Ok(Some((id, ip)))
 }

@@ -104,10 +104,7 @@ impl Known {
         if let Some(id) = self.defaults.get(project) {
             return Ok(*id);
         }
-        let id = match group_rows::by_name(tx, project, DEFAULT)
-            .await
-            .map_err(ControlError::from)?
-        {
+        let id = match group_rows::by_name(tx, project, DEFAULT).await? {
             Some(group) => group.id,
             None if !self.alone => return Err(Stop::Alone),
             None => {

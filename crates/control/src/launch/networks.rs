@@ -5,11 +5,12 @@
 //! what the project was promised: none of them is left out, and trouble with one has to be seen.
 
 use super::batch::Stop;
+use crate::caller::record;
 use crate::{Caller, ControlError, Kind, Result};
+use novanet_model::NetworkKind;
 use novanet_model::rows::Network;
-use novanet_model::{NetworkId, NetworkKind};
 use novanet_store::networks::BadNetwork;
-use novanet_store::{Tx, audit, networks};
+use novanet_store::{Tx, networks};
 use std::collections::BTreeMap;
 
 /// All networks, read once for the launches of one transaction.
@@ -17,8 +18,8 @@ pub(super) struct Networks {
     good: Vec<Network>,
     /// Rows that somebody edited to what makes no sense.
     bad: Vec<BadNetwork>,
-    /// Those that their hosts cannot have, and why, once somebody asked.
-    refused: Option<BTreeMap<NetworkId, String>>,
+    /// The shared flat ones that instances get addresses in, once somebody asked.
+    in_force: Option<Vec<Network>>,
 }
 
 impl Networks {
@@ -27,7 +28,7 @@ impl Networks {
         Ok(Self {
             good,
             bad,
-            refused: None,
+            in_force: None,
         })
     }
 
@@ -49,12 +50,9 @@ impl Networks {
         if !own.is_empty() {
             return Ok(own);
         }
-        let shared = self.those(|n| n.project.is_none() && n.kind != NetworkKind::Vlan);
+        let shared = self.in_force(tx).await?;
         if !shared.is_empty() {
-            return Ok(self
-                .in_force(tx, shared)
-                .await
-                .map_err(ControlError::from)?);
+            return Ok(shared);
         }
         if let Some(bad) = self.bad.iter().find(|b| is_shared(b)) {
             return Err(spoiled(bad).into());
@@ -67,35 +65,32 @@ impl Networks {
         those.cloned().collect()
     }
 
-    /// Without those that are in trouble, unless all of them are: then the instances wait.
-    async fn in_force(
-        &mut self,
-        tx: &mut Tx,
-        shared: Vec<Network>,
-    ) -> novanet_store::Result<Vec<Network>> {
-        let first = self.refused.is_none();
-        if first {
-            // One alone is not left out anyway: nobody has to ask.
-            let several = shared.len() > 1;
-            self.refused = Some(if several {
-                networks::refused(tx).await?
-            } else {
-                BTreeMap::new()
-            });
+    /// The shared flat ones without those that are in trouble, unless all of them are: then the
+    /// instances wait.
+    async fn in_force(&mut self, tx: &mut Tx) -> Result<Vec<Network>> {
+        if let Some(shared) = &self.in_force {
+            return Ok(shared.clone());
         }
-        let why = |network: &Network| self.refused.as_ref()?.get(&network.id);
-        let (out, left): (Vec<_>, Vec<_>) = shared.into_iter().partition(|n| why(n).is_some());
+        let shared = self.those(|n| n.project.is_none() && n.kind != NetworkKind::Vlan);
+        // One alone is not left out anyway: nobody has to ask.
+        let mut refused = match shared.len() {
+            0 | 1 => BTreeMap::new(),
+            _ => networks::refused(tx).await?,
+        };
+        let (out, mut left): (Vec<_>, Vec<_>) = shared
+            .into_iter()
+            .partition(|n| refused.contains_key(&n.id));
         if left.is_empty() {
-            return Ok(out);
-        }
-        if first {
-            let refused = out.iter().filter_map(|n| Some((n.id, why(n)?.clone())));
+            left = out;
+        } else {
+            let refused = out.iter().filter_map(|n| refused.remove_entry(&n.id));
             let bad = self.bad.iter().filter(|b| is_shared(b));
             let bad = bad.map(|b| (b.brief.id, spoiled(b).to_string()));
             for (network, error) in bad.chain(refused) {
                 tracing::warn!(%network, error, "a launch leaves a network out");
             }
         }
+        self.in_force = Some(left.clone());
         Ok(left)
     }
 
@@ -112,15 +107,9 @@ impl Networks {
         if !alone {
             return Err(Stop::Alone);
         }
-        let (project, object) = (&caller.project, network.cidr.to_string());
-        networks::set_project(tx, network.id, project)
-            .await
-            .map_err(ControlError::from)?;
-        let of = Some(project.as_str());
-        audit::record(tx, &caller.actor, "network.associate", of, &object, "")
-            .await
-            .map_err(ControlError::from)?;
-        network.project = Some(project.clone());
+        networks::set_project(tx, network.id, &caller.project).await?;
+        record(tx, caller, "network.associate", network.cidr, "").await?;
+        network.project = Some(caller.project.clone());
         Ok(vec![network.clone()])
     }
 }

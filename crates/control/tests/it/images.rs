@@ -3,7 +3,7 @@
 use crate::world::{World, assert_refused, both, caller, launch, name};
 use anyhow::Result;
 use novanet_control::{ControlError, Controllers};
-use std::future::Future as _;
+use std::future::Future;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -128,12 +128,7 @@ fn a_sweep_takes_nothing_of_an_image_that_is_being_stored_and_all_of_one_that_no
         let file = Swept {
             file: Cursor::new(whole.clone()),
             pass: 1,
-            sweep: || {
-                let rounds = sweep(&again);
-                tokio::task::block_in_place(|| {
-                    tokio::runtime::Handle::current().block_on(rounds).unwrap();
-                });
-            },
+            sweep: || meanwhile(sweep(&again)),
         };
         let image = w.register_image("big", file).await?;
         for part in 0..3 {
@@ -176,6 +171,39 @@ fn the_same_bytes_are_stored_at_once_after_a_registration_that_was_killed() {
         assert!(w.image_part(&image.digest, 2).await?.is_some());
         Ok(())
     });
+}
+
+#[test]
+fn who_stores_an_image_that_somebody_else_stored_faster_keeps_nobody_else_waiting() {
+    both(async |w: &World| -> Result<()> {
+        let whole = bytes((2 << 20) + 7, 4);
+        let again = w.again().await;
+        let faster = Swept {
+            file: Cursor::new(whole.clone()),
+            pass: 1,
+            sweep: || {
+                meanwhile(async {
+                    again
+                        .register_image("big", Cursor::new(whole.clone()))
+                        .await?;
+                    Ok(())
+                });
+            },
+        };
+        w.register_image("big", faster).await?;
+        assert_eq!(w.all_images().await?.len(), 1);
+        let began = Instant::now();
+        w.register_image("next", Cursor::new(bytes(100, 5))).await?;
+        // A lease lasts for 15 s.
+        assert!(began.elapsed() < Duration::from_secs(8));
+        Ok(())
+    });
+}
+
+/// Does something inside of what is not async.
+fn meanwhile(other: impl Future<Output = Result<()>>) {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::block_in_place(|| runtime.block_on(other).unwrap());
 }
 
 /// A minute of rounds: with a sweep at its end.

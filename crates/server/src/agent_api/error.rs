@@ -2,9 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use novanet_control::ControlError;
-use std::error::Error;
-use std::fmt::Write as _;
+use novanet_control::{ControlError, told};
 
 pub(crate) struct ApiError(ControlError);
 
@@ -21,25 +19,10 @@ impl IntoResponse for ApiError {
             ControlError::Invalid(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let text = chain(&self.0);
+        let text = told(&self.0);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            tracing::warn!(error = text, "agent API");
+            tracing::warn!(error = text, remedy = self.0.remedy(), "agent API");
         }
         (status, text).into_response()
     }
-}
-
-/// An error with its causes, for logs.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors name their source already.
-        if !text.contains(&cause_text) {
-            let _ = write!(text, ": {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -1,12 +1,13 @@
 //! Bytes of an image, part by part: neither side holds a whole image in memory.
 
-use crate::agent_api::error::{ApiError, chain};
+use crate::agent_api::error::ApiError;
 use crate::server::State as Shared;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use novanet_control::told;
 use std::sync::Arc;
 
 pub(crate) async fn image(
@@ -21,7 +22,7 @@ pub(crate) async fn image(
         |(state, digest, n, data)| async move {
             let Some(data) = data else { return Ok(None) };
             let next = state.cloud.image_part(&digest, n).await.map_err(|error| {
-                tracing::warn!(error = chain(&error), "image");
+                tracing::warn!(error = told(&error), remedy = error.remedy(), "image");
                 std::io::Error::other("the image's next part could not be read")
             })?;
             Ok::<_, std::io::Error>(Some((data, (state, digest, n + 1, next))))

@@ -2,7 +2,7 @@
 //! unix socket whoever can open it is root or the cloud's owner; between hosts it will be TLS.
 
 mod error;
-pub(crate) use error::{ApiError, chain};
+pub(crate) use error::ApiError;
 mod images;
 
 use crate::server::State as Shared;

@@ -1,7 +1,6 @@
 //! From a use case's error to EC2's code. The one place where that is decided.
 
-use crate::agent_api::chain;
-use novanet_control::{ControlError, Kind, PkiError, StoreError};
+use novanet_control::{ControlError, Kind, PkiError, StoreError, told};
 use novanet_ec2::{Code, Ec2Error};
 
 /// A refusal of either side: the protocol's own, or a use case's.
@@ -29,11 +28,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Ec2Error {
     };
     let code = code_of(&error);
     if matches!(code, Code::InternalError | Code::Unavailable) {
-        let remedy = match &error {
-            ControlError::Store(error) => error.remedy(),
-            _ => None,
-        };
-        tracing::error!(error = chain(&error), remedy, "ec2");
+        tracing::error!(error = told(&error), remedy = error.remedy(), "ec2");
     }
     let message = match code {
         // What went wrong inside is for the log; the client learns that it was not its fault.
