@@ -7,10 +7,12 @@ use super::parts::{
 };
 use base64::Engine;
 use novanet_agent::instance::oci::{Oci, Version};
+use novanet_lab::eventually_async;
 use novanet_model::HostObject;
 use novanet_model::InstanceId;
 use novanet_model::object::{InjectedNetwork, Instance};
 use novanet_model::wire::{InstanceState, Metadata};
+use std::time::Duration;
 
 #[test]
 fn an_instance_boots_takes_its_address_by_dhcp_and_answers_ping_http_and_ssh() {
@@ -167,8 +169,14 @@ fn an_instance_of_a_flat_network_finds_its_addresses_in_its_file_system() {
         host.until(1, InstanceState::Running, 1).await;
         host.until_ping(1).await;
         let inside = format!("/proc/{}/root", host.pid(1));
-        let servers = std::fs::read_to_string(format!("{inside}/etc/resolv.conf")).unwrap();
-        assert_eq!(servers, "nameserver 9.9.9.9\n");
+        // It answers before it has written everything.
+        eventually_async(Duration::from_secs(10), async || {
+            let servers = std::fs::read_to_string(format!("{inside}/etc/resolv.conf"))?;
+            anyhow::ensure!(servers == "nameserver 9.9.9.9\n", "{servers:?}");
+            anyhow::Ok(())
+        })
+        .await
+        .unwrap();
         let routes = sh(&format!("nsenter -t {} -n ip route", host.pid(1)));
         assert!(routes.contains("default via 10.0.0.1"), "{routes}");
     });

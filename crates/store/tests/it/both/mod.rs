@@ -2,6 +2,7 @@
 
 pub(crate) mod seed;
 
+mod bad_rows;
 mod floating_ips;
 mod follow;
 mod groups;
