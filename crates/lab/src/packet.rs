@@ -262,8 +262,8 @@ fn parse_ipv4(from_mac: Mac, to_mac: Mac, body: &[u8]) -> Option<Seen> {
     })
 }
 
-/// The internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
+/// The internet checksum (RFC 1071): what goes into the field, where the field was zero.
+pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)
         .map(|pair| {

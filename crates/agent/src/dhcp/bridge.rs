@@ -98,7 +98,6 @@ fn lease(
             .map_err(|e| BridgeError::Usage(format!("address {address:?}: {e}")))?,
         mac: mac.parse::<MacAddr>().map_err(|e| usage(&e))?,
         hostname: name.unwrap_or_default().to_owned(),
-        client_id: env("DNSMASQ_CLIENT_ID").unwrap_or_default(),
     })
 }
 
@@ -126,21 +125,13 @@ fn init(
             journal.append(LeaseChange::Released, &lease)?;
             continue;
         }
-        let or_star = |text: &str| {
-            if text.is_empty() {
-                "*".to_owned()
-            } else {
-                text.to_owned()
-            }
+        let name = match lease.hostname.as_str() {
+            "" => "*",
+            name => name,
         };
-        writeln!(
-            out,
-            "{ends} {} {} {} {}",
-            lease.mac,
-            lease.address,
-            or_star(&lease.hostname),
-            or_star(&lease.client_id)
-        )?;
+        // The last word is the client id. dnsmasq is told to ignore client ids, also those that a
+        // journal of an earlier release has.
+        writeln!(out, "{ends} {} {} {name} *", lease.mac, lease.address)?;
     }
     out.flush()
 }
@@ -212,6 +203,22 @@ mod tests {
         let last = journal.pending().unwrap().pop().unwrap();
         assert_eq!(last.event, LeaseChange::Released);
         assert_eq!(last.address, Ipv4Addr::new(10, 0, 0, 4));
+    }
+
+    #[test]
+    fn init_knows_a_lease_of_an_earlier_release_by_its_mac_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        std::fs::create_dir(folder.join("dhcp")).unwrap();
+        let line = r#"{"lease":{"bridge":"br100","address":"10.0.0.3","mac":"02:16:3e:00:00:01","hostname":"web","client_id":"01:02:16:3e:00:00:01"}}"#;
+        std::fs::write(folder.join("dhcp/leases.journal"), format!("{line}\n")).unwrap();
+        let hosts = "02:16:3e:00:00:01,web.novalocal,10.0.0.3\n";
+        std::fs::write(folder.join("nova-br100.conf"), hosts).unwrap();
+        let printed = call(folder, "init").unwrap();
+        let (_, rest) = printed.split_once(' ').unwrap();
+        assert_eq!(rest, "02:16:3e:00:00:01 10.0.0.3 web *\n");
+        let journal = Journal::new(folder.join("dhcp"));
+        assert!(journal.pending().unwrap().is_empty());
     }
 
     #[test]

@@ -28,9 +28,6 @@ pub struct Lease {
     /// The name it was given; empty: none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hostname: String,
-    /// What the client calls itself, in dnsmasq's spelling; empty: nothing.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub client_id: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -225,7 +222,6 @@ mod tests {
             address: [10, 0, 0, address].into(),
             mac: MacAddr([2, 0x16, 0x3e, 0, 0, mac]),
             hostname: "web".into(),
-            client_id: String::new(),
         }
     }
 

@@ -42,6 +42,8 @@ pub fn arguments(
         format!("--dhcp-script={}", files::script(networks_path).display()),
         "--leasefile-ro".to_owned(),
         "--dhcp-authoritative".to_owned(),
+        // A client is its MAC, which its port proves: a client id could be another instance's.
+        "--dhcp-ignore-clid".to_owned(),
         // Machines on the same wire that are not instances of ours: not even refused.
         "--dhcp-ignore=tag:!known".to_owned(),
     ];
@@ -234,6 +236,7 @@ mod tests {
         --dhcp-script=/net/nova-dhcpbridge
         --leasefile-ro
         --dhcp-authoritative
+        --dhcp-ignore-clid
         --dhcp-ignore=tag:!known
         --user=root
         --dhcp-option=option:mtu,1450

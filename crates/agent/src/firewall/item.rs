@@ -80,6 +80,8 @@ pub enum Set {
     Verdicts,
     /// Port and its MAC.
     PortMac,
+    /// Port and its MAC as the client address in a DHCP message.
+    PortDhcp,
     /// Port, its MAC and its address.
     PortAddress,
     /// MACs of the ports on this host, for the bridges.
@@ -209,6 +211,11 @@ fn of_port(port: &Port) -> Items {
         Value::Present,
     );
     element(
+        Set::PortDhcp,
+        Slot::InterfaceMac(port.name.clone(), port.mac),
+        Value::Present,
+    );
+    element(
         Set::PortAddress,
         Slot::InterfaceMacAddress(port.name.clone(), port.mac, port.address),
         Value::Present,
@@ -256,6 +263,7 @@ impl Set {
             Self::Combinations => "comb".to_owned(),
             Self::Verdicts => "kv".to_owned(),
             Self::PortMac => "pmac".to_owned(),
+            Self::PortDhcp => "pch".to_owned(),
             Self::PortAddress => "pip".to_owned(),
             Self::PortMacs => "macs".to_owned(),
             Self::PortAddresses => "ips".to_owned(),
@@ -279,6 +287,7 @@ impl Set {
             "comb" => Self::Combinations,
             "kv" => Self::Verdicts,
             "pmac" => Self::PortMac,
+            "pch" => Self::PortDhcp,
             "pip" => Self::PortAddress,
             "macs" => Self::PortMacs,
             "ips" => Self::PortAddresses,
@@ -294,7 +303,11 @@ impl Set {
     pub(crate) fn is_bridge(self) -> bool {
         matches!(
             self,
-            Self::PortMac | Self::PortAddress | Self::PortMacs | Self::PortAddresses
+            Self::PortMac
+                | Self::PortDhcp
+                | Self::PortAddress
+                | Self::PortMacs
+                | Self::PortAddresses
         )
     }
 }

@@ -38,8 +38,12 @@ fn datagram(
         .exec_in(|| UdpSocket::bind(source))?
         .context("the sender's socket")?;
     sender.set_broadcast(true)?;
-    sender.send_to(b"hello", target)?;
-    Ok(receiver.recv_from(&mut [0; 16]).is_ok())
+    // What the port looks at in a request for an address.
+    let mut payload = [0; 240];
+    payload[..3].copy_from_slice(&[1, 1, 6]);
+    payload[28..34].copy_from_slice(&mac(3).0);
+    sender.send_to(&payload, target)?;
+    Ok(receiver.recv_from(&mut [0; 240]).is_ok())
 }
 
 #[test]

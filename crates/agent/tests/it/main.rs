@@ -4,6 +4,7 @@
 
 mod dhcp;
 mod dhcp_files;
+mod dhcp_forged;
 mod dhcp_process;
 mod dhcp_support;
 mod engine;

@@ -163,7 +163,7 @@ fn decode_key(set: Set, key: &[u8]) -> Option<Slot> {
         Set::Gateways => Slot::InterfaceAddress(name()?, address(key.get(IFNAMSIZ..)?)?),
         Set::Verdicts => Slot::Number(u32::from_ne_bytes(key.try_into().ok()?)),
         Set::PortMacs => Slot::Mac(MacAddr(key.try_into().ok()?)),
-        Set::PortMac => Slot::InterfaceMac(name()?, mac()?),
+        Set::PortMac | Set::PortDhcp => Slot::InterfaceMac(name()?, mac()?),
         Set::PortAddress => {
             Slot::InterfaceMacAddress(name()?, mac()?, address(key.get(IFNAMSIZ + 8..)?)?)
         }
@@ -216,6 +216,7 @@ mod tests {
         let ip = Ipv4Addr::new(10, 0, 0, 3);
         for (set, slot, length) in [
             (Set::PortMac, Slot::InterfaceMac(name.clone(), mac), 24),
+            (Set::PortDhcp, Slot::InterfaceMac(name.clone(), mac), 24),
             (Set::PortMacs, Slot::Mac(mac), 6),
             (Set::PortAddresses, Slot::Address(ip), 4),
             (

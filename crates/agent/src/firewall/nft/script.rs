@@ -248,9 +248,10 @@ fn delete_elements(script: &mut String, changes: &[Change<Key, Value>], desired:
         if change.from.is_some() && has_words(slot) && !goes {
             let _ = writeln!(
                 script,
-                "delete element {} nova {} {{ {slot} }}",
+                "delete element {} nova {} {{ {} }}",
                 family(*set),
-                set.name()
+                set.name(),
+                element_text(*set, slot)
             );
         }
     }
@@ -280,7 +281,7 @@ fn add_elements<'a>(script: &mut String, items: impl Iterator<Item = (&'a Key, &
             );
             current = Some(*set);
         }
-        let _ = write!(script, "{slot}");
+        script.push_str(&element_text(*set, slot));
         let _ = match value {
             Value::Address(address) => write!(script, " : {address}"),
             Value::Number(number) => write!(script, " : {number}"),
@@ -290,6 +291,17 @@ fn add_elements<'a>(script: &mut String, items: impl Iterator<Item = (&'a Key, &
     }
     if current.is_some() {
         script.push_str(" }\n");
+    }
+}
+
+/// The key of an element. nft has no type for the bytes of a packet that no field of it names: a
+/// MAC there is a number.
+fn element_text(set: Set, slot: &Slot) -> String {
+    match (set, slot) {
+        (Set::PortDhcp, Slot::InterfaceMac(name, mac)) => {
+            format!("\"{name}\" . 0x{}", skeleton::hex(&mac.0))
+        }
+        _ => slot.to_string(),
     }
 }
 

@@ -6,6 +6,8 @@
 //!   address, ARP; no DHCP server, no IPv6, no VLAN tags. The mark is what the IP family knows a
 //!   packet of an instance by, so that foreign machines on the same bridge, and the operator's own
 //!   ssh over an enslaved uplink, are none of our business.
+//! * DHCP from a port is what a client of that port may say: the client address in the message is
+//!   the port's MAC, no relay (giaddr), port 68, in one piece. dnsmasq believes what is in the message.
 //! * A port is known by the group of devices that it is in from its making on, not by its name: names
 //!   are anybody's. It is never out of such a group, also while it is removed.
 //! * Some frames never pass the bridge family: those for the bridge's link-local group, and all of a
@@ -268,6 +270,7 @@ const IP6: &str = r"table ip6 nova {
 
 const BRIDGE: &str = r"table bridge nova {
 	set pmac { type ifname . ether_addr; }
+	set pch { typeof iifname . @th,288,48; }
 	set pip { type ifname . ether_addr . ipv4_addr; }
 	set macs { type ether_addr; }
 	set ips { type ipv4_addr; }
@@ -295,8 +298,21 @@ const BRIDGE: &str = r"table bridge nova {
 	}
 	chain c_ip {
 		udp sport 67 drop
+		udp dport 67 goto c_dhcp
 		iifname . ether saddr . ip saddr @pip accept
-		ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
+		drop
+	}
+	chain c_dhcp {
+		ip frag-off & 0x3fff != 0 drop
+		udp sport != 68 drop
+		@th,64,24 != 0x010106 drop
+		@th,256,32 != 0 drop
+		iifname . @th,288,48 @pch goto c_client
+		drop
+	}
+	chain c_client {
+		iifname . ether saddr . ip saddr @pip accept
+		ip saddr 0.0.0.0 ip daddr 255.255.255.255 accept
 		drop
 	}
 	chain b_tell {
