@@ -2,15 +2,12 @@
 //! one instance's interface; the bridge shows which of them came through its port, and the other
 //! instance's lease shows what they did.
 
-use crate::dhcp_support::{Cloud, LIMIT, lease, mac_of, settings};
+use crate::dhcp_support::{Cloud, LIMIT, lease, mac_of};
 use crate::link::inside;
-use crate::room::{Driven, gateway, port};
 use dhcproto::Encodable;
 use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode};
-use novanet_agent::firewall::Firewall;
 use novanet_lab::packet::{self, Ends};
 use novanet_lab::{DhcpClient, Host, Wire};
-use novanet_model::HostObject;
 use novanet_model::wire::LeaseChange;
 use std::net::Ipv4Addr;
 
@@ -149,16 +146,7 @@ fn passed(instance: &Wire, bridge: &Wire, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
 #[test]
 fn an_instance_tells_the_dhcp_server_nothing_about_another_one() {
     inside(|| async {
-        let mut cloud = Cloud::new().await;
-        let mut firewall = Driven::new(Firewall::new(&settings(cloud.state.path())).unwrap());
-        firewall.want(&gateway(1, "br100", "10.0.0.1/24"));
-        let mut hosts = Vec::new();
-        for number in [ATTACKER, VICTIM] {
-            firewall.want(&HostObject::Port(port(number.into(), "br100")));
-            hosts.push(cloud.instance(number).await);
-            cloud.bind(number, address(number).octets(), "").await;
-        }
-        firewall.converge().await;
+        let (cloud, hosts) = Cloud::guarded(&[ATTACKER, VICTIM]).await;
         let [attacker, victim]: [Host; 2] = hosts.try_into().unwrap();
 
         // What clients say of themselves is heard, as before; this one tells a client id.

@@ -3,6 +3,7 @@
 use crate::link::{State, sh};
 use crate::room::{Driven, binding, bridge, dhcp, gateway, name, port};
 use novanet_agent::dhcp::{DhcpServers, Files, bridge as face};
+use novanet_agent::firewall::Firewall;
 use novanet_agent::link::{Links, plug};
 use novanet_agent::settings::Settings;
 use novanet_lab::{Host, eventually_async};
@@ -102,6 +103,22 @@ impl Cloud {
             .unwrap();
         vm.sh("ip link set dev eth0 up").unwrap();
         vm
+    }
+
+    /// Instances `numbers`, each plugged and bound to `10.0.0.<number>`, and the firewall's rules for
+    /// them.
+    pub(crate) async fn guarded(numbers: &[u8]) -> (Self, Vec<Host>) {
+        let mut cloud = Self::new().await;
+        let mut firewall = Driven::new(Firewall::new(&settings(cloud.state.path())).unwrap());
+        firewall.want(&gateway(1, "br100", "10.0.0.1/24"));
+        let mut hosts = Vec::new();
+        for number in numbers {
+            firewall.want(&HostObject::Port(port((*number).into(), "br100")));
+            hosts.push(cloud.instance(*number).await);
+            cloud.bind(*number, [10, 0, 0, *number], "").await;
+        }
+        firewall.converge().await;
+        (cloud, hosts)
     }
 
     /// Binds this address to this MAC, under this name.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::large_futures, missing_docs)]
 
 mod dhcp;
+mod dhcp_checksum;
 mod dhcp_files;
 mod dhcp_forged;
 mod dhcp_process;

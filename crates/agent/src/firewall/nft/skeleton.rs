@@ -8,6 +8,10 @@
 //!   ssh over an enslaved uplink, are none of our business.
 //! * DHCP from a port is what a client of that port may say: the client address in the message is
 //!   the port's MAC, no relay (giaddr), port 68, in one piece. dnsmasq believes what is in the message.
+//! * What the host sends has no UDP checksum yet: a card would fill it in, a port is none. DHCP
+//!   clients read frames and would see a wrong one, so DHCP answers leave by a port with none at all
+//!   (RFC 768). The port must keep its `tx` offload, or it would fill in a wrong one. Copies for
+//!   an uplink are others.
 //! * A port is known by the group of devices that it is in from its making on, not by its name: names
 //!   are anybody's. It is never out of such a group, also while it is removed.
 //! * Some frames never pass the bridge family: those for the bridge's link-local group, and all of a
@@ -328,6 +332,7 @@ const BRIDGE: &str = r"table bridge nova {
 		oifgroup & 0xff000000 == 0x4e000000 goto c_out
 	}
 	chain c_out {
+		ether type ip udp sport 67 udp dport 68 @th,48,16 set 0
 		oifname . ether saddr @pmac ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop
 		ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto c_flood
 		ether type ip meta mark & 0x20000000 != 0x20000000 drop
