@@ -1,7 +1,6 @@
 //! The `novanet` binary as a library: argument parsing, tables, exit codes and wiring. Only this
-//! crate reads the environment, writes to the terminal, or exits.
-
-#![allow(clippy::print_stdout, clippy::print_stderr)] // the one crate that talks to people
+//! crate reads the environment, writes to the terminal, or exits. Only `demo` and `bench`, which
+//! people run by hand, print; everything else says what it has to say by [`say`].
 
 mod args;
 mod bench;
@@ -13,6 +12,7 @@ mod face;
 mod failure;
 mod keyfile;
 mod manage;
+mod say;
 mod table;
 
 use failure::Failure;
@@ -24,26 +24,29 @@ pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
-    match face::run(&args) {
+    let code = match face::run(&args) {
         Ok(text) => print(&text),
         Err(failure) => {
-            eprintln!("{failure}");
+            say::error(&failure.to_string());
             ExitCode::from(failure.code)
         }
-    }
+    };
+    say::finish();
+    code
 }
 
 /// A closed pipe (`| head`) is not an error worth a panic.
 fn print(text: &str) -> ExitCode {
+    if text.is_empty() {
+        return ExitCode::SUCCESS;
+    }
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!(
-                "{}",
-                Failure::failed(format!("cannot write the output: {e}"))
-            );
+            let failure = Failure::failed(format!("cannot write the output: {e}"));
+            say::error(&failure.to_string());
             ExitCode::FAILURE
         }
     }

@@ -23,34 +23,40 @@ const NONE: &[Param] = &[];
 
 /// `novanet up`: a whole cloud on this host.
 pub(crate) fn up(args: &[String]) -> Result<String, Failure> {
-    let flags = match flags("up", "a whole cloud on this host", args)? {
-        Asked::Run(flags) => flags,
-        Asked::Text(text) => return Ok(text),
-    };
-    log::open(&flags);
-    runtime()?.block_on(serve::up(flags, stop()))
+    run("up", "a whole cloud on this host", args, serve::up)
 }
 
 /// `novanet server`: the EC2 API, the agent API and the controllers.
 pub(crate) fn server(args: &[String]) -> Result<String, Failure> {
     let about = "the EC2 API and the controllers";
-    let flags = match flags("server", about, args)? {
-        Asked::Run(flags) => flags,
-        Asked::Text(text) => return Ok(text),
-    };
-    log::open(&flags);
-    runtime()?.block_on(serve::server(flags, stop()))
+    run("server", about, args, serve::server)
 }
 
 /// `novanet agent`: this host's networks and instances.
 pub(crate) fn agent(args: &[String]) -> Result<String, Failure> {
     let about = "this host's networks and instances";
-    let flags = match flags("agent", about, args)? {
+    run("agent", about, args, serve::agent)
+}
+
+fn run<F>(
+    face: &str,
+    about: &str,
+    args: &[String],
+    serve: fn(Flags, Stop) -> F,
+) -> Result<String, Failure>
+where
+    F: Future<Output = Result<String, Failure>>,
+{
+    let flags = match flags(face, about, args)? {
         Asked::Run(flags) => flags,
         Asked::Text(text) => return Ok(text),
     };
     log::open(&flags);
-    runtime()?.block_on(serve::agent(flags, stop()))
+    runtime()?.block_on(async {
+        // A terminal that is closed takes the log's reader away, not the cloud.
+        let _hangup = signal(SignalKind::hangup());
+        serve(flags, stop()).await
+    })
 }
 
 /// What the command line wants.
@@ -90,6 +96,7 @@ fn help(face: &str, about: &str) -> String {
         );
     }
     text.push_str("\nFlags may also stand in a file: --flagfile=FILE, or /etc/nova/nova.conf.\n");
+    text.push_str(log::HELP);
     text
 }
 

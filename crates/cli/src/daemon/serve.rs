@@ -3,6 +3,7 @@
 use super::{Stop, host, ports, setup};
 use crate::failure::Failure;
 use crate::keyfile;
+use crate::say;
 use futures_util::FutureExt as _;
 use novanet_agent::engine::{Options, preflight, run_with};
 use novanet_agent::upstream::{Pace, ServerAddress};
@@ -166,30 +167,27 @@ async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
 }
 
 fn welcome(flags: &Flags, ready: &setup::Ready, address: SocketAddr) {
-    let novarc = ready.novarc.display();
-    println!(
-        "\nthe cloud is up: EC2 API on {address}, state in {}",
-        flags.state_path().display()
-    );
-    println!("\nnext, in another terminal:\n");
-    println!("    . {novarc}");
-    println!(
-        "    aws ec2 create-key-pair --key-name mine --query KeyMaterial --output text > mine.pem"
-    );
-    println!(
-        "    aws ec2 run-instances --image-id {} --instance-type m1.tiny --key-name mine",
+    let state = flags.state_path();
+    say::line(&format!(
+        "\nthe cloud is up: EC2 API on {address}, state in {}\n\nnext, in another terminal:\n\n    \
+         . {}\n    \
+         aws ec2 create-key-pair --key-name mine --query KeyMaterial --output text > mine.pem\n    \
+         aws ec2 run-instances --image-id {} --instance-type m1.tiny --key-name mine\n    \
+         aws ec2 describe-instances --output table\n",
+        state.display(),
+        ready.novarc.display(),
         ready.image
-    );
-    println!("    aws ec2 describe-instances --output table\n");
+    ));
     if ready.only_vlan {
-        println!(
+        say::line(
             "all networks are vlan, which hosts cannot run yet: before the first instance: \
-             nova-manage network create RANGE --kind flatdhcp\n"
+             nova-manage network create RANGE --kind flatdhcp\n",
         );
     }
     if ready.floating == 0 {
-        println!(
-            "floating addresses: nova-manage floating create RANGE, of a range that is routed to this host\n"
+        say::line(
+            "floating addresses: nova-manage floating create RANGE, of a range that is routed to \
+             this host\n",
         );
     }
 }

@@ -6,6 +6,7 @@ use super::novarc;
 use crate::environment::{given, origin};
 use crate::failure::Failure;
 use crate::manage::floating::SHORTEST_PREFIX;
+use crate::say;
 use novanet_agent::engine::preflight;
 use novanet_agent::image::build;
 use novanet_control::Cloud;
@@ -173,7 +174,7 @@ pub(super) async fn run(cloud: &Cloud, flags: &Flags, first: &First) -> Result<R
 }
 
 fn step(what: &str) {
-    println!("making {what}");
+    say::line(&format!("making {what}"));
 }
 
 async fn image(cloud: &Cloud) -> Result<String, Failure> {
@@ -195,7 +196,7 @@ async fn network(cloud: &Cloud, first: &First) -> Result<Vec<Network>, Failure> 
     }
     let request = &first.network;
     if let Some(remark) = &first.remark {
-        println!("{remark}");
+        say::line(remark);
     }
     step(&format!("network {} ({})", request.range, request.kind));
     Ok(cloud.create_networks(request).await?.networks)

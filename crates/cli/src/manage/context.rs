@@ -55,12 +55,12 @@ impl Context {
     /// Tells the user something that is neither the answer nor an error.
     #[allow(clippy::unused_self)] // reads as what it is: the command's own remark
     pub(crate) fn note(&self, text: &str) {
-        eprintln!("note: {text}");
+        crate::say::note(text);
     }
 
     /// Tells the user what is wrong though the command did what it should.
     #[allow(clippy::unused_self)]
     pub(crate) fn warn(&self, text: &str) {
-        eprintln!("warning: {text}");
+        crate::say::warning(text);
     }
 }

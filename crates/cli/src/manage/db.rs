@@ -72,7 +72,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             if bad.is_empty() {
                 return Ok(report);
             }
-            print!("{report}");
+            crate::say::line(report.trim_end());
             let lines: Vec<String> = bad.iter().map(|row| trouble::spoiled(row)).collect();
             Err(Failure::failed(lines.join("\n")))
         }

@@ -18,10 +18,10 @@ pub(crate) fn settings(flags: &Flags) -> Result<Settings, Failure> {
     let taken = take(&mut settings, kept, |name| given(flags, name));
     if !taken.is_empty() {
         let (taken, path) = (taken.join(", "), kept_path(&state_path));
-        eprintln!(
-            "note: no agent runs here: {taken} as the last one had it ({}); a flag counts more",
+        crate::say::note(&format!(
+            "no agent runs here: {taken} as the last one had it ({}); a flag counts more",
             path.display()
-        );
+        ));
     }
     Ok(settings)
 }

@@ -11,6 +11,7 @@ mod flags;
 mod install;
 mod manage;
 mod names;
+mod output;
 mod people;
 mod postgres;
 mod strangers;

@@ -101,7 +101,7 @@ const FLAGS: &[Flag] = &[
     flag(All, "my_ip", Kind::Address, "$address", "address of this host"),
     flag(All, "sql_connection", Kind::Text, "sqlite:///$state_path/nova.sqlite", "database: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"),
     flag(All, "secret_key_file", Kind::Path, "$state_path/secret.key", "key that secrets in the database are sealed with (0600)"),
-    flag(All, "verbose", Kind::Switch, "false", "log what is done"),
+    flag(All, "verbose", Kind::Switch, "false", "log what is done, in detail; without it a terminal shows only what is wrong"),
     flag(All, "debug", Kind::Switch, "false", "log everything"),
     flag(All, "log_format", Kind::Choice(&["text", "json"]), "text", "shape of log lines"),
     flag(All, "server_socket", Kind::Path, "$state_path/server.sock", "unix socket between server and agent on one host"),

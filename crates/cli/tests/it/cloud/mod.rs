@@ -5,6 +5,7 @@ mod apart;
 mod clients;
 mod faults;
 mod killed;
+mod output;
 mod reason;
 mod repair;
 mod restart;
