@@ -5,6 +5,7 @@
 //! test without a set-up.
 
 pub mod carve;
+pub mod cidr;
 pub mod error;
 pub mod flags;
 pub mod ids;
@@ -18,6 +19,7 @@ pub mod rows;
 pub mod rule;
 pub mod wire;
 
+pub use cidr::parse_cidr;
 pub use error::ModelError;
 pub use ids::{
     AmiId, CombinationId, GroupId, ImageId, InstanceId, NetworkId, ProjectId, ProjectNumber,

@@ -43,7 +43,7 @@ fn rule(row: &AnyRow) -> Result<SecurityRule> {
     let bad = crate::StoreError::bad_row(format!("security_group_rule {id}"));
     let source = match r.maybe_int("group_id")? {
         Some(group) => Source::Group(GroupId(group)),
-        None => Source::Cidr(r.parse("cidr")?),
+        None => Source::Cidr(r.cidr("cidr")?),
     };
     Ok(SecurityRule {
         id: RuleId(id),

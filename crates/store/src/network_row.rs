@@ -5,7 +5,7 @@ use crate::read::Reader;
 use crate::{Result, StoreError};
 use novanet_model::carve::{AddressPlan, CarveError, parse_range};
 use novanet_model::rows::Network;
-use novanet_model::{IfName, Ipv4Net, ModelError, NetworkId, NetworkKind};
+use novanet_model::{IfName, ModelError, NetworkId, NetworkKind};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
@@ -58,7 +58,7 @@ pub(crate) fn network(row: &AnyRow) -> Result<Network> {
         kind: r.parse("kind")?,
         injected: r.flag("injected")?,
         multi_host: r.flag("multi_host")?,
-        cidr: r.parse("cidr")?,
+        cidr: r.cidr("cidr")?,
         gateway: r.parse("gateway")?,
         dhcp_start: r.parse("dhcp_start")?,
         dns: [r.maybe("dns1")?, r.maybe("dns2")?]
@@ -114,7 +114,7 @@ pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
         return Some(network);
     }
     let r = Reader::new("network", row);
-    let cidr: Ipv4Net = r.parse("cidr").ok()?;
+    let cidr = r.cidr("cidr").ok()?;
     let first = cidr.network();
     Some(Network {
         id: NetworkId(r.int("id").ok()?),

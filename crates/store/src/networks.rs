@@ -3,7 +3,7 @@
 use crate::network_row::{COLUMNS, brief, network, shadow};
 use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::rows::Network;
-use novanet_model::{Ipv4Net, ModelError, NetworkId, ProjectId};
+use novanet_model::{ModelError, NetworkId, ProjectId, parse_cidr};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -190,8 +190,8 @@ pub(crate) async fn refuse_overlap(c: &mut Conn, network: &Network) -> Result<()
             .fetch_all(c)
             .await?;
     let overlaps = |text: &str| {
-        let other = text.parse::<Ipv4Net>().map(|net| net.trunc());
-        other.is_ok_and(|o| o.contains(&network.cidr) || network.cidr.contains(&o))
+        let other = parse_cidr(text).map(|net| net.trunc());
+        other.is_some_and(|o| o.contains(&network.cidr) || network.cidr.contains(&o))
     };
     match others.iter().find(|(_, cidr)| overlaps(cidr)) {
         None => Ok(()),

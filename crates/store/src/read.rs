@@ -1,7 +1,7 @@
 //! Reading columns into types that cannot be wrong.
 
 use crate::{Result, StoreError};
-use novanet_model::ModelError;
+use novanet_model::{Ipv4Net, ModelError, parse_cidr};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::fmt::Display;
@@ -66,6 +66,12 @@ impl<'r> Reader<'r> {
     {
         let text = self.text(column)?;
         text.parse().map_err(|e| self.bad(column, text, e))
+    }
+
+    /// A text column as a subnet, in its one notation.
+    pub(crate) fn cidr(&self, column: &'static str) -> Result<Ipv4Net> {
+        let text = self.text(column)?;
+        parse_cidr(&text).ok_or_else(|| self.bad(column, text, "must look like 10.0.0.0/24"))
     }
 
     /// A text column as a parsed type; empty counts as NULL (hand edits).

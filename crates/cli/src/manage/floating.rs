@@ -5,9 +5,8 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render};
-use novanet_model::IfName;
-use novanet_model::Ipv4Net;
 use novanet_model::rows::FloatingIp;
+use novanet_model::{IfName, Ipv4Net, parse_cidr};
 use serde::Serialize;
 use std::net::Ipv4Addr;
 
@@ -125,9 +124,8 @@ fn range(bound: &Bound) -> Result<(Option<String>, Ipv4Net), Failure> {
     let wrong = |why: String| Failure::usage(format!("ip_range {text:?}: {why}"));
     let range = match text.parse::<Ipv4Addr>() {
         Ok(address) => Ipv4Net::from(address),
-        Err(_) => text
-            .parse::<Ipv4Net>()
-            .map_err(|_| wrong("must look like 68.99.26.170/31 or 68.99.26.170".to_owned()))?,
+        Err(_) => parse_cidr(text)
+            .ok_or_else(|| wrong("must look like 68.99.26.170/31 or 68.99.26.170".to_owned()))?,
     };
     if range.addr() != range.network() {
         return Err(wrong(format!(

@@ -94,6 +94,10 @@ fn the_word_that_was_meant_as_the_range_is_named() {
     exit 2
     error: network create: fixed_range_v4 "10.0.0.0": must look like 10.0.0.0/24
     "#);
+    insta::assert_snapshot!(check("network create 010.0.0.0/24"), @r#"
+    exit 2
+    error: network create: fixed_range_v4 "010.0.0.0/24": must look like 10.0.0.0/24
+    "#);
     insta::assert_snapshot!(check("network create abc"), @r#"
     exit 2
     error: network create: fixed_range_v4 is missing: range to carve from, like 10.0.0.0/24 ("abc" does not look like one and was taken for the label)

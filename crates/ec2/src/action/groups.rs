@@ -3,9 +3,9 @@
 
 use super::names;
 use crate::error::{Code, Ec2Error};
+use crate::fields::Fields;
 use crate::filter::Filter;
 use crate::page::Page;
-use crate::params::Fields;
 use novanet_model::rule::Traffic;
 use novanet_model::{GroupId, Ipv4Net, ProjectId};
 
@@ -239,9 +239,9 @@ fn traffic(fields: &Fields<'_>) -> Result<Traffic, Ec2Error> {
 }
 
 fn parse_cidr(fields: &Fields<'_>, name: &str, text: &str) -> Result<Ipv4Net, Ec2Error> {
-    text.parse::<Ipv4Net>()
+    novanet_model::parse_cidr(text)
         .map(|net| net.trunc())
-        .map_err(|_| fields.invalid(name, text, "must look like 10.0.0.0/24"))
+        .ok_or_else(|| fields.invalid(name, text, "must look like 10.0.0.0/24"))
 }
 
 /// The owner of a source group; nova's clients may write `user:project`.
@@ -250,7 +250,7 @@ fn owner(fields: &Fields<'_>, name: &str) -> Result<Option<ProjectId>, Ec2Error>
         .get(name)
         .map(|text| {
             let project = text.rsplit_once(':').map_or(text, |(_, project)| project);
-            crate::params::parse_id(project, Code::InvalidParameterValue)
+            crate::fields::parse_id(project, Code::InvalidParameterValue)
         })
         .transpose()
 }

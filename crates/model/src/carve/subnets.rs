@@ -5,6 +5,7 @@
 
 use super::{CarveError, Request};
 use crate::ModelError;
+use crate::parse_cidr;
 use crate::rows::Network;
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ const MOST_NETWORKS: u32 = 65_536;
 /// Reads a range like `10.0.0.0/24`: no host bits, room for a network, addresses that hosts can have.
 pub fn parse_range(text: &str) -> Result<Ipv4Net, ModelError> {
     let wrong = |reason: String| Err(ModelError::new(RANGE, text, reason));
-    let Ok(net) = text.trim().parse::<Ipv4Net>() else {
+    let Some(net) = parse_cidr(text.trim()) else {
         return wrong("must look like 10.0.0.0/24".to_owned());
     };
     if net.addr() != net.network() {

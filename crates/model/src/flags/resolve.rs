@@ -4,8 +4,8 @@
 use super::accepted::{accepted, accepted_names, kind as accepted_kind};
 use super::registry::{Flag, Kind, find, registry};
 use super::{Facts, Flags, Given, Origin, Value, nearest};
-use crate::{IfName, NetworkKind};
-use ipnet::{Ipv4Net, Ipv6Net};
+use crate::{IfName, NetworkKind, parse_cidr};
+use ipnet::Ipv6Net;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -303,7 +303,7 @@ fn is_none(text: &str) -> bool {
 }
 
 fn is_subnet(text: &str) -> bool {
-    text.parse::<Ipv4Net>().is_ok_and(|n| n.trunc() == n)
+    parse_cidr(text).is_some_and(|n| n.trunc() == n)
 }
 
 fn switch(text: &str) -> Result<String, String> {
