@@ -18,7 +18,7 @@ pub enum Role {
 }
 
 impl Role {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::CloudAdmin => "cloudadmin",
             Self::NetAdmin => "netadmin",

@@ -1,6 +1,8 @@
 //! Use cases of security groups.
 
 use crate::caller::record;
+pub use crate::group_sources::SourceRef;
+use crate::group_sources::{lookup, may_name, of_source, resolve, revoke_elsewhere};
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Source, Traffic};
@@ -8,7 +10,7 @@ use novanet_model::{GroupId, ModelError, ProjectId};
 use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::plan::Subject;
-use novanet_store::{Committed, Conn, StoreError, Thing, Tx, audit, members};
+use novanet_store::{Committed, Conn, StoreError, Thing, Tx, audit};
 use std::collections::BTreeMap;
 
 /// The group that every project has, and instances are in when none is named.
@@ -32,7 +34,8 @@ pub struct GroupView {
     pub rules: Vec<SecurityRule>,
 }
 
-/// A source that is a group, with its name and project for those who read.
+/// A source that is a group, with its project; its name is empty if it is another project's and the
+/// caller has no say there.
 pub type SourceNames = BTreeMap<GroupId, Group>;
 
 impl Cloud {
@@ -96,8 +99,13 @@ impl Cloud {
                 group,
             })
             .collect();
-        let sources = groups::sources_of_project(&mut tx, &caller.project).await?;
-        let names = sources.into_iter().map(|g| (g.id, g)).collect();
+        let mut names = SourceNames::new();
+        for mut source in groups::sources_of_project(&mut tx, &caller.project).await? {
+            if !may_name(&mut tx, caller, &source.project).await? {
+                source.name.clear();
+            }
+            names.insert(source.id, source);
+        }
         Ok((views, names))
     }
 
@@ -122,11 +130,15 @@ impl Cloud {
                 with.len()
             ));
         }
-        for rule in groups::rules_with_source(&mut tx, group.id).await? {
-            if rule.group != group.id {
-                return in_use(format!("a rule of group {} names it", rule.group));
-            }
+        let own = groups::of_project(&mut tx, &caller.project).await?;
+        let (inside, outside): (Vec<_>, Vec<_>) = groups::rules_with_source(&mut tx, group.id)
+            .await?
+            .into_iter()
+            .partition(|rule| own.iter().any(|g| g.id == rule.group));
+        if let Some(rule) = inside.iter().find(|rule| rule.group != group.id) {
+            return in_use(format!("a rule of group {} names it", rule.group));
         }
+        let mut subjects = revoke_elsewhere(&mut tx, &caller.actor, outside).await?;
         groups::delete(&mut tx, group.id).await?;
         record(
             &mut tx,
@@ -136,7 +148,8 @@ impl Cloud {
             &group.name,
         )
         .await?;
-        self.plan(&mut tx, [Thing::Group(group.id)]).await?;
+        subjects.push(Subject::Thing(Thing::Group(group.id)));
+        self.plan(&mut tx, subjects).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -196,11 +209,17 @@ impl Cloud {
         let rules = groups::rules_of(&mut tx, group.id).await?;
         let mut subjects = Vec::new();
         for (traffic, source) in unwanted {
-            let source = resolve(&mut tx, caller, source).await?;
-            let rule = rules
-                .iter()
-                .find(|r| r.traffic == *traffic && r.source == source)
-                .ok_or_else(|| ControlError::not_found(Kind::Rule, describe(*traffic, source)))?;
+            // The rule is the caller's, whatever group of whatever project it names.
+            let named = lookup(&mut tx, caller, source).await?;
+            let of_rule = |r: &&SecurityRule| r.traffic == *traffic && Some(r.source) == named;
+            let Some(rule) = rules.iter().find(of_rule) else {
+                let source = resolve(&mut tx, caller, source).await?;
+                return Err(ControlError::not_found(
+                    Kind::Rule,
+                    describe(*traffic, source),
+                ));
+            };
+            let source = rule.source;
             groups::delete_rule(&mut tx, rule.id).await?;
             subjects.push(Subject::NoRule(rule.id));
             subjects.extend(of_source(&mut tx, source).await?);
@@ -235,45 +254,6 @@ impl Cloud {
     }
 }
 
-/// Who a rule lets in, as a caller names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceRef {
-    /// Addresses.
-    Cidr(novanet_model::Ipv4Net),
-    /// A group of a project (`None`: the caller's).
-    Group {
-        /// The group.
-        group: GroupRef,
-        /// Its project (EC2's UserId).
-        project: Option<ProjectId>,
-    },
-}
-
-async fn resolve(c: &mut Conn, caller: &Caller, source: &SourceRef) -> Result<Source> {
-    match source {
-        SourceRef::Cidr(cidr) => Ok(Source::Cidr(*cidr)),
-        SourceRef::Group { group, project } => {
-            let project = project.as_ref().unwrap_or(&caller.project);
-            let found = match group {
-                GroupRef::Id(id) => groups::by_id(c, *id).await?,
-                GroupRef::Name(name) => groups::by_name(c, project, name).await?,
-            };
-            found
-                .map(|g| Source::Group(g.id))
-                .ok_or_else(|| ControlError::not_found(Kind::SecurityGroup, text(group)))
-        }
-    }
-}
-
-/// What a rule with this source is about besides itself.
-async fn of_source(c: &mut Conn, source: Source) -> Result<Vec<Subject>> {
-    let Source::Group(group) = source else {
-        return Ok(Vec::new());
-    };
-    let memberships = members::memberships(c, group).await?;
-    Ok(memberships.into_iter().map(Subject::Thing).collect())
-}
-
 /// A group of the caller's project.
 pub(crate) async fn find(c: &mut Conn, caller: &Caller, group: &GroupRef) -> Result<Group> {
     let found = match group {
@@ -285,14 +265,14 @@ pub(crate) async fn find(c: &mut Conn, caller: &Caller, group: &GroupRef) -> Res
     found.ok_or_else(|| ControlError::not_found(Kind::SecurityGroup, text(group)))
 }
 
-fn text(group: &GroupRef) -> String {
+pub(crate) fn text(group: &GroupRef) -> String {
     match group {
         GroupRef::Id(id) => id.to_string(),
         GroupRef::Name(name) => name.clone(),
     }
 }
 
-fn describe(traffic: Traffic, source: Source) -> String {
+pub(crate) fn describe(traffic: Traffic, source: Source) -> String {
     let (protocol, from, to) = traffic.to_ec2();
     let ports = match (from, to) {
         (Some(from), Some(to)) => format!(" {from} to {to}"),

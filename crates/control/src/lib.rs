@@ -13,6 +13,7 @@ mod controllers;
 mod error;
 pub mod fixed_ips;
 pub mod floating_ips;
+mod group_sources;
 pub mod groups;
 pub mod images;
 pub mod instances;

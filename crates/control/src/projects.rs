@@ -1,12 +1,14 @@
 //! Use cases of users and projects.
 
 use crate::caller::operator;
+use crate::group_sources::revoke_elsewhere;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
-use novanet_model::rows::FloatingIp;
+use novanet_model::rows::{FloatingIp, SecurityRule};
 use novanet_model::{AmiId, InstanceId, ModelError, ProjectId};
 use novanet_store::audit::Change;
 use novanet_store::groups::Group;
 use novanet_store::networks::Brief;
+use novanet_store::plan::Subject;
 use novanet_store::users::{self, User};
 use novanet_store::{
     Committed, Conn, StoreError, Thing, Tx, audit, floating_ips, groups, images, instances,
@@ -230,21 +232,17 @@ impl Cloud {
             return Err(ControlError::in_use(Kind::Project, id, why));
         }
         let own = groups::of_project(&mut tx, id).await?;
+        let mut elsewhere = Vec::new();
         for group in &own {
-            for rule in groups::rules_with_source(&mut tx, group.id).await? {
-                if !own.iter().any(|g| g.id == rule.group) {
-                    return Err(ControlError::in_use(
-                        Kind::Project,
-                        id,
-                        format!("a rule of {} names its group {}", rule.group, group.name),
-                    ));
-                }
-            }
+            let rules = groups::rules_with_source(&mut tx, group.id).await?;
+            let is_elsewhere = |rule: &SecurityRule| !own.iter().any(|g| g.id == rule.group);
+            elsewhere.extend(rules.into_iter().filter(is_elsewhere));
         }
+        let mut subjects = revoke_elsewhere(&mut tx, &operator(), elsewhere).await?;
         projects::delete(&mut tx, id).await?;
         record_groups(&mut tx, id, &own).await?;
-        let things: Vec<Thing> = own.iter().map(|g| Thing::Group(g.id)).collect();
-        self.plan(&mut tx, things).await?;
+        subjects.extend(own.iter().map(|g| Subject::Thing(Thing::Group(g.id))));
+        self.plan(&mut tx, subjects).await?;
         audit::record(
             &mut tx,
             &operator(),

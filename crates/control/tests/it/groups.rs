@@ -4,11 +4,11 @@ use crate::world::{
     World, assert_refused, both, caller, from, from_group, group, launch, name, refused, tcp,
 };
 use anyhow::Result;
-use novanet_control::ControlError;
-use novanet_control::groups::{DEFAULT, SourceRef};
+use novanet_control::groups::{DEFAULT, GroupRef, SourceRef};
 use novanet_control::instances::Launch;
-use novanet_model::ImageId;
+use novanet_control::{Caller, ControlError};
 use novanet_model::rule::Traffic;
+use novanet_model::{GroupId, ImageId};
 
 #[test]
 fn every_project_has_a_default_group_whose_members_may_talk() {
@@ -199,28 +199,89 @@ fn a_host_knows_the_members_of_source_groups_wherever_they_are() {
     });
 }
 
+/// The group `relay` of project mail, by name and by id.
+fn relay(id: GroupId) -> [SourceRef; 2] {
+    [
+        SourceRef::Group {
+            group: group("relay"),
+            project: Some(name("mail")),
+        },
+        SourceRef::Group {
+            group: GroupRef::Id(id),
+            project: None,
+        },
+    ]
+}
+
 #[test]
-fn the_source_may_be_another_projects_group_and_then_that_project_cannot_go() {
+fn another_projects_group_is_named_only_with_a_say_in_both_projects() {
     both(async |w: &World| -> Result<()> {
         let web = w.project("web").await;
         let mail = w.project("mail").await;
-        w.create_group(&mail, "relay", "d").await?;
+        let id = w.create_group(&mail, "relay", "d").await?;
+        let default = group(DEFAULT);
+        w.groups(&web).await?;
+        for source in relay(id) {
+            let rule = [(tcp(25), source)];
+            for text in [
+                refused(w.authorize(&web, &default, &rule).await),
+                refused(w.revoke(&web, &default, &rule).await),
+            ] {
+                assert!(text.ends_with("not found"), "{text}");
+                assert!(text.starts_with("security group"), "{text}");
+            }
+        }
+        // The manager of web manages news, too.
+        w.create_project(&name("news"), "boss-of-web", "d").await?;
+        let news = caller("boss-of-web", "news", true);
+        let letters = w.create_group(&news, "letters", "d").await?;
         let source = SourceRef::Group {
-            group: group("relay"),
-            project: Some(name("mail")),
+            group: GroupRef::Id(letters),
+            project: None,
         };
         let rule = [(tcp(25), source)];
-        w.authorize(&web, &group(DEFAULT), &rule).await?;
+        w.authorize(&web, &default, &rule).await?;
         let (_, names) = w.groups(&web).await?;
-        assert!(
-            names
-                .values()
-                .any(|g| g.name == "relay" && g.project == name("mail"))
-        );
-        let text = refused(w.delete_project(&name("mail")).await);
-        assert!(text.contains("names its group relay"), "{text}");
-        w.revoke(&web, &group(DEFAULT), &rule).await?;
+        assert_eq!(names[&letters].name, "letters");
+        let (_, names) = w.groups(&caller("joe", "web", false)).await?;
+        assert_eq!(names[&letters].name, "", "joe is a stranger in news");
+        // Who has no say there may still take back the project's own rule.
+        w.revoke(&caller("joe", "web", true), &default, &rule)
+            .await?;
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_rule_of_another_project_keeps_neither_a_group_nor_a_project() {
+    both(async |w: &World| -> Result<()> {
+        let web = w.project("web").await;
+        let mail = w.project("mail").await;
+        let operator = Caller::operator(name("web"));
+        let rules = async || -> Result<usize> {
+            let (views, _) = w.groups(&web).await?;
+            Ok(views.iter().map(|v| v.rules.len()).sum())
+        };
+        w.groups(&web).await?;
+        let id = w.create_group(&mail, "relay", "d").await?;
+        let [by_name, by_id] = relay(id);
+        w.authorize(&operator, &group(DEFAULT), &[(tcp(25), by_name)])
+            .await?;
+        w.authorize(&operator, &group(DEFAULT), &[(tcp(26), by_id)])
+            .await?;
+        assert_eq!(rules().await?, 3);
+        w.delete_group(&mail, &group("relay")).await?;
+        assert_eq!(rules().await?, 1);
+        w.assert_planned().await;
+
+        let id = w.create_group(&mail, "relay", "d").await?;
+        let [by_name, _] = relay(id);
+        w.authorize(&operator, &group(DEFAULT), &[(tcp(25), by_name)])
+            .await?;
         w.delete_project(&name("mail")).await?;
+        assert_eq!(rules().await?, 1);
+        w.assert_planned().await;
         Ok(())
     });
 }
