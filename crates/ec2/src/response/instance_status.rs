@@ -174,7 +174,7 @@ impl Answer for DescribedInstanceAttribute {
             }
             AttributeValue::DisableApiTermination => value(xml, "disableApiTermination", "false"),
             AttributeValue::ShutdownBehavior => {
-                value(xml, "instanceInitiatedShutdownBehavior", "terminate");
+                value(xml, "instanceInitiatedShutdownBehavior", "stop");
             }
             AttributeValue::RootDeviceName => value(xml, "rootDeviceName", "/dev/sda1"),
         }

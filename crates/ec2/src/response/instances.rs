@@ -10,6 +10,10 @@ use novanet_model::{AmiId, GroupId, InstanceId, ReservationId};
 use std::net::Ipv4Addr;
 use time::OffsetDateTime;
 
+/// The first API version whose clients print the elements `ipAddress` and `privateIpAddress`; up to
+/// 2011-01-01 (euca2ools 1.3 with boto 1.9 and 2.1) they print names only.
+const SHOWS_ADDRESSES: &str = "2011-01-02";
+
 /// EC2's states of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InstanceState {
@@ -92,13 +96,14 @@ pub struct GroupName {
 
 impl GroupName {
     pub(super) fn write(&self, xml: &mut Xml) {
+        // Groups had no ids before 2011: `groupId` was the name, and clients of then print it as such.
+        // Later clients that speak an old version (euca2ools 2.1 with boto 2.49) look for both.
         if xml.before("2011-01-01") {
-            // Groups had no ids then: `groupId` was the name, and clients print it as such.
             xml.text("groupId", &self.name);
         } else {
             xml.value("groupId", self.id);
-            xml.text("groupName", &self.name);
         }
+        xml.text("groupName", &self.name);
     }
 }
 
@@ -140,19 +145,25 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// A floating IP has no name of its own here: the address is what resolves. Clients of 2011
+    /// show these two elements only, so they get addresses in both, as from nova 2011.3.
+    fn write_names(&self, xml: &mut Xml) {
+        let text = |address: Option<Ipv4Addr>| address.map(|a| a.to_string()).unwrap_or_default();
+        if xml.before(SHOWS_ADDRESSES) {
+            xml.text("privateDnsName", &text(self.private_address));
+            let public = self.public_address.or(self.private_address);
+            xml.text("dnsName", &text(public));
+        } else {
+            xml.text("privateDnsName", &self.hostname);
+            xml.text("dnsName", &text(self.public_address));
+        }
+    }
+
     fn write(&self, xml: &mut Xml) {
         xml.value("instanceId", self.id);
         xml.value("imageId", self.image);
         self.state.write(xml, "instanceState");
-        xml.text("privateDnsName", &self.hostname);
-        // A floating IP has no name of its own here: the address is what resolves.
-        xml.text(
-            "dnsName",
-            &self
-                .public_address
-                .map(|address| address.to_string())
-                .unwrap_or_default(),
-        );
+        self.write_names(xml);
         xml.text("reason", &self.reason);
         xml.optional("keyName", self.key_name.as_ref());
         xml.value("amiLaunchIndex", self.launch_index);
