@@ -58,6 +58,11 @@ pub enum ControlError {
         /// Allowed.
         limit: i64,
     },
+    /// A launch's ClientToken was used for another request.
+    #[error(
+        "ClientToken {0}: was used for a request with other parameters: use a new token for a new request"
+    )]
+    TokenReused(String),
     /// A parameter is not what it has to be.
     #[error(transparent)]
     Invalid(#[from] ModelError),

@@ -3,14 +3,29 @@
 use crate::caller::record;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::ModelError;
+use novanet_pki::ssh::generate_key_pair;
 use novanet_store::key_pairs::{self, KeyPair};
 use novanet_store::{StoreError, users};
+use tokio::sync::Semaphore;
+
+pub use novanet_pki::ssh::KeyKind;
+
+/// An RSA key takes a processor for up to seconds: one at a time.
+static KEY_MAKERS: Semaphore = Semaphore::const_new(1);
 
 impl Cloud {
     /// CreateKeyPair: the stored half and the private key in OpenSSH's format.
-    pub async fn create_key_pair(&self, caller: &Caller, name: &str) -> Result<(KeyPair, String)> {
+    pub async fn create_key_pair(
+        &self,
+        caller: &Caller,
+        name: &str,
+        kind: KeyKind,
+    ) -> Result<(KeyPair, String)> {
         check_name(name)?;
-        let made = novanet_pki::ssh::generate_key_pair()?;
+        let _turn = KEY_MAKERS.acquire().await;
+        let made = tokio::task::spawn_blocking(move || generate_key_pair(kind))
+            .await
+            .map_err(|_| ControlError::Unavailable("making the key was cut off".to_owned()))??;
         let pair = KeyPair {
             name: name.to_owned(),
             fingerprint: made.fingerprint_md5,

@@ -51,6 +51,8 @@ codes! {
     MissingParameter = "MissingParameter", 400;
     /// A parameter's value cannot be.
     InvalidParameterValue = "InvalidParameterValue", 400;
+    /// A parameter that the action does not have, or that this cloud does not know.
+    UnknownParameter = "UnknownParameter", 400;
     /// Parameters that cannot stand together.
     InvalidParameterCombination = "InvalidParameterCombination", 400;
     /// The query string is not one.

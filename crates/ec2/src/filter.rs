@@ -3,7 +3,7 @@
 //! backslash takes their meaning away.
 
 use crate::error::{Code, Ec2Error};
-use crate::params::Fields;
+use crate::fields::Fields;
 
 /// EC2's limits.
 const MOST: usize = 50;

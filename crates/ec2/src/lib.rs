@@ -14,6 +14,7 @@ pub mod client;
 pub mod credentials;
 pub mod encoding;
 pub mod error;
+pub mod fields;
 pub mod filter;
 pub mod ids;
 pub mod page;

@@ -2,7 +2,7 @@
 //! that entries which come and go between two pages neither repeat nor hide others.
 
 use crate::error::{Code, Ec2Error};
-use crate::params::Fields;
+use crate::fields::Fields;
 
 /// Which part of a list a client wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

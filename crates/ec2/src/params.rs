@@ -3,9 +3,8 @@
 
 use crate::encoding::decode;
 use crate::error::{Code, Ec2Error};
-use novanet_model::ModelError;
-use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
+use crate::fields::Fields;
+use std::collections::BTreeSet;
 
 /// The longest query string and body together. User data of 16 KiB, twice base64, fits.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -117,14 +116,7 @@ impl Params {
 
     /// All of them, as the top of the tree that the dots in the names make.
     pub fn fields(&self) -> Fields<'_> {
-        Fields {
-            path: String::new(),
-            pairs: self
-                .pairs
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_str()))
-                .collect(),
-        }
+        Fields::top(&self.pairs)
     }
 
     /// Names and values.
@@ -199,188 +191,4 @@ fn check_form(request: &RawRequest<'_>) -> Result<(), Ec2Error> {
         }
         _ => Ok(()),
     }
-}
-
-/// The parameters below one point of the tree: everything, or one member of a list of structures.
-#[derive(Clone)]
-pub struct Fields<'a> {
-    path: String,
-    pairs: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Fields<'a> {
-    /// The whole name of a parameter here, as the client wrote it.
-    pub fn name_of(&self, name: &str) -> String {
-        format!("{}{name}", self.path)
-    }
-
-    /// The value of a parameter; `None` also if it is empty.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.pairs
-            .iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| *value)
-            .filter(|value| !value.is_empty())
-    }
-
-    /// The value of a parameter that has to be there.
-    pub fn require(&self, name: &str) -> Result<&'a str, Ec2Error> {
-        self.get(name)
-            .ok_or_else(|| Ec2Error::missing(&self.name_of(name)))
-    }
-
-    /// Whether a parameter is there, or anything below it.
-    pub fn has(&self, name: &str) -> bool {
-        self.pairs.iter().any(|(key, _)| {
-            key.strip_prefix(name)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
-    }
-
-    /// `true` or `false`.
-    pub fn flag(&self, name: &str) -> Result<Option<bool>, Ec2Error> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(text) if text.eq_ignore_ascii_case("true") || text == "1" => Ok(Some(true)),
-            Some(text) if text.eq_ignore_ascii_case("false") || text == "0" => Ok(Some(false)),
-            Some(text) => Err(self.invalid(name, text, "must be true or false")),
-        }
-    }
-
-    /// A whole number.
-    pub fn number(&self, name: &str) -> Result<Option<i64>, Ec2Error> {
-        self.get(name)
-            .map(|text| {
-                text.parse()
-                    .map_err(|_| self.invalid(name, text, "must be a number"))
-            })
-            .transpose()
-    }
-
-    /// Something that the standard library reads, e.g. an address; `code` if it cannot.
-    pub fn parsed<T: FromStr>(
-        &self,
-        name: &str,
-        code: Code,
-        must: &str,
-    ) -> Result<Option<T>, Ec2Error> {
-        self.get(name)
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    let invalid = self.invalid(name, text, must);
-                    Ec2Error::new(code, invalid.message)
-                })
-            })
-            .transpose()
-    }
-
-    /// An id; `malformed` if it is none.
-    pub fn id<T: FromStr<Err = ModelError>>(
-        &self,
-        name: &str,
-        malformed: Code,
-    ) -> Result<Option<T>, Ec2Error> {
-        self.get(name)
-            .map(|text| parse_id(text, malformed))
-            .transpose()
-    }
-
-    /// A list of ids; `malformed` if one is none.
-    pub fn ids<T: FromStr<Err = ModelError>>(
-        &self,
-        name: &str,
-        malformed: Code,
-    ) -> Result<Vec<T>, Ec2Error> {
-        self.list(name)?
-            .into_iter()
-            .map(|text| parse_id(text, malformed))
-            .collect()
-    }
-
-    /// A list of values, by their numbers (which may have gaps): `Name.1`, `Name.member.1`, or
-    /// just `Name`.
-    pub fn list(&self, name: &str) -> Result<Vec<&'a str>, Ec2Error> {
-        let mut found = BTreeMap::new();
-        for (key, value) in &self.pairs {
-            let Some(rest) = key.strip_prefix(name) else {
-                continue;
-            };
-            if rest.is_empty() {
-                if !value.is_empty() {
-                    found.insert(0, *value);
-                }
-            } else if let Some(rest) = rest.strip_prefix('.') {
-                found.insert(self.index(name, rest)?, *value);
-            }
-        }
-        Ok(found.into_values().collect())
-    }
-
-    /// A list of structures, by their numbers: `Name.1.Field`, `Name.member.1.Field`.
-    pub fn items(&self, name: &str) -> Result<Vec<Self>, Ec2Error> {
-        let mut found: BTreeMap<u32, Self> = BTreeMap::new();
-        for (key, value) in &self.pairs {
-            let Some(rest) = key.strip_prefix(name).and_then(|k| k.strip_prefix('.')) else {
-                continue;
-            };
-            let rest = rest.strip_prefix("member.").unwrap_or(rest);
-            let (number, field) = rest.split_once('.').unwrap_or((rest, ""));
-            let index = self.index(name, number)?;
-            found
-                .entry(index)
-                .or_insert_with(|| Self {
-                    path: format!("{}{name}.{index}.", self.path),
-                    pairs: Vec::new(),
-                })
-                .pairs
-                .push((field, *value));
-        }
-        Ok(found.into_values().collect())
-    }
-
-    /// The error for a value here.
-    pub fn invalid(&self, name: &str, value: &str, reason: &str) -> Ec2Error {
-        Ec2Error::invalid_value(&self.name_of(name), value, reason)
-    }
-
-    /// Refuses parameters that ask for something this cloud has not: to ignore them would be to
-    /// do something else than what was asked.
-    pub fn refuse(&self, names: &[&str]) -> Result<(), Ec2Error> {
-        match names.iter().find(|name| self.has(name)) {
-            None => Ok(()),
-            Some(name) => Err(Ec2Error::new(
-                Code::UnsupportedOperation,
-                format!(
-                    "The parameter {} is not supported by this cloud.",
-                    self.name_of(name)
-                ),
-            )),
-        }
-    }
-
-    fn index(&self, name: &str, text: &str) -> Result<u32, Ec2Error> {
-        let text = text.strip_prefix("member.").unwrap_or(text);
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(self.bad_index(name, text));
-        }
-        text.parse().map_err(|_| self.bad_index(name, text))
-    }
-
-    fn bad_index(&self, name: &str, text: &str) -> Ec2Error {
-        Ec2Error::new(
-            Code::MalformedQueryString,
-            format!(
-                "The parameter {} is a list and needs a number, not {text:.40}.",
-                self.name_of(name)
-            ),
-        )
-    }
-}
-
-pub(crate) fn parse_id<T: FromStr<Err = ModelError>>(
-    text: &str,
-    malformed: Code,
-) -> Result<T, Ec2Error> {
-    text.parse()
-        .map_err(|error| Ec2Error::from_model(malformed, &error))
 }

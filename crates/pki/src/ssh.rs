@@ -4,7 +4,8 @@ use crate::{PkiError, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
-use ssh_key::private::Ed25519Keypair;
+use ssh_key::private::{Ed25519Keypair, RsaKeypair};
+use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
 use std::fmt;
 
@@ -27,10 +28,28 @@ impl fmt::Debug for KeyPair {
     }
 }
 
-/// Makes an ed25519 key pair.
-pub fn generate_key_pair() -> Result<KeyPair> {
+/// Kinds of key pairs that are made here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Ed25519.
+    Ed25519,
+    /// RSA with 2,048 bits, as EC2 makes them. Takes up to seconds.
+    Rsa,
+}
+
+/// Length of new RSA keys in bits.
+const RSA_BITS: usize = 2048;
+
+/// Makes a key pair.
+pub fn generate_key_pair(kind: KeyKind) -> Result<KeyPair> {
     let internal = |e: ssh_key::Error| PkiError::Internal(e.to_string());
-    let private = PrivateKey::from(Ed25519Keypair::from_seed(&rand::random()));
+    let private = match kind {
+        KeyKind::Ed25519 => PrivateKey::from(Ed25519Keypair::from_seed(&rand::random())),
+        KeyKind::Rsa => {
+            let pair = RsaKeypair::random(&mut OsRng, RSA_BITS).map_err(internal)?;
+            PrivateKey::from(pair)
+        }
+    };
     Ok(KeyPair {
         private_openssh: private
             .to_openssh(LineEnding::LF)

@@ -66,6 +66,9 @@ pub struct Row {
     pub launch_index: i64,
     /// EC2's ClientToken.
     pub client_token: Option<String>,
+    /// Digest of the request that had this token; `None` if it had none, or was made by a version
+    /// that did not keep it.
+    pub launch_digest: Option<String>,
     /// Project.
     pub project: ProjectId,
     /// Who launched it.
@@ -106,7 +109,7 @@ pub struct Row {
     pub terminated_at: Option<i64>,
 }
 
-pub(crate) const COLUMNS: &str = "id, reservation_id, launch_index, client_token, project_id, user_id, \
+pub(crate) const COLUMNS: &str = "id, reservation_id, launch_index, client_token, launch_digest, project_id, user_id, \
     image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, key_data, \
     user_data, host, availability_zone, state, detail, boot, combination_id, created_at, \
     terminated_at";
@@ -118,6 +121,7 @@ pub(crate) fn row(row: &AnyRow) -> Result<Row> {
         reservation: ReservationId(r.int("reservation_id")?),
         launch_index: r.int("launch_index")?,
         client_token: r.maybe_text("client_token")?,
+        launch_digest: r.maybe_text("launch_digest")?,
         project: r.parse("project_id")?,
         user: r.text("user_id")?,
         image: ImageId(r.int("image_id")?),

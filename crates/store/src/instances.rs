@@ -19,11 +19,11 @@ pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
     let now = tx.now;
     for some in chunks::exact(all) {
         let sql = format!(
-            "INSERT INTO instances (id, reservation_id, launch_index, client_token, project_id, \
-             user_id, image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, \
+            "INSERT INTO instances (id, reservation_id, launch_index, client_token, \
+             launch_digest, project_id, user_id, image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, \
              key_data, user_data, host, availability_zone, state, detail, boot, combination_id, \
              created_at) VALUES {}",
-            chunks::rows(1, 22, some.len())
+            chunks::rows(1, 23, some.len())
         );
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
         for (row, _) in some {
@@ -32,6 +32,7 @@ pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
                 .bind(row.reservation.0)
                 .bind(row.launch_index)
                 .bind(row.client_token.clone())
+                .bind(row.launch_digest.clone())
                 .bind(row.project.as_str())
                 .bind(&row.user)
                 .bind(row.image.0)
@@ -211,7 +212,7 @@ pub(crate) fn port(row: &AnyRow) -> Result<InstancePort> {
     let r = Reader::new("virtual_interface", row);
     let address: Ipv4Addr = r.parse("address")?;
     let kind: NetworkKind = r.parse("kind")?;
-    let cidr: Ipv4Net = r.parse("cidr")?;
+    let cidr = r.cidr("cidr")?;
     let injected = if kind == NetworkKind::Flat && r.flag("injected")? {
         Some(InjectedNetwork {
             address: Ipv4Net::new(address, cidr.prefix_len()).unwrap_or(cidr),

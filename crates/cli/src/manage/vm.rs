@@ -192,6 +192,7 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
         groups: run.groups.into_iter().map(GroupRef::Name).collect(),
         user_data,
         client_token: None,
+        public_address: None,
         private_address: None,
         availability_zone: None,
     };

@@ -5,6 +5,7 @@
 //! call is certain to succeed nothing is written for it, unless it has the transaction for itself.
 
 use super::addresses::{self, Addresses, Taken};
+use super::idempotency::earlier;
 use super::known::Known;
 use super::queue::Call;
 use super::rows::{self, Written};
@@ -119,8 +120,12 @@ impl Cloud {
         if let Some(token) = &launch.client_token {
             let before = instances::by_client_token(tx, &caller.project, token).await?;
             if !before.is_empty() {
-                return Err(Stop::Before(before.iter().map(|r| r.id).collect()));
+                return Err(Stop::Before(earlier(token, launch, &before)?));
             }
+        }
+        // An address that is taken and not given must be taken back with everything else.
+        if !known.alone && self.wants_float(call) {
+            return Err(Stop::Alone);
         }
         known.usage(tx, &caller.project).await?;
         let image = known.image(tx, call).await?;
@@ -155,6 +160,12 @@ impl Cloud {
             places,
             chosen,
         })
+    }
+
+    /// Whether each instance of a call gets a floating IP.
+    fn wants_float(&self, call: &Call) -> bool {
+        let asked = call.launch.public_address;
+        asked.unwrap_or(self.config().auto_assign_floating_ip)
     }
 
     /// As many as asked for, or as the quotas leave, but not less than `min` (nova's and EC2's rule).
@@ -236,7 +247,7 @@ impl Cloud {
             Err(none_left) => return Ok(Err(Outcome::Refused(none_left))),
         };
         let mut floats = Vec::new();
-        if self.config().auto_assign_floating_ip {
+        if self.wants_float(call) {
             for index in 0..addresses.len() {
                 match self.take_address(tx, &call.caller, None).await {
                     Ok(float) => floats.push(float.address),

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod batch;
+mod idempotency;
 mod known;
 mod networks;
 mod queue;
@@ -38,6 +39,9 @@ pub struct Launch {
     pub user_data: Option<Vec<u8>>,
     /// The same token again answers with the same instances.
     pub client_token: Option<String>,
+    /// With a floating IP for each instance (`Some(false)`: without); `None`: as the cloud's
+    /// `auto_assign_floating_ip` says.
+    pub public_address: Option<bool>,
     /// Only on hosts of this zone.
     pub availability_zone: Option<String>,
     /// This fixed IP, for a single instance in a single network.

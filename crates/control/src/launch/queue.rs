@@ -57,12 +57,12 @@ impl Queue {
     }
 
     /// This one, and those who wait beside it, first come first, without those who have gone away.
-    fn take(&self, number: u64, most: usize) -> Vec<Waiting> {
+    fn take(&self, number: u64) -> Vec<Waiting> {
         let mut waiting = self.lock();
         waiting.retain(|w| !w.answer.is_closed());
         // It has waited for the turn, but others may have joined before it.
         waiting.sort_by_key(|w| (w.number != number, w.number));
-        let count = waiting.len().min(most);
+        let count = waiting.len().min(MOST);
         waiting.drain(..count).collect()
     }
 
@@ -98,13 +98,7 @@ impl Cloud {
     /// Launches for those who wait. `Some`: only the caller did, and this is its answer.
     async fn take_turn(&self, number: u64, turn: OwnedMutexGuard<()>) -> Result<Option<Answer>> {
         let tx = self.db().change().await?;
-        // An address that is taken and not given must be taken back with everything else.
-        let most = if self.config().auto_assign_floating_ip {
-            1
-        } else {
-            MOST
-        };
-        let mut calls = self.launches().take(number, most);
+        let mut calls = self.launches().take(number);
         if calls.len() == 1
             && let Some(one) = calls.pop()
         {

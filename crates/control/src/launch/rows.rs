@@ -2,6 +2,7 @@
 
 use super::addresses::Taken;
 use super::batch::Plan;
+use super::idempotency::digest;
 use super::queue::Call;
 use crate::Result;
 use crate::placement::{Place, unused_mac};
@@ -121,6 +122,7 @@ fn row_of(
         reservation,
         launch_index,
         client_token: launch.client_token.clone(),
+        launch_digest: launch.client_token.as_ref().map(|_| digest(launch)),
         project: caller.project.clone(),
         user: caller.actor.who.clone(),
         image: plan.image.id,

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use novanet_control::ControlError;
 use novanet_control::floating_ips::Association;
 use novanet_control::instances::{InstanceState, Launch};
+use novanet_control::key_pairs::KeyKind;
 use novanet_model::wire::{InstanceState as Said, LeaseChange, LeaseEvent, Role};
 use novanet_model::{HostObject, ImageId, InstanceId, ObjectKey};
 
@@ -169,7 +170,7 @@ fn metadata_is_for_the_hosts_that_serve_the_instance() {
         w.network("10.0.0.0/24").await;
         w.floats("203.0.113.5/32").await;
         w.create_group(&web, "http", "d").await?;
-        let (pair, _) = w.create_key_pair(&web, "mine").await?;
+        let (pair, _) = w.create_key_pair(&web, "mine", KeyKind::Ed25519).await?;
         let full = Launch {
             key_name: Some("mine".to_owned()),
             user_data: Some(b"#!/bin/sh\n".to_vec()),

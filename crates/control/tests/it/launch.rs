@@ -168,6 +168,88 @@ fn the_same_client_token_again_answers_with_the_same_instances() {
 }
 
 #[test]
+fn a_client_token_stands_for_one_request_only() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        let first = Launch {
+            client_token: Some("tok-1".to_owned()),
+            ..count(1, 1)
+        };
+        let (ids, _) = w.run_instances(&web, &first).await?;
+        let others = [
+            Launch {
+                instance_type: Some("m1.large".to_owned()),
+                ..first.clone()
+            },
+            Launch {
+                max: 2,
+                ..first.clone()
+            },
+            Launch {
+                user_data: Some(b"#!/bin/sh".to_vec()),
+                ..first.clone()
+            },
+            Launch {
+                public_address: Some(false),
+                ..first.clone()
+            },
+        ];
+        for other in others {
+            assert_refused!(
+                w.run_instances(&web, &other).await,
+                ControlError::TokenReused(_),
+                "ClientToken tok-1: was used for a request with other parameters"
+            );
+        }
+        assert_eq!(w.run_instances(&web, &first).await?.0, ids);
+        // Also when the instances are gone.
+        w.terminate(&web, &ids).await?;
+        assert_eq!(w.run_instances(&web, &first).await?.0, ids);
+        // Instances of a version that kept no digest are compared by their rows.
+        let mut tx = w.db().write().await?;
+        sqlx::query("UPDATE instances SET launch_digest = NULL")
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        assert_eq!(w.run_instances(&web, &first).await?.0, ids);
+        let other = Launch {
+            instance_type: Some("m1.large".to_owned()),
+            ..first.clone()
+        };
+        assert_refused!(
+            w.run_instances(&web, &other).await,
+            ControlError::TokenReused(_),
+            "tok-1"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_launch_may_say_whether_its_instances_get_floating_ips() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        w.floats("203.0.113.0/30").await;
+        let with = Launch {
+            public_address: Some(true),
+            ..count(1, 1)
+        };
+        let (ids, _) = w.run_instances(&web, &with).await?;
+        assert!(w.instance(&web, ids[0]).await?.public_address.is_some());
+        let (ids, _) = w.run_instances(&web, &count(1, 1)).await?;
+        assert_eq!(w.instance(&web, ids[0]).await?.public_address, None);
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
 fn a_chosen_address_is_given_when_it_is_free() {
     both(async |w: &World| -> Result<()> {
         w.image().await;

@@ -4,6 +4,7 @@ use crate::world::{World, assert_refused, both, caller, launch, name, refused};
 use anyhow::Result;
 use novanet_control::ControlError;
 use novanet_control::floating_ips::Association;
+use novanet_control::key_pairs::KeyKind;
 use novanet_control::projects::Credentials;
 use novanet_model::carve::Request;
 use novanet_model::{ImageId, NetworkKind};
@@ -161,7 +162,7 @@ fn a_caller_whose_project_is_gone_by_now_is_told_so() {
             refused(w.create_group(&web, "http", "d").await),
             refused(w.groups(&web).await),
             refused(w.allocate_address(&web, None).await),
-            refused(w.create_key_pair(&web, "k").await),
+            refused(w.create_key_pair(&web, "k", KeyKind::Ed25519).await),
         ] {
             assert_eq!(text, "project web not found");
         }
@@ -173,26 +174,26 @@ fn a_caller_whose_project_is_gone_by_now_is_told_so() {
 fn key_pairs_are_the_users_own_and_the_private_half_is_kept_nowhere() {
     both(async |w: &World| -> Result<()> {
         let web = w.project("web").await;
-        let (pair, private) = w.create_key_pair(&web, "mine").await?;
+        let (pair, private) = w.create_key_pair(&web, "mine", KeyKind::Ed25519).await?;
         assert!(private.contains("BEGIN OPENSSH PRIVATE KEY"));
         assert_eq!(w.key_pairs(&web).await?, std::slice::from_ref(&pair));
         let imported = w.import_key_pair(&web, "other", &pair.public_key).await?;
         assert_eq!(imported.fingerprint, pair.fingerprint);
         assert_refused!(
-            w.create_key_pair(&web, "mine").await,
+            w.create_key_pair(&web, "mine", KeyKind::Ed25519).await,
             ControlError::Exists { .. },
             "key pair mine already exists"
         );
         let broken = w.import_key_pair(&web, "third", "ssh-rsa broken").await;
         assert!(broken.is_err());
-        w.create_key_pair(&web, "third").await?;
+        w.create_key_pair(&web, "third", KeyKind::Ed25519).await?;
         assert_refused!(
-            w.create_key_pair(&web, "fourth").await,
+            w.create_key_pair(&web, "fourth", KeyKind::Ed25519).await,
             ControlError::Quota { .. },
             "quota of key_pairs exceeded"
         );
         assert_refused!(
-            w.create_key_pair(&web, "").await,
+            w.create_key_pair(&web, "", KeyKind::Ed25519).await,
             ControlError::Invalid(_),
             "KeyName"
         );
@@ -205,7 +206,7 @@ fn key_pairs_are_the_users_own_and_the_private_half_is_kept_nowhere() {
         assert_eq!(w.key_pairs(&web).await?.len(), 2);
         let gone = caller("ghost", "web", true);
         assert_eq!(
-            refused(w.create_key_pair(&gone, "k").await),
+            refused(w.create_key_pair(&gone, "k", KeyKind::Ed25519).await),
             "user ghost not found"
         );
         Ok(())

@@ -244,6 +244,7 @@ pub(crate) fn launch(image: ImageId) -> Launch {
         groups: vec![],
         user_data: None,
         client_token: None,
+        public_address: None,
         availability_zone: None,
         private_address: None,
     }

@@ -1,9 +1,9 @@
 //! Floating IPs, by address (as the manual's tools name them) or by allocation id.
 
 use crate::error::{Code, Ec2Error};
+use crate::fields::{Fields, parse_id};
 use crate::filter::Filter;
 use crate::ids::{AllocationId, AssociationId};
-use crate::params::{Fields, parse_id};
 use novanet_model::InstanceId;
 use std::net::Ipv4Addr;
 
@@ -69,7 +69,8 @@ pub struct AllocateAddress {
 impl AllocateAddress {
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
         fields.refuse(&["TagSpecification"])?;
-        // `Domain` is the clients' word for classic or VPC: both mean the same here.
+        // The clients' word for classic or VPC: both mean the same here.
+        fields.only("Domain", &["standard", "vpc"])?;
         let address = match address(fields, "Address")? {
             Some(address) => Some(address),
             None => self::address(fields, "PublicIp")?,

@@ -2,9 +2,9 @@
 
 use super::groups::GroupRef;
 use crate::error::{Code, Ec2Error};
+use crate::fields::Fields;
 use crate::filter::Filter;
 use crate::page::Page;
-use crate::params::Fields;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -38,6 +38,8 @@ pub struct RunInstances {
     pub zone: Option<String>,
     /// The fixed IP that the one instance is to have.
     pub private_address: Option<Ipv4Addr>,
+    /// With a floating IP (`Some(false)`: without); `None`: as the cloud does it.
+    pub public_address: Option<bool>,
     /// The same token again is the same call again.
     pub client_token: Option<String>,
 }
@@ -55,6 +57,7 @@ impl std::fmt::Debug for RunInstances {
             .field("user_data_bytes", &self.user_data.as_ref().map(Vec::len))
             .field("zone", &self.zone)
             .field("private_address", &self.private_address)
+            .field("public_address", &self.public_address)
             .field("client_token", &self.client_token)
             .finish()
     }
@@ -71,9 +74,7 @@ impl RunInstances {
             "Ipv6Address",
             "Ipv6AddressCount",
         ])?;
-        if fields.flag("DisableApiTermination")? == Some(true) {
-            fields.refuse(&["DisableApiTermination"])?;
-        }
+        read_harmless(fields)?;
         let image = fields
             .id("ImageId", Code::InvalidAmiIdMalformed)?
             .ok_or_else(|| Ec2Error::missing("ImageId"))?;
@@ -88,6 +89,7 @@ impl RunInstances {
             user_data: fields.get("UserData").map(user_data).transpose()?,
             zone: fields.get("Placement.AvailabilityZone").map(str::to_owned),
             private_address: private_address(fields)?,
+            public_address: addressing_type(fields)?,
             client_token: client_token(fields)?,
         };
         run.read_interface(fields)?;
@@ -111,6 +113,11 @@ impl RunInstances {
         }
         if let Some(interface) = interfaces.first() {
             interface.refuse(&["SubnetId", "NetworkInterfaceId", "Ipv6Addresses"])?;
+            interface.only("DeviceIndex", &["0"])?;
+            interface.only("DeleteOnTermination", &["true"])?;
+            if let Some(public) = interface.flag("AssociatePublicIpAddress")? {
+                self.public_address = Some(public);
+            }
             for id in interface.ids("SecurityGroupId", Code::InvalidGroupIdMalformed)? {
                 self.groups.push(GroupRef::Id(id));
             }
@@ -119,6 +126,40 @@ impl RunInstances {
             }
         }
         Ok(())
+    }
+}
+
+/// What clients ask for, often by default, that every instance here is anyway (docs/ec2.md).
+fn read_harmless(fields: &Fields<'_>) -> Result<(), Ec2Error> {
+    const HARMLESS: [(&str, &[&str]); 13] = [
+        (
+            "CapacityReservationSpecification.CapacityReservationPreference",
+            &["open", "none"],
+        ),
+        ("DisableApiStop", &["false"]),
+        ("DisableApiTermination", &["false"]),
+        ("EbsOptimized", &["false"]),
+        ("EnclaveOptions.Enabled", &["false"]),
+        ("HibernationOptions.Configured", &["false"]),
+        ("InstanceInitiatedShutdownBehavior", &["stop"]),
+        ("MetadataOptions.HttpEndpoint", &["enabled"]),
+        ("MetadataOptions.HttpProtocolIpv6", &["disabled"]),
+        ("MetadataOptions.HttpTokens", &["optional"]),
+        ("MetadataOptions.InstanceMetadataTags", &["disabled"]),
+        ("Monitoring.Enabled", &["false"]),
+        ("Placement.Tenancy", &["default"]),
+    ];
+    HARMLESS
+        .iter()
+        .try_for_each(|(name, values)| fields.only(name, values))
+}
+
+/// nova's and EC2 classic's way to say whether the instance gets a public address.
+fn addressing_type(fields: &Fields<'_>) -> Result<Option<bool>, Ec2Error> {
+    match fields.get("AddressingType") {
+        None | Some("public") => Ok(None),
+        Some("private") => Ok(Some(false)),
+        Some(other) => Err(fields.invalid("AddressingType", other, "must be public or private")),
     }
 }
 
@@ -272,6 +313,8 @@ pub struct GetConsoleOutput {
 
 impl GetConsoleOutput {
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        // What is answered is the latest anyway.
+        fields.flag("Latest")?;
         one_id(fields).map(|id| Self { id })
     }
 }
@@ -296,7 +339,7 @@ pub enum Attribute {
     Groups,
     /// `disableApiTermination`, always false here.
     DisableApiTermination,
-    /// `instanceInitiatedShutdownBehavior`, always `terminate` here.
+    /// `instanceInitiatedShutdownBehavior`, always `stop` here.
     ShutdownBehavior,
     /// `rootDeviceName`.
     RootDeviceName,

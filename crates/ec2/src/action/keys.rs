@@ -2,18 +2,18 @@
 
 use super::names;
 use crate::error::{Code, Ec2Error};
+use crate::fields::Fields;
 use crate::filter::Filter;
-use crate::params::Fields;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// What kind of key to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeyKind {
-    /// RSA, what clients expect when they say nothing.
-    #[default]
+    /// RSA, for clients that ask for it: making one takes a second.
     Rsa,
-    /// Ed25519.
+    /// Ed25519, when a client says nothing (EC2 makes RSA keys then); every ssh since 2014 reads it.
+    #[default]
     Ed25519,
 }
 
@@ -43,7 +43,8 @@ impl CreateKeyPair {
             return Err(fields.invalid("KeyFormat", format, "must be pem"));
         }
         let kind = match fields.get("KeyType") {
-            None | Some("rsa") => KeyKind::Rsa,
+            None => KeyKind::default(),
+            Some("rsa") => KeyKind::Rsa,
             Some("ed25519") => KeyKind::Ed25519,
             Some(other) => return Err(fields.invalid("KeyType", other, "must be rsa or ed25519")),
         };

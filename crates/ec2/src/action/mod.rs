@@ -9,7 +9,8 @@ pub mod keys;
 pub mod zones;
 
 use crate::error::Ec2Error;
-use crate::params::{Fields, Params};
+use crate::fields::Fields;
+use crate::params::Params;
 pub use addresses::{
     AddressRef, AllocateAddress, AssociateAddress, DescribeAddresses, DisassociateAddress,
     ReleaseAddress,
@@ -42,12 +43,14 @@ macro_rules! actions {
             pub fn parse(params: &Params) -> Result<Self, Ec2Error> {
                 let name = params.require("Action")?;
                 let fields = params.fields();
-                match name {
-                    $(stringify!($name) => <$request>::parse(&fields).map(Self::$name),)*
+                let action = match name {
+                    $(stringify!($name) => Self::$name(<$request>::parse(&fields)?),)*
                     // The name that nova gave it, before EC2 had one.
-                    "ImportPublicKey" => ImportKeyPair::parse(&fields).map(Self::ImportKeyPair),
-                    other => Err(Ec2Error::invalid_action(other)),
-                }
+                    "ImportPublicKey" => Self::ImportKeyPair(ImportKeyPair::parse(&fields)?),
+                    other => return Err(Ec2Error::invalid_action(other)),
+                };
+                fields.refuse_unread()?;
+                Ok(action)
             }
 
             /// Its name.

@@ -2,8 +2,8 @@
 
 use super::names;
 use crate::error::Ec2Error;
+use crate::fields::Fields;
 use crate::filter::Filter;
-use crate::params::Fields;
 
 /// DescribeAvailabilityZones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +21,8 @@ impl DescribeAvailabilityZones {
         let mut zones = names(fields, "ZoneName")?;
         let verbose = zones.iter().any(|zone| zone == "verbose");
         zones.retain(|zone| zone != "verbose");
+        // All are listed anyway.
+        fields.flag("AllAvailabilityZones")?;
         Ok(Self {
             zones,
             verbose,
@@ -40,6 +42,8 @@ pub struct DescribeRegions {
 
 impl DescribeRegions {
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        // All are listed anyway.
+        fields.flag("AllRegions")?;
         Ok(Self {
             regions: names(fields, "RegionName")?,
             filters: Filter::parse(fields)?,

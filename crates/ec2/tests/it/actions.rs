@@ -128,6 +128,48 @@ fn one_permission_with_several_sources_is_several_rules() {
 }
 
 #[test]
+fn a_subnet_whose_notation_readers_disagree_about_is_refused() {
+    for range in ["010.0.0.0/24", "10.0.0.0/024", "10.0.0.0"] {
+        for query in [
+            format!("IpProtocol=tcp&FromPort=1&ToPort=1&CidrIp={range}"),
+            format!("IpPermissions.1.IpProtocol=-1&IpPermissions.1.IpRanges.1.CidrIp={range}"),
+        ] {
+            let query = format!("Action=AuthorizeSecurityGroupIngress&GroupName=web&{query}");
+            assert_eq!(code_of(&query), "InvalidParameterValue", "{query}");
+        }
+    }
+}
+
+#[test]
+fn the_client_of_2011_that_lists_images_asks_for_all_it_may_run() {
+    let wanted = |version: &str, owner: &str| {
+        let query =
+            format!("Action=DescribeImages&Version={version}&Owner.1={owner}&ExecutableBy.1=self");
+        match parse(&query).unwrap() {
+            Action::DescribeImages(request) => (request.owners, request.executable_by),
+            other => panic!("{other:?}"),
+        }
+    };
+    let own = vec!["self".to_owned()];
+    assert_eq!(wanted("2009-11-30", "self"), (vec![], vec![]));
+    assert_eq!(wanted("2011-01-01", "self"), (vec![], vec![]));
+    assert_eq!(wanted("2016-11-15", "self"), (own.clone(), own.clone()));
+    assert_eq!(wanted("2009-11-30", "nova"), (vec!["nova".to_owned()], own));
+}
+
+#[test]
+fn what_every_instance_is_anyway_may_be_asked_for() {
+    let query = "Action=RunInstances&ImageId=ami-1&Monitoring.Enabled=false&EbsOptimized=false\
+         &Placement.Tenancy=default&MetadataOptions.HttpTokens=optional\
+         &NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.AssociatePublicIpAddress=true\
+         &KernelId=&AWSAccessKeyId=k&SignatureVersion=2&X-Amz-Date=d";
+    match parse(query).unwrap() {
+        Action::RunInstances(run) => assert_eq!(run.public_address, Some(true)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_floating_ip_is_named_by_address_or_by_allocation() {
     let address = |query: &str| match parse(&format!("Action=ReleaseAddress&{query}")) {
         Ok(Action::ReleaseAddress(release)) => release.address.to_string(),

@@ -75,7 +75,7 @@ CALLS = [
                     "IpProtocol": "tcp",
                     "FromPort": 80,
                     "ToPort": 443,
-                    "IpRanges": [{"CidrIp": "10.1.2.3/8"}, {"CidrIp": "192.0.2.0/24", "Description": "office"}],
+                    "IpRanges": [{"CidrIp": "10.1.2.3/8"}, {"CidrIp": "192.0.2.0/24"}],
                     "UserIdGroupPairs": [{"GroupName": "web", "UserId": "admin"}],
                 },
                 {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-00000002"}]},

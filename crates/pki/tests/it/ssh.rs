@@ -1,6 +1,6 @@
 //! Key pairs, against the real ssh-keygen.
 
-use novanet_pki::ssh::{generate_key_pair, parse_public};
+use novanet_pki::ssh::{KeyKind, generate_key_pair, parse_public};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,14 +38,20 @@ fn fingerprint_of(path: &str) -> String {
 
 #[test]
 fn ssh_keygen_accepts_a_generated_pair_and_sees_the_same_fingerprint() {
-    let folder = tempfile::tempdir().unwrap();
-    let pair = generate_key_pair().unwrap();
-    let path = private_file(folder.path(), &pair.private_openssh);
-    let path = path.to_str().unwrap();
-    assert_eq!(keygen(&["-y", "-f", path]).trim(), pair.public_openssh);
-    std::fs::write(folder.path().join("key.pub"), &pair.public_openssh).unwrap();
-    assert_eq!(fingerprint_of(path), pair.fingerprint_md5);
-    assert_ne!(generate_key_pair().unwrap(), pair);
+    for (kind, word) in [
+        (KeyKind::Ed25519, "ssh-ed25519 "),
+        (KeyKind::Rsa, "ssh-rsa "),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = generate_key_pair(kind).unwrap();
+        assert!(pair.public_openssh.starts_with(word), "{pair:?}");
+        let path = private_file(folder.path(), &pair.private_openssh);
+        let path = path.to_str().unwrap();
+        assert_eq!(keygen(&["-y", "-f", path]).trim(), pair.public_openssh);
+        std::fs::write(folder.path().join("key.pub"), &pair.public_openssh).unwrap();
+        assert_eq!(fingerprint_of(path), pair.fingerprint_md5);
+        assert_ne!(generate_key_pair(kind).unwrap(), pair);
+    }
 }
 
 #[test]
@@ -85,7 +91,7 @@ fn public_keys_of_every_usual_kind_are_imported_with_ssh_keygens_fingerprint() {
 
 #[test]
 fn what_is_no_usable_public_key_is_refused_with_the_reason() {
-    let pair = generate_key_pair().unwrap();
+    let pair = generate_key_pair(KeyKind::Ed25519).unwrap();
     let two = format!("{0}\n{0}\n", pair.public_openssh);
     let cut = &pair.public_openssh[..40];
     let other = pair.public_openssh.replacen("ssh-ed25519", "ssh-rsa", 1);
@@ -104,7 +110,7 @@ fn what_is_no_usable_public_key_is_refused_with_the_reason() {
 
 #[test]
 fn a_comment_cannot_smuggle_a_second_line() {
-    let pair = generate_key_pair().unwrap();
+    let pair = generate_key_pair(KeyKind::Ed25519).unwrap();
     let text = format!("{} bob\u{b}\u{85}x", pair.public_openssh);
     let (line, _) = parse_public(&text).unwrap();
     assert_eq!(line, format!("{} bobx", pair.public_openssh));
@@ -112,7 +118,7 @@ fn a_comment_cannot_smuggle_a_second_line() {
 
 #[test]
 fn debug_output_does_not_show_the_private_key() {
-    let pair = generate_key_pair().unwrap();
+    let pair = generate_key_pair(KeyKind::Ed25519).unwrap();
     let shown = format!("{pair:?}");
     assert!(shown.contains(&pair.public_openssh));
     assert!(!shown.contains("PRIVATE"), "{shown}");

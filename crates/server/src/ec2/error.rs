@@ -64,6 +64,7 @@ fn code_of(error: &ControlError) -> Code {
             "security_group_rules" => Code::RulesPerSecurityGroupLimitExceeded,
             _ => Code::ResourceLimitExceeded,
         },
+        ControlError::TokenReused(_) => Code::IdempotentParameterMismatch,
         ControlError::Invalid(_)
         | ControlError::Carve(_)
         | ControlError::Store(StoreError::Unfit(_)) => Code::InvalidParameterValue,

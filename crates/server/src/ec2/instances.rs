@@ -31,6 +31,7 @@ pub(super) async fn run(state: &State, caller: &Caller, request: RunInstances) -
         groups: request.groups.iter().map(group_ref).collect(),
         user_data: request.user_data,
         client_token: request.client_token,
+        public_address: request.public_address,
         availability_zone: request.zone,
         private_address: request.private_address,
     };

@@ -2,16 +2,18 @@
 
 use super::Answered;
 use crate::server::State;
-use novanet_control::{Caller, ControlError, Kind};
+use novanet_control::{Caller, ControlError, Kind, key_pairs};
 use novanet_ec2::action::{CreateKeyPair, DeleteKeyPair, DescribeKeyPairs, ImportKeyPair, KeyKind};
 use novanet_ec2::filter;
 use novanet_ec2::response::{CreatedKeyPair, DescribedKeyPairs, Done, ImportedKeyPair, KeyPair};
 
 pub(super) async fn create(state: &State, caller: &Caller, request: &CreateKeyPair) -> Answered {
-    // EC2's default is rsa; what is made here is ed25519, which every ssh of ten years reads. Asking
-    // for rsa by name gets the same, as nova had only one kind, too.
-    let _: KeyKind = request.kind;
-    let (pair, material) = state.cloud.create_key_pair(caller, &request.name).await?;
+    let kind = match request.kind {
+        KeyKind::Ed25519 => key_pairs::KeyKind::Ed25519,
+        KeyKind::Rsa => key_pairs::KeyKind::Rsa,
+    };
+    let made = state.cloud.create_key_pair(caller, &request.name, kind);
+    let (pair, material) = made.await?;
     Ok(Box::new(CreatedKeyPair {
         name: pair.name,
         fingerprint: pair.fingerprint,

@@ -182,6 +182,7 @@ async fn metadata_is_answered_to_the_instances_host_only() -> Result<()> {
         groups: vec![],
         user_data: None,
         client_token: None,
+        public_address: None,
         availability_zone: None,
         private_address: None,
     };

@@ -186,6 +186,7 @@ pub(in crate::bench) fn launch(image: ImageId, count: usize) -> Launch {
         groups: Vec::new(),
         user_data: None,
         client_token: None,
+        public_address: None,
         availability_zone: None,
         private_address: None,
     }

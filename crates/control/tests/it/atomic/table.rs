@@ -6,6 +6,7 @@ use crate::world::{caller, from, from_group, group, ip, launch, name, tcp};
 use anyhow::Result;
 use novanet_control::floating_ips::{Association, FloatRef};
 use novanet_control::instances::Launch;
+use novanet_control::key_pairs::KeyKind;
 use novanet_control::{Caller, Cloud, Controllers};
 use novanet_model::carve::Request;
 use novanet_model::wire::{LeaseChange, LeaseEvent};
@@ -112,10 +113,10 @@ async fn people(t: &Trial<'_>) -> Result<Caller> {
         .await?;
     let ann = caller("ann", "shop", true);
     t.one("create_key_pair", async |c| {
-        c.create_key_pair(&ann, "spare").await
+        c.create_key_pair(&ann, "spare", KeyKind::Ed25519).await
     })
     .await?;
-    let key = novanet_pki::ssh::generate_key_pair()?.public_openssh;
+    let key = novanet_pki::ssh::generate_key_pair(KeyKind::Ed25519)?.public_openssh;
     t.one("import_key_pair", async |c| {
         c.import_key_pair(&ann, "laptop", &key).await
     })

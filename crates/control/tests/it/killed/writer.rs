@@ -4,6 +4,7 @@ use crate::fake_host::FakeHost;
 use crate::world::{caller, config, from, from_group, group, ip, launch, name, runtime, tcp};
 use novanet_control::floating_ips::Association;
 use novanet_control::instances::Launch;
+use novanet_control::key_pairs::KeyKind;
 use novanet_control::{Caller, Cloud, Result};
 use novanet_model::carve::Request;
 use novanet_model::{ImageId, NetworkKind};
@@ -174,7 +175,8 @@ async fn as_operator(c: &Cloud, boss: &Caller, lot: &mut Lot, which: u64) -> Res
             c.delete_network(&range).await?;
         }
         _ if lot.below(2) == 0 => {
-            c.create_key_pair(boss, &format!("key{number}")).await?;
+            c.create_key_pair(boss, &format!("key{number}"), KeyKind::Ed25519)
+                .await?;
         }
         _ => c.delete_key_pair(boss, &format!("key{number}")).await?,
     }

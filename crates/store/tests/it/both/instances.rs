@@ -33,6 +33,7 @@ async fn an_instance_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
     let bare = an_instance(&mut tx, &project, &[]).await?;
     let full = Row {
         client_token: Some("token".to_owned()),
+        launch_digest: Some("digest".to_owned()),
         launch_index: 3,
         key_name: Some("key".to_owned()),
         key_data: Some("ssh-ed25519 AAAA".to_owned()),

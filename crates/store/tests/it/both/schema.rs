@@ -121,7 +121,7 @@ async fn an_older_schema_is_refused_with_the_command_that_helps(t: Fresh) -> Res
     t.by_hand("DELETE FROM _sqlx_migrations WHERE version <> 1")
         .await?;
     let (have, want) = t.schema_version().await?;
-    assert_eq!(have, want - 1);
+    assert!(have < want, "{have} of {want}");
     let error = t.require_schema().await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
     assert_eq!(

@@ -109,6 +109,7 @@ pub(crate) async fn an_instance(
         reservation: ReservationId(id),
         launch_index: 0,
         client_token: None,
+        launch_digest: None,
         project: project.clone(),
         user: "alice".to_owned(),
         image: ImageId(1),
