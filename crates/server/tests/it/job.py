@@ -28,6 +28,10 @@ same(len(ec2.describe_instance_types()["InstanceTypes"]), 5)
 key = ec2.create_key_pair(KeyName="mine")
 assert "PRIVATE KEY" in key["KeyMaterial"]
 same([k["KeyName"] for k in ec2.describe_key_pairs()["KeyPairs"]], ["mine"])
+ec2.create_key_pair(KeyName="old", KeyType="rsa")
+kinds = {k["KeyName"]: k["KeyType"] for k in ec2.describe_key_pairs()["KeyPairs"]}
+same(kinds, {"mine": "ed25519", "old": "rsa"})
+ec2.delete_key_pair(KeyName="old")
 
 group = ec2.create_security_group(GroupName="http", Description="web servers")["GroupId"]
 rule = {

@@ -50,6 +50,11 @@ refused("MissingParameter", web.terminate_instances)
 web.run_instances(**RUN, ClientToken="once")
 again = web.run_instances(**RUN, ClientToken="once")
 assert again["Instances"][0]["InstanceId"] == "i-00000001", again
+refused("IdempotentParameterMismatch", web.run_instances, **{**RUN, "MaxCount": 2}, ClientToken="once")
+refused("UnsupportedOperation", web.run_instances, **RUN, Monitoring={"Enabled": True})
+refused("UnsupportedOperation", web.run_instances, **RUN, MetadataOptions={"HttpTokens": "required"})
+disk = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 100}}
+refused("UnknownParameter", web.run_instances, **RUN, BlockDeviceMappings=[disk])
 mail = others["mail"]
 refused("InvalidInstanceID.NotFound", mail.terminate_instances, InstanceIds=["i-00000001"])
 assert mail.describe_instances()["Reservations"] == []
