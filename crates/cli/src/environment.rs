@@ -1,6 +1,7 @@
 //! The only place that reads the environment, the flag files and this machine's name and address.
 
 use crate::failure::Failure;
+use crate::say;
 use novanet_model::flags::{
     Facts, FlagError, FlagErrors, Flags, Given, Origin, parse_file, registry,
 };
@@ -16,6 +17,18 @@ const DEEPEST: usize = 8;
 
 /// Flags from the command line, the files it names (or the usual one) and the environment.
 pub(crate) fn flags(command_line: &[Given]) -> Result<Flags, Failure> {
+    let (flags, failure) = flags_in_part(command_line);
+    match failure {
+        None => Ok(flags),
+        Some(failure) => {
+            flags.warnings().iter().for_each(|w| say::warning(w));
+            Err(failure)
+        }
+    }
+}
+
+/// As [`flags`], with what is wrong beside them: what has a mistake has its default.
+pub(crate) fn flags_in_part(command_line: &[Given]) -> (Flags, Option<Failure>) {
     let mut given = from_environment();
     let mut read = Files::default();
     for (path, named_by) in files(command_line) {
@@ -23,10 +36,9 @@ pub(crate) fn flags(command_line: &[Given]) -> Result<Flags, Failure> {
     }
     given.append(&mut read.given);
     given.extend(command_line.iter().filter(|g| !is_include(g)).cloned());
-    match Flags::resolve(&given, &facts()) {
-        Ok(flags) if read.errors.is_empty() => Ok(flags),
-        other => Err(read.refuse(other.err())),
-    }
+    let (flags, errors) = Flags::resolve_in_part(&given, &facts());
+    let good = errors.0.is_empty() && read.errors.is_empty();
+    (flags, (!good).then(|| read.refuse(errors)))
 }
 
 /// Who gave a flag; `None`: nobody.
@@ -132,11 +144,11 @@ impl Files {
     }
 
     /// Everything that is wrong: file by file as they were opened, and line by line.
-    fn refuse(self, resolved: Option<FlagErrors>) -> Failure {
+    fn refuse(self, resolved: FlagErrors) -> Failure {
         // A file that is not there is no slip of the command line that names it.
         let unreadable = !self.errors.is_empty();
         let mut errors = self.errors;
-        errors.extend(resolved.into_iter().flat_map(|e| e.0));
+        errors.extend(resolved.0);
         errors.sort_by_key(|e| match &e.origin {
             Origin::Default | Origin::Environment(_) => (0, 0, 0),
             Origin::File { path, line } => {

@@ -12,6 +12,7 @@ mod face;
 mod failure;
 mod keyfile;
 mod manage;
+mod running;
 mod say;
 mod table;
 

@@ -35,6 +35,9 @@ pub(super) fn open(flags: &Flags) {
     } else {
         log.try_init()
     };
+    for warning in flags.warnings() {
+        tracing::warn!("{warning}");
+    }
     match flags.notes() {
         [] => {}
         notes if quiet => tracing::info!(

@@ -9,6 +9,7 @@ mod serve;
 mod setup;
 
 pub(crate) use host::agent_settings;
+pub(crate) use novarc::write as replace;
 
 use crate::args::{Param, Reader};
 use crate::environment;

@@ -27,7 +27,7 @@ pub(super) fn text(keys: &Credentials, project: &ProjectId, url: &str, region: &
 }
 
 /// Writes it, readable by its owner only. What is there already is replaced in one step.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::failed(format!("{}: {e}", path.display()));
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;

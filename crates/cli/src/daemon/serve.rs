@@ -3,15 +3,18 @@
 use super::{Stop, host, ports, setup};
 use crate::failure::Failure;
 use crate::keyfile;
-use crate::say;
+use crate::{running, say};
 use futures_util::FutureExt as _;
-use novanet_agent::engine::{Options, preflight, run_with};
+use novanet_agent::engine::{AgentError, Options, preflight, run_with};
+use novanet_agent::local;
 use novanet_agent::upstream::{Pace, ServerAddress};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
+use novanet_model::wire::Role;
 use novanet_server::{Server, ServerConfig};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 /// How long server and agent may take to end after each other.
@@ -33,6 +36,7 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     drop(held);
     let server = bind(&flags, &cloud).await?;
     let ready = setup::run(&cloud, &flags, &first).await?;
+    let _kept = running::keep("up", &flags);
     let address = server
         .ec2_address()
         .map_err(|e| Failure::failed(format!("EC2 API: {e}")))?;
@@ -99,6 +103,7 @@ async fn seen(cloud: &Cloud, host: &str) -> Option<i64> {
 pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let cloud = open(&flags, false).await?;
     let server = bind(&flags, &cloud).await?;
+    let _kept = running::keep("server", &flags);
     let done = server.run(stop).await;
     cloud.close().await;
     done.map_err(|e| Failure::because(&e))?;
@@ -110,10 +115,34 @@ pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::check_interfaces(&flags)?;
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
-    run_with(settings, options(&flags), upstream, stop)
-        .await
-        .map_err(|e| Failure::because(&e))?;
-    Ok(String::new())
+    let keeping = async {
+        // One that is refused leaves nothing behind: its socket is the sign that it runs.
+        let socket = local::socket_path(&flags.state_path());
+        while UnixStream::connect(&socket).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let _kept = running::keep("agent", &flags);
+        std::future::pending().await
+    };
+    let hosting = async {
+        let done = run_with(settings, options(&flags), upstream, stop).await;
+        done.map_err(|e| refused(&e, &flags.roles()))
+    };
+    tokio::select! {
+        done = hosting => done.map(|()| String::new()),
+        never = keeping => never,
+    }
+}
+
+/// Why the agent does not start. On an old host nova-compute stands beside nova-network.
+fn refused(error: &AgentError, roles: &[Role]) -> Failure {
+    let mut failure = Failure::because(error);
+    if roles.len() == 1 && matches!(error, AgentError::AlreadyRunning(_)) {
+        failure.message.push_str(
+            " (one agent is both nova-network and nova-compute: novanet agent, or novanet up)",
+        );
+    }
+    failure
 }
 
 fn options(flags: &Flags) -> Options {

@@ -8,7 +8,7 @@ use crate::manage::{
     Command, Parsed, What, audit, config, db, fixed, floating, host, image, instance_type, local,
     network, parse, project, role, service, user, version, vm,
 };
-use crate::{environment, table};
+use crate::{environment, say, table};
 use novanet_model::flags::Flags;
 
 /// Understands the arguments and does what they say; answers what to print.
@@ -30,17 +30,17 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         }
         _ => {}
     }
-    let flags = environment::flags(&given)?;
-    for note in flags.notes() {
-        tracing::debug!("{note}");
+    if command == Command::Config {
+        let (flags, failure) = environment::flags_in_part(&given);
+        return config::list(&flags, failure, format);
     }
-    match &command {
-        Command::Config => return Ok(config::list(&flags, format)),
-        // What could never be right is said without touching the database.
-        Command::Network(network::Command::Create(create)) => {
-            create.request(&flags)?;
-        }
-        _ => {}
+    let flags = environment::flags(&given)?;
+    for warning in flags.warnings() {
+        say::warning(warning);
+    }
+    // What could never be right is said without touching the database.
+    if let Command::Network(network::Command::Create(create)) = &command {
+        create.request(&flags)?;
     }
     let text = runtime()?.block_on(execute(command, flags, format))?;
     Ok(match format {

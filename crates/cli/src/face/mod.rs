@@ -85,6 +85,10 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     }
     match FACES.iter().find(|(name, ..)| name == word) {
         Some((_, face, _)) => start(*face, rest),
+        None if crate::manage::is_category(word) => Err(Failure::usage(format!(
+            "novanet {word}: no such command: did you mean novanet manage {}?",
+            args[1..].join(" ")
+        ))),
         None => Err(Failure::usage(unknown(word))),
     }
 }

@@ -1,8 +1,12 @@
-//! `nova-manage config list`: every flag with the value that counts and where it comes from.
+//! `nova-manage config list`: every flag with the value that counts and where it comes from, and
+//! what the daemons that run here have instead. It works with a broken nova.conf, too.
 
 use super::{Category, action};
 use crate::args::Format;
-use crate::table::{Row, render};
+use crate::failure::Failure;
+use crate::running::{self, Running};
+use crate::say;
+use crate::table::json;
 use novanet_model::flags::Flags;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -13,7 +17,7 @@ pub(crate) const CATEGORY: Category = Category {
     about: "the flags and where their values come from",
     actions: &[action(
         "list",
-        "every flag, its value and its origin",
+        "every flag, its value and its origin, and what the running service has instead",
         &[],
         |_| Ok(super::Command::Config),
     )],
@@ -27,21 +31,54 @@ pub(crate) struct FlagRow {
     origin: String,
     default: &'static str,
     help: &'static str,
+    /// Daemons on this host that have another value.
+    running: Vec<Other>,
 }
 
-/// All flags, and after a table what the files say without effect. A password in the database's
-/// address is left out.
-pub(crate) fn list(flags: &Flags, format: Format) -> String {
-    let mut text = render(&rows(flags), format);
-    if format == Format::Table {
-        for note in flags.notes() {
-            let _ = writeln!(text, "note: {note}");
+/// What a daemon has.
+#[derive(Debug, Clone, Serialize)]
+struct Other {
+    face: String,
+    pid: u32,
+    value: String,
+    origin: String,
+}
+
+/// All flags. What is wrong with the files is said on stderr, and what they say without effect; a slip
+/// on the command line itself is refused. A password in the database's address is left out.
+pub(crate) fn list(
+    flags: &Flags,
+    failure: Option<Failure>,
+    format: Format,
+) -> Result<String, Failure> {
+    match failure {
+        Some(failure) if failure.code == 2 => return Err(failure),
+        Some(failure) => say::error(&failure.to_string()),
+        None => {}
+    }
+    flags.warnings().iter().for_each(|w| say::warning(w));
+    let rows = rows(flags, &running::all(&flags.state_path()));
+    if format == Format::Json {
+        return Ok(json(&rows));
+    }
+    let mut text = String::new();
+    for row in rows {
+        let _ = writeln!(text, "{} = {}  ({})", row.name, row.value, row.origin);
+        for other in row.running {
+            let _ = writeln!(
+                text,
+                "    novanet {} (pid {}) runs with {:?}  ({})",
+                other.face, other.pid, other.value, other.origin
+            );
         }
     }
-    text
+    for note in flags.notes() {
+        let _ = writeln!(text, "note: {note}");
+    }
+    Ok(text)
 }
 
-fn rows(flags: &Flags) -> Vec<FlagRow> {
+fn rows(flags: &Flags, running: &[Running]) -> Vec<FlagRow> {
     flags
         .all()
         .map(|(flag, value)| FlagRow {
@@ -50,19 +87,22 @@ fn rows(flags: &Flags) -> Vec<FlagRow> {
             origin: value.origin.to_string(),
             default: flag.default,
             help: flag.help,
+            running: others(flag.name, &value.shown(), running),
         })
         .collect()
 }
 
-impl Row for FlagRow {
-    const FORMAT: &'static str = "%s = %s  (%s)";
-    const TITLES: &'static [&'static str] = &[];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.name.to_owned(),
-            self.value.clone(),
-            self.origin.clone(),
-        ]
-    }
+fn others(name: &str, value: &str, running: &[Running]) -> Vec<Other> {
+    let all = running.iter().flat_map(|daemon| {
+        let settings = daemon.flags.iter();
+        settings.map(move |setting| (daemon, setting))
+    });
+    all.filter(|(_, setting)| setting.name == name && setting.value != value)
+        .map(|(daemon, setting)| Other {
+            face: daemon.face.clone(),
+            pid: daemon.pid,
+            value: setting.value.clone(),
+            origin: setting.origin.clone(),
+        })
+        .collect()
 }

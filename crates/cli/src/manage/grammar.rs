@@ -1,7 +1,7 @@
 //! From arguments to a [`Command`]: category and action by unique prefix, help, and what to say
 //! when they do not match.
 
-use super::{CATEGORIES, Command};
+use super::{CATEGORIES, Command, absent};
 use crate::args::{Bound, Format, Line, Param, Reader, Takes};
 use crate::failure::Failure;
 use novanet_model::flags::{Given, nearest};
@@ -99,7 +99,8 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, Failure> {
     if word == "help" {
         return parse(&[&without_help(args)[..], &["--help".to_owned()]].concat());
     }
-    let category = pick(&word, CATEGORIES, "category", |c| (c.name, c.aliases))?;
+    let category = pick(&word, CATEGORIES, "category", |c| (c.name, c.aliases))
+        .map_err(|failure| instead(failure, "", absent::category(&word)))?;
     let only = match category.actions {
         [only] if only.params.is_empty() => Some(only),
         _ => None,
@@ -110,7 +111,8 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, Failure> {
             category.actions,
             &format!("action of {}", category.name),
             |a| (a.name, a.aliases),
-        )?,
+        )
+        .map_err(|failure| instead(failure, category.name, absent::action(category.name, &word)))?,
         // `nova-manage version`, `nova-manage config`: there is but one thing to do.
         (None, Some(only)) if !reader.line.help && !reader.line.version => only,
         (None, _) => {
@@ -140,6 +142,23 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, Failure> {
         format: line.format,
         what: What::Run(command),
     })
+}
+
+/// A command that nova had and this program has not is no slip.
+fn instead(failure: Failure, category: &str, absent: Option<(&str, &str)>) -> Failure {
+    match absent {
+        None => failure,
+        Some((name, why)) => {
+            let command = format!("{category} {name}");
+            Failure::usage(format!("{}: {why}", command.trim()))
+        }
+    }
+}
+
+/// Whether a word is one of nova-manage's categories, by its full name.
+pub(crate) fn is_category(word: &str) -> bool {
+    let named = |c: &Category| c.name == word || c.aliases.contains(&word);
+    CATEGORIES.iter().any(named) || absent::category(word).is_some_and(|(name, _)| name == word)
 }
 
 fn at(category: &Category, action: &Action) -> String {

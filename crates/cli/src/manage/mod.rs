@@ -3,6 +3,7 @@
 //!
 //! arguments → [`Command`] (pure) → `run` (one file per category) → rows → text (pure).
 
+mod absent;
 pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod context;
@@ -30,7 +31,7 @@ pub(crate) mod vm;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-pub(crate) use grammar::{Action, Category, Parsed, What, action, parse};
+pub(crate) use grammar::{Action, Category, Parsed, What, action, is_category, parse};
 
 /// What nova-manage can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The grammar: arguments → command, or the error text with its exit code.
 
+mod absent;
+
 use super::grammar::What;
 use super::parse;
 

@@ -110,6 +110,87 @@ fn a_file_that_is_missing_inside_another_hides_no_other_mistake() {
 }
 
 #[test]
+fn a_flag_of_another_program_in_nova_conf_stops_no_command() {
+    let sandbox = Sandbox::new();
+    fs::write(
+        sandbox.path().join("nova.conf"),
+        "--ec2_url=http://192.0.2.7:8773/services/Cloud\nFAKE_subdomain=ec2\n",
+    )
+    .unwrap();
+    insta::assert_snapshot!(sandbox.check("--flagfile=nova.conf user list"), @"
+    exit 0
+    --- stderr
+    warning: nova.conf:1: not used: unknown flag ec2_url: nova-manage config list shows all of them
+    warning: nova.conf:2: not used: unknown flag FAKE_subdomain: nova-manage config list shows all of them
+    ");
+    insta::assert_snapshot!(sandbox.check("--ec2_url=x user list"), @"
+    exit 2
+    --- stderr
+    error: user list: unknown option --ec2_url: --help shows what there is
+    ");
+}
+
+#[test]
+fn config_list_works_with_a_broken_nova_conf_and_shows_what_is_wrong() {
+    let sandbox = Sandbox::new();
+    fs::write(
+        sandbox.path().join("nova.conf"),
+        "--vlan_start=0\n--usr_project_ca\n--vpn_start=$vlan_start\nnonsense\n--flagfile=/absent\n--my_ip=10.0.0.1\n",
+    )
+    .unwrap();
+    let said = sandbox.check("--flagfile=nova.conf config list --noverbose");
+    let told: Vec<&str> = said.lines().filter(|l| !l.ends_with("(default)")).collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    exit 0
+    --- stdout
+    state_path = DIR  (environment NOVANET_STATE_PATH)
+    host = cloud1  (environment NOVANET_HOST)
+    my_ip = 10.0.0.1  (nova.conf:6)
+    verbose = false  (command line)
+    --- stderr
+    error: nova.conf:1: flag vlan_start "0": must be a number from 1 to 4094
+    error: nova.conf:2: unknown flag usr_project_ca: did you mean use_project_ca?
+    error: nova.conf:3: flag vpn_start "0": must be a number from 1 to 65535
+    error: nova.conf:4: "nonsense" is not a flag: write --flag=value or flag = value
+    error: nova.conf:5: flag file /absent: No such file or directory (os error 2): correct the path or take the line out
+    "#);
+    let json = sandbox.manage("--flagfile=nova.conf config list --format json");
+    let rows: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(rows.as_array().unwrap().len() > 50);
+    insta::assert_snapshot!(sandbox.check("config list --vlan_start=0"), @r#"
+    exit 2
+    --- stderr
+    error: flag vlan_start "0": must be a number from 1 to 4094
+    "#);
+}
+
+#[test]
+fn config_list_shows_what_the_running_service_has() {
+    let sandbox = Sandbox::new();
+    let server = crate::euca::Server::start(&sandbox);
+    let said = novanet_lab::eventually(std::time::Duration::from_secs(20), || {
+        let said = sandbox.check("config list");
+        let shown = said.contains("novanet server (pid");
+        shown.then_some(said).ok_or("not yet")
+    })
+    .unwrap();
+    let mut lines = said.lines();
+    assert!(
+        lines.any(|l| l == "ec2_listen_port = 8773  (default)"),
+        "{said}"
+    );
+    let line = lines.next().unwrap();
+    let port = format!("runs with \"{}\"  (command line)", server.port);
+    assert!(
+        line.starts_with("    novanet server (pid ") && line.ends_with(&port),
+        "{line}"
+    );
+    drop(server);
+    let said = sandbox.check("config list");
+    assert!(!said.contains("runs with"), "{said}");
+}
+
+#[test]
 fn flags_without_effect_take_their_value_either_way() {
     let sandbox = Sandbox::new();
     let line = "--rabbit_host mq --ca_path /ca --fake_network --nouse_ipv6 user list";

@@ -398,6 +398,11 @@ fn the_binary_says_what_it_can_do() {
     --- stderr
     error: novanet manege: no such command: did you mean manage?
     ");
+    insta::assert_snapshot!(run(&["network", "list"]), @"
+    exit 2
+    --- stderr
+    error: novanet network: no such command: did you mean novanet manage network list?
+    ");
     insta::assert_snapshot!(run(&["version"]), @"
     exit 0
     --- stdout

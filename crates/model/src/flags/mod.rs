@@ -86,6 +86,7 @@ pub struct Facts {
 pub struct Flags {
     values: BTreeMap<&'static str, Value>,
     notes: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// A resolved flag.
@@ -108,12 +109,26 @@ impl Value {
 impl Flags {
     /// Resolves flags given in rising order of precedence (environment, files, command line).
     pub fn resolve(given: &[Given], facts: &Facts) -> Result<Self, FlagErrors> {
-        resolve::resolve(given, facts)
+        match resolve::resolve(given, facts) {
+            (flags, errors) if errors.is_empty() => Ok(flags),
+            (_, errors) => Err(FlagErrors(errors)),
+        }
+    }
+
+    /// The same where mistakes are to be shown rather than refused: what is wrong has its default.
+    pub fn resolve_in_part(given: &[Given], facts: &Facts) -> (Self, FlagErrors) {
+        let (flags, errors) = resolve::resolve(given, facts);
+        (flags, FlagErrors(errors))
     }
 
     /// Remarks for the user: flags of nova that have no effect here, with the line that sets them.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Lines of flag files that set what is no flag and like none.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// A flag's value and origin; `None` for a name that is not in the registry.

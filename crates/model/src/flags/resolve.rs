@@ -40,9 +40,11 @@ impl fmt::Display for FlagErrors {
     }
 }
 
-pub(super) fn resolve(given: &[Given], facts: &Facts) -> Result<Flags, FlagErrors> {
+/// All flags, and what is wrong: a flag with a mistake has its default.
+pub(super) fn resolve(given: &[Given], facts: &Facts) -> (Flags, Vec<FlagError>) {
     let mut errors = Vec::new();
     let mut notes = Vec::new();
+    let mut warnings = Vec::new();
     let mut set: BTreeMap<&'static str, Value> = BTreeMap::new();
     for one in given {
         match look_up(one) {
@@ -53,6 +55,7 @@ pub(super) fn resolve(given: &[Given], facts: &Facts) -> Result<Flags, FlagError
                     one.origin, one.name
                 ));
             }
+            Ok(Found::Unknown(why)) => warnings.push(format!("{}: not used: {why}", one.origin)),
             Err(message) => errors.push(FlagError {
                 origin: one.origin.clone(),
                 message,
@@ -66,27 +69,37 @@ pub(super) fn resolve(given: &[Given], facts: &Facts) -> Result<Flags, FlagError
             .map_or(Origin::Default, |v| v.origin.clone());
         let outcome = expand(flag, &set, facts, &mut Vec::new())
             .and_then(|text| check(flag.name, flag.kind, &text));
-        match outcome {
-            Ok(text) => {
-                values.insert(flag.name, Value { text, origin });
+        let value = match outcome {
+            Ok(text) => Value { text, origin },
+            Err(message) => {
+                // A default is wrong only because of another flag, which is reported itself.
+                if origin != Origin::Default {
+                    errors.push(FlagError { origin, message });
+                }
+                let text = expand(flag, &BTreeMap::new(), facts, &mut Vec::new());
+                Value {
+                    text: text.unwrap_or_default(),
+                    origin: Origin::Default,
+                }
             }
-            // A default is wrong only because of another flag, which is reported itself.
-            Err(_) if origin == Origin::Default => {}
-            Err(message) => errors.push(FlagError { origin, message }),
-        }
+        };
+        values.insert(flag.name, value);
     }
-    if errors.is_empty() {
-        Ok(Flags { values, notes })
-    } else {
-        // As they stand in the file, not as they were found.
-        errors.sort_by(|a, b| a.origin.cmp(&b.origin));
-        Err(FlagErrors(errors))
-    }
+    // As they stand in the file, not as they were found.
+    errors.sort_by(|a, b| a.origin.cmp(&b.origin));
+    let flags = Flags {
+        values,
+        notes,
+        warnings,
+    };
+    (flags, errors)
 }
 
 enum Found {
     Flag(&'static Flag, String),
     Accepted(&'static str),
+    /// Of a file, and like no flag that there is. nova.conf serves other programs, too.
+    Unknown(String),
 }
 
 fn look_up(given: &Given) -> Result<Found, String> {
@@ -111,10 +124,14 @@ fn look_up(given: &Given) -> Result<Found, String> {
         return Ok(Found::Accepted(why));
     }
     let known = registry().iter().map(|f| f.name).chain(accepted_names());
-    Err(match nearest(name, known) {
-        Some(near) => format!("unknown flag {name}: did you mean {near}?"),
-        None => format!("unknown flag {name}: nova-manage config list shows all of them"),
-    })
+    if let Some(near) = nearest(name, known) {
+        return Err(format!("unknown flag {name}: did you mean {near}?"));
+    }
+    let message = format!("unknown flag {name}: nova-manage config list shows all of them");
+    match given.origin {
+        Origin::File { .. } => Ok(Found::Unknown(message)),
+        _ => Err(message),
+    }
 }
 
 fn takes_no_value(name: &str, positive: &str) -> String {

@@ -36,6 +36,7 @@ fn check(text: &str, command_line: &[&str]) -> String {
             .filter(|(_, v)| v.origin != Origin::Default)
             .map(|(flag, v)| format!("{} = {:?} ({})", flag.name, v.text, v.origin))
             .chain(flags.notes().iter().map(|n| format!("note: {n}")))
+            .chain(flags.warnings().iter().map(|w| format!("warning: {w}")))
             .collect::<Vec<_>>()
             .join("\n"),
     }
@@ -78,7 +79,6 @@ fn every_slip_is_reported_at_once_with_file_line_and_the_name_that_was_meant() {
     nova.conf:2: unknown flag vlan_intreface: did you mean vlan_interface?
     nova.conf:3: flag my_ip "10.0.0": must be an IPv4 address
     nova.conf:4: flag vlan_start "5000": must be a number from 1 to 4094
-    nova.conf:5: unknown flag quantum_url: nova-manage config list shows all of them
     nova.conf:6: flag public_interface needs a value: --public_interface=…
     nova.conf:7: unknown flag nohost: did you mean host?
     nova.conf:8: flag noverbose takes no value: write --noverbose or --verbose=false
@@ -86,6 +86,17 @@ fn every_slip_is_reported_at_once_with_file_line_and_the_name_that_was_meant() {
     unknown flag netwrk_size: did you mean network_size?
     flag dmz_cidr "10.0.0.0/24,x": "x" must be a subnet like 10.0.0.0/24
     "#);
+}
+
+#[test]
+fn a_flag_of_a_file_that_is_like_none_is_a_warning_and_on_the_command_line_an_error() {
+    let text = "--ec2_url=http://x\n[DEFAULT]\nFAKE_subdomain = ec2\n--my_ip=10.0.0.1\n";
+    insta::assert_snapshot!(check(text, &[]), @r#"
+    my_ip = "10.0.0.1" (nova.conf:4)
+    warning: nova.conf:1: not used: unknown flag ec2_url: nova-manage config list shows all of them
+    warning: nova.conf:3: not used: unknown flag FAKE_subdomain: nova-manage config list shows all of them
+    "#);
+    insta::assert_snapshot!(check("", &["ec2_url=http://x"]), @"unknown flag ec2_url: nova-manage config list shows all of them");
 }
 
 #[test]
