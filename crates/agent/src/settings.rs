@@ -38,6 +38,15 @@ pub struct Settings {
     pub dhcpbridge: Vec<String>,
     /// Where the first instance user id is mapped to on the host.
     pub instance_uid_base: u32,
+    /// `tiny_disk_mb`: how much longer than its image the disk of an instance is whose type has no disk
+    /// size, in MiB.
+    #[serde(default = "default_tiny_disk_mb")]
+    pub tiny_disk_mb: u64,
+}
+
+/// As the flag's: settings that an older agent left do not have it.
+fn default_tiny_disk_mb() -> u64 {
+    1024
 }
 
 impl Settings {

@@ -211,12 +211,20 @@ pub struct Instance {
     pub memory_mb: u32,
     /// Processor limit.
     pub vcpus: u32,
+    /// Disk size in GiB; 0: as long as the image, and a little.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub disk_gb: u32,
     /// How many ports it has: it starts when all of them are known.
     pub ports: u32,
     /// Counts the reboots asked for; another number than the running one: stop and start.
     pub boot: i64,
     /// Static network configuration to write before boot (flat networks without DHCP).
     pub injected: Option<InjectedNetwork>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Addresses that a flat network's instance finds in its file system.

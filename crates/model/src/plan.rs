@@ -87,6 +87,7 @@ pub fn objects_of_instance(instance: &rows::Instance) -> Vec<Placed> {
             image: instance.image_digest.clone(),
             memory_mb: instance.memory_mb,
             vcpus: instance.vcpus,
+            disk_gb: instance.disk_gb,
             ports: u32::try_from(instance.ports.len()).unwrap_or(u32::MAX),
             boot: instance.boot,
             injected: instance.ports.iter().find_map(|p| p.injected.clone()),

@@ -99,6 +99,8 @@ pub struct Instance {
     pub memory_mb: u32,
     /// Processors.
     pub vcpus: u32,
+    /// Disk size in GiB; 0: as long as the image, and a little.
+    pub disk_gb: u32,
     /// Reboot counter.
     pub boot: i64,
     /// Being deleted: no objects any more, the row waits for the hosts.

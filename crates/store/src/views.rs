@@ -4,6 +4,7 @@ use crate::groups::{Group, group};
 use crate::instances::{State, port, shown_port};
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, chunks};
+use novanet_model::instance_type;
 use novanet_model::rows::{Instance, InstancePort};
 use novanet_model::{
     CombinationId, GroupId, ImageId, InstanceId, ModelError, ProjectId, ProjectNumber,
@@ -69,7 +70,7 @@ pub(crate) async fn planned(
         let these = chunks::list(1, ids.len());
         let sql = format!(
             "SELECT i.id, i.reservation_id, i.project_id, p.number, i.host, i.hostname, i.image_id, \
-             i.image_digest, i.memory_mb, i.vcpus, i.boot, i.state, i.combination_id, c.group_ids \
+             i.image_digest, i.instance_type, i.memory_mb, i.vcpus, i.boot, i.state, i.combination_id, c.group_ids \
              FROM instances i JOIN projects p ON p.id = i.project_id \
              JOIN group_combinations c ON c.id = i.combination_id \
              WHERE i.id IN ({these}) AND i.state <> 'terminated'"
@@ -130,6 +131,8 @@ fn without_ports(id: InstanceId, found: &AnyRow) -> Result<Instance> {
         image_digest: r.text("image_digest")?,
         memory_mb: r.number("memory_mb")?,
         vcpus: r.number("vcpus")?,
+        // A type that is not known any more: then it is as good as one without a size.
+        disk_gb: instance_type::find(&r.text("instance_type")?).map_or(0, |size| size.local_gb),
         boot: r.int("boot")?,
         deleting: r.parse::<State>("state")? == State::Deleting,
         ports: Vec::new(),

@@ -16,10 +16,11 @@ use std::path::Path;
 /// Programs of which one is enough, the package to install, and who needs it.
 type Need = (&'static [&'static str], &'static str, Option<Role>);
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 4] = [
     (&["nft"], "nftables", None),
     (&["dnsmasq"], "dnsmasq-base", Some(Role::Network)),
     (&["runc", "crun"], "runc", Some(Role::Compute)),
+    (&["mkfs.ext4"], "e2fsprogs", Some(Role::Compute)),
 ];
 
 /// Debian's places for programs. `PATH` is not asked: only the binary reads the environment, and sudo
@@ -135,12 +136,13 @@ mod tests {
         let none = [OsStr::new("/nonexistent")];
         assert_eq!(
             words(&missing(&[Role::Network, Role::Compute], &none)),
-            "nft, dnsmasq, runc or crun; install them with: \
-             apt-get install nftables dnsmasq-base runc"
+            "nft, dnsmasq, runc or crun, mkfs.ext4; install them with: \
+             apt-get install nftables dnsmasq-base runc e2fsprogs"
         );
         assert_eq!(
             words(&missing(&[Role::Compute], &none)),
-            "nft, runc or crun; install them with: apt-get install nftables runc"
+            "nft, runc or crun, mkfs.ext4; install them with: \
+             apt-get install nftables runc e2fsprogs"
         );
     }
 

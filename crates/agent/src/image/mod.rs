@@ -170,14 +170,19 @@ impl Images {
         .map_err(|e| ImageError::Build(format!("unpacking an image: {e}")))?
     }
 
+    /// The size in bytes of an image's archive; 0 if it is not here.
+    pub(crate) fn size(&self, digest: &str) -> u64 {
+        hex_of(digest)
+            .ok()
+            .and_then(|hex| about(&self.folder.join(hex)))
+            .map_or(0, |about| about.size)
+    }
+
     /// Says that an image was used just now. Its age counts from here.
     fn is_usable(&self, folder: &Path) -> bool {
-        let about = folder.join("about.json");
-        let fits = std::fs::read(&about)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok())
-            .is_some_and(|about| about.uid_base == self.uid_base);
+        let fits = about(folder).is_some_and(|about| about.uid_base == self.uid_base);
         if fits {
+            let about = folder.join("about.json");
             let touched = std::fs::File::options()
                 .write(true)
                 .open(&about)
@@ -231,6 +236,10 @@ impl Images {
             .tempdir_in(&self.folder)
             .map_err(|e| ImageError::file(&self.folder, e))
     }
+}
+
+fn about(folder: &Path) -> Option<About> {
+    serde_json::from_slice(&std::fs::read(folder.join("about.json")).ok()?).ok()
 }
 
 fn unpack_as(file: &Path, ready: &Path, about: &About) -> Result<(), ImageError> {

@@ -19,9 +19,11 @@ pub struct Machine {
     pub vcpus: u32,
     /// The unpacked image; shared, never written to.
     pub image: PathBuf,
-    /// The instance's own folder: its disk is `upper` (made by the room), `console.log` takes its output,
+    /// The instance's own folder: its disk is in here (made by the room), `console.log` takes its output,
     /// everything else the driver needs goes in here too.
     pub folder: PathBuf,
+    /// What the driver writes into the disk as `/etc/network/interfaces`; `None`: nothing.
+    pub interfaces: Option<String>,
 }
 
 /// The firewall around the instances. The engine asks before it sets a goal; the room asks again

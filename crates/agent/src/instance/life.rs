@@ -48,6 +48,8 @@ pub(super) struct Lives {
     folders: Folders,
     driver: Result<Arc<dyn Driver>, String>,
     images: Arc<Images>,
+    /// See [`crate::settings::Settings::tiny_disk_mb`].
+    tiny_disk_mb: u64,
     plug: Arc<dyn Plug>,
     gate: OnceLock<Arc<dyn Gate>>,
     reports: mpsc::UnboundedSender<InstanceReport>,
@@ -70,6 +72,7 @@ impl Lives {
         folders: Folders,
         driver: Result<Arc<dyn Driver>, String>,
         images: Arc<Images>,
+        tiny_disk_mb: u64,
         plug: Arc<dyn Plug>,
         reports: mpsc::UnboundedSender<InstanceReport>,
     ) -> Arc<Self> {
@@ -78,6 +81,7 @@ impl Lives {
             folders,
             driver,
             images,
+            tiny_disk_mb,
             plug,
             gate: OnceLock::new(),
             reports,

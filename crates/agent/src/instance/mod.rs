@@ -7,11 +7,14 @@
 //! Must not know: how bridges and veths are made ([`Plug`]), what a runtime is ([`Driver`]).
 
 mod console;
+mod disk;
 mod driver;
 mod files;
+mod inject;
 mod life;
 pub mod oci;
 mod process;
+mod program;
 
 pub use driver::{Driver, Gate, Machine};
 
@@ -170,6 +173,7 @@ impl Instances {
                 folders,
                 driver.map_err(|e| e.to_string()),
                 images,
+                settings.tiny_disk_mb,
                 plug,
                 reports,
             ),

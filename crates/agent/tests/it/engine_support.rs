@@ -126,6 +126,7 @@ pub(crate) fn instance(instance: i64, boot: i64) -> HostObject {
         image: "sha256:00".to_owned(),
         memory_mb: 64,
         vcpus: 1,
+        disk_gb: 0,
         ports: 1,
         boot,
         injected: None,

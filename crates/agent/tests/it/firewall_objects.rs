@@ -33,6 +33,7 @@ pub(crate) fn settings(state_path: &Path) -> Settings {
         metadata_port: METADATA_PORT,
         dhcpbridge: Vec::new(),
         instance_uid_base: 100_000,
+        tiny_disk_mb: 1024,
     }
 }
 

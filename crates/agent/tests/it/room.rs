@@ -80,6 +80,7 @@ pub(crate) fn settings(state: &Path) -> Settings {
         metadata_port: 8775,
         dhcpbridge: vec!["/bin/true".into()],
         instance_uid_base: 100_000,
+        tiny_disk_mb: 1024,
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
         metadata_port: flags.metadata_port(),
         dhcpbridge: dhcpbridge(flags)?,
         instance_uid_base: flags.instance_uid_base(),
+        tiny_disk_mb: flags.tiny_disk_mb(),
     })
 }
 

@@ -155,6 +155,7 @@ const FLAGS: &[Flag] = &[
     flag(Manage, "cnt_vpn_clients", Kind::Number(0, 65_536), "0", "addresses kept for VPN clients in each VLAN network (the manual: 5)"),
     // Instances
     flag(Agent, "instance_uid_base", Kind::Number(65_536, 4_294_901_760), "1879048192", "where user ids of the instances begin on the host"),
+    flag(Agent, "tiny_disk_mb", Kind::Number(16, 16_777_216), "1024", "MiB that the disk of an instance type without a disk size (m1.tiny) has beside the image"),
     // Quotas
     flag(Server, "quota_instances", QUOTA, "10", "instances of a project (-1: no limit)"),
     flag(Server, "quota_cores", QUOTA, "20", "processors of a project"),

@@ -190,6 +190,7 @@ fn every_getter_finds_its_flag() {
         flags.network_device_mtu(),
         flags.metadata_port(),
         flags.instance_uid_base(),
+        flags.tiny_disk_mb(),
     );
     assert_eq!(
         flags.roles(),

@@ -165,6 +165,11 @@ impl Flags {
         self.required("instance_uid_base")
     }
 
+    /// `tiny_disk_mb`.
+    pub fn tiny_disk_mb(&self) -> u64 {
+        self.required("tiny_disk_mb")
+    }
+
     /// `roles`, ascending.
     pub fn roles(&self) -> Vec<Role> {
         let mut roles: Vec<Role> = self

@@ -6,8 +6,10 @@ use super::step::Step;
 use super::{Goal, KEEP_IMAGES, Lives, Phase, Spec, blocking};
 use crate::boot::boot_id;
 use crate::instance::console;
+use crate::instance::disk;
 use crate::instance::driver::{Driver, Machine};
-use crate::instance::files::State;
+use crate::instance::files::{Folder, State};
+use crate::instance::inject::interfaces;
 use crate::instance::process::{Process, ProcessId};
 use crate::room::RoomError;
 use novanet_model::InstanceId;
@@ -139,13 +141,23 @@ impl Lives {
         };
         loop {
             // Without a permit: who waits here must not be in the way of others.
-            tokio::select! {
-                () = self.closed(id, spec.instance.boot) => {}
-                // Of an earlier turn there is a folder, which the removal has to find.
-                () = self.unwanted(id) => return Ok(unmade(spec)),
+            let closed = async {
+                tokio::select! {
+                    () = self.closed(id, spec.instance.boot) => true,
+                    () = self.unwanted(id) => false,
+                }
+            };
+            // The disk is made meanwhile.
+            let (folder, closed) = tokio::join!(self.make_folder(spec), closed);
+            if !closed {
+                // There is a folder, which the removal has to find.
+                return Ok(unmade(spec));
             }
+            let folder = folder?;
             let _permit = self.permit().await;
-            let made = self.boot_from(id, spec, driver, image.clone()).await;
+            let made = self
+                .boot_from(id, spec, driver, image.clone(), folder)
+                .await;
             if let Ok(Some(process)) = made {
                 return Ok(Phase::Running {
                     spec: Arc::clone(spec),
@@ -161,6 +173,14 @@ impl Lives {
         }
     }
 
+    async fn make_folder(&self, spec: &Arc<Spec>) -> Result<Folder, RoomError> {
+        let _permit = self.permit().await;
+        let image = self.images.size(&spec.instance.image);
+        let bytes = disk::size(spec.instance.disk_gb, image, self.tiny_disk_mb);
+        let (folders, spec) = (self.folders.clone(), Arc::clone(spec));
+        blocking(move || folders.ensure(&spec, bytes)).await
+    }
+
     /// Makes an instance and starts it. `None`: it was not started, because the firewall is not
     /// around it.
     async fn boot_from(
@@ -169,19 +189,16 @@ impl Lives {
         spec: &Arc<Spec>,
         driver: &dyn Driver,
         image: std::path::PathBuf,
+        folder: Folder,
     ) -> Result<Option<Process>, RoomError> {
         let mut state = State {
             boot: spec.instance.boot,
             host_boot: boot_id(),
             process: None,
         };
-        let (folders, owned, first) = (self.folders.clone(), Arc::clone(spec), state.clone());
+        let first = state.clone();
         let folder = blocking(move || {
-            let folder = folders.ensure(&owned)?;
             folder.set_state(&first)?;
-            if let Some(net) = &owned.instance.injected {
-                folders.inject(&folder, net)?;
-            }
             Ok(folder)
         })
         .await?;
@@ -192,6 +209,7 @@ impl Lives {
             vcpus: spec.instance.vcpus,
             image,
             folder: folder.path().to_owned(),
+            interfaces: spec.instance.injected.as_ref().map(interfaces),
         };
         let pid = driver.create(&machine).await?;
         let process = ProcessId::of(pid)

@@ -12,7 +12,10 @@ mod stray;
 
 pub use cgroup::{Cgroups, Version};
 
+use super::disk::{Disk, make_layers};
 use super::driver::{Driver, Machine};
+use super::inject::write_interfaces;
+use super::program;
 use crate::room::RoomError;
 use crate::settings::Settings;
 use config::{Host, Stage};
@@ -62,7 +65,7 @@ impl Oci {
         };
         let program = candidates
             .iter()
-            .find_map(|name| find_program(name))
+            .find_map(|name| program::installed(name))
             .ok_or_else(|| {
                 RoomError::Refused(
                     "no OCI runtime to run instances with: install the Debian package runc"
@@ -120,7 +123,7 @@ impl Oci {
         self.clean_now(machine.instance)?;
         let failed =
             |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
-        let stage = self.set_stage(machine)?;
+        let stage = self.set_stage(machine, Disk::open(machine.instance, &machine.folder)?)?;
         let file = machine.folder.join("config.json");
         let text = config::config(&self.host, machine, &stage).to_string();
         std::fs::write(&file, text).map_err(|e| failed(&file, e))?;
@@ -175,7 +178,7 @@ impl Oci {
     }
 
     /// Takes this thread into a mount namespace of its own, with the instance's disk in it.
-    fn set_stage(&self, machine: &Machine) -> Result<Stage, RoomError> {
+    fn set_stage(&self, machine: &Machine, disk: Option<Disk>) -> Result<Stage, RoomError> {
         let failed = |what: &str, e: nix::Error| {
             RoomError::kernel(format!("{}: {what}", machine.instance), e)
         };
@@ -187,13 +190,30 @@ impl Oci {
         let (tmpfs, overlay) = (Some("tmpfs"), Some("overlay"));
         mount(tmpfs, self.stage, tmpfs, plain, Some("mode=755"))
             .map_err(|e| failed("cover a folder", e))?;
-        let root = format!("{}/disk", self.stage);
-        std::fs::create_dir(&root).map_err(|e| RoomError::kernel(&root, e))?;
+        let make = |name: &str| {
+            let path = format!("{}/{name}", self.stage);
+            std::fs::create_dir(&path).map_err(|e| RoomError::kernel(&path, e))?;
+            Ok::<_, RoomError>(path)
+        };
+        let own = match disk {
+            Some(disk) => {
+                let space = make("space")?;
+                disk.mount(&space)?;
+                make_layers(Path::new(&space), self.host.uid_base)?;
+                PathBuf::from(space)
+            }
+            None => machine.folder.clone(),
+        };
+        let (upper, work) = (own.join("upper"), own.join("work"));
+        if let Some(text) = &machine.interfaces {
+            write_interfaces(&upper, self.host.uid_base, text)?;
+        }
+        let root = make("disk")?;
         let layers = format!(
             "lowerdir={},upperdir={},workdir={}",
             machine.image.display(),
-            machine.folder.join("upper").display(),
-            machine.folder.join("work").display()
+            upper.display(),
+            work.display()
         );
         mount(
             overlay,
@@ -323,18 +343,4 @@ async fn on_own_thread<T: Send + 'static>(
         .map_err(|e| RoomError::kernel("start a thread", e))?;
     told.await
         .map_err(|_| RoomError::Refused("the thread of the runtime ended early".to_owned()))?
-}
-
-fn find_program(name: &str) -> Option<PathBuf> {
-    [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ]
-    .iter()
-    .map(|folder| Path::new(folder).join(name))
-    .find(|path| path.is_file())
 }

@@ -49,6 +49,7 @@ pub(crate) fn settings(state_path: PathBuf) -> Settings {
         metadata_port: 8775,
         dhcpbridge: Vec::new(),
         instance_uid_base: 1_000_000,
+        tiny_disk_mb: 1024,
     }
 }
 
@@ -60,13 +61,19 @@ impl Host {
 
     /// As [`Self::new`], with its files in a temporary folder in here.
     pub(crate) fn new_in(parent: &Path) -> Self {
+        Self::with_settings(parent, |_| {})
+    }
+
+    /// As [`Self::new_in`], with other settings.
+    pub(crate) fn with_settings(parent: &Path, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir_in(parent).unwrap();
         sh(
             "ip link add dev br100 address 02:16:3d:00:00:01 type bridge && \
             ip addr add 10.0.0.1/24 dev br100 && ip link set br100 up && \
             ip addr add 169.254.169.254/32 dev lo",
         );
-        let settings = settings(folder.path().join("state"));
+        let mut settings = settings(folder.path().join("state"));
+        change(&mut settings);
         let (sender, reports) = mpsc::unbounded_channel();
         let room = room(&settings, sender, Arc::new(Cables));
         Self {
@@ -245,6 +252,14 @@ impl Host {
         sh(&format!(
             "dropbearkey -t ed25519 -f {} 2>/dev/null | grep ^ssh-",
             file.display()
+        ))
+    }
+
+    /// Runs a command line in an instance as its root. Answers with what it printed.
+    pub(crate) fn inside(&self, number: i64, command: &str) -> String {
+        sh(&format!(
+            "nsenter -t {} -a /bin/busybox sh -c '{command}' 2>&1",
+            self.pid(number)
         ))
     }
 

@@ -1,5 +1,6 @@
 //! The agent dies at every point of an instance's way, and another one follows.
 
+use super::disk::until_no_loops;
 use super::host::Host;
 use super::parts::{Cables, Tiny, mac, on_a_host, sh, until_fails};
 use futures_util::future::BoxFuture;
@@ -169,6 +170,9 @@ fn an_agent_killed_at_any_point_is_followed_by_one_that_ends_in_the_same_state()
             host.until(1, InstanceState::Running, 1).await;
         }
         assert!(points >= 7, "{points}");
+        host.unwant_instance(1);
+        host.until(1, InstanceState::Gone, 0).await;
+        until_no_loops(&host).await;
     });
 }
 

@@ -28,9 +28,11 @@ fn a_reboot_is_another_process_with_the_same_disk_and_address() {
         host.until_ping(1).await;
         host.until_console(1, "END SSH HOST KEY KEYS").await;
         let before = host.pid(1);
-        let disk = host.settings.state_path.join("instances/i-00000001/upper");
-        let host_key = disk.join("etc/dropbear/ed25519");
-        let key = std::fs::read(&host_key).unwrap();
+        let host_key = |host: &Host| {
+            let inside = format!("/proc/{}/root", host.pid(1));
+            std::fs::read(Path::new(&inside).join("etc/dropbear/ed25519")).unwrap()
+        };
+        let key = host_key(&host);
 
         host.want(&HostObject::Instance(Instance {
             boot: 2,
@@ -39,7 +41,7 @@ fn a_reboot_is_another_process_with_the_same_disk_and_address() {
         host.until(1, InstanceState::Running, 2).await;
         host.until_ping(1).await;
         assert_ne!(host.pid(1), before);
-        assert_eq!(std::fs::read(&host_key).unwrap(), key);
+        assert_eq!(host_key(&host), key);
         let console = host.console(1);
         assert_eq!(console.matches("tiny: vm1 starts").count(), 2, "{console}");
         assert!(console.contains("tiny: going down"), "politely: {console}");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod boot;
+mod disk;
 mod gate;
 mod host;
 mod killed;

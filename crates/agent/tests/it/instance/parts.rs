@@ -181,6 +181,7 @@ pub(crate) fn instance(number: i64) -> Instance {
         image: image().0.clone(),
         memory_mb: 128,
         vcpus: 1,
+        disk_gb: 0,
         ports: 1,
         boot: 1,
         injected: None,

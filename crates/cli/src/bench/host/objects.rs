@@ -51,6 +51,7 @@ pub(super) fn settings(state_path: &Path) -> Result<Settings> {
         metadata_port: 8775,
         dhcpbridge: Vec::new(),
         instance_uid_base: 100_000,
+        tiny_disk_mb: 1024,
     })
 }
 

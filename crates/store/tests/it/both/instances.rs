@@ -166,6 +166,7 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
         image_digest: row.image_digest,
         memory_mb: 512,
         vcpus: 1,
+        disk_gb: 0,
         boot: 1,
         deleting: false,
         ports,

@@ -1,8 +1,10 @@
 //! The schema's version, and whose database it is.
 
+use crate::both::seed::{a_project, an_instance, insert};
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_store::{Db, Engine, StoreError};
+use novanet_model::plan::CloudSettings;
+use novanet_store::{Db, Engine, StoreError, Thing, plan};
 
 both! {
     bringing_the_schema_up_to_date_twice_does_nothing,
@@ -13,6 +15,7 @@ both! {
     a_schema_whose_making_was_cut_off_is_refused,
     novas_own_database_is_named_and_left_as_it_is,
     a_database_of_something_else_is_named_and_left_as_it_is,
+    objects_of_instances_of_an_older_release_get_their_disk_size_and_are_not_planned_again,
 }
 
 async fn bringing_the_schema_up_to_date_twice_does_nothing(t: Fresh) -> Result<()> {
@@ -118,8 +121,10 @@ async fn a_schema_that_another_program_made_is_refused(t: Fresh) -> Result<()> {
 
 async fn an_older_schema_is_refused_with_the_command_that_helps(t: Fresh) -> Result<()> {
     // A step that this program has and the database has not.
-    t.by_hand("DELETE FROM _sqlx_migrations WHERE version <> 1")
-        .await?;
+    t.by_hand(
+        "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)",
+    )
+    .await?;
     let (have, want) = t.schema_version().await?;
     assert!(have < want, "{have} of {want}");
     let error = t.require_schema().await.unwrap_err();
@@ -171,5 +176,41 @@ async fn a_newer_schema_is_refused_and_not_touched(t: Fresh) -> Result<()> {
             "{error}"
         );
     }
+    Ok(())
+}
+
+async fn objects_of_instances_of_an_older_release_get_their_disk_size_and_are_not_planned_again(
+    t: Fresh,
+) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let mut things = vec![];
+    for size in novanet_model::instance_type::INSTANCE_TYPES {
+        let mut row = an_instance(&mut tx, &project, &[]).await?;
+        row.host = Some("h1".to_owned());
+        row.instance_type = size.name.to_owned();
+        (row.memory_mb, row.vcpus) = (size.memory_mb, size.vcpus);
+        insert(&mut tx, &row, &[]).await?;
+        things.push(Thing::Instance(row.id));
+    }
+    let settings = CloudSettings::default();
+    plan::replan(&mut tx, &settings, things.clone()).await?;
+    // As the older release wrote them.
+    for size in ["20", "40", "80", "160"] {
+        let part = format!(",\"disk_gb\":{size},");
+        let cut = sqlx::query("UPDATE host_objects SET body = replace(body, $1, ',')")
+            .bind(part)
+            .execute(&mut *tx);
+        cut.await?;
+    }
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE description = 'disk gb'")
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+
+    t.migrate().await?;
+    let mut tx = t.change().await?;
+    let changed = plan::replan(&mut tx, &settings, things).await?;
+    assert_eq!(changed, 0);
     Ok(())
 }
