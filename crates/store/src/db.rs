@@ -3,6 +3,7 @@
 use crate::fault::{self, Fault};
 use crate::hints::Hints;
 use crate::lock::WriteLock;
+use crate::session::{Conn, Health};
 use crate::turn::Turns;
 use crate::{Result, StoreError, file, schema};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -52,6 +53,7 @@ struct Inner {
     engine: Engine,
     lock: WriteLock,
     turns: Turns,
+    health: Arc<Health>,
     hints: Hints,
     file: Option<PathBuf>,
     name: String,
@@ -84,16 +86,20 @@ impl Db {
         let failed = |e| not_opened(path, e);
         if !opened.is_empty() {
             // Before the first setting: even WAL would change somebody else's file.
-            let mut connection = AnyConnection::connect_with(&options)
+            let pool = AnyPoolOptions::new().max_connections(1);
+            let pool = pool.connect_lazy_with(options.clone());
+            let mut conn = Conn::acquire(&pool, &Arc::default())
                 .await
                 .map_err(failed)?;
-            let found = schema::look(&mut connection, Engine::Sqlite, &name).await;
-            connection.close().await.map_err(failed)?;
+            let found = schema::look(&mut conn, Engine::Sqlite, &name).await;
+            drop(conn);
+            pool.close().await;
             found.map_err(|e| file::not_a_database(path, e).of(&name))?;
         }
         opened.keep_private()?;
         probe(&options, SQLITE_SETTINGS).await.map_err(failed)?;
-        let connect = |count| pool_of(count, &options, SQLITE_SETTINGS);
+        let health = Arc::default();
+        let connect = |count| pool_of(count, &options, SQLITE_SETTINGS, &health);
         Ok(Self(Arc::new(Inner {
             pool: connect(SQLITE_READERS),
             // One connection, always the same: what another one writes makes it forget all pages.
@@ -101,6 +107,7 @@ impl Db {
             engine: Engine::Sqlite,
             lock: WriteLock::beside(path)?,
             turns: Turns::default(),
+            health,
             hints: Hints::default(),
             file: Some(path.to_owned()),
             name,
@@ -117,13 +124,15 @@ impl Db {
             .query_pairs_mut()
             .append_pair("statement-cache-capacity", "256");
         probe(&options, POSTGRES_SETTINGS).await.map_err(failed)?;
-        let connect = |count| pool_of(count, &options, POSTGRES_SETTINGS);
+        let health = Arc::default();
+        let connect = |count| pool_of(count, &options, POSTGRES_SETTINGS, &health);
         Ok(Self(Arc::new(Inner {
             pool: connect(POSTGRES_READERS),
             writers: connect(POSTGRES_WRITERS),
             engine: Engine::Postgres,
             lock: WriteLock::none(),
             turns: Turns::default(),
+            health,
             hints: Hints::default(),
             file: None,
             name: server.name(),
@@ -169,18 +178,32 @@ impl Db {
         &self.0.turns
     }
 
+    pub(crate) fn health(&self) -> &Arc<Health> {
+        &self.0.health
+    }
+
     pub(crate) fn write_lock(&self) -> &WriteLock {
         &self.0.lock
     }
 }
 
 /// Connections that are made as they are needed.
-fn pool_of(most: u32, options: &AnyConnectOptions, settings: &'static str) -> AnyPool {
+fn pool_of(
+    most: u32,
+    options: &AnyConnectOptions,
+    settings: &'static str,
+    health: &Arc<Health>,
+) -> AnyPool {
+    let health = Arc::clone(health);
     AnyPoolOptions::new()
         .max_connections(most)
         .acquire_timeout(Duration::from_secs(10))
         // A round trip for each transaction; `begin_on` notices dead connections by itself.
         .test_before_acquire(false)
+        .before_acquire(move |_, connection| {
+            let accepted = health.accepts(&connection);
+            Box::pin(async move { Ok(accepted) })
+        })
         .after_connect(move |c, _| Box::pin(set_up(c, settings)))
         .connect_lazy_with(options.clone())
 }

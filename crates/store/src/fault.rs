@@ -32,6 +32,8 @@ pub enum Fault {
     Damaged,
     /// The disk answers with errors.
     Disk,
+    /// There is no memory left.
+    Memory,
 }
 
 impl fmt::Display for Fault {
@@ -49,6 +51,7 @@ impl fmt::Display for Fault {
             Self::Forbidden => "does not let its user do that",
             Self::Damaged => "is damaged",
             Self::Disk => "cannot be read or written",
+            Self::Memory => "has no memory left",
         })
     }
 }
@@ -78,6 +81,7 @@ impl Fault {
             Self::Forbidden => "make the user of sql_connection the database's owner",
             Self::Damaged => "restore it from a backup",
             Self::Disk => "see what the kernel says of the disk: dmesg",
+            Self::Memory => "make memory free on its host, and try again",
         }
     }
 }
@@ -92,6 +96,7 @@ pub(crate) fn is_unfit(error: &sqlx::Error) -> bool {
 pub(crate) fn of(error: &sqlx::Error) -> Option<Fault> {
     match error {
         sqlx::Error::PoolTimedOut => Some(Fault::Busy),
+        sqlx::Error::AnyDriverError(earlier) => Some(earlier.downcast_ref::<Earlier>()?.0),
         sqlx::Error::Io(_)
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
@@ -99,6 +104,23 @@ pub(crate) fn of(error: &sqlx::Error) -> Option<Fault> {
         | sqlx::Error::Protocol(_) => Some(Fault::Lost),
         _ => of_code(&code(error)?),
     }
+}
+
+/// A statement that is not sent, because the database failed earlier in its transaction.
+#[derive(Debug)]
+struct Earlier(Fault);
+
+impl fmt::Display for Earlier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the database failed earlier in this transaction")
+    }
+}
+
+impl Error for Earlier {}
+
+/// The error of a statement that is not sent after a failure.
+pub(crate) fn refusal(fault: Fault) -> sqlx::Error {
+    sqlx::Error::AnyDriverError(Box::new(Earlier(fault)))
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
@@ -116,6 +138,7 @@ fn of_code(code: &str) -> Option<Fault> {
         "55P03" | "57014" | "40P01" | "25P03" => Fault::Busy,
         // admin_shutdown, crash_shutdown, cannot_connect_now.
         "57P01" | "57P02" | "57P03" => Fault::Starting,
+        "53200" => Fault::Memory,
         "53300" => Fault::Crowded,
         "53100" => Fault::Full,
         "25006" => Fault::Standby,
@@ -131,6 +154,8 @@ fn of_sqlite(kind: u32) -> Option<Fault> {
     Some(match kind {
         // BUSY, LOCKED
         5 | 6 => Fault::Busy,
+        // NOMEM
+        7 => Fault::Memory,
         // READONLY
         8 => Fault::ReadOnly,
         // IOERR
@@ -155,6 +180,7 @@ pub(crate) fn cause(error: sqlx::Error) -> Box<dyn Error + Send + Sync> {
         sqlx::Error::Io(e) => e.into(),
         sqlx::Error::Database(e) => e.message().to_owned().into(),
         sqlx::Error::Protocol(why) => why.into(),
+        sqlx::Error::AnyDriverError(e) => e,
         other => other.into(),
     }
 }

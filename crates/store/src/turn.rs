@@ -9,7 +9,8 @@
 use crate::audit::{self, Entry};
 use crate::fault::Fault;
 use crate::lock::PATIENCE;
-use crate::tx::{Conn, EngineTx};
+use crate::session::Conn;
+use crate::tx::EngineTx;
 use crate::{Db, Engine, Result, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,7 +148,7 @@ impl Turn {
     async fn join(&mut self) -> sqlx::Result<i64> {
         let open = self.open_mut();
         open.repair().await?;
-        sqlx::raw_sql(SAVE).execute(&mut *open.inner).await?;
+        open.inner.savepoint(SAVE).await?;
         open.saved = true;
         Ok(open.clock + open.through())
     }
@@ -203,7 +204,7 @@ impl Open {
     /// Takes back what one who went away left.
     async fn repair(&mut self) -> sqlx::Result<()> {
         if self.torn {
-            sqlx::raw_sql(TAKE_BACK).execute(&mut *self.inner).await?;
+            self.inner.roll_back_to(TAKE_BACK).await?;
             self.torn = false;
         }
         self.saved = false;

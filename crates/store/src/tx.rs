@@ -11,16 +11,12 @@
 
 use crate::audit::{self, Entry};
 use crate::db::POSTGRES_READERS;
-use crate::lock::WriteGuard;
+use crate::session::{Conn, Reading};
 use crate::turn::Turn;
 use crate::{Db, Engine, Result, StoreError};
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool};
+use sqlx::AnyPool;
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
-
-/// What statements run on. Every store function takes one.
-pub type Conn = AnyConnection;
 
 /// A transaction that writes. Dropping it without [`Tx::commit`] takes everything back.
 #[derive(Debug)]
@@ -48,11 +44,7 @@ enum Inner {
 
 /// A transaction of the engine that writes, with the lock that it needs.
 #[derive(Debug)]
-pub(crate) struct EngineTx {
-    // Order matters: the transaction must end before the lock is given up.
-    inner: sqlx::Transaction<'static, Any>,
-    _lock: WriteGuard,
-}
+pub(crate) struct EngineTx(Conn);
 
 impl EngineTx {
     pub(crate) async fn begin(db: &Db) -> Result<Self> {
@@ -61,27 +53,26 @@ impl EngineTx {
             Engine::Sqlite => "BEGIN IMMEDIATE",
             Engine::Postgres => "BEGIN",
         };
-        Ok(Self {
-            inner: begin_on(db.writers(), begin).await?,
-            _lock: lock,
-        })
+        let mut conn = begin_on(db, db.writers(), begin).await?;
+        conn.hold(lock);
+        Ok(Self(conn))
     }
 
-    pub(crate) async fn commit(self) -> sqlx::Result<()> {
-        self.inner.commit().await
+    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
+        self.0.commit().await
     }
 }
 
 impl Deref for EngineTx {
     type Target = Conn;
     fn deref(&self) -> &Conn {
-        &self.inner
+        &self.0
     }
 }
 
 impl DerefMut for EngineTx {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.inner
+        &mut self.0
     }
 }
 
@@ -149,18 +140,19 @@ impl Tx {
 
 impl Db {
     /// A snapshot to read from. Never hold it across a wait for the network.
-    pub async fn read(&self) -> Result<sqlx::Transaction<'static, Any>> {
+    pub async fn read(&self) -> Result<Reading> {
         let begin = match self.engine() {
             Engine::Sqlite => "BEGIN",
             Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
-        begin_on(self.pool(), begin).await
+        Ok(Reading(begin_on(self, self.pool(), begin).await?))
     }
 
     /// A connection for one statement that reads: it is a snapshot by itself, and on PostgreSQL a
     /// transaction around it is two more round trips.
-    pub async fn connection(&self) -> Result<PoolConnection<Any>> {
-        Ok(self.pool().acquire().await?)
+    pub async fn connection(&self) -> Result<Reading> {
+        let conn = Conn::acquire(self.pool(), self.health()).await?;
+        Ok(Reading(conn))
     }
 
     /// A transaction for rows that no plan follows from.
@@ -189,20 +181,22 @@ impl Db {
 
 /// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL was
 /// restarted): as nothing is done yet, the next is as good.
-async fn begin_on(pool: &AnyPool, sql: &'static str) -> Result<sqlx::Transaction<'static, Any>> {
+async fn begin_on(db: &Db, pool: &AnyPool, sql: &'static str) -> Result<Conn> {
     let mut dead = 0;
     loop {
-        match pool.begin_with(sql).await {
+        let mut conn = Conn::acquire(pool, db.health()).await?;
+        match conn.begin(sql).await {
+            Ok(()) => return Ok(conn),
             Err(error) if is_dead(&error) && dead < POSTGRES_READERS => dead += 1,
-            begun => return Ok(begun?),
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Whether the other end of the connection is gone; SQLite has none.
+/// Whether the other end of the connection is gone; of SQLite, its thread.
 fn is_dead(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         // admin_shutdown, crash_shutdown, and ended because it was idle for too long.
         sqlx::Error::Database(last_words) => last_words
             .code()
