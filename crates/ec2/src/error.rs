@@ -61,6 +61,8 @@ codes! {
     InvalidRequest = "InvalidRequest", 400;
     /// Longer than anyone may send.
     RequestEntityTooLarge = "RequestEntityTooLarge", 413;
+    /// It did not arrive in time. Clients send it again.
+    RequestTimeout = "RequestTimeout", 408;
     /// More filters than anyone may send.
     FilterLimitExceeded = "FilterLimitExceeded", 400;
     /// A page token that we did not give out.

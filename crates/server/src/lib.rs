@@ -6,7 +6,7 @@
 mod admin;
 pub mod agent_api;
 mod ec2;
-mod front;
+mod listeners;
 mod questions;
 mod server;
 

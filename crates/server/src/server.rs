@@ -1,9 +1,8 @@
 //! A running server: its listeners, its state, its background loops.
 
-use crate::front::{Front, FrontListener};
+use crate::listeners::{agent_gate, ec2_gate, serve_agents, serve_ec2};
 use crate::questions::Questions;
 use crate::{admin, agent_api, ec2};
-use axum::serve::ListenerExt as _;
 use novanet_control::{Cloud, told};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -107,27 +106,16 @@ impl Server {
     /// Answers until `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         self.notice_restore().await?;
-        let failed = |what: &'static str| {
-            move |source| ServerError::Listen {
-                what: what.to_owned(),
-                source,
-                remedy: "see the log",
-            }
-        };
         let local = agent_api::router(Arc::clone(&self.state))
             .merge(admin::router(Arc::clone(&self.state)));
-        let agents = axum::serve(self.agents, local);
+        let agents = serve_agents(self.agents, agent_gate(), local);
         let (stop, stopping) = watch::channel(false);
-        let ec2 = axum::serve(
-            FrontListener(self.ec2).tap_io(Front::without_delay),
-            ec2::router(Arc::clone(&self.state))
-                .into_make_service_with_connect_info::<SocketAddr>(),
-        )
-        .with_graceful_shutdown(stopped(stopping));
-        let mut ec2 = pin!(ec2.into_future());
+        let router = ec2::router(Arc::clone(&self.state));
+        let ec2 = serve_ec2(self.ec2, ec2_gate(), router, stopped(stopping));
+        let mut ec2 = pin!(ec2);
         tokio::select! {
-            done = agents.into_future() => done.map_err(failed("the agent socket"))?,
-            done = &mut ec2 => done.map_err(failed("the EC2 port"))?,
+            () = agents => {}
+            () = &mut ec2 => {}
             () = poll_clock(&self.state.cloud) => {}
             () = self.state.cloud.db().listen() => {}
             () = self.state.cloud.run_controllers(&self.config.name) => {}

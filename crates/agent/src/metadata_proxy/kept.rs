@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Semaphore;
 
 /// An instance that boots asks a dozen questions in a row; one answer of the server is good for all.
 const FRESH: Duration = Duration::from_secs(2);
@@ -15,12 +16,16 @@ const FRESH: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After the server did not answer: how long it is not asked again for what is kept.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Questions to the server at a time: each needs a connection, and a thousand instances that boot
+/// together must not take the agent's file descriptors for it.
+const QUESTIONS: usize = 16;
 /// What nobody has asked for so long is forgotten.
 const FORGET: Duration = Duration::from_hours(30 * 24);
 
 pub(super) struct Kept {
     folder: PathBuf,
     source: Arc<dyn MetadataSource>,
+    questions: Semaphore,
     /// One question at a time for each instance; the others get the same answer.
     heard: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<Option<Heard>>>>>,
 }
@@ -38,6 +43,7 @@ impl Kept {
         Ok(Self {
             folder,
             source,
+            questions: Semaphore::new(QUESTIONS),
             heard: Mutex::default(),
         })
     }
@@ -57,7 +63,7 @@ impl Kept {
         {
             return Ok(Arc::clone(&heard.metadata));
         }
-        let asked = tokio::time::timeout(PATIENCE, self.source.metadata(instance)).await;
+        let asked = self.ask(instance).await;
         let (metadata, good_for) = match asked {
             Ok(Ok(metadata)) => {
                 self.keep(instance, &metadata);
@@ -81,12 +87,24 @@ impl Kept {
         Ok(metadata)
     }
 
+    /// The server's answer, if it comes in time.
+    async fn ask(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Result<Metadata, MetadataError>, tokio::time::error::Elapsed> {
+        tokio::time::timeout(PATIENCE, async {
+            // The semaphore is never closed.
+            let _turn = self.questions.acquire().await;
+            self.source.metadata(instance).await
+        })
+        .await
+    }
+
     /// Forgets the instances that the server no longer knows. If it does not answer, nothing is
     /// forgotten.
     pub(super) async fn forget_unknown(&self) {
         for instance in self.instances() {
-            let asked = tokio::time::timeout(PATIENCE, self.source.metadata(instance)).await;
-            match asked {
+            match self.ask(instance).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(MetadataError::Unknown(_))) => self.forget(instance),
                 Ok(Err(MetadataError::Unavailable(_))) | Err(_) => return,

@@ -12,23 +12,21 @@ mod tree;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, SERVER};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Method, Response, StatusCode};
 use kept::Kept;
+use novanet_http::{Config, Gate, Limits, Refusal, RequestBody, Times, WhenFull, shares};
 use novanet_model::InstanceId;
 use novanet_model::wire::Metadata;
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+type Request = hyper::Request<RequestBody>;
 
 /// Why there is no metadata.
 #[derive(Debug, Error)]
@@ -49,10 +47,10 @@ pub trait MetadataSource: Send + Sync {
 
 /// Connections that one address may have at a time. A client that wants more is waiting for itself.
 const CONNECTIONS_EACH: usize = 16;
-/// Connections of all instances together.
-const CONNECTIONS: usize = 1024;
-/// How long a client may take to say what it wants.
+/// How long an instance may take for each part of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest request line with all headers, in bytes.
+const HEAD: usize = 16 << 10;
 
 /// How often the server is asked whether what is kept is of instances that still exist.
 const SWEEP: Duration = Duration::from_mins(10);
@@ -76,29 +74,31 @@ pub async fn serve(
     let kept = Arc::new(Kept::new(cache_dir, source)?);
     let mut sweeper = JoinSet::new(); // ends with this function
     sweeper.spawn(sweep(Arc::clone(&kept)));
-    let guests = Guests::default();
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of files, most likely: others end, this one may go on.
-                tracing::warn!(%error, "metadata: cannot accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let IpAddr::V4(address) = peer.ip().to_canonical() else {
-            continue;
-        };
-        let (Some(guest), true) = (guests.enter(address), connections.len() < CONNECTIONS) else {
-            continue;
-        };
+    let handler = move |request: Request, peer: SocketAddr| {
         let (instances, kept) = (Arc::clone(&instances), Arc::clone(&kept));
-        connections.spawn(async move {
-            talk(stream, guest, instances, kept).await;
-        });
+        async move { answer(&request, peer.ip(), &instances, &kept).await }
+    };
+    novanet_http::serve(listener, config(), handler, std::future::pending()).await;
+    Ok(())
+}
+
+fn config() -> Config {
+    let limits = Limits {
+        total: shares().metadata,
+        each: CONNECTIONS_EACH,
+        when_full: WhenFull::Refuse,
+    };
+    let times = Times {
+        headers: PATIENCE,
+        idle: PATIENCE,
+        body: PATIENCE,
+        write: PATIENCE,
+    };
+    Config {
+        gate: Gate::new("metadata service", limits),
+        times,
+        head: HEAD,
+        refusal: Refusal::plain,
     }
 }
 
@@ -109,26 +109,9 @@ async fn sweep(kept: Arc<Kept>) {
     }
 }
 
-async fn talk(stream: TcpStream, guest: Guest, instances: Finder, kept: Arc<Kept>) {
-    let address = guest.address;
-    let service = service_fn(|request| {
-        let (instances, kept) = (Arc::clone(&instances), Arc::clone(&kept));
-        async move { Ok::<_, Infallible>(answer(&request, address, &instances, &kept).await) }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .max_buf_size(16 << 10)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%address, %error, "metadata: a connection ended");
-    }
-}
-
 async fn answer(
-    request: &Request<Incoming>,
-    address: Ipv4Addr,
+    request: &Request,
+    address: IpAddr,
     instances: &Finder,
     kept: &Kept,
 ) -> Response<Full<Bytes>> {
@@ -138,7 +121,11 @@ async fn answer(
         refusal.headers_mut().insert(ALLOW, allowed);
         return refusal;
     }
-    let Some(instance) = instances(address) else {
+    let instance = match address.to_canonical() {
+        IpAddr::V4(address) => instances(address),
+        IpAddr::V6(_) => None,
+    };
+    let Some(instance) = instance else {
         return reply(StatusCode::NOT_FOUND, "no instance has this address\n");
     };
     match kept.get(instance).await {
@@ -161,41 +148,4 @@ fn reply(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(SERVER, HeaderValue::from_static("novanet"));
     response
-}
-
-/// How many connections each address has.
-#[derive(Debug, Default)]
-struct Guests(Arc<Mutex<HashMap<Ipv4Addr, usize>>>);
-
-/// One connection, counted while it lives.
-struct Guest {
-    address: Ipv4Addr,
-    guests: Arc<Mutex<HashMap<Ipv4Addr, usize>>>,
-}
-
-impl Guests {
-    fn enter(&self, address: Ipv4Addr) -> Option<Guest> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_EACH {
-            return None;
-        }
-        *count += 1;
-        Some(Guest {
-            address,
-            guests: Arc::clone(&self.0),
-        })
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let mut counts = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
 }

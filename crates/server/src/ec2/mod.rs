@@ -10,7 +10,6 @@ mod keys;
 mod status;
 mod zones;
 
-use crate::front::TOO_LONG;
 use crate::server::State as Shared;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -20,10 +19,10 @@ use error::{Refusal, refusal};
 use futures_util::StreamExt;
 use novanet_control::{Caller, Kind, Role};
 use novanet_ec2::response::{Answer, render};
-use novanet_ec2::{Action, Ec2Error, Params, RawRequest, credentials};
+use novanet_ec2::{Action, Code, Ec2Error, Params, RawRequest, credentials};
+use novanet_http::{BodyError, Refused};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Longer bodies are not read at all; the protocol's own limit is below it.
@@ -33,8 +32,8 @@ const MAX_BODY: usize = 256 * 1024;
 /// connection is closed does not read why.
 const MOST_DISCARDED: usize = 4 << 20;
 
-/// How long a client may take to send its request.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// Of every answer.
+const CONTENT_TYPE: &str = "text/xml;charset=UTF-8";
 
 /// What a handler answers with.
 type Answered = Result<Box<dyn Answer + Send>, Refusal>;
@@ -48,23 +47,21 @@ async fn call(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    let request_id = format!("req-{}", uuid::Uuid::new_v4());
+    let request_id = request_id();
     let path = request.uri().path();
-    let too_long = path == TOO_LONG;
-    if !too_long && !matches!(path, "/" | "/services/Cloud" | "/services/Cloud/") {
+    if !matches!(path, "/" | "/services/Cloud" | "/services/Cloud/") {
         return respond(
             404,
             "There is nothing here; the EC2 API is at /services/Cloud.\n".into(),
         );
     }
     let (parts, body) = request.into_parts();
-    let Ok(body) = tokio::time::timeout(BODY_PATIENCE, read(body)).await else {
-        return respond(408, "The request did not come in time.\n".into());
-    };
-    let Some(body) = body.filter(|_| !too_long) else {
-        tracing::info!(%peer, request_id, "ec2 refused: too long");
-        let error = Ec2Error::too_large();
-        return respond(error.status(), error.to_xml(&request_id));
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(error) => {
+            tracing::info!(%peer, request_id, code = error.code.as_str(), "ec2 refused");
+            return respond(error.status(), error.to_xml(&request_id));
+        }
     };
     let headers: Vec<(&str, &[u8])> = parts
         .headers
@@ -90,13 +87,16 @@ async fn call(
     }
 }
 
-/// The body, unless it is too long or breaks off.
-async fn read(body: Body) -> Option<Vec<u8>> {
+/// The body, unless it is too long, too slow, or breaks off.
+async fn read(body: Body) -> Result<Vec<u8>, Ec2Error> {
     let mut chunks = body.into_data_stream();
     let mut whole = Vec::new();
     let mut length = 0;
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.ok()?;
+        let chunk = chunk.map_err(|error| match error.into_inner().downcast_ref() {
+            Some(BodyError::Slow(_)) => connection_error(Refused::TooSlow),
+            _ => connection_error(Refused::Invalid),
+        })?;
         length += chunk.len();
         if length <= MAX_BODY {
             whole.extend_from_slice(&chunk);
@@ -104,7 +104,42 @@ async fn read(body: Body) -> Option<Vec<u8>> {
             break;
         }
     }
-    (length <= MAX_BODY).then_some(whole)
+    if length > MAX_BODY {
+        return Err(Ec2Error::too_large());
+    }
+    Ok(whole)
+}
+
+/// EC2's words for a request that does not reach a handler whole.
+fn connection_error(why: Refused) -> Ec2Error {
+    let (code, message) = match why {
+        Refused::TooLarge => return Ec2Error::too_large(),
+        Refused::TooSlow => (
+            Code::RequestTimeout,
+            "The request did not arrive in time: send it again.",
+        ),
+        Refused::Invalid => (
+            Code::InvalidRequest,
+            "The request is not a whole HTTP/1.1 request.",
+        ),
+        Refused::Busy => (
+            Code::RequestLimitExceeded,
+            "Too many connections are open: close idle ones, or try again later.",
+        ),
+    };
+    Ec2Error::new(code, message)
+}
+
+/// What the listener answers to requests that no handler sees.
+pub(crate) fn connection_refusal(why: Refused) -> novanet_http::Refusal {
+    novanet_http::Refusal {
+        content_type: CONTENT_TYPE,
+        body: connection_error(why).to_xml(&request_id()),
+    }
+}
+
+fn request_id() -> String {
+    format!("req-{}", uuid::Uuid::new_v4())
 }
 
 async fn answer(
@@ -218,10 +253,9 @@ fn respond(status: u16, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/xml;charset=UTF-8"),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     response
 }
 
