@@ -53,11 +53,15 @@ impl Settings {
     /// MAC of a bridge: fixed by its name, so that it stays when ports come and go and when the
     /// bridge is made again (Linux takes the lowest MAC of the ports otherwise; nova lp1488686).
     pub fn bridge_mac(name: &IfName) -> MacAddr {
-        let hash = name.as_str().bytes().fold(0x811c_9dc5_u32, |h, b| {
-            (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
-        });
-        let [_, a, b, c] = hash.to_be_bytes();
+        let [_, a, b, c] = Self::hash(name).to_be_bytes();
         MacAddr([0x02, 0x16, 0x3d, a, b, c])
+    }
+
+    /// Fowler, Noll and Vo's 1a, of 32 bits: MACs of devices are made from it.
+    pub(crate) fn hash(name: &IfName) -> u32 {
+        name.as_str().bytes().fold(0x811c_9dc5_u32, |h, b| {
+            (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+        })
     }
 }
 

@@ -1,11 +1,11 @@
 //! Bridges: made whole or not at all, given back what somebody changed, and removed when nothing is on
 //! them that is not ours.
 
-use super::item::{LinkValue, bridge_alias};
+use super::item::{BridgeSpec, LinkValue, bridge_alias, host_end_mac};
 use super::mtu::{self, Mtu};
-use super::netlink::{self, Socket};
+use super::netlink::{Request, Socket};
 use super::seen::{self, Link};
-use super::{Links, message, observe};
+use super::{Links, fdb, message, observe, sysctl};
 use crate::room::RoomError;
 use crate::settings::Settings;
 use novanet_model::IfName;
@@ -29,16 +29,10 @@ impl Links {
                     _ => None,
                 };
                 let requests = message::make_bridge(name, spec.mac, mtu, &alias);
-                make_whole(&mut self.socket, name, &requests)
+                make_whole(&mut self.socket, name, &requests).inspect(|_| settings_of_new(name))
             }
             Some(link) if observe::is_our_bridge(&link, name) => {
-                let mac = if self.borrows_mac(&link)? {
-                    None
-                } else {
-                    Some(spec.mac)
-                };
-                let mtu = self.other_mtu(&link, spec.mtu)?;
-                let requests = message::mend_bridge(link.index, mac, mtu);
+                let requests = self.mends(&link, spec)?;
                 self.socket.send_together(&requests)
             }
             Some(link) => {
@@ -52,6 +46,31 @@ impl Links {
         results
             .and_then(|results| results.into_iter().collect())
             .map_err(|e| RoomError::kernel(format!("make bridge {name}"), e))
+    }
+
+    /// What gives a bridge of ours back what somebody changed.
+    fn mends(&mut self, link: &Link, spec: &BridgeSpec) -> Result<Vec<Request>, RoomError> {
+        let wrong = link.wrong_in_bridge.iter();
+        let set = |right| message::set_bridge_option(link.index, right);
+        let mut requests: Vec<_> = wrong.map(|wrong| set(wrong.right.clone())).collect();
+        let mac = if self.borrows_mac(link)? {
+            link.mac.unwrap_or(spec.mac)
+        } else {
+            spec.mac
+        };
+        if link.mac == Some(mac) && !fdb::knows_itself(&mut self.socket, link)? {
+            // The kernel makes the entry when it sets a MAC that was another.
+            let name = IfName::new(link.name.as_str());
+            let other = name.map_err(|e| RoomError::Refused(e.to_string()))?;
+            requests.push(message::set_mac(link.index, host_end_mac(&other)));
+            requests.push(message::set_mac(link.index, mac));
+        } else if link.mac != Some(mac) {
+            requests.push(message::set_mac(link.index, mac));
+        }
+        let mtu = self.other_mtu(link, spec.mtu)?;
+        requests.extend(mtu.map(|mtu| message::set_mtu(link.index, mtu)));
+        requests.push(message::take_up(link.index));
+        Ok(requests)
     }
 
     /// Gives a bridge of ours its mark back, before anything else is done with it.
@@ -135,11 +154,20 @@ impl Links {
     }
 }
 
+/// What is not set now the next observation finds.
+fn settings_of_new(bridge: &IfName) {
+    for (setting, value) in sysctl::OF_OUR_BRIDGES {
+        if let Err(error) = sysctl::write(&sysctl::conf(bridge, setting), value) {
+            tracing::warn!(%bridge, %error, "a new bridge");
+        }
+    }
+}
+
 /// A device and its mark, or nothing: one without a mark would be somebody else's for ever.
 fn make_whole(
     socket: &mut Socket,
     name: &IfName,
-    requests: &[netlink::Request],
+    requests: &[Request],
 ) -> io::Result<Vec<io::Result<()>>> {
     let results = socket.send_together(requests)?;
     let made = results.first().is_some_and(Result::is_ok);

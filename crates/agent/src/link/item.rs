@@ -2,6 +2,7 @@
 //! follow from which host object. Pure.
 
 use super::mtu::Mtu;
+use super::sysctl;
 use crate::settings::{FloatingAddressMode, Settings};
 use ipnet::Ipv4Net;
 use novanet_model::object::{Bridge, Gateway, HostObject, Port};
@@ -23,8 +24,9 @@ pub enum LinkKey {
     Uplink(IfName),
     /// An address that we put on a device.
     Address(IfName, Ipv4Addr),
-    /// What comes in by this interface is sent on: the public interface, and each bridge of ours.
-    Forwarding(IfName),
+    /// A kernel setting of an interface (`net.ipv4.conf.<interface>.<setting>`): the public interface
+    /// forwards, and so does each bridge of ours, of which more is set.
+    Conf(IfName, &'static str),
     /// The host end of an instance's cable.
     Port(IfName),
     /// A floating IP, answered on the public interface.
@@ -38,7 +40,7 @@ impl fmt::Display for LinkKey {
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Uplink(name) => write!(f, "uplink {name}"),
             Self::Address(device, address) => write!(f, "address {address} on {device}"),
-            Self::Forwarding(name) => write!(f, "sysctl net.ipv4.conf.{name}.forwarding"),
+            Self::Conf(name, setting) => write!(f, "sysctl net.ipv4.conf.{name}.{setting}"),
             Self::Port(name) => write!(f, "port {name}"),
             Self::Float(address) => write!(f, "floating address {address}"),
         }
@@ -87,18 +89,14 @@ impl fmt::Display for LinkValue {
             Self::Setting(value) => f.write_str(value),
             Self::GoesBack { is, was } => write!(f, "{is}, goes back to {was}"),
             Self::Bridge(spec) => {
-                let tree = if spec.plain {
-                    ""
-                } else {
-                    " with spanning tree or delay"
-                };
                 let mark = if spec.marked {
                     ""
                 } else {
                     " without novanet's mark"
                 };
                 let (mac, mtu) = (spec.mac, spec.mtu);
-                write!(f, "mac {mac}{mtu} {}{tree}{mark}", up(spec.up))
+                write!(f, "mac {mac}{mtu} {}{mark}", up(spec.up))?;
+                changed(f, &spec.changed)
             }
             Self::AdministratorsBridge => f.write_str("made by the administrator"),
             Self::Foreign(what) => f.write_str(what),
@@ -119,8 +117,6 @@ impl fmt::Display for LinkValue {
             }
             Self::Address(prefix) => write!(f, "/{prefix}"),
             Self::Port(spec) => {
-                let hairpin = if spec.hairpin { "" } else { " without hairpin" };
-                let isolated = if spec.isolated { " isolated" } else { "" };
                 let bridge = or_none(&spec.bridge);
                 let guarded = if spec.guarded {
                     ""
@@ -128,10 +124,13 @@ impl fmt::Display for LinkValue {
                     " out of its group"
                 };
                 let (up, mtu) = (up(spec.up), spec.mtu);
-                write!(
-                    f,
-                    "in bridge {bridge} {up}{hairpin}{isolated}{guarded}{mtu}"
-                )
+                let mark = if spec.mark.is_empty() {
+                    " without novanet's mark"
+                } else {
+                    ""
+                };
+                write!(f, "in bridge {bridge} {up}{guarded}{mark}{mtu}")?;
+                changed(f, &spec.changed)
             }
             Self::Float(spec) => match spec.mode {
                 FloatingAddressMode::Route => {
@@ -140,6 +139,14 @@ impl fmt::Display for LinkValue {
                 FloatingAddressMode::Address => write!(f, "an address on {}", spec.interface),
             },
         }
+    }
+}
+
+/// To be read behind the rest.
+fn changed(f: &mut fmt::Formatter<'_>, what: &[&str]) -> fmt::Result {
+    match what {
+        [] => Ok(()),
+        what => write!(f, ", changed: {}", what.join(", ")),
     }
 }
 
@@ -152,8 +159,8 @@ pub struct BridgeSpec {
     pub mtu: Mtu,
     /// Administratively up.
     pub up: bool,
-    /// Spanning tree and forward delay off.
-    pub plain: bool,
+    /// What somebody changed of it, as `ip` and `bridge` call it. Only observed so.
+    pub changed: Vec<&'static str>,
     /// It has our mark, as one of ours must.
     pub marked: bool,
 }
@@ -170,17 +177,18 @@ pub struct UplinkSpec {
 }
 
 /// A plugged port.
-#[allow(clippy::struct_excessive_bools)] // the kernel's own switches
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortSpec {
     /// The bridge it is in; `None`: none. Only observed so.
     pub bridge: Option<IfName>,
     /// Administratively up.
     pub up: bool,
-    /// What an instance sends to its own floating IP goes back out of its port.
-    pub hairpin: bool,
-    /// Would cut it off from other ports of the bridge.
-    pub isolated: bool,
+    /// The instance's MAC: the bridge has it as an entry of this port that no frame moves.
+    pub mac: MacAddr,
+    /// The mark that says whose it is; its MTU is behind that.
+    pub mark: String,
+    /// What somebody changed of it, as `ip` and `bridge` call it. Only observed so.
+    pub changed: Vec<&'static str>,
     /// In the group of devices by which the firewall knows ports.
     pub guarded: bool,
     /// The one that it was made with.
@@ -209,22 +217,31 @@ pub fn port_alias(port: &Port) -> String {
 /// What marks a port as ours, whosever it is.
 pub(crate) const PORT_ALIAS_PREFIX: &str = "novanet:port:";
 
+/// How names of ports begin ([`novanet_model::object::port_name`]).
+pub(crate) const PORT_NAME_PREFIX: &str = "nv";
+
+/// MAC of the host end of a port: by its name, and so high that no bridge takes it for its own (a
+/// bridge whose MAC nobody set has the lowest one of its ports).
+pub(crate) fn host_end_mac(name: &IfName) -> MacAddr {
+    let [a, b, c, d] = Settings::hash(name).to_be_bytes();
+    MacAddr([0xfe, 0xff, a, b, c, d])
+}
+
 /// What every host has.
 pub(crate) fn base_items(settings: &Settings) -> Vec<(LinkKey, LinkValue)> {
-    let everywhere = super::sysctl::ALL
-        .iter()
-        .map(|path| (LinkKey::Sysctl(path), on()));
+    let everywhere = sysctl::ALL.iter().map(|path| (LinkKey::Sysctl(path), on()));
     everywhere
-        .chain([forwarding(&settings.public_interface)])
+        .chain([conf(&settings.public_interface, sysctl::FORWARDING)])
         .collect()
 }
 
-fn forwarding(interface: &IfName) -> (LinkKey, LinkValue) {
-    (LinkKey::Forwarding(interface.clone()), on())
+fn conf(interface: &IfName, (setting, value): (&'static str, &str)) -> (LinkKey, LinkValue) {
+    let key = LinkKey::Conf(interface.clone(), setting);
+    (key, LinkValue::Setting(value.to_owned()))
 }
 
 fn on() -> LinkValue {
-    LinkValue::Setting(super::sysctl::ON.to_owned())
+    LinkValue::Setting(sysctl::ON.to_owned())
 }
 
 /// What follows from one object.
@@ -237,8 +254,9 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
             LinkValue::Port(PortSpec {
                 bridge: Some(port.bridge.clone()),
                 up: true,
-                hairpin: true,
-                isolated: false,
+                mac: port.mac,
+                mark: port_alias(port),
+                changed: Vec::new(),
                 guarded: true,
                 mtu: Mtu::AsMade,
             }),
@@ -287,11 +305,12 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
             mac: Settings::bridge_mac(&bridge.bridge),
             mtu: mtu.map_or(Mtu::AsMade, Mtu::Fixed),
             up: true,
-            plain: true,
+            changed: Vec::new(),
             marked: true,
         }),
     )];
-    items.push(forwarding(&bridge.bridge));
+    let settings_of_bridge = sysctl::OF_OUR_BRIDGES.into_iter();
+    items.extend(settings_of_bridge.map(|setting| conf(&bridge.bridge, setting)));
     let uplink = bridge
         .interface
         .as_ref()

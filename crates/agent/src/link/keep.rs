@@ -1,7 +1,7 @@
 //! What somebody else has on a bridge of ours. The kernel would take it along with the bridge
 //! without a word, so such a bridge is kept, and whoever removes it is told why.
 
-use super::item::{LinkKey, LinkValue, PORT_ALIAS_PREFIX};
+use super::item::{LinkKey, LinkValue};
 use super::moved::Belongings;
 use super::seen::{self, Link};
 use super::{Links, observe, sysctl};
@@ -46,7 +46,7 @@ impl Links {
         let uplinks = self.uplinks_of(name);
         let mut things = Vec::new();
         for link in seen::links(&mut self.socket)? {
-            let ours = link.alias.starts_with(PORT_ALIAS_PREFIX)
+            let ours = observe::is_our_port(&link)
                 || uplinks.iter().any(|uplink| uplink.as_str() == link.name);
             if link.master == Some(bridge.index) && !ours {
                 things.push(Thing {

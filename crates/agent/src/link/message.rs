@@ -1,24 +1,26 @@
 //! The netlink messages that the links room sends. Pure: names and numbers in, messages out.
 
+use super::item::host_end_mac;
 use super::netlink::Request;
+use super::options;
 use ipnet::Ipv4Net;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressMessage, AddressProtocol, AddressScope,
 };
 use rtnetlink::packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
     RouteType,
 };
-use rtnetlink::packet_route::{AddressFamily, link::BridgeStpState};
-use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
+use rtnetlink::{LinkUnspec, LinkVeth};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Marks routes and addresses as ours (`ip route show proto 78`, `ip address show proto 78`). Free
@@ -44,43 +46,42 @@ pub(crate) fn make_bridge(
     mtu: Option<u32>,
     alias: &str,
 ) -> [Request; 2] {
-    let mut link = LinkBridge::new(name.as_str())
-        .address(mac.0.to_vec())
-        .stp_state(BridgeStpState::Disabled)
-        .forward_delay(0);
-    if let Some(mtu) = mtu {
-        link = link.mtu(mtu);
-    }
+    let mut link = Device::Name(name).message();
+    link.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+    link.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    link.attributes.push(of_bridge(options::of_new_bridge()));
     let mark = LinkUnspec::new_with_name(name.as_str()).alias(alias).up();
     [
-        Request::new(Message::NewLink(link.build()), NLM_F_CREATE | NLM_F_EXCL),
+        Request::new(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL),
         Request::new(Message::SetLink(mark.build()), 0),
     ]
 }
 
-/// Gives a bridge back what somebody changed.
-pub(crate) fn mend_bridge(index: u32, mac: Option<MacAddr>, mtu: Option<u32>) -> [Request; 2] {
-    let mut link = LinkUnspec::new_with_index(index).up();
-    if let Some(mac) = mac {
-        link = link.address(mac.0.to_vec());
-    }
-    if let Some(mtu) = mtu {
-        link = link.mtu(mtu);
-    }
-    let mut settings = LinkBridge::new("")
-        .stp_state(BridgeStpState::Disabled)
-        .forward_delay(0)
-        .build();
-    settings.header.index = index;
-    settings
-        .attributes
-        .retain(|a| !matches!(a, LinkAttribute::IfName(_)));
-    settings.header.flags = LinkFlags::default();
-    settings.header.change_mask = LinkFlags::default();
-    [
-        Request::new(Message::NewLink(settings), 0),
-        Request::new(Message::SetLink(link.build()), 0),
-    ]
+fn of_bridge(options: Vec<InfoBridge>) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Bridge),
+        LinkInfo::Data(InfoData::Bridge(options)),
+    ])
+}
+
+/// Sets one option of a bridge. One, because the kernel stops at the first that it refuses.
+pub(crate) fn set_bridge_option(index: u32, option: InfoBridge) -> Request {
+    let mut link = Device::Index(index).message();
+    link.attributes.push(of_bridge(vec![option]));
+    Request::new(Message::NewLink(link), 0)
+}
+
+/// Takes a device up, with ARP.
+pub(crate) fn take_up(index: u32) -> Request {
+    let mut link = LinkUnspec::new_with_index(index).up().build();
+    link.header.change_mask |= LinkFlags::Noarp;
+    Request::new(Message::SetLink(link), 0)
+}
+
+/// Takes a device down.
+pub(crate) fn take_down(index: u32) -> Request {
+    let link = LinkUnspec::new_with_index(index).down();
+    Request::new(Message::SetLink(link.build()), 0)
 }
 
 /// Removes a device.
@@ -136,15 +137,18 @@ pub(crate) fn set_mtu(index: u32, mtu: u32) -> Request {
     Request::new(Message::SetLink(link.build()), 0)
 }
 
-/// Makes a bridge port what an instance's port is: hairpin on, isolated off.
-pub(crate) fn port_options(device: &Device<'_>) -> Request {
+/// Plugs a device into a bridge.
+pub(crate) fn plug(index: u32, bridge: u32) -> Request {
+    let link = LinkUnspec::new_with_index(index).controller(bridge);
+    Request::new(Message::SetLink(link.build()), 0)
+}
+
+/// Sets options of a bridge's port.
+pub(crate) fn set_port_options(device: &Device<'_>, options: Vec<InfoBridgePort>) -> Request {
     let mut link = device.message();
     link.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![
-            InfoBridgePort::HairpinMode(true),
-            InfoBridgePort::Isolated(false),
-        ])),
+        LinkInfo::PortData(InfoPortData::BridgePort(options)),
     ]));
     Request::new(Message::NewLink(link), 0)
 }
@@ -189,7 +193,7 @@ pub(crate) struct Cable<'a> {
 }
 
 /// Makes a cable with its inside end in the instance, marks and plugs it: one send, for the same
-/// reason as [`make_bridge`].
+/// reason as [`make_bridge`]. It stays down: a bridge learns from a port that is up.
 pub(crate) fn make_cable(cable: &Cable<'_>) -> [Request; 3] {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
@@ -210,16 +214,18 @@ pub(crate) fn make_cable(cable: &Cable<'_>) -> [Request; 3] {
         }
     }
     link.attributes.push(LinkAttribute::Group(PORTS));
+    // In this message: udev gives another one to a device that has the kernel's.
+    let mac = host_end_mac(cable.name);
+    link.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
     link.header.flags = LinkFlags::default();
     link.header.change_mask = LinkFlags::default();
     let plug = LinkUnspec::new_with_name(cable.name.as_str())
         .alias(cable.alias)
-        .controller(cable.bridge)
-        .up();
+        .controller(cable.bridge);
     [
         Request::new(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL),
         Request::new(Message::SetLink(plug.build()), 0),
-        port_options(&Device::Name(cable.name)),
+        set_port_options(&Device::Name(cable.name), options::of_new_port()),
     ]
 }
 

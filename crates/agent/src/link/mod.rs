@@ -11,6 +11,9 @@
 mod announce;
 pub(crate) mod answers;
 mod bridge;
+mod event;
+mod fdb;
+mod filter;
 mod float;
 mod item;
 mod keep;
@@ -21,6 +24,7 @@ mod mtu;
 pub(crate) mod netlink;
 mod notes;
 mod observe;
+mod options;
 mod port;
 mod seen;
 mod setting;
@@ -88,9 +92,7 @@ impl Links {
     /// The cables of instances that are there.
     pub(crate) fn ports(&mut self) -> Result<Vec<String>, RoomError> {
         let seen = Snapshot::take(&mut self.socket)?;
-        let ours = seen
-            .links()
-            .filter(|link| link.alias.starts_with(item::PORT_ALIAS_PREFIX));
+        let ours = seen.links().filter(|link| observe::is_our_port(link));
         let mut names: Vec<_> = ours.map(|link| link.name.clone()).collect();
         names.sort();
         Ok(names)
@@ -179,7 +181,9 @@ impl Room for Links {
         desired: &Desired<LinkKey, LinkValue>,
     ) -> Result<BTreeMap<LinkKey, LinkValue>, RoomError> {
         self.watch.expect_all(desired);
-        let seen = Snapshot::take(&mut self.socket)?;
+        let mut seen = Snapshot::take(&mut self.socket)?;
+        let macs = observe::macs(&seen, desired);
+        seen.entries = fdb::entries(&mut self.socket, &macs)?;
         self.announcer.check(&seen);
         self.marked.note(&seen, desired);
         let uplinks = self.uplinks();
@@ -251,11 +255,11 @@ impl Links {
                 sysctl::set(&self.notes, path, value)
             }
             (LinkKey::Sysctl(path), None) => sysctl::restore(&self.notes, path),
-            (LinkKey::Forwarding(name), Some(LinkValue::Setting(value))) => {
-                self.set_forwarding(name, value)
+            (LinkKey::Conf(name, setting), Some(LinkValue::Setting(value))) => {
+                self.set_conf(name, setting, value)
             }
-            (LinkKey::Forwarding(name), None) => {
-                sysctl::restore(&self.notes, &sysctl::forwarding(name))
+            (LinkKey::Conf(name, setting), None) => {
+                sysctl::restore(&self.notes, &sysctl::conf(name, setting))
             }
             (LinkKey::Bridge(name), Some(value)) if *value != LinkValue::Left => {
                 self.ensure_bridge(name, value)

@@ -6,9 +6,8 @@
 //!
 //! Must not know: the kernel, settings. Pure.
 
-use super::item::{PORT_ALIAS_PREFIX, port_alias};
+use super::item::PORT_ALIAS_PREFIX;
 use super::seen::Link;
-use novanet_model::object::Port;
 use std::fmt;
 
 /// What the kernel gives a bridge without ports.
@@ -43,9 +42,14 @@ impl fmt::Display for Mtu {
     }
 }
 
-/// The mark of a port that is made with this MTU.
-pub(super) fn mark(port: &Port, mtu: u32) -> String {
-    format!("{}{WORD}{mtu}", port_alias(port))
+/// The whole mark of a port that is made with this MTU.
+pub(super) fn mark(mark: &str, mtu: u32) -> String {
+    format!("{mark}{WORD}{mtu}")
+}
+
+/// A mark without the MTU.
+pub(super) fn without(alias: &str) -> &str {
+    alias.rsplit_once(WORD).map_or(alias, |(mark, _)| mark)
 }
 
 /// What a port of ours was made with. Marks of earlier versions do not tell.
@@ -54,14 +58,18 @@ fn made_with(port: &Link) -> Option<u32> {
     mark.rsplit_once(WORD)?.1.parse().ok()
 }
 
+/// What the mark of a port says, or must say if it says nothing.
+pub(super) fn marked(port: &Link) -> u32 {
+    made_with(port).unwrap_or(port.mtu)
+}
+
 /// What a bridge must have that is wanted so, among all links of the host.
 pub(super) fn right<'a>(wanted: Mtu, bridge: &Link, links: impl Iterator<Item = &'a Link>) -> u32 {
     if let Mtu::Fixed(mtu) = wanted {
         return mtu;
     }
     let ports = links.filter(|link| link.master == Some(bridge.index));
-    let theirs = ports.map(|port| made_with(port).unwrap_or(port.mtu));
-    theirs.min().unwrap_or(OF_NOTHING)
+    ports.map(marked).min().unwrap_or(OF_NOTHING)
 }
 
 /// What a bridge has that is wanted so and must have `right`.
@@ -74,7 +82,7 @@ pub(super) fn of_bridge(wanted: Mtu, bridge: &Link, right: u32) -> Mtu {
 
 /// What a port has.
 pub(super) fn of_port(port: &Link) -> Mtu {
-    compared(port.mtu, made_with(port).unwrap_or(port.mtu))
+    compared(port.mtu, marked(port))
 }
 
 fn compared(is: u32, right: u32) -> Mtu {

@@ -2,16 +2,16 @@
 //! something of ours should be. Pure.
 
 use super::item::{
-    BridgeSpec, FloatSpec, LinkKey, LinkValue, PORT_ALIAS_PREFIX, PortSpec, UplinkSpec,
-    bridge_alias,
+    BridgeSpec, FloatSpec, LinkKey, LinkValue, PORT_ALIAS_PREFIX, PORT_NAME_PREFIX, PortSpec,
+    UplinkSpec, bridge_alias, host_end_mac,
 };
 use super::mark::Marked;
-use super::message::PORTS;
+use super::message::{PORTS, PORTS_MASK};
 use super::mtu::{self, Mtu};
 use super::seen::{Link, Snapshot};
 use crate::room::{Desired, Stranger, Strangers};
 use crate::settings::{FloatingAddressMode, Settings};
-use novanet_model::IfName;
+use novanet_model::{IfName, MacAddr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -64,13 +64,57 @@ pub(crate) fn is_our_bridge(link: &Link, name: &IfName) -> bool {
     link.is_bridge() && link.alias == bridge_alias(name)
 }
 
+/// The host end of an instance's cable, also without its mark: then by the group or the MAC that we
+/// gave it. One with somebody's own words in the place of the mark is theirs.
+pub(crate) fn is_our_port(link: &Link) -> bool {
+    if link.alias.is_empty() {
+        is_like_our_port(link)
+    } else {
+        link.alias.starts_with(PORT_ALIAS_PREFIX)
+    }
+}
+
+fn is_like_our_port(link: &Link) -> bool {
+    let named = link.kind == "veth" && link.name.starts_with(PORT_NAME_PREFIX);
+    named && (link.group & PORTS_MASK == PORTS || !has_other_mac(link))
+}
+
+/// What stands under the name of a port and is not ours, in words for an error; if it may have been,
+/// also how it is given back.
+pub(crate) fn describe_port(link: &Link) -> String {
+    if !is_like_our_port(link) {
+        return link.describe();
+    }
+    format!(
+        "a veth with alias {:?} in the place of novanet's mark \
+         (give it back: ip link set dev {} alias '')",
+        link.alias, link.name
+    )
+}
+
+/// The MACs whose place in a bridge is asked for: those of instances, and our bridges' own.
+pub(crate) fn macs(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) -> Vec<(u32, MacAddr)> {
+    let of_link = |link: &Link| {
+        let name = IfName::new(link.name.as_str()).ok()?;
+        let wanted = || desired.get(&LinkKey::Bridge(name.clone())).is_some();
+        if link.is_bridge() && (is_our_bridge(link, &name) || wanted()) {
+            return Some((link.index, link.mac?));
+        }
+        match desired.get(&LinkKey::Port(name)) {
+            Some(LinkValue::Port(spec)) if is_our_port(link) => Some((link.master?, spec.mac)),
+            _ => None,
+        }
+    };
+    seen.links().filter_map(of_link).collect()
+}
+
 /// The devices that are neither bridges nor cables of ours.
 pub(crate) fn strangers(seen: &Snapshot, uplinks: &BTreeSet<IfName>, marked: &Marked) -> Strangers {
     let strangers = seen.links().filter_map(|link| {
         let name = IfName::new(link.name.as_str()).ok()?;
         let ours = is_our_bridge(link, &name)
             || marked.lost(link, &name, mac(seen, link, &name, uplinks))
-            || link.alias.starts_with(PORT_ALIAS_PREFIX);
+            || is_our_port(link);
         if ours {
             return None;
         }
@@ -98,7 +142,7 @@ fn bridge(
             mac,
             mtu,
             up: link.up,
-            plain: link.plain,
+            changed: changed_of_bridge(seen, link),
             marked: is_marked,
         }))
     };
@@ -119,12 +163,7 @@ fn bridge(
 
 /// The bridge's MAC; its uplink's, which it has when it carries that one's addresses, is as good
 /// as its own.
-fn mac(
-    seen: &Snapshot,
-    link: &Link,
-    name: &IfName,
-    uplinks: &BTreeSet<IfName>,
-) -> Option<novanet_model::MacAddr> {
+fn mac(seen: &Snapshot, link: &Link, name: &IfName, uplinks: &BTreeSet<IfName>) -> Option<MacAddr> {
     let borrowed = uplinks
         .iter()
         .filter_map(|uplink| seen.link(uplink))
@@ -140,18 +179,76 @@ fn port(seen: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<Link
     if wanted == Some(&LinkValue::Left) {
         return Some(LinkValue::Left);
     }
-    if link.alias.starts_with(PORT_ALIAS_PREFIX) {
+    if is_our_port(link) {
+        let wanted = match wanted {
+            Some(LinkValue::Port(spec)) => Some(spec),
+            _ => None,
+        };
         Some(LinkValue::Port(PortSpec {
             bridge: seen.bridge_of(link),
             up: link.up,
-            hairpin: link.hairpin,
-            isolated: link.isolated,
+            mac: wanted.map_or(MacAddr([0; 6]), |spec| spec.mac),
+            mark: mtu::without(&link.alias).to_owned(),
+            changed: wanted.map_or(Vec::new(), |spec| changed_of_port(seen, link, spec)),
             guarded: link.group == PORTS,
             mtu: mtu::of_port(link),
         }))
     } else {
-        wanted.map(|_| LinkValue::Foreign(link.describe()))
+        wanted.map(|_| LinkValue::Foreign(describe_port(link)))
     }
+}
+
+/// What somebody changed of a bridge of ours, in words for the plan.
+fn changed_of_bridge(seen: &Snapshot, link: &Link) -> Vec<&'static str> {
+    let mut changed: Vec<_> = link
+        .wrong_in_bridge
+        .iter()
+        .map(|wrong| wrong.name)
+        .collect();
+    let own = link
+        .mac
+        .and_then(|mac| seen.entries.get(&(link.index, mac)));
+    if !own.is_some_and(|entry| entry.local) {
+        changed.push("fdb entry of its own MAC");
+    }
+    if !link.arp {
+        changed.push("arp");
+    }
+    changed
+}
+
+fn changed_of_port(seen: &Snapshot, link: &Link, wanted: &PortSpec) -> Vec<&'static str> {
+    let mut changed: Vec<_> = link.wrong_in_port.iter().map(|wrong| wrong.name).collect();
+    let Some(bridge) = link.master else {
+        return changed; // A port of none has no options.
+    };
+    let entry = seen.entries.get(&(bridge, wanted.mac));
+    if !entry.is_some_and(|entry| entry.is_instances_on(link.index)) {
+        changed.push("fdb entry of the instance's MAC");
+    }
+    if has_other_mac(link) {
+        changed.push("address");
+    }
+    if seen
+        .numbered(bridge)
+        .is_some_and(|bridge| must_pass(link, bridge))
+    {
+        changed.push("state");
+    }
+    changed
+}
+
+/// A port whose host end has another MAC than we give it.
+pub(crate) fn has_other_mac(link: &Link) -> bool {
+    let name = IfName::new(link.name.as_str());
+    name.is_ok_and(|name| link.mac != Some(host_end_mac(&name)))
+}
+
+/// A port that passes nothing, though both are up and there is no spanning tree to say so.
+pub(crate) fn must_pass(link: &Link, bridge: &Link) -> bool {
+    let tree = bridge.wrong_in_bridge.iter();
+    let tree = tree.map(|wrong| wrong.name).any(|name| name == "stp_state");
+    link.blocked && link.up && link.running && bridge.up && !tree
 }
 
 /// A port whose instance has no cable yet is as it must be: the instance's driver makes the cable.

@@ -1,15 +1,17 @@
 //! The host ends of instances' cables. The instance's driver makes a cable between creating and
 //! starting an instance ([`plug`]); the room keeps it plugged, and removes it with its object.
 
-use super::item::{LinkKey, PORT_ALIAS_PREFIX, PortSpec};
+use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
 use super::message::{self, Cable, Device};
 use super::mtu::{self, Mtu};
-use super::netlink::Socket;
+use super::netlink::{Request, Socket};
 use super::seen::{self, Link};
+use super::{fdb, observe, options};
 use crate::room::RoomError;
-use novanet_model::IfName;
 use novanet_model::object::Port;
+use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
+use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort};
 use rtnetlink::packet_route::nsid::NsidAttribute;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +31,7 @@ pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<()
         must_be_ours(&port.name, &old)?;
         let namespace = namespace_of(&mut socket, pid)?;
         if namespace.is_some() && old.peer_namespace == namespace {
-            return plug_in(&mut socket, &old, &bridge);
+            return plug_in(&mut socket, &old, &bridge, &Instance::of(port));
         }
         // The cable of an earlier run, whose namespace the kernel has not taken down yet.
         socket
@@ -39,7 +41,7 @@ pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<()
     }
     let cable = Cable {
         name: &port.name,
-        alias: &mtu::mark(port, bridge.mtu),
+        alias: &mtu::mark(&port_alias(port), bridge.mtu),
         inside: ifname_inside,
         mac: port.mac,
         pid,
@@ -67,14 +69,20 @@ fn make(socket: &mut Socket, cable: &Cable<'_>) -> io::Result<()> {
         .send_together(&message::make_cable(cable))?
         .into_iter();
     results.next().unwrap_or(Ok(()))?;
-    let Err(error) = results.collect::<io::Result<()>>() else {
-        no_ipv6(cable.name.as_str());
-        return Ok(());
+    let Some(Message::NewLink(link)) = socket.get(message::get_link(cable.name))? else {
+        return Ok(()); // Its namespace has ended.
     };
-    if let Some(Message::NewLink(link)) = socket.get(message::get_link(cable.name))? {
-        socket.request(&message::remove_link(link.header.index))?;
+    let index = link.header.index;
+    let done = results.collect::<io::Result<()>>().and_then(|()| {
+        // The entry before it is up: what comes from a MAC that the bridge does not know is dropped.
+        let last = [fdb::set(index, cable.mac), message::take_up(index)];
+        socket.send_together(&last)?.into_iter().collect()
+    });
+    match done {
+        Ok(()) => no_ipv6(cable.name.as_str()),
+        Err(_) => socket.request(&message::remove_link(index))?,
     }
-    Err(error)
+    done
 }
 
 fn namespace_of(socket: &mut Socket, pid: u32) -> Result<Option<i32>, RoomError> {
@@ -104,17 +112,58 @@ pub(crate) fn mend(socket: &mut Socket, name: &IfName, spec: &PortSpec) -> Resul
         return Ok(());
     };
     let bridge = bridge_link(socket, name, bridge)?;
-    plug_in(socket, &link, &bridge)
+    let instance = Instance {
+        mac: spec.mac,
+        mark: spec.mark.clone(),
+    };
+    plug_in(socket, &link, &bridge, &instance)
 }
 
-fn plug_in(socket: &mut Socket, link: &Link, bridge: &Link) -> Result<(), RoomError> {
-    let mut requests = vec![
-        message::enslave(link.index, bridge.index),
-        message::port_options(&Device::Index(link.index)),
-    ];
-    if link.group != message::PORTS {
-        requests.insert(0, message::set_group(link.index, message::PORTS));
+/// What a port has of its instance.
+struct Instance {
+    mac: MacAddr,
+    mark: String,
+}
+
+impl Instance {
+    fn of(port: &Port) -> Self {
+        Self {
+            mac: port.mac,
+            mark: port_alias(port),
+        }
     }
+}
+
+fn plug_in(
+    socket: &mut Socket,
+    link: &Link,
+    bridge: &Link,
+    instance: &Instance,
+) -> Result<(), RoomError> {
+    let mut requests = Vec::new();
+    if link.group != message::PORTS {
+        requests.push(message::set_group(link.index, message::PORTS));
+    }
+    if mtu::without(&link.alias) != instance.mark {
+        let mark = mtu::mark(&instance.mark, mtu::marked(link));
+        requests.push(message::set_alias(link.index, &mark));
+    }
+    if observe::has_other_mac(link)
+        && let Ok(name) = IfName::new(link.name.as_str())
+    {
+        requests.push(message::set_mac(link.index, host_end_mac(&name)));
+    }
+    if link.master == Some(bridge.index) {
+        requests.extend(mends(socket, link, bridge, instance.mac)?);
+    } else {
+        let device = Device::Index(link.index);
+        // Down, or the bridge would learn from it before it is told not to.
+        requests.push(message::take_down(link.index));
+        requests.push(message::plug(link.index, bridge.index));
+        requests.push(message::set_port_options(&device, options::of_new_port()));
+        requests.push(fdb::set(link.index, instance.mac));
+    }
+    requests.push(message::take_up(link.index));
     if let Mtu::Changed { right, .. } = mtu::of_port(link) {
         requests.push(message::set_mtu(link.index, right));
     }
@@ -123,6 +172,32 @@ fn plug_in(socket: &mut Socket, link: &Link, bridge: &Link) -> Result<(), RoomEr
         .and_then(|results| results.into_iter().collect())
         .map(|()| no_ipv6(&link.name))
         .map_err(|e| RoomError::kernel(format!("plug {} into {}", link.name, bridge.name), e))
+}
+
+/// Gives a port in its bridge what it lacks. The entry first: without flooding nothing else leads
+/// frames to the instance.
+fn mends(
+    socket: &mut Socket,
+    link: &Link,
+    bridge: &Link,
+    mac: MacAddr,
+) -> Result<Vec<Request>, RoomError> {
+    let device = Device::Index(link.index);
+    let set = |option| message::set_port_options(&device, vec![option]);
+    let mut requests = Vec::new();
+    if !fdb::knows(socket, link, mac)? {
+        requests.push(fdb::set(link.index, mac));
+    }
+    for wrong in &link.wrong_in_port {
+        requests.push(set(wrong.right.clone()));
+        if wrong.right == InfoBridgePort::Learning(false) {
+            requests.push(set(InfoBridgePort::Flush)); // what it has learned by now
+        }
+    }
+    if observe::must_pass(link, bridge) {
+        requests.push(set(InfoBridgePort::State(BridgePortState::Forwarding)));
+    }
+    Ok(requests)
 }
 
 /// The port's own end speaks no IPv6: it would listen to frames that the bridge does not look at.
@@ -150,12 +225,12 @@ fn bridge_link(socket: &mut Socket, port: &IfName, bridge: &IfName) -> Result<Li
 }
 
 fn must_be_ours(name: &IfName, link: &Link) -> Result<(), RoomError> {
-    if link.alias.starts_with(PORT_ALIAS_PREFIX) {
+    if observe::is_our_port(link) {
         return Ok(());
     }
     Err(RoomError::Refused(format!(
         "port {name}: the name is taken by {}; remove or rename it (ip link set {name} name …)",
-        link.describe()
+        observe::describe_port(link)
     )))
 }
 
@@ -193,7 +268,7 @@ fn remove_now(names: &[IfName]) -> io::Result<Vec<(LinkKey, RoomError)>> {
     for name in names {
         let key = LinkKey::Port(name.clone());
         match seen::link(&mut socket, name) {
-            Ok(Some(link)) if link.alias.starts_with(PORT_ALIAS_PREFIX) => doomed.push(link.index),
+            Ok(Some(link)) if observe::is_our_port(&link) => doomed.push(link.index),
             Ok(_) => {}
             Err(error) => failed.push((key, error)),
         }

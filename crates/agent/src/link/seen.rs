@@ -1,13 +1,15 @@
 //! What the kernel answers about links, addresses and routes, reduced to what this room asks.
 
+use super::fdb::Entries;
 use super::message::{self, PROTOCOL};
 use super::netlink::Socket;
+use super::options::{self, Wrong};
 use crate::room::RoomError;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{
-    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
@@ -30,12 +32,16 @@ pub(crate) struct Link {
     pub(crate) lower: Option<u32>,
     pub(crate) alias: String,
     pub(crate) group: u32,
-    /// A bridge with spanning tree and forward delay off.
-    pub(crate) plain: bool,
-    /// As a bridge's port.
-    pub(crate) hairpin: bool,
-    /// As a bridge's port.
-    pub(crate) isolated: bool,
+    /// Answers ARP, as every device but a few does.
+    pub(crate) arp: bool,
+    /// Up, and so is the other end.
+    pub(crate) running: bool,
+    /// As a bridge: what is other than a bridge of ours must have it.
+    pub(crate) wrong_in_bridge: Vec<Wrong<InfoBridge>>,
+    /// As a bridge's port: what is other than an instance's port must have it.
+    pub(crate) wrong_in_port: Vec<Wrong<InfoBridgePort>>,
+    /// As a bridge's port: its state lets nothing pass.
+    pub(crate) blocked: bool,
     /// Our number for the namespace of the other end of a cable.
     pub(crate) peer_namespace: Option<i32>,
 }
@@ -64,6 +70,8 @@ impl From<LinkMessage> for Link {
         let mut link = Self {
             index: message.header.index,
             up: message.header.flags.contains(LinkFlags::Up),
+            arp: !message.header.flags.contains(LinkFlags::Noarp),
+            running: message.header.flags.contains(LinkFlags::Running),
             ..Self::default()
         };
         for attribute in message.attributes {
@@ -96,20 +104,11 @@ impl Link {
                 LinkInfo::Kind(InfoKind::Bridge) => "bridge".clone_into(&mut self.kind),
                 LinkInfo::Kind(kind) => self.kind = kind.to_string(),
                 LinkInfo::Data(InfoData::Bridge(options)) => {
-                    self.plain = options.iter().all(|option| match option {
-                        InfoBridge::StpState(state) => *state == BridgeStpState::Disabled,
-                        InfoBridge::ForwardDelay(delay) => *delay == 0,
-                        _ => true,
-                    });
+                    self.wrong_in_bridge = options::wrong_of_bridge(&options);
                 }
                 LinkInfo::PortData(InfoPortData::BridgePort(options)) => {
-                    for option in options {
-                        match option {
-                            InfoBridgePort::HairpinMode(on) => self.hairpin = on,
-                            InfoBridgePort::Isolated(on) => self.isolated = on,
-                            _ => {}
-                        }
-                    }
+                    self.wrong_in_port = options::wrong_of_port(&options);
+                    self.blocked = options::is_blocked(&options);
                 }
                 _ => {}
             }
@@ -166,6 +165,8 @@ pub(crate) struct Snapshot {
     pub(crate) addresses: Vec<Address>,
     /// Floating IPs with a route of ours.
     pub(crate) floats: BTreeSet<Ipv4Addr>,
+    /// Where bridges have the MACs that were asked for.
+    pub(crate) entries: Entries,
 }
 
 impl Snapshot {
@@ -194,6 +195,11 @@ impl Snapshot {
     /// All links.
     pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.values()
+    }
+
+    /// A link by its number.
+    pub(crate) fn numbered(&self, index: u32) -> Option<&Link> {
+        self.links.get(self.names.get(&index)?)
     }
 
     /// A link's name by its number.

@@ -1,5 +1,6 @@
-//! Kernel settings as items of the room: those of the host, and the forwarding of the interfaces
-//! between which packets of instances go.
+//! Kernel settings as items of the room: those of the host, and those of the interfaces between which
+//! packets of instances go. What others may want otherwise (`net.ipv4.conf.all.*`: LVS, keepalived and
+//! kube-proxy set `arp_ignore`) is not set: what suffers from it says so (`float`).
 //!
 //! `ip_forward` is not enough: it sets every interface's own switch when it is written and says
 //! nothing about one that is turned off later.
@@ -28,11 +29,11 @@ impl Links {
             }
         }
         for (key, wanted) in desired.iter() {
-            let LinkKey::Forwarding(name) = key else {
+            let LinkKey::Conf(name, setting) = key else {
                 continue;
             };
             let is = if self.is_ours_to_set(name, seen.link(name)) {
-                read(&sysctl::forwarding(name))?
+                read(&sysctl::conf(name, setting))?
             } else {
                 None
             };
@@ -41,8 +42,9 @@ impl Links {
             items.insert(key.clone(), is);
         }
         for name in sysctl::forwarding_noted(&self.notes) {
-            let path = sysctl::forwarding(&name);
-            let key = LinkKey::Forwarding(name);
+            let (setting, _) = sysctl::FORWARDING;
+            let path = sysctl::conf(&name, setting);
+            let key = LinkKey::Conf(name, setting);
             if desired.get(&key).is_none() {
                 items.extend(self.goes_back(&path)?.map(|value| (key, value)));
             }
@@ -67,12 +69,17 @@ impl Links {
         })
     }
 
-    pub(super) fn set_forwarding(&mut self, name: &IfName, value: &str) -> Result<(), RoomError> {
+    pub(super) fn set_conf(
+        &mut self,
+        name: &IfName,
+        setting: &str,
+        value: &str,
+    ) -> Result<(), RoomError> {
         let link = seen::link(&mut self.socket, name)?;
         if !self.is_ours_to_set(name, link.as_ref()) {
             return Ok(()); // The bridge's own item says why.
         }
-        let path = sysctl::forwarding(name);
+        let path = sysctl::conf(name, setting);
         if link.is_some_and(|link| observe::is_our_bridge(&link, name)) {
             sysctl::write(&path, value)
         } else {

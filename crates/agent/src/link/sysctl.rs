@@ -17,10 +17,30 @@ pub(crate) const ALL: [&str; 3] = [
 /// What each of them must be.
 pub(crate) const ON: &str = "1";
 
-/// Where it is set whether what comes in by an interface is sent on. Each has its own; one that
-/// comes later begins with what `ip_forward` was set to last.
-pub(crate) fn forwarding(interface: &IfName) -> String {
-    format!("net/ipv4/conf/{interface}/forwarding")
+/// What comes in by an interface is sent on. Each has its own; one that comes later begins with what
+/// `ip_forward` was set to last.
+pub(crate) const FORWARDING: (&str, &str) = ("forwarding", ON);
+
+/// What is set of each bridge of ours, whose settings are ours alone. What `all` says counts too: of
+/// `rp_filter` and `arp_ignore` the larger number is in force, the others are on if one of both is.
+pub(crate) const OF_OUR_BRIDGES: [(&str, &str); 7] = [
+    FORWARDING,
+    // An instance with several addresses may answer by another port: 1 would drop that, 2 of the
+    // bridge is larger than a 1 of `all`.
+    ("rp_filter", "2"),
+    // The gateway's address is answered.
+    ("arp_ignore", "0"),
+    ("arp_filter", "0"),
+    // And nobody else's.
+    ("proxy_arp", "0"),
+    ("proxy_arp_pvlan", "0"),
+    // 127.0.0.0/8 is the host's own.
+    ("route_localnet", "0"),
+];
+
+/// Where a setting of an interface is.
+pub(crate) fn conf(interface: &IfName, setting: &str) -> String {
+    format!("net/ipv4/conf/{interface}/{setting}")
 }
 
 /// Interfaces whose forwarding was off before us, by our notes.

@@ -6,24 +6,20 @@
 //! only then say so. A floating IP that we set costs a comparison, never a listing.
 
 use super::item::{LinkKey, LinkValue};
-use super::message::PORTS;
-use super::mtu::{self, Mtu};
 use super::netlink::{Packets, Socket};
-use super::observe::is_our_bridge;
+use super::observe::{is_our_bridge, must_pass};
 use super::seen::{self, Link};
 use super::sysctl;
+use super::{event, fdb, filter};
 use crate::room::Desired;
 use novanet_model::IfName;
 use rtnetlink::packet_core::NetlinkPayload;
-use rtnetlink::packet_route::RouteNetlinkMessage as Message;
-use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::sys::{
     AsyncSocket, AsyncSocketExt, Socket as RawSocket, SocketAddr, TokioSocket,
     protocols::NETLINK_ROUTE,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -38,8 +34,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A packet of events is smaller.
 const BUFFER: usize = 64 * 1024;
 
-/// The multicast groups: links, IPv4 addresses, IPv4 routes (`RTNLGRP_*`).
-const GROUPS: [u32; 3] = [1, 5, 7];
+/// The multicast groups: links, entries of bridges (and neighbours, see `filter`), IPv4 addresses,
+/// IPv4 routes (`RTNLGRP_*`).
+const GROUPS: [u32; 4] = [1, 3, 5, 7];
 
 type Expected = Arc<Mutex<BTreeMap<LinkKey, LinkValue>>>;
 
@@ -103,6 +100,7 @@ fn subscribe() -> io::Result<TokioSocket> {
     let mut events = TokioSocket::new(NETLINK_ROUTE)?;
     let socket = events.socket_mut();
     socket.bind(&SocketAddr::new(0, 0))?;
+    filter::attach(socket)?;
     for group in GROUPS {
         socket.add_membership(group)?;
     }
@@ -182,73 +180,16 @@ impl Watcher {
         let mut doubts = Vec::new();
         for message in Packets(packet) {
             if let NetlinkPayload::InnerMessage(message) = message.payload {
-                doubts.extend(self.doubts_of(message).into_iter().map(Doubt::Key));
+                let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+                let keys = event::doubts_of(message, &expected, &mut self.indexes);
+                doubts.extend(keys.into_iter().map(Doubt::Key));
             }
         }
         doubts
     }
 
-    /// Which things of ours an event is about, and leaves other than they should be.
-    fn doubts_of(&mut self, message: Message) -> Vec<LinkKey> {
-        let expected = Arc::clone(&self.expected);
-        let expected = expected.lock().unwrap_or_else(PoisonError::into_inner);
-        match message {
-            Message::NewLink(message) => {
-                let link = Link::from(message);
-                let Ok(name) = IfName::new(link.name.as_str()) else {
-                    return Vec::new();
-                };
-                let before = self.indexes.insert(link.index, name.clone());
-                let new = before.is_none();
-                let wrong = keys_of(&name)
-                    .into_iter()
-                    .filter(|key| match expected.get(key) {
-                        // The one that was waited for: only the room knows.
-                        Some(LinkValue::AdministratorsBridge) => new,
-                        Some(value) => differs(value, &link, &name),
-                        None => false,
-                    });
-                // A name that it had and has no longer is free.
-                let freed = before.into_iter().filter(|before| *before != name);
-                let freed = freed.flat_map(|before| gone(&expected, &before));
-                wrong.chain(freed).collect()
-            }
-            Message::DelLink(message) => {
-                let link = Link::from(message);
-                self.indexes.remove(&link.index);
-                let Ok(name) = IfName::new(link.name.as_str()) else {
-                    return Vec::new();
-                };
-                gone(&expected, &name)
-            }
-            Message::DelAddress(message) => {
-                let address = message.attributes.iter().find_map(|a| match a {
-                    AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
-                    _ => None,
-                });
-                address
-                    .into_iter()
-                    .flat_map(|address| about_address(&expected, address))
-                    .collect()
-            }
-            Message::NewAddress(message) => self
-                .indexes
-                .get(&message.header.index)
-                .map(|name| LinkKey::Uplink(name.clone()))
-                .into_iter()
-                .filter(|key| expected.contains_key(key))
-                .collect(),
-            Message::DelRoute(_) => seen::float_of(&message)
-                .map(LinkKey::Float)
-                .into_iter()
-                .filter(|key| expected.contains_key(key))
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
-
     fn a_setting_is_wrong(&mut self) -> bool {
-        let off = self.forwarding_off();
+        let off = self.wrong_confs();
         // An interface that is a stranger under a bridge's name keeps its settings.
         self.the_hosts_is_wrong()
             || off.into_iter().any(|(name, is_bridge)| {
@@ -264,12 +205,12 @@ impl Watcher {
             .any(|path| is_otherwise(path, expected.get(&LinkKey::Sysctl(path))))
     }
 
-    /// Interfaces that do not forward and should, and whether each is a bridge by its network.
-    fn forwarding_off(&self) -> Vec<(IfName, bool)> {
+    /// Interfaces with a wrong setting, and whether each is a bridge by its network.
+    fn wrong_confs(&self) -> Vec<(IfName, bool)> {
         let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         let off = expected.iter().filter_map(|(key, wanted)| match key {
-            LinkKey::Forwarding(name) => {
-                let path = sysctl::forwarding(name);
+            LinkKey::Conf(name, setting) => {
+                let path = sysctl::conf(name, setting);
                 let bridge = LinkKey::Bridge(name.clone());
                 is_otherwise(&path, Some(wanted))
                     .then(|| (name.clone(), expected.contains_key(&bridge)))
@@ -302,7 +243,9 @@ impl Watcher {
             LinkKey::Bridge(name) | LinkKey::Uplink(name) | LinkKey::Port(name) => {
                 match seen::link(&mut self.queries, name) {
                     Ok(Some(link)) => {
-                        differs(wanted, &link, name) || self.is_elsewhere(wanted, &link)
+                        event::differs(wanted, &link, name)
+                            || self.is_elsewhere(wanted, &link)
+                            || self.is_unknown(wanted, &link, name)
                     }
                     Ok(None) => !matches!(key, LinkKey::Port(_)),
                     Err(_) => true,
@@ -310,11 +253,34 @@ impl Watcher {
             }
             // Rare enough for the room itself to look.
             LinkKey::Address(..) | LinkKey::Float(_) => true,
-            LinkKey::Sysctl(_) | LinkKey::Forwarding(_) => false,
+            LinkKey::Sysctl(_) | LinkKey::Conf(..) => false,
         }
     }
 
-    /// A port or uplink is in another bridge than its own; an uplink has addresses again.
+    /// The bridge does not know a port's instance, or itself, or has another MAC (its uplink's may be
+    /// right).
+    fn is_unknown(&mut self, wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
+        let known = match wanted {
+            LinkValue::Port(spec) => fdb::knows(&mut self.queries, link, spec.mac),
+            LinkValue::Bridge(spec) if link.mac != Some(spec.mac) && !self.has_uplink(name) => {
+                return true;
+            }
+            LinkValue::Bridge(_) => fdb::knows_itself(&mut self.queries, link),
+            _ => Ok(true),
+        };
+        !known.unwrap_or(false)
+    }
+
+    fn has_uplink(&self, bridge: &IfName) -> bool {
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.values().any(|value| match value {
+            LinkValue::Uplink(spec) => spec.bridge.as_ref() == Some(bridge),
+            _ => false,
+        })
+    }
+
+    /// A port or uplink is in another bridge than its own, or blocked there; an uplink has addresses
+    /// again.
     fn is_elsewhere(&mut self, wanted: &LinkValue, link: &Link) -> bool {
         let (bridge, uplink) = match wanted {
             LinkValue::Port(spec) => (&spec.bridge, false),
@@ -325,10 +291,11 @@ impl Watcher {
             return false;
         };
         let master = seen::link(&mut self.queries, bridge).ok().flatten();
-        master.is_none_or(|master| link.master != Some(master.index))
-            || uplink
-                && seen::addresses_of(&mut self.queries, link.index)
-                    .is_ok_and(|addresses| !addresses.is_empty())
+        master.is_none_or(|master| {
+            link.master != Some(master.index) || !uplink && must_pass(link, &master)
+        }) || uplink
+            && seen::addresses_of(&mut self.queries, link.index)
+                .is_ok_and(|addresses| !addresses.is_empty())
     }
 }
 
@@ -337,53 +304,4 @@ fn is_otherwise(path: &str, wanted: Option<&LinkValue>) -> bool {
         (wanted, sysctl::read(path)),
         (Some(LinkValue::Setting(wanted)), Ok(Some(is))) if *wanted != is
     )
-}
-
-fn keys_of(name: &IfName) -> [LinkKey; 3] {
-    [
-        LinkKey::Bridge(name.clone()),
-        LinkKey::Uplink(name.clone()),
-        LinkKey::Port(name.clone()),
-    ]
-}
-
-/// What is missing when a device of this name is gone. A port without a cable is as it should be.
-fn gone(expected: &BTreeMap<LinkKey, LinkValue>, name: &IfName) -> Vec<LinkKey> {
-    let mut keys = Vec::from(keys_of(name));
-    keys.retain(|key| !matches!(key, LinkKey::Port(_)) && expected.contains_key(key));
-    keys
-}
-
-fn about_address(expected: &BTreeMap<LinkKey, LinkValue>, address: Ipv4Addr) -> Vec<LinkKey> {
-    let addresses = expected
-        .keys()
-        .filter(|key| matches!(key, LinkKey::Address(_, a) if *a == address))
-        .cloned();
-    let float = LinkKey::Float(address);
-    let float = expected.contains_key(&float).then_some(float);
-    addresses.chain(float).collect()
-}
-
-/// Whether a link is other than it should be, as far as one message tells.
-fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
-    match wanted {
-        LinkValue::Bridge(spec) => {
-            !is_our_bridge(link, name)
-                || link.up != spec.up
-                || link.plain != spec.plain
-                || matches!(spec.mtu, Mtu::Fixed(mtu) if mtu != link.mtu)
-        }
-        LinkValue::AdministratorsBridge => true,
-        LinkValue::Left => is_our_bridge(link, name), // given back
-        LinkValue::Uplink(spec) => link.master.is_none() || link.up != spec.up,
-        LinkValue::Port(spec) => {
-            link.master.is_none()
-                || link.up != spec.up
-                || link.hairpin != spec.hairpin
-                || link.isolated != spec.isolated
-                || (link.group == PORTS) != spec.guarded
-                || mtu::of_port(link) != spec.mtu
-        }
-        _ => false,
-    }
 }

@@ -134,3 +134,46 @@ fn the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers() {
         assert_eq!(forwarding("br100"), "1");
     });
 }
+
+#[test]
+fn the_settings_of_a_bridge_of_ours_come_back_and_those_of_all_are_left_to_others() {
+    inside(|| async {
+        // Strict for all: without a larger number of its own the bridge would be strict, too.
+        sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        let names = [
+            ("rp_filter", "2", "1"),
+            ("arp_ignore", "0", "8"),
+            ("arp_filter", "0", "1"),
+            ("proxy_arp", "0", "1"),
+            ("proxy_arp_pvlan", "0", "1"),
+            ("route_localnet", "0", "1"),
+        ];
+        let path = |name: &str| format!("/proc/sys/net/ipv4/conf/br100/{name}");
+        let is = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+        let disturbed = links.room.disturbed();
+        quiet(&disturbed).await;
+        for (name, right, wrong) in names {
+            assert_eq!(is(name).trim(), right, "{name}");
+            sh(&format!("echo {wrong} >{}", path(name)));
+        }
+        noticed(&disturbed, "settings of a bridge").await;
+        let changes = links.changes().await;
+        let shown: Vec<_> = changes
+            .iter()
+            .map(|c| format!("{}: {}", c.key, c.from.as_ref().unwrap()))
+            .collect();
+        for (name, _, wrong) in names {
+            let line = format!("sysctl net.ipv4.conf.br100.{name}: {wrong}");
+            assert!(shown.contains(&line), "{line} in {shown:?}");
+        }
+        links.converge().await;
+        for (name, right, _) in names {
+            assert_eq!(is(name).trim(), right, "{name}");
+        }
+        assert_eq!(sh("sysctl -n net.ipv4.conf.all.rp_filter"), "1\n");
+    });
+}

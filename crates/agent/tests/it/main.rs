@@ -41,6 +41,7 @@ mod link_float;
 mod link_keep;
 mod link_mark;
 mod link_mtu;
+mod link_port;
 mod link_setting;
 mod link_uplink;
 mod metadata;

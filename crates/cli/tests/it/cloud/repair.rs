@@ -50,7 +50,9 @@ const OUR_LINKS: &str = r"
     ip -4 -brief address show dev br100
     ip -o link show dev br100 | grep -o '<[A-Z,_]*> mtu [0-9]*'
     ip -o link show master br100 | grep -o 'nv[0-9]*@.*<[A-Z,_]*> mtu [0-9]*' | sed 's/@if[0-9]*//'
-    ip -d -o link show dev nv1 | grep -o 'hairpin o[nf]*'
+    bridge -d link show dev nv1 | grep hairpin; cat /sys/class/net/nv1/ifalias
+    bridge fdb show br br100 | grep -e static -e 'dev br100 master' | sort; ip link show dev nv1 | grep -o 'fe:[0-9a-f:]*'
+    ip -d -o link show dev br100 | grep -o -e 'stp_state [0-9]*' -e 'forward_delay [0-9]*'
     ip -4 route show table all | grep -e br100 -e '203\.0\.113\.129' | sort
     cd /var/lib/nova/networks && cat nova-br100.conf nova-br100.hosts
     kill -0 $(cat nova-br100.pid) && ! grep 'State:.T' /proc/$(cat nova-br100.pid)/status && echo dnsmasq
@@ -66,7 +68,7 @@ const RULES: Duration = Duration::from_millis(200);
 type Break = (&'static str, &'static str);
 
 /// In an order in which none hides a later one while nobody repairs.
-const LINK_BREAKS: [Break; 17] = [
+const LINK_BREAKS: [Break; 20] = [
     (
         "echo 02:00:00:00:00:99,x.novalocal,10.0.0.99 >>/var/lib/nova/networks/nova-br100.conf",
         "remove dhcp binding of 10.0.0.99",
@@ -93,10 +95,16 @@ const LINK_BREAKS: [Break; 17] = [
         "ip route delete local 203.0.113.129 table local",
         "create floating address 203.0.113.129",
     ),
+    ("bridge link set dev nv1 hairpin off", "changed: hairpin"),
     (
-        "bridge link set dev nv1 hairpin off",
-        "nv1: in bridge br100 up without hairpin",
+        "ip link set br100 type bridge stp_state 1 forward_delay 1500",
+        "changed: stp_state, forward_delay",
     ),
+    (
+        "bridge fdb flush dev br100",
+        "changed: fdb entry of its own MAC",
+    ),
+    ("ip link set nv1 alias ''", "without novanet's mark"),
     ("ip link set nv1 nomaster", "nv1: in bridge none up"),
     ("ip link delete nv1", "not plugged"),
     (

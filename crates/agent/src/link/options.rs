@@ -1,0 +1,157 @@
+//! The options of our bridges and of instances' ports: what each must be for the data path, and which
+//! ones are not. One table for making, observing and repairing. Pure.
+//!
+//! An option that the kernel does not report is one that it does not have; nothing is asked of it then
+//! (`locked` came with 5.18). A kernel ignores attributes that it does not know.
+//!
+//! Instances' ports: the bridge learns nothing from what an instance sends (its MAC is an entry that
+//! we make, see `fdb`), sends it no frames for MACs that it does not know, and drops what comes with
+//! another MAC. Broadcasts reach it: ARP needs them.
+
+use rtnetlink::packet_route::link::{
+    BridgeBooleanOptionFlags, BridgeBooleanOptions, BridgePortState, BridgeStpState, InfoBridge,
+    InfoBridgePort, VlanProtocol,
+};
+
+/// The kernel's default, in hundredths of a second.
+const AGEING_TIME: u32 = 300 * 100;
+
+/// An option that is other than it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong<O> {
+    /// As `ip` and `bridge` call it.
+    pub(crate) name: &'static str,
+    /// What to set.
+    pub(crate) right: O,
+}
+
+/// What a bridge of ours is made with besides the kernel's defaults.
+pub(crate) fn of_new_bridge() -> Vec<InfoBridge> {
+    vec![
+        InfoBridge::StpState(BridgeStpState::Disabled),
+        InfoBridge::ForwardDelay(0),
+        no_linklocal_learn(),
+    ]
+}
+
+/// What an instance's port is made with besides the kernel's defaults.
+pub(crate) fn of_new_port() -> Vec<InfoBridgePort> {
+    vec![
+        InfoBridgePort::HairpinMode(true),
+        InfoBridgePort::Isolated(false),
+        InfoBridgePort::Learning(false),
+        InfoBridgePort::UnicastFlood(false),
+        InfoBridgePort::MulticastFlood(false),
+        InfoBridgePort::Locked(true),
+    ]
+}
+
+/// The options of a bridge that are wrong, in the order in which the kernel takes them: with spanning
+/// tree on it refuses a forward delay of 0.
+pub(crate) fn wrong_of_bridge(options: &[InfoBridge]) -> Vec<Wrong<InfoBridge>> {
+    let mut wrong: Vec<_> = options.iter().filter_map(wrong_in_bridge).collect();
+    wrong.sort_by_key(|wrong| !matches!(wrong.right, InfoBridge::StpState(_)));
+    wrong
+}
+
+fn wrong_in_bridge(option: &InfoBridge) -> Option<Wrong<InfoBridge>> {
+    let (name, right) = match option {
+        InfoBridge::StpState(_) => ("stp_state", InfoBridge::StpState(BridgeStpState::Disabled)),
+        InfoBridge::ForwardDelay(_) => ("forward_delay", InfoBridge::ForwardDelay(0)),
+        InfoBridge::AgeingTime(_) => ("ageing_time", InfoBridge::AgeingTime(AGEING_TIME)),
+        InfoBridge::VlanFiltering(_) => ("vlan_filtering", InfoBridge::VlanFiltering(false)),
+        InfoBridge::VlanProtocol(_) => {
+            let right = InfoBridge::VlanProtocol(VlanProtocol::Ieee8021Q);
+            ("vlan_protocol", right)
+        }
+        InfoBridge::GroupFwdMask(_) => ("group_fwd_mask", InfoBridge::GroupFwdMask(0)),
+        InfoBridge::MultiBoolOpt(is) => {
+            let flag = BridgeBooleanOptionFlags::NoLinkLocalLearn;
+            let learns = is.mask.contains(flag) && !is.value.contains(flag);
+            return learns.then(|| Wrong {
+                name: "no_linklocal_learn",
+                right: no_linklocal_learn(),
+            });
+        }
+        _ => return None,
+    };
+    (right != *option).then_some(Wrong { name, right })
+}
+
+fn no_linklocal_learn() -> InfoBridge {
+    let flag = BridgeBooleanOptionFlags::NoLinkLocalLearn;
+    InfoBridge::MultiBoolOpt(BridgeBooleanOptions {
+        value: flag,
+        mask: flag,
+    })
+}
+
+/// The options of an instance's port that are wrong.
+pub(crate) fn wrong_of_port(options: &[InfoBridgePort]) -> Vec<Wrong<InfoBridgePort>> {
+    options.iter().filter_map(wrong_in_port).collect()
+}
+
+fn wrong_in_port(option: &InfoBridgePort) -> Option<Wrong<InfoBridgePort>> {
+    use InfoBridgePort as Port;
+    let (name, right) = match option {
+        Port::HairpinMode(_) => ("hairpin", Port::HairpinMode(true)),
+        Port::Guard(_) => ("guard", Port::Guard(false)),
+        Port::Protect(_) => ("root_block", Port::Protect(false)),
+        Port::Learning(_) => ("learning", Port::Learning(false)),
+        Port::UnicastFlood(_) => ("flood", Port::UnicastFlood(false)),
+        Port::MulticastFlood(_) => ("mcast_flood", Port::MulticastFlood(false)),
+        Port::BroadcastFlood(_) => ("bcast_flood", Port::BroadcastFlood(true)),
+        Port::MulticastToUnicast(_) => ("mcast_to_unicast", Port::MulticastToUnicast(false)),
+        Port::ProxyARP(_) => ("proxy_arp", Port::ProxyARP(false)),
+        Port::ProxyARPWifi(_) => ("proxy_arp_wifi", Port::ProxyARPWifi(false)),
+        Port::NeighSupress(_) => ("neigh_suppress", Port::NeighSupress(false)),
+        Port::NeighVlanSuppress(_) => {
+            let right = Port::NeighVlanSuppress(false);
+            ("neigh_vlan_suppress", right)
+        }
+        Port::VlanTunnel(_) => ("vlan_tunnel", Port::VlanTunnel(false)),
+        Port::GroupFwdMask(_) => ("group_fwd_mask", Port::GroupFwdMask(0)),
+        Port::Isolated(_) => ("isolated", Port::Isolated(false)),
+        Port::Mab(_) => ("mab", Port::Mab(false)),
+        Port::Locked(_) => ("locked", Port::Locked(true)),
+        _ => return None,
+    };
+    (right != *option).then_some(Wrong { name, right })
+}
+
+/// Whether a port passes nothing, by its state.
+pub(crate) fn is_blocked(options: &[InfoBridgePort]) -> bool {
+    options.iter().any(|option| match option {
+        InfoBridgePort::State(state) => *state != BridgePortState::Forwarding,
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_is_not_wrong_and_spanning_tree_is_set_before_what_it_forbids() {
+        assert!(wrong_of_bridge(&of_new_bridge()).is_empty());
+        assert!(wrong_of_port(&of_new_port()).is_empty());
+        let changed = [
+            InfoBridge::ForwardDelay(1500),
+            InfoBridge::GroupFwdMask(8),
+            InfoBridge::StpState(BridgeStpState::KernelStp),
+        ];
+        let wrong = wrong_of_bridge(&changed);
+        let names: Vec<_> = wrong.iter().map(|wrong| wrong.name).collect();
+        assert_eq!(names, ["stp_state", "forward_delay", "group_fwd_mask"]);
+    }
+
+    #[test]
+    fn an_option_that_the_kernel_does_not_have_is_not_missed() {
+        assert!(wrong_of_port(&[]).is_empty());
+        let other_kernel = BridgeBooleanOptions {
+            value: BridgeBooleanOptionFlags::empty(),
+            mask: BridgeBooleanOptionFlags::empty(),
+        };
+        assert!(wrong_of_bridge(&[InfoBridge::MultiBoolOpt(other_kernel)]).is_empty());
+    }
+}
