@@ -5,13 +5,15 @@ use super::reconcile::{Cleaned, Reconciler, action};
 use crate::firewall;
 use crate::room::{Change, Room};
 use novanet_model::rule::{Source, Traffic};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// What a room must have, and what it cannot have.
 pub(super) fn desired<R: Room + Shows>(room: &Reconciler<R>) -> String {
     let items = room.desired().iter();
     let items = items.map(|(key, value)| format!("{key}: {}", R::describe(value)));
-    block::<R>(refusals(room).chain(items), "nothing")
+    let failures = failures(room).map(|(_, line)| line);
+    block::<R>(refusals(room).chain(failures).chain(items), "nothing")
 }
 
 /// What would change in a room, what it cannot have, and which objects do not get what they want.
@@ -22,12 +24,22 @@ pub(super) fn difference<R: Room + Shows>(
     let disputes = room.disputes();
     let disputes =
         disputes.map(|(item, object, why)| format!("refuse {item} to {}: {why}", object.0));
+    // What failed and is right by now failed in the last round.
+    let differing: BTreeSet<_> = changes.iter().map(|change| &change.key).collect();
+    let failures = failures(room).filter(|(key, _)| differing.contains(key));
+    let failures = failures.map(|(_, line)| line);
     let lines = refusals(room).chain(changes.iter().map(line::<R>));
-    block::<R>(lines.chain(disputes), "nothing differs")
+    block::<R>(lines.chain(failures).chain(disputes), "nothing differs")
 }
 
 fn changes<R: Room + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
     block::<R>(changes.iter().map(line::<R>), "nothing differs")
+}
+
+/// Items that are not in force, with a line that says why.
+fn failures<R: Room>(room: &Reconciler<R>) -> impl Iterator<Item = (&R::Key, String)> {
+    let failing = room.failing.iter();
+    failing.map(|(key, failure)| (key, format!("not in force: {key}: {}", failure.message)))
 }
 
 fn refusals<R: Room>(room: &Reconciler<R>) -> impl Iterator<Item = String> {
@@ -128,7 +140,7 @@ mod tests {
             mac,
             mtu: Mtu::Fixed(1400),
             up: true,
-            plain: true,
+            changed: Vec::new(),
             marked: true,
         });
         assert_eq!(bridge.to_string(), "mac 02:16:3e:00:00:01 mtu 1400 up");

@@ -1,11 +1,12 @@
 //! Floating IPs on the public interface, and who notices what.
 
+use crate::engine_support as cloud;
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::room::{Driven, bridge, float, gateway};
 use novanet_agent::link::{LinkKey, Links, PROTOCOL};
 use novanet_agent::room::{Change, Room};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
-use novanet_lab::{Host, eventually_async};
+use novanet_lab::{Host, Quickest, eventually_async};
 use std::time::{Duration, Instant};
 
 /// An outside interface, so that there is something to announce on.
@@ -246,5 +247,34 @@ fn a_float_that_its_interface_keeps_quiet_about_is_an_error_with_the_remedy() {
         sh("echo 0 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
         links.converge().await;
         outside.sh("ping -c1 -W2 203.0.113.1").unwrap();
+    });
+}
+
+#[test]
+fn an_arp_ignore_that_others_set_for_all_is_said_of_each_float_with_the_remedy_and_left_to_them() {
+    inside(|| async {
+        let (_state, engine) = cloud::real(&[cloud::float(0x7101, 3)]).await;
+        let mut quickest = Quickest::within(Duration::from_secs(5));
+        while quickest.again().unwrap() {
+            sh("sysctl -qw net.ipv4.conf.all.arp_ignore=1");
+            let set = Instant::now();
+            let says = |text: &str| text.contains("arp_ignore") && text.contains("set both to 0");
+            cloud::eventually("the reason", || {
+                let errors = cloud::errors(&engine);
+                let told = errors
+                    .iter()
+                    .any(|(key, error)| key == "float/203.0.113.1" && says(error));
+                told.then_some(()).ok_or(errors)
+            })
+            .await;
+            quickest.took(set.elapsed());
+            for diff in [false, true] {
+                let plan = engine.plan(diff).await.unwrap();
+                assert!(says(&plan), "{plan}");
+            }
+            assert_eq!(sh("sysctl -n net.ipv4.conf.all.arp_ignore"), "1\n");
+            sh("sysctl -qw net.ipv4.conf.all.arp_ignore=0");
+            cloud::no_error(&engine).await;
+        }
     });
 }
