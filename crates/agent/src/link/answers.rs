@@ -23,12 +23,12 @@ impl Answers {
     }
 
     /// Whether what comes for this address is the host's because of what we made. The host's own
-    /// addresses are none of ours.
+    /// addresses are none of ours. When the kernel does not say, it may be.
     pub(crate) fn holds(&mut self, address: Ipv4Addr) -> bool {
-        // An address that leads nowhere is an error here, and nobody's.
-        let Ok(Some(Message::NewRoute(route))) = self.socket.get(message::find_route(address))
-        else {
-            return false;
+        let route = match self.socket.get(message::find_route(address)) {
+            Ok(Some(Message::NewRoute(route))) => route,
+            Ok(_) => return false,
+            Err(error) => return !leads_nowhere(&error),
         };
         if route.header.kind != RouteType::Local {
             return false;
@@ -36,7 +36,34 @@ impl Answers {
         if u8::from(route.header.protocol) == PROTOCOL {
             return true;
         }
-        let addresses = seen::addresses_of(&mut self.socket, 0).unwrap_or_default();
-        addresses.iter().any(|a| a.ours && a.ip == address)
+        let addresses = seen::addresses_of(&mut self.socket, 0);
+        addresses.map_or(true, |all| all.iter().any(|a| a.ours && a.ip == address))
+    }
+}
+
+/// The kernel's words for an address without a route, or with one that refuses: it is nobody's.
+fn leads_nowhere(error: &io::Error) -> bool {
+    let nowhere = [
+        libc::ENETUNREACH,
+        libc::EHOSTUNREACH,
+        libc::EACCES, // prohibit
+        libc::EINVAL, // blackhole
+        libc::EAGAIN, // throw
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| nowhere.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_says_nothing_of_routes_is_no_no() {
+        let error = io::Error::from_raw_os_error;
+        assert!(leads_nowhere(&error(libc::ENETUNREACH)));
+        assert!(!leads_nowhere(&error(libc::ENOBUFS)));
+        assert!(!leads_nowhere(&error(libc::ENOMEM)));
     }
 }

@@ -358,6 +358,16 @@ pub(crate) fn dispute(
                 mtu(wish)
             ))
         }
+        (LinkKey::Bridge(bridge), had, _) => {
+            let (theirs, ours) = match had {
+                LinkValue::AdministratorsBridge => (first, late),
+                _ => (late, first),
+            };
+            Some(format!(
+                "bridge {bridge} cannot be made by the administrator (flat network {theirs}) and by novanet \
+                 (network {ours}): create one of the two networks with another bridge"
+            ))
+        }
         _ => None,
     }
 }

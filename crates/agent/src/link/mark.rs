@@ -12,7 +12,7 @@ use crate::boot::boot_id;
 use crate::room::Desired;
 use crate::settings::Settings;
 use novanet_model::{IfName, MacAddr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,8 @@ pub(super) struct Marked {
     /// This namespace since the host was booted.
     here: String,
     numbers: BTreeMap<IfName, u32>,
+    /// Bridges whose note could not be written so far.
+    unwritten: BTreeSet<IfName>,
 }
 
 impl Marked {
@@ -45,6 +47,7 @@ impl Marked {
             });
         Self {
             numbers: noted.collect(),
+            unwritten: BTreeSet::new(),
             notes: notes.to_owned(),
             here,
         }
@@ -56,11 +59,16 @@ impl Marked {
         for link in seen.links() {
             if let Ok(name) = IfName::new(link.name.as_str())
                 && observe::is_our_bridge(link, &name)
-                && self.numbers.get(&name) != Some(&link.index)
+                && (self.numbers.get(&name) != Some(&link.index) || self.unwritten.contains(&name))
             {
                 let path = file(&self.notes, &name);
                 let text = format!("{} {}\n", self.here, link.index);
-                told(&path, notes::write(&path, text.as_bytes()));
+                let written = notes::write(&path, text.as_bytes());
+                if written.is_ok() {
+                    self.unwritten.remove(&name);
+                } else if self.unwritten.insert(name.clone()) {
+                    told(&path, written); // once; each look tries again
+                }
                 self.numbers.insert(name, link.index);
             }
         }
@@ -77,6 +85,7 @@ impl Marked {
 
     /// It is removed.
     pub(super) fn forget(&mut self, name: &IfName) {
+        self.unwritten.remove(name);
         self.numbers.remove(name);
         let path = file(&self.notes, name);
         told(&path, notes::remove(&path));

@@ -185,3 +185,28 @@ async fn told(engine: &Engine, errors: usize) {
     })
     .await;
 }
+
+#[test]
+fn a_flat_and_a_flatdhcp_network_do_not_share_a_bridge_and_the_second_is_told() {
+    inside(|| async {
+        let state = State::new();
+        let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());
+        let ours = bridge(1, "br100", None);
+        let HostObject::Bridge(plain) = bridge(2, "br100", None) else {
+            unreachable!("a bridge is a bridge");
+        };
+        let flat = HostObject::Bridge(Bridge {
+            foreign: true,
+            ..plain
+        });
+        links.set_objects([&ours, &flat]);
+        let round = links.settle(Instant::now()).await;
+        assert_eq!(round.failed, 0, "{:?}", links.errors());
+        let errors = links.errors();
+        let (key, why) = errors.iter().next().unwrap();
+        assert_eq!((errors.len(), key.0.as_str()), (1, "bridge/2"));
+        let both = "bridge br100 cannot be made by the administrator (flat network 2) and by novanet \
+                    (network 1)";
+        assert!(why.contains(both), "{why}");
+    });
+}

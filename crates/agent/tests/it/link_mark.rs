@@ -57,6 +57,31 @@ fn the_mark_of_our_own_bridge_that_somebody_took_is_shown_and_put_back() {
 }
 
 #[test]
+fn a_note_that_could_not_be_written_is_written_as_soon_as_it_can() {
+    inside(|| async {
+        sh("mount -t tmpfs -o size=64k none /mnt; mkdir /mnt/links");
+        let settings = crate::room::settings("/mnt".as_ref());
+        let room = || novanet_agent::link::Links::new(&settings).unwrap();
+        let mut links = crate::room::Driven::new(room());
+        links.want(&bridge(1, "br100"));
+        sh("head -c 65536 /dev/zero >/mnt/full || true");
+        links.round().await;
+        links.changes().await; // it is there, and cannot be noted
+        let note = || std::fs::read_to_string("/mnt/links/bridge-br100").unwrap_or_default();
+        assert_eq!(note(), "");
+        sh("rm /mnt/full");
+        links.changes().await;
+        assert_ne!(note(), "");
+        // So a new agent knows it.
+        sh("ip link set dev br100 alias ''");
+        let mut links = crate::room::Driven::new(room());
+        links.want(&bridge(1, "br100"));
+        links.converge().await;
+        assert_eq!(alias(), "novanet:bridge:br100");
+    });
+}
+
+#[test]
 fn a_bridge_that_may_not_be_the_one_we_made_is_left_and_the_words_that_give_it_back_are_told() {
     inside(|| async {
         let state = State::new();

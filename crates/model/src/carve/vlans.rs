@@ -88,12 +88,27 @@ fn check_name(bridge: &IfName, request: &Request, defaults: &Defaults) -> Result
     Ok(())
 }
 
-/// A bridge that hosts make is one device, whichever of its networks asked for it first.
+/// A bridge that hosts make is one device, whichever of its networks asked for it first; and none that
+/// the administrator makes.
 fn check_shared(
     bridge: &IfName,
     request: &Request,
     existing: &[Network],
 ) -> Result<(), CarveError> {
+    let mixed = existing
+        .iter()
+        .find(|n| n.bridge == *bridge && n.kind != NetworkKind::Vlan && n.kind != request.kind);
+    if let Some(other) = mixed {
+        let (id, label, kind) = (other.id, &other.label, other.kind);
+        return Err(CarveError::conflict(
+            "bridge",
+            bridge,
+            format!(
+                "is the bridge of {kind} network {id} ({label}); the administrator makes that of a flat \
+                 network, the hosts that of a flatdhcp one: choose another bridge with --bridge"
+            ),
+        ));
+    }
     let made = |kind| kind == NetworkKind::FlatDhcp;
     let other = existing
         .iter()

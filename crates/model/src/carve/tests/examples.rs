@@ -102,6 +102,24 @@ fn a_bridge_cannot_have_the_name_of_an_interface_of_the_hosts() {
 }
 
 #[test]
+fn a_bridge_of_the_administrator_is_none_of_ours() {
+    let on = |kind, range: &str, bridge: &str| Request {
+        bridge: Some(IfName::new(bridge).unwrap()),
+        ..request(kind, range, 1, 256)
+    };
+    for (first, second) in [(Flat, FlatDhcp), (FlatDhcp, Flat)] {
+        let rows = made(&[on(first, "10.0.0.0/24", "br100")]);
+        let said = check(&on(second, "10.1.0.0/24", "br100"), &rows);
+        let expected = format!("bridge \"br100\": is the bridge of {first} network 1 (private); ");
+        assert!(said.starts_with(&expected), "{said}");
+        let elsewhere = check(&on(second, "10.1.0.0/24", "br101"), &rows);
+        assert!(!elsewhere.contains("bridge"), "{elsewhere}");
+        let same = check(&on(first, "10.1.0.0/24", "br100"), &rows);
+        assert!(!same.contains("bridge"), "{same}");
+    }
+}
+
+#[test]
 fn what_is_in_the_way_is_named() {
     let rows = made(&[request(FlatDhcp, "10.0.0.0/24", 1, 256)]);
     insta::assert_snapshot!(check(&request(FlatDhcp, "10.0.0.0/24", 1, 256), &rows), @r#"fixed_range_v4 "10.0.0.0/24": cidr already in use: 10.0.0.0/24 is network 1 (private); 0 of the 1 /24 asked for are free here: choose another range"#);
@@ -123,8 +141,6 @@ fn networks_on_one_bridge_of_ours_have_one_mtu() {
     for (kind, mtu, bridge) in [
         (FlatDhcp, Some(1400), "br100"),
         (FlatDhcp, Some(9000), "br101"),
-        // The administrator's, whatever our networks say.
-        (Flat, Some(9000), "br100"),
     ] {
         let said = said(kind, mtu, bridge);
         assert!(!said.contains("mtu"), "{said}");

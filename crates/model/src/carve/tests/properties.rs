@@ -92,7 +92,10 @@ proptest! {
         for (kind, range, num, bits) in calls {
             let size = 1_u64 << bits;
             let mut asked = request(kind, &range.to_string(), num, size);
-            asked.bridge = (kind != NetworkKind::Vlan).then(|| "brflat".parse().unwrap());
+            asked.bridge = match kind {
+                NetworkKind::Vlan => None,
+                other => Some(format!("br{other}").parse().unwrap()),
+            };
             match carve(&asked, &rows, &defaults) {
                 Ok(carved) => {
                     assert_eq!(carved.networks.len(), num as usize);
