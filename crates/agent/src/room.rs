@@ -129,6 +129,10 @@ pub enum RoomError {
     /// Something foreign is in the way, or the host cannot do it.
     #[error("{0}")]
     Refused(String),
+    /// A room that this one stands on must do its part first. While that room is at it, this is no
+    /// fault: the engine tries again when it has moved.
+    #[error("{0}")]
+    Waits(String),
 }
 
 impl RoomError {

@@ -28,6 +28,22 @@ impl<R: Room> Reconciler<R> {
         self
     }
 
+    /// When a failed item is due again, if there is one.
+    pub fn next_retry(&self) -> Option<Instant> {
+        if let Some(blind) = &self.blind {
+            return Some(blind.not_before); // before it sees again, no item can be tried
+        }
+        let items = self.failing.values().map(|failure| failure.not_before);
+        items.min()
+    }
+
+    /// What failed is due at once: the rooms below were behind when it was tried, and are not any more.
+    pub fn retry(&mut self, now: Instant) {
+        for failure in self.failing.values_mut() {
+            failure.not_before = failure.not_before.min(now);
+        }
+    }
+
     /// What failed is due at once, or soon if it was tried a moment ago.
     pub fn hurry(&mut self, now: Instant) {
         let pause = self.longest_wait / SHARE;
@@ -50,10 +66,38 @@ impl<R: Room + Shows> Lane<R> {
         let troubles: Troubles = below
             .map(|lane| Arc::clone(&lane.borrow_and_update().errors))
             .collect();
+        if self.ahead && !self.is_ahead() {
+            self.ahead = false;
+            self.reconciler.retry(Instant::now());
+        }
         if troubles != self.troubles {
             self.troubles = troubles;
             self.reconciler.hurry(Instant::now());
         }
+    }
+}
+
+impl<R: Room + Shows> Lane<R> {
+    /// A lane below has not tried yet what this one has been told.
+    pub(super) fn is_ahead(&self) -> bool {
+        let below = self.neighbours.below.iter();
+        let mut tried = below.map(|lane| lane.borrow().created);
+        tried.any(|batch| batch < self.batch)
+    }
+
+    /// Something here failed or waits, and a lane below has moved.
+    pub(super) async fn below_moved(&mut self) {
+        self.look_below();
+        if self.reconciler.is_deferring() {
+            self.resume().await;
+        }
+    }
+
+    /// Before items are tried: what a lane below is still busy with may be missing.
+    pub(super) fn look_ahead(&mut self) {
+        let ahead = self.is_ahead();
+        self.ahead |= ahead;
+        self.reconciler.below_is_behind(ahead);
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Lane<R: Room> {
     behind: Option<u64>,
     /// What failed in the rooms below when this lane looked last.
     pub(super) troubles: Troubles,
+    /// Something was tried while a lane below was behind.
+    pub(super) ahead: bool,
     disturbed: Arc<Notify>,
     cadence: Cadence,
     pub(super) timing: Timing,
@@ -77,6 +79,7 @@ impl<R: Room + Shows> Lane<R> {
             shield,
             behind: None,
             troubles: Troubles::new(),
+            ahead: false,
             neighbours,
             cadence: Cadence::new(timing.clone()).pausing_at_most(R::LONGEST_PAUSE),
             timing,
@@ -93,6 +96,7 @@ impl<R: Room + Shows> Lane<R> {
             let due = self.next_due();
             let holding = !self.held.is_empty();
             let failing = self.reconciler.next_retry().is_some();
+            let below = failing || self.reconciler.is_deferring();
             let waiting = self.behind.is_some() || self.reconciler.is_barred();
             let active = self.is_active();
             tokio::select! {
@@ -104,7 +108,7 @@ impl<R: Room + Shows> Lane<R> {
                     self.cadence.disturbed(Instant::now());
                     self.reconciler.hurry(Instant::now());
                 }
-                () = any_moved(&mut self.neighbours.below), if failing => self.look_below(),
+                () = any_moved(&mut self.neighbours.below), if below => self.below_moved().await,
                 () = moved(self.neighbours.above.as_mut()), if holding => {}
                 () = moved(self.firewall.as_mut()), if waiting => self.resume().await,
                 () = moved(self.neighbours.sight.told()), if active => self.resume().await,
@@ -191,6 +195,7 @@ impl<R: Room + Shows> Lane<R> {
     }
 
     fn bar(&mut self) {
+        self.look_ahead();
         if let Some(shield) = &self.shield {
             let bars = shield.bars();
             self.behind = bars.behind;
@@ -199,7 +204,7 @@ impl<R: Room + Shows> Lane<R> {
     }
 
     /// The firewall or the ground has moved: what waited for it may go on, at the cost of these only.
-    async fn resume(&mut self) {
+    pub(super) async fn resume(&mut self) {
         self.reconciler.resume();
         self.settle().await;
         self.publish();
@@ -265,7 +270,8 @@ impl<R: Room + Shows> Lane<R> {
 
     fn publish(&mut self) {
         let held = self.held.values().map(|held| held.batch);
-        let open = held.chain(self.behind).min();
+        let deferred = self.reconciler.is_deferring().then_some(self.batch);
+        let open = held.chain(self.behind).chain(deferred).min();
         let done = open.map_or(self.batch, |batch| batch - 1);
         let errors = self.reconciler.errors();
         let paused = self.paused;

@@ -50,6 +50,10 @@ pub struct Reconciler<R: Room> {
     pub(super) barred: BTreeMap<ObjectKey, Bar>,
     /// Items that wait for a moment because of that.
     pub(super) waiting: BTreeSet<R::Key>,
+    /// See [`Self::below_is_behind`].
+    pub(super) behind_below: bool,
+    /// Items that wait for a room below.
+    pub(super) deferred: BTreeSet<R::Key>,
     objects: BTreeSet<ObjectKey>,
     /// See [`Self::stand_among`].
     pub(super) ground: Ground,
@@ -73,6 +77,8 @@ impl<R: Room> Reconciler<R> {
             blind: None,
             barred: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            behind_below: false,
+            deferred: BTreeSet::new(),
             objects: BTreeSet::new(),
             ground: Ground::default(),
             doubtful: false,
@@ -176,6 +182,7 @@ impl<R: Room> Reconciler<R> {
         for key in mem::take(&mut self.touched) {
             let (from, to) = (believed.get(&key), self.desired.get(&key));
             self.waiting.remove(&key);
+            self.deferred.remove(&key);
             if from == to {
                 self.former.remove(&key);
                 self.failing.remove(&key);
@@ -209,6 +216,7 @@ impl<R: Room> Reconciler<R> {
         self.doubtful = false;
         self.touched.clear();
         self.waiting.clear();
+        self.deferred.clear();
         let desired = &self.desired;
         self.failing
             .retain(|key, _| desired.get(key) != observed.get(key));
@@ -220,15 +228,6 @@ impl<R: Room> Reconciler<R> {
             observed: true,
             ..self.apply(changes, now).await
         }
-    }
-
-    /// When a failed item is due again, if there is one.
-    pub fn next_retry(&self) -> Option<Instant> {
-        if let Some(blind) = &self.blind {
-            return Some(blind.not_before); // before it sees again, no item can be tried
-        }
-        let items = self.failing.values().map(|failure| failure.not_before);
-        items.min()
     }
 
     /// What is not in force, by object. Trouble that belongs to no object is under `host/<room>`.
@@ -300,6 +299,9 @@ impl<R: Room> Reconciler<R> {
         let mut failures: BTreeMap<_, _> = failures.into_iter().collect();
         for change in changes {
             if let Some(error) = failures.remove(&change.key) {
+                if self.is_deferred(&change.key, &error) {
+                    continue;
+                }
                 round.failed += 1;
                 self.failed(change.key, action(&change.from, &change.to), &error, now);
             } else {

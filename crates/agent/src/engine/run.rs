@@ -118,9 +118,10 @@ fn real_rooms(
     let failed = |room| move |source| AgentError::Room { room, source };
     let images = Images::new(&settings.state_path, settings.instance_uid_base, source);
     let images = images.map_err(|e| failed("images")(RoomError::Refused(e.to_string())))?;
-    let plug = Arc::new(Cables);
+    let links = Links::new(settings).map_err(failed(Links::NAME))?;
+    let plug = Arc::new(Cables(links.cables()));
     Ok(Rooms {
-        links: Links::new(settings).map_err(failed(Links::NAME))?,
+        links,
         firewall: Firewall::new(settings).map_err(failed(Firewall::NAME))?,
         dhcp: DhcpServers::new(settings).map_err(failed(DhcpServers::NAME))?,
         instances: Instances::new(settings, Arc::new(images), plug, reporter),
@@ -226,7 +227,7 @@ impl Console for Consoles {
 }
 
 /// Plugs instances by the link room's means.
-struct Cables;
+struct Cables(link::Cables);
 
 impl Plug for Cables {
     fn plug<'a>(
@@ -235,7 +236,7 @@ impl Plug for Cables {
         pid: i32,
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), RoomError>> {
-        Box::pin(link::plug(port, pid, ifname))
+        Box::pin(self.0.plug(port, pid, ifname))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Items that are not even tried, because their objects wait for another room: the room's side of
-//! [`super::barrier`], which says whose they are and knows nothing of items. Unlike what failed
-//! ([`super::failure`]) they wait for a word and not for a time.
+//! [`super::barrier`], which says whose they are and knows nothing of items. And items that the room
+//! itself finds to wait for one that it stands on: the guard of a floating IP, until links answer for
+//! it no more. Unlike what failed ([`super::failure`]) they wait for a word and not for a time.
 
 use super::failure::action;
 use super::reconcile::{Reconciler, Round};
@@ -30,11 +31,33 @@ impl<R: Room> Reconciler<R> {
         !self.waiting.is_empty() || self.failing.values().any(|failure| failure.barred)
     }
 
-    /// What waits because of [`Self::bar`] is looked at again by the next [`Self::settle`].
+    /// What waits because of [`Self::bar`], or for a room below, is looked at again by the next [`Self::settle`].
     pub fn resume(&mut self) {
         self.touched.append(&mut self.waiting);
+        self.touched.append(&mut self.deferred);
         let barred = self.failing.iter().filter(|(_, failure)| failure.barred);
         self.touched.extend(barred.map(|(key, _)| key.clone()));
+    }
+
+    /// Whether a room below is still busy with what this one was told. What waits for its part
+    /// ([`RoomError::Waits`]) has not failed then.
+    pub fn below_is_behind(&mut self, behind: bool) {
+        self.behind_below = behind;
+    }
+
+    /// Whether an item waits for a room below.
+    pub fn is_deferring(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Notes an item that waits for a room below, if this is why it was not made.
+    pub(super) fn is_deferred(&mut self, key: &R::Key, error: &RoomError) -> bool {
+        let deferred = self.behind_below && matches!(error, RoomError::Waits(_));
+        if deferred {
+            self.failing.remove(key);
+            self.deferred.insert(key.clone());
+        }
+        deferred
     }
 
     /// The changes that may be made now; what may not is noted.

@@ -83,6 +83,7 @@ struct State {
     actions: Vec<String>,
     kill_at: Option<usize>,
     observations: BTreeMap<&'static str, usize>,
+    guards: BTreeMap<Thing, Thing>,
 }
 
 impl FakeHost {
@@ -122,6 +123,18 @@ impl FakeHost {
     pub fn put(&self, room: &'static str, key: &str, value: &str) {
         let thing = (room, key.to_owned());
         self.state().things.insert(thing, value.to_owned());
+    }
+
+    /// The room keeps the first thing (room and key) for as long as the second is there.
+    pub fn keep_while(&self, guard: (&'static str, &str), guarded: (&'static str, &str)) {
+        let owned = |(room, key): (&'static str, &str)| (room, key.to_owned());
+        self.state().guards.insert(owned(guard), owned(guarded));
+    }
+
+    fn is_kept(&self, thing: &Thing) -> bool {
+        let state = self.state();
+        let guarded = state.guards.get(thing);
+        guarded.is_some_and(|guarded| state.things.contains_key(guarded))
     }
 
     /// Somebody removes a thing, unnoticed.
@@ -307,7 +320,9 @@ impl<S: Subject> Room for FakeRoom<S> {
             let thing = (S::NAME, change.key.0.clone());
             let mut result = Ok(());
             // A change is two actions, so that there is a moment in between to be killed in.
-            if change.from.is_some() {
+            if change.to.is_none() && self.host.is_kept(&thing) {
+                result = Err(RoomError::Waits(format!("{} is still needed", change.key)));
+            } else if change.from.is_some() {
                 result = self.host.act(&thing, None).await;
             }
             if let (Ok(()), Some(to)) = (&result, &change.to) {

@@ -40,7 +40,7 @@ pub use item::{
 pub(crate) use message::PORTS_MASK;
 pub use message::{PORTS, PROTOCOL};
 pub use mtu::Mtu;
-pub use port::plug;
+pub use port::{Cables, plug};
 
 use crate::room::{Change, Desired, Room, RoomError, Strangers};
 use crate::settings::Settings;
@@ -70,12 +70,13 @@ pub struct Links {
     socket: Socket,
     announcer: Announcer,
     watch: Watch,
+    cables: Cables,
     marked: Marked,
     strangers: Strangers,
 }
 
 impl Links {
-    /// Connects to the kernel. Needs a tokio runtime: it starts the task that watches the kernel.
+    /// Connects to the kernel. The watching begins with the first observation, on its thread.
     pub fn new(settings: &Settings) -> Result<Self, RoomError> {
         let notes = settings.state_path.join("links");
         Ok(Self {
@@ -84,9 +85,15 @@ impl Links {
             notes,
             socket: Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
-            watch: Watch::start().map_err(|e| RoomError::kernel("watch rtnetlink", e))?,
+            watch: Watch::default(),
+            cables: Cables::default(),
             strangers: Strangers::default(),
         })
+    }
+
+    /// What makes cables of instances into this room's bridges.
+    pub fn cables(&self) -> Cables {
+        self.cables.clone()
     }
 
     /// The cables of instances that are there.
@@ -127,11 +134,14 @@ impl Links {
 
     /// One message of the kernel does not tell what the ports of a bridge make of its MTU.
     fn watch_mtus(&self, seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
+        let mut all = BTreeMap::new();
         for (key, value) in desired.iter() {
             if let (LinkKey::Bridge(name), LinkValue::Bridge(spec)) = (key, value)
                 && let Some(link) = seen.link(name)
             {
-                let mtu = Mtu::Fixed(mtu::right(spec.mtu, link, seen.links()));
+                let right = mtu::right(spec.mtu, link, seen.links());
+                all.insert(name.clone(), (spec.mtu, right));
+                let mtu = Mtu::Fixed(right);
                 let exact = BridgeSpec {
                     mtu,
                     ..spec.clone()
@@ -139,6 +149,7 @@ impl Links {
                 self.watch.expect(key, Some(&LinkValue::Bridge(exact)));
             }
         }
+        self.cables.mtus.replace(all);
     }
 }
 
@@ -180,6 +191,8 @@ impl Room for Links {
         &mut self,
         desired: &Desired<LinkKey, LinkValue>,
     ) -> Result<BTreeMap<LinkKey, LinkValue>, RoomError> {
+        let watching = self.watch.start();
+        watching.map_err(|e| RoomError::kernel("watch rtnetlink", e))?;
         self.watch.expect_all(desired);
         let mut seen = Snapshot::take(&mut self.socket)?;
         let macs = observe::macs(&seen, desired);

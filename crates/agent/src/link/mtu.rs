@@ -4,11 +4,14 @@
 //! somebody sets one by hand: then it keeps what it was told, whatever its ports. A port has what its
 //! bridge had when the port was made, as its inside end has; the mark of the port tells it.
 //!
-//! Must not know: the kernel, settings. Pure.
+//! Must not know: the kernel, settings.
 
 use super::item::PORT_ALIAS_PREFIX;
 use super::seen::Link;
+use novanet_model::IfName;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the kernel gives a bridge without ports.
 const OF_NOTHING: u32 = 1500;
@@ -39,6 +42,23 @@ impl fmt::Display for Mtu {
             Self::AsMade => Ok(()),
             Self::Changed { is, right } => write!(f, " mtu {is} instead of {right}"),
         }
+    }
+}
+
+/// What the MTU of each bridge of ours must be: as it is wanted, and what that comes to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RightMtus(Arc<Mutex<BTreeMap<IfName, (Mtu, u32)>>>);
+
+impl RightMtus {
+    /// By an observation.
+    pub(super) fn replace(&self, all: BTreeMap<IfName, (Mtu, u32)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// Of one bridge; `None`: it is none of ours.
+    pub(super) fn of(&self, bridge: &IfName) -> Option<(Mtu, u32)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(bridge).copied()
     }
 }
 

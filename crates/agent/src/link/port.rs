@@ -3,7 +3,7 @@
 
 use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
 use super::message::{self, Cable, Device};
-use super::mtu::{self, Mtu};
+use super::mtu::{self, Mtu, RightMtus};
 use super::netlink::{Request, Socket};
 use super::seen::{self, Link};
 use super::{fdb, observe, options};
@@ -17,12 +17,42 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Makes the cable of an instance: the host end, named by the port, marked, in its bridge and up;
-/// the other end in the network namespace of process `netns_pid`, as `ifname_inside`, with the
-/// port's MAC. Does nothing but plug it where the cable is there already. The caller's thread must
-/// be in the host's network namespace.
-#[allow(clippy::unused_async)] // what it asks of the kernel takes a millisecond; callers need not know
+/// See [`Cables::plug`], where no room knows what MTU a bridge must have.
 pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<(), RoomError> {
+    let cables = Cables::default();
+    cables.plug(port, netns_pid, ifname_inside).await
+}
+
+/// Makes cables of instances. Each gets the MTU that its bridge must have, whatever it has at that
+/// moment.
+#[derive(Debug, Clone, Default)]
+pub struct Cables {
+    /// What bridges must have, by the room's last observation.
+    pub(super) mtus: RightMtus,
+}
+
+impl Cables {
+    /// Makes the cable of an instance: the host end, named by the port, marked, in its bridge and up;
+    /// the other end in the network namespace of process `netns_pid`, as `ifname_inside`, with the
+    /// port's MAC. Does nothing but plug it where the cable is there already. The caller's thread must
+    /// be in the host's network namespace.
+    #[allow(clippy::unused_async)] // what it asks of the kernel takes a millisecond; callers need not know
+    pub async fn plug(
+        &self,
+        port: &Port,
+        netns_pid: i32,
+        ifname_inside: &str,
+    ) -> Result<(), RoomError> {
+        plug_now(&self.mtus, port, netns_pid, ifname_inside)
+    }
+}
+
+fn plug_now(
+    mtus: &RightMtus,
+    port: &Port,
+    netns_pid: i32,
+    ifname_inside: &str,
+) -> Result<(), RoomError> {
     let mut socket = Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
     let pid = u32::try_from(netns_pid)
         .map_err(|_| RoomError::Refused(format!("plug {}: no process {netns_pid}", port.name)))?;
@@ -39,14 +69,21 @@ pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<()
             .or_else(ignore(libc::ENODEV))
             .map_err(|e| RoomError::kernel(format!("remove {}", port.name), e))?;
     }
+    let mtu = match mtus.of(&port.bridge) {
+        Some((wanted, right)) if right != bridge.mtu => {
+            let links = seen::links(&mut socket)?;
+            mtu::right(wanted, &bridge, links.iter())
+        }
+        _ => bridge.mtu,
+    };
     let cable = Cable {
         name: &port.name,
-        alias: &mtu::mark(&port_alias(port), bridge.mtu),
+        alias: &mtu::mark(&port_alias(port), mtu),
         inside: ifname_inside,
         mac: port.mac,
         pid,
         bridge: bridge.index,
-        mtu: bridge.mtu,
+        mtu,
     };
     make(&mut socket, &cable).map_err(|e| {
         let full = if e.raw_os_error() == Some(libc::EXFULL) {

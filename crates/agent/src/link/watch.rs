@@ -40,37 +40,38 @@ const GROUPS: [u32; 4] = [1, 3, 5, 7];
 
 type Expected = Arc<Mutex<BTreeMap<LinkKey, LinkValue>>>;
 
-/// The watching task; it ends with this.
-#[derive(Debug)]
+/// The watching task, once it has started; it ends with this.
+#[derive(Debug, Default)]
 pub(crate) struct Watch {
     expected: Expected,
     disturbed: Arc<Notify>,
-    task: tokio::task::JoinHandle<()>,
+    task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
 impl Watch {
-    /// Subscribes, in the network namespace of this thread.
-    pub(crate) fn start() -> io::Result<Self> {
+    /// Subscribes, in the network namespace of this thread; the task runs on its runtime. It asks the
+    /// kernel, which may take its time: the room's own thread waits then, and nobody else's.
+    pub(crate) fn start(&mut self) -> io::Result<()> {
+        if self.task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return Ok(());
+        }
         let events = subscribe()?;
-        let expected = Expected::default();
-        let disturbed = Arc::new(Notify::new());
         let watcher = Watcher {
-            expected: Arc::clone(&expected),
-            disturbed: Arc::clone(&disturbed),
+            expected: Arc::clone(&self.expected),
+            disturbed: Arc::clone(&self.disturbed),
             queries: Socket::open()?,
             indexes: BTreeMap::new(),
         };
-        Ok(Self {
-            expected,
-            disturbed,
-            task: tokio::spawn(watcher.run(events)),
-        })
+        self.task = Some(tokio::spawn(watcher.run(events)));
+        Ok(())
     }
 
     pub(crate) fn disturbed(&self) -> Arc<Notify> {

@@ -150,3 +150,58 @@ async fn what_is_answered_already_stays_whatever_the_firewall_does_at_a_start() 
     tokio::time::sleep(Duration::from_secs(40)).await;
     comes(&host, "links route/203.0.0.2").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_waits_for_the_links_word_without_an_error_and_goes_with_it() {
+    let host = FakeHost::new();
+    let engine = quiet(&host).await;
+    engine.take(delta(2, &[cloud::float(1, 1)], &[]));
+    reached(&engine, 2).await;
+    host.keep_while(
+        ("firewall", "float/203.0.0.1"),
+        ("links", "route/203.0.0.1"),
+    );
+    // Longer than the firewall waits for the order of things.
+    let stall = Timing::default().order_limit + Duration::from_millis(800);
+    host.slow("links", stall);
+    let began = Instant::now();
+    engine.take(delta(3, &[], &[&cloud::float(1, 1)]));
+    while has(&host, RULE) {
+        let status = engine.status();
+        assert_eq!((status.version, status.errors), (2, Vec::new()));
+        assert!(began.elapsed() < stall + Duration::from_millis(50));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(began.elapsed() >= stall);
+    assert!(!has(&host, ROUTE));
+    reached(&engine, 3).await;
+    assert_eq!(cloud::errors(&engine), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_the_links_cannot_do_without_says_so_and_goes_when_they_can() {
+    let host = FakeHost::new();
+    let engine = quiet(&host).await;
+    engine.take(delta(2, &[cloud::float(1, 1)], &[]));
+    reached(&engine, 2).await;
+    host.keep_while(
+        ("firewall", "float/203.0.0.1"),
+        ("links", "route/203.0.0.1"),
+    );
+    host.fail("links", "route/203.0.0.1", true);
+    engine.take(delta(3, &[], &[&cloud::float(1, 1)]));
+    eventually("the version, with both reasons", || {
+        let status = engine.status();
+        let text = format!("{:?}", status.errors);
+        let both = text.contains("links route/") && text.contains("is still needed");
+        (status.version == 3 && both).then_some(()).ok_or(text)
+    })
+    .await;
+    host.fail("links", "route/203.0.0.1", false);
+    eventually("no error", || {
+        let errors = cloud::errors(&engine);
+        errors.is_empty().then_some(()).ok_or(errors)
+    })
+    .await;
+    assert!(!has(&host, RULE));
+}

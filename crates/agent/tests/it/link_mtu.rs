@@ -128,3 +128,30 @@ fn a_bridge_has_what_its_uplink_has_or_what_the_flag_says() {
         assert_eq!(mtu("nv1"), 1450);
     });
 }
+
+#[test]
+fn a_new_port_has_what_its_bridge_must_have_and_not_what_somebody_has_just_set() {
+    inside(|| async {
+        let state = State::new();
+        for flag in [None, Some(1450)] {
+            let mut settings = state.settings();
+            settings.network_device_mtu = flag;
+            let mut links = Driven::new(Links::new(&settings).unwrap());
+            links.want(&bridge(1, "br100"));
+            links.converge().await;
+            set("br100", 1000);
+            let port = port(1, "br100");
+            links.want(&HostObject::Port(port.clone()));
+            let vm = Host::new("new").unwrap();
+            let pid = i32::try_from(vm.pid()).unwrap();
+            links.room.cables().plug(&port, pid, "eth0").await.unwrap();
+            links.converge().await;
+            let right = flag.unwrap_or(1500);
+            assert_eq!((mtu("nv1"), mtu("br100")), (right, right));
+            let inside = vm.sh("cat /sys/class/net/eth0/mtu").unwrap().stdout;
+            assert_eq!(inside.trim(), right.to_string());
+            links.drop_object(&HostObject::Port(port));
+            links.converge().await;
+        }
+    });
+}

@@ -49,12 +49,17 @@ impl Apart {
 
     pub(super) fn errors(&self, changes: Changes<'_>) -> Errors {
         let why = |key: &Key| match self.clashes.get(key) {
-            Some(other) => Some(format!("{key} overlaps {other}, which this host has too")),
+            Some(other) => {
+                let why = format!("{key} overlaps {other}, which this host has too");
+                Some(RoomError::Refused(why))
+            }
             None => self.guards.contains(key).then(|| {
-                format!("{key} stays until the host does not answer for that address any more")
+                RoomError::Waits(format!(
+                    "{key} stays until the host does not answer for that address any more"
+                ))
             }),
         };
-        let error = |key: &Key| Some((key.clone(), RoomError::Refused(why(key)?)));
+        let error = |key: &Key| Some((key.clone(), why(key)?));
         changes
             .iter()
             .filter_map(|change| error(&change.key))

@@ -35,5 +35,6 @@ pub(super) fn again(error: &RoomError) -> RoomError {
         },
         RoomError::Kernel { what, source } => RoomError::kernel(what.clone(), copy(source)),
         RoomError::Refused(text) => RoomError::Refused(text.clone()),
+        RoomError::Waits(text) => RoomError::Waits(text.clone()),
     }
 }
