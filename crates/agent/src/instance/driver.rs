@@ -19,7 +19,7 @@ pub struct Machine {
     pub vcpus: u32,
     /// The unpacked image; shared, never written to.
     pub image: PathBuf,
-    /// The instance's own folder: its disk is in here (made by the room), `console.log` takes its output,
+    /// The instance's own folder: its disk and its console (a FIFO) are in here, made by the room;
     /// everything else the driver needs goes in here too.
     pub folder: PathBuf,
     /// What the driver writes into the disk as `/etc/network/interfaces`; `None`: nothing.

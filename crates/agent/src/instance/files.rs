@@ -139,10 +139,6 @@ impl Folder {
         &self.path
     }
 
-    pub(super) fn console(&self) -> PathBuf {
-        self.path.join("console.log")
-    }
-
     pub(super) fn spec(&self) -> Option<Spec> {
         self.read("spec.json")
     }

@@ -5,13 +5,14 @@
 
 mod phase;
 mod step;
+mod task;
 mod work;
 
 use super::Plug;
-use super::console;
+use super::console::{self, Copiers};
 use super::driver::{Driver, Gate};
 use super::files::{Folders, Spec};
-use super::process::{Process, ProcessId};
+use super::process::ProcessId;
 use crate::boot::boot_id;
 use crate::image::Images;
 use crate::room::RoomError;
@@ -21,9 +22,10 @@ use novanet_model::wire::InstanceReport;
 use phase::{Phase, pending};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use step::Step;
+use task::{drive, housekeeping, remind, watch};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// What an instance should be doing.
@@ -56,14 +58,12 @@ pub(super) struct Lives {
     disturbed: Arc<Notify>,
     idle: Notify,
     slots: Mutex<BTreeMap<InstanceId, Slot>>,
+    /// Consoles that are copied: of all instances that print into a FIFO.
+    copiers: Copiers,
     /// So many are made or removed at a time; more would only be slower each.
     permits: Semaphore,
 }
 
-/// How often old images are looked for.
-const COLLECT_IMAGES: Duration = Duration::from_mins(10);
-/// How often consoles are looked at.
-const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Images that nobody has run for so long go.
 const KEEP_IMAGES: Duration = Duration::from_hours(24);
 
@@ -88,6 +88,7 @@ impl Lives {
             disturbed: Arc::default(),
             idle: Notify::new(),
             slots: Mutex::default(),
+            copiers: Copiers::default(),
             permits: Semaphore::new(processors * 2),
         })
     }
@@ -140,6 +141,9 @@ impl Lives {
                 },
             };
             specs.extend(spec.as_deref().cloned());
+            if console::fifo(folder.path()).exists() {
+                self.copiers.start(id, folder.path());
+            }
             self.enter(id, phase);
             self.kick(id);
         }
@@ -286,7 +290,7 @@ impl Lives {
         folder
             .path()
             .exists()
-            .then(|| console::tail(&folder.console()))
+            .then(|| console::tail(&console::log(folder.path())))
     }
 
     pub(super) async fn quiet(&self) {
@@ -329,65 +333,6 @@ impl Slot {
             clean: false,
         };
         true
-    }
-}
-
-/// Works on one instance until there is nothing left to do.
-async fn drive(lives: Arc<Lives>, id: InstanceId) {
-    loop {
-        let (step, phase) = {
-            let mut slots = lives.slots();
-            let Some(slot) = slots.get_mut(&id) else {
-                break;
-            };
-            if let Phase::Running { process, .. } = &slot.phase {
-                let id = process.id;
-                // Its watcher may have come by while we were at work.
-                if ProcessId::of(id.pid) != Some(id) {
-                    slot.settle_if_ended(id);
-                }
-            }
-            let step = step::next(slot.goal.as_ref(), &slot.phase, Instant::now());
-            if step == Step::Rest {
-                slot.busy = false;
-                break;
-            }
-            (step, slot.phase.clone())
-        };
-        let next = lives.perform(id, step, phase).await;
-        lives.enter(id, next);
-    }
-    lives.idle.notify_waiters();
-    lives.disturbed.notify_one();
-}
-
-/// Notices the end of an instance that was not asked for.
-async fn watch(lives: Weak<Lives>, id: InstanceId, process: Arc<Process>) {
-    if let Err(error) = process.ended().await {
-        tracing::error!(instance = %id, %error, "cannot watch an instance");
-        return;
-    }
-    let Some(lives) = lives.upgrade() else { return };
-    lives.ended(id, &process);
-}
-
-/// Asks for a round when a failed instance may be tried again.
-async fn remind(disturbed: Arc<Notify>, again: Instant) {
-    tokio::time::sleep_until(again.into()).await;
-    disturbed.notify_one();
-}
-
-async fn housekeeping(lives: Weak<Lives>) {
-    let mut every = tokio::time::interval(HOUSEKEEPING);
-    let mut collected = Instant::now();
-    loop {
-        every.tick().await;
-        let Some(lives) = lives.upgrade() else { return };
-        let collect = collected.elapsed() >= COLLECT_IMAGES;
-        if collect {
-            collected = Instant::now();
-        }
-        lives.keep_house(collect).await;
     }
 }
 

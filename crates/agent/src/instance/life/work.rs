@@ -199,9 +199,12 @@ impl Lives {
         let first = state.clone();
         let folder = blocking(move || {
             folder.set_state(&first)?;
+            console::make_fifo(folder.path())
+                .map_err(|e| RoomError::kernel(format!("{id}: make its console"), e))?;
             Ok(folder)
         })
         .await?;
+        self.copiers.start(id, folder.path());
         let machine = Machine {
             instance: id,
             hostname: spec.instance.hostname.clone(),
@@ -301,6 +304,7 @@ impl Lives {
             driver.clean(id).await?;
         }
         let folder = self.folders.of(id);
+        self.copiers.stop(id);
         blocking(move || folder.remove()).await?;
         Ok(Phase::Absent)
     }
@@ -333,7 +337,11 @@ impl Lives {
         let (folders, images) = (self.folders.clone(), Arc::clone(&self.images));
         let done = blocking(move || {
             for id in ids {
-                console::cut(id, &folders.of(id).console());
+                let folder = folders.of(id);
+                // Of instances that an older agent started, which print into a file.
+                if !console::fifo(folder.path()).exists() {
+                    console::cut(id, &console::log(folder.path()));
+                }
             }
             if collect {
                 for digest in images

@@ -12,6 +12,7 @@ mod stray;
 
 pub use cgroup::{Cgroups, Version};
 
+use super::console;
 use super::disk::{Disk, make_layers};
 use super::driver::{Driver, Machine};
 use super::inject::write_interfaces;
@@ -26,8 +27,6 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use novanet_model::InstanceId;
 use rustix::process::{Resource, getrlimit};
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -127,14 +126,10 @@ impl Oci {
         let file = machine.folder.join("config.json");
         let text = config::config(&self.host, machine, &stage).to_string();
         std::fs::write(&file, text).map_err(|e| failed(&file, e))?;
-        let console = machine.folder.join("console.log");
-        let console = File::options()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&console)
-            .map_err(|e| failed(&console, e))?;
-        let again = console.try_clone().map_err(|e| failed(&file, e))?;
+        let fifo = console::fifo(&machine.folder);
+        let writer = console::open_writer(&machine.folder).map_err(|e| failed(&fifo, e))?;
+        let copy = || writer.try_clone().map_err(|e| failed(&fifo, e));
+        let (stdout, stderr) = (copy()?, copy()?);
         let pid_file = machine.folder.join("pid");
         self.run(machine.instance, "create", |command| {
             command
@@ -142,9 +137,10 @@ impl Oci {
                 .arg(&machine.folder)
                 .arg("--pid-file")
                 .arg(&pid_file)
-                .stdout(console)
-                .stderr(again);
+                .stdout(stdout)
+                .stderr(stderr);
         })?;
+        console::never_blocks(&writer).map_err(|e| failed(&fifo, e))?;
         let pid = std::fs::read_to_string(&pid_file).map_err(|e| failed(&pid_file, e))?;
         let pid: i32 = pid
             .trim()

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod boot;
+mod console;
 mod disk;
 mod gate;
 mod host;

@@ -1,0 +1,74 @@
+//! What runs beside the room's rounds: the task that brings an instance to its goal, the watcher of its end,
+//! the reminder of the next try, and housekeeping.
+
+use super::step::{self, Step};
+use super::{Lives, Phase};
+use crate::instance::process::{Process, ProcessId};
+use novanet_model::InstanceId;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How often old images are looked for.
+const COLLECT_IMAGES: Duration = Duration::from_mins(10);
+/// How often consoles are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// Works on one instance until there is nothing left to do.
+pub(super) async fn drive(lives: Arc<Lives>, id: InstanceId) {
+    loop {
+        let (step, phase) = {
+            let mut slots = lives.slots();
+            let Some(slot) = slots.get_mut(&id) else {
+                break;
+            };
+            if let Phase::Running { process, .. } = &slot.phase {
+                let id = process.id;
+                // Its watcher may have come by while we were at work.
+                if ProcessId::of(id.pid) != Some(id) {
+                    slot.settle_if_ended(id);
+                }
+            }
+            let step = step::next(slot.goal.as_ref(), &slot.phase, Instant::now());
+            if step == Step::Rest {
+                slot.busy = false;
+                break;
+            }
+            (step, slot.phase.clone())
+        };
+        let next = lives.perform(id, step, phase).await;
+        lives.enter(id, next);
+    }
+    lives.idle.notify_waiters();
+    lives.disturbed.notify_one();
+}
+
+/// Notices the end of an instance that was not asked for.
+pub(super) async fn watch(lives: Weak<Lives>, id: InstanceId, process: Arc<Process>) {
+    if let Err(error) = process.ended().await {
+        tracing::error!(instance = %id, %error, "cannot watch an instance");
+        return;
+    }
+    let Some(lives) = lives.upgrade() else { return };
+    lives.ended(id, &process);
+}
+
+/// Asks for a round when a failed instance may be tried again.
+pub(super) async fn remind(disturbed: Arc<Notify>, again: Instant) {
+    tokio::time::sleep_until(again.into()).await;
+    disturbed.notify_one();
+}
+
+pub(super) async fn housekeeping(lives: Weak<Lives>) {
+    let mut every = tokio::time::interval(HOUSEKEEPING);
+    let mut collected = Instant::now();
+    loop {
+        every.tick().await;
+        let Some(lives) = lives.upgrade() else { return };
+        let collect = collected.elapsed() >= COLLECT_IMAGES;
+        if collect {
+            collected = Instant::now();
+        }
+        lives.keep_house(collect).await;
+    }
+}
