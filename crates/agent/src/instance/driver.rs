@@ -17,8 +17,11 @@ pub struct Machine {
     pub memory_mb: u32,
     /// Processor limit.
     pub vcpus: u32,
-    /// The unpacked image; shared, never written to.
+    /// The unpacked image; shared, never written to. Its files belong to the ids from
+    /// `instance_uid_base`.
     pub image: PathBuf,
+    /// The host's id of the instance's root: the first of 65,536 that it has.
+    pub root_id: u32,
     /// The instance's own folder: its disk and its console (a FIFO) are in here, made by the room;
     /// everything else the driver needs goes in here too.
     pub folder: PathBuf,
@@ -48,6 +51,11 @@ pub trait Driver: Send + Sync {
 
     /// Removes what the driver keeps of the instance outside of its folder; what still runs is killed.
     fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>>;
+
+    /// Whether instances can have ids of the host that no other instance has. Blocks.
+    fn has_id_ranges(&self) -> bool {
+        false
+    }
 
     /// Called when no instance is left: removes what is shared by all.
     fn sweep(&self);

@@ -3,6 +3,7 @@
 
 use super::disk;
 use super::process::ProcessId;
+use super::range::{self, Ranges};
 use crate::room::RoomError;
 use novanet_model::InstanceId;
 use novanet_model::object::{Instance, Port};
@@ -45,7 +46,7 @@ pub(super) struct Folder {
 #[derive(Debug, Clone)]
 pub(super) struct Folders {
     path: PathBuf,
-    uid_base: u32,
+    ranges: Ranges,
     /// Whether this host has loop devices; not set: nobody has asked yet.
     has_loops: Arc<OnceLock<bool>>,
 }
@@ -54,7 +55,7 @@ impl Folders {
     pub(super) fn new(state_path: &Path, uid_base: u32) -> Self {
         Self {
             path: state_path.join("instances"),
-            uid_base,
+            ranges: Ranges::new(uid_base),
             has_loops: Arc::default(),
         }
     }
@@ -84,8 +85,13 @@ impl Folders {
     }
 
     /// Makes the folder with its spec and an empty disk of `bytes`, or writes the new spec into the one
-    /// that is there. A disk that is there stays as it is.
-    pub(super) fn ensure(&self, spec: &Spec, bytes: u64) -> Result<Folder, RoomError> {
+    /// that is there. A disk that is there stays as it is. `own_ids`: a new instance gets ids of its own.
+    pub(super) fn ensure(
+        &self,
+        spec: &Spec,
+        bytes: u64,
+        own_ids: impl FnOnce() -> bool,
+    ) -> Result<Folder, RoomError> {
         let folder = self.of(spec.instance.instance);
         if folder.path.exists() {
             self.ensure_disk(&folder, bytes)?;
@@ -103,6 +109,9 @@ impl Folders {
         // Set-user-id programs and other people's files are in there.
         rustix::fs::chmod(&self.path, Mode::from(0o700)).map_err(|e| failed(e.into()))?;
         std::fs::create_dir(&making.path).map_err(failed)?;
+        if own_ids() {
+            self.ranges.allocate(&making.path, &self.path)?;
+        }
         self.ensure_disk(&making, bytes)?;
         making.write("spec.json", spec)?;
         std::fs::rename(&making.path, &folder.path).map_err(failed)?;
@@ -118,8 +127,21 @@ impl Folders {
         if !old && *self.has_loops.get_or_init(|| self.probe_loops()) {
             disk::make(&folder.path, bytes)
         } else {
-            disk::make_layers(&folder.path, self.uid_base)
+            disk::make_layers(&folder.path, self.ranges.root_of(&folder.path))
         }
+    }
+
+    /// The host's id of an instance's root.
+    pub(super) fn root_id(&self, folder: &Folder) -> u32 {
+        self.ranges.root_of(&folder.path)
+    }
+
+    /// Removes an instance's folder; its ids may be another one's after that.
+    pub(super) fn remove(&self, folder: &Folder) -> Result<(), RoomError> {
+        let number = range::number_of(&folder.path);
+        folder.remove()?;
+        self.ranges.release(number);
+        Ok(())
     }
 
     fn probe_loops(&self) -> bool {
@@ -152,7 +174,7 @@ impl Folder {
     }
 
     /// Removes it, aside first, so that a half-removed one never looks like an instance.
-    pub(super) fn remove(&self) -> Result<(), RoomError> {
+    fn remove(&self) -> Result<(), RoomError> {
         let Some(name) = self.path.file_name() else {
             return Ok(());
         };

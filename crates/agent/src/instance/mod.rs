@@ -15,6 +15,7 @@ mod life;
 pub mod oci;
 mod process;
 mod program;
+mod range;
 
 pub use driver::{Driver, Gate, Machine};
 

@@ -178,7 +178,9 @@ impl Lives {
         let image = self.images.size(&spec.instance.image);
         let bytes = disk::size(spec.instance.disk_gb, image, self.tiny_disk_mb);
         let (folders, spec) = (self.folders.clone(), Arc::clone(spec));
-        blocking(move || folders.ensure(&spec, bytes)).await
+        let driver = self.driver.clone();
+        let own_ids = move || driver.is_ok_and(|driver| driver.has_id_ranges());
+        blocking(move || folders.ensure(&spec, bytes, own_ids)).await
     }
 
     /// Makes an instance and starts it. `None`: it was not started, because the firewall is not
@@ -211,6 +213,7 @@ impl Lives {
             memory_mb: spec.instance.memory_mb,
             vcpus: spec.instance.vcpus,
             image,
+            root_id: self.folders.root_id(&folder),
             folder: folder.path().to_owned(),
             interfaces: spec.instance.injected.as_ref().map(interfaces),
         };
@@ -303,9 +306,9 @@ impl Lives {
         if let Ok(driver) = self.driver() {
             driver.clean(id).await?;
         }
-        let folder = self.folders.of(id);
         self.copiers.stop(id);
-        blocking(move || folder.remove()).await?;
+        let folders = self.folders.clone();
+        blocking(move || folders.remove(&folders.of(id))).await?;
         Ok(Phase::Absent)
     }
 

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 /// What does not depend on the instance.
 #[derive(Debug, Clone)]
 pub(super) struct Host {
-    pub(super) uid_base: u32,
     pub(super) cgroups: Cgroups,
     /// Parent of all instances' cgroups.
     pub(super) cgroup_parent: String,
@@ -24,6 +23,8 @@ pub(super) struct Stage {
     pub(super) root: String,
     /// A node of `/dev/net/tun` that it may open. The host's own is often for its root alone.
     pub(super) tun: Option<String>,
+    /// The user namespace that it runs in; `None`: the runtime makes one.
+    pub(super) user_namespace: Option<String>,
 }
 
 /// More processes than any server has, fewer than would starve a host.
@@ -34,7 +35,7 @@ const NAMESPACES: [&str; 7] = ["user", "pid", "mount", "uts", "network", "ipc", 
 
 /// The whole file.
 pub(super) fn config(host: &Host, machine: &Machine, stage: &Stage) -> Value {
-    let ids = json!([{"containerID": 0, "hostID": host.uid_base, "size": IDS}]);
+    let ids = json!([{"containerID": 0, "hostID": machine.root_id, "size": IDS}]);
     json!({
         "ociVersion": "1.0.2",
         "hostname": machine.hostname,
@@ -50,13 +51,16 @@ pub(super) fn config(host: &Host, machine: &Machine, stage: &Stage) -> Value {
             "noNewPrivileges": false,
             // Ours is lower, so that the host's memory is taken from instances first.
             "oomScoreAdj": 0,
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": host.files.min(1024), "hard": host.files}],
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": host.files.min(super::SOFT_FILES), "hard": host.files}],
         },
         "mounts": mounts(stage),
         "linux": {
             "uidMappings": ids,
             "gidMappings": ids,
-            "namespaces": NAMESPACES.map(|kind| json!({"type": kind})),
+            "namespaces": NAMESPACES.map(|kind| match (kind, &stage.user_namespace) {
+                ("user", Some(path)) => json!({"type": kind, "path": path}),
+                _ => json!({"type": kind}),
+            }),
             "cgroupsPath": format!("/{}/{}", host.cgroup_parent, machine.instance),
             "resources": resources(host, machine),
             // A new network namespace takes its IPv4 settings from the host's, and the host is a router.

@@ -7,8 +7,11 @@
 
 mod cgroup;
 mod config;
+mod ids;
 mod profile;
+mod stage;
 mod stray;
+mod userns;
 
 pub use cgroup::{Cgroups, Version};
 
@@ -21,12 +24,13 @@ use crate::room::RoomError;
 use crate::settings::Settings;
 use config::{Host, Stage};
 use futures_util::future::BoxFuture;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use ids::{Ids, Namespaces};
 use novanet_model::InstanceId;
 use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
 use sha2::{Digest, Sha256};
+use stage::Cover;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -39,6 +43,8 @@ const STAGES: [&str; 4] = ["/run", "/mnt", "/tmp", "/media"];
 
 /// Open files that a process of an instance may ask for.
 const FILES: u64 = 65_536;
+/// How many it may have open until it asks.
+const SOFT_FILES: u64 = 1024;
 
 /// Instances by an OCI runtime.
 #[derive(Debug, Clone)]
@@ -51,6 +57,9 @@ pub struct Oci {
     host: Host,
     /// Set when no runtime of an earlier agent is left running.
     alone: Arc<OnceLock<()>>,
+    ids: Ids,
+    /// Whether we may raise limits of other users' processes.
+    can_set_limits: bool,
 }
 
 impl Oci {
@@ -95,8 +104,10 @@ impl Oci {
             folder: settings.state_path.join("runtime"),
             stage,
             alone: Arc::default(),
+            ids: Ids::new(stage, settings),
+            can_set_limits: capabilities(None)
+                .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE)),
             host: Host {
-                uid_base: settings.instance_uid_base,
                 cgroups,
                 // Several agents may share one kernel (a demo, tests): theirs are not ours.
                 cgroup_parent: format!("novanet-{}", &crate::image::hex(&name.finalize())[..12]),
@@ -120,28 +131,27 @@ impl Oci {
 
     fn create_now(&self, machine: &Machine) -> Result<i32, RoomError> {
         self.clean_now(machine.instance)?;
-        let failed =
-            |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
-        let stage = self.set_stage(machine, Disk::open(machine.instance, &machine.folder)?)?;
-        let file = machine.folder.join("config.json");
-        let text = config::config(&self.host, machine, &stage).to_string();
-        std::fs::write(&file, text).map_err(|e| failed(&file, e))?;
-        let fifo = console::fifo(&machine.folder);
-        let writer = console::open_writer(&machine.folder).map_err(|e| failed(&fifo, e))?;
-        let copy = || writer.try_clone().map_err(|e| failed(&fifo, e));
-        let (stdout, stderr) = (copy()?, copy()?);
+        let namespaces = self.ids.namespaces_for(machine)?;
+        let disk = Disk::open(machine.instance, &machine.folder)?;
+        let stage = self.set_stage(machine, disk, namespaces)?;
         let pid_file = machine.folder.join("pid");
-        self.run(machine.instance, "create", |command| {
-            command
-                .arg("--bundle")
-                .arg(&machine.folder)
-                .arg("--pid-file")
-                .arg(&pid_file)
-                .stdout(stdout)
-                .stderr(stderr);
-        })?;
-        console::never_blocks(&writer).map_err(|e| failed(&fifo, e))?;
-        let pid = std::fs::read_to_string(&pid_file).map_err(|e| failed(&pid_file, e))?;
+        let joins = stage.user_namespace.is_some();
+        match self.run_create(machine, &stage, &pid_file) {
+            Ok(()) if joins => self.ids.joined(),
+            // Not every runtime can let an instance into a namespace that is there.
+            Err(error) if joins && !self.ids.is_known_to_join() => {
+                self.clean_now(machine.instance)?;
+                let stage = Stage {
+                    user_namespace: None,
+                    ..stage
+                };
+                self.run_create(machine, &stage, &pid_file)?;
+                self.ids.joined_not(&error);
+            }
+            other => other?,
+        }
+        let pid = std::fs::read_to_string(&pid_file)
+            .map_err(|e| RoomError::kernel(pid_file.display().to_string(), e))?;
         let pid: i32 = pid
             .trim()
             .parse()
@@ -150,6 +160,46 @@ impl Oci {
         // this is refused, it is no reason not to run.
         let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
         Ok(pid)
+    }
+
+    fn run_create(
+        &self,
+        machine: &Machine,
+        stage: &Stage,
+        pid_file: &Path,
+    ) -> Result<(), RoomError> {
+        let failed =
+            |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
+        let file = machine.folder.join("config.json");
+        // Into a namespace that is not root's own, only this capability lets the runtime set limits.
+        let inherits = stage.user_namespace.is_some() && !self.can_set_limits;
+        let prefix = if inherits {
+            let files = self.host.files;
+            let limit = format!("--nofile={}:{files}", files.min(SOFT_FILES));
+            vec![program::find("prlimit")?.into_os_string(), limit.into()]
+        } else {
+            Vec::new()
+        };
+        let mut config = config::config(&self.host, machine, stage);
+        if inherits {
+            config["process"]["rlimits"] = serde_json::json!([]);
+        }
+        let text = config.to_string();
+        std::fs::write(&file, text).map_err(|e| failed(&file, e))?;
+        let fifo = console::fifo(&machine.folder);
+        let writer = console::open_writer(&machine.folder).map_err(|e| failed(&fifo, e))?;
+        let copy = || writer.try_clone().map_err(|e| failed(&fifo, e));
+        let (stdout, stderr) = (copy()?, copy()?);
+        self.run_after(&prefix, machine.instance, "create", |command| {
+            command
+                .arg("--bundle")
+                .arg(&machine.folder)
+                .arg("--pid-file")
+                .arg(pid_file)
+                .stdout(stdout)
+                .stderr(stderr);
+        })?;
+        console::never_blocks(&writer).map_err(|e| failed(&fifo, e))
     }
 
     fn clean_now(&self, instance: InstanceId) -> Result<(), RoomError> {
@@ -174,70 +224,55 @@ impl Oci {
     }
 
     /// Takes this thread into a mount namespace of its own, with the instance's disk in it.
-    fn set_stage(&self, machine: &Machine, disk: Option<Disk>) -> Result<Stage, RoomError> {
-        let failed = |what: &str, e: nix::Error| {
-            RoomError::kernel(format!("{}: {what}", machine.instance), e)
-        };
-        let none = None::<&str>;
-        let plain = MsFlags::empty();
-        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| failed("make a mount namespace", e))?;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(none, "/", none, private, none).map_err(|e| failed("make mounts private", e))?;
-        let (tmpfs, overlay) = (Some("tmpfs"), Some("overlay"));
-        mount(tmpfs, self.stage, tmpfs, plain, Some("mode=755"))
-            .map_err(|e| failed("cover a folder", e))?;
-        let make = |name: &str| {
-            let path = format!("{}/{name}", self.stage);
-            std::fs::create_dir(&path).map_err(|e| RoomError::kernel(&path, e))?;
-            Ok::<_, RoomError>(path)
-        };
+    fn set_stage(
+        &self,
+        machine: &Machine,
+        disk: Option<Disk>,
+        namespaces: Option<Namespaces>,
+    ) -> Result<Stage, RoomError> {
+        let cover = Cover::enter(self.stage)?;
         let own = match disk {
             Some(disk) => {
-                let space = make("space")?;
+                let space = cover.folder("space")?;
                 disk.mount(&space)?;
-                make_layers(Path::new(&space), self.host.uid_base)?;
+                make_layers(Path::new(&space), machine.root_id)?;
                 PathBuf::from(space)
             }
             None => machine.folder.clone(),
         };
-        let (upper, work) = (own.join("upper"), own.join("work"));
         if let Some(text) = &machine.interfaces {
-            write_interfaces(&upper, self.host.uid_base, text)?;
+            write_interfaces(&own.join("upper"), machine.root_id, text)?;
         }
-        let root = make("disk")?;
-        let layers = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            machine.image.display(),
-            upper.display(),
-            work.display()
-        );
-        mount(
-            overlay,
-            root.as_str(),
-            overlay,
-            plain,
-            Some(layers.as_str()),
-        )
-        .map_err(|e| failed("mount the disk", e))?;
-        Ok(Stage {
-            root,
-            tun: self.make_tun(),
-        })
-    }
-
-    /// `None` where even root of the host may not make device nodes.
-    fn make_tun(&self) -> Option<String> {
-        let path = format!("{}/tun", self.stage);
-        let all = Mode::from_bits_truncate(0o666);
-        mknod(path.as_str(), SFlag::S_IFCHR, all, makedev(10, 200)).ok()?;
-        // Again, past the umask.
-        rustix::fs::chmod(path.as_str(), rustix::fs::Mode::from(0o666)).ok()?;
-        Some(path)
+        let mut stage = Stage {
+            root: String::new(),
+            tun: cover.tun(),
+            user_namespace: None,
+        };
+        let image = match namespaces {
+            Some(mut namespaces) => {
+                stage.user_namespace = namespaces.own_in(&cover)?;
+                namespaces.map_image(&cover, &machine.image)?
+            }
+            None => machine.image.clone(),
+        };
+        stage.root = cover.overlay(&image, &own)?;
+        Ok(stage)
     }
 
     /// Runs the runtime. Its standard streams may become the instance's, so what it has to say is in a log.
     fn run(
         &self,
+        instance: InstanceId,
+        verb: &str,
+        more: impl FnOnce(&mut Command),
+    ) -> Result<(), RoomError> {
+        self.run_after(&[], instance, verb, more)
+    }
+
+    /// As [`Self::run`], by another program and its arguments in front of the runtime.
+    fn run_after(
+        &self,
+        prefix: &[OsString],
         instance: InstanceId,
         verb: &str,
         more: impl FnOnce(&mut Command),
@@ -249,8 +284,11 @@ impl Oci {
         };
         std::fs::create_dir_all(&self.folder)
             .map_err(|e| RoomError::kernel(self.folder.display().to_string(), e))?;
-        let mut command = Command::new(&self.program);
+        let mut words = prefix.to_vec();
+        words.push(self.program.clone().into_os_string());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .arg("--root")
             .arg(self.state())
             .arg("--log")
@@ -308,6 +346,10 @@ impl Driver for Oci {
     fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
         let this = self.clone();
         Box::pin(on_own_thread(move || this.clean_now(instance)))
+    }
+
+    fn has_id_ranges(&self) -> bool {
+        self.ids.has_ranges()
     }
 
     fn sweep(&self) {

@@ -99,7 +99,7 @@ fn root_of_an_instance_owns_its_network_and_nothing_of_the_host() {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();
             line.split_whitespace().nth(1).unwrap().to_owned()
         };
-        assert_eq!(field("Uid:"), "1000000");
+        assert_eq!(field("Uid:"), "1065536", "the first range of its own");
         assert_eq!(field("Seccomp:"), "2");
         let forward = format!("nsenter -t {pid} -n sysctl -n net.ipv4.ip_forward");
         assert_eq!(sh(&forward).trim(), "1", "what it set itself");

@@ -134,6 +134,8 @@ fn a_folder_of_an_older_agent_keeps_its_disk_as_it_is() {
         host.until(1, InstanceState::Running, 1).await;
         let said = host.inside(1, "cat /mine");
         assert_eq!(said, "written before the upgrade\n");
+        let base = host.settings.instance_uid_base;
+        assert_eq!(super::ids::root_id(&host, 1), base, "its files are theirs");
         assert!(!folder(&host, 1).join("disk.img").exists());
         assert!(loops(&host).is_empty());
         host.unwant_instance(1);

@@ -6,6 +6,7 @@ mod console;
 mod disk;
 mod gate;
 mod host;
+mod ids;
 mod killed;
 mod life;
 mod many;

@@ -1,0 +1,170 @@
+//! Ids of the host that one instance has and no other: what this host and its runtime can do for that, and
+//! the two user namespaces that an instance with ids of its own needs.
+//!
+//! All of it is tried once, and what cannot be had is said once: Debian 12's kernel cannot map ids on
+//! tmpfs, no kernel can on overlay, and not every runtime joins a user namespace that is there.
+
+use super::stage::Cover;
+use super::userns::UserNamespace;
+use crate::image::IDS;
+use crate::instance::disk::make_layers;
+use crate::instance::driver::Machine;
+use crate::room::RoomError;
+use crate::settings::Settings;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// Root of the host.
+const ROOT: u32 = 0;
+
+/// See the head of this file.
+#[derive(Debug, Clone)]
+pub(super) struct Ids {
+    /// First of the ids that images are unpacked as, and that instances without own ones have.
+    shared: u32,
+    /// The folder to cover for a try.
+    stage: &'static str,
+    images: PathBuf,
+    support: Arc<OnceLock<Support>>,
+    /// The runtime lets instances into a user namespace that is there.
+    joins: Arc<OnceLock<bool>>,
+    said: Arc<OnceLock<()>>,
+}
+
+/// What this host can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Support {
+    /// Instances have ids of their own, and namespaces made by these: limits count for each alone.
+    Full,
+    /// Instances have ids of their own; only root may make user namespaces.
+    Ids,
+    /// All instances share the ids that images are unpacked as.
+    None,
+}
+
+impl Ids {
+    pub(super) fn new(stage: &'static str, settings: &Settings) -> Self {
+        Self {
+            shared: settings.instance_uid_base,
+            stage,
+            images: settings.state_path.join("images"),
+            support: Arc::default(),
+            joins: Arc::default(),
+            said: Arc::default(),
+        }
+    }
+
+    pub(super) fn has_ranges(&self) -> bool {
+        self.support() != Support::None
+    }
+
+    fn support(&self) -> Support {
+        *self.support.get_or_init(|| {
+            let owner = self.shared + IDS;
+            let problem = match self.on_a_thread(owner) {
+                Ok(()) => return Support::Full,
+                Err(problem) => problem,
+            };
+            if self.on_a_thread(ROOT).is_ok() {
+                tracing::warn!(%problem, "instances share root's limit of inotify instances");
+                return Support::Ids;
+            }
+            tracing::warn!(%problem, "instances share one range of user ids on this host");
+            Support::None
+        })
+    }
+
+    /// [`Self::try_out`] leaves its thread in another mount namespace.
+    fn on_a_thread(&self, maker: u32) -> Result<(), RoomError> {
+        let this = self.clone();
+        let tried = std::thread::spawn(move || this.try_out(maker)).join();
+        tried.unwrap_or_else(|_| Err(RoomError::Refused("the try ended early".to_owned())))
+    }
+
+    /// Does with the folder of the images what is done for an instance.
+    fn try_out(&self, maker: u32) -> Result<(), RoomError> {
+        let root = self.shared + IDS;
+        let mut ids = UserNamespace::start(maker)?;
+        ids.map(self.shared, root)?;
+        let cover = Cover::enter(self.stage)?;
+        let image = cover.map_ids(&self.images, &ids)?;
+        let own = cover.folder("space")?;
+        make_layers(Path::new(&own), root)?;
+        cover.overlay(&image, Path::new(&own)).map(drop)
+    }
+
+    /// Starts to make the namespaces that this instance needs; `None`: it has the shared ids.
+    pub(super) fn namespaces_for(
+        &self,
+        machine: &Machine,
+    ) -> Result<Option<Namespaces>, RoomError> {
+        if machine.root_id == self.shared {
+            return Ok(None);
+        }
+        let root = machine.root_id;
+        let full = self.support() == Support::Full;
+        let maker = if full { root } else { ROOT };
+        let joins = full && self.joins.get() != Some(&false);
+        Ok(Some(Namespaces {
+            shared: self.shared,
+            root,
+            own: joins.then(|| UserNamespace::start(root)).transpose()?,
+            image: UserNamespace::start(maker)?,
+            said: Arc::clone(&self.said),
+        }))
+    }
+
+    pub(super) fn is_known_to_join(&self) -> bool {
+        self.joins.get().is_some()
+    }
+
+    /// Notes that the runtime let an instance into the namespace that was made for it.
+    pub(super) fn joined(&self) {
+        let _ = self.joins.set(true);
+    }
+
+    /// Notes that it did not, but runs instances otherwise.
+    pub(super) fn joined_not(&self, why: &RoomError) {
+        if self.joins.set(false).is_ok() {
+            tracing::warn!(
+                %why,
+                "instances share root's limit of inotify instances: this host's runtime makes \
+                 their user namespaces itself"
+            );
+        }
+    }
+}
+
+/// The namespaces of one start of an instance.
+pub(super) struct Namespaces {
+    shared: u32,
+    root: u32,
+    image: UserNamespace,
+    own: Option<UserNamespace>,
+    said: Arc<OnceLock<()>>,
+}
+
+impl Namespaces {
+    /// Mounts the image with its files belonging to this instance's ids.
+    pub(super) fn map_image(&mut self, cover: &Cover, image: &Path) -> Result<PathBuf, RoomError> {
+        self.image.map(self.shared, self.root)?;
+        cover.map_ids(image, &self.image)
+    }
+
+    /// The namespace that the instance is to live in, with its limits.
+    pub(super) fn own_in(&mut self, cover: &Cover) -> Result<Option<String>, RoomError> {
+        let Some(own) = &mut self.own else {
+            return Ok(None);
+        };
+        own.map(0, self.root)?;
+        let missing = own.limit()?;
+        if !missing.is_empty() && self.said.set(()).is_ok() {
+            let missing = missing.join(", ");
+            tracing::warn!(
+                missing,
+                "limits of instances' user namespaces cannot be set here"
+            );
+        }
+        cover.bind(own).map(Some)
+    }
+}

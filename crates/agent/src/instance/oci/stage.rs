@@ -1,0 +1,88 @@
+//! A folder that is covered for one instance: its disk is mounted there, in a mount namespace that only the
+//! runtime sees. The host's table of mounts stays as it was, and all of it goes when the instance does,
+//! whoever was killed.
+
+use super::userns::UserNamespace;
+use crate::room::RoomError;
+use composefs_ioctls::mount::mount_setattr_idmap;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+const NONE: Option<&str> = None;
+
+/// The covered folder, as this thread and what it starts see it.
+pub(super) struct Cover(&'static str);
+
+impl Cover {
+    /// Takes this thread into a mount namespace of its own, with an empty file system over `folder`.
+    pub(super) fn enter(folder: &'static str) -> Result<Self, RoomError> {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| RoomError::kernel("a mount namespace", e))?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(NONE, "/", NONE, private, NONE)
+            .map_err(|e| RoomError::kernel("make mounts private", e))?;
+        let (tmpfs, mode) = (Some("tmpfs"), Some("mode=755"));
+        mount(tmpfs, folder, tmpfs, MsFlags::empty(), mode)
+            .map_err(|e| RoomError::kernel(format!("cover {folder}"), e))?;
+        Ok(Self(folder))
+    }
+
+    /// Makes a folder in it.
+    pub(super) fn folder(&self, name: &str) -> Result<String, RoomError> {
+        let path = format!("{}/{name}", self.0);
+        std::fs::create_dir(&path).map_err(|e| RoomError::kernel(&path, e))?;
+        Ok(path)
+    }
+
+    /// Mounts an image's root again, with its files belonging to the ids that `ids` maps them to.
+    pub(super) fn map_ids(&self, image: &Path, ids: &UserNamespace) -> Result<PathBuf, RoomError> {
+        let failed =
+            |e: std::io::Error| RoomError::kernel(format!("map the ids of {}", image.display()), e);
+        let lower = self.folder("lower")?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = open_tree(CWD, image, flags).map_err(|e| failed(e.into()))?;
+        mount_setattr_idmap(&tree, ids.open()?).map_err(failed)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&tree, "", CWD, lower.as_str(), flags).map_err(|e| failed(e.into()))?;
+        Ok(lower.into())
+    }
+
+    /// Mounts what the instance sees as `/`: the layers in `own` (`upper`, `work`) over the image.
+    pub(super) fn overlay(&self, image: &Path, own: &Path) -> Result<String, RoomError> {
+        let root = self.folder("disk")?;
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            image.display(),
+            own.join("upper").display(),
+            own.join("work").display()
+        );
+        let (overlay, layers) = (Some("overlay"), Some(layers.as_str()));
+        mount(overlay, root.as_str(), overlay, MsFlags::empty(), layers)
+            .map_err(|e| RoomError::kernel("mount the disk", e))?;
+        Ok(root)
+    }
+
+    /// Gives a user namespace a name that stays when its first process ends.
+    pub(super) fn bind(&self, namespace: &UserNamespace) -> Result<String, RoomError> {
+        let path = format!("{}/user", self.0);
+        File::create_new(&path).map_err(|e| RoomError::kernel(&path, e))?;
+        let from = namespace.path();
+        mount(Some(&from), path.as_str(), NONE, MsFlags::MS_BIND, NONE)
+            .map_err(|e| RoomError::kernel(&path, e))?;
+        Ok(path)
+    }
+
+    /// A node of `/dev/net/tun`. `None` where even root of the host may not make device nodes.
+    pub(super) fn tun(&self) -> Option<String> {
+        let path = format!("{}/tun", self.0);
+        let all = Mode::from_bits_truncate(0o666);
+        mknod(path.as_str(), SFlag::S_IFCHR, all, makedev(10, 200)).ok()?;
+        // Again, past the umask.
+        rustix::fs::chmod(path.as_str(), rustix::fs::Mode::from(0o666)).ok()?;
+        Some(path)
+    }
+}

@@ -1,0 +1,113 @@
+//! User namespaces that are made before the runtime is started: one that an instance lives in, one
+//! that maps its image to its ids.
+//!
+//! A process with several threads cannot enter a user namespace, so another process makes it
+//! (`unshare` of util-linux) and holds it until it is in use. It ends when the agent does.
+
+use crate::image::IDS;
+use crate::instance::program;
+use crate::room::RoomError;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// Says that the namespace is there, and once it has its maps, becomes its root. A shell that is
+/// started then has all capabilities in there, and sets what the instance cannot raise again: it has
+/// no `CAP_SYS_RESOURCE`. Answers with what could not be set.
+const HOLD: &str = "echo; read go && exec /bin/sh -c '
+    limit() { echo $2 2>/dev/null >/proc/sys/user/$1 || failed=\"$failed $1\"; }
+    limit max_user_namespaces 0
+    limit max_inotify_instances 128
+    limit max_inotify_watches 65536
+    limit max_fanotify_groups 16
+    limit max_fanotify_marks 65536
+    echo $failed; read end'";
+
+/// A user namespace that is about to be used.
+pub(super) struct UserNamespace {
+    child: Option<Child>,
+    pid: u32,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl UserNamespace {
+    /// Starts to make one as the user `owner`, whose limits in the kernel it counts against.
+    /// [`Self::map`] waits for it.
+    pub(super) fn start(owner: u32) -> Result<Self, RoomError> {
+        let mut child = Command::new(program::find("unshare")?)
+            .args(["--user", "/bin/sh", "-c", HOLD])
+            .env_clear()
+            .current_dir("/")
+            .uid(owner)
+            .gid(owner)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(failed(io::ErrorKind::BrokenPipe.into()));
+        };
+        Ok(Self {
+            pid: child.id(),
+            child: Some(child),
+            input: Some(input),
+            output: BufReader::new(output),
+        })
+    }
+
+    /// Lets the 65,536 ids from `inside` in the namespace be those from `outside` on the host. Once.
+    pub(super) fn map(&mut self, inside: u32, outside: u32) -> Result<(), RoomError> {
+        let mut line = String::new();
+        if self.output.read_line(&mut line).map_err(failed)? == 0 {
+            return Err(failed(io::Error::other("ended at once")));
+        }
+        for kind in ["uid_map", "gid_map"] {
+            let path = format!("/proc/{}/{kind}", self.pid);
+            let map = format!("{inside} {outside} {IDS}");
+            std::fs::write(&path, map).map_err(|e| RoomError::kernel(path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Sets the limits of what may be made in it. Answers with what could not be set.
+    pub(super) fn limit(&mut self) -> Result<Vec<String>, RoomError> {
+        if let Some(input) = &mut self.input {
+            input.write_all(b"\n").map_err(failed)?;
+        }
+        let mut line = String::new();
+        if self.output.read_line(&mut line).map_err(failed)? == 0 {
+            return Err(failed(io::Error::other("ended before its limits were set")));
+        }
+        Ok(line.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Where it can be bound or opened from.
+    pub(super) fn path(&self) -> PathBuf {
+        format!("/proc/{}/ns/user", self.pid).into()
+    }
+
+    /// A handle on it.
+    pub(super) fn open(&self) -> Result<File, RoomError> {
+        let path = self.path();
+        File::open(&path).map_err(|e| RoomError::kernel(path.display().to_string(), e))
+    }
+}
+
+impl Drop for UserNamespace {
+    fn drop(&mut self) {
+        self.input = None;
+        if let Some(mut child) = self.child.take() {
+            // The kernel takes some milliseconds to end it, for which no instance has to wait.
+            let _ = child.kill();
+            std::thread::spawn(move || child.wait());
+        }
+    }
+}
+
+fn failed(source: io::Error) -> RoomError {
+    RoomError::kernel("make a user namespace", source)
+}
