@@ -3,18 +3,19 @@
 //! What is written stands beside the file for a moment, under one name: a temporary name of its own for
 //! every try would be left over by every agent that is killed at the wrong moment.
 
+use crate::reserve;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Replaces a file in one step. A file has one writer at a time.
 pub(crate) fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    put(path, mode, bytes, false)
+    reserve::write(path, || put(path, mode, bytes, false))
 }
 
 /// As [`replace`], and it is there after a power cut, too.
 pub(crate) fn replace_for_good(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    put(path, mode, bytes, true)
+    reserve::write(path, || put(path, mode, bytes, true))
 }
 
 fn put(path: &Path, mode: u32, bytes: &[u8], for_good: bool) -> io::Result<()> {
@@ -23,20 +24,29 @@ fn put(path: &Path, mode: u32, bytes: &[u8], for_good: bool) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
+    let written = write(&new, mode, bytes, for_good).and_then(|()| std::fs::rename(&new, path));
+    if let Err(error) = written {
+        // On a full disk others need its space.
+        let _ = std::fs::remove_file(&new);
+        return Err(error);
+    }
+    if for_good && let Some(folder) = path.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn write(new: &Path, mode: u32, bytes: &[u8], for_good: bool) -> io::Result<()> {
     let mut file = std::fs::File::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&new)?;
+        .open(new)?;
     file.write_all(bytes)?;
     // Again, past the umask.
     file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     if for_good {
         file.sync_all()?;
-    }
-    std::fs::rename(new, path)?;
-    if for_good && let Some(folder) = path.parent() {
-        std::fs::File::open(folder)?.sync_all()?;
     }
     Ok(())
 }

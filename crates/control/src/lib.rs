@@ -33,4 +33,4 @@ pub use error::{ControlError, Kind, Result, told};
 pub use novanet_pki::{PkiError, Vault};
 pub use novanet_store::audit::Entry as AuditEntry;
 pub use novanet_store::hosts::Host;
-pub use novanet_store::{Committed, Engine, StoreError};
+pub use novanet_store::{Committed, Engine, StoreError, when_full};

@@ -2,6 +2,7 @@
 
 use crate::fault::{self, Fault};
 use novanet_model::ModelError;
+use std::sync::OnceLock;
 use thiserror::Error;
 
 /// Why the store could not do it.
@@ -84,6 +85,16 @@ impl StoreError {
     }
 }
 
+type Act = Box<dyn Fn() + Send + Sync>;
+
+static WHEN_FULL: OnceLock<Act> = OnceLock::new();
+
+/// From now on this process calls `act` whenever a database has no room left, before the caller hears of
+/// it: whoever keeps space in reserve gives it up, and the next write works. The first one stays.
+pub fn when_full(act: impl Fn() + Send + Sync + 'static) {
+    let _ = WHEN_FULL.set(Box::new(act));
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let Some(refused) = error.as_database_error() {
@@ -95,7 +106,12 @@ impl From<sqlx::Error> for StoreError {
             }
         }
         match fault::of(&error) {
-            Some(fault) => Self::unavailable(fault, fault::cause(error)),
+            Some(fault) => {
+                if let (Fault::Full, Some(act)) = (fault, WHEN_FULL.get()) {
+                    act();
+                }
+                Self::unavailable(fault, fault::cause(error))
+            }
             None => Self::Statement(error),
         }
     }

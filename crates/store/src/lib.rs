@@ -44,7 +44,7 @@ pub mod users;
 pub mod views;
 
 pub use db::{Db, Engine};
-pub use error::{Result, StoreError};
+pub use error::{Result, StoreError, when_full};
 pub use fault::Fault;
 pub use hints::Hints;
 pub use session::{Conn, Reading};

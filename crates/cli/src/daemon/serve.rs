@@ -6,8 +6,8 @@ use crate::keyfile;
 use crate::{running, say};
 use futures_util::FutureExt as _;
 use novanet_agent::engine::{AgentError, Options, preflight, run_with};
-use novanet_agent::local;
 use novanet_agent::upstream::{Pace, ServerAddress};
+use novanet_agent::{local, reserve};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
 use novanet_model::wire::Role;
@@ -36,6 +36,7 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     drop(held);
     let server = bind(&flags, &cloud).await?;
     let ready = setup::run(&cloud, &flags, &first).await?;
+    keep_reserve(&flags);
     let _kept = running::keep("up", &flags);
     let address = server
         .ec2_address()
@@ -102,6 +103,7 @@ async fn seen(cloud: &Cloud, host: &str) -> Option<i64> {
 /// `novanet server`.
 pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let cloud = open(&flags, false).await?;
+    keep_reserve(&flags);
     let server = bind(&flags, &cloud).await?;
     let _kept = running::keep("server", &flags);
     let done = server.run(stop).await;
@@ -121,6 +123,7 @@ pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
         while UnixStream::connect(&socket).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        keep_reserve(&flags);
         let _kept = running::keep("agent", &flags);
         std::future::pending().await
     };
@@ -143,6 +146,16 @@ fn refused(error: &AgentError, roles: &[Role]) -> Failure {
         );
     }
     failure
+}
+
+/// Keeps space in the state folder that is given up when a database or a file finds none.
+fn keep_reserve(flags: &Flags) {
+    let (state, mb) = (flags.state_path(), flags.state_reserve_mb());
+    let full = state.clone();
+    novanet_control::when_full(move || {
+        reserve::release(&full);
+    });
+    tokio::spawn(async move { reserve::keep(&state, mb).await });
 }
 
 fn options(flags: &Flags) -> Options {

@@ -105,6 +105,7 @@ const FLAGS: &[Flag] = &[
     flag(All, "debug", Kind::Switch, "false", "log everything"),
     flag(All, "log_format", Kind::Choice(&["text", "json"]), "text", "shape of log lines"),
     flag(All, "server_socket", Kind::Path, "$state_path/server.sock", "unix socket between server and agent on one host"),
+    flag(All, "state_reserve_mb", Kind::Number(0, 1_048_576), "32", "MiB in state_path that are kept for novanet itself when the disk is full (0: none)"),
     flag(Agent, "report_interval", SECONDS, "10", "seconds between heartbeats of an agent"),
     flag(Server, "service_down_time", SECONDS, "60", "seconds without a heartbeat after which a host counts as down"),
     flag(Agent, "roles", Kind::Words, "network,compute", "what this host does: network, compute or both"),

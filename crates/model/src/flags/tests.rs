@@ -191,6 +191,7 @@ fn every_getter_finds_its_flag() {
         flags.metadata_port(),
         flags.instance_uid_base(),
         flags.tiny_disk_mb(),
+        flags.state_reserve_mb(),
     );
     assert_eq!(
         flags.roles(),

@@ -170,6 +170,11 @@ impl Flags {
         self.required("tiny_disk_mb")
     }
 
+    /// `state_reserve_mb`.
+    pub fn state_reserve_mb(&self) -> u64 {
+        self.required("state_reserve_mb")
+    }
+
     /// `roles`, ascending.
     pub fn roles(&self) -> Vec<Role> {
         let mut roles: Vec<Role> = self

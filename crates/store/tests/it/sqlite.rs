@@ -5,7 +5,7 @@ use novanet_store::{Db, Engine, StoreError, counters};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What a busy process does.
@@ -293,5 +293,28 @@ fn a_disk_that_is_full_and_a_file_that_is_locked_are_told_with_what_helps() {
         assert_eq!(error.to_string(), "database: has no room left");
         assert_eq!(error.remedy(), Some("make room on its disk, and try again"));
         Ok(())
+    });
+}
+
+#[test]
+fn an_error_for_lack_of_room_is_told_to_whoever_keeps_some() {
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    novanet_store::when_full(|| {
+        TOLD.fetch_add(1, Ordering::SeqCst);
+    });
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&sqlite_url(&folder.path().join("db")))
+            .await
+            .unwrap();
+        let mut tx = db.write().await.unwrap();
+        for sql in ["PRAGMA max_page_count = 8", "CREATE TABLE big (x)"] {
+            sqlx::raw_sql(sql).execute(&mut *tx).await.unwrap();
+        }
+        let sql = "INSERT INTO big VALUES (zeroblob(1000000))";
+        let error = sqlx::raw_sql(sql).execute(&mut *tx).await.unwrap_err();
+        let error = StoreError::from(error);
+        assert!(error.to_string().contains("has no room left"), "{error}");
+        assert!(TOLD.load(Ordering::SeqCst) > 0);
     });
 }
