@@ -3,7 +3,7 @@
 //! A room's state is a map from keys to values, both desired and observed. That makes diffing
 //! generic, gives every room a fake for free, and lets one changed object touch only its own items.
 
-use novanet_model::{HostObject, IfName, ObjectKey};
+use novanet_model::{HostAddresses, HostObject, IfName, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -35,9 +35,9 @@ pub trait Room {
     /// Items that follow from one object.
     fn items(&self, object: &HostObject) -> Vec<(Self::Key, Self::Value)>;
 
-    /// Items of an object whose network this host cannot have: the bridge's name is somebody
-    /// else's, as `_why` says. Nothing is made then; what must not go with it (an instance that
-    /// runs) stays.
+    /// Items of an object that this host cannot have, or whose network it cannot have: a name or an
+    /// address is somebody else's, as `_why` says. Nothing is made then; what must not go with it
+    /// (an instance that runs) stays.
     fn items_without_ground(
         &self,
         _object: &HostObject,
@@ -49,7 +49,7 @@ pub trait Room {
     /// An item is not made for now: what must protect it is not there.
     fn hold_back(&mut self, _key: &Self::Key, _value: &Self::Value, _why: &str) {}
 
-    /// The host's devices that are not ours, as last observed. Only the links room sees any.
+    /// What of the host is not ours, as last observed. Only the links room sees any.
     fn strangers(&self) -> Option<Strangers> {
         None
     }
@@ -84,10 +84,27 @@ pub trait Room {
     ) -> Vec<(Self::Key, RoomError)>;
 }
 
-/// Devices that are not ours, by name.
-pub type Strangers = Arc<BTreeMap<IfName, Stranger>>;
+/// What of the host is not ours.
+pub type Strangers = Arc<Foreign>;
 
-/// See [`Strangers`].
+/// Devices, addresses and routes that are not ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Devices by name.
+    pub devices: BTreeMap<IfName, Stranger>,
+    /// Addresses and routes.
+    pub addresses: HostAddresses,
+}
+
+impl std::ops::Deref for Foreign {
+    type Target = BTreeMap<IfName, Stranger>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.devices
+    }
+}
+
+/// A device of [`Foreign`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
     /// A bridge; a flat network's is one that the administrator made.

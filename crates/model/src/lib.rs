@@ -8,6 +8,7 @@ pub mod carve;
 pub mod cidr;
 pub mod error;
 pub mod flags;
+pub mod host_addresses;
 pub mod ids;
 pub mod ifname;
 pub mod instance_type;
@@ -21,6 +22,7 @@ pub mod wire;
 
 pub use cidr::parse_cidr;
 pub use error::ModelError;
+pub use host_addresses::HostAddresses;
 pub use ids::{
     AmiId, CombinationId, GroupId, ImageId, InstanceId, NetworkId, ProjectId, ProjectNumber,
     ReservationId, RuleId,

@@ -73,6 +73,9 @@ pub struct Bridge {
     pub mtu: Option<u32>,
     /// The administrator makes this bridge (flat networks): wait for it, never make or remove it.
     pub foreign: bool,
+    /// The network's range where no [`Gateway`] tells it: the host must not live in it elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<Ipv4Net>,
 }
 
 /// See [`HostObject::Gateway`].

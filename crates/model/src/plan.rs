@@ -45,6 +45,7 @@ pub fn objects_of_network(network: &rows::Network, settings: &CloudSettings) -> 
         vlan: network.vlan,
         mtu: network.mtu,
         foreign: network.kind == NetworkKind::Flat,
+        cidr: (network.kind == NetworkKind::Flat).then_some(network.cidr),
     })];
     if network.kind != NetworkKind::Flat {
         let address = ipnet::Ipv4Net::new(network.gateway, network.cidr.prefix_len())

@@ -128,6 +128,9 @@ pub struct FloatingIp {
     pub bad_interface: Option<String>,
     /// Who has allocated it.
     pub project: Option<ProjectId>,
+    /// Why no instance can have it: a host has reported it as its own, or as a next hop.
+    #[serde(default)]
+    pub conflict: Option<String>,
     /// The fixed IP it leads to.
     pub fixed: Option<FloatTarget>,
 }

@@ -9,7 +9,7 @@ use super::lane::{Ask, Batch, Lane, Neighbours, Order, Progress, Shows, Sight};
 use super::reconcile::host_key;
 use super::table::{ObjectChange, Table, Taken};
 use crate::ledger::{self, Ledger};
-use crate::room::Room;
+use crate::room::{Room, Strangers};
 use novanet_model::wire::{
     Digest, Follow, InstanceReport, InstanceState, ObjectError, Objects, Status,
 };
@@ -72,6 +72,7 @@ struct Inner {
     state: Mutex<State>,
     lanes: [LaneHandle; 4],
     news: Arc<Notify>,
+    foreign: watch::Receiver<Option<Strangers>>,
 }
 
 struct LaneHandle {
@@ -129,7 +130,7 @@ impl Engine {
         let progress: [_; 4] = std::array::from_fn(|_| watch::channel(Progress::default()));
         let [links, firewall, dhcp, instances] = progress;
         let seen = [&links.1, &firewall.1, &dhcp.1, &instances.1].map(Clone::clone);
-        let mut sights = Sight::of_lanes();
+        let (foreign, mut sights) = Sight::of_lanes();
         let mut around = |place: usize| Neighbours {
             below: seen[..place].to_vec(),
             above: seen.get(place + 1).cloned(),
@@ -165,6 +166,7 @@ impl Engine {
             state: Mutex::default(),
             lanes,
             news,
+            foreign,
         };
         let engine = Self {
             inner: Arc::new(inner),
@@ -301,6 +303,11 @@ impl Engine {
     /// Notified when [`Self::status`] has something new to say.
     pub fn news(&self) -> Arc<Notify> {
         Arc::clone(&self.inner.news)
+    }
+
+    /// What of the host is not ours; `None` until somebody has looked.
+    pub fn foreign(&self) -> watch::Receiver<Option<Strangers>> {
+        self.inner.foreign.clone()
     }
 
     /// Ends the lanes, each after the round that it is in. What is on the host stays as it is.

@@ -127,7 +127,7 @@ impl<R: Room> Reconciler<R> {
 
     /// What follows from one object is desired.
     pub(super) fn enter(&mut self, key: &ObjectKey, object: Option<&HostObject>) {
-        let refusal = object.and_then(|object| self.ground.refusal_of(object));
+        let refusal = object.and_then(|object| self.ground.refusal_of(key, object));
         let items = match (object, refusal) {
             (Some(object), Some(why)) => {
                 self.doubtful = true;
@@ -242,8 +242,7 @@ impl<R: Room> Reconciler<R> {
                 ));
             }
         }
-        for (network, why) in self.refusals() {
-            let key = ObjectKey::of_network(network);
+        for (key, why) in self.refusals() {
             by_object.entry(key).or_default().push(why.to_owned());
         }
         for (item, object, why) in self.disputes() {

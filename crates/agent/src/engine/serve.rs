@@ -83,7 +83,7 @@ where
         () = shutdown => Ok(()),
         name = lanes.first_end() => Err(AgentError::Ended(name)),
         name = first_end(beside) => Err(AgentError::Ended(name)),
-        () = upstream.run() => Err(AgentError::Ended("conversation with the server")),
+        () = Box::pin(upstream.run()) => Err(AgentError::Ended("conversation with the server")),
         () = local.serve(answers) => Err(AgentError::Ended("local socket")),
         () = pass_on(parts.reports, &engine) => Err(AgentError::Ended("instance reports")),
     };

@@ -1,12 +1,11 @@
-//! How rooms and their lanes learn what they may stand on: the links room sees which names on the
-//! host are somebody else's, before it makes anything, and the others are told. It carries what
-//! [`super::ground`] judges by, and decides nothing itself.
+//! How rooms and their lanes learn what they may stand on: the links room sees which names and
+//! addresses of the host are somebody else's, before it makes anything, and the others are told.
+//! It carries what [`super::ground`] judges by, and decides nothing itself.
 
-use super::ground::Ground;
 use super::lane::{Batch, Lane, Shows, Sight};
 use super::reconcile::Reconciler;
 use crate::room::{Room, RoomError, Strangers};
-use novanet_model::{HostObject, NetworkId};
+use novanet_model::{HostObject, NetworkId, ObjectKey};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -17,14 +16,21 @@ impl<R: Room> Reconciler<R> {
     /// whether something did change.
     pub fn stand_among(&mut self, strangers: Strangers) -> bool {
         let shaken = self.ground.look(strangers);
-        let changed = !shaken.is_empty();
-        self.stand_anew(shaken);
+        let changed = !shaken.networks.is_empty() || !shaken.objects.is_empty();
+        self.stand_anew(shaken.networks);
+        for object in shaken.objects {
+            let key = object.key();
+            if self.room.strangers().is_some() {
+                log(&key, self.ground.refusal_of(&key, &object));
+            }
+            self.enter(&key, Some(&object));
+        }
         changed
     }
 
-    /// The networks that this host cannot have; only the room that sees their bridges says so, the
-    /// others are silent.
-    pub fn refusals(&self) -> impl Iterator<Item = (NetworkId, &str)> {
+    /// What this host cannot have; only the room that sees what is foreign says so, the others are
+    /// silent.
+    pub fn refusals(&self) -> impl Iterator<Item = (ObjectKey, &str)> {
         let sees = self.room.strangers().is_some();
         self.ground.refusals().filter(move |_| sees)
     }
@@ -33,7 +39,10 @@ impl<R: Room> Reconciler<R> {
     pub(super) fn stand_anew(&mut self, networks: impl IntoIterator<Item = NetworkId>) {
         for network in networks {
             if self.room.strangers().is_some() {
-                log(&self.ground, network);
+                log(
+                    &ObjectKey::of_network(network),
+                    self.ground.refusal(network),
+                );
             }
             for object in self.ground.objects_of(network) {
                 self.enter(&object.key(), Some(&object));
@@ -53,23 +62,25 @@ impl<R: Room> Reconciler<R> {
     }
 }
 
-fn log(ground: &Ground, network: NetworkId) {
-    if let Some(error) = ground.refusal(network) {
-        tracing::warn!(%network, error, "not in force");
+fn log(key: &ObjectKey, refusal: Option<&str>) {
+    if let Some(error) = refusal {
+        tracing::warn!(object = %key, error, "not in force");
     } else {
-        tracing::info!(%network, "is not refused any more");
+        tracing::info!(object = %key, "is not refused any more");
     }
 }
 
 impl Sight {
-    /// One for each lane, in their order: the first sees, the others are told.
-    pub(super) fn of_lanes() -> impl FnMut() -> Self {
+    /// What is seen, and one for each lane, in their order: the first sees, the others are told.
+    pub(super) fn of_lanes() -> (watch::Receiver<Option<Strangers>>, impl FnMut() -> Self) {
         let (seer, told) = watch::channel(None);
         let mut seer = Some(seer);
-        move || match seer.take() {
+        let foreign = told.clone();
+        let sights = move || match seer.take() {
             Some(seer) => Self::Sees(seer),
             None => Self::Told(told.clone()),
-        }
+        };
+        (foreign, sights)
     }
 
     /// What to wait for to be told.

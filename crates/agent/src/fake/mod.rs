@@ -6,8 +6,8 @@
 mod subjects;
 
 use crate::engine::{Rooms, Shows};
-use crate::room::{Change, Desired, Room, RoomError, Stranger, Strangers};
-use novanet_model::{HostObject, IfName};
+use crate::room::{Change, Desired, Foreign, Room, RoomError, Stranger, Strangers};
+use novanet_model::{HostAddresses, HostObject, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
@@ -76,6 +76,7 @@ type Thing = (&'static str, String);
 struct State {
     things: BTreeMap<Thing, String>,
     foreign: BTreeSet<Thing>,
+    addresses: HostAddresses,
     failing: BTreeSet<Thing>,
     blind: BTreeSet<&'static str>,
     slow: BTreeMap<&'static str, Duration>,
@@ -157,6 +158,11 @@ impl FakeHost {
     /// And goes away again.
     pub fn vacate(&self, room: &'static str, key: &str) {
         self.state().foreign.remove(&(room, key.to_owned()));
+    }
+
+    /// The host has these addresses and routes of its own from now on.
+    pub fn lives_at(&self, addresses: HostAddresses) {
+        self.state().addresses = addresses;
     }
 
     /// From now on changes of this thing fail (or no longer).
@@ -268,8 +274,8 @@ impl<S: Subject> Room for FakeRoom<S> {
     }
 
     fn strangers(&self) -> Option<Strangers> {
-        let foreign = &self.host.state().foreign;
-        let bridges = foreign.iter().filter_map(|(room, key)| {
+        let state = self.host.state();
+        let bridges = state.foreign.iter().filter_map(|(room, key)| {
             let name = key.strip_prefix("bridge/").filter(|_| *room == S::NAME)?;
             let stranger = Stranger {
                 is_bridge: true,
@@ -277,7 +283,12 @@ impl<S: Subject> Room for FakeRoom<S> {
             };
             Some((IfName::new(name).ok()?, stranger))
         });
-        S::SEES.then(|| Arc::new(bridges.collect()))
+        S::SEES.then(|| {
+            Arc::new(Foreign {
+                devices: bridges.collect(),
+                addresses: state.addresses.clone(),
+            })
+        })
     }
 
     fn disturbed(&self) -> Arc<Notify> {

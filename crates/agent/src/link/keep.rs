@@ -2,12 +2,12 @@
 //! without a word, so such a bridge is kept, and whoever removes it is told why.
 
 use super::item::{LinkKey, LinkValue};
-use super::moved::Belongings;
+use super::moved::{Belongings, local};
 use super::seen::{self, Link};
 use super::{Links, observe, sysctl};
 use crate::room::{Desired, RoomError};
 use novanet_model::IfName;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -92,17 +92,7 @@ pub(super) fn spare_secondaries(link: &Link, name: &IfName) -> Result<(), RoomEr
 }
 
 fn address(message: &AddressMessage) -> Option<String> {
-    let mut all = message.attributes.iter();
-    let local = all.clone().find_map(|a| match a {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let address = local.or_else(|| {
-        all.find_map(|a| match a {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })?;
+    let address = local(message)?;
     Some(format!("{address}/{}", message.header.prefix_len))
 }
 

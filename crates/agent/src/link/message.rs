@@ -35,6 +35,8 @@ pub(crate) const PORTS_MASK: u32 = 0xff00_0000;
 
 /// The kernel's number of its table of local addresses.
 const TABLE_LOCAL: u8 = 255;
+/// The kernel's number of the table that routes are in unless somebody says otherwise.
+pub(crate) const TABLE_MAIN: u8 = 254;
 /// The kernel gives the first device of a namespace, the loopback, this number.
 const LOOPBACK: u32 = 1;
 

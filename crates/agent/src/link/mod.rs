@@ -15,6 +15,7 @@ mod event;
 mod fdb;
 mod filter;
 mod float;
+mod foreign;
 mod item;
 mod keep;
 mod mark;
@@ -32,6 +33,7 @@ mod sysctl;
 mod uplink;
 mod watch;
 
+pub use foreign::host_addresses;
 pub use item::{
     BridgeSpec, FloatSpec, LinkKey, LinkValue, METADATA_ADDRESS, PortSpec, UplinkSpec,
     bridge_alias, port_alias,
@@ -42,7 +44,7 @@ pub use message::{PORTS, PROTOCOL};
 pub use mtu::Mtu;
 pub use port::{Cables, plug};
 
-use crate::room::{Change, Desired, Room, RoomError, Strangers};
+use crate::room::{Change, Desired, Foreign, Room, RoomError, Strangers};
 use crate::settings::Settings;
 use announce::Announcer;
 use ipnet::Ipv4Net;
@@ -200,7 +202,10 @@ impl Room for Links {
         self.announcer.check(&seen);
         self.marked.note(&seen, desired);
         let uplinks = self.uplinks();
-        self.strangers = observe::strangers(&seen, &uplinks, &self.marked);
+        self.strangers = Arc::new(Foreign {
+            devices: observe::strangers(&seen, &uplinks, &self.marked),
+            addresses: self.host_addresses(&seen)?,
+        });
         let mut items = observe::items(&seen, desired, &uplinks, &self.marked);
         items.iter_mut().for_each(float::unheard);
         self.mark_kept(desired, &mut items)?;

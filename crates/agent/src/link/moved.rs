@@ -116,6 +116,21 @@ impl Belongings {
     }
 }
 
+/// The address itself, not its peer's.
+pub(crate) fn local(message: &AddressMessage) -> Option<IpAddr> {
+    let mut all = message.attributes.iter();
+    let local = all.clone().find_map(|a| match a {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        all.find_map(|a| match a {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}
+
 fn same_address(one: &AddressMessage, other: &AddressMessage) -> bool {
     let local = |message: &AddressMessage| {
         message

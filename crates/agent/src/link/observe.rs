@@ -9,11 +9,10 @@ use super::mark::Marked;
 use super::message::{PORTS, PORTS_MASK};
 use super::mtu::{self, Mtu};
 use super::seen::{Link, Snapshot};
-use crate::room::{Desired, Stranger, Strangers};
+use crate::room::{Desired, Stranger};
 use crate::settings::{FloatingAddressMode, Settings};
 use novanet_model::{IfName, MacAddr};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 type Items = BTreeMap<LinkKey, LinkValue>;
 
@@ -109,7 +108,11 @@ pub(crate) fn macs(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) -> Ve
 }
 
 /// The devices that are neither bridges nor cables of ours.
-pub(crate) fn strangers(seen: &Snapshot, uplinks: &BTreeSet<IfName>, marked: &Marked) -> Strangers {
+pub(crate) fn strangers(
+    seen: &Snapshot,
+    uplinks: &BTreeSet<IfName>,
+    marked: &Marked,
+) -> BTreeMap<IfName, Stranger> {
     let strangers = seen.links().filter_map(|link| {
         let name = IfName::new(link.name.as_str()).ok()?;
         let ours = is_our_bridge(link, &name)
@@ -124,7 +127,7 @@ pub(crate) fn strangers(seen: &Snapshot, uplinks: &BTreeSet<IfName>, marked: &Ma
         };
         Some((name, stranger))
     });
-    Arc::new(strangers.collect())
+    strangers.collect()
 }
 
 fn bridge(

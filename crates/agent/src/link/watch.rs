@@ -5,6 +5,7 @@
 //! than it should be makes it wait a moment (we may be in the middle of making it), look again, and
 //! only then say so. A floating IP that we set costs a comparison, never a listing.
 
+use super::foreign::is_about_the_host;
 use super::item::{LinkKey, LinkValue};
 use super::netlink::{Packets, Socket};
 use super::observe::{is_our_bridge, must_pass};
@@ -119,7 +120,7 @@ struct Watcher {
 /// What an event calls into question.
 enum Doubt {
     Key(LinkKey),
-    /// The kernel had more to tell than we could take.
+    /// The kernel had more to tell than we could take, or the host has other addresses.
     Everything,
 }
 
@@ -181,6 +182,9 @@ impl Watcher {
         let mut doubts = Vec::new();
         for message in Packets(packet) {
             if let NetlinkPayload::InnerMessage(message) = message.payload {
+                if is_about_the_host(&message) {
+                    doubts.push(Doubt::Everything);
+                }
                 let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
                 let keys = event::doubts_of(message, &expected, &mut self.indexes);
                 doubts.extend(keys.into_iter().map(Doubt::Key));

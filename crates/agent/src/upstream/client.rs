@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Digest, Follow, Hello, Leases, Metadata, Objects, Status};
+use novanet_model::{HostAddresses, InstanceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
@@ -88,6 +88,11 @@ impl Client {
     /// Says what happened to leases.
     pub async fn leases(&self, leases: &Leases) -> Result<(), UpstreamError> {
         self.post("/leases", leases).await
+    }
+
+    /// Says which addresses and routes the host has of its own.
+    pub async fn addresses(&self, addresses: &HostAddresses) -> Result<(), UpstreamError> {
+        self.post("/addresses", addresses).await
     }
 
     /// Answers a question.

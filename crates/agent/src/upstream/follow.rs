@@ -22,6 +22,8 @@ const TRIES: u32 = 3;
 pub(super) struct Follower<'a> {
     upstream: &'a Upstream,
     again: Notify,
+    /// The server has heard who we are.
+    joined: Notify,
     /// The next question is for the whole list.
     whole: AtomicBool,
     asked: Arc<Mutex<VecDeque<String>>>,
@@ -32,9 +34,15 @@ impl<'a> Follower<'a> {
         Self {
             upstream,
             again: Notify::new(),
+            joined: Notify::new(),
             whole: AtomicBool::new(false),
             asked: Arc::default(),
         }
+    }
+
+    /// Notified whenever the host has introduced itself.
+    pub(super) fn joined(&self) -> &Notify {
+        &self.joined
     }
 
     pub(super) async fn follow(&self) {
@@ -58,6 +66,7 @@ impl<'a> Follower<'a> {
         session.hello(hello).await?;
         // What the server knew of instances may have been lost with it.
         engine.report_all_again();
+        self.joined.notify_one();
         loop {
             let follow = self.position();
             let news = tokio::select! {

@@ -82,6 +82,7 @@ impl Upstream {
             follower.resync(),
             report::statuses(&self),
             report::leases(&self),
+            report::addresses(&self, follower.joined()),
         );
     }
 

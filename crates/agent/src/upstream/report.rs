@@ -1,9 +1,10 @@
 //! What goes up without being asked: how far the host is, and what happened to leases.
 
-use super::Upstream;
+use super::{Upstream, UpstreamError};
 use crate::engine::jitter;
 use novanet_model::wire::Leases;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Lease events sent at once.
 const BATCH: usize = 500;
@@ -38,6 +39,39 @@ pub(super) async fn statuses(upstream: &Upstream) {
         tokio::select! {
             () = news.notified() => {}
             () = tokio::time::sleep(jitter(pace.heartbeat)) => {}
+        }
+    }
+}
+
+/// Says which addresses and routes the host has, when they change and to each server anew.
+pub(super) async fn addresses(upstream: &Upstream, joined: &Notify) {
+    let mut foreign = upstream.engine.foreign();
+    let mut backoff = upstream.backoff();
+    joined.notified().await;
+    let mut said = None;
+    loop {
+        let seen = foreign.borrow_and_update().clone();
+        let seen = seen.map(|foreign| foreign.addresses.clone());
+        if let Some(addresses) = seen.filter(|seen| said.as_ref() != Some(seen)) {
+            match upstream.client.addresses(&addresses).await {
+                Ok(()) => backoff.worked("addresses"),
+                // A server that does not know the question, or not this host any more: it is asked
+                // again after the next introduction.
+                Err(error @ UpstreamError::Refused { .. }) => {
+                    tracing::warn!(%error, "the server does not take the host's addresses");
+                }
+                Err(error) => {
+                    backoff.failed("addresses", &error).await;
+                    continue;
+                }
+            }
+            said = Some(addresses);
+        }
+        tokio::select! {
+            changed = foreign.changed() => if changed.is_err() {
+                return std::future::pending().await; // the engine has ended
+            },
+            () = joined.notified() => said = None,
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Networks that a host cannot have: a bridge's name that is somebody else's, a kind that hosts do
-//! not run. Nothing of them is made, in no room, and one error by name says why.
+//! Networks and addresses that a host cannot have: a bridge's name that is somebody else's, a kind
+//! that hosts do not run, a range or an address in which the host itself lives. Nothing of them is made, in no room, and one error by name says why.
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
 use novanet_agent::engine::Engine;
 use novanet_agent::fake::FakeHost;
 use novanet_model::HostObject;
+use novanet_model::host_addresses::{HostAddress, HostAddresses, HostRoute};
 use std::time::Duration;
 
 /// A network with all that stands on it, and one without.
@@ -175,4 +176,161 @@ async fn a_flat_network_takes_the_administrators_bridge() {
     reached(&engine, 1).await;
     assert!(host.things().contains_key("links port/nv1"));
     assert!(host.things().contains_key("firewall guard/nv1"));
+}
+
+/// The host's own addresses and routes: addresses as `address interface`, routes as
+/// `destination next-hop interface`.
+fn lives(addresses: &[&str], routes: &[&str]) -> HostAddresses {
+    let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
+    let addresses = addresses.iter().map(|text| words(text));
+    let routes = routes.iter().map(|text| words(text));
+    HostAddresses {
+        addresses: addresses
+            .map(|words| HostAddress {
+                address: words[0].parse().unwrap(),
+                interface: words[1].clone(),
+            })
+            .collect(),
+        routes: routes
+            .map(|words| HostRoute {
+                destination: words[0].parse().unwrap(),
+                via: words[1].parse().ok(),
+                interface: words[2].clone(),
+            })
+            .collect(),
+        flat_interface: None,
+    }
+}
+
+const LIVED_IN: &str = "bridge br100 of network 1: its range 10.0.1.0/24 is in use by the host, which \
+     has 10.0.1.77/25 on eth5: make the network with another range (network create), or take that \
+     off the host";
+
+#[tokio::test(start_paused = true)]
+async fn a_network_in_whose_range_the_host_lives_is_held_back_in_every_room_and_the_rest_works() {
+    let host = FakeHost::new();
+    host.lives_at(lives(&["10.0.1.77/25 eth5"], &[]));
+    let engine = started(&host, &two_networks()).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(of_the_first(&host), [""; 0]);
+    let touched = host.actions();
+    assert!(!touched.iter().any(|a| a.contains("br100")), "{touched:?}");
+    only_error(&engine, LIVED_IN);
+    assert!(host.things().contains_key("dhcp server/br200"));
+    assert!(engine.plan(true).await.unwrap().contains(LIVED_IN));
+    // It moves away.
+    host.lives_at(lives(&[], &[]));
+    host.disturb("links");
+    no_error(&engine).await;
+    let (other, _) = running().await;
+    for (key, value) in other.things() {
+        assert_eq!(host.things().get(&key), Some(&value), "{key}");
+    }
+    // And back, while the network is in use: what runs there stays.
+    host.lives_at(lives(&["10.0.1.77/25 eth5"], &[]));
+    host.disturb("links");
+    eventually("the network to go", || {
+        let left = of_the_first(&host);
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    only_error(&engine, LIVED_IN);
+    assert!(host.things().contains_key("instances instance/i-00000001"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wider_route_takes_no_network_down_and_a_narrower_one_does() {
+    let (host, engine) = running().await;
+    let before = host.things();
+    host.lives_at(lives(
+        &[],
+        &["10.0.0.0/8 192.0.2.9 tun0", "0.0.0.0/1 192.0.2.9 tun0"],
+    ));
+    host.disturb("links");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(host.things(), before);
+    no_error(&engine).await;
+    host.lives_at(lives(&[], &["10.0.1.128/25 192.0.2.9 tun0"]));
+    host.disturb("links");
+    eventually("the network to go", || {
+        let left = of_the_first(&host);
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+}
+
+/// What is there of the floating IP 203.0.0.1.
+fn of_the_float(host: &FakeHost) -> Vec<String> {
+    let things = host.things().into_keys();
+    things.filter(|key| key.contains("203.0.0.1")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_floating_ip_that_the_host_has_itself_is_in_force_in_no_room() {
+    let all = ["firewall float/203.0.0.1", "links route/203.0.0.1"];
+    let host = FakeHost::new();
+    for own in [
+        lives(&["203.0.0.1/24 eth0"], &[]),
+        lives(&["203.0.0.9/24 eth0"], &["0.0.0.0/0 203.0.0.1 eth0"]),
+        lives(&["203.0.0.1/32 lo"], &[]),
+    ] {
+        host.lives_at(own);
+        let engine = started(&host, &[cloud::float(1, 3), cloud::float(2, 4)]).await;
+        assert_eq!(of_the_float(&host), [""; 0]);
+        let made = host.actions();
+        assert!(
+            !made
+                .iter()
+                .any(|a| a.starts_with("firewall put float/203.0.0.1")),
+            "{made:?}"
+        );
+        let errors = cloud::errors(&engine);
+        let [(key, message)] = errors.as_slice() else {
+            panic!("not one error: {errors:?}");
+        };
+        assert_eq!(key, "float/203.0.0.1");
+        assert!(
+            message.starts_with("floating address 203.0.0.1: the host has ")
+                && message.ends_with("(nova-manage floating disassociate 203.0.0.1)"),
+            "{message}"
+        );
+        assert!(host.things().contains_key("firewall float/203.0.0.2"));
+        engine.stop();
+        host.take_away("firewall", "float/203.0.0.2");
+        host.take_away("links", "route/203.0.0.2");
+    }
+    // It comes and goes while the floating IP is in force.
+    let host = FakeHost::new();
+    let engine = started(&host, &[cloud::float(1, 3)]).await;
+    assert_eq!(of_the_float(&host), all);
+    host.lives_at(lives(&["203.0.0.1/24 eth0"], &[]));
+    host.disturb("links");
+    eventually("the floating IP to go", || {
+        let left = of_the_float(&host);
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    host.lives_at(lives(&[], &[]));
+    host.disturb("links");
+    no_error(&engine).await;
+    assert_eq!(of_the_float(&host), all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_address_the_host_has_waits_and_says_so() {
+    let host = FakeHost::new();
+    // On the network's own bridge: the network itself is not in question.
+    host.lives_at(lives(&["10.0.0.3/24 br100"], &[]));
+    let engine = started(&host, &cloud::small_cloud()).await;
+    let things = host.things();
+    assert!(things.contains_key("dhcp server/br100"), "{things:?}");
+    for gone in ["links port/nv1", "firewall guard/nv1"] {
+        assert!(!things.contains_key(gone), "{gone} is in {things:?}");
+    }
+    let errors = cloud::errors(&engine);
+    let (_, message) = errors.iter().find(|(key, _)| key == "port/1/0").unwrap();
+    assert!(
+        message.starts_with("address 10.0.0.3 of i-00000001: the host has 10.0.0.3/24 on br100:"),
+        "{message}"
+    );
 }

@@ -28,6 +28,7 @@ pub(crate) fn bridge(network: i64, name: &str) -> HostObject {
         vlan: None,
         mtu: None,
         foreign: false,
+        cidr: None,
     })
 }
 

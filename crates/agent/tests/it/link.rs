@@ -171,6 +171,7 @@ fn a_flat_networks_bridge_is_waited_for_and_never_made_or_removed() {
             vlan: None,
             mtu: None,
             foreign: true,
+            cidr: None,
         });
         links.want(&flat);
         let failed = links.round().await;

@@ -370,6 +370,7 @@ fn an_administrators_bridge_keeps_its_mac_when_instances_come_and_go() {
             vlan: None,
             mtu: None,
             foreign: true,
+            cidr: None,
         }));
         // An older agent's took the bridge's MAC, and gives it back while it is in use.
         let old = port_of_an_older_agent("br200", 2, "address 02:00:00:00:00:01");

@@ -18,14 +18,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-struct Agent {
+pub(crate) struct Agent {
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), AgentError>>,
     reports: mpsc::UnboundedSender<InstanceReport>,
 }
 
 impl Agent {
-    fn start(host: &FakeHost, dir: &Path, leases: Option<Arc<dyn LeaseSource>>) -> Self {
+    pub(crate) fn start(host: &FakeHost, dir: &Path, leases: Option<Arc<dyn LeaseSource>>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (reports, reported) = mpsc::unbounded_channel();
         let parts = Parts {
@@ -51,7 +51,7 @@ impl Agent {
         }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
     }
@@ -85,7 +85,7 @@ fn hello() -> Hello {
     }
 }
 
-fn socket(dir: &Path) -> PathBuf {
+pub(crate) fn socket(dir: &Path) -> PathBuf {
     dir.join("server.sock")
 }
 

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use novanet_model::wire::{
     Answer, Asked, Change, Digest, Hello, LeaseEvent, Leases, Metadata, Objects, Question, Status,
 };
-use novanet_model::{HostObject, ObjectKey};
+use novanet_model::{HostAddresses, HostObject, ObjectKey};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -35,6 +35,7 @@ pub(crate) struct State {
     pub(crate) hellos: Vec<Hello>,
     pub(crate) statuses: Vec<Status>,
     pub(crate) leases: Vec<LeaseEvent>,
+    pub(crate) addresses: Vec<HostAddresses>,
     pub(crate) answers: BTreeMap<String, Answer>,
     pub(crate) images: BTreeMap<String, Bytes>,
     /// How many whole lists and how many deltas were sent.
@@ -140,6 +141,7 @@ impl Cloud {
             (&Method::POST, "/leases") => {
                 self.keep(&body, |state, it: Leases| state.leases.extend(it.events))
             }
+            (&Method::POST, "/addresses") => self.keep(&body, |state, it| state.addresses.push(it)),
             (&Method::POST, action) if action.starts_with("/answers/") => {
                 let id = action["/answers/".len()..].to_owned();
                 self.keep(&body, |state, it| {

@@ -96,6 +96,7 @@ pub(crate) fn bridge(network: i64, bridge: &str) -> HostObject {
         vlan: None,
         mtu: None,
         foreign: false,
+        cidr: None,
     })
 }
 

@@ -1,0 +1,173 @@
+//! The addresses and routes of the host that are not ours: what the cloud's ranges and addresses
+//! must not conflict with (`novanet_model::host_addresses`), and what the server is told.
+
+use super::Links;
+use super::message::{self, PROTOCOL, TABLE_MAIN};
+use super::moved::{Record, local};
+use super::netlink::Socket;
+use super::seen::{self, Snapshot};
+use crate::room::RoomError;
+use crate::settings::Settings;
+use ipnet::Ipv4Net;
+use novanet_model::host_addresses::{HostAddress, HostAddresses, HostRoute};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteProtocol, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+/// The host's own addresses and routes now, in the network namespace of this thread.
+pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, RoomError> {
+    let mut socket = Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
+    let seen = Snapshot::take(&mut socket)?;
+    let notes = settings.state_path.join("links");
+    collect(&mut socket, &seen, &notes, settings)
+}
+
+impl Links {
+    pub(super) fn host_addresses(&mut self, seen: &Snapshot) -> Result<HostAddresses, RoomError> {
+        collect(&mut self.socket, seen, &self.notes, &self.settings)
+    }
+}
+
+fn collect(
+    socket: &mut Socket,
+    seen: &Snapshot,
+    notes: &Path,
+    settings: &Settings,
+) -> Result<HostAddresses, RoomError> {
+    let moved = Moved::load(notes);
+    let addresses = seen.addresses.iter().filter_map(|address| {
+        let net = Ipv4Net::new(address.ip, address.prefix).ok()?;
+        let device = seen.name(address.device)?;
+        (!address.ours && !address.ip.is_loopback()).then(|| HostAddress {
+            address: net,
+            interface: moved.interface_of(device, address.ip).to_owned(),
+        })
+    });
+    let addresses: BTreeSet<_> = addresses.collect();
+    let dumped = socket.dump(&message::list_routes(AddressFamily::Inet, TABLE_MAIN));
+    let dumped = match dumped {
+        // A host without a single route has no such table yet.
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
+        other => other.map_err(|e| RoomError::kernel("list routes", e))?,
+    };
+    let routes = dumped.iter().filter_map(|message| match message {
+        Message::NewRoute(route) => Some(hops(route)),
+        _ => None,
+    });
+    let routes = routes.flatten().filter_map(|(destination, via, device)| {
+        let device = seen.name(device)?;
+        Some(HostRoute {
+            destination,
+            via,
+            interface: moved.interface_via(device, via).to_owned(),
+        })
+    });
+    Ok(HostAddresses {
+        routes: routes.collect(),
+        addresses,
+        flat_interface: settings.flat_interface.clone(),
+    })
+}
+
+/// Destination, next hop and device of a route that somebody else made; several for a multipath
+/// route.
+fn hops(route: &RouteMessage) -> Vec<(Ipv4Net, Option<Ipv4Addr>, u32)> {
+    let protocol = route.header.protocol;
+    let made_of_an_address = protocol == RouteProtocol::Kernel;
+    if made_of_an_address
+        || u8::from(protocol) == PROTOCOL
+        || route.header.kind != RouteType::Unicast
+        || route.header.address_family != AddressFamily::Inet
+    {
+        return Vec::new();
+    }
+    let to = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(*to),
+            _ => None,
+        });
+    let to = to.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let Ok(to) = Ipv4Net::new(to, route.header.destination_prefix_length) else {
+        return Vec::new();
+    };
+    let device = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        });
+    let several = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::MultiPath(hops) => Some(hops),
+            _ => None,
+        });
+    let one = device.map(|device| (to, via(&route.attributes), device));
+    let hop = |hop: &RouteNextHop| (to, via(&hop.attributes), hop.interface_index);
+    one.into_iter()
+        .chain(several.into_iter().flatten().map(hop))
+        .collect()
+}
+
+fn via(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(via)) => Some(*via),
+        _ => None,
+    })
+}
+
+/// The addresses that we moved from interfaces to bridges of ours: they are still the interfaces'.
+struct Moved(BTreeMap<String, Vec<(Ipv4Net, String)>>);
+
+impl Moved {
+    fn load(notes: &Path) -> Self {
+        let mut all: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for uplink in Record::all(notes) {
+            let Some(record) = Record::load(notes, &uplink) else {
+                continue;
+            };
+            let addresses = record.belongings.addresses.iter().filter_map(|message| {
+                let IpAddr::V4(address) = local(message)? else {
+                    return None;
+                };
+                let net = Ipv4Net::new(address, message.header.prefix_len).ok()?;
+                Some((net, uplink.to_string()))
+            });
+            let of_bridge = all.entry(record.bridge.to_string()).or_default();
+            of_bridge.extend(addresses);
+        }
+        Self(all)
+    }
+
+    fn interface_of<'a>(&'a self, device: &'a str, address: Ipv4Addr) -> &'a str {
+        self.find(device, |net| net.addr() == address)
+    }
+
+    fn interface_via<'a>(&'a self, device: &'a str, via: Option<Ipv4Addr>) -> &'a str {
+        self.find(device, |net| via.is_some_and(|via| net.contains(&via)))
+    }
+
+    fn find<'a>(&'a self, device: &'a str, is: impl Fn(&Ipv4Net) -> bool) -> &'a str {
+        let moved = self.0.get(device).into_iter().flatten();
+        let mut moved = moved.filter(|(net, _)| is(net));
+        moved.next().map_or(device, |(_, uplink)| uplink.as_str())
+    }
+}
+
+/// Whether an event is about an address that is not ours: another host may live here now.
+pub(super) fn is_about_the_host(message: &Message) -> bool {
+    match message {
+        Message::NewAddress(address) | Message::DelAddress(address) => {
+            address.header.family == AddressFamily::Inet && !seen::is_ours(address)
+        }
+        _ => false,
+    }
+}
