@@ -1,12 +1,13 @@
-//! Use cases of floating IPs: the operator's pools, and what projects do with addresses.
+//! Use cases of floating IPs: what projects do with addresses. The operator's are in
+//! [`crate::floating_pool`].
 
-use crate::caller::{operator, record};
+use crate::caller::record;
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
+use novanet_model::InstanceId;
 use novanet_model::rows::FloatingIp;
-use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError};
 use novanet_store::instances::State;
 use novanet_store::plan::Subject;
-use novanet_store::{Committed, Conn, Thing, Tx, audit, floating_ips, instances, networks};
+use novanet_store::{Committed, Conn, Thing, Tx, floating_ips, instances};
 use std::net::Ipv4Addr;
 
 /// A floating IP as a caller names it.
@@ -46,88 +47,7 @@ impl Association {
     }
 }
 
-/// The most addresses that one `floating create` adds.
-const MOST: usize = 65_536;
-
 impl Cloud {
-    /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new. Refused
-    /// where instances have their own addresses.
-    pub async fn create_floating_ips(
-        &self,
-        range: Ipv4Net,
-        pool: Option<&str>,
-        interface: Option<&IfName>,
-    ) -> Result<u64> {
-        // nova leaves out the network and broadcast addresses of a range, and takes a /32 as it is.
-        let addresses: Vec<Ipv4Addr> = range.hosts().take(MOST + 1).collect();
-        if addresses.len() > MOST {
-            return Err(ModelError::new(
-                "range",
-                range,
-                format!("has more than {MOST} addresses (add it in parts)"),
-            )
-            .into());
-        }
-        let pool = pool.unwrap_or(&self.config().floating_pool);
-        let mut tx = self.db().change().await?;
-        refuse_fixed(&mut tx, range).await?;
-        let new = floating_ips::insert(&mut tx, &addresses, pool, interface).await?;
-        if new > 0 {
-            let detail = format!("{new} addresses in pool {pool}");
-            let object = range.to_string();
-            audit::record(
-                &mut tx,
-                &operator(),
-                "floating_ip.create",
-                None,
-                &object,
-                &detail,
-            )
-            .await?;
-            tx.commit().await?;
-        }
-        Ok(new)
-    }
-
-    /// `floating delete RANGE`: all or nothing; refused while a project has one of them.
-    pub async fn delete_floating_ips(&self, range: Ipv4Net) -> Result<u64> {
-        let mut tx = self.db().change().await?;
-        let all = floating_ips::list(&mut tx).await?;
-        let hit: Vec<&FloatingIp> = all.iter().filter(|f| range.contains(&f.address)).collect();
-        if hit.is_empty() {
-            return Err(ControlError::not_found(Kind::FloatingIp, range));
-        }
-        for float in &hit {
-            if let Some(project) = &float.project {
-                return Err(ControlError::in_use(
-                    Kind::FloatingIp,
-                    float.address,
-                    format!("project {project} has it (release it first)"),
-                ));
-            }
-            floating_ips::delete(&mut tx, float.id).await?;
-        }
-        let object = range.to_string();
-        let detail = format!("{} addresses", hit.len());
-        audit::record(
-            &mut tx,
-            &operator(),
-            "floating_ip.delete",
-            None,
-            &object,
-            &detail,
-        )
-        .await?;
-        tx.commit().await?;
-        Ok(u64::try_from(hit.len()).unwrap_or(u64::MAX))
-    }
-
-    /// `floating list`.
-    pub async fn floating_ips(&self) -> Result<Vec<FloatingIp>> {
-        let mut tx = self.db().read().await?;
-        Ok(floating_ips::list(&mut tx).await?)
-    }
-
     /// DescribeAddresses: the project's.
     pub async fn addresses(&self, caller: &Caller) -> Result<Vec<FloatingIp>> {
         let mut tx = self.db().read().await?;
@@ -238,6 +158,7 @@ impl Cloud {
     ) -> Result<FloatingIp> {
         let float = owned(tx, caller, float).await?;
         floating_ips::check(&float)?;
+        refuse_conflict(caller, &float)?;
         let &Association {
             instance,
             fixed,
@@ -317,7 +238,7 @@ impl Cloud {
 }
 
 /// Points a floating IP at a fixed IP's row, or nowhere: what is to be planned then.
-async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Subject> {
+pub(crate) async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Subject> {
     let now = floating_ips::point(tx, id, fixed_ip).await?;
     Ok(now.map_or(Subject::Thing(Thing::Float(id)), Subject::Float))
 }
@@ -330,25 +251,23 @@ async fn allocated(tx: &mut Tx, caller: &Caller, address: Ipv4Addr) -> Result<Fl
         .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))
 }
 
-/// Refuses a range that has addresses of a network, one that is being deleted too.
-async fn refuse_fixed(c: &mut Conn, range: Ipv4Net) -> Result<()> {
-    let mut all = networks::in_the_way(c).await?;
-    all.extend(networks::list_deleting(c).await?);
-    match all
-        .iter()
-        .find(|n| n.cidr.contains(&range) || range.contains(&n.cidr))
-    {
-        None => Ok(()),
-        Some(network) => Err(ControlError::in_use(
-            Kind::FloatingIp,
-            range,
-            format!(
-                "overlaps network {} ({}), whose addresses are the instances' own: choose another \
-                 range",
-                network.cidr, network.label
-            ),
-        )),
-    }
+/// Refuses an address that a host has itself: rows may be older than the host's report.
+fn refuse_conflict(caller: &Caller, float: &FloatingIp) -> Result<()> {
+    let Some(conflict) = &float.conflict else {
+        return Ok(());
+    };
+    // What hosts there are is the operator's business only.
+    let why = if caller.admin {
+        conflict
+    } else {
+        "it is an address of the cloud's own"
+    };
+    let reason = format!("{why}: release it and allocate another");
+    Err(ControlError::in_use(
+        Kind::FloatingIp,
+        float.address,
+        reason,
+    ))
 }
 
 /// A floating IP of the caller's project.

@@ -1,6 +1,7 @@
 //! Use cases of networks.
 
 use crate::caller::operator;
+use crate::host_addresses;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::carve::{self, CarveError, Carved, NewNetwork, Request};
 use novanet_model::rows::Network;
@@ -36,14 +37,18 @@ impl Cloud {
         }
         let carved = self.carve(&mut tx, request).await?;
         let host = self.gateway_host(&mut tx).await?;
+        let reports = novanet_store::host_addresses::all(&mut tx).await?;
         let mut made = Vec::with_capacity(carved.networks.len());
         for new in &carved.networks {
+            host_addresses::refuse_network(&reports, new)?;
             if let Some(float) = floating_ips::first_within(&mut tx, new.cidr).await? {
                 let reason =
                     format!("floating IP {float} is in it: choose another range, or delete that");
                 return Err(ControlError::in_use(Kind::Network, new.cidr, reason));
             }
-            made.push(self.insert_network(&mut tx, new, host.as_deref()).await?);
+            let network = self.insert_network(&mut tx, new, host.as_deref()).await?;
+            host_addresses::reserve(&mut tx, &reports, &network).await?;
+            made.push(network);
         }
         let change = tx.commit().await?;
         Ok(Created {

@@ -8,7 +8,7 @@ use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError, ProjectId};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
-const SELECT: &str = "SELECT f.id, f.address, f.pool, f.interface, f.project_id, \
+const SELECT: &str = "SELECT f.id, f.address, f.pool, f.interface, f.project_id, f.conflict, \
     x.address AS fixed_address, x.instance_id, n.host FROM floating_ips f \
     LEFT JOIN fixed_ips x ON x.id = f.fixed_ip_id LEFT JOIN networks n ON n.id = x.network_id";
 
@@ -34,6 +34,7 @@ fn floating(row: &AnyRow) -> Result<FloatingIp> {
         bad_interface: interface.filter(|_| named.is_none()),
         interface: named,
         project: r.maybe("project_id")?,
+        conflict: r.maybe_text("conflict")?,
         fixed,
     })
 }
@@ -79,7 +80,7 @@ pub async fn insert(
 }
 
 /// Gives a free address of the pool to a project, the one free for longest; `None`: all are taken.
-/// One whose interface is none is passed over.
+/// One whose interface is none, and one that a host has itself, is passed over.
 pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Option<Ipv4Addr>> {
     tx.require_change("floating IP allocated")?;
     let now = tx.now;
@@ -88,7 +89,7 @@ pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Op
         let row = sqlx::query(
             "UPDATE floating_ips SET project_id = $1, updated_at = $2 WHERE id = \
              (SELECT id FROM floating_ips WHERE pool = $3 AND project_id IS NULL \
-              ORDER BY freed_at, addr LIMIT 1) AND project_id IS NULL \
+              AND conflict IS NULL ORDER BY freed_at, addr LIMIT 1) AND project_id IS NULL \
              RETURNING id, address, interface",
         )
         .bind(project.as_str())
@@ -118,7 +119,8 @@ pub async fn take(tx: &mut Tx, address: Ipv4Addr, pool: &str, project: &ProjectI
     let now = tx.now;
     let done = sqlx::query(
         "UPDATE floating_ips SET project_id = $1, updated_at = $2 \
-         WHERE addr = $3 AND ($4 = '' OR pool = $4) AND project_id IS NULL",
+         WHERE addr = $3 AND ($4 = '' OR pool = $4) AND project_id IS NULL \
+         AND conflict IS NULL",
     )
     .bind(project.as_str())
     .bind(now)
@@ -149,7 +151,7 @@ pub async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Option
     // What [`SELECT`] finds.
     sqlx::query(
         "UPDATE floating_ips SET fixed_ip_id = $1, updated_at = $2 WHERE id = $3 \
-         RETURNING id, address, pool, interface, project_id, \
+         RETURNING id, address, pool, interface, project_id, conflict, \
          (SELECT x.address FROM fixed_ips x WHERE x.id = fixed_ip_id) AS fixed_address, \
          (SELECT x.instance_id FROM fixed_ips x WHERE x.id = fixed_ip_id) AS instance_id, \
          (SELECT n.host FROM fixed_ips x JOIN networks n ON n.id = x.network_id \

@@ -18,6 +18,7 @@ pub mod fixed_ips;
 pub mod floating_ips;
 pub mod groups;
 mod hints;
+pub mod host_addresses;
 pub mod hosts;
 pub mod images;
 pub mod inject;

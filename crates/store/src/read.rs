@@ -28,7 +28,12 @@ impl<'r> Reader<'r> {
         format!("{} {key}", self.table)
     }
 
-    fn bad(&self, column: &'static str, value: impl ToString, reason: impl Display) -> StoreError {
+    pub(crate) fn bad(
+        &self,
+        column: &'static str,
+        value: impl ToString,
+        reason: impl Display,
+    ) -> StoreError {
         StoreError::BadRow {
             row: self.name(),
             source: ModelError::new(column, value, reason.to_string()),

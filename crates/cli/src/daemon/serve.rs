@@ -6,6 +6,7 @@ use crate::keyfile;
 use crate::{running, say};
 use futures_util::FutureExt as _;
 use novanet_agent::engine::{AgentError, Options, preflight, run_with};
+use novanet_agent::link::host_addresses;
 use novanet_agent::upstream::{Pace, ServerAddress};
 use novanet_agent::{local, reserve};
 use novanet_control::{Cloud, CloudConfig};
@@ -29,7 +30,12 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
         preflight::check(&flags.roles())
     };
     able.map_err(|e| Failure::because(&e))?;
-    let first = setup::First::of(&flags)?;
+    let settings = host::agent_settings(&flags)?;
+    let here = setup::Here {
+        host: flags.host().to_owned(),
+        addresses: host_addresses(&settings).map_err(|e| Failure::because(&e))?,
+    };
+    let first = setup::First::of(&flags, here)?;
     let held = ports::hold(&flags)?;
     let cloud = open(&flags, true).await?;
     first.check(&cloud).await?;
@@ -41,7 +47,6 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let address = server
         .ec2_address()
         .map_err(|e| Failure::failed(format!("EC2 API: {e}")))?;
-    let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
     // One stop for both: a signal, or the end of the other.
     let other_ended = CancellationToken::new();

@@ -12,6 +12,7 @@ use novanet_agent::image::build;
 use novanet_control::Cloud;
 use novanet_model::carve::{CarveError, Request, carve};
 use novanet_model::flags::Flags;
+use novanet_model::host_addresses::{HostAddresses, When};
 use novanet_model::rows::Network;
 use novanet_model::wire::Role;
 use novanet_model::{Ipv4Net, NetworkKind, ProjectId};
@@ -48,11 +49,22 @@ pub(super) struct First {
     remark: Option<String>,
     /// This host will serve the network's DHCP and DNS.
     serves: bool,
+    here: Here,
+    /// What of this host conflicts with the network.
+    conflict: Option<String>,
+}
+
+/// This host, before its agent has reported anything.
+pub(super) struct Here {
+    /// Its name.
+    pub(super) host: String,
+    /// What it has of its own.
+    pub(super) addresses: HostAddresses,
 }
 
 impl First {
-    /// From the flags alone. What could never be is refused here, before anything is made.
-    pub(super) fn of(flags: &Flags) -> Result<Self, Failure> {
+    /// From the flags and what this host has. What could never be is refused here, before anything is made.
+    pub(super) fn of(flags: &Flags, here: Here) -> Result<Self, Failure> {
         let (kind, remark) = kind(flags);
         let range = match flags.fixed_range().filter(|_| given(flags, "fixed_range")) {
             Some(range) => range,
@@ -61,7 +73,7 @@ impl First {
         };
         let mut network = Request::new(kind, "private", range);
         network.network_size = Some(1 << (32 - range.prefix_len()));
-        carve(&network, &[], &flags.network_defaults()).map_err(|e| match e {
+        let carved = carve(&network, &[], &flags.network_defaults()).map_err(|e| match e {
             CarveError::Invalid(e) | CarveError::Conflict(e) => {
                 Failure::failed(format!("fixed_range {range}: {}", e.reason))
             }
@@ -74,17 +86,35 @@ impl First {
                 "floating_range {floating}: is too large: at most a /{SHORTEST_PREFIX}"
             )));
         }
+        let conflict = carved.networks.iter().find_map(|new| {
+            let claim = novanet_control::host_addresses::claim(new);
+            here.addresses.conflict(&claim, When::Create)
+        });
         let first = Self {
+            conflict,
+            here,
             network,
             floating,
             remark,
             serves: kind == NetworkKind::FlatDhcp && flags.roles().contains(&Role::Network),
         };
         if is_first_start(flags) {
+            first.refuse_conflict()?;
             first.refuse_overlap(&[range])?;
             first.refuse_taken_ports()?;
         }
         Ok(first)
+    }
+
+    /// The host's own LAN is not the instances'.
+    fn refuse_conflict(&self) -> Result<(), Failure> {
+        let Some(has) = &self.conflict else {
+            return Ok(());
+        };
+        Err(Failure::failed(format!(
+            "fixed_range {}: this host has {has}: choose another range (--fixed_range=RANGE)",
+            self.network.range
+        )))
     }
 
     fn refuse_overlap(&self, networks: &[Ipv4Net]) -> Result<(), Failure> {
@@ -114,6 +144,7 @@ impl First {
         let mut ranges: Vec<Ipv4Net> = networks.iter().map(|n| n.cidr).collect();
         if ranges.is_empty() {
             ranges.push(self.network.range);
+            self.refuse_conflict()?;
             self.refuse_taken_ports()?;
         }
         self.refuse_overlap(&ranges)?;
@@ -163,7 +194,7 @@ pub(super) async fn run(cloud: &Cloud, flags: &Flags, first: &First) -> Result<R
     let image = image(cloud).await?;
     let networks = network(cloud, first).await?;
     if let Some(range) = first.floating {
-        floating(cloud, range).await?;
+        floating(cloud, range, &first.here).await?;
     }
     Ok(Ready {
         novarc: credentials(cloud, flags, &project).await?,
@@ -202,10 +233,17 @@ async fn network(cloud: &Cloud, first: &First) -> Result<Vec<Network>, Failure> 
     Ok(cloud.create_networks(request).await?.networks)
 }
 
-async fn floating(cloud: &Cloud, range: Ipv4Net) -> Result<(), Failure> {
-    let new = cloud.create_floating_ips(range, None, None).await?;
+/// What the host has itself is left out, and said when the others are made.
+async fn floating(cloud: &Cloud, range: Ipv4Net, here: &Here) -> Result<(), Failure> {
+    let here = (here.host.as_str(), &here.addresses);
+    let (new, left_out) = cloud.create_floating_ips_around(range, here).await?;
     if new > 0 {
         step(&format!("{new} floating addresses of {range}"));
+        for (ip, why) in left_out {
+            say::line(&format!(
+                "leaving {ip} out of the floating addresses: {why}"
+            ));
+        }
     }
     Ok(())
 }

@@ -45,11 +45,29 @@ const ACTIONS: &[Action] = &[
     // The manual's word, which nova never had.
     .or(&["destroy"])
     .places(places, ORDERS),
+    action(
+        "disassociate",
+        "end the association of an address, whatever project it is of",
+        ADDRESS,
+        |b| {
+            let text = b.required("address")?;
+            let address = text.parse().map_err(|_| {
+                Failure::usage(format!("address {text:?}: must look like 68.99.26.170"))
+            })?;
+            Ok(super::Command::Floating(Command::Disassociate { address }))
+        },
+    ),
     action("list", "all addresses, or a host's", HOST, |b| {
         let host = b.text("host").map(str::to_owned);
         Ok(super::Command::Floating(Command::List { host }))
     }),
 ];
+
+const ADDRESS: &[Param] = &[param(
+    "address",
+    Takes::Required,
+    "the floating address, like 68.99.26.170",
+)];
 
 const HOST: &[Param] = &[param(
     "host",
@@ -108,6 +126,11 @@ pub(crate) enum Command {
     Delete {
         /// All addresses of it.
         range: Ipv4Net,
+    },
+    /// End an association.
+    Disassociate {
+        /// The floating address.
+        address: Ipv4Addr,
     },
     /// List them.
     List {
@@ -177,6 +200,12 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             cx.cloud.delete_floating_ips(range).await?;
             Ok(String::new())
         }
+        Command::Disassociate { address } => {
+            if !cx.cloud.end_association(address).await? {
+                cx.note(&format!("{address} leads to no instance"));
+            }
+            Ok(String::new())
+        }
         Command::List { host } => {
             let rows: Vec<FloatingRow> = cx
                 .cloud
@@ -200,6 +229,7 @@ impl From<FloatingIp> for FloatingRow {
             fixed: float.fixed.map(|f| f.address),
             project: float.project.map(|p| p.to_string()),
             pool: float.pool,
+            conflict: float.conflict,
             interface: float
                 .interface
                 .map(|i| i.to_string())
@@ -217,6 +247,8 @@ pub(crate) struct FloatingRow {
     pub(crate) fixed: Option<Ipv4Addr>,
     pub(crate) project: Option<String>,
     pub(crate) pool: String,
+    /// Why no instance can have it.
+    pub(crate) conflict: Option<String>,
     pub(crate) interface: Option<String>,
 }
 

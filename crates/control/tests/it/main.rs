@@ -10,6 +10,7 @@ mod atomic;
 mod auth;
 mod controllers;
 mod groups;
+mod host_addresses;
 mod hosts;
 mod images;
 mod killed;

@@ -10,8 +10,8 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Digest, Follow, Hello, Leases, Metadata, Objects, Status};
+use novanet_model::{HostAddresses, InstanceId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,6 +31,7 @@ pub(crate) fn router(state: Arc<Shared>) -> axum::Router {
         .route("/agent/v1/hosts/{host}/digest", get(digest))
         .route("/agent/v1/hosts/{host}/status", post(status))
         .route("/agent/v1/hosts/{host}/leases", post(leases))
+        .route("/agent/v1/hosts/{host}/addresses", post(addresses))
         .route("/agent/v1/hosts/{host}/answers/{id}", post(answer))
         .route("/agent/v1/hosts/{host}/metadata/{instance}", get(metadata))
         .route("/agent/v1/images/{digest}", get(images::image))
@@ -100,6 +101,15 @@ async fn leases(
     Json(leases): Json<Leases>,
 ) -> Result<StatusCode> {
     state.cloud.leases(&host, &leases.events).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn addresses(
+    State(state): State<Arc<Shared>>,
+    Path(host): Path<String>,
+    Json(addresses): Json<HostAddresses>,
+) -> Result<StatusCode> {
+    state.cloud.report_addresses(&host, &addresses).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

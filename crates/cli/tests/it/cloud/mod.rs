@@ -3,6 +3,7 @@
 mod addresses;
 mod apart;
 mod clients;
+mod conflicts;
 mod disk;
 mod faults;
 mod killed;

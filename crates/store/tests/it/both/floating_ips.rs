@@ -58,6 +58,7 @@ async fn addresses_are_added_once_and_listed_by_number(t: Fresh) -> Result<()> {
         interface: Some(eth1),
         bad_interface: None,
         project: None,
+        conflict: None,
         fixed: None,
     };
     assert_eq!(*kept, wanted);

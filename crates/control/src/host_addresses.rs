@@ -1,0 +1,100 @@
+//! What hosts report about their own addresses, and what is refused because of it: networks that
+//! overlap a host's addresses or routes, floating IPs that a host has itself.
+
+use crate::{Cloud, ControlError, Kind, Result};
+use novanet_model::carve::NewNetwork;
+use novanet_model::host_addresses::{Claim, When};
+use novanet_model::{HostAddresses, NetworkKind};
+use novanet_store::host_addresses::{self as store, HostReserved};
+use novanet_store::{Conn, Tx, hosts, networks};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// Reports by host.
+pub(crate) type Reports = BTreeMap<String, HostAddresses>;
+
+impl Cloud {
+    /// A host's addresses, routes and next hops. Written only if they are other than before.
+    pub async fn report_addresses(&self, host: &str, addresses: &HostAddresses) -> Result<()> {
+        {
+            let mut tx = self.db().read().await?;
+            if store::all(&mut tx).await?.get(host) == Some(addresses) {
+                return Ok(());
+            }
+        }
+        let mut tx = self.db().change().await?;
+        if hosts::by_name(&mut tx, host).await?.is_none() {
+            return Err(ControlError::not_found(Kind::Host, host));
+        }
+        store::set(&mut tx, host, addresses).await?;
+        let reserved = reserved(&store::all(&mut tx).await?);
+        store::mark_floating_ips(&mut tx, &reserved).await?;
+        for network in networks::list(&mut tx).await? {
+            store::reserve(&mut tx, &network, &reserved).await?;
+        }
+        tx.commit().await?;
+        tracing::info!(host, "reported its addresses and routes");
+        Ok(())
+    }
+}
+
+/// Addresses that are not the cloud's to give, and why.
+pub(crate) fn reserved(reports: &Reports) -> HostReserved {
+    let all = reports.iter().flat_map(|(host, addresses)| {
+        let reserved = addresses.reserved().into_iter();
+        reserved.map(move |(ip, has)| (ip, format!("host {host} has {has}")))
+    });
+    all.collect()
+}
+
+/// [`reserved`], as hosts have reported it.
+pub(crate) async fn all_reserved(c: &mut Conn) -> Result<HostReserved> {
+    Ok(reserved(&store::all(c).await?))
+}
+
+/// Refuses a network in whose range a host lives.
+pub(crate) fn refuse_network(reports: &Reports, new: &NewNetwork) -> Result<()> {
+    let claim = claim(new);
+    let mut conflicts = reports.iter().filter_map(|(host, addresses)| {
+        let has = addresses.conflict(&claim, When::Create)?;
+        Some(format!("host {host} has {has}: choose another range"))
+    });
+    match conflicts.next() {
+        None => Ok(()),
+        Some(reason) => Err(ControlError::in_use(Kind::Network, new.cidr, reason)),
+    }
+}
+
+/// What a network that does not exist yet will need of its host.
+pub fn claim(new: &NewNetwork) -> Claim<'_> {
+    Claim {
+        cidr: new.cidr,
+        gateway: (new.kind != NetworkKind::Flat).then_some(new.gateway),
+        bridge: &new.bridge,
+        interface: new.bridge_interface.as_ref(),
+    }
+}
+
+/// Refuses floating IPs of which a host has one itself.
+pub(crate) fn refuse_floating(reserved: &HostReserved, addresses: &[Ipv4Addr]) -> Result<()> {
+    let taken = addresses
+        .iter()
+        .find_map(|ip| Some((ip, reserved.get(ip)?)));
+    let Some((ip, why)) = taken else {
+        return Ok(());
+    };
+    let reason = match addresses {
+        [_] => why.clone(),
+        _ => format!("{why}: choose a range without this address"),
+    };
+    Err(ControlError::in_use(Kind::FloatingIp, ip, reason))
+}
+
+/// A new network's addresses that hosts have are nobody's.
+pub(crate) async fn reserve(
+    tx: &mut Tx,
+    reports: &Reports,
+    network: &novanet_model::rows::Network,
+) -> Result<()> {
+    Ok(store::reserve(tx, network, &reserved(reports)).await?)
+}
