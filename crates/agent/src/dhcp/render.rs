@@ -5,6 +5,7 @@
 
 use super::files::{self, Files};
 use super::item::{HostSpec, RangeSpec};
+use ipnet::Ipv4Net;
 use novanet_model::{IfName, NetworkId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -82,18 +83,60 @@ pub fn arguments(
             }
         }
     }
-    // Names of instances are nobody else's business.
+    // Names of instances are nobody else's business, and no server upstream knows private addresses.
     all.extend(
         domains
             .into_iter()
             .map(|domain| format!("--local=/{domain}/")),
     );
+    all.push(local_zones(ranges));
     if !dns.is_empty() {
         all.push("--no-resolv".to_owned());
         all.extend(dns.into_iter().map(|server| format!("--server={server}")));
     }
     all.push(format!("--dhcp-lease-max={}", addresses.min(1 << 30)));
     all
+}
+
+/// Reverse zones of private addresses (RFC 6303).
+const PRIVATE: [&str; 11] = [
+    "0.in-addr.arpa",
+    "10.in-addr.arpa",
+    "127.in-addr.arpa",
+    "254.169.in-addr.arpa",
+    "168.192.in-addr.arpa",
+    "c.f.ip6.arpa",
+    "d.f.ip6.arpa",
+    "8.e.f.ip6.arpa",
+    "9.e.f.ip6.arpa",
+    "a.e.f.ip6.arpa",
+    "b.e.f.ip6.arpa",
+];
+
+/// Zones that are answered here, whatever is asked of them: names that are not known do not exist.
+fn local_zones(ranges: &Ranges) -> String {
+    let mut zones: BTreeSet<String> = PRIVATE.iter().map(ToString::to_string).collect();
+    zones.extend((16..32).map(|second| format!("{second}.172.in-addr.arpa")));
+    let public = ranges
+        .values()
+        .filter(|range| !range.cidr.addr().is_private());
+    zones.extend(public.flat_map(|range| reverse_zones(range.cidr)));
+    zones
+        .iter()
+        .fold("--local=/".to_owned(), |all, zone| all + zone + "/")
+}
+
+/// The reverse zones of exactly this network: at most 128, as zones end at whole bytes.
+fn reverse_zones(net: Ipv4Net) -> impl Iterator<Item = String> {
+    let bytes = usize::from(net.prefix_len().div_ceil(8));
+    let whole = u8::try_from(bytes * 8).unwrap_or(32);
+    let parts = net.subnets(whole).into_iter().flatten();
+    parts.map(move |part| {
+        let octets = part.addr().octets();
+        let labels = octets[..bytes].iter().rev().map(u8::to_string);
+        let labels: Vec<_> = labels.chain(["in-addr.arpa".to_owned()]).collect();
+        labels.join(".")
+    })
 }
 
 /// The networks that a command line serves.
@@ -248,11 +291,26 @@ mod tests {
         --dhcp-option=tag:net7,option:router,10.9.0.1
         --dhcp-option=tag:net7,option:dns-server,10.9.0.1
         --local=/novalocal/
+        --local=/0.in-addr.arpa/10.in-addr.arpa/127.in-addr.arpa/16.172.in-addr.arpa/168.192.in-addr.arpa/17.172.in-addr.arpa/18.172.in-addr.arpa/19.172.in-addr.arpa/20.172.in-addr.arpa/21.172.in-addr.arpa/22.172.in-addr.arpa/23.172.in-addr.arpa/24.172.in-addr.arpa/25.172.in-addr.arpa/254.169.in-addr.arpa/26.172.in-addr.arpa/27.172.in-addr.arpa/28.172.in-addr.arpa/29.172.in-addr.arpa/30.172.in-addr.arpa/31.172.in-addr.arpa/8.e.f.ip6.arpa/9.e.f.ip6.arpa/a.e.f.ip6.arpa/b.e.f.ip6.arpa/c.f.ip6.arpa/d.f.ip6.arpa/
         --no-resolv
         --server=9.9.9.9
         --server=8.8.4.4
         --dhcp-lease-max=65792
         ");
+    }
+
+    #[test]
+    fn the_reverse_zones_of_a_network_are_exactly_its_own() {
+        let zones = |net: &str| reverse_zones(net.parse().expect("a network")).collect::<Vec<_>>();
+        assert_eq!(zones("198.51.100.0/24"), ["100.51.198.in-addr.arpa"]);
+        assert_eq!(
+            zones("198.51.100.0/23"),
+            ["100.51.198.in-addr.arpa", "101.51.198.in-addr.arpa"]
+        );
+        assert_eq!(zones("8.0.0.0/8"), ["8.in-addr.arpa"]);
+        let few = zones("198.51.100.8/30");
+        assert_eq!(few.len(), 4);
+        assert_eq!(few[3], "11.100.51.198.in-addr.arpa");
     }
 
     #[test]

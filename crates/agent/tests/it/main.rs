@@ -4,6 +4,7 @@
 
 mod dhcp;
 mod dhcp_checksum;
+mod dhcp_dns;
 mod dhcp_files;
 mod dhcp_forged;
 mod dhcp_process;
