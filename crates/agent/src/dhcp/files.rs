@@ -2,7 +2,7 @@
 
 use novanet_model::IfName;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The files of one bridge, in `networks_path`.
@@ -65,11 +65,48 @@ pub(crate) fn script(networks_path: &Path) -> PathBuf {
     networks_path.join("nova-dhcpbridge")
 }
 
+/// Mode of `networks_path`: the user that dnsmasq becomes reads files in it, and nobody but root
+/// changes them, as dnsmasq runs one of them as root.
+const FOLDER_MODE: u32 = 0o755;
+/// Mode of the script.
+const SCRIPT_MODE: u32 = 0o755;
+/// Mode of all other files.
+pub(crate) const FILE_MODE: u32 = 0o644;
+
+/// Whether it is there with this mode, root's.
+pub(crate) fn has_mode(path: &Path, mode: u32) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|meta| meta.permissions().mode() & 0o7777 == mode && meta.uid() == our_user())
+}
+
+fn our_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether the folder is as we make it. One outside of `state_path` may be anybody's (`/tmp`): how it
+/// is, is right.
+pub(crate) fn folder_is_right(networks_path: &Path, state_path: &Path) -> bool {
+    !is_ours(networks_path, state_path) || has_mode(networks_path, FOLDER_MODE)
+}
+
+fn is_ours(networks_path: &Path, state_path: &Path) -> bool {
+    networks_path != state_path && networks_path.starts_with(state_path)
+}
+
+/// Makes the folder, or gives it its mode and owner back.
+pub(crate) fn mend_folder(networks_path: &Path, state_path: &Path) -> io::Result<()> {
+    if folder_is_right(networks_path, state_path) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(networks_path)?;
+    std::os::unix::fs::chown(networks_path, Some(our_user()), None)?;
+    std::fs::set_permissions(networks_path, std::fs::Permissions::from_mode(FOLDER_MODE))
+}
+
 /// Whether dnsmasq finds its script, and in it what we wrote.
 pub(crate) fn has_script(networks_path: &Path, text: &str) -> bool {
     let path = script(networks_path);
-    std::fs::read(&path).is_ok_and(|there| there == text.as_bytes())
-        && std::fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o111 == 0o111)
+    std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) && has_mode(&path, SCRIPT_MODE)
 }
 
 /// Writes it. dnsmasq runs it by its path each time, so one that runs already has the new one.
@@ -77,7 +114,7 @@ pub(crate) fn write_script(networks_path: &Path, text: &str) -> io::Result<()> {
     if has_script(networks_path, text) {
         return Ok(());
     }
-    replace(&script(networks_path), text, 0o755)
+    replace(&script(networks_path), text, SCRIPT_MODE)
 }
 
 /// Removes it.
@@ -108,18 +145,19 @@ pub(crate) fn bridges(networks_path: &Path) -> Vec<IfName> {
 
 /// Writes a file whole or not at all, readable by the user that dnsmasq becomes. Does nothing where
 /// the file is like that already.
-pub(crate) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let same = std::fs::read(path).is_ok_and(|old| old == text.as_bytes());
+    if same && has_mode(path, FILE_MODE) {
         return Ok(());
     }
-    replace(path, text, mode)
+    replace(path, text, FILE_MODE)
 }
 
 fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     if !folder.exists() {
         std::fs::create_dir_all(folder)?;
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(FOLDER_MODE))?;
     }
     crate::whole::replace(path, mode, text.as_bytes())
 }

@@ -257,6 +257,7 @@ impl DhcpServers {
             self.server(bridge).remove().await?;
             self.remove_last_script()?;
         } else {
+            self.mend_folder()?;
             self.write_script()?;
             let server = self.server(bridge);
             server.write(&ranges, &hosts)?;
@@ -271,6 +272,13 @@ impl DhcpServers {
             self.release_old_owner(bridge, change, &ranges);
         }
         Ok(())
+    }
+
+    /// Before anything is made of its modes: whether dnsmasq may become another user hangs on them.
+    fn mend_folder(&self) -> Result<(), RoomError> {
+        let (folder, state) = (&self.settings.networks_path, &self.settings.state_path);
+        files::mend_folder(folder, state)
+            .map_err(|e| RoomError::kernel(format!("make {}", folder.display()), e))
     }
 
     fn write_script(&self) -> Result<(), RoomError> {

@@ -1,7 +1,7 @@
 //! One bridge's DHCP server: how it is, and how it is made what it should be.
 
 use super::bridge as face;
-use super::files::{Files, has_script, script, write_whole};
+use super::files::{self, Files, has_script, script, write_whole};
 use super::item::{DhcpKey, DhcpValue, HostSpec};
 use super::process::{self, Running};
 use super::render::{self, Hosts, Ranges};
@@ -10,6 +10,7 @@ use crate::settings::Settings;
 use novanet_model::{IfName, MacAddr, NetworkId};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 pub(crate) struct Server {
     bridge: IfName,
     networks_path: PathBuf,
+    state_path: PathBuf,
     mtu: Option<u32>,
     files: Files,
     script: String,
@@ -35,6 +37,7 @@ impl Server {
         Self {
             bridge: bridge.clone(),
             networks_path: settings.networks_path.clone(),
+            state_path: settings.state_path.clone(),
             mtu: settings.network_device_mtu,
             files: Files::new(&settings.networks_path, bridge),
             script: render::script(&settings.dhcpbridge),
@@ -168,19 +171,44 @@ impl Server {
         None
     }
 
-    /// What is wrong with the files beside the hosts.
+    /// What is wrong with the folder, and with the files beside the hosts in them.
     fn a_file_is_wrong(&self) -> Option<String> {
+        if !files::folder_is_right(&self.networks_path, &self.state_path) {
+            let folder = self.networks_path.display();
+            return Some(format!(
+                "{folder} is not there, or not root's with mode 0755"
+            ));
+        }
         if !has_script(&self.networks_path, &self.script) {
             let script = script(&self.networks_path);
             return Some(format!("{} is not as written", script.display()));
         }
         let running = self.running.as_ref()?;
         let there = fs::read_to_string(self.files.pid()).unwrap_or_default();
-        let right = there.trim().parse() == Ok(running.pid);
-        (!right).then(|| {
+        if there.trim().parse() != Ok(running.pid) {
             let pid = self.files.pid();
-            format!("{} does not name dnsmasq {}", pid.display(), running.pid)
-        })
+            return Some(format!(
+                "{} does not name dnsmasq {}",
+                pid.display(),
+                running.pid
+            ));
+        }
+        let mut others = [self.files.hosts(), self.files.names(), self.files.bound()].into_iter();
+        let wrong = others.find(|file| !files::has_mode(file, files::FILE_MODE))?;
+        let wrong = wrong.display();
+        Some(format!(
+            "{wrong} is not there, or not root's with mode 0644"
+        ))
+    }
+
+    /// Says which process is bound to which device; that the files are ours, where none runs.
+    fn write_bound(&self) -> io::Result<()> {
+        let bound = self.running.as_ref().and_then(|r| Some((r.pid, r.bound?)));
+        match bound {
+            Some((pid, device)) => write_whole(&self.files.bound(), &format!("{pid} {device}\n")),
+            None if self.files.bound().exists() => Ok(()),
+            None => write_whole(&self.files.bound(), ""),
+        }
     }
 
     fn observe_hosts(
@@ -240,13 +268,11 @@ impl Server {
     /// Writes the hosts.
     pub(crate) fn write(&mut self, ranges: &Ranges, hosts: &Hosts) -> Result<(), RoomError> {
         self.loaded = false;
-        if !self.files.bound().exists() {
-            write_whole(&self.files.bound(), "", 0o644)
-                .map_err(|e| RoomError::kernel("mark the files of dnsmasq", e))?;
-        }
+        self.write_bound()
+            .map_err(|e| RoomError::kernel("mark the files of dnsmasq", e))?;
         if let Some(running) = &self.running {
             let pid = self.files.pid();
-            write_whole(&pid, &format!("{}\n", running.pid), 0o644)
+            write_whole(&pid, &format!("{}\n", running.pid))
                 .map_err(|e| RoomError::kernel(format!("write {}", pid.display()), e))?;
         }
         let files = [
@@ -254,7 +280,7 @@ impl Server {
             (self.files.names(), render::names_file(ranges, hosts)),
         ];
         for (path, text) in files {
-            write_whole(&path, &text, 0o644)
+            write_whole(&path, &text)
                 .map_err(|e| RoomError::kernel(format!("write {}", path.display()), e))?;
         }
         Ok(())
@@ -306,11 +332,10 @@ impl Server {
                 self.bridge
             ))
         })?;
-        let bound = format!("{} {device}\n", running.pid);
-        write_whole(&self.files.bound(), &bound, 0o644)
-            .map_err(|e| RoomError::kernel(format!("write {}", self.files.bound().display()), e))?;
         running.bound = Some(device);
         self.running = Some(running);
+        self.write_bound()
+            .map_err(|e| RoomError::kernel(format!("write {}", self.files.bound().display()), e))?;
         self.loaded = true;
         Ok(())
     }

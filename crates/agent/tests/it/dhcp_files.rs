@@ -3,6 +3,10 @@
 use crate::dhcp_support::{Cloud, lease};
 use crate::link::{inside, sh};
 use novanet_model::wire::LeaseChange;
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 #[test]
 fn a_script_or_pid_file_that_is_lost_is_noticed_and_written_again_under_the_running_server() {
@@ -41,6 +45,61 @@ fn a_script_or_pid_file_that_is_lost_is_noticed_and_written_again_under_the_runn
         // The script is told of leases again, by the same process.
         assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "));
         cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
+    });
+}
+
+#[test]
+fn a_folder_that_is_lost_emptied_or_of_another_mode_is_mended_under_the_running_server() {
+    inside(|| async {
+        let (mut cloud, vm) = Cloud::with_web().await;
+        // As on a host whose folders are open: dnsmasq becomes another user.
+        for folder in cloud.state.path().ancestors() {
+            let mode = std::fs::metadata(folder).unwrap().permissions().mode();
+            std::fs::set_permissions(folder, Permissions::from_mode(mode | 0o111)).unwrap();
+        }
+        cloud.dhcp.converge().await;
+        let pid = cloud.pid();
+        let folder = cloud.state.path().join("networks");
+        let contents = |path: &Path| -> BTreeMap<String, (u32, String)> {
+            let file = |entry: std::fs::DirEntry| {
+                let mode = entry.metadata().unwrap().permissions().mode();
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                (entry.file_name().into_string().unwrap(), (mode, text))
+            };
+            let files = std::fs::read_dir(path).unwrap();
+            files.map(|entry| file(entry.unwrap())).collect()
+        };
+        let right = contents(&folder);
+        let path = folder.display();
+        for damage in [
+            format!("rm -r {path}"),
+            format!("rm {path}/*"),
+            format!("chmod 0 {path}"),
+            format!("chmod 700 {path}"),
+            format!("chmod 777 {path}"),
+            format!("chown nobody {path}"),
+            format!("chmod 600 {path}/nova-br100.conf"),
+            format!("chmod 600 {path}/nova-br100.hosts"),
+            format!("chmod 777 {path}/nova-dhcpbridge"),
+            format!("chown nobody {path}/nova-dhcpbridge"),
+            format!("rm {path}/nova-br100.bound"),
+        ] {
+            sh(&damage);
+            assert!(
+                !cloud.dhcp.changes().await.is_empty(),
+                "{damage}: not noticed"
+            );
+            cloud.dhcp.converge().await;
+            assert_eq!(cloud.pid(), pid, "{damage}: it was started again");
+            assert_eq!(contents(&folder), right, "{damage}");
+            let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o755, "{damage}");
+            // It reads its hosts, and tells of leases.
+            assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "), "{damage}");
+        }
+        cloud.restart();
+        cloud.dhcp.settled().await;
+        assert_eq!(cloud.pid(), pid);
     });
 }
 
