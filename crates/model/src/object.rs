@@ -195,6 +195,10 @@ pub struct Port {
     pub mac: MacAddr,
     /// The instance's fixed IP on it.
     pub address: Ipv4Addr,
+    /// Fixed IPs of the instance's other ports: a system that knows one default route only answers
+    /// for them by this port. Empty for an instance with one port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub siblings: Vec<Ipv4Addr>,
     /// Number of the combination of `groups`, interned by the store; never re-used for another one.
     pub combination: CombinationId,
     /// The instance's groups, ascending.
@@ -223,6 +227,9 @@ pub struct Instance {
     pub boot: i64,
     /// Static network configuration to write before boot (flat networks without DHCP).
     pub injected: Option<InjectedNetwork>,
+    /// The same for further ports, by index; empty for an instance with one such port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_injected: Vec<InjectedNetwork>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
@@ -233,12 +240,21 @@ fn is_zero(number: &u32) -> bool {
 /// Addresses that a flat network's instance finds in its file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InjectedNetwork {
+    /// Index of the port that the addresses are for.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub port: u32,
     /// Address with prefix length.
     pub address: Ipv4Net,
     /// Default gateway.
     pub gateway: Option<Ipv4Addr>,
     /// DNS servers.
     pub dns: Vec<Ipv4Addr>,
+}
+
+/// What is left out of the JSON, as the first release had no such field.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
+fn is_first(port: &u32) -> bool {
+    *port == 0
 }
 
 /// Name of an instance's port on its host: `nv` (the prefix that the host guard hangs on), the

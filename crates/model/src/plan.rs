@@ -80,6 +80,7 @@ pub fn objects_of_instance(instance: &rows::Instance) -> Vec<Placed> {
     if instance.deleting {
         return Vec::new();
     }
+    let mut injected = instance.ports.iter().filter_map(|p| p.injected.clone());
     let mut placed = vec![(
         host.clone(),
         HostObject::Instance(Instance {
@@ -91,10 +92,12 @@ pub fn objects_of_instance(instance: &rows::Instance) -> Vec<Placed> {
             disk_gb: instance.disk_gb,
             ports: u32::try_from(instance.ports.len()).unwrap_or(u32::MAX),
             boot: instance.boot,
-            injected: instance.ports.iter().find_map(|p| p.injected.clone()),
+            injected: injected.next(),
+            more_injected: injected.collect(),
         }),
     )];
     for port in &instance.ports {
+        let others = instance.ports.iter().filter(|o| o.index != port.index);
         placed.push((
             host.clone(),
             HostObject::Port(Port {
@@ -105,6 +108,7 @@ pub fn objects_of_instance(instance: &rows::Instance) -> Vec<Placed> {
                 bridge: port.bridge.clone(),
                 mac: port.mac,
                 address: port.address,
+                siblings: others.map(|other| other.address).collect(),
                 combination: instance.combination,
                 groups: instance.groups.clone(),
             }),

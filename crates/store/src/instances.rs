@@ -215,6 +215,7 @@ pub(crate) fn port(row: &AnyRow) -> Result<InstancePort> {
     let cidr = r.cidr("cidr")?;
     let injected = if kind == NetworkKind::Flat && r.flag("injected")? {
         Some(InjectedNetwork {
+            port: r.number("device_index")?,
             address: Ipv4Net::new(address, cidr.prefix_len()).unwrap_or(cidr),
             gateway: r.maybe("gateway")?,
             dns: [r.maybe("dns1")?, r.maybe("dns2")?]

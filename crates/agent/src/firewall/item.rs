@@ -82,7 +82,7 @@ pub enum Set {
     PortMac,
     /// Port and its MAC as the client address in a DHCP message.
     PortDhcp,
-    /// Port, its MAC and its address.
+    /// Port, its MAC and an address of its instance.
     PortAddress,
     /// MACs of the ports on this host, for the bridges.
     PortMacs,
@@ -220,6 +220,13 @@ fn of_port(port: &Port) -> Items {
         Slot::InterfaceMacAddress(port.name.clone(), port.mac, port.address),
         Value::Present,
     );
+    for sibling in &port.siblings {
+        element(
+            Set::PortAddress,
+            Slot::InterfaceMacAddress(port.name.clone(), port.mac, *sibling),
+            Value::Present,
+        );
+    }
     element(Set::PortMacs, Slot::Mac(port.mac), Value::Present);
     element(
         Set::PortAddresses,

@@ -224,5 +224,6 @@ pub(super) fn unknown(instance: InstanceId) -> Instance {
         ports: 0,
         boot: 0,
         injected: None,
+        more_injected: Vec::new(),
     }
 }

@@ -35,21 +35,38 @@ pub(super) fn write_interfaces(upper: &Path, owner: u32, text: &str) -> Result<(
     Ok(())
 }
 
-/// What `/etc/network/interfaces` says of a network's addresses.
-pub(super) fn interfaces(net: &InjectedNetwork) -> String {
-    use std::fmt::Write;
-    let mut text = format!(
-        "auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet static\n\taddress {}\n\tnetmask {}\n\tbroadcast {}\n",
-        net.address.addr(),
-        net.address.netmask(),
-        net.address.broadcast(),
-    );
-    if let Some(gateway) = net.gateway {
-        let _ = writeln!(text, "\tgateway {gateway}");
-    }
-    if !net.dns.is_empty() {
-        let servers: Vec<_> = net.dns.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "\tdns-nameservers {}", servers.join(" "));
+/// What `/etc/network/interfaces` says of these networks. With several, answers leave by the card that was asked, by a table of
+/// routes each (Debian needs iproute2 for it); the first with a gateway has the default route.
+pub(super) fn interfaces(nets: &[&InjectedNetwork]) -> String {
+    let mut text = "auto lo\niface lo inet loopback\n".to_owned();
+    let mut default = false;
+    for net in nets {
+        let card = format!("eth{}", net.port);
+        let address = net.address;
+        text.extend(["\nauto ", &card, "\niface ", &card, " inet static\n"]);
+        let mut line = |line: String| text.extend(["\t", &line, "\n"]);
+        line(format!("address {}", address.addr()));
+        line(format!("netmask {}", address.netmask()));
+        line(format!("broadcast {}", address.broadcast()));
+        if let Some(gateway) = net.gateway {
+            if !default {
+                line(format!("gateway {gateway}"));
+            }
+            default = true;
+            if nets.len() > 1 {
+                let table = 100 + net.port;
+                let route = |to| format!("up ip route replace {to} dev {card} table {table}");
+                line(route(address.trunc().to_string()));
+                line(route(format!("default via {gateway}")));
+                let rule = format!("from {} lookup {table} pref {table}", address.addr());
+                line(format!("up ip rule add {rule}"));
+                line(format!("down ip rule del pref {table}"));
+            }
+        }
+        if !net.dns.is_empty() {
+            let servers: Vec<_> = net.dns.iter().map(ToString::to_string).collect();
+            line(format!("dns-nameservers {}", servers.join(" ")));
+        }
     }
     text
 }
@@ -62,11 +79,12 @@ mod tests {
     #[test]
     fn a_flat_instance_finds_its_addresses_as_ifupdown_reads_them() {
         let net = InjectedNetwork {
+            port: 0,
             address: "10.0.0.5/24".parse().unwrap(),
             gateway: Some("10.0.0.1".parse().unwrap()),
             dns: vec!["9.9.9.9".parse().unwrap(), "1.1.1.1".parse().unwrap()],
         };
-        insta::assert_snapshot!(interfaces(&net).replace('\t', "  "), @r"
+        insta::assert_snapshot!(interfaces(&[&net]).replace('\t', "  "), @r"
         auto lo
         iface lo inet loopback
 
@@ -77,6 +95,41 @@ mod tests {
           broadcast 10.0.0.255
           gateway 10.0.0.1
           dns-nameservers 9.9.9.9 1.1.1.1
+        ");
+    }
+
+    #[test]
+    fn each_card_of_several_answers_by_itself() {
+        let net = |port: u32| InjectedNetwork {
+            port,
+            address: format!("10.{port}.0.5/24").parse().unwrap(),
+            gateway: Some(format!("10.{port}.0.1").parse().unwrap()),
+            dns: Vec::new(),
+        };
+        insta::assert_snapshot!(interfaces(&[&net(0), &net(2)]).replace('\t', "  "), @r"
+        auto lo
+        iface lo inet loopback
+
+        auto eth0
+        iface eth0 inet static
+          address 10.0.0.5
+          netmask 255.255.255.0
+          broadcast 10.0.0.255
+          gateway 10.0.0.1
+          up ip route replace 10.0.0.0/24 dev eth0 table 100
+          up ip route replace default via 10.0.0.1 dev eth0 table 100
+          up ip rule add from 10.0.0.5 lookup 100 pref 100
+          down ip rule del pref 100
+
+        auto eth2
+        iface eth2 inet static
+          address 10.2.0.5
+          netmask 255.255.255.0
+          broadcast 10.2.0.255
+          up ip route replace 10.2.0.0/24 dev eth2 table 102
+          up ip route replace default via 10.2.0.1 dev eth2 table 102
+          up ip rule add from 10.2.0.5 lookup 102 pref 102
+          down ip rule del pref 102
         ");
     }
 }

@@ -104,6 +104,7 @@ pub(crate) fn port(instance: i64, bridge: &str, combination: i64) -> HostObject 
         bridge: IfName::new(bridge).unwrap(),
         mac: mac(instance),
         address: address(instance),
+        siblings: Vec::new(),
         combination: CombinationId(combination),
         groups: vec![GroupId(combination)],
     })
@@ -131,6 +132,7 @@ pub(crate) fn instance(instance: i64, boot: i64) -> HostObject {
         ports: 1,
         boot,
         injected: None,
+        more_injected: Vec::new(),
     })
 }
 

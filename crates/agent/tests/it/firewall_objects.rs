@@ -68,6 +68,7 @@ pub(crate) fn port(number: u8, combination: i64, groups: &[i64]) -> HostObject {
         bridge: name("br100"),
         mac: mac(number),
         address: fixed(number),
+        siblings: Vec::new(),
         combination: CombinationId(combination),
         groups: groups.iter().copied().map(GroupId).collect(),
     })

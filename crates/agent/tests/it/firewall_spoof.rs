@@ -26,7 +26,8 @@ fn refused(attempt: impl Fn(&World) -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-fn datagram(
+/// Whether a datagram, as large as a DHCP request, arrives.
+pub(crate) fn datagram(
     from: &Host,
     source: (Ipv4Addr, u16),
     to: &Host,

@@ -23,6 +23,7 @@ mod firewall_guard;
 mod firewall_objects;
 mod firewall_one_float;
 mod firewall_outside;
+mod firewall_ports;
 mod firewall_property;
 mod firewall_repair;
 mod firewall_scale;

@@ -6,6 +6,8 @@
 //!   address, ARP; no DHCP server, no IPv6, no VLAN tags. The mark is what the IP family knows a
 //!   packet of an instance by, so that foreign machines on the same bridge, and the operator's own
 //!   ssh over an enslaved uplink, are none of our business.
+//! * An instance may use all its addresses at all its ports: one with a single default route answers
+//!   for the second by the first. Nobody else's address comes from there.
 //! * DHCP from a port is what a client of that port may say: the client address in the message is
 //!   the port's MAC, no relay (giaddr), port 68, in one piece. dnsmasq believes what is in the message.
 //! * What the host sends has no UDP checksum yet: a card would fill it in, a port is none. DHCP

@@ -207,6 +207,8 @@ impl Lives {
         })
         .await?;
         self.copiers.start(id, folder.path());
+        let injected = spec.instance.injected.iter();
+        let injected: Vec<_> = injected.chain(&spec.instance.more_injected).collect();
         let machine = Machine {
             instance: id,
             hostname: spec.instance.hostname.clone(),
@@ -215,7 +217,7 @@ impl Lives {
             image,
             root_id: self.folders.root_id(&folder),
             folder: folder.path().to_owned(),
-            interfaces: spec.instance.injected.as_ref().map(interfaces),
+            interfaces: (!injected.is_empty()).then(|| interfaces(&injected)),
         };
         let pid = driver.create(&machine).await?;
         let process = ProcessId::of(pid)

@@ -159,6 +159,7 @@ fn an_instance_of_a_flat_network_finds_its_addresses_in_its_file_system() {
         let mut host = Host::new();
         host.want(&HostObject::Instance(Instance {
             injected: Some(InjectedNetwork {
+                port: 0,
                 address: "10.0.0.2/24".parse().unwrap(),
                 gateway: Some("10.0.0.1".parse().unwrap()),
                 dns: vec!["9.9.9.9".parse().unwrap()],

@@ -153,6 +153,7 @@ pub(crate) fn port(number: i64, index: u32) -> Port {
         bridge: IfName::new("br100").unwrap(),
         mac: mac(number, index),
         address: address(number, index),
+        siblings: Vec::new(),
         combination: CombinationId(1),
         groups: Vec::new(),
     }
@@ -185,5 +186,6 @@ pub(crate) fn instance(number: i64) -> Instance {
         ports: 1,
         boot: 1,
         injected: None,
+        more_injected: Vec::new(),
     }
 }

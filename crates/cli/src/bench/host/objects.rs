@@ -121,6 +121,7 @@ fn port(number: u32) -> Result<[HostObject; 3]> {
             bridge: IfName::new("br100")?,
             mac: MacAddr([0x02, 0x16, 0x3e, a, b, c]),
             address,
+            siblings: Vec::new(),
             combination: CombinationId(group.0),
             groups: vec![group],
         }),

@@ -8,6 +8,7 @@ mod disk;
 mod faults;
 mod killed;
 mod output;
+mod ports;
 mod reason;
 mod repair;
 mod restart;

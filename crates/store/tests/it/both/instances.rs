@@ -8,7 +8,9 @@ use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::{Instance, InstancePort, Network};
-use novanet_model::{CombinationId, InstanceId, NetworkKind, ProjectNumber, ReservationId};
+use novanet_model::{
+    CombinationId, HostObject, InstanceId, NetworkKind, ProjectNumber, ReservationId,
+};
 use novanet_store::instances::{Row, State};
 use novanet_store::{StoreError, fixed_ips, groups, instances};
 
@@ -147,6 +149,7 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
             mac: mac_of(flat_address),
             address: flat_address,
             injected: Some(InjectedNetwork {
+                port: 1,
                 address: "10.0.1.2/24".parse()?,
                 gateway: Some(ip("10.0.1.1")),
                 dns: vec![ip("192.0.2.53")],
@@ -173,7 +176,20 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
         groups: vec![front],
         combination: CombinationId(1),
     };
-    assert_eq!(instances::planned(&mut tx, id).await?, Some(wanted));
+    assert_eq!(instances::planned(&mut tx, id).await?, Some(wanted.clone()));
+    let objects = novanet_model::plan::objects_of_instance(&wanted);
+    let mut siblings = Vec::new();
+    for (_, object) in &objects {
+        match object {
+            HostObject::Port(port) => siblings.push((port.index, port.siblings.clone())),
+            HostObject::Instance(one) => {
+                assert_eq!(one.injected, wanted.ports[1].injected);
+                assert_eq!(one.more_injected, []);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(siblings, [(0, vec![flat_address]), (1, vec![address])]);
     instances::set_state(&mut tx, id, State::Deleting, None).await?;
     assert!(instances::planned(&mut tx, id).await?.unwrap().deleting);
     instances::set_state(&mut tx, id, State::Terminated, None).await?;

@@ -1,13 +1,17 @@
 //! The schema's version, and whose database it is.
 
-use crate::both::seed::{a_project, an_instance, insert};
+use crate::both::seed::{
+    a_network, a_project, an_instance, insert, insert_instance, insert_network, interface, ip,
+    mac_of,
+};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::plan::CloudSettings;
-use novanet_store::{Db, Engine, StoreError, Thing, plan};
+use novanet_store::{Db, Engine, StoreError, Thing, instances, plan};
 
 both! {
     bringing_the_schema_up_to_date_twice_does_nothing,
+    an_upgrade_plans_instances_with_several_ports_again,
     an_older_schema_is_refused_with_the_command_that_helps,
     an_empty_database_is_version_0,
     a_newer_schema_is_refused_and_not_touched,
@@ -26,6 +30,32 @@ async fn bringing_the_schema_up_to_date_twice_does_nothing(t: Fresh) -> Result<(
     t.require_schema().await?;
     let after = novanet_store::clock::read(&mut *t.read().await?).await?;
     assert_eq!(after, before, "the same epoch");
+    Ok(())
+}
+
+async fn an_upgrade_plans_instances_with_several_ports_again(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
+    let other = insert_network(&mut tx, a_network("10.0.1.0/24")).await?;
+    let one = insert_instance(&mut tx, &project, &[], None).await?;
+    let two = insert_instance(&mut tx, &project, &[], None).await?;
+    let ports = [
+        interface(one, &network, 0, mac_of(ip("10.0.0.2"))),
+        interface(two, &network, 0, mac_of(ip("10.0.0.3"))),
+        interface(two, &other, 1, mac_of(ip("10.0.1.3"))),
+    ];
+    instances::insert_interfaces(&mut tx, &ports).await?;
+    tx.commit().await?;
+    t.by_hand("DELETE FROM dirty").await?;
+    t.by_hand("DELETE FROM _sqlx_migrations WHERE description = 'several ports'")
+        .await?;
+    t.migrate().await?;
+    let mut tx = t.change().await?;
+    assert_eq!(
+        plan::take_dirty(&mut tx).await?,
+        [Thing::Instance(two)].into()
+    );
     Ok(())
 }
 
