@@ -26,6 +26,10 @@ pub struct Settings {
     pub routing_source_ip: Ipv4Addr,
     /// `dmz_cidr`: destinations that see the real fixed IP.
     pub dmz_cidr: Vec<Ipv4Net>,
+    /// `blocked_cidr`: destinations that instances never reach, besides link-local ones. The first
+    /// release had no such setting.
+    #[serde(default)]
+    pub blocked_cidr: Vec<Ipv4Net>,
     /// `floating_address_mode`.
     pub floating_address_mode: FloatingAddressMode,
     /// `network_device_mtu`.

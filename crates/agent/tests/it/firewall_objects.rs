@@ -27,6 +27,9 @@ pub(crate) fn settings(state_path: &Path) -> Settings {
         flat_interface: None,
         routing_source_ip: PUBLIC,
         dmz_cidr: vec!["198.51.100.0/24".parse().unwrap()],
+        blocked_cidr: ["168.63.129.16/32", "100.100.100.200/32"]
+            .map(|net| net.parse().unwrap())
+            .into(),
         floating_address_mode: FloatingAddressMode::Route,
         network_device_mtu: None,
         dns_server: Vec::new(),

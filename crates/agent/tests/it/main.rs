@@ -17,6 +17,7 @@ mod engine_real;
 mod engine_shield;
 mod engine_support;
 mod firewall;
+mod firewall_blocked;
 mod firewall_float;
 mod firewall_flow;
 mod firewall_guard;

@@ -74,6 +74,7 @@ pub(crate) fn settings(state: &Path) -> Settings {
         flat_interface: None,
         routing_source_ip: [192, 0, 2, 1].into(),
         dmz_cidr: Vec::new(),
+        blocked_cidr: Vec::new(),
         floating_address_mode: FloatingAddressMode::Route,
         network_device_mtu: None,
         dns_server: Vec::new(),

@@ -16,6 +16,7 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
         flat_interface: flags.flat_interface(),
         routing_source_ip: flags.address("routing_source_ip"),
         dmz_cidr: flags.dmz_cidr(),
+        blocked_cidr: flags.blocked_cidr(),
         floating_address_mode: match flags.text("floating_address_mode") {
             "address" => FloatingAddressMode::Address,
             _ => FloatingAddressMode::Route,

@@ -131,6 +131,8 @@ const FLAGS: &[Flag] = &[
     flag(Agent, "public_interface", Kind::Interface, "eth0", "interface with the floating addresses"),
     flag(Agent, "routing_source_ip", Kind::Address, "$my_ip", "source address of instances without a floating address"),
     flag(Agent, "dmz_cidr", Kind::Subnets, "", "destinations that see the instances' own addresses"),
+    // Azure's and Alibaba Cloud's; others answer at link-local addresses, which never pass.
+    flag(Agent, "blocked_cidr", Kind::Subnets, "168.63.129.16/32,100.100.100.200/32", "destinations that instances never reach: services of a cloud that this host is itself in"),
     flag(Agent, "floating_address_mode", Kind::Choice(&["route", "address"]), "route", "how floating addresses answer: a local route each, or a /32 on the interface each"),
     flag(Agent, "network_device_mtu", Kind::OptionalNumber(576, 65_535), "", "MTU of bridges and ports; empty: the kernel's"),
     // DHCP and DNS

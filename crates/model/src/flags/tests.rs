@@ -164,6 +164,11 @@ fn defaults_are_novas_and_the_machines() {
     );
     assert_eq!(flags.quotas().floating_ips, Some(10));
     assert_eq!(flags.quotas().fixed_ips, None);
+    let blocked = flags.blocked_cidr().into_iter().map(|net| net.to_string());
+    assert_eq!(
+        blocked.collect::<Vec<_>>(),
+        ["168.63.129.16/32", "100.100.100.200/32"]
+    );
     assert_eq!(flags.ec2_listen().to_string(), "0.0.0.0:8773");
     assert_eq!(
         flags.regions(),

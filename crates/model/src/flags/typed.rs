@@ -145,6 +145,11 @@ impl Flags {
         self.list("dmz_cidr")
     }
 
+    /// `blocked_cidr`.
+    pub fn blocked_cidr(&self) -> Vec<Ipv4Net> {
+        self.list("blocked_cidr")
+    }
+
     /// `dns_server`.
     pub fn dns_server(&self) -> Vec<Ipv4Addr> {
         self.list("dns_server")

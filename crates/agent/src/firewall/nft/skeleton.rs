@@ -45,6 +45,8 @@
 //!   what conntrack calls invalid (NAT passes that by, and the host would answer with a reset), not
 //!   what comes before or after the translation is there. So the guard (`floats`) stays until
 //!   the host does not answer for the address any more.
+//! * Instances reach the services of a cloud that this host is itself in nowhere: link-local addresses
+//!   and `blocked_cidr` are no destinations of theirs. The host's NAT would lend them its identity.
 //! * New TCP must be a SYN: with `tcp_loose` an instance's next packet would re-open a flow that was
 //!   cut.
 
@@ -63,7 +65,12 @@ pub(super) struct Skeleton {
     metadata_port: u16,
     source: std::net::Ipv4Addr,
     direct: Vec<ipnet::Ipv4Net>,
+    blocked: Vec<ipnet::Ipv4Net>,
 }
+
+/// Where link-local services of a cloud below are. Ours (metadata) is redirected before.
+const LINK_LOCAL: ipnet::Ipv4Net =
+    ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(169, 254, 0, 0), 16);
 
 impl Skeleton {
     pub(super) fn new(settings: &Settings) -> Self {
@@ -72,6 +79,7 @@ impl Skeleton {
             source: settings.routing_source_ip,
             // Aggregated: an interval set refuses ranges that overlap.
             direct: ipnet::Ipv4Net::aggregate(&settings.dmz_cidr),
+            blocked: blocked(&settings.blocked_cidr),
         }
     }
 
@@ -85,6 +93,7 @@ impl Skeleton {
                 "10.128.0.0/24".parse().expect("a network"),
                 "198.51.100.0/24".parse().expect("a network"),
             ],
+            blocked: blocked(&["100.100.100.200/32".parse().expect("an address")]),
         }
     }
 
@@ -110,7 +119,17 @@ impl Skeleton {
         format!("\n\t\tip daddr {{ {} }} return", nets.join(", "))
     }
 
+    /// `blocked_cidr`: what instances do not reach, unless it is a network of ours.
+    fn blocked_rule(&self) -> String {
+        let nets: Vec<_> = self.blocked.iter().map(ToString::to_string).collect();
+        if self.blocked.iter().any(|net| net.prefix_len() == 0) {
+            return "ip daddr != @nets drop".to_owned();
+        }
+        format!("ip daddr {{ {} }} ip daddr != @nets drop", nets.join(", "))
+    }
+
     fn ip(&self, generation: u16) -> String {
+        let blocked = self.blocked_rule();
         let metadata = self.metadata_port;
         let source = self.source;
         let direct = self.direct_rule();
@@ -172,6 +191,7 @@ impl Skeleton {
 		ct state new tcp flags & (fin|syn|rst|ack) != syn drop
 		meta mark set ip daddr map @comb meta mark vmap @kv
 		ip daddr @fixed drop
+		{blocked}
 		goto c_accept
 	}}
 	chain c_valid {{
@@ -215,6 +235,10 @@ impl Skeleton {
 "#
         )
     }
+}
+
+fn blocked(more: &[ipnet::Ipv4Net]) -> Vec<ipnet::Ipv4Net> {
+    ipnet::Ipv4Net::aggregate(&[more, &[LINK_LOCAL]].concat())
 }
 
 /// Bytes as text.

@@ -43,6 +43,7 @@ pub(crate) fn settings(state_path: PathBuf) -> Settings {
         flat_interface: None,
         routing_source_ip: Ipv4Addr::new(10, 0, 0, 1),
         dmz_cidr: Vec::new(),
+        blocked_cidr: Vec::new(),
         floating_address_mode: FloatingAddressMode::Route,
         network_device_mtu: None,
         dns_server: Vec::new(),

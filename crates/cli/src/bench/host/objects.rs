@@ -45,6 +45,7 @@ pub(super) fn settings(state_path: &Path) -> Result<Settings> {
         flat_interface: None,
         routing_source_ip: PUBLIC,
         dmz_cidr: Vec::new(),
+        blocked_cidr: Vec::new(),
         floating_address_mode: FloatingAddressMode::Route,
         network_device_mtu: None,
         dns_server: Vec::new(),
