@@ -6,11 +6,12 @@ use super::item::{LinkKey, LinkValue};
 use super::message::PORTS;
 use super::mtu::{self, Mtu};
 use super::observe::{has_other_mac, is_our_bridge};
+use super::options::Role;
 use super::seen::{self, Link};
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -65,6 +66,12 @@ pub(super) fn doubts_of(
             .into_iter()
             .filter(|key| expected.contains_key(key))
             .collect(),
+        // What a device listens to by itself is no entry of a bridge.
+        Message::NewNeighbour(message) | Message::DelNeighbour(message)
+            if message.header.flags.contains(NeighbourFlags::Own) =>
+        {
+            Vec::new()
+        }
         Message::NewNeighbour(message) => {
             // Ours are told too, where they belong.
             let entry = Entry::of(&message);
@@ -150,7 +157,7 @@ pub(super) fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
         LinkValue::Port(spec) => {
             link.master.is_none()
                 || link.up != spec.up
-                || !link.wrong_in_port.is_empty()
+                || !link.wrong_as(Role::Instance).is_empty()
                 || has_other_mac(link)
                 || mtu::without(&link.alias) != spec.mark
                 || (link.group == PORTS) != spec.guarded

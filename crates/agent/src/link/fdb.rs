@@ -1,7 +1,5 @@
 //! The entries of bridges that tell where a MAC is: the instances', which we make (`static sticky`:
 //! no frame moves them), and a bridge's own, which the kernel makes and `bridge fdb flush` removes.
-//!
-//! Asked for one by one, in few sends: what an uplink has learned is never listed.
 
 use super::netlink::{Request, Socket};
 use super::seen::Link;
@@ -12,7 +10,7 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a bridge sends frames for a MAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +24,24 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn read(message: &Message) -> Option<Self> {
+    /// One that counts where no VLANs are filtered: those of a VLAN are not looked up.
+    fn read(message: &Message) -> Option<(MacAddr, Self)> {
         let Message::NewNeighbour(message) = message else {
             return None;
         };
-        Some(Self::of(message))
+        let mut mac = None;
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::LinkLayerAddress(bytes) => {
+                    mac = bytes.clone().try_into().ok().map(MacAddr);
+                }
+                NeighbourAttribute::Vlan(_) => return None,
+                _ => {}
+            }
+        }
+        // A device's own list of what it listens to is none of the bridge.
+        let own = message.header.flags.contains(NeighbourFlags::Own);
+        Some((mac.filter(|_| !own)?, Self::of(message)))
     }
 
     /// What a message says.
@@ -53,21 +64,35 @@ impl Entry {
 /// Entries by the number of the bridge and MAC.
 pub(crate) type Entries = BTreeMap<(u32, MacAddr), Entry>;
 
-/// Asks for these.
+/// Asks for these: a list of each bridge, because one question each would wait for the kernel's lock
+/// as often, and the other changes of links with it.
 pub(crate) fn entries(
     socket: &mut Socket,
-    wanted: &[(u32, MacAddr)],
+    wanted: &BTreeSet<(u32, MacAddr)>,
 ) -> Result<Entries, RoomError> {
-    let questions: Vec<_> = wanted
-        .iter()
-        .map(|(bridge, mac)| get(*bridge, *mac))
-        .collect();
-    let answers = socket
-        .get_all(&questions)
-        .map_err(|e| RoomError::kernel("look up entries of bridges", e))?;
-    let found = wanted.iter().zip(answers);
-    let found = found.filter_map(|(key, answer)| Some((*key, Entry::read(&answer?)?)));
-    Ok(found.collect())
+    let bridges: BTreeSet<u32> = wanted.iter().map(|(bridge, _)| *bridge).collect();
+    let mut found = Entries::new();
+    for bridge in bridges {
+        let listed = match socket.dump(&list(bridge)) {
+            // It went while we looked.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => Vec::new(),
+            other => other.map_err(|e| RoomError::kernel("list entries of bridges", e))?,
+        };
+        let listed = listed.iter().filter_map(Entry::read);
+        let listed = listed.map(|(mac, entry)| ((bridge, mac), entry));
+        found.extend(listed.filter(|(key, _)| wanted.contains(key)));
+    }
+    Ok(found)
+}
+
+fn entry(socket: &mut Socket, bridge: u32, mac: MacAddr) -> Result<Option<Entry>, RoomError> {
+    let answer = socket
+        .get(get(bridge, mac))
+        .map_err(|e| RoomError::kernel(format!("look up {mac} in a bridge"), e))?;
+    Ok(answer
+        .as_ref()
+        .and_then(Entry::read)
+        .map(|(_, entry)| entry))
 }
 
 /// Whether a bridge knows its own MAC: without that entry nothing reaches the host over it.
@@ -75,8 +100,7 @@ pub(crate) fn knows_itself(socket: &mut Socket, bridge: &Link) -> Result<bool, R
     let Some(mac) = bridge.mac else {
         return Ok(true);
     };
-    let key = (bridge.index, mac);
-    Ok(entries(socket, &[key])?.get(&key).is_some_and(|e| e.local))
+    Ok(entry(socket, bridge.index, mac)?.is_some_and(|entry| entry.local))
 }
 
 /// Whether the bridge that a port is in sends what is for this MAC to that port, whatever comes.
@@ -84,11 +108,8 @@ pub(crate) fn knows(socket: &mut Socket, port: &Link, mac: MacAddr) -> Result<bo
     let Some(bridge) = port.master else {
         return Ok(false);
     };
-    let key = (bridge, mac);
-    let found = entries(socket, &[key])?;
-    Ok(found
-        .get(&key)
-        .is_some_and(|e| e.is_instances_on(port.index)))
+    let found = entry(socket, bridge, mac)?;
+    Ok(found.is_some_and(|entry| entry.is_instances_on(port.index)))
 }
 
 /// Tells the bridge of a port that this MAC is there, and nowhere else. The kernel adds it for each
@@ -101,6 +122,13 @@ pub(crate) fn set(port: u32, mac: MacAddr) -> Request {
     message.header.flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
     message.attributes = vec![NeighbourAttribute::LinkLayerAddress(mac.0.to_vec())];
     Request::new(Message::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+fn list(bridge: u32) -> Message {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.attributes = vec![NeighbourAttribute::Controller(bridge)];
+    Message::GetNeighbour(message)
 }
 
 fn get(bridge: u32, mac: MacAddr) -> Message {

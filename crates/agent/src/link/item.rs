@@ -113,7 +113,8 @@ impl fmt::Display for LinkValue {
                     "in bridge {} {}{addressed}",
                     or_none(&spec.bridge),
                     up(spec.up)
-                )
+                )?;
+                changed(f, &spec.changed)
             }
             Self::Address(prefix) => write!(f, "/{prefix}"),
             Self::Port(spec) => {
@@ -174,6 +175,8 @@ pub struct UplinkSpec {
     pub up: bool,
     /// It still has addresses, which belong on the bridge. Only observed so.
     pub addressed: bool,
+    /// What somebody changed of it, as `ip` and `bridge` call it. Only observed so.
+    pub changed: Vec<&'static str>,
 }
 
 /// A plugged port.
@@ -322,6 +325,7 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
                 bridge: Some(bridge.bridge.clone()),
                 up: true,
                 addressed: false,
+                changed: Vec::new(),
             }),
         ));
     }

@@ -19,8 +19,6 @@ use std::io;
 const BUFFER: usize = 64 * 1024;
 /// Messages per send: their ACKs together must fit the receive buffer.
 const BATCH: usize = 64;
-/// Questions per send: their answers together must fit it, too, and are larger.
-const QUESTIONS: usize = 32;
 /// How often a dump that was interrupted by changes is begun again.
 const DUMP_TRIES: u32 = 8;
 
@@ -146,43 +144,6 @@ impl Socket {
                 }
             }
         }
-    }
-
-    /// Asks for many things, in few sends; `None`: there is none. Each must have one answer.
-    pub(crate) fn get_all(
-        &mut self,
-        messages: &[RouteNetlinkMessage],
-    ) -> io::Result<Vec<Option<RouteNetlinkMessage>>> {
-        let mut answers = Vec::with_capacity(messages.len());
-        for batch in messages.chunks(QUESTIONS) {
-            let first = self.sequence.wrapping_add(1);
-            let mut bytes = Vec::new();
-            for message in batch {
-                self.sequence = self.sequence.wrapping_add(1);
-                append(&mut bytes, message.clone(), NLM_F_REQUEST, self.sequence);
-            }
-            self.raw.send(&bytes, 0)?;
-            let mut answered: Vec<_> = batch.iter().map(|_| None).collect();
-            let mut missing = batch.len();
-            while missing > 0 {
-                self.receive()?;
-                for message in Packets(&self.buffer) {
-                    let at = message.header.sequence_number.wrapping_sub(first) as usize;
-                    let Some(slot @ None) = answered.get_mut(at) else {
-                        continue;
-                    };
-                    *slot = Some(match message.payload {
-                        NetlinkPayload::InnerMessage(inner) => Some(inner),
-                        NetlinkPayload::Error(error) if is_absence(&error) => None,
-                        NetlinkPayload::Error(error) => return Err(error.to_io()),
-                        _ => None,
-                    });
-                    missing -= 1;
-                }
-            }
-            answers.extend(answered.into_iter().map(Option::flatten));
-        }
-        Ok(answers)
     }
 
     /// Lists what `message` asks for. Again from the start when somebody changed the list meanwhile.

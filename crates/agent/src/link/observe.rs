@@ -8,6 +8,7 @@ use super::item::{
 use super::mark::Marked;
 use super::message::{PORTS, PORTS_MASK};
 use super::mtu::{self, Mtu};
+use super::options::{self, Role};
 use super::seen::{Link, Snapshot};
 use crate::room::{Desired, Stranger};
 use crate::settings::{FloatingAddressMode, Settings};
@@ -50,6 +51,7 @@ pub(crate) fn items(
                 bridge: None,
                 up: false,
                 addressed: false,
+                changed: Vec::new(),
             };
             items.insert(LinkKey::Uplink(name.clone()), LinkValue::Uplink(gone));
         }
@@ -92,7 +94,10 @@ pub(crate) fn describe_port(link: &Link) -> String {
 }
 
 /// The MACs whose place in a bridge is asked for: those of instances, and our bridges' own.
-pub(crate) fn macs(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) -> Vec<(u32, MacAddr)> {
+pub(crate) fn macs(
+    seen: &Snapshot,
+    desired: &Desired<LinkKey, LinkValue>,
+) -> BTreeSet<(u32, MacAddr)> {
     let of_link = |link: &Link| {
         let name = IfName::new(link.name.as_str()).ok()?;
         let wanted = || desired.get(&LinkKey::Bridge(name.clone())).is_some();
@@ -221,7 +226,7 @@ fn changed_of_bridge(seen: &Snapshot, link: &Link) -> Vec<&'static str> {
 }
 
 fn changed_of_port(seen: &Snapshot, link: &Link, wanted: &PortSpec) -> Vec<&'static str> {
-    let mut changed: Vec<_> = link.wrong_in_port.iter().map(|wrong| wrong.name).collect();
+    let mut changed = wrong_names(link, Role::Instance);
     let Some(bridge) = link.master else {
         return changed; // A port of none has no options.
     };
@@ -241,6 +246,11 @@ fn changed_of_port(seen: &Snapshot, link: &Link, wanted: &PortSpec) -> Vec<&'sta
     changed
 }
 
+fn wrong_names(link: &Link, role: Role) -> Vec<&'static str> {
+    let wrong = link.wrong_as(role).into_iter();
+    wrong.map(|wrong| wrong.name).collect()
+}
+
 /// A port whose host end has another MAC than we give it.
 pub(crate) fn has_other_mac(link: &Link) -> bool {
     let name = IfName::new(link.name.as_str());
@@ -251,7 +261,7 @@ pub(crate) fn has_other_mac(link: &Link) -> bool {
 pub(crate) fn must_pass(link: &Link, bridge: &Link) -> bool {
     let tree = bridge.wrong_in_bridge.iter();
     let tree = tree.map(|wrong| wrong.name).any(|name| name == "stp_state");
-    link.blocked && link.up && link.running && bridge.up && !tree
+    options::is_blocked(&link.port_options) && link.up && link.running && bridge.up && !tree
 }
 
 /// A port whose instance has no cable yet is as it must be: the instance's driver makes the cable.
@@ -266,6 +276,11 @@ fn as_they_must_be(desired: &Desired<LinkKey, LinkValue>, items: &mut Items) {
 }
 
 fn uplink(seen: &Snapshot, link: &Link) -> UplinkSpec {
+    let bridge = link.master.and_then(|master| seen.numbered(master));
+    let mut changed = wrong_names(link, Role::Uplink);
+    if bridge.is_some_and(|bridge| must_pass(link, bridge)) {
+        changed.push("state");
+    }
     UplinkSpec {
         bridge: seen.bridge_of(link),
         up: link.up,
@@ -273,6 +288,7 @@ fn uplink(seen: &Snapshot, link: &Link) -> UplinkSpec {
             .addresses
             .iter()
             .any(|address| address.device == link.index),
+        changed,
     }
 }
 

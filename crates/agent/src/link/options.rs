@@ -86,20 +86,31 @@ fn no_linklocal_learn() -> InfoBridge {
     })
 }
 
-/// The options of an instance's port that are wrong.
-pub(crate) fn wrong_of_port(options: &[InfoBridgePort]) -> Vec<Wrong<InfoBridgePort>> {
-    options.iter().filter_map(wrong_in_port).collect()
+/// What a port of a bridge leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// An instance.
+    Instance,
+    /// The network outside: the bridge learns there where everybody is.
+    Uplink,
 }
 
-fn wrong_in_port(option: &InfoBridgePort) -> Option<Wrong<InfoBridgePort>> {
+/// The options of a port that are wrong.
+pub(crate) fn wrong_of_port(options: &[InfoBridgePort], role: Role) -> Vec<Wrong<InfoBridgePort>> {
+    let options = options.iter();
+    options.filter_map(|o| wrong_in_port(o, role)).collect()
+}
+
+fn wrong_in_port(option: &InfoBridgePort, role: Role) -> Option<Wrong<InfoBridgePort>> {
     use InfoBridgePort as Port;
+    let (instance, uplink) = (role == Role::Instance, role == Role::Uplink);
     let (name, right) = match option {
-        Port::HairpinMode(_) => ("hairpin", Port::HairpinMode(true)),
+        Port::HairpinMode(_) => ("hairpin", Port::HairpinMode(instance)),
         Port::Guard(_) => ("guard", Port::Guard(false)),
         Port::Protect(_) => ("root_block", Port::Protect(false)),
-        Port::Learning(_) => ("learning", Port::Learning(false)),
-        Port::UnicastFlood(_) => ("flood", Port::UnicastFlood(false)),
-        Port::MulticastFlood(_) => ("mcast_flood", Port::MulticastFlood(false)),
+        Port::Learning(_) => ("learning", Port::Learning(uplink)),
+        Port::UnicastFlood(_) => ("flood", Port::UnicastFlood(uplink)),
+        Port::MulticastFlood(_) => ("mcast_flood", Port::MulticastFlood(uplink)),
         Port::BroadcastFlood(_) => ("bcast_flood", Port::BroadcastFlood(true)),
         Port::MulticastToUnicast(_) => ("mcast_to_unicast", Port::MulticastToUnicast(false)),
         Port::ProxyARP(_) => ("proxy_arp", Port::ProxyARP(false)),
@@ -113,7 +124,7 @@ fn wrong_in_port(option: &InfoBridgePort) -> Option<Wrong<InfoBridgePort>> {
         Port::GroupFwdMask(_) => ("group_fwd_mask", Port::GroupFwdMask(0)),
         Port::Isolated(_) => ("isolated", Port::Isolated(false)),
         Port::Mab(_) => ("mab", Port::Mab(false)),
-        Port::Locked(_) => ("locked", Port::Locked(true)),
+        Port::Locked(_) => ("locked", Port::Locked(instance)),
         _ => return None,
     };
     (right != *option).then_some(Wrong { name, right })
@@ -134,7 +145,7 @@ mod tests {
     #[test]
     fn what_is_made_is_not_wrong_and_spanning_tree_is_set_before_what_it_forbids() {
         assert!(wrong_of_bridge(&of_new_bridge()).is_empty());
-        assert!(wrong_of_port(&of_new_port()).is_empty());
+        assert!(wrong_of_port(&of_new_port(), Role::Instance).is_empty());
         let changed = [
             InfoBridge::ForwardDelay(1500),
             InfoBridge::GroupFwdMask(8),
@@ -146,8 +157,29 @@ mod tests {
     }
 
     #[test]
+    fn an_uplink_learns_and_floods_and_an_instances_port_does_not() {
+        let names = |role| -> Vec<_> {
+            let kernels_own = [
+                InfoBridgePort::HairpinMode(false),
+                InfoBridgePort::Learning(true),
+                InfoBridgePort::UnicastFlood(true),
+                InfoBridgePort::BroadcastFlood(true),
+                InfoBridgePort::Isolated(false),
+                InfoBridgePort::Locked(false),
+            ];
+            let wrong = wrong_of_port(&kernels_own, role);
+            wrong.into_iter().map(|wrong| wrong.name).collect()
+        };
+        assert!(names(Role::Uplink).is_empty());
+        assert_eq!(
+            names(Role::Instance),
+            ["hairpin", "learning", "flood", "locked"]
+        );
+    }
+
+    #[test]
     fn an_option_that_the_kernel_does_not_have_is_not_missed() {
-        assert!(wrong_of_port(&[]).is_empty());
+        assert!(wrong_of_port(&[], Role::Instance).is_empty());
         let other_kernel = BridgeBooleanOptions {
             value: BridgeBooleanOptionFlags::empty(),
             mask: BridgeBooleanOptionFlags::empty(),

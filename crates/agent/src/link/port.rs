@@ -5,8 +5,9 @@ use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
 use super::message::{self, Cable, Device};
 use super::mtu::{self, Mtu, RightMtus};
 use super::netlink::{Request, Socket};
+use super::options::{self, Role};
 use super::seen::{self, Link};
-use super::{fdb, observe, options};
+use super::{fdb, observe};
 use crate::room::RoomError;
 use novanet_model::object::Port;
 use novanet_model::{IfName, MacAddr};
@@ -191,7 +192,7 @@ fn plug_in(
         requests.push(message::set_mac(link.index, host_end_mac(&name)));
     }
     if link.master == Some(bridge.index) {
-        requests.extend(mends(socket, link, bridge, instance.mac)?);
+        requests.extend(mends(link, bridge, instance.mac));
     } else {
         let device = Device::Index(link.index);
         // Down, or the bridge would learn from it before it is told not to.
@@ -213,28 +214,21 @@ fn plug_in(
 
 /// Gives a port in its bridge what it lacks. The entry first: without flooding nothing else leads
 /// frames to the instance.
-fn mends(
-    socket: &mut Socket,
-    link: &Link,
-    bridge: &Link,
-    mac: MacAddr,
-) -> Result<Vec<Request>, RoomError> {
+fn mends(link: &Link, bridge: &Link, mac: MacAddr) -> Vec<Request> {
     let device = Device::Index(link.index);
     let set = |option| message::set_port_options(&device, vec![option]);
-    let mut requests = Vec::new();
-    if !fdb::knows(socket, link, mac)? {
-        requests.push(fdb::set(link.index, mac));
-    }
-    for wrong in &link.wrong_in_port {
-        requests.push(set(wrong.right.clone()));
-        if wrong.right == InfoBridgePort::Learning(false) {
+    let mut requests = vec![fdb::set(link.index, mac)];
+    for wrong in link.wrong_as(Role::Instance) {
+        let learned = wrong.right == InfoBridgePort::Learning(false);
+        requests.push(set(wrong.right));
+        if learned {
             requests.push(set(InfoBridgePort::Flush)); // what it has learned by now
         }
     }
     if observe::must_pass(link, bridge) {
         requests.push(set(InfoBridgePort::State(BridgePortState::Forwarding)));
     }
-    Ok(requests)
+    requests
 }
 
 /// The port's own end speaks no IPv6: it would listen to frames that the bridge does not look at.

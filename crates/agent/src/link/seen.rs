@@ -3,7 +3,7 @@
 use super::fdb::Entries;
 use super::message::{self, PROTOCOL};
 use super::netlink::Socket;
-use super::options::{self, Wrong};
+use super::options::{self, Role, Wrong};
 use crate::room::RoomError;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
@@ -38,10 +38,8 @@ pub(crate) struct Link {
     pub(crate) running: bool,
     /// As a bridge: what is other than a bridge of ours must have it.
     pub(crate) wrong_in_bridge: Vec<Wrong<InfoBridge>>,
-    /// As a bridge's port: what is other than an instance's port must have it.
-    pub(crate) wrong_in_port: Vec<Wrong<InfoBridgePort>>,
-    /// As a bridge's port: its state lets nothing pass.
-    pub(crate) blocked: bool,
+    /// As a bridge's port.
+    pub(crate) port_options: Vec<InfoBridgePort>,
     /// Our number for the namespace of the other end of a cable.
     pub(crate) peer_namespace: Option<i32>,
 }
@@ -49,6 +47,11 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn is_bridge(&self) -> bool {
         self.kind == "bridge"
+    }
+
+    /// What is other than such a port must have it.
+    pub(crate) fn wrong_as(&self, role: Role) -> Vec<Wrong<InfoBridgePort>> {
+        options::wrong_of_port(&self.port_options, role)
     }
 
     /// In words, for an error about something foreign.
@@ -107,8 +110,7 @@ impl Link {
                     self.wrong_in_bridge = options::wrong_of_bridge(&options);
                 }
                 LinkInfo::PortData(InfoPortData::BridgePort(options)) => {
-                    self.wrong_in_port = options::wrong_of_port(&options);
-                    self.blocked = options::is_blocked(&options);
+                    self.port_options = options;
                 }
                 _ => {}
             }

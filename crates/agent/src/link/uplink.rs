@@ -5,14 +5,16 @@
 //! between "enslaved" and "address moved". It is no transaction, though: every answer is read, and
 //! when the interface cannot be enslaved its addresses are put back at once.
 
-use super::message;
+use super::message::{self, Device};
 use super::moved::{Belongings, Record};
-use super::netlink::Socket;
-use super::observe::is_our_bridge;
+use super::netlink::{Request, Socket};
+use super::observe::{is_our_bridge, must_pass};
+use super::options::Role;
 use super::seen::{self, Link};
 use crate::room::RoomError;
 use crate::settings::Settings;
 use novanet_model::IfName;
+use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort};
 use std::io;
 use std::path::Path;
 
@@ -65,6 +67,7 @@ pub(crate) fn enslave(
     requests.push(message::enslave(nic.index, bridge.index));
     requests.extend(moving.addresses_off(nic.index));
     requests.extend(moving.routes_to(nic.index, bridge.index));
+    requests.extend(mends(&nic, &bridge));
     let what = format!("enslave {uplink} to {}", bridge.name);
     let results = socket
         .send_together(&requests)
@@ -76,6 +79,18 @@ pub(crate) fn enslave(
         return Err(RoomError::kernel(what, error));
     }
     all_went(&what, results)
+}
+
+/// Gives an interface that is a port already what somebody changed of its options.
+fn mends(nic: &Link, bridge: &Link) -> Vec<Request> {
+    let device = Device::Index(nic.index);
+    let wrong = nic.wrong_as(Role::Uplink).into_iter();
+    let mut options: Vec<_> = wrong.map(|wrong| wrong.right).collect();
+    if nic.master == Some(bridge.index) && must_pass(nic, bridge) {
+        options.push(InfoBridgePort::State(BridgePortState::Forwarding));
+    }
+    let set = |option| message::set_port_options(&device, vec![option]);
+    options.into_iter().map(set).collect()
 }
 
 /// Gives the interface back: what is on the bridge and not ours becomes the interface's.

@@ -349,3 +349,32 @@ fn an_interface_of_somebody_elses_bridge_is_refused() {
         links.converge().await;
     });
 }
+
+#[test]
+fn an_uplink_goes_on_learning_and_flooding_whatever_somebody_sets() {
+    inside(|| async {
+        sh("ip link add dev eth1 type veth peer name far1; ip link set dev far1 up");
+        let state = State::new();
+        let mut settings = state.settings();
+        settings.flat_interface = Some(name("eth1"));
+        let mut links = Driven::new(Links::new(&settings).unwrap());
+        links.want(&bridge(1, "br100"));
+        links.round().await;
+        links.converge().await;
+        let options = || sh("bridge -d link show dev eth1 | grep learning");
+        let before = options();
+        assert!(before.contains("learning on flood on"), "{before}");
+        sh(
+            "bridge link set dev eth1 learning off flood off bcast_flood off isolated on locked on \
+            hairpin on guard on; bridge link set dev eth1 state 0",
+        );
+        let changes = links.changes().await;
+        let from = changes[0].from.as_ref().unwrap().to_string();
+        let words =
+            "changed: hairpin, guard, learning, flood, bcast_flood, isolated, locked, state";
+        assert_eq!(from, format!("in bridge br100 up, {words}"));
+        links.converge().await;
+        assert_eq!(options(), before);
+        assert!(sh("bridge link show dev eth1").contains("state forwarding"));
+    });
+}

@@ -100,10 +100,7 @@ const LINK_BREAKS: [Break; 20] = [
         "ip link set br100 type bridge stp_state 1 forward_delay 1500",
         "changed: stp_state, forward_delay",
     ),
-    (
-        "bridge fdb flush dev br100",
-        "changed: fdb entry of its own MAC",
-    ),
+    ("bridge fdb flush dev br100", "fdb entry of its own MAC"),
     ("ip link set nv1 alias ''", "without novanet's mark"),
     ("ip link set nv1 nomaster", "nv1: in bridge none up"),
     ("ip link delete nv1", "not plugged"),
