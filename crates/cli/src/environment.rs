@@ -5,7 +5,7 @@ use crate::say;
 use novanet_model::flags::{
     Facts, FlagError, FlagErrors, Flags, Given, Origin, parse_file, registry,
 };
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
@@ -66,6 +66,18 @@ fn from_environment() -> Vec<Given> {
             })
         })
         .collect()
+}
+
+/// How many characters a line of the terminal has that the answer goes to; `None`: it goes elsewhere.
+pub(crate) fn terminal_width() -> Option<u16> {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let asked = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let size = || rustix::termios::tcgetwinsize(&out).ok().map(|s| s.ws_col);
+    let width = asked.or_else(size).filter(|width| *width > 0);
+    Some(width.unwrap_or(80))
 }
 
 fn is_include(given: &Given) -> bool {

@@ -14,6 +14,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// The message is a usage text: nothing is put in front.
     pub(crate) plain: bool,
+    /// What goes to stdout all the same; nothing is said on stderr if there is no message.
+    pub(crate) output: String,
 }
 
 impl Failure {
@@ -23,6 +25,7 @@ impl Failure {
             code: 2,
             message: message.into(),
             plain: false,
+            output: String::new(),
         }
     }
 
@@ -40,6 +43,16 @@ impl Failure {
             code: 1,
             message: message.into(),
             plain: false,
+            output: String::new(),
+        }
+    }
+
+    /// The answer, with an exit code that says something about it.
+    pub(crate) fn answer(code: u8, output: String) -> Self {
+        Self {
+            code,
+            output,
+            ..Self::failed("")
         }
     }
 

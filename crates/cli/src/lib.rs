@@ -28,7 +28,10 @@ pub fn main() -> ExitCode {
     let code = match face::run(&args) {
         Ok(text) => print(&text),
         Err(failure) => {
-            say::error(&failure.to_string());
+            let _ = print(&failure.output);
+            if !failure.message.is_empty() {
+                say::error(&failure.to_string());
+            }
             ExitCode::from(failure.code)
         }
     };

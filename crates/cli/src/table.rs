@@ -1,35 +1,67 @@
-//! Lists for people (nova's tables, byte for byte) and for programs (JSON).
+//! Lists for people and for programs: JSON, nova's tables byte for byte (columns that nova had not
+//! come after nova's), and at a terminal tables that fit its width.
 
 use crate::args::Format;
-use serde::Serialize;
-use std::fmt::Write as _;
+use crate::environment;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::{Serialize, Serializer};
+use std::fmt::{self, Write as _};
+use time::OffsetDateTime;
 
 /// Something that is printed as a row.
 pub(crate) trait Row: Serialize {
     /// nova's own format, e.g. `%-5s\t%-18s`; `%s` and `%-Ns` only.
     const FORMAT: &'static str;
-    /// Titles; empty: the table has none.
+    /// Titles of the columns; empty: a row is a sentence and no table.
     const TITLES: &'static [&'static str];
+    /// nova printed the titles.
+    const HEADED: bool = true;
+    /// The columns that a terminal gets, in its order; empty: all of them.
+    const BRIEF: &'static [usize] = &[];
     /// The cells, as many as FORMAT has places.
     fn cells(&self) -> Vec<String>;
 }
 
 /// Rows as text, with a newline at the end of each.
 pub(crate) fn render<R: Row>(rows: &[R], format: Format) -> String {
-    match format {
-        Format::Json => json(rows),
-        Format::Table => {
-            let mut out = String::new();
-            if !R::TITLES.is_empty() {
-                let titles: Vec<String> = R::TITLES.iter().map(|t| (*t).to_owned()).collect();
-                line(&mut out, R::FORMAT, &titles);
-            }
-            for row in rows {
-                line(&mut out, R::FORMAT, &row.cells());
-            }
-            out
-        }
+    match (format, environment::terminal_width()) {
+        (Format::Json, _) => json(rows),
+        (Format::Table, Some(width)) if R::TITLES.len() > 1 => fitted(rows, width),
+        (Format::Table, _) => novas(rows),
     }
+}
+
+fn novas<R: Row>(rows: &[R]) -> String {
+    let mut out = String::new();
+    if R::HEADED && !R::TITLES.is_empty() {
+        let titles: Vec<String> = R::TITLES.iter().map(|t| (*t).to_owned()).collect();
+        line(&mut out, R::FORMAT, &titles);
+    }
+    for row in rows {
+        line(&mut out, R::FORMAT, &row.cells());
+    }
+    out
+}
+
+/// A table of at most `width` columns of characters; long cells are broken into lines.
+fn fitted<R: Row>(rows: &[R], width: u16) -> String {
+    let all: Vec<usize> = (0..R::TITLES.len()).collect();
+    let columns = if R::BRIEF.is_empty() { &all } else { R::BRIEF };
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(columns.iter().map(|at| R::TITLES[*at]));
+    for row in rows {
+        let cells = row.cells();
+        table.add_row(columns.iter().map(|at| cells[*at].clone()));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
+    let lines = table.lines();
+    lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
 /// A value as JSON, with a newline at the end.
@@ -45,13 +77,33 @@ pub(crate) fn none<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "None".to_owned(), ToString::to_string)
 }
 
-/// Microseconds since 1970 as nova printed times, in UTC.
-pub(crate) fn time(micros: i64) -> String {
-    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
-    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
-        .ok()
-        .and_then(|at| at.format(&format).ok())
-        .unwrap_or_else(|| "None".to_owned())
+/// Microseconds since 1970: `2026-01-02 03:04:05 UTC` in tables, RFC 3339 in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) i64);
+
+impl Time {
+    fn at(self) -> Option<OffsetDateTime> {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000).ok()
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let format =
+            time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+        let text = self.at().and_then(|at| at.format(&format).ok());
+        f.write_str(text.as_deref().unwrap_or("None"))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let format =
+            time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        self.at()
+            .and_then(|at| at.format(&format).ok())
+            .serialize(serializer)
+    }
 }
 
 fn line(out: &mut String, format: &str, cells: &[String]) {
@@ -67,4 +119,52 @@ fn line(out: &mut String, format: &str, cells: &[String]) {
     }
     out.push_str(rest);
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Vm(&'static str, &'static str, &'static str);
+
+    impl Row for Vm {
+        const FORMAT: &'static str = "%-10s %-5s %s";
+        const TITLES: &'static [&'static str] = &["instance", "state", "reason"];
+        const BRIEF: &'static [usize] = &[0, 2];
+
+        fn cells(&self) -> Vec<String> {
+            [self.0, self.1, self.2].map(str::to_owned).to_vec()
+        }
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_elsewhere_it_is_novas() {
+        let why = "network 10.0.0.0/24: the host has no such interface";
+        let rows = [
+            Vm("i-00000001", "pending", why),
+            Vm("i-00000002", "error", "none"),
+        ];
+        let text = fitted(&rows, 40);
+        assert!(text.lines().all(|line| line.len() <= 40), "{text}");
+        insta::assert_snapshot!(text, @"
+        instance   reason
+        i-00000001 network 10.0.0.0/24: the
+                   host has no such interface
+        i-00000002 none
+        ");
+        insta::assert_snapshot!(novas(&rows), @"
+        instance   state reason
+        i-00000001 pending network 10.0.0.0/24: the host has no such interface
+        i-00000002 error none
+        ");
+    }
+
+    #[test]
+    fn a_time_names_its_zone() {
+        let time = Time(1_767_323_045_000_000);
+        assert_eq!(time.to_string(), "2026-01-02 03:04:05 UTC");
+        assert_eq!(json(&time), "\"2026-01-02T03:04:05Z\"\n");
+        assert_eq!(Time(i64::MAX).to_string(), "None");
+    }
 }

@@ -9,7 +9,7 @@ use novanet_model::plan::CloudSettings;
 use novanet_pki::Vault;
 use novanet_store::plan::{self, Subject};
 use novanet_store::{Db, Tx, audit};
-use std::fmt::Write as _;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,32 @@ fn seconds(flags: &Flags, name: &'static str) -> Duration {
     Duration::from_secs(u64::try_from(flags.number(name)).unwrap_or(0))
 }
 
+/// What `db check` found and repaired. As text: a line for each row, and one for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Rows that were planned again.
+    pub rows: usize,
+    /// Rows whose host objects were not what follows from them, and how many of these.
+    pub repaired: Vec<(String, usize)>,
+}
+
+impl Checked {
+    /// Host objects that were repaired.
+    pub fn objects(&self) -> usize {
+        self.repaired.iter().map(|(_, objects)| objects).sum()
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (row, objects) in &self.repaired {
+            writeln!(f, "{row}: {objects} host objects repaired")?;
+        }
+        let (rows, objects) = (self.rows, self.objects());
+        writeln!(f, "{rows} rows planned, {objects} host objects repaired")
+    }
+}
+
 /// A cloud. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Cloud(Arc<Inner>);
@@ -98,31 +124,27 @@ impl Cloud {
         Ok(self.db().require_schema().await?)
     }
 
-    /// `db check`: plans everything again and repairs what differs. Says what it found, a line each.
-    pub async fn check(&self) -> Result<String> {
+    /// `db check`: plans everything again and repairs what differs.
+    pub async fn check(&self) -> Result<Checked> {
         let mut tx = self.db().change().await?;
-        let mut report = String::new();
         let things = plan::all_things(&mut tx).await?;
-        let count = things.len();
-        let mut repaired = 0;
+        let mut checked = Checked {
+            rows: things.len(),
+            repaired: Vec::new(),
+        };
         for thing in things {
             let changed = self.plan_again(&mut tx, thing).await?;
             if changed > 0 {
-                repaired += changed;
-                let _ = writeln!(report, "{thing}: {changed} host objects repaired");
+                checked.repaired.push((thing.to_string(), changed));
             }
         }
-        if repaired > 0 {
-            let detail = format!("{repaired} host objects");
+        if !checked.repaired.is_empty() {
+            let detail = format!("{} host objects", checked.objects());
             let actor = crate::caller::controller("check");
             audit::record(&mut tx, &actor, "db.repair", None, "host_objects", &detail).await?;
             tx.commit().await?;
         }
-        let _ = writeln!(
-            report,
-            "{count} rows planned, {repaired} host objects repaired"
-        );
-        Ok(report)
+        Ok(checked)
     }
 
     /// Rows that do not validate, a line each: which, which column, what is wrong with it. What

@@ -3,9 +3,11 @@
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::{ModelError, NetworkId};
-use novanet_store::fixed_ips::{self, FixedIp};
+use novanet_store::fixed_ips;
+pub use novanet_store::fixed_ips::{FixedIp, Usage};
 use novanet_store::pool;
 use novanet_store::{Conn, Tx, audit, networks};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 impl Cloud {
@@ -13,6 +15,12 @@ impl Cloud {
     pub async fn fixed_ips(&self, host: Option<&str>) -> Result<Vec<FixedIp>> {
         let mut tx = self.db().read().await?;
         Ok(fixed_ips::list(&mut tx, host.unwrap_or_default()).await?)
+    }
+
+    /// What became of each network's addresses.
+    pub async fn network_usage(&self) -> Result<BTreeMap<NetworkId, Usage>> {
+        let mut tx = self.db().read().await?;
+        Ok(fixed_ips::usage(&mut tx).await?)
     }
 
     /// `fixed reserve`: no instance gets these addresses from now on. All or none.

@@ -9,7 +9,9 @@ use novanet_model::{AmiId, InstanceId, ProjectId};
 use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::instances::{self, Row, State};
-use novanet_store::{Committed, Conn, Thing, Tx, audit, floating_ips, members, objects};
+use novanet_store::{
+    Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, hosts, members, now, objects,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -27,13 +29,22 @@ pub struct InstanceView {
     pub ports: Vec<InstancePort>,
     /// The floating IP that leads to it.
     pub public_address: Option<Ipv4Addr>,
+    /// Why it may have no network though it runs.
+    pub remark: Option<String>,
+}
+
+impl InstanceView {
+    /// Why it is in its state, or what is wrong beside it. For people.
+    pub fn reason(&self) -> Option<&str> {
+        self.row.detail.as_deref().or(self.remark.as_deref())
+    }
 }
 
 impl Cloud {
     /// DescribeInstances: the project's, terminated ones of the last hour too.
     pub async fn instances(&self, caller: &Caller) -> Result<Vec<InstanceView>> {
         let mut tx = self.db().read().await?;
-        all_views(&mut tx, Some(&caller.project)).await
+        self.all_views(&mut tx, Some(&caller.project)).await
     }
 
     /// DescribeInstances of some: in their order, each once; one that is not the project's refuses
@@ -52,11 +63,11 @@ impl Cloud {
                 if let Some(row) = instances::by_id(&mut tx, id).await?
                     && row.project == caller.project
                 {
-                    views.push(view(&mut tx, row).await?);
+                    views.push(self.view(&mut tx, row).await?);
                 }
             }
         } else {
-            views = all_views(&mut tx, Some(&caller.project)).await?;
+            views = self.all_views(&mut tx, Some(&caller.project)).await?;
             views.retain(|v| wanted.contains(&v.row.id));
         }
         match wanted
@@ -71,14 +82,14 @@ impl Cloud {
     /// `vm list`: of all projects.
     pub async fn all_instances(&self) -> Result<Vec<InstanceView>> {
         let mut tx = self.db().read().await?;
-        all_views(&mut tx, None).await
+        self.all_views(&mut tx, None).await
     }
 
     /// One of the project's instances; an administrator finds those of all projects.
     pub async fn instance(&self, caller: &Caller, id: InstanceId) -> Result<InstanceView> {
         let mut tx = self.db().read().await?;
         let row = find(&mut tx, caller, id).await?;
-        view(&mut tx, row).await
+        self.view(&mut tx, row).await
     }
 
     /// The host to ask for an instance's console; `None`: it is on none any more.
@@ -171,7 +182,7 @@ impl Cloud {
         let mut tx = self.db().read().await?;
         let unknown = || ControlError::not_found(Kind::Instance, id);
         let row = instances::by_id(&mut tx, id).await?.ok_or_else(unknown)?;
-        let view = view(&mut tx, row).await?;
+        let view = self.view(&mut tx, row).await?;
         let asks = Some(host);
         let serves = |p: &InstancePort| p.network_host.as_deref() == asks;
         let may_ask = view.row.host.as_deref() == asks || view.ports.iter().any(serves);
@@ -241,18 +252,68 @@ async fn find(c: &mut Conn, caller: &Caller, id: InstanceId) -> Result<Row> {
 /// With how many instances it is cheaper to ask for each.
 const FEW: usize = 10;
 
-async fn view(c: &mut Conn, row: Row) -> Result<InstanceView> {
-    let floats = floating_ips::of_instance(c, row.id).await?;
-    Ok(InstanceView {
-        groups: groups::of_instance(c, row.id).await?,
-        ports: instances::ports(c, row.id).await?,
-        public_address: floats.first().map(|f| f.address),
-        row,
-    })
+impl Cloud {
+    async fn view(&self, c: &mut Conn, row: Row) -> Result<InstanceView> {
+        let floats = floating_ips::of_instance(c, row.id).await?;
+        let mut remarks = self.remarks(c, None, Some(row.id)).await?;
+        Ok(InstanceView {
+            groups: groups::of_instance(c, row.id).await?,
+            ports: instances::ports(c, row.id).await?,
+            public_address: floats.first().map(|f| f.address),
+            remark: remark(&mut remarks, &row),
+            row,
+        })
+    }
+
+    /// The views of a project, or of all: as many statements for a thousand as for one.
+    async fn all_views(
+        &self,
+        c: &mut Conn,
+        project: Option<&ProjectId>,
+    ) -> Result<Vec<InstanceView>> {
+        let remarks = self.remarks(c, project, None).await?;
+        all_views(c, project, remarks).await
+    }
+
+    /// What may leave instances that run without a network: a port that is not in force, and no lease
+    /// though the time of one has passed (the instance asks for one when it starts).
+    async fn remarks(
+        &self,
+        c: &mut Conn,
+        project: Option<&ProjectId>,
+        instance: Option<InstanceId>,
+    ) -> Result<BTreeMap<InstanceId, String>> {
+        let seconds = self.config().settings.dhcp_lease_time;
+        let since = now() - i64::from(seconds) * 1_000_000;
+        let without = fixed_ips::without_lease(c, project, instance, since).await?;
+        let mut remarks: BTreeMap<InstanceId, String> = without
+            .into_iter()
+            .map(|(id, addresses)| {
+                let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                let text = format!(
+                    "no DHCP lease of {} is known after {seconds} s, so it may have no network: see \
+                     its console, and nova-manage service list for what is wrong on its host",
+                    all.join(", ")
+                );
+                (id, text)
+            })
+            .collect();
+        remarks.extend(hosts::port_errors(c, instance).await?);
+        Ok(remarks)
+    }
 }
 
-/// The views of a project, or of all: as many statements for a thousand as for one.
-async fn all_views(c: &mut Conn, project: Option<&ProjectId>) -> Result<Vec<InstanceView>> {
+fn remark(remarks: &mut BTreeMap<InstanceId, String>, row: &Row) -> Option<String> {
+    remarks
+        .remove(&row.id)
+        .filter(|_| row.state == State::Running)
+}
+
+async fn all_views(
+    c: &mut Conn,
+    project: Option<&ProjectId>,
+    mut remarks: BTreeMap<InstanceId, String>,
+) -> Result<Vec<InstanceView>> {
     let rows = instances::list(c, project).await?;
     let mut ports = novanet_store::views::ports(c, project).await?;
     let mut groups = novanet_store::views::groups(c, project).await?;
@@ -272,6 +333,7 @@ async fn all_views(c: &mut Conn, project: Option<&ProjectId>) -> Result<Vec<Inst
             groups: groups.remove(&row.id).unwrap_or_default(),
             ports: ports.remove(&row.id).unwrap_or_default(),
             public_address: public.get(&row.id).copied(),
+            remark: remark(&mut remarks, &row),
             row,
         })
         .collect())

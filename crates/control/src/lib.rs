@@ -29,7 +29,7 @@ mod quota;
 mod waiters;
 
 pub use caller::{Caller, Role};
-pub use cloud::{Cloud, CloudConfig};
+pub use cloud::{Checked, Cloud, CloudConfig};
 pub use controllers::Controllers;
 pub use error::{ControlError, Kind, Result, told};
 pub use novanet_pki::{PkiError, Vault};

@@ -7,6 +7,7 @@ use crate::{Conn, Result, Tx};
 use novanet_model::{InstanceId, NetworkId, ProjectId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// A row of `fixed_ips` as `fixed list` shows it.
@@ -120,6 +121,65 @@ pub async fn count_of(c: &mut Conn, project: &ProjectId) -> Result<i64> {
     .bind(project.as_str())
     .fetch_one(c)
     .await?)
+}
+
+/// What became of a network's addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Addresses that instances have.
+    pub used: i64,
+    /// Addresses that no instance gets: the network's own and those that the operator reserved.
+    pub kept: i64,
+}
+
+/// The usage of every network.
+pub async fn usage(c: &mut Conn) -> Result<BTreeMap<NetworkId, Usage>> {
+    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT n.id, \
+         (SELECT count(*) FROM fixed_ips f WHERE f.network_id = n.id \
+          AND f.instance_id IS NOT NULL), \
+         (SELECT count(*) FROM fixed_ips f WHERE f.network_id = n.id \
+          AND f.instance_id IS NULL AND f.reserved = 1), \
+         (SELECT CAST(COALESCE(sum(r.last_addr - r.first_addr + 1), 0) AS BIGINT) \
+          FROM reserved_ranges r WHERE r.network_id = n.id) \
+         FROM networks n",
+    )
+    .fetch_all(c)
+    .await?;
+    let usage = rows.into_iter().map(|(id, used, reserved, ranges)| {
+        let kept = reserved + ranges;
+        (NetworkId(id), Usage { used, kept })
+    });
+    Ok(usage.collect())
+}
+
+/// Addresses of running instances for which no DHCP lease is known though the instance has run since
+/// before `since` (microseconds since 1970): of one instance, of a project's, or of all.
+pub async fn without_lease(
+    c: &mut Conn,
+    project: Option<&ProjectId>,
+    instance: Option<InstanceId>,
+    since: i64,
+) -> Result<BTreeMap<InstanceId, Vec<Ipv4Addr>>> {
+    let rows = sqlx::query(
+        "SELECT f.instance_id, f.address FROM fixed_ips f \
+         JOIN instances i ON i.id = f.instance_id JOIN networks n ON n.id = f.network_id \
+         WHERE f.leased = 0 AND n.kind <> 'flat' AND i.state = 'running' AND i.launched_at < $1 \
+         AND ($2 = '' OR i.project_id = $2) AND ($3 = 0 OR f.instance_id = $3) \
+         ORDER BY f.instance_id, f.addr",
+    )
+    .bind(since)
+    .bind(project.map(ProjectId::as_str).unwrap_or_default())
+    .bind(instance.map_or(0, |id| id.0))
+    .fetch_all(c)
+    .await?;
+    let mut of = BTreeMap::new();
+    for row in &rows {
+        let r = Reader::new("fixed_ip", row);
+        let all: &mut Vec<Ipv4Addr> = of.entry(InstanceId(r.int("instance_id")?)).or_default();
+        all.push(r.parse("address")?);
+    }
+    Ok(of)
 }
 
 /// How many addresses of a network instances have.

@@ -2,9 +2,10 @@
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
-use novanet_model::NetworkKind;
 use novanet_model::wire::{Hello, ObjectError, Role};
+use novanet_model::{InstanceId, NetworkKind};
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// A host.
@@ -168,6 +169,25 @@ pub async fn errors_of(c: &mut Conn, name: &str) -> Result<Vec<ObjectError>> {
             message,
         })
         .collect())
+}
+
+/// Ports of instances that are not in force, and why: of one instance, or of all.
+pub async fn port_errors(
+    c: &mut Conn,
+    instance: Option<InstanceId>,
+) -> Result<BTreeMap<InstanceId, String>> {
+    let these = instance.map_or_else(|| "port/%".to_owned(), |id| format!("port/{}/%", id.0));
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT object_key, message FROM host_errors WHERE object_key LIKE $1 ORDER BY object_key",
+    )
+    .bind(these)
+    .fetch_all(c)
+    .await?;
+    let named = rows.into_iter().filter_map(|(key, message)| {
+        let id = key.split('/').nth(1)?.parse().ok()?;
+        Some((InstanceId(id), message))
+    });
+    Ok(named.collect())
 }
 
 /// All hosts by name.

@@ -69,9 +69,9 @@ fn needs(command: &Command) -> Needs {
 async fn execute(command: Command, flags: Flags, format: Format) -> Result<String, Failure> {
     // These ask this host, not the database.
     let command = match command {
-        Command::Firewall(command) => return local::firewall(command, &flags).await,
+        Command::Firewall(command) => return local::firewall(command, &flags, format).await,
         Command::Host(command) if local::is_local(&command) => {
-            return local::host(command, &flags).await;
+            return local::host(command, &flags, format).await;
         }
         Command::Image(image::Command::Build {
             what,

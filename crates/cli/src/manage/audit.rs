@@ -4,7 +4,7 @@ use super::context::Context;
 use super::{Category, action};
 use crate::args::{Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, none, render, time};
+use crate::table::{Row, Time, none, render};
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -55,7 +55,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
         .await?
         .into_iter()
         .map(|entry| AuditRow {
-            at: time(entry.at),
+            at: Time(entry.at),
             actor: entry.actor,
             source: entry.source,
             project: entry.project_id,
@@ -71,7 +71,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
 /// A line of `audit list`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct AuditRow {
-    pub(crate) at: String,
+    pub(crate) at: Time,
     pub(crate) actor: String,
     pub(crate) source: String,
     pub(crate) project: Option<String>,
@@ -81,20 +81,13 @@ pub(crate) struct AuditRow {
 }
 
 impl Row for AuditRow {
-    const FORMAT: &'static str = "%-19s  %-12s %-15s %-12s %-24s %-20s %s";
-    const TITLES: &'static [&'static str] = &[
-        "when (UTC)",
-        "who",
-        "from",
-        "project",
-        "what",
-        "which",
-        "detail",
-    ];
+    const FORMAT: &'static str = "%-23s  %-12s %-15s %-12s %-24s %-20s %s";
+    const TITLES: &'static [&'static str] =
+        &["when", "who", "from", "project", "what", "which", "detail"];
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.at.clone(),
+            self.at.to_string(),
             self.actor.clone(),
             self.source.clone(),
             none(self.project.as_ref()),

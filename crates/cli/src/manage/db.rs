@@ -2,8 +2,11 @@
 
 use super::context::Context;
 use super::{Action, Category, action, trouble};
-use crate::args::{Takes, param};
+use crate::args::{Format, Takes, param};
 use crate::failure::Failure;
+use crate::table::json;
+use novanet_control::Checked;
+use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
     name: "db",
@@ -37,6 +40,39 @@ const ACTIONS: &[Action] = &[
     ),
 ];
 
+/// `db check --format json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    /// Rows that were planned again.
+    rows: usize,
+    /// Rows whose host objects were repaired.
+    repaired: Vec<Repaired<'a>>,
+    /// Rows that do not validate, and why.
+    bad: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+struct Repaired<'a> {
+    row: &'a str,
+    objects: usize,
+}
+
+impl<'a> Report<'a> {
+    fn new(checked: &'a Checked, bad: &'a [String]) -> Self {
+        let repaired = checked.repaired.iter();
+        Self {
+            rows: checked.rows,
+            repaired: repaired
+                .map(|(row, objects)| Repaired {
+                    row,
+                    objects: *objects,
+                })
+                .collect(),
+            bad,
+        }
+    }
+}
+
 /// What `db` can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -67,14 +103,20 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
         Command::Version => Ok(format!("{}\n", cx.cloud.schema_version().await?.0)),
         Command::Check => {
             cx.cloud.require_schema().await?;
-            let report = cx.cloud.check().await?;
+            let checked = cx.cloud.check().await?;
             let bad = cx.cloud.bad_rows().await?;
+            let output = match cx.format {
+                Format::Table => checked.to_string(),
+                Format::Json => json(&Report::new(&checked, &bad)),
+            };
             if bad.is_empty() {
-                return Ok(report);
+                return Ok(output);
             }
-            crate::say::line(report.trim_end());
             let lines: Vec<String> = bad.iter().map(|row| trouble::spoiled(row)).collect();
-            Err(Failure::failed(lines.join("\n")))
+            Err(Failure {
+                output,
+                ..Failure::failed(lines.join("\n"))
+            })
         }
     }
 }

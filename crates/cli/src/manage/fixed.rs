@@ -6,6 +6,8 @@ use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render};
 use novanet_control::ControlError;
+use novanet_control::fixed_ips::FixedIp;
+use novanet_model::NetworkKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -116,7 +118,7 @@ async fn list(host: Option<&str>, cx: &Context) -> Result<String, Failure> {
         .networks()
         .await?
         .into_iter()
-        .map(|n| (n.id, n.cidr))
+        .map(|n| (n.id, (n.cidr, n.kind)))
         .collect();
     let rows: Vec<FixedRow> = cx
         .cloud
@@ -124,7 +126,9 @@ async fn list(host: Option<&str>, cx: &Context) -> Result<String, Failure> {
         .await?
         .into_iter()
         .map(|fixed| FixedRow {
-            network: none(networks.get(&fixed.network)),
+            network: none(networks.get(&fixed.network).map(|(cidr, _)| cidr)),
+            state: state(&fixed, networks.get(&fixed.network).map(|(_, kind)| *kind)),
+            instance: fixed.instance.map(|i| i.to_string()),
             address: fixed.address,
             mac: fixed.mac,
             hostname: fixed.hostname,
@@ -136,6 +140,18 @@ async fn list(host: Option<&str>, cx: &Context) -> Result<String, Failure> {
     Ok(render(&rows, cx.format))
 }
 
+/// What is known of an address, in a word.
+fn state(fixed: &FixedIp, kind: Option<NetworkKind>) -> &'static str {
+    match fixed.instance {
+        None if fixed.reserved => "reserved",
+        None => "free",
+        Some(_) if fixed.leased => "leased",
+        // Its instance has it by injection.
+        Some(_) if kind == Some(NetworkKind::Flat) => "used",
+        Some(_) => "no lease",
+    }
+}
+
 /// A line of `fixed list`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct FixedRow {
@@ -144,14 +160,23 @@ pub(crate) struct FixedRow {
     pub(crate) mac: Option<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) host: Option<String>,
+    pub(crate) instance: Option<String>,
+    /// `free`, `reserved`, `used`, `no lease` or `leased`.
+    pub(crate) state: &'static str,
     pub(crate) reserved: bool,
     pub(crate) leased: bool,
 }
 
 impl Row for FixedRow {
-    const FORMAT: &'static str = "%-18s\t%-15s\t%-17s\t%-15s\t%s";
-    const TITLES: &'static [&'static str] =
-        &["network", "IP address", "MAC address", "hostname", "host"];
+    const FORMAT: &'static str = "%-18s\t%-15s\t%-17s\t%-15s\t%-15s\t%s";
+    const TITLES: &'static [&'static str] = &[
+        "network",
+        "IP address",
+        "MAC address",
+        "hostname",
+        "host",
+        "state",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -160,6 +185,7 @@ impl Row for FixedRow {
             none(self.mac.as_ref()),
             none(self.hostname.as_ref()),
             none(self.host.as_ref()),
+            self.state.to_owned(),
         ]
     }
 }

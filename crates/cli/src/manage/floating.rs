@@ -253,14 +253,17 @@ pub(crate) struct FloatingRow {
 }
 
 impl Row for FloatingRow {
-    const FORMAT: &'static str = "%s\t%s\t%s";
-    const TITLES: &'static [&'static str] = &[];
+    const FORMAT: &'static str = "%s\t%s\t%s\t%s\t%s";
+    const TITLES: &'static [&'static str] = &["host", "address", "instance", "project", "fixed"];
+    const HEADED: bool = false;
 
     fn cells(&self) -> Vec<String> {
         vec![
             none(self.host.as_ref()),
             self.address.to_string(),
             none(self.instance.as_ref()),
+            none(self.project.as_ref()),
+            none(self.fixed.as_ref()),
         ]
     }
 }

@@ -1,7 +1,8 @@
 //! `nova-manage host`: the hosts, what they must have, and what is there.
 
 use super::context::Context;
-use super::{Action, Category, action, trouble};
+use super::trouble::{self, Fault};
+use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
@@ -22,7 +23,7 @@ const ACTIONS: &[Action] = &[
     }),
     action(
         "plan",
-        "what a host must have; --diff: what would change now, and why",
+        "what a host must have; --diff: what would change now, and why (exit code 2 if something does)",
         PLAN,
         |b| {
             Ok(super::Command::Host(Command::Plan {
@@ -120,12 +121,13 @@ fn switch(bound: &Bound, name: &str) -> Result<bool, Failure> {
 pub(crate) async fn list(zone: Option<&str>, cx: &Context) -> Result<String, Failure> {
     let mut hosts = cx.cloud.hosts().await?;
     hosts.retain(|host| zone.is_none_or(|z| z == host.availability_zone));
-    trouble::tell(cx, &hosts).await?;
+    let mut faults = trouble::tell(cx, &hosts).await?;
     let rows: Vec<HostRow> = hosts
         .into_iter()
         .map(|host| HostRow {
             alive: cx.cloud.is_up(&host),
             roles: host.roles.iter().map(|r| word(*r).to_owned()).collect(),
+            faults: faults.remove(&host.name).unwrap_or_default(),
             host: host.name,
             zone: host.availability_zone,
             address: host.my_ip,
@@ -151,6 +153,7 @@ pub(crate) struct HostRow {
     pub(crate) address: std::net::Ipv4Addr,
     pub(crate) alive: bool,
     pub(crate) applied_version: i64,
+    faults: Vec<Fault>,
 }
 
 impl Row for HostRow {

@@ -1,8 +1,10 @@
 //! What only a host itself can say: its plan, its firewall, what is ours on it. Asked of the agent
 //! on this host; another host's are asked through the server ([`super::remote`]).
 
-use super::{firewall, host, kept, remote};
+use super::{firewall, host, kept, remote, structure};
+use crate::args::Format;
 use crate::failure::Failure;
+use crate::table;
 use novanet_agent::engine::Offline;
 use novanet_agent::local;
 use novanet_model::flags::Flags;
@@ -12,6 +14,9 @@ use std::time::Duration;
 
 /// Longer than any answer takes, shorter than a user's patience with a dead agent.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Exit code of `host plan --diff` where something differs, as diff(1) has 1 for that.
+const DIFFERS: u8 = 2;
 
 /// Whether a command is about the host itself and not about the database.
 pub(crate) fn is_local(command: &host::Command) -> bool {
@@ -23,7 +28,27 @@ pub(crate) fn is_local(command: &host::Command) -> bool {
 
 /// `host plan`, `host cleanup`: asked of the agent, or done here while none runs. Another host is only
 /// asked what it would do: who cleans up a host has to be on it.
-pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String, Failure> {
+pub(crate) async fn host(
+    command: host::Command,
+    flags: &Flags,
+    format: Format,
+) -> Result<String, Failure> {
+    let changes = !matches!(command, host::Command::Plan { diff: false, .. });
+    let difference = matches!(command, host::Command::Plan { diff: true, .. });
+    let text = told(command, flags).await?;
+    let items = structure::plan(&text, changes);
+    let text = match format {
+        Format::Table => text,
+        Format::Json => table::json(&items),
+    };
+    if difference && !items.is_empty() {
+        return Err(Failure::answer(DIFFERS, text));
+    }
+    Ok(text)
+}
+
+/// The host's answer in its own words.
+async fn told(command: host::Command, flags: &Flags) -> Result<String, Failure> {
     let (other, question, offline) = match command {
         host::Command::Plan { host, diff } => {
             (host, Question::Plan { diff }, Offline::Plan { diff })
@@ -60,15 +85,22 @@ pub(crate) async fn host(command: host::Command, flags: &Flags) -> Result<String
 }
 
 /// `firewall show`.
-pub(crate) async fn firewall(command: firewall::Command, flags: &Flags) -> Result<String, Failure> {
+pub(crate) async fn firewall(
+    command: firewall::Command,
+    flags: &Flags,
+    format: Format,
+) -> Result<String, Failure> {
     let firewall::Command::Show { host } = command;
-    if let Some(other) = another(host.as_deref(), flags) {
-        return remote::ask(other, &Question::Firewall, flags)
-            .await
-            .map(line);
-    }
-    let answer = ask(flags, &Question::Firewall).await;
-    answer.map_err(|why| why.failure(flags))
+    let text = if let Some(other) = another(host.as_deref(), flags) {
+        line(remote::ask(other, &Question::Firewall, flags).await?)
+    } else {
+        let answer = ask(flags, &Question::Firewall).await;
+        answer.map_err(|why| why.failure(flags))?
+    };
+    Ok(match format {
+        Format::Table => text,
+        Format::Json => table::json(&structure::rules(&text)),
+    })
 }
 
 /// The host that is meant, if it is not this one.

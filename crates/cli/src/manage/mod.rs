@@ -22,6 +22,7 @@ pub(crate) mod project;
 mod remote;
 pub(crate) mod role;
 pub(crate) mod service;
+mod structure;
 mod trouble;
 pub(crate) mod user;
 pub(crate) mod version;

@@ -1,10 +1,11 @@
 //! `nova-manage service`: which hosts are alive.
 
 use super::context::Context;
-use super::{Category, action, trouble};
+use super::trouble::{self, Fault};
+use super::{Category, action};
 use crate::args::{Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, none, render, time};
+use crate::table::{Row, Time, render};
 use novanet_model::wire::Role;
 use serde::Serialize;
 
@@ -53,6 +54,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
     let mut rows = Vec::new();
     let mut hosts = cx.cloud.hosts().await?;
     hosts.retain(|one| host.as_ref().is_none_or(|h| *h == one.name));
+    let faults = trouble::tell(cx, &hosts).await?;
     for one in &hosts {
         for role in &one.roles {
             rows.push(ServiceRow {
@@ -61,12 +63,12 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 zone: one.availability_zone.clone(),
                 enabled: !one.disabled,
                 alive: cx.cloud.is_up(one),
-                updated_at: Some(time(one.seen_at)),
+                faults: faults.get(&one.name).cloned().unwrap_or_default(),
+                updated_at: Time(one.seen_at),
             });
         }
     }
     rows.retain(|row| service.as_ref().is_none_or(|s| *s == row.binary));
-    trouble::tell(cx, &hosts).await?;
     Ok(render(&rows, cx.format))
 }
 
@@ -86,7 +88,8 @@ pub(crate) struct ServiceRow {
     pub(crate) zone: String,
     pub(crate) enabled: bool,
     pub(crate) alive: bool,
-    pub(crate) updated_at: Option<String>,
+    pub(crate) updated_at: Time,
+    faults: Vec<Fault>,
 }
 
 impl Row for ServiceRow {
@@ -101,7 +104,7 @@ impl Row for ServiceRow {
             self.zone.clone(),
             if self.enabled { "enabled" } else { "disabled" }.to_owned(),
             if self.alive { ":-)" } else { "XXX" }.to_owned(),
-            none(self.updated_at.as_ref()),
+            self.updated_at.to_string(),
         ]
     }
 }

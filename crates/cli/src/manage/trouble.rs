@@ -4,6 +4,8 @@
 use super::context::Context;
 use crate::failure::Failure;
 use novanet_control::Host;
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// More lines about one host say nothing new.
@@ -12,8 +14,21 @@ const MOST: usize = 10;
 /// A list is not held up for longer. Planning ten thousand rows takes about that.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Says what is not in force on these hosts, and which rows nothing can be planned from.
-pub(super) async fn tell(cx: &Context, hosts: &[Host]) -> Result<(), Failure> {
+/// What is not in force on a host, or what is wrong with it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Fault {
+    /// The object's key; `host/…` where no object is to blame.
+    object: String,
+    reason: String,
+}
+
+/// Says what is not in force on these hosts, and which rows nothing can be planned from. Answers with
+/// the former, by host.
+pub(super) async fn tell(
+    cx: &Context,
+    hosts: &[Host],
+) -> Result<BTreeMap<String, Vec<Fault>>, Failure> {
+    let mut faults = BTreeMap::new();
     for host in hosts {
         let errors = cx.cloud.host_errors(&host.name).await?;
         for error in errors.iter().take(MOST) {
@@ -30,12 +45,17 @@ pub(super) async fn tell(cx: &Context, hosts: &[Host]) -> Result<(), Failure> {
                 errors.len() - MOST
             ));
         }
+        let of = errors.into_iter().map(|error| Fault {
+            object: error.key.0,
+            reason: error.message.trim().to_owned(),
+        });
+        faults.insert(host.name.clone(), of.collect());
     }
     match tokio::time::timeout(PATIENCE, cx.cloud.bad_rows()).await {
         Ok(bad) => bad?.iter().for_each(|row| cx.warn(&spoiled(row))),
         Err(_) => cx.note("not all rows were looked at: nova-manage db check does it"),
     }
-    Ok(())
+    Ok(faults)
 }
 
 /// A row that does not validate.

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::{Action, Category, action};
 use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, none, render};
+use crate::table::{Row, Time, none, render};
 use novanet_control::Caller;
 use novanet_control::groups::GroupRef;
 use novanet_control::instances::{InstanceRow, InstanceState, InstanceView, Launch};
@@ -285,13 +285,14 @@ impl From<InstanceView> for VmRow {
     fn from(view: InstanceView) -> Self {
         let addresses = view.ports.iter().map(|p| p.address);
         let addresses = addresses.chain(view.public_address).collect();
+        let detail = view.reason().map(str::to_owned);
         let row = view.row;
         Self {
             instance: row.id.to_string(),
             host: row.host,
             instance_type: row.instance_type,
             state: row.state.to_string(),
-            launched: Some(crate::table::time(row.created_at)),
+            launched: Time(row.created_at),
             image: AmiId(row.image.0).to_string(),
             project: row.project.to_string(),
             user: Some(row.user),
@@ -299,7 +300,7 @@ impl From<InstanceView> for VmRow {
             index: row.launch_index,
             hostname: row.hostname,
             addresses,
-            detail: row.detail,
+            detail,
         }
     }
 }
@@ -312,7 +313,7 @@ pub(crate) struct VmRow {
     #[serde(rename = "type")]
     pub(crate) instance_type: String,
     pub(crate) state: String,
-    pub(crate) launched: Option<String>,
+    pub(crate) launched: Time,
     pub(crate) image: String,
     pub(crate) project: String,
     pub(crate) user: Option<String>,
@@ -325,11 +326,24 @@ pub(crate) struct VmRow {
 
 impl Row for VmRow {
     const FORMAT: &'static str =
-        "%-10s %-15s %-10s %-10s %-26s %-9s %-9s %-9s  %-10s %-10s %-10s %-5s";
+        "%-10s %-15s %-10s %-10s %-26s %-9s %-9s %-9s  %-10s %-10s %-10s %-5s %-15s %s";
     const TITLES: &'static [&'static str] = &[
-        "instance", "node", "type", "state", "launched", "image", "kernel", "ramdisk", "project",
-        "user", "zone", "index",
+        "instance",
+        "node",
+        "type",
+        "state",
+        "launched",
+        "image",
+        "kernel",
+        "ramdisk",
+        "project",
+        "user",
+        "zone",
+        "index",
+        "addresses",
+        "reason",
     ];
+    const BRIEF: &'static [usize] = &[0, 8, 2, 3, 12, 1, 13];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -337,7 +351,7 @@ impl Row for VmRow {
             none(self.host.as_ref()),
             self.instance_type.clone(),
             self.state.clone(),
-            none(self.launched.as_ref()),
+            self.launched.to_string(),
             self.image.clone(),
             "None".to_owned(),
             "None".to_owned(),
@@ -345,6 +359,12 @@ impl Row for VmRow {
             none(self.user.as_ref()),
             self.zone.clone(),
             self.index.to_string(),
+            self.addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+            self.detail.clone().unwrap_or_default(),
         ]
     }
 }

@@ -36,7 +36,9 @@ fn the_first_command_on_an_empty_state_path_makes_the_database() {
         "multi_host": false,
         "injected": false,
         "mtu": null,
-        "uuid": "UUID"
+        "uuid": "UUID",
+        "used": 0,
+        "free": 16777213
       }
     ]
     "#);
@@ -57,11 +59,11 @@ fn the_manuals_vlan_networks_follow_each_other() {
     insta::assert_snapshot!(sandbox.check("network list"), @"
     exit 0
     --- stdout
-    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
-    1    	10.1.171.0/24     	None           	10.1.171.3     	None           	None           	100            	None           	UUID
-    2    	10.1.172.0/24     	None           	10.1.172.3     	None           	None           	101            	None           	UUID
-    3    	10.1.173.0/24     	None           	10.1.173.3     	None           	None           	102            	None           	UUID
-    4    	10.1.174.0/24     	None           	10.1.174.3     	None           	None           	103            	None           	UUID
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid                                	used  	free
+    1    	10.1.171.0/24     	None           	10.1.171.3     	None           	None           	100            	None           	UUID	0     	252
+    2    	10.1.172.0/24     	None           	10.1.172.3     	None           	None           	101            	None           	UUID	0     	252
+    3    	10.1.173.0/24     	None           	10.1.173.3     	None           	None           	102            	None           	UUID	0     	252
+    4    	10.1.174.0/24     	None           	10.1.174.3     	None           	None           	103            	None           	UUID	0     	252
     ");
     insta::assert_snapshot!(sandbox.check("network show 10.1.172.0/24"), @"
     exit 0
@@ -71,6 +73,7 @@ fn the_manuals_vlan_networks_follow_each_other() {
     cidr:                10.1.172.0/24
     dhcp_start:          10.1.172.3
     dns:                 None
+    free:                252
     gateway:             10.1.172.1
     host:                None
     id:                  2
@@ -80,6 +83,7 @@ fn the_manuals_vlan_networks_follow_each_other() {
     mtu:                 None
     multi_host:          false
     project:             None
+    used:                0
     uuid:                UUID
     vlan:                101
     vpn_private_address: 10.1.172.2
@@ -107,11 +111,11 @@ fn the_manuals_vlan_networks_follow_each_other() {
     insta::assert_snapshot!(sandbox.check("network list --format table"), @"
     exit 0
     --- stdout
-    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
-    2    	10.1.172.0/24     	None           	10.1.172.3     	None           	None           	101            	None           	UUID
-    3    	10.1.173.0/24     	None           	10.1.173.3     	None           	None           	102            	None           	UUID
-    4    	10.1.174.0/24     	None           	10.1.174.3     	None           	None           	103            	None           	UUID
-    5    	10.1.171.0/24     	None           	10.1.171.3     	None           	None           	100            	None           	UUID
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid                                	used  	free
+    2    	10.1.172.0/24     	None           	10.1.172.3     	None           	None           	101            	None           	UUID	0     	252
+    3    	10.1.173.0/24     	None           	10.1.173.3     	None           	None           	102            	None           	UUID	0     	252
+    4    	10.1.174.0/24     	None           	10.1.174.3     	None           	None           	103            	None           	UUID	0     	252
+    5    	10.1.171.0/24     	None           	10.1.171.3     	None           	None           	100            	None           	UUID	0     	252
     ");
 }
 
@@ -217,8 +221,8 @@ fn what_cannot_be_is_refused_with_one_line_and_nothing_is_done() {
     insta::assert_snapshot!(sandbox.check("network list"), @"
     exit 0
     --- stdout
-    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
-    1    	10.0.0.0/24       	None           	10.0.0.2       	None           	None           	None           	None           	UUID
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid                                	used  	free
+    1    	10.0.0.0/24       	None           	10.0.0.2       	None           	None           	None           	None           	UUID	0     	253
     ");
 }
 
@@ -229,7 +233,7 @@ fn every_command_that_says_something_says_it_in_json_too() {
         ("version", &["version"] as &[&str]),
         ("user admin john", &["name", "access", "secret"]),
         ("user exports john", &["name", "access", "secret"]),
-        ("db check", &["lines"]),
+        ("db check", &["rows", "repaired", "bad"]),
     ] {
         let output = sandbox.manage(&format!("{line} --format json"));
         let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -241,9 +245,9 @@ fn every_command_that_says_something_says_it_in_json_too() {
     exit 0
     --- stdout
     {
-      "lines": [
-        "0 rows planned, 0 host objects repaired"
-      ]
+      "rows": 0,
+      "repaired": [],
+      "bad": []
     }
     "#);
     let version = sandbox.manage("db version --format json");
@@ -287,8 +291,8 @@ fn the_manuals_floating_addresses_are_two() {
     insta::assert_snapshot!(sandbox.check("floating list"), @"
     exit 0
     --- stdout
-    None	68.99.26.170	None
-    None	68.99.26.171	None
+    None	68.99.26.170	None	None	None
+    None	68.99.26.171	None	None	None
     ");
     insta::assert_snapshot!(sandbox.check("floating destroy my-hostname 68.99.26.170/31"), @"exit 0");
     insta::assert_snapshot!(sandbox.check("floating list --format json"), @"
@@ -307,9 +311,9 @@ fn reserved_addresses_are_listed_in_novas_columns() {
     insta::assert_snapshot!(sandbox.check("fixed list"), @"
     exit 0
     --- stdout
-    network           	IP address     	MAC address      	hostname       	host
-    10.0.0.0/24       	10.0.0.9       	None             	None           	None
-    10.0.0.0/24       	10.0.0.10      	None             	None           	None
+    network           	IP address     	MAC address      	hostname       	host           	state
+    10.0.0.0/24       	10.0.0.9       	None             	None           	None           	free
+    10.0.0.0/24       	10.0.0.10      	None             	None           	None           	reserved
     ");
 }
 

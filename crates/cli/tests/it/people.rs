@@ -89,15 +89,15 @@ fn roles_are_given_asked_for_and_taken_as_in_nova() {
     insta::assert_snapshot!(sandbox.check("audit list joe"), @"
     exit 0
     --- stdout
-    when (UTC)           who          from            project      what                     which                detail
-    DATE TIME  operator     cli             None         user.create              joe
-    DATE TIME  operator     cli             web          project.add              joe
-    DATE TIME  operator     cli             None         role.add                 joe                  sysadmin
-    DATE TIME  operator     cli             None         role.remove              joe                  sysadmin
-    DATE TIME  operator     cli             web          role.add                 joe                  netadmin
-    DATE TIME  operator     cli             None         role.add                 joe                  netadmin
-    DATE TIME  operator     cli             None         role.remove              joe                  netadmin
-    DATE TIME  operator     cli             web          project.remove           joe
+    when                     who          from            project      what                     which                detail
+    DATE TIME UTC  operator     cli             None         user.create              joe
+    DATE TIME UTC  operator     cli             web          project.add              joe
+    DATE TIME UTC  operator     cli             None         role.add                 joe                  sysadmin
+    DATE TIME UTC  operator     cli             None         role.remove              joe                  sysadmin
+    DATE TIME UTC  operator     cli             web          role.add                 joe                  netadmin
+    DATE TIME UTC  operator     cli             None         role.add                 joe                  netadmin
+    DATE TIME UTC  operator     cli             None         role.remove              joe                  netadmin
+    DATE TIME UTC  operator     cli             web          project.remove           joe
     ");
 }
 
@@ -164,14 +164,14 @@ fn users_and_projects_live_and_go() {
     insta::assert_snapshot!(sandbox.check("audit list"), @"
     exit 0
     --- stdout
-    when (UTC)           who          from            project      what                     which                detail
-    DATE TIME  operator     cli             None         user.create              john
-    DATE TIME  operator     cli             web          project.create           web                  john
-    DATE TIME  operator     cli             web          security_group.create    sg-00000001          default
-    DATE TIME  operator     cli             web          security_group.authorize sg-00000001          -1 from sg-00000001
-    DATE TIME  operator     cli             web          security_group.delete    sg-00000001          default
-    DATE TIME  operator     cli             None         project.delete           web
-    DATE TIME  operator     cli             None         user.delete              john
+    when                     who          from            project      what                     which                detail
+    DATE TIME UTC  operator     cli             None         user.create              john
+    DATE TIME UTC  operator     cli             web          project.create           web                  john
+    DATE TIME UTC  operator     cli             web          security_group.create    sg-00000001          default
+    DATE TIME UTC  operator     cli             web          security_group.authorize sg-00000001          -1 from sg-00000001
+    DATE TIME UTC  operator     cli             web          security_group.delete    sg-00000001          default
+    DATE TIME UTC  operator     cli             None         project.delete           web
+    DATE TIME UTC  operator     cli             None         user.delete              john
     ");
 }
 

@@ -26,9 +26,9 @@ fn nova_manage_works_on_postgresql_and_refuses_a_newer_schema() {
     insta::assert_snapshot!(check("network list"), @"
     exit 0
     --- stdout
-    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
-    1    	10.1.171.0/25     	None           	10.1.171.3     	None           	None           	100            	None           	UUID
-    2    	10.1.171.128/25   	None           	10.1.171.131   	None           	None           	101            	None           	UUID
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid                                	used  	free
+    1    	10.1.171.0/25     	None           	10.1.171.3     	None           	None           	100            	None           	UUID	0     	124
+    2    	10.1.171.128/25   	None           	10.1.171.131   	None           	None           	101            	None           	UUID	0     	124
     ");
     insta::assert_snapshot!(check("user admin john access secret"), @"
     exit 0
@@ -41,24 +41,24 @@ fn nova_manage_works_on_postgresql_and_refuses_a_newer_schema() {
     insta::assert_snapshot!(check("floating list"), @"
     exit 0
     --- stdout
-    None	68.99.26.170	None
-    None	68.99.26.171	None
+    None	68.99.26.170	None	None	None
+    None	68.99.26.171	None	None	None
     ");
     insta::assert_snapshot!(check("fixed reserve 10.1.171.9"), @"exit 0");
     insta::assert_snapshot!(check("network delete 10.1.171.128/25"), @"exit 0");
     insta::assert_snapshot!(check("audit list"), @"
     exit 0
     --- stdout
-    when (UTC)           who          from            project      what                     which                detail
-    DATE TIME  operator     cli             None         network.create           10.1.171.0/25        vlan on br100
-    DATE TIME  operator     cli             None         network.create           10.1.171.128/25      vlan on br101
-    DATE TIME  operator     cli             None         user.create              john
-    DATE TIME  operator     cli             web          project.create           web                  john
-    DATE TIME  operator     cli             web          security_group.create    sg-00000001          default
-    DATE TIME  operator     cli             web          security_group.authorize sg-00000001          -1 from sg-00000001
-    DATE TIME  operator     cli             None         floating_ip.create       68.99.26.170/31      2 addresses in pool nova
-    DATE TIME  operator     cli             None         fixed_ip.reserve         10.1.171.9
-    DATE TIME  operator     cli             None         network.delete           10.1.171.128/25
+    when                     who          from            project      what                     which                detail
+    DATE TIME UTC  operator     cli             None         network.create           10.1.171.0/25        vlan on br100
+    DATE TIME UTC  operator     cli             None         network.create           10.1.171.128/25      vlan on br101
+    DATE TIME UTC  operator     cli             None         user.create              john
+    DATE TIME UTC  operator     cli             web          project.create           web                  john
+    DATE TIME UTC  operator     cli             web          security_group.create    sg-00000001          default
+    DATE TIME UTC  operator     cli             web          security_group.authorize sg-00000001          -1 from sg-00000001
+    DATE TIME UTC  operator     cli             None         floating_ip.create       68.99.26.170/31      2 addresses in pool nova
+    DATE TIME UTC  operator     cli             None         fixed_ip.reserve         10.1.171.9
+    DATE TIME UTC  operator     cli             None         network.delete           10.1.171.128/25
     ");
     // As if a later novanet had been here.
     let later = "INSERT INTO _sqlx_migrations SELECT 999999, description, installed_on, success, \

@@ -24,7 +24,7 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     exit 0
     --- stdout
     Binary           Host                                 Zone             Status     State Updated_At
-    nova-network     node                                 nova             enabled    XXX   DATE TIME
+    nova-network     node                                 nova             enabled    XXX   DATE TIME UTC
     --- stderr
     warning: host node: bridge/10 is not in force: br10 is foreign
     warning: host node: bridge/11 is not in force: br11 is foreign

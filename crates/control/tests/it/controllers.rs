@@ -28,7 +28,7 @@ fn what_does_not_follow_from_its_row_is_repaired_by_the_check() {
         let mut host = w.host("h1").await;
         let net = w.network("10.0.0.0/24").await;
         damage(w, &net).await?;
-        let report = w.check().await?;
+        let report = w.check().await?.to_string();
         assert!(
             report.contains("network:1: 3 host objects repaired"),
             "{report}"

@@ -185,7 +185,7 @@ impl World {
 
     /// Refused unless everything that is planned follows from the rows.
     pub(crate) async fn assert_planned(&self) {
-        let report = self.check().await.unwrap();
+        let report = self.check().await.unwrap().to_string();
         assert!(report.contains(" 0 host objects repaired"), "{report}");
     }
 

@@ -150,12 +150,13 @@ fn reservations(views: Vec<InstanceView>) -> Vec<Reservation> {
 }
 
 fn instance(view: InstanceView) -> Instance {
+    let reason = view.reason().unwrap_or_default().to_owned();
     let row = view.row;
     Instance {
         id: row.id,
         image: AmiId(row.image.0),
         state: ec2_state(row.state),
-        reason: row.detail.unwrap_or_default(),
+        reason,
         reason_code: match row.state {
             Row::Error => ReasonCode::Failed,
             Row::Stopped => ReasonCode::EndedByItself,

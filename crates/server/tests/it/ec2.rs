@@ -74,7 +74,7 @@ async fn boto3_does_the_whole_job_waiters_included() -> Result<()> {
     let keys = furnished(&w).await?;
     let said = script(&w, &keys, &["python", "job.py"]).await?;
     assert!(said.ends_with("the job is done\n"), "{said}");
-    let check = w.cloud.check().await?;
+    let check = w.cloud.check().await?.to_string();
     assert!(check.contains(" 0 host objects repaired"), "{check}");
     Ok(())
 }

@@ -35,7 +35,8 @@ const ACTIONS: &[Action] = &[
     }),
     action("show", "everything about one network", ONE, |bound| {
         Ok(super::Command::Network(Command::Show(which(bound)?)))
-    }),
+    })
+    .or(&["info"]),
     action(
         "delete",
         "remove a network that no instance uses",
@@ -105,7 +106,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                      (--kind flatdhcp makes one that they run)",
                 );
             }
-            let rows: Vec<NetworkRow> = created.networks.into_iter().map(Into::into).collect();
+            let rows = rows(created.networks, cx).await?;
             match cx.format {
                 Format::Json => Ok(json(&rows)),
                 // nova said nothing here.
@@ -114,7 +115,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
         }
         Command::List => {
             let networks = cx.cloud.networks().await?;
-            let rows: Vec<NetworkRow> = networks.into_iter().map(Into::into).collect();
+            let rows = rows(networks, cx).await?;
             if rows.is_empty() && cx.format == Format::Table {
                 cx.note("no networks found: nova-manage network create makes some");
             }
@@ -124,7 +125,10 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             Ok(render(&rows, cx.format))
         }
         Command::Show(which) => {
-            let row = NetworkRow::from(find(&which, cx).await?);
+            let usage = cx.cloud.network_usage().await?;
+            let network = find(&which, cx).await?;
+            let usage = usage.get(&network.id).copied().unwrap_or_default();
+            let row = NetworkRow::new(network, usage);
             match cx.format {
                 Format::Json => Ok(json(&row)),
                 Format::Table => Ok(row.show()),
@@ -139,6 +143,16 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             Ok(String::new())
         }
     }
+}
+
+async fn rows(networks: Vec<Network>, cx: &Context) -> Result<Vec<NetworkRow>, Failure> {
+    let usage = cx.cloud.network_usage().await?;
+    let of = |network: &Network| usage.get(&network.id).copied().unwrap_or_default();
+    let networks = networks.into_iter();
+    Ok(networks
+        .map(|n| (of(&n), n))
+        .map(|(usage, n)| NetworkRow::new(n, usage))
+        .collect())
 }
 
 /// The network that is meant; a label has to be of one network only.

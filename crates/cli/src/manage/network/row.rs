@@ -1,6 +1,7 @@
 //! How networks are printed.
 
 use crate::table::{Row, none};
+use novanet_control::fixed_ips::Usage;
 use novanet_model::rows::Network;
 use novanet_model::{Ipv4Net, NetworkKind};
 use serde::Serialize;
@@ -29,11 +30,19 @@ pub(crate) struct NetworkRow {
     pub(crate) injected: bool,
     pub(crate) mtu: Option<u32>,
     pub(crate) uuid: String,
+    /// Addresses that instances have.
+    pub(crate) used: i64,
+    /// Addresses that instances can get.
+    pub(crate) free: i64,
 }
 
-impl From<Network> for NetworkRow {
-    fn from(n: Network) -> Self {
+impl NetworkRow {
+    /// A network, and what became of its addresses.
+    pub(super) fn new(n: Network, usage: Usage) -> Self {
+        let size = 1_i64 << (32 - n.cidr.prefix_len());
         Self {
+            used: usage.used,
+            free: size - usage.used - usage.kept,
             id: n.id.0,
             label: n.label,
             kind: n.kind,
@@ -58,7 +67,8 @@ impl From<Network> for NetworkRow {
 }
 
 impl Row for NetworkRow {
-    const FORMAT: &'static str = "%-5s\t%-18s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s";
+    const FORMAT: &'static str =
+        "%-5s\t%-18s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-36s\t%-6s\t%s";
     const TITLES: &'static [&'static str] = &[
         "id",
         "IPv4",
@@ -69,7 +79,10 @@ impl Row for NetworkRow {
         "VlanID",
         "project",
         "uuid",
+        "used",
+        "free",
     ];
+    const BRIEF: &'static [usize] = &[0, 1, 3, 6, 7, 9, 10];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -82,6 +95,8 @@ impl Row for NetworkRow {
             none(self.vlan.as_ref()),
             none(self.project.as_ref()),
             self.uuid.clone(),
+            self.used.to_string(),
+            self.free.to_string(),
         ]
     }
 }

@@ -138,7 +138,9 @@ const RULE_BREAKS: [Break; 5] = [
 /// The plan's lines that say that something differs.
 fn differences(cloud: &Cloud) -> Result<BTreeSet<String>> {
     // Without the flags of `novanet up`: the agent keeps what they were.
-    let plan = cloud.sh("nova-manage host plan --diff")?;
+    let plan = cloud.try_sh("nova-manage host plan --diff")?;
+    ensure!(matches!(plan.status.code(), Some(0 | 2)), "{plan:?}");
+    let plan = plan.stdout;
     let lines = plan.lines().filter(|line| line.starts_with(' '));
     let lines = lines.filter(|line| line.trim() != "nothing differs");
     Ok(lines.map(str::to_owned).collect())

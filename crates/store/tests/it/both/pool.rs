@@ -5,12 +5,12 @@ use super::seed::{
 };
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_model::InstanceId;
-use novanet_model::NetworkId;
 use novanet_model::rows::Network;
+use novanet_model::wire::ObjectError;
+use novanet_model::{InstanceId, NetworkId, ObjectKey};
 use novanet_store::instances::State;
 use novanet_store::networks::Reserved;
-use novanet_store::{Tx, fixed_ips, instances, networks, pool};
+use novanet_store::{Tx, fixed_ips, hosts, instances, networks, pool};
 use std::net::Ipv4Addr;
 
 /// The next address, whoever gets it.
@@ -190,6 +190,11 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
     );
     assert_eq!((row.reserved, row.leased), (false, true));
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 1);
+    let before = fixed_ips::usage(&mut tx).await?[&network.id];
+    assert_eq!(before.used, 1);
+    assert!(pool::reserve(&mut tx, network.id, ip("10.0.0.6")).await?);
+    let after = fixed_ips::usage(&mut tx).await?[&network.id];
+    assert_eq!((after.used, after.kept), (1, before.kept + 1));
     let target = instances::target(&mut tx, owner).await?.unwrap();
     assert_eq!(target.project.as_str(), "web");
     assert_eq!(target.state, State::Pending);
@@ -203,6 +208,27 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
         "another's news"
     );
     assert!(fixed_ips::set_leased(&mut tx, address, &mac_of(address).to_string(), false).await?);
+    let without = async |tx: &mut Tx, since| {
+        let web = "web".parse().unwrap();
+        let of = fixed_ips::without_lease(tx, Some(&web), Some(owner), since).await?;
+        assert_eq!(of, fixed_ips::without_lease(tx, None, None, since).await?);
+        Ok::<_, anyhow::Error>(of.into_values().flatten().collect::<Vec<_>>())
+    };
+    let far = i64::MAX;
+    let none: [Ipv4Addr; 0] = [];
+    assert_eq!(without(&mut tx, far).await?, none, "it does not run");
+    instances::set_state(&mut tx, owner, State::Running, None).await?;
+    assert_eq!(without(&mut tx, far).await?, [address]);
+    assert_eq!(without(&mut tx, 0).await?, none, "it runs since then only");
+    let error = ObjectError {
+        key: ObjectKey(format!("port/{owner}/0", owner = owner.0)),
+        message: "br100 is foreign".to_owned(),
+    };
+    hosts::report(&mut tx, "h1", "epoch", 1, &[error]).await?;
+    for asked in [None, Some(owner)] {
+        let said = hosts::port_errors(&mut tx, asked).await?;
+        assert_eq!(said[&owner], "br100 is foreign");
+    }
     pool::release_of(&mut tx, owner).await?;
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
     let row = fixed_ips::by_address(&mut tx, network.id, address)

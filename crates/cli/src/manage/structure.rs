@@ -1,0 +1,237 @@
+//! What a host says in text for people, as JSON for programs: its plan, what a cleanup removes, its
+//! rules. Agents of every version say the same text, so this reads the text and asks for nothing else.
+
+use serde::Serialize;
+
+/// An item of a host's plan, or a change of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Entry {
+    /// The part of the agent that sees to it: links, firewall, dhcp, instances.
+    pub(crate) room: String,
+    /// `create`, `change`, `remove`, `refuse`; absent where the item is to be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) action: Option<String>,
+    /// What it is, like `bridge br100`.
+    pub(crate) item: String,
+    /// What it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
+    /// What it must be; where it is refused, why.
+    pub(crate) value: String,
+}
+
+/// What an item of a plan may begin with.
+const ACTIONS: &[&str] = &["create", "change", "remove", "refuse"];
+
+/// The items of `host plan` and `host cleanup`.
+pub(crate) fn plan(text: &str, changes: bool) -> Vec<Entry> {
+    let mut room = String::new();
+    let mut items = Vec::new();
+    for line in text.lines() {
+        let Some(line) = line.strip_prefix("  ") else {
+            line.trim().clone_into(&mut room);
+            continue;
+        };
+        if matches!(line, "nothing" | "nothing differs") {
+            continue;
+        }
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let acts = ACTIONS.contains(&first) && (changes || first == "refuse");
+        let (action, rest) = if acts {
+            (Some(first.to_owned()), rest)
+        } else {
+            (None, line)
+        };
+        let (item, value) = rest.split_once(": ").unwrap_or((rest, ""));
+        let (from, value) = match value.split_once(" -> ") {
+            Some((from, to)) if first == "change" => (Some(from.to_owned()), to),
+            _ => (None, value),
+        };
+        items.push(Entry {
+            room: room.clone(),
+            action,
+            item: item.to_owned(),
+            from,
+            value: value.to_owned(),
+        });
+    }
+    items
+}
+
+/// A host's rules.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Rules {
+    /// What of others is in their way.
+    pub(crate) warnings: Vec<String>,
+    pub(crate) tables: Vec<RuleTable>,
+}
+
+/// A table of nftables.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct RuleTable {
+    pub(crate) family: String,
+    pub(crate) name: String,
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// A set, a map or a chain of a table.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Block {
+    /// `set`, `map`, `chain`, …
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Properties of a set, rules of a chain, a line each.
+    pub(crate) lines: Vec<String>,
+    /// Elements of a set or map.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) elements: Vec<String>,
+}
+
+/// The rules of `firewall show`, as `nft list` prints them.
+pub(crate) fn rules(text: &str) -> Rules {
+    let mut rules = Rules::default();
+    let mut elements: Option<String> = None;
+    for raw in text.lines() {
+        let line = raw.trim();
+        let depth = raw.len() - raw.trim_start_matches('\t').len();
+        if let Some(so_far) = &mut elements {
+            so_far.push_str(line);
+            so_far.push(' ');
+            if line.ends_with('}') {
+                put_elements(&mut rules, elements.take().as_deref().unwrap_or(""));
+            }
+            continue;
+        }
+        if let Some(warning) = line.strip_prefix("# ").filter(|_| depth == 0) {
+            rules.warnings.push(warning.to_owned());
+            continue;
+        }
+        let mut words = line.split_whitespace();
+        let (first, second, third) = (words.next(), words.next(), words.next());
+        match (depth, first, second, third) {
+            (_, None | Some("}"), ..) => {}
+            (0, Some("table"), Some(family), Some(name)) => rules.tables.push(RuleTable {
+                family: family.to_owned(),
+                name: name.to_owned(),
+                blocks: Vec::new(),
+            }),
+            (1, Some(kind), Some(name), _) if line.ends_with('{') => {
+                if let Some(table) = rules.tables.last_mut() {
+                    table.blocks.push(Block {
+                        kind: kind.to_owned(),
+                        name: name.to_owned(),
+                        lines: Vec::new(),
+                        elements: Vec::new(),
+                    });
+                }
+            }
+            (2, Some("elements"), ..) => match line.strip_prefix("elements = {") {
+                Some(all) if all.ends_with('}') => put_elements(&mut rules, all),
+                all => elements = Some(format!("{} ", all.unwrap_or(""))),
+            },
+            _ => {
+                if let Some(block) = last(&mut rules) {
+                    block.lines.push(line.to_owned());
+                }
+            }
+        }
+    }
+    rules
+}
+
+fn last(rules: &mut Rules) -> Option<&mut Block> {
+    rules.tables.last_mut()?.blocks.last_mut()
+}
+
+fn put_elements(rules: &mut Rules, text: &str) {
+    let text = text.trim().trim_end_matches('}').trim();
+    let all = text.split(", ").map(|e| e.trim_end_matches(',').trim());
+    let all = all.filter(|e| !e.is_empty()).map(str::to_owned);
+    if let Some(block) = last(rules) {
+        block.elements.extend(all);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_items_with_their_room_and_a_difference_says_what_is_done() {
+        let text = "links\n  bridge br100: mac 02:16:3e:00:00:01 mtu 1400 up\ndhcp\n  nothing\n";
+        let item =
+            |room: &str, action: Option<&str>, item: &str, from: Option<&str>, value: &str| Entry {
+                room: room.to_owned(),
+                action: action.map(str::to_owned),
+                item: item.to_owned(),
+                from: from.map(str::to_owned),
+                value: value.to_owned(),
+            };
+        let mac = "mac 02:16:3e:00:00:01 mtu 1400 up";
+        assert_eq!(
+            plan(text, false),
+            [item("links", None, "bridge br100", None, mac)]
+        );
+        let text = "links\n  refuse network 10.0.0.0/24: br100 is foreign\n  change bridge br100: up -> down\n  \
+                    create address 10.0.0.1 on br100: there\nfirewall\n  nothing differs\n";
+        assert_eq!(
+            plan(text, true),
+            [
+                item(
+                    "links",
+                    Some("refuse"),
+                    "network 10.0.0.0/24",
+                    None,
+                    "br100 is foreign"
+                ),
+                item("links", Some("change"), "bridge br100", Some("up"), "down"),
+                item(
+                    "links",
+                    Some("create"),
+                    "address 10.0.0.1 on br100",
+                    None,
+                    "there"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_are_tables_with_chains_and_sets() {
+        let text = "# table ip other: drops what is forwarded\ntable ip nova {\n\tset gws {\n\t\ttype ipv4_addr\n\
+                    \t\telements = { 10.0.0.1, 10.0.1.1,\n\t\t\t     10.0.2.1 }\n\t}\n\n\tmap one {\n\t\ttype mark : verdict\n\
+                    \t\telements = { 0x1 : goto k1 }\n\t}\n\n\tchain c_host {\n\t\ttype filter hook input priority filter; policy accept;\n\
+                    \t\tiifname { \"br100\", \"br101\" } accept\n\t}\n}\n";
+        let expected = serde_json::json!({
+            "warnings": ["table ip other: drops what is forwarded"],
+            "tables": [{
+                "family": "ip",
+                "name": "nova",
+                "blocks": [
+                    {
+                        "kind": "set",
+                        "name": "gws",
+                        "lines": ["type ipv4_addr"],
+                        "elements": ["10.0.0.1", "10.0.1.1", "10.0.2.1"],
+                    },
+                    {
+                        "kind": "map",
+                        "name": "one",
+                        "lines": ["type mark : verdict"],
+                        "elements": ["0x1 : goto k1"],
+                    },
+                    {
+                        "kind": "chain",
+                        "name": "c_host",
+                        "lines": [
+                            "type filter hook input priority filter; policy accept;",
+                            "iifname { \"br100\", \"br101\" } accept",
+                        ],
+                    },
+                ],
+            }],
+        });
+        assert_eq!(serde_json::to_value(rules(text)).unwrap(), expected);
+    }
+}
