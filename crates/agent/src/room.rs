@@ -69,6 +69,12 @@ pub trait Room {
     /// else (a kernel notification, a process that ended): the engine observes again at once.
     fn disturbed(&self) -> Arc<Notify>;
 
+    /// Whether a removal has something to take from the host. An item that is left alone or only waits
+    /// goes without a trace, and the log does not say that it was removed.
+    fn takes_away(&self, _removal: &Change<Self::Key, Self::Value>) -> bool {
+        true
+    }
+
     /// What is there now.
     async fn observe(
         &mut self,

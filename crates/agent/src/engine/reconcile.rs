@@ -294,6 +294,11 @@ impl<R: Room> Reconciler<R> {
         if changes.is_empty() {
             return round;
         }
+        let removals = changes.iter().filter(|change| change.to.is_none());
+        let traceless: BTreeSet<R::Key> = removals
+            .filter(|removal| !self.room.takes_away(removal))
+            .map(|removal| removal.key.clone())
+            .collect();
         let failures = self.room.apply(&changes, &self.desired).await;
         let mut failures: BTreeMap<_, _> = failures.into_iter().collect();
         for change in changes {
@@ -305,7 +310,7 @@ impl<R: Room> Reconciler<R> {
                 self.failed(change.key, action(&change.from, &change.to), &error, now);
             } else {
                 round.applied += 1;
-                self.succeeded(change);
+                self.succeeded(change, &traceless);
             }
         }
         for (key, error) in failures {
@@ -318,9 +323,11 @@ impl<R: Room> Reconciler<R> {
         round
     }
 
-    fn succeeded(&mut self, change: Change<R::Key, R::Value>) {
+    fn succeeded(&mut self, change: Change<R::Key, R::Value>, traceless: &BTreeSet<R::Key>) {
         let action = action(&change.from, &change.to);
-        tracing::info!(room = R::NAME, key = %change.key, action, "applied");
+        if traceless.is_empty() || !traceless.contains(&change.key) {
+            tracing::info!(room = R::NAME, key = %change.key, action, "applied");
+        }
         if !self.failing.is_empty() {
             self.failing.remove(&change.key);
         }

@@ -215,6 +215,14 @@ impl Lives {
         }
     }
 
+    /// Whether something of an instance is on the host, or being worked on.
+    pub(super) fn is_made(&self, id: InstanceId) -> bool {
+        let slots = self.slots();
+        slots
+            .get(&id)
+            .is_some_and(|slot| slot.busy || slot.phase.spec().is_some())
+    }
+
     /// What is there, next to what is wanted: an instance that is being worked on counts as what it will be.
     pub(super) fn observe<'a>(
         &self,

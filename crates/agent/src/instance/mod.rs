@@ -301,6 +301,10 @@ impl Room for Instances {
         self.lives.disturbed()
     }
 
+    fn takes_away(&self, removal: &Change<Key, Value>) -> bool {
+        self.lives.is_made(removal.key.instance())
+    }
+
     async fn observe(
         &mut self,
         desired: &Desired<Key, Value>,

@@ -189,6 +189,10 @@ impl Room for Links {
         self.watch.disturbed()
     }
 
+    fn takes_away(&self, removal: &Change<LinkKey, LinkValue>) -> bool {
+        removal.from != Some(LinkValue::Left)
+    }
+
     async fn observe(
         &mut self,
         desired: &Desired<LinkKey, LinkValue>,

@@ -1,6 +1,7 @@
 //! The faces that stay: `novanet up`, `novanet server`, `novanet agent`. They read the flags, open
 //! the log, run until they are told to stop, and leave instances and rules as they are.
 
+mod announce;
 mod host;
 mod log;
 mod novarc;

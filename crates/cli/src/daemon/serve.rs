@@ -1,9 +1,9 @@
 //! Running: server, agent, or both in one process that speak the real protocol over the socket.
 
-use super::{Stop, host, ports, setup};
+use super::{Stop, announce, host, ports, setup};
 use crate::failure::Failure;
 use crate::keyfile;
-use crate::{running, say};
+use crate::running;
 use futures_util::FutureExt as _;
 use novanet_agent::engine::{AgentError, Options, preflight, run_with};
 use novanet_agent::link::host_addresses;
@@ -72,10 +72,11 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
         done.map_err(|e| Failure::because(&e))
     };
     let announcing = async {
-        // The agent has taken its lock and ports, and the server knows it: now it is true.
-        joined(&cloud, flags.host()).await;
-        welcome(&flags, &ready, address);
-        stop.clone().await;
+        let announced = announce::when_up(&cloud, &flags, &ready, address);
+        tokio::select! {
+            () = async { announced.await; std::future::pending().await } => {}
+            () = stop.clone() => {}
+        }
         tokio::time::sleep(FAREWELL).await;
     };
     let both = async { tokio::join!(serving, hosting) };
@@ -87,22 +88,6 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     done?;
     tracing::info!("stopped; instances and rules stay as they are");
     Ok(String::new())
-}
-
-/// Waits until this host has said hello.
-async fn joined(cloud: &Cloud, host: &str) {
-    let before = seen(cloud, host).await;
-    loop {
-        match seen(cloud, host).await {
-            Some(at) if Some(at) != before => return,
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
-}
-
-async fn seen(cloud: &Cloud, host: &str) -> Option<i64> {
-    let hosts = cloud.hosts().await.ok()?;
-    hosts.iter().find(|h| h.name == host).map(|h| h.seen_at)
 }
 
 /// `novanet server`.
@@ -211,30 +196,4 @@ async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
     Server::bind(config, cloud.clone())
         .await
         .map_err(|e| Failure::because(&e))
-}
-
-fn welcome(flags: &Flags, ready: &setup::Ready, address: SocketAddr) {
-    let state = flags.state_path();
-    say::line(&format!(
-        "\nthe cloud is up: EC2 API on {address}, state in {}\n\nnext, in another terminal:\n\n    \
-         . {}\n    \
-         aws ec2 create-key-pair --key-name mine --query KeyMaterial --output text > mine.pem\n    \
-         aws ec2 run-instances --image-id {} --instance-type m1.tiny --key-name mine\n    \
-         aws ec2 describe-instances --output table\n",
-        state.display(),
-        ready.novarc.display(),
-        ready.image
-    ));
-    if ready.only_vlan {
-        say::line(
-            "all networks are vlan, which hosts cannot run yet: before the first instance: \
-             nova-manage network create RANGE --kind flatdhcp\n",
-        );
-    }
-    if ready.floating == 0 {
-        say::line(
-            "floating addresses: nova-manage floating create RANGE, of a range that is routed to \
-             this host\n",
-        );
-    }
 }

@@ -11,11 +11,11 @@ use novanet_agent::engine::preflight;
 use novanet_agent::image::build;
 use novanet_control::Cloud;
 use novanet_model::carve::{CarveError, Request, carve};
-use novanet_model::flags::Flags;
+use novanet_model::flags::{Flags, Origin};
 use novanet_model::host_addresses::{HostAddresses, When};
 use novanet_model::rows::Network;
 use novanet_model::wire::Role;
-use novanet_model::{Ipv4Net, NetworkKind, ProjectId};
+use novanet_model::{IfName, Ipv4Net, NetworkKind, ProjectId};
 use std::io::Cursor;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,6 @@ pub(super) struct Ready {
     pub(super) image: String,
     /// Floating addresses there are.
     pub(super) floating: usize,
-    /// No network is of a kind that hosts run.
-    pub(super) only_vlan: bool,
 }
 
 /// Whether nothing was made here yet, as far as can be told without opening the database.
@@ -47,6 +45,8 @@ pub(super) struct First {
     floating: Option<Ipv4Net>,
     /// Why the network's kind is not the one that was asked for.
     remark: Option<String>,
+    /// `flat_network_bridge`, if somebody gave it.
+    bridge: Option<(IfName, Origin)>,
     /// This host will serve the network's DHCP and DNS.
     serves: bool,
     here: Here,
@@ -96,6 +96,7 @@ impl First {
             network,
             floating,
             remark,
+            bridge: bridge(flags),
             serves: kind == NetworkKind::FlatDhcp && flags.roles().contains(&Role::Network),
         };
         if is_first_start(flags) {
@@ -130,6 +131,33 @@ impl First {
         Ok(())
     }
 
+    /// A network keeps the bridge that it was made with; a flag that says otherwise now would have no
+    /// effect. In a file it may be the default for networks to come: there it is a warning.
+    fn refuse_another_bridge(&self, networks: &[Network]) -> Result<(), Failure> {
+        let Some((bridge, origin)) = &self.bridge else {
+            return Ok(());
+        };
+        let flat = |n: &&Network| n.kind != NetworkKind::Vlan;
+        let there: Vec<&Network> = networks.iter().filter(flat).collect();
+        let Some(first) = there
+            .first()
+            .filter(|_| there.iter().all(|n| n.bridge != *bridge))
+        else {
+            return Ok(());
+        };
+        let text = format!(
+            "flat_network_bridge {bridge} ({origin}): network {} is on {}, and the flag counts for \
+             new networks only: give --flat_network_bridge={}, or end the instances and make the \
+             network again (nova-manage network delete {0}, network create … --bridge={bridge})",
+            first.cidr, first.bridge, first.bridge
+        );
+        if *origin == Origin::CommandLine {
+            return Err(Failure::failed(text));
+        }
+        tracing::warn!("{text}");
+        Ok(())
+    }
+
     /// A cloud that has its network already starts all the same: the host says what it lacks.
     fn refuse_taken_ports(&self) -> Result<(), Failure> {
         if !self.serves {
@@ -148,6 +176,7 @@ impl First {
             self.refuse_taken_ports()?;
         }
         self.refuse_overlap(&ranges)?;
+        self.refuse_another_bridge(&networks)?;
         if cloud.all_images().await?.is_empty()
             && let Some((program, package)) = build::missing().first()
         {
@@ -178,6 +207,12 @@ fn kind(flags: &Flags) -> (NetworkKind, Option<String>) {
     }
 }
 
+fn bridge(flags: &Flags) -> Option<(IfName, Origin)> {
+    let origin = origin(flags, "flat_network_bridge")?.clone();
+    let bridge = flags.text("flat_network_bridge").parse().ok()?;
+    Some((bridge, origin))
+}
+
 /// Makes what is missing.
 pub(super) async fn run(cloud: &Cloud, flags: &Flags, first: &First) -> Result<Ready, Failure> {
     let project: ProjectId = FIRST.parse().map_err(|e| Failure::failed(format!("{e}")))?;
@@ -192,14 +227,13 @@ pub(super) async fn run(cloud: &Cloud, flags: &Flags, first: &First) -> Result<R
             .await?;
     }
     let image = image(cloud).await?;
-    let networks = network(cloud, first).await?;
+    network(cloud, first).await?;
     if let Some(range) = first.floating {
         floating(cloud, range, &first.here).await?;
     }
     Ok(Ready {
         novarc: credentials(cloud, flags, &project).await?,
         floating: cloud.floating_ips().await?.len(),
-        only_vlan: networks.iter().all(|n| n.kind == NetworkKind::Vlan),
         image,
     })
 }
@@ -219,18 +253,18 @@ async fn image(cloud: &Cloud) -> Result<String, Failure> {
     Ok(novanet_model::AmiId(image.id.0).to_string())
 }
 
-/// The first network when there is none; all that there are.
-async fn network(cloud: &Cloud, first: &First) -> Result<Vec<Network>, Failure> {
-    let networks = cloud.networks().await?;
-    if !networks.is_empty() {
-        return Ok(networks);
+/// The first network when there is none.
+async fn network(cloud: &Cloud, first: &First) -> Result<(), Failure> {
+    if !cloud.networks().await?.is_empty() {
+        return Ok(());
     }
     let request = &first.network;
     if let Some(remark) = &first.remark {
         say::line(remark);
     }
     step(&format!("network {} ({})", request.range, request.kind));
-    Ok(cloud.create_networks(request).await?.networks)
+    cloud.create_networks(request).await?;
+    Ok(())
 }
 
 /// What the host has itself is left out, and said when the others are made.

@@ -55,6 +55,10 @@ fn an_instance_whose_network_is_refused_says_why_until_it_runs() {
         .unwrap();
     let id = run(&cloud);
     let why = taken("br100", 1, "a bridge");
+    let said = cloud.sh("cat /var/lib/nova/up.out").unwrap();
+    let not_up =
+        format!("the cloud is not up: no network is in force\n    network 10.0.0.0/24: {why}");
+    assert!(said.contains(&not_up), "{said}");
     until(&cloud, &id, ["pending", "pending", &why, &why]);
     assert_eq!(listed(&cloud, &id), format!("\"pending\" \"{why}\""));
     let log = cloud.log();
@@ -66,6 +70,18 @@ fn an_instance_whose_network_is_refused_says_why_until_it_runs() {
     cloud.aws(&ended).unwrap();
     until(&cloud, &other, ["terminated", "None", "None", ""]);
 
+    // Nothing is said to be removed that was not there.
+    let whole = cloud.sh("cat /var/lib/nova/novanet.log").unwrap();
+    let acts = |act: &str| {
+        let end = format!(" action=\"{act}\"");
+        let lines = whole
+            .lines()
+            .filter_map(|l| l.strip_suffix(&end)?.split_once("applied "));
+        let keys = lines.map(|(_, key)| key.to_owned());
+        keys.collect::<std::collections::BTreeSet<String>>()
+    };
+    let never = &acts("remove") - &acts("create");
+    assert!(never.is_empty(), "{never:?}\n{whole}");
     cloud.sh("ip link delete br100").unwrap();
     let removed = std::time::Instant::now();
     until(&cloud, &id, RUNS);
@@ -73,6 +89,8 @@ fn an_instance_whose_network_is_refused_says_why_until_it_runs() {
     assert!(took.as_secs() < 20, "it ran {took:?} after the bridge went");
     assert_eq!(listed(&cloud, &id), "\"running\" null");
     cloud.settled().unwrap();
+    let up = "grep 'the cloud is up' /var/lib/nova/up.out";
+    eventually(LONG, || cloud.sh(up)).unwrap();
 }
 
 #[test]

@@ -104,6 +104,23 @@ fn the_manuals_nova_conf_gets_a_first_network_that_hosts_run() {
 }
 
 #[test]
+fn another_bridge_for_a_network_that_is_there_is_refused_by_name() {
+    let cloud = Cloud::without_up("").unwrap();
+    cloud
+        .sh("nova-manage network create 10.9.0.0/24 1 256 --kind flatdhcp --bridge br300")
+        .unwrap();
+    let up = "timeout 30 novanet up --public_interface=eth0 --my_ip=203.0.113.2";
+    let output = cloud
+        .try_sh(&format!("{up} --flat_network_bridge=br200"))
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = "error: flat_network_bridge br200 (command line): network 10.9.0.0/24 is on br300";
+    assert!(output.stderr.starts_with(said), "{output:?}");
+    let said = words_until(&cloud, "--flat_network_bridge=br300", "the cloud is up");
+    assert!(!said.contains("in force"), "{said}");
+}
+
+#[test]
 fn a_cloud_whose_networks_are_all_vlan_says_what_is_missing() {
     let cloud = Cloud::without_up("").unwrap();
     cloud
@@ -114,5 +131,10 @@ fn a_cloud_whose_networks_are_all_vlan_says_what_is_missing() {
         "",
         "nova-manage network create RANGE --kind flatdhcp",
     );
-    assert!(said.contains("all networks are vlan"), "{said}");
+    let why = "network 10.9.0.0/24 is vlan, which hosts cannot run yet";
+    assert!(said.contains(why), "{said}");
+    assert!(
+        said.contains("the cloud is not up: no network is in force"),
+        "{said}"
+    );
 }
