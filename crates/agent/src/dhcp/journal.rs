@@ -7,6 +7,7 @@
 //!
 //! Must not know: the network to the server, dnsmasq's command line.
 
+use crate::reserve;
 use novanet_model::wire::{LeaseChange, LeaseEvent};
 use novanet_model::{IfName, MacAddr};
 use serde::{Deserialize, Serialize};
@@ -155,6 +156,10 @@ impl Journal {
 
     /// Adds an event.
     pub fn append(&self, change: LeaseChange, lease: &Lease) -> io::Result<()> {
+        reserve::write(&self.path(), || self.append_once(change, lease))
+    }
+
+    fn append_once(&self, change: LeaseChange, lease: &Lease) -> io::Result<()> {
         let _lock = self.lock()?;
         let line = Line::Event {
             change,
