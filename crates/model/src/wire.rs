@@ -97,7 +97,8 @@ pub struct Status {
     pub epoch: String,
     /// Everything up to this version has been tried; what failed is in `errors`.
     pub version: i64,
-    /// Objects that are not in force, all of them.
+    /// Objects that are not in force, all of them; and under `host/…` what is wrong with the host
+    /// itself: what every host has, and rules of others that drop what is in force.
     pub errors: Vec<ObjectError>,
     /// Instances whose state changed since the last report that was answered (all at the first).
     pub instances: Vec<InstanceReport>,

@@ -258,7 +258,7 @@ impl Engine {
         let done = progress.iter().map(|lane| lane.done).min().unwrap_or(0);
         let mut errors: BTreeMap<ObjectKey, String> = BTreeMap::new();
         for lane in &progress {
-            for (key, message) in &*lane.errors {
+            for (key, message) in lane.errors.iter().chain(&*lane.warnings) {
                 let text = errors.entry(key.clone()).or_default();
                 if !text.is_empty() {
                     text.push_str("; ");
@@ -341,7 +341,7 @@ impl Engine {
         self.inner.lanes.len()
     }
 
-    fn progress(&self) -> Vec<Progress> {
+    pub(super) fn progress(&self) -> Vec<Progress> {
         let lanes = self.inner.lanes.iter();
         lanes.map(|lane| lane.progress.borrow().clone()).collect()
     }

@@ -276,18 +276,21 @@ impl<R: Room + Shows> Lane<R> {
         let errors = self.reconciler.errors();
         let paused = self.paused;
         let unready = self.reconciler.base_fault();
+        let warnings = self.reconciler.room().warnings();
         let changed = self.progress.send_if_modified(|progress| {
             // A host that was cleaned up has nothing in force: the version stays where it was.
             let done = if paused { progress.done } else { done };
             let differs = progress.done != done
                 || progress.paused != paused
                 || progress.unready != unready
-                || *progress.errors != errors;
+                || *progress.errors != errors
+                || *progress.warnings != warnings;
             if differs {
                 progress.done = done;
                 progress.paused = paused;
                 progress.unready = unready;
                 progress.errors = Arc::new(errors);
+                progress.warnings = Arc::new(warnings);
             }
             differs
         });

@@ -51,6 +51,8 @@ pub(super) struct Progress {
     /// Everything up to this batch was tried.
     pub(super) done: u64,
     pub(super) errors: Arc<BTreeMap<ObjectKey, String>>,
+    /// What of others is in the way of what is in force, as last observed.
+    pub(super) warnings: Arc<BTreeMap<ObjectKey, String>>,
     /// After a cleanup: nothing is made any more.
     pub(super) paused: bool,
 }
@@ -72,6 +74,11 @@ pub trait Shows: Room {
     /// The text, in the words of the tool that an administrator would use.
     async fn show(&mut self) -> Result<String, RoomError> {
         Err(RoomError::Refused("nothing to show".to_owned()))
+    }
+
+    /// What of others is in the way of what is in force, with the remedy; keys are `host/…`.
+    fn warnings(&self) -> BTreeMap<ObjectKey, String> {
+        BTreeMap::new()
     }
 
     /// Waits until what was applied is done, in a room that goes on working behind `apply`.

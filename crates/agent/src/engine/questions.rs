@@ -65,6 +65,11 @@ impl Engine {
     /// What the host must have, or what would change now, by room.
     pub async fn plan(&self, diff: bool) -> Result<String, String> {
         let mut text = String::new();
+        for lane in self.progress() {
+            for warning in lane.warnings.values() {
+                text.extend(["# ", warning, "\n"]);
+            }
+        }
         for place in 0..self.places() {
             text.push_str(&self.ask(place, Ask::Plan { diff }).await?);
         }

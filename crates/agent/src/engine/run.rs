@@ -3,6 +3,7 @@
 use super::kept::keep;
 use super::lock::Lock;
 use super::offline::{Offline, offline_with};
+use super::reconcile::host_key;
 use super::serve::{Beside, Parts, serve};
 use super::{AgentError, Console, Rooms, Shield, Shows, Timing, preflight};
 use crate::dhcp::DhcpServers;
@@ -18,7 +19,8 @@ use crate::upstream::{Client, LeaseSource, Pace, ServerAddress};
 use futures_util::future::BoxFuture;
 use novanet_model::object::Port;
 use novanet_model::wire::{Hello, InstanceReport, LeaseEvent, Metadata, Role};
-use novanet_model::{InstanceId, NetworkKind};
+use novanet_model::{InstanceId, NetworkKind, ObjectKey};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -186,6 +188,13 @@ impl Shows for Firewall {
 
     fn describe(value: &Self::Value) -> String {
         super::render::firewall(value)
+    }
+
+    fn warnings(&self) -> BTreeMap<ObjectKey, String> {
+        let keyed = |(chain, why): (&String, &String)| {
+            (host_key(&format!("{}/{chain}", Self::NAME)), why.clone())
+        };
+        Firewall::warnings(self).iter().map(keyed).collect()
     }
 
     async fn show(&mut self) -> Result<String, RoomError> {

@@ -36,6 +36,11 @@ impl Firewall {
         })
     }
 
+    /// Chains of others that drop what ours let through, by name, with the remedy; as last observed.
+    pub fn warnings(&self) -> &BTreeMap<String, String> {
+        self.driver.warnings()
+    }
+
     /// The rules as the kernel has them, as text for people.
     pub async fn show(&self) -> Result<String, RoomError> {
         self.driver.show().await

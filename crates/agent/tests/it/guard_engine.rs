@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const FLUSH: &str = "nft flush ruleset";
 
-fn objects() -> Vec<HostObject> {
+pub(crate) fn objects() -> Vec<HostObject> {
     vec![
         cloud::bridge(1, "br100"),
         cloud::gateway(1, "br100"),

@@ -35,6 +35,7 @@ mod guard_foreign;
 mod guard_hurry;
 mod guard_packets;
 mod guard_races;
+mod guard_told;
 mod image;
 mod instance;
 mod kill_engine;

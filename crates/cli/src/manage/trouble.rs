@@ -30,13 +30,17 @@ pub(super) async fn tell(
 ) -> Result<BTreeMap<String, Vec<Fault>>, Failure> {
     let mut faults = BTreeMap::new();
     for host in hosts {
-        let errors = cx.cloud.host_errors(&host.name).await?;
+        let mut errors = cx.cloud.host_errors(&host.name).await?;
+        // What is wrong with the host itself comes first: it may explain the rest.
+        errors.sort_by_key(|error| !error.key.0.starts_with("host/"));
         for error in errors.iter().take(MOST) {
             let message = error.message.trim().replace('\n', " ");
-            cx.warn(&format!(
-                "host {}: {} is not in force: {message}",
-                host.name, error.key.0
-            ));
+            let what = match error.key.0.as_str() {
+                // The message says what.
+                key if key.starts_with("host/") => String::new(),
+                key => format!("{key} is not in force: "),
+            };
+            cx.warn(&format!("host {}: {what}{message}", host.name));
         }
         if errors.len() > MOST {
             cx.warn(&format!(

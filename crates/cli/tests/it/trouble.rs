@@ -18,7 +18,8 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
         INSERT INTO hosts (name, my_ip, roles, kinds, vcpus, memory_mb, program_version, \
         created_at, seen_at) VALUES ('node', '192.0.2.9', 'network', 'flatdhcp', 1, 1, '0', 0, 0); \
         INSERT INTO host_errors (host, object_key, message, since) \
-        SELECT 'node', 'bridge/' || n, 'br' || n || ' is foreign', 0 FROM generate_series(10, 21) n";
+        SELECT 'node', 'bridge/' || n, 'br' || n || ' is foreign', 0 FROM generate_series(10, 20) n \
+        UNION ALL SELECT 'node', 'host/firewall/ip filter FORWARD', 'the chain drops all', 0";
     sandbox.psql(spoil);
     insta::assert_snapshot!(check("service list"), @r#"
     exit 0
@@ -26,6 +27,7 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     Binary           Host                                 Zone             Status     State Updated_At
     nova-network     node                                 nova             enabled    XXX   DATE TIME UTC
     --- stderr
+    warning: host node: the chain drops all
     warning: host node: bridge/10 is not in force: br10 is foreign
     warning: host node: bridge/11 is not in force: br11 is foreign
     warning: host node: bridge/12 is not in force: br12 is foreign
@@ -35,7 +37,6 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     warning: host node: bridge/16 is not in force: br16 is foreign
     warning: host node: bridge/17 is not in force: br17 is foreign
     warning: host node: bridge/18 is not in force: br18 is foreign
-    warning: host node: bridge/19 is not in force: br19 is foreign
     warning: host node: 2 more are not in force
     warning: network 1: gateway "nonsense": invalid IPv4 address syntax (hosts keep what they were told before: correct the row)
     "#);

@@ -6,7 +6,7 @@ use super::super::netlink::{Received, Socket, big, text, walk};
 use super::dump;
 use super::ending::Rules;
 use super::skeleton::TABLE;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -18,15 +18,23 @@ const DROP: u32 = 0;
 /// Others may have thousands of rules; what is told here hurries nobody.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Remembers what it has told, so that every thing is told once.
+/// What is in the way, by the chain's name.
+pub(super) type Troubles = BTreeMap<String, String>;
+
+/// Remembers what it has told, so that every thing is logged once.
 #[derive(Debug, Default)]
 pub(super) struct Foreign {
-    told: BTreeSet<String>,
+    told: Troubles,
     /// When it looked last, and after which transaction.
     looked: Option<(Instant, u32)>,
 }
 
 impl Foreign {
+    /// What was in the way at the last look.
+    pub(super) fn troubles(&self) -> &Troubles {
+        &self.told
+    }
+
     /// Warns of what is new since the last look.
     pub(super) fn look(&mut self, socket: &mut Socket) {
         let before = self.looked;
@@ -43,8 +51,10 @@ impl Foreign {
         match found {
             Ok(None) => {}
             Ok(Some(found)) => {
-                for trouble in found.difference(&self.told) {
-                    tracing::warn!("{trouble}");
+                for (chain, trouble) in &found {
+                    if !self.told.contains_key(chain) {
+                        tracing::warn!("{trouble}");
+                    }
                 }
                 self.told = found;
             }
@@ -63,7 +73,7 @@ struct Chain {
 }
 
 /// One text for each chain of others that drops what we would let through.
-pub(super) fn troubles(socket: &mut Socket) -> io::Result<BTreeSet<String>> {
+pub(super) fn troubles(socket: &mut Socket) -> io::Result<Troubles> {
     const EVERY_FAMILY: u8 = 0;
     let chains = socket.dump(
         dump::GET_CHAIN,
@@ -72,10 +82,11 @@ pub(super) fn troubles(socket: &mut Socket) -> io::Result<BTreeSet<String>> {
         |found: &mut Vec<Chain>, message| found.extend(Chain::read(message)),
     )?;
     let mut tables = BTreeMap::new();
-    let mut found = BTreeSet::new();
+    let mut found = Troubles::new();
     for chain in chains {
         if chain.drops {
-            found.insert(chain.trouble("policy drop", "set its policy to accept"));
+            let trouble = chain.trouble("policy drop", "set its policy to accept");
+            found.insert(chain.full_name(), trouble);
             continue;
         }
         let table = (chain.family, chain.table.clone());
@@ -84,7 +95,8 @@ pub(super) fn troubles(socket: &mut Socket) -> io::Result<BTreeSet<String>> {
             None => rules_of(socket, &table)?,
         };
         if rules.drops(&chain.name) {
-            found.insert(chain.trouble("its last rule drops", "before that rule"));
+            let trouble = chain.trouble("its last rule drops", "before that rule");
+            found.insert(chain.full_name(), trouble);
         }
         tables.insert(table, rules);
     }
@@ -145,6 +157,11 @@ impl Chain {
             4 => Some(("postrouting", ALL)),
             _ => None,
         }
+    }
+
+    fn full_name(&self) -> String {
+        let family = self.family_word().unwrap_or_default();
+        format!("{family} {} {}", self.table, self.name)
     }
 
     fn trouble(&self, how: &str, remedy: &str) -> String {

@@ -247,14 +247,19 @@ impl Nft {
         errors
     }
 
+    /// What of others was in the way when the rules were last observed.
+    pub(super) fn warnings(&self) -> &BTreeMap<String, String> {
+        self.foreign.troubles()
+    }
+
     /// The rules as text, and what of others is in their way.
     pub(super) async fn show(&self) -> Result<String, RoomError> {
         let fail = |error| RoomError::kernel("list nftables", error);
         let mut socket = Socket::open(0).map_err(fail)?;
         let layout = dump::layout(&mut socket).map_err(fail)?;
         let mut text = String::new();
-        for trouble in foreign::troubles(&mut socket).map_err(fail)? {
-            text.extend(["# ", &trouble, "\n"]);
+        for trouble in foreign::troubles(&mut socket).map_err(fail)?.values() {
+            text.extend(["# ", trouble, "\n"]);
         }
         // One by one: nft 1.0.6 finds only the last family's when several are asked for at once.
         for (number, family) in dump::FAMILIES.iter().zip(skeleton::FAMILIES) {
