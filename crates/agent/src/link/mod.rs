@@ -212,6 +212,7 @@ impl Room for Links {
         });
         let mut items = observe::items(&seen, desired, &uplinks, &self.marked);
         items.iter_mut().for_each(float::unheard);
+        Self::mark_unanswered(&mut items);
         self.mark_kept(desired, &mut items)?;
         self.watch_mtus(&seen, desired);
         self.observe_settings(desired, &seen, &mut items)?;
@@ -330,7 +331,14 @@ impl Links {
             Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             other => other.map_err(|e| RoomError::kernel(format!("add {net} to {device}"), e)),
         }?;
-        self.remove_addresses(device, link.index, address, Some(prefix))
+        self.remove_addresses(device, link.index, address, Some(prefix))?;
+        if device.as_str() != "lo" && sysctl::nobody_answers() {
+            return Err(RoomError::Refused(format!(
+                "address {net}: no instance gets an answer to ARP for it, because sysctl \
+                 net.ipv4.conf.all.arp_ignore is 8: set it to 0, 1 or 2"
+            )));
+        }
+        Ok(())
     }
 
     fn remove_address(&mut self, device: &IfName, address: Ipv4Addr) -> Result<(), RoomError> {

@@ -52,6 +52,19 @@ impl Links {
         Ok(())
     }
 
+    /// Gateways that are there and get no instance an answer.
+    pub(super) fn mark_unanswered(items: &mut BTreeMap<LinkKey, LinkValue>) {
+        if !sysctl::nobody_answers() {
+            return;
+        }
+        for (key, value) in items {
+            if matches!(key, LinkKey::Address(device, _) if device.as_str() != "lo") {
+                let what = "there, but nobody gets an answer to ARP for it";
+                *value = LinkValue::Foreign(what.to_owned());
+            }
+        }
+    }
+
     /// A setting that is not wanted any more, if it was another before us.
     fn goes_back(&self, path: &str) -> Result<Option<LinkValue>, RoomError> {
         let Some(was) = sysctl::noted(&self.notes, path)? else {

@@ -70,6 +70,12 @@ pub(crate) fn is_quiet(interface: &str) -> bool {
     })
 }
 
+/// Whether no device answers ARP for any address of the host, because somebody set that for all.
+pub(crate) fn nobody_answers() -> bool {
+    let value = read("net/ipv4/conf/all/arp_ignore");
+    value.is_ok_and(|value| value.as_deref() == Some("8"))
+}
+
 /// Sets it, after noting what it was in `notes`.
 pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), RoomError> {
     let before = match read_or_refuse(path)? {

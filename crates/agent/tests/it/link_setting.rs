@@ -1,7 +1,7 @@
 //! Forwarding of the interfaces between which packets of instances go.
 
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::{Driven, bridge, settings};
+use crate::room::{Driven, bridge, gateway, settings};
 use novanet_agent::link::Links;
 use novanet_agent::room::{Desired, Room};
 
@@ -175,5 +175,26 @@ fn the_settings_of_a_bridge_of_ours_come_back_and_those_of_all_are_left_to_other
             assert_eq!(is(name).trim(), right, "{name}");
         }
         assert_eq!(sh("sysctl -n net.ipv4.conf.all.rp_filter"), "1\n");
+    });
+}
+
+#[test]
+fn a_gateway_that_answers_nobody_says_what_was_set_and_is_right_when_that_is_taken_back() {
+    inside(|| async {
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&bridge(1, "br100"));
+        links.want(&gateway(1, "br100", "10.0.0.1/24"));
+        links.converge().await;
+        sh("sysctl -qw net.ipv4.conf.all.arp_ignore=8");
+        for _ in 0..2 {
+            let failed = links.round().await;
+            let failed: Vec<_> = failed.iter().map(|(k, e)| format!("{k}: {e}")).collect();
+            let why = "address 10.0.0.1 on br100: address 10.0.0.1/24: no instance gets an answer to ARP \
+                       for it, because sysctl net.ipv4.conf.all.arp_ignore is 8: set it to 0, 1 or 2";
+            assert_eq!(failed, [why]);
+        }
+        sh("sysctl -qw net.ipv4.conf.all.arp_ignore=2");
+        links.settled().await;
     });
 }
