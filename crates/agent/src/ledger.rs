@@ -83,15 +83,16 @@ impl Ledger {
         Ok((ledger, table))
     }
 
-    /// Adds a [`line`] of news that the table has already taken in.
-    pub fn add(&mut self, line: &[u8], table: &Table) {
+    /// Adds a [`line`] of news that the table has already taken in. `true`: the ledger is to be
+    /// [renewed](Self::renew) from the table.
+    #[must_use]
+    pub fn add(&mut self, line: &[u8]) -> bool {
         if let Err(error) = self.append(line) {
             tracing::error!(dir = %self.dir.display(), %error, "the ledger cannot be written");
             // A torn line may be there: the next generation does not read it.
-            self.renew(table);
-        } else if self.log_bytes > SMALL_LOG.max(self.list_bytes) {
-            self.renew(table);
+            return true;
         }
+        self.log_bytes > SMALL_LOG.max(self.list_bytes)
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
@@ -108,8 +109,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Starts a new generation: the whole table as the list, and an empty log.
-    fn renew(&mut self, table: &Table) {
+    /// Starts a new generation: the whole table as the list, and an empty log. Waits for no disk.
+    pub fn renew(&mut self, table: &Table) {
         if !table.is_known() {
             return;
         }

@@ -8,12 +8,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How long calls that are under way may take when the server ends.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -108,14 +108,16 @@ impl Server {
         self.notice_restore().await?;
         let local = agent_api::router(Arc::clone(&self.state))
             .merge(admin::router(Arc::clone(&self.state)));
-        let agents = serve_agents(self.agents, agent_gate(), local);
+        // Tasks of their own: nothing that this one does can delay an answer. They end with it.
+        let mut agents = JoinSet::new();
+        agents.spawn(serve_agents(self.agents, agent_gate(), local));
         let (stop, stopping) = watch::channel(false);
         let router = ec2::router(Arc::clone(&self.state));
-        let ec2 = serve_ec2(self.ec2, ec2_gate(), router, stopped(stopping));
-        let mut ec2 = pin!(ec2);
+        let mut ec2 = JoinSet::new();
+        ec2.spawn(serve_ec2(self.ec2, ec2_gate(), router, stopped(stopping)));
         tokio::select! {
-            () = agents => {}
-            () = &mut ec2 => {}
+            _ = agents.join_next() => {}
+            _ = ec2.join_next() => {}
             () = poll_clock(&self.state.cloud) => {}
             () = self.state.cloud.db().listen() => {}
             () = self.state.cloud.run_controllers(&self.config.name) => {}
@@ -124,7 +126,7 @@ impl Server {
         }
         // Calls that are under way get their answers; nobody new gets in.
         stop.send_replace(true);
-        let _ = tokio::time::timeout(DRAIN, ec2).await;
+        let _ = tokio::time::timeout(DRAIN, ec2.join_next()).await;
         let _ = std::fs::remove_file(&self.config.agent_socket);
         Ok(())
     }
@@ -173,8 +175,11 @@ async fn remember(cloud: &Cloud, file: &Path) {
         tokio::time::sleep(Duration::from_secs(5)).await;
         if let Ok((epoch, version)) = cloud.seen().await {
             let fresh = file.with_extension("new");
-            let done = std::fs::write(&fresh, format!("{epoch} {version}\n"))
-                .and_then(|()| std::fs::rename(&fresh, file));
+            let done = async {
+                tokio::fs::write(&fresh, format!("{epoch} {version}\n")).await?;
+                tokio::fs::rename(&fresh, file).await
+            };
+            let done: std::io::Result<()> = done.await;
             if let Err(error) = done {
                 tracing::debug!(%error, file = %file.display(), "not remembered");
             }

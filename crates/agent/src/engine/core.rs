@@ -69,6 +69,9 @@ pub struct Engine {
 }
 
 struct Inner {
+    /// Taken before `state`, and held while the news are written. Not part of `state`: who asks for
+    /// that must not wait for the disk.
+    ledger: Mutex<Option<Ledger>>,
     state: Mutex<State>,
     lanes: [LaneHandle; 4],
     news: Arc<Notify>,
@@ -85,7 +88,6 @@ struct LaneHandle {
 struct State {
     table: Table,
     addresses: Addresses,
-    ledger: Option<Ledger>,
     batch: u64,
     /// Which version of which epoch is in force when the lanes have done which batch.
     marks: VecDeque<(u64, Follow)>,
@@ -163,6 +165,7 @@ impl Engine {
             .try_into()
             .unwrap_or_else(|_| unreachable!("four rooms make four lanes"));
         let inner = Inner {
+            ledger: Mutex::default(),
             state: Mutex::default(),
             lanes,
             news,
@@ -178,8 +181,8 @@ impl Engine {
     }
 
     fn start_from(&self, ledger: Ledger, table: Table) {
+        *self.ledger() = Some(ledger);
         let mut state = self.state();
-        state.ledger = Some(ledger);
         state.table = table;
         if state.table.is_known() {
             let all = state.table.iter();
@@ -202,23 +205,25 @@ impl Engine {
     /// the rooms.
     pub fn take(&self, mut news: Objects) -> Takes {
         news.questions = Vec::new();
-        let mut state = self.state();
-        let state = &mut *state;
+        let mut ledger = self.ledger();
         let idle = !news.whole && news.changes.is_empty();
-        let line = state
-            .ledger
+        let line = ledger
             .as_ref()
             .filter(|_| !idle)
             .map(|_| ledger::line(&news));
-        let Taken::Changed(changed) = state.table.take(news) else {
+        let Taken::Changed(changed) = self.state().table.take(news) else {
             return Takes::ListAgain;
         };
-        if let (Some(ledger), Some(line)) = (&mut state.ledger, line) {
-            ledger.add(&line, &state.table);
+        // On disk before anything is made of it.
+        if let (Some(ledger), Some(line)) = (&mut *ledger, line)
+            && ledger.add(&line)
+        {
+            ledger.renew(&self.state().table);
         }
+        let mut state = self.state();
         // Something came and went before we heard of it: no lane will say that we are that far.
         let nothing_to_do = !idle && changed.is_empty();
-        self.hand_out(state, changed);
+        self.hand_out(&mut state, changed);
         if nothing_to_do {
             self.inner.news.notify_one();
         }
@@ -362,6 +367,14 @@ impl Engine {
         let position = state.table.position();
         state.marks.retain(|(batch, _)| *batch != state.batch);
         state.marks.push_back((state.batch, position));
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Option<Ledger>> {
+        // A panic in between costs one line, and the list is fetched again.
+        self.inner
+            .ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// How long the lanes may take to end their rounds when the agent is stopped.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -66,10 +67,6 @@ where
     let local = Local::open(&parts.state_path)?;
     let (engine, lanes) = Engine::new(parts.rooms, Some(ledger), &parts.timing);
     let mut lanes = start(lanes)?;
-    let beside = parts.beside.into_iter();
-    let beside: Vec<_> = beside
-        .map(|(name, make)| (name, make(engine.clone())))
-        .collect();
     let answers = Answers::new(engine.clone(), parts.console);
     let upstream = Upstream {
         client: parts.client,
@@ -79,14 +76,22 @@ where
         leases: parts.leases,
         pace: parts.pace,
     };
+    // A task each: one that waits for a disk does not delay the others.
+    let mut tasks = JoinSet::new();
+    for (name, make) in parts.beside {
+        tasks.spawn(named(name, make(engine.clone())));
+    }
+    let conversation = Box::pin(upstream.run());
+    tasks.spawn(named("conversation with the server", conversation));
+    tasks.spawn(named("local socket", local.serve(answers)));
+    let reports = pass_on(parts.reports, engine.clone());
+    tasks.spawn(named("instance reports", reports));
     let result = tokio::select! {
         () = shutdown => Ok(()),
         name = lanes.first_end() => Err(AgentError::Ended(name)),
-        name = first_end(beside) => Err(AgentError::Ended(name)),
-        () = Box::pin(upstream.run()) => Err(AgentError::Ended("conversation with the server")),
-        () = local.serve(answers) => Err(AgentError::Ended("local socket")),
-        () = pass_on(parts.reports, &engine) => Err(AgentError::Ended("instance reports")),
+        Some(ended) = tasks.join_next() => Err(AgentError::Ended(ended.unwrap_or("a task"))),
     };
+    tasks.shutdown().await;
     engine.stop();
     if tokio::time::timeout(FAREWELL, lanes.all_ends())
         .await
@@ -97,7 +102,7 @@ where
     result
 }
 
-async fn pass_on(mut reports: mpsc::UnboundedReceiver<InstanceReport>, engine: &Engine) {
+async fn pass_on(mut reports: mpsc::UnboundedReceiver<InstanceReport>, engine: Engine) {
     while let Some(report) = reports.recv().await {
         engine.report(report);
     }
@@ -105,18 +110,10 @@ async fn pass_on(mut reports: mpsc::UnboundedReceiver<InstanceReport>, engine: &
     std::future::pending::<()>().await;
 }
 
-async fn first_end(beside: Vec<(&'static str, BoxFuture<'static, ()>)>) -> &'static str {
-    if beside.is_empty() {
-        return std::future::pending().await;
-    }
-    let named = beside.into_iter().map(|(name, task)| {
-        let task: BoxFuture<'static, &'static str> = Box::pin(async move {
-            task.await;
-            name
-        });
-        task
-    });
-    futures_util::future::select_all(named).await.0
+/// A task that says which one it was when it ends.
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
 }
 
 /// The lanes' threads.

@@ -66,18 +66,19 @@ impl Kept {
         let asked = self.ask(instance).await;
         let (metadata, good_for) = match asked {
             Ok(Ok(metadata)) => {
-                self.keep(instance, &metadata);
-                (Arc::new(metadata), FRESH)
+                let metadata = Arc::new(metadata);
+                self.keep(instance, &metadata).await;
+                (metadata, FRESH)
             }
             Ok(Err(error @ MetadataError::Unknown(_))) => {
                 *last = None;
                 self.forget(instance);
                 return Err(error);
             }
-            Ok(Err(error)) => (self.kept(instance).ok_or(error)?, PAUSE),
+            Ok(Err(error)) => (self.kept(instance).await.ok_or(error)?, PAUSE),
             Err(_) => {
                 let error = MetadataError::Unavailable("no answer in time".to_owned());
-                (self.kept(instance).ok_or(error)?, PAUSE)
+                (self.kept(instance).await.ok_or(error)?, PAUSE)
             }
         };
         *last = Some(Heard {
@@ -134,25 +135,32 @@ impl Kept {
         path(&self.folder, instance)
     }
 
-    fn kept(&self, instance: InstanceId) -> Option<Arc<Metadata>> {
-        let bytes = std::fs::read(self.path(instance)).ok()?;
+    async fn kept(&self, instance: InstanceId) -> Option<Arc<Metadata>> {
+        let path = self.path(instance);
+        let read = tokio::task::spawn_blocking(move || std::fs::read(path));
+        let bytes = read.await.ok()?.ok()?;
         serde_json::from_slice(&bytes).ok().map(Arc::new)
     }
 
-    fn keep(&self, instance: InstanceId, metadata: &Metadata) {
-        let path = self.path(instance);
-        let result = (|| {
-            let bytes = serde_json::to_vec(metadata)?;
-            if std::fs::read(&path).is_ok_and(|old| old == bytes) {
-                let file = std::fs::File::options().write(true).open(&path)?;
-                return file.set_modified(SystemTime::now());
+    /// Not on the runtime's threads: a disk that hangs holds up this instance only.
+    async fn keep(&self, instance: InstanceId, metadata: &Arc<Metadata>) {
+        let (path, metadata) = (self.path(instance), Arc::clone(metadata));
+        let write = move || {
+            if let Err(error) = write(&path, &metadata) {
+                tracing::warn!(path = %path.display(), %error, "metadata: cannot keep");
             }
-            crate::whole::replace(&path, 0o600, &bytes)
-        })();
-        if let Err(error) = result {
-            tracing::warn!(path = %path.display(), %error, "metadata: cannot keep");
-        }
+        };
+        let _ = tokio::task::spawn_blocking(write).await; // a panic is in the log already
     }
+}
+
+fn write(path: &Path, metadata: &Metadata) -> std::io::Result<()> {
+    let bytes = serde_json::to_vec(metadata)?;
+    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+        let file = std::fs::File::options().write(true).open(path)?;
+        return file.set_modified(SystemTime::now());
+    }
+    crate::whole::replace(path, 0o600, &bytes)
 }
 
 fn path(folder: &Path, instance: InstanceId) -> PathBuf {

@@ -27,7 +27,9 @@ impl Kept {
     fn take(&mut self, news: Objects) {
         let line = ledger::line(&news);
         self.table.take(news);
-        self.ledger.add(&line, &self.table);
+        if self.ledger.add(&line) {
+            self.ledger.renew(&self.table);
+        }
     }
 }
 
@@ -258,4 +260,30 @@ async fn the_metadata_service_finds_instances_by_address() {
         }
     })
     .await;
+}
+
+#[test]
+fn nobody_who_asks_the_engine_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = Ledger::open(dir.path()).unwrap();
+    // A pipe takes nothing before somebody reads it, as a disk that hangs.
+    let log = dir.path().join("ledger.0.log");
+    nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (engine, _lanes) = Engine::new(FakeHost::new().rooms(), Some(kept), &Timing::default());
+    let taking = {
+        let engine = engine.clone();
+        std::thread::spawn(move || engine.take(list(1, &cloud::small_cloud())))
+    };
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        while engine.position().after < 1 {
+            std::thread::yield_now();
+        }
+        // The table has it, and the ledger does not.
+        answer.send(engine.status().version).unwrap();
+    });
+    let version = answered.recv_timeout(Duration::from_secs(30));
+    let _reader = fs::File::open(&log).unwrap();
+    assert_eq!(version, Ok(0), "nothing is in force yet");
+    assert_eq!(taking.join().unwrap(), Takes::Taken);
 }

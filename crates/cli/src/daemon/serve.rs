@@ -7,6 +7,7 @@ use crate::running;
 use futures_util::FutureExt as _;
 use novanet_agent::engine::{AgentError, Options, preflight, run_with};
 use novanet_agent::link::host_addresses;
+use novanet_agent::settings::Settings;
 use novanet_agent::upstream::{Pace, ServerAddress};
 use novanet_agent::{local, reserve};
 use novanet_control::{Cloud, CloudConfig};
@@ -16,6 +17,7 @@ use novanet_server::{Server, ServerConfig};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// How long server and agent may take to end after each other.
@@ -67,9 +69,9 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
         done.map_err(|e| Failure::because(&e))
     };
     let hosting = async {
-        let done = run_with(settings, options(&flags), upstream, stop.clone()).await;
+        let done = host_on_own_threads(settings, options(&flags), upstream, stop.clone()).await;
         other_ended.cancel();
-        done.map_err(|e| Failure::because(&e))
+        done
     };
     let announcing = async {
         let announced = announce::when_up(&cloud, &flags, &ready, address);
@@ -88,6 +90,33 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     done?;
     tracing::info!("stopped; instances and rules stay as they are");
     Ok(String::new())
+}
+
+/// Runs the agent on threads of its own: what it waits for there (the kernel's lock of all network
+/// settings, a disk, a program) delays no answer of the API.
+async fn host_on_own_threads(
+    settings: Settings,
+    options: Options,
+    upstream: ServerAddress,
+    stop: Stop,
+) -> Result<(), Failure> {
+    let runtime = super::runtime()?;
+    let (ended, end) = oneshot::channel();
+    let work = move || {
+        let done = runtime.block_on(run_with(settings, options, upstream, stop));
+        let _ = ended.send(done); // nobody waits any more for an agent that ends too late
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new()
+        .name("agent".to_owned())
+        .spawn(work)
+        .map_err(|e| Failure::failed(format!("cannot start the agent's thread: {e}")))?;
+    match end.await {
+        Ok(done) => done.map_err(|e| Failure::because(&e)),
+        Err(_) => Err(Failure::failed(
+            "the agent ended without a result: see the log, and start it again",
+        )),
+    }
 }
 
 /// `novanet server`.

@@ -5,6 +5,7 @@ mod apart;
 mod clients;
 mod conflicts;
 mod disk;
+mod exhaust;
 mod faults;
 mod killed;
 mod lists;
@@ -37,6 +38,8 @@ struct Cloud {
     sandbox: Sandbox,
     up: Mutex<Option<Process>>,
     flags: String,
+    /// What the shell that becomes `novanet up` does before.
+    prelude: &'static str,
 }
 
 impl Cloud {
@@ -61,7 +64,14 @@ impl Cloud {
             sandbox,
             up: Mutex::new(None),
             flags: flags.to_owned(),
+            prelude: "",
         })
+    }
+
+    /// As it is, with a line of shell before each `novanet up`.
+    fn with_prelude(mut self, line: &'static str) -> Self {
+        self.prelude = line;
+        self
     }
 
     /// Starts `novanet up` and waits until its host follows.
@@ -81,7 +91,10 @@ impl Cloud {
         command
             .args([
                 "-c",
-                &format!("PATH=/run/bin:$PATH; export TMPDIR={TMP}; {line}"),
+                &format!(
+                    "PATH=/run/bin:$PATH; export TMPDIR={TMP}; {} {line}",
+                    self.prelude
+                ),
             ])
             .stdin(Stdio::null());
         self.sandbox.cloud.spawn(&mut command)
@@ -183,8 +196,15 @@ impl Cloud {
 
     /// Runs an instance behind a floating IP that everybody reaches by HTTP and ping; the address.
     fn with_instance(&self) -> Result<String> {
+        self.with_instance_like("")
+    }
+
+    /// The same, with more words for `aws ec2 run-instances`.
+    fn with_instance_like(&self, words: &str) -> Result<String> {
         let float = self.aws("allocate-address --query PublicIp")?;
-        self.aws("run-instances --image-id ami-00000001 --instance-type m1.tiny")?;
+        self.aws(&format!(
+            "run-instances --image-id ami-00000001 --instance-type m1.tiny {words}"
+        ))?;
         self.aws(&format!(
             "associate-address --instance-id i-00000001 --public-ip {float}"
         ))?;
