@@ -95,7 +95,7 @@ impl Gate {
     }
 
     /// The listener's name.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         self.0.name
     }
 

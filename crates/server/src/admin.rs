@@ -9,8 +9,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use novanet_model::wire::{Answer, Question};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -21,7 +22,24 @@ const PATIENCE: Duration = Duration::from_secs(45);
 pub(crate) fn router(state: Arc<Shared>) -> axum::Router {
     axum::Router::new()
         .route("/admin/v1/hosts/{host}/questions", post(ask))
+        .route("/admin/v1/connections", get(connections))
         .with_state(state)
+}
+
+/// How many connections each listener of this server has and had, and how many it refused.
+async fn connections(State(state): State<Arc<Shared>>) -> Json<Value> {
+    let counts = [&state.ec2_gate, &state.agent_gate].map(|gate| {
+        let counts = gate.counts();
+        json!({
+            "service": gate.name(),
+            "open": counts.open,
+            "accepted": counts.accepted,
+            "refused_source": counts.refused_source,
+            "refused_total": counts.refused_total,
+            "too_slow": counts.too_slow,
+        })
+    });
+    Json(json!(counts))
 }
 
 /// Passes a question on and answers what the host says; texts are for the operator, a line each.

@@ -4,6 +4,7 @@ use crate::listeners::{agent_gate, ec2_gate, serve_agents, serve_ec2};
 use crate::questions::Questions;
 use crate::{admin, agent_api, ec2};
 use novanet_control::{Cloud, told};
+use novanet_http::Gate;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -57,6 +58,10 @@ pub(crate) struct State {
     pub(crate) cloud: Cloud,
     pub(crate) questions: Questions,
     pub(crate) regions: Vec<(String, String)>,
+    /// The EC2 API's connections.
+    pub(crate) ec2_gate: Gate,
+    /// The agent API's.
+    pub(crate) agent_gate: Gate,
 }
 
 /// A server that listens and does not answer yet.
@@ -89,6 +94,8 @@ impl Server {
             cloud,
             questions: Questions::default(),
             regions: config.regions.clone(),
+            ec2_gate: ec2_gate(),
+            agent_gate: agent_gate(),
         });
         Ok(Self {
             state,
@@ -110,11 +117,16 @@ impl Server {
             .merge(admin::router(Arc::clone(&self.state)));
         // Tasks of their own: nothing that this one does can delay an answer. They end with it.
         let mut agents = JoinSet::new();
-        agents.spawn(serve_agents(self.agents, agent_gate(), local));
+        agents.spawn(serve_agents(
+            self.agents,
+            self.state.agent_gate.clone(),
+            local,
+        ));
         let (stop, stopping) = watch::channel(false);
         let router = ec2::router(Arc::clone(&self.state));
+        let gate = self.state.ec2_gate.clone();
         let mut ec2 = JoinSet::new();
-        ec2.spawn(serve_ec2(self.ec2, ec2_gate(), router, stopped(stopping)));
+        ec2.spawn(serve_ec2(self.ec2, gate, router, stopped(stopping)));
         tokio::select! {
             _ = agents.join_next() => {}
             _ = ec2.join_next() => {}

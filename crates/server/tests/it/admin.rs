@@ -62,6 +62,33 @@ async fn a_question_that_cannot_be_answered_is_refused_with_a_line_that_names_th
 }
 
 #[tokio::test]
+async fn connections_are_counted_with_those_that_were_refused() -> Result<()> {
+    let w = World::on_sqlite().await;
+    // More than the share of one source, which is 256 at most.
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(tokio::net::TcpStream::connect(w.ec2).await?);
+    }
+    let until = std::time::Instant::now() + Duration::from_mins(1);
+    let text = loop {
+        assert!(std::time::Instant::now() < until, "not all were seen");
+        let path = "/admin/v1/connections";
+        let (status, text) = w.client("h1").send(Method::GET, path, "").await?;
+        assert_eq!(status, StatusCode::OK);
+        let counts: serde_json::Value = serde_json::from_slice(&text)?;
+        assert_eq!(counts[1]["service"], "agent API");
+        let number = |name: &str| counts[0][name].as_u64().unwrap_or(0);
+        if number("accepted") + number("refused_source") == 300 {
+            break counts[0].clone();
+        }
+    };
+    assert_eq!(text["service"], "EC2 API");
+    assert!(text["refused_source"].as_u64() > Some(0), "{text}");
+    assert!(text["open"].as_u64() <= Some(256), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_hosts_may_reach_over_a_network_has_no_door_to_other_hosts() -> Result<()> {
     let w = World::on_sqlite().await;
     let (status, _) = w
