@@ -8,7 +8,7 @@ use serde::Serialize;
 pub(crate) struct Entry {
     /// The part of the agent that sees to it: links, firewall, dhcp, instances.
     pub(crate) room: String,
-    /// `create`, `change`, `remove`, `refuse`; absent where the item is to be there.
+    /// `create`, `change`, `remove`, `refuse`, `not in force`; absent where the item is to be there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) action: Option<String>,
     /// What it is, like `bridge br100`.
@@ -16,12 +16,15 @@ pub(crate) struct Entry {
     /// What it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<String>,
-    /// What it must be; where it is refused, why.
+    /// What it must be; where it is refused or not in force, why.
     pub(crate) value: String,
 }
 
 /// What an item of a plan may begin with.
-const ACTIONS: &[&str] = &["create", "change", "remove", "refuse"];
+const ACTIONS: &[&str] = &["create", "change", "remove"];
+
+/// Before an item that was tried in vain, with the reason.
+const NOT_IN_FORCE: &str = "not in force: ";
 
 /// The items of `host plan` and `host cleanup`.
 pub(crate) fn plan(text: &str, changes: bool) -> Vec<Entry> {
@@ -35,9 +38,12 @@ pub(crate) fn plan(text: &str, changes: bool) -> Vec<Entry> {
         if matches!(line, "nothing" | "nothing differs") {
             continue;
         }
-        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let acts = ACTIONS.contains(&first) && (changes || first == "refuse");
-        let (action, rest) = if acts {
+        let (first, rest) = match line.strip_prefix(NOT_IN_FORCE) {
+            Some(rest) => ("not in force", rest),
+            None => line.split_once(' ').unwrap_or((line, "")),
+        };
+        let why = matches!(first, "refuse" | "not in force");
+        let (action, rest) = if why || changes && ACTIONS.contains(&first) {
             (Some(first.to_owned()), rest)
         } else {
             (None, line)
@@ -174,7 +180,7 @@ mod tests {
             [item("links", None, "bridge br100", None, mac)]
         );
         let text = "links\n  refuse network 10.0.0.0/24: br100 is foreign\n  change bridge br100: up -> down\n  \
-                    create address 10.0.0.1 on br100: there\nfirewall\n  nothing differs\n";
+                    create address 10.0.0.1 on br100: there\n  not in force: float 203.0.113.9: arp_ignore: 1\nfirewall\n  nothing differs\n";
         assert_eq!(
             plan(text, true),
             [
@@ -192,6 +198,13 @@ mod tests {
                     "address 10.0.0.1 on br100",
                     None,
                     "there"
+                ),
+                item(
+                    "links",
+                    Some("not in force"),
+                    "float 203.0.113.9",
+                    None,
+                    "arp_ignore: 1"
                 ),
             ]
         );
