@@ -1,9 +1,10 @@
-//! Space that is kept for novanet itself in the file system of the state folder: a file `.reserve` with
-//! nothing in it. Tenants can fill a host's disk in spite of all limits (disks are sparse); then half of
-//! the file is given up for the write that found no room, and filled again when there is room.
+//! Space that is kept for novanet itself in the file system of the state folder: a file `.reserve`
+//! with nothing in it. Tenants can fill a host's disk in spite of all limits (disks are sparse);
+//! then half of the file is given up for the write that found no room, and filled again when there
+//! is room.
 //!
-//! Blocks that a file system keeps for root are no such reserve: what instances write goes through loop
-//! devices and overlays, which write as root.
+//! Blocks that a file system keeps for root are no such reserve: what instances write goes through
+//! loop devices and overlays, which write as root.
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use std::fs::File;
@@ -67,8 +68,8 @@ fn fill(folder: &Path, bytes: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Gives up half of the reserve in this folder, because something was not written for lack of space.
-/// Answers whether there was anything to give up.
+/// Gives up half of the reserve in this folder, because something was not written for lack of
+/// space. Answers whether there was anything to give up.
 pub fn release(state_path: &Path) -> bool {
     let path = state_path.join(NAME);
     let released = (|| {
@@ -91,7 +92,8 @@ pub fn release(state_path: &Path) -> bool {
     }
 }
 
-/// Writes below a state folder. If there is no space left, space is given up and it is tried once more.
+/// Writes below a state folder. If there is no space left, space is given up and it is tried once
+/// more.
 pub(crate) fn write<T>(path: &Path, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     match attempt() {
         Err(e) if e.kind() == ErrorKind::StorageFull && release_above(path) => attempt(),

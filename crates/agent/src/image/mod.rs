@@ -1,9 +1,10 @@
 //! The images of a host: fetched once, checked by digest, unpacked once, shared as the lower layer
 //! of every instance that runs them, collected when nobody has used them for a while.
 //!
-//! Root file systems on disk belong to the users that instances are mapped to (the OCI runtimes in
-//! Debian have no id-mapped mounts), so a cache is made for one `uid_base`. An image is there when its
-//! folder is: it is unpacked beside and renamed, so a killed agent leaves only a folder to sweep.
+//! Root file systems on disk belong to the ids from `uid_base`, so a cache is made for one of these.
+//! Where a host can, it maps them to the ids of each instance when it mounts the image; elsewhere all
+//! instances have them. An image is there when its folder is: it is unpacked beside and renamed, so a
+//! killed agent leaves only a folder to sweep.
 //! Must not know: instances.
 
 pub mod build;

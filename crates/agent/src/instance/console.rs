@@ -1,9 +1,9 @@
 //! The console of an instance: everything that its first process prints.
 //!
 //! The instance prints into a FIFO, which it cannot make larger; the agent copies that into
-//! `console.log` and keeps the end of it. The instance's end never blocks: while no agent reads, 64 KiB
-//! wait in the FIFO and what does not fit is lost. Instances that an older agent started print into
-//! `console.log` themselves, and the agent cuts the file from time to time.
+//! `console.log` and keeps the end of it. The instance's end never blocks: while no agent reads, 64
+//! KiB wait in the FIFO and what does not fit is lost. Instances that an older agent started print
+//! into `console.log` themselves, and the agent cuts the file from time to time.
 
 use novanet_model::InstanceId;
 use rustix::fs::{CWD, FallocateFlags, FileType, Mode, OFlags};
@@ -58,8 +58,8 @@ pub(super) fn open_writer(folder: &Path) -> io::Result<File> {
         .open(fifo(folder))
 }
 
-/// Sees to it that the instance's end never blocks: runc's Go runtime makes it blocking when it passes
-/// it on.
+/// Sees to it that the instance's end never blocks: runc's Go runtime makes it blocking when it
+/// passes it on.
 pub(super) fn never_blocks(writer: &File) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(writer)?;
     Ok(rustix::fs::fcntl_setfl(writer, flags | OFlags::NONBLOCK)?)
@@ -70,7 +70,8 @@ pub(super) fn never_blocks(writer: &File) -> io::Result<()> {
 pub(super) struct Copiers(Mutex<BTreeMap<InstanceId, Copier>>);
 
 impl Copiers {
-    /// Copies an instance's console from now on, if that is not done already. Needs a tokio runtime.
+    /// Copies an instance's console from now on, if that is not done already. Needs a tokio
+    /// runtime.
     pub(super) fn start(&self, instance: InstanceId, folder: &Path) {
         let mut copiers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || Copier::start(instance, folder.to_owned());
@@ -162,9 +163,9 @@ pub(super) fn tail(path: &Path) -> io::Result<String> {
     Ok(text.trim_start_matches('\0').to_owned())
 }
 
-/// Gives the old part of a log that an instance writes itself back to the disk. The length stays, so
-/// what is being written meanwhile is neither lost nor moved. Answers whether there was something to
-/// give back.
+/// Gives the old part of a log that an instance writes itself back to the disk. The length stays,
+/// so what is being written meanwhile is neither lost nor moved. Answers whether there was
+/// something to give back.
 pub(super) fn cut(instance: InstanceId, path: &Path) -> bool {
     let result = (|| {
         let meta = path.symlink_metadata()?;

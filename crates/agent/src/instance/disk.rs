@@ -1,8 +1,9 @@
-//! An instance's disk: a sparse file of a fixed size, `disk.img` in its folder, with an ext4 file system
-//! that is mounted over a loop device. So an instance fills its own disk and never the host's.
+//! An instance's disk: a sparse file of a fixed size, `disk.img` in its folder, with an ext4 file
+//! system that is mounted over a loop device. So an instance fills its own disk and never the
+//! host's.
 //!
-//! Folders made by older agents, or on a host without loop devices, have their layers (`upper`, `work`) in
-//! the folder itself and no limit; they stay as they are.
+//! Folders made by older agents, or on a host without loop devices, have their layers (`upper`,
+//! `work`) in the folder itself and no limit; they stay as they are.
 
 use super::program;
 use crate::room::RoomError;
@@ -34,8 +35,8 @@ pub(super) fn is_in(folder: &Path) -> bool {
     folder.join(IMAGE).exists()
 }
 
-/// How long an instance's disk is: as its type says, or for a type without a disk size as the image, with
-/// `beside_mb` MiB more.
+/// How long an instance's disk is: as its type says, or for a type without a disk size as the
+/// image, with `beside_mb` MiB more.
 pub(super) fn size(disk_gb: u32, image_bytes: u64, beside_mb: u64) -> u64 {
     match disk_gb {
         0 => image_bytes.next_multiple_of(1 << 20) + (beside_mb << 20),
@@ -43,7 +44,8 @@ pub(super) fn size(disk_gb: u32, image_bytes: u64, beside_mb: u64) -> u64 {
     }
 }
 
-/// Makes the disk in `folder`, `bytes` long. It takes 160 KiB (2 GiB) to 2 MiB (160 GiB) of the host's.
+/// Makes the disk in `folder`, `bytes` long. It takes 160 KiB (2 GiB) to 2 MiB (160 GiB) of the
+/// host's.
 pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), RoomError> {
     let path = folder.join("disk.img.new");
     let failed = |e: io::Error| RoomError::kernel(path.display().to_string(), e);
@@ -60,8 +62,8 @@ pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), RoomError> {
         .map_err(failed)?;
     file.set_len(bytes).map_err(failed)?;
     let per_inode = if bytes <= SMALL { "16384" } else { "65536" };
-    // The loop device has blocks of 4 KiB, which small file systems have not by themselves. Without the
-    // other options a disk of 20 GiB begins with 135 MiB of empty tables.
+    // The loop device has blocks of 4 KiB, which small file systems have not by themselves. Without
+    // the other options a disk of 20 GiB begins with 135 MiB of empty tables.
     let mut command = Command::new(program::find("mkfs.ext4")?);
     command
         .args(["-q", "-F", "-b", "4096", "-m", "0", "-O", "^resize_inode"])
@@ -76,8 +78,8 @@ pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), RoomError> {
     }
 }
 
-/// Runs a program on an open file. The path could be another file by the time the program opens it, if
-/// the agent is killed and the next one starts anew.
+/// Runs a program on an open file. The path could be another file by the time the program opens it,
+/// if the agent is killed and the next one starts anew.
 fn on_file(command: &mut Command, file: &File) -> Result<(Option<i32>, String), RoomError> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |e: io::Error| RoomError::Command {
@@ -104,12 +106,12 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Opens the disk in an instance's folder and repairs it if it has errors. Waits for the end of an
-    /// earlier mount of it. `None`: the folder has none.
+    /// Opens the disk in an instance's folder and repairs it if it has errors. Waits for the end of
+    /// an earlier mount of it. `None`: the folder has none.
     ///
-    /// Two loop devices over one file would be two file systems that destroy each other. A lock on the
-    /// open file prevents that: the loop device keeps the open file, and so the lock, until it ends,
-    /// whichever agent or mount namespace it belongs to.
+    /// Two loop devices over one file would be two file systems that destroy each other. A lock on
+    /// the open file prevents that: the loop device keeps the open file, and so the lock, until it
+    /// ends, whichever agent or mount namespace it belongs to.
     pub(super) fn open(instance: InstanceId, folder: &Path) -> Result<Option<Self>, RoomError> {
         let path = folder.join(IMAGE);
         let failed = |e: io::Error| RoomError::kernel(path.display().to_string(), e);
@@ -139,8 +141,8 @@ impl Disk {
         RoomError::kernel(self.path.display().to_string(), source)
     }
 
-    /// Whether the kernel found errors when it used the file system last (`s_state` of ext4). So it is
-    /// after the host's disk was full behind the sparse file.
+    /// Whether the kernel found errors when it used the file system last (`s_state` of ext4). So it
+    /// is after the host's disk was full behind the sparse file.
     fn has_errors(&self) -> io::Result<bool> {
         let mut state = [0; 2];
         self.file.read_exact_at(&mut state, 1024 + 0x3a)?;
@@ -162,7 +164,8 @@ impl Disk {
         )))
     }
 
-    /// Mounts it at `at`, in the mount namespace of this thread; the loop device ends with the mount.
+    /// Mounts it at `at`, in the mount namespace of this thread; the loop device ends with the
+    /// mount.
     pub(super) fn mount(self, at: &str) -> Result<(), RoomError> {
         let device = attach(&self.file).map_err(|e| self.failed(e))?;
         let source = std::fs::read_link(format!("/proc/self/fd/{}", device.as_raw_fd()))
@@ -214,8 +217,8 @@ pub(super) fn unavailable(folder: &Path) -> Option<String> {
     tried.err().map(|e| e.to_string())
 }
 
-/// Makes the folders of the instance's own layer in `folder`: `upper`, which becomes its `/` and belongs
-/// to its root (`owner` on the host), and `work`, which the kernel needs beside it.
+/// Makes the folders of the instance's own layer in `folder`: `upper`, which becomes its `/` and
+/// belongs to its root (`owner` on the host), and `work`, which the kernel needs beside it.
 pub(super) fn make_layers(folder: &Path, owner: u32) -> Result<(), RoomError> {
     let mut new = false;
     for name in ["work", "upper"] {

@@ -1,5 +1,5 @@
-//! Files that the host writes into an instance's disk before a boot, as nova did: the addresses of a flat
-//! network.
+//! Files that the host writes into an instance's disk before a boot, as nova did: the addresses of
+//! a flat network.
 
 use crate::room::RoomError;
 use novanet_model::object::InjectedNetwork;
@@ -7,8 +7,8 @@ use rustix::fs::{Gid, Mode, Uid};
 use std::io::Write;
 use std::path::Path;
 
-/// Writes `text` as `/etc/network/interfaces` into the instance's layer `upper`: the file that Debian's
-/// ifupdown and busybox's `ifup` read. `owner` is the host's id of the instance's root.
+/// Writes `text` as `/etc/network/interfaces` into the instance's layer `upper`: the file that
+/// Debian's ifupdown and busybox's `ifup` read. `owner` is the host's id of the instance's root.
 pub(super) fn write_interfaces(upper: &Path, owner: u32, text: &str) -> Result<(), RoomError> {
     let etc = upper.join("etc");
     let network = etc.join("network");
@@ -35,8 +35,9 @@ pub(super) fn write_interfaces(upper: &Path, owner: u32, text: &str) -> Result<(
     Ok(())
 }
 
-/// What `/etc/network/interfaces` says of these networks. With several, answers leave by the card that was asked, by a table of
-/// routes each (Debian needs iproute2 for it); the first with a gateway has the default route.
+/// What `/etc/network/interfaces` says of these networks. With several, answers leave by the card
+/// that was asked, by a table of routes each (Debian needs iproute2 for it); the first with a
+/// gateway has the default route.
 pub(super) fn interfaces(nets: &[&InjectedNetwork]) -> String {
     let mut text = "auto lo\niface lo inet loopback\n".to_owned();
     let mut default = false;

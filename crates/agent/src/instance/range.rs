@@ -1,8 +1,9 @@
-//! Which ids of the host each instance has: a range of its own, so that no other instance shares the
-//! kernel's limits of a user with it, nor the files.
+//! Which ids of the host each instance has: a range of its own, so that no other instance shares
+//! the kernel's limits of a user with it, nor the files.
 //!
-//! The number of the range stands in the instance's folder (`range`); the folders are the table. Instances
-//! of an older agent, and those of hosts that cannot map ids of images, have number 0: the shared range.
+//! The number of the range stands in the instance's folder (`range`); the folders are the table.
+//! Instances of an older agent, and those of hosts that cannot map ids of images, have number 0:
+//! the shared range.
 
 use crate::image::IDS;
 use crate::room::RoomError;
@@ -15,7 +16,8 @@ pub(super) const SHARED: u32 = 0;
 const FILE: &str = "range";
 /// More than a host has bridge ports for.
 const MOST: u32 = 4093;
-/// From here on ids belong to systemd (foreign images), and beyond them programs with signed ids break.
+/// From here on ids belong to systemd (foreign images), and beyond them programs with signed ids
+/// break.
 const END: u64 = 0x7ffe_0000;
 
 /// The ranges in use.
@@ -40,7 +42,8 @@ impl Ranges {
         self.base + number_of(folder) * IDS
     }
 
-    /// Gives the lowest free range to the instance whose folder is being made. `all`: the folder of all.
+    /// Gives the lowest free range to the instance whose folder is being made. `all`: the folder of
+    /// all.
     pub(super) fn allocate(&self, folder: &Path, all: &Path) -> Result<(), RoomError> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = match &mut *used {

@@ -1,5 +1,5 @@
-//! What runs beside the room's rounds: the task that brings an instance to its goal, the watcher of its end,
-//! the reminder of the next try, and housekeeping.
+//! What runs beside the room's rounds: the task that brings an instance to its goal, the watcher of
+//! its end, the reminder of the next try, and housekeeping.
 
 use super::step::{self, Step};
 use super::{Lives, Phase};

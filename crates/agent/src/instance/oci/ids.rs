@@ -1,8 +1,8 @@
-//! Ids of the host that one instance has and no other: what this host and its runtime can do for that, and
-//! the two user namespaces that an instance with ids of its own needs.
+//! Ids of the host that one instance has and no other: what this host and its runtime can do for
+//! that, and the two user namespaces that an instance with ids of its own needs.
 //!
-//! All of it is tried once, and what cannot be had is said once: Debian 12's kernel cannot map ids on
-//! tmpfs, no kernel can on overlay, and not every runtime joins a user namespace that is there.
+//! All of it is tried once, and what cannot be had is said once: Debian 12's kernel cannot map ids
+//! on tmpfs, no kernel can on overlay, and not every runtime joins a user namespace that is there.
 
 use super::stage::Cover;
 use super::userns::UserNamespace;

@@ -1,6 +1,6 @@
-//! A folder that is covered for one instance: its disk is mounted there, in a mount namespace that only the
-//! runtime sees. The host's table of mounts stays as it was, and all of it goes when the instance does,
-//! whoever was killed.
+//! A folder that is covered for one instance: its disk is mounted there, in a mount namespace that
+//! only the runtime sees. The host's table of mounts stays as it was, and all of it goes when the
+//! instance does, whoever was killed.
 
 use super::userns::UserNamespace;
 use crate::room::RoomError;
@@ -19,7 +19,8 @@ const NONE: Option<&str> = None;
 pub(super) struct Cover(&'static str);
 
 impl Cover {
-    /// Takes this thread into a mount namespace of its own, with an empty file system over `folder`.
+    /// Takes this thread into a mount namespace of its own, with an empty file system over
+    /// `folder`.
     pub(super) fn enter(folder: &'static str) -> Result<Self, RoomError> {
         unshare(CloneFlags::CLONE_NEWNS).map_err(|e| RoomError::kernel("a mount namespace", e))?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// Says that the namespace is there, and once it has its maps, becomes its root. A shell that is
-/// started then has all capabilities in there, and sets what the instance cannot raise again: it has
-/// no `CAP_SYS_RESOURCE`. Answers with what could not be set.
+/// started then has all capabilities in there, and sets what the instance cannot raise again: it
+/// has no `CAP_SYS_RESOURCE`. Answers with what could not be set.
 const HOLD: &str = "echo; read go && exec /bin/sh -c '
     limit() { echo $2 2>/dev/null >/proc/sys/user/$1 || failed=\"$failed $1\"; }
     limit max_user_namespaces 0
@@ -59,7 +59,8 @@ impl UserNamespace {
         })
     }
 
-    /// Lets the 65,536 ids from `inside` in the namespace be those from `outside` on the host. Once.
+    /// Lets the 65,536 ids from `inside` in the namespace be those from `outside` on the host.
+    /// Once.
     pub(super) fn map(&mut self, inside: u32, outside: u32) -> Result<(), RoomError> {
         let mut line = String::new();
         if self.output.read_line(&mut line).map_err(failed)? == 0 {

@@ -1,5 +1,5 @@
-//! Each instance has ids of the host of its own: it takes nothing that the kernel counts by user from
-//! another instance or from root.
+//! Each instance has ids of the host of its own: it takes nothing that the kernel counts by user
+//! from another instance or from root.
 
 use super::host::Host;
 use super::parts::{on_a_host, sh};
@@ -7,8 +7,8 @@ use novanet_model::wire::InstanceState;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// Takes as many inotify instances and descriptors in flight as it can get, says how many, and keeps
-/// them until its input ends.
+/// Takes as many inotify instances and descriptors in flight as it can get, says how many, and
+/// keeps them until its input ends.
 const GREEDY: &str = r#"
 import ctypes, resource, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
