@@ -223,3 +223,20 @@ fn list_of(engine: Engine) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_steps_have_the_same_number() {
+        for (engine, own) in [(Engine::Sqlite, &SQLITE), (Engine::Postgres, &POSTGRES)] {
+            let files = COMMON.iter().count() + own.iter().count();
+            assert_eq!(
+                steps(engine).len(),
+                files,
+                "{engine:?}: one of two would never run"
+            );
+        }
+    }
+}
