@@ -6,6 +6,7 @@
 use novanet_model::{HostAddresses, HostObject, IfName, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -54,6 +55,12 @@ pub trait Room {
         None
     }
 
+    /// The host's own addresses are these from now on. Answers with the items that every host has and
+    /// that are others because of it.
+    fn follow(&mut self, _foreign: &Foreign) -> Vec<(Self::Key, Self::Value)> {
+        Vec::new()
+    }
+
     /// What to tell an object that wants `key` to be something else than `first`, who has it: the
     /// item is what the first object by key wants. `None`: it can live with that.
     fn dispute(
@@ -100,6 +107,10 @@ pub struct Foreign {
     pub devices: BTreeMap<IfName, Stranger>,
     /// Addresses and routes.
     pub addresses: HostAddresses,
+    /// The address that the host uses towards others; `None`: it has none yet.
+    pub source: Option<Ipv4Addr>,
+    /// What the host waits for, with the remedy: the public interface, or its address.
+    pub waits: Option<String>,
 }
 
 impl std::ops::Deref for Foreign {
@@ -195,6 +206,19 @@ impl<K: Ord + Clone, V: Clone + Eq> Desired<K, V> {
             items,
             by_object: BTreeMap::new(),
         }
+    }
+
+    /// Some items that every host has are others; answers with the keys whose value changed.
+    pub fn set_base(&mut self, items: Vec<(K, V)>) -> BTreeSet<K> {
+        let mut touched = BTreeSet::new();
+        for (key, value) in items {
+            let by = self.items.entry(key.clone()).or_default();
+            if by.get(&Origin::Base) != Some(&value) {
+                by.insert(Origin::Base, value);
+                touched.insert(key);
+            }
+        }
+        touched
     }
 
     /// The value an item must have.

@@ -24,6 +24,12 @@ pub struct Settings {
     pub flat_interface: Option<IfName>,
     /// `routing_source_ip`: source address of instances without a floating IP.
     pub routing_source_ip: Ipv4Addr,
+    /// Nobody gave `routing_source_ip`: it follows the host's address.
+    #[serde(default)]
+    pub source_follows: bool,
+    /// Nobody gave `my_ip`: it follows the host's address.
+    #[serde(default)]
+    pub my_ip_follows: bool,
     /// `dmz_cidr`: destinations that see the real fixed IP.
     pub dmz_cidr: Vec<Ipv4Net>,
     /// `blocked_cidr`: destinations that instances never reach, besides link-local ones. The first

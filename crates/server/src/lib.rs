@@ -8,7 +8,9 @@ pub mod agent_api;
 mod ec2;
 mod listeners;
 mod questions;
+mod regions;
 mod server;
 
 pub use questions::{NoAnswer, Questions};
+pub use regions::Regions;
 pub use server::{Server, ServerConfig, ServerError};

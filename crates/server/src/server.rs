@@ -2,6 +2,7 @@
 
 use crate::listeners::{agent_gate, ec2_gate, serve_agents, serve_ec2};
 use crate::questions::Questions;
+use crate::regions::Regions;
 use crate::{admin, agent_api, ec2};
 use novanet_control::{Cloud, told};
 use novanet_http::Gate;
@@ -57,7 +58,7 @@ pub enum ServerError {
 pub(crate) struct State {
     pub(crate) cloud: Cloud,
     pub(crate) questions: Questions,
-    pub(crate) regions: Vec<(String, String)>,
+    pub(crate) regions: Regions,
     /// The EC2 API's connections.
     pub(crate) ec2_gate: Gate,
     /// The agent API's.
@@ -93,7 +94,7 @@ impl Server {
         let state = Arc::new(State {
             cloud,
             questions: Questions::default(),
-            regions: config.regions.clone(),
+            regions: Regions::new(config.regions.clone()),
             ec2_gate: ec2_gate(),
             agent_gate: agent_gate(),
         });
@@ -103,6 +104,11 @@ impl Server {
             agents,
             config,
         })
+    }
+
+    /// What it says of regions.
+    pub fn regions(&self) -> Regions {
+        self.state.regions.clone()
     }
 
     /// Where the EC2 API listens.

@@ -5,6 +5,7 @@
 //!
 //! Must not know: rooms, the kernel, when it is looked at again.
 
+use super::failure::host_key;
 use crate::room::{Foreign, Strangers};
 use novanet_model::host_addresses::{Claim, When};
 use novanet_model::object::Bridge;
@@ -197,7 +198,8 @@ impl Ground {
         standing.map_or(Vec::new(), |s| s.objects.values().cloned().collect())
     }
 
-    /// What this host cannot have, and why: networks, and objects of the others.
+    /// What this host cannot have, and why: networks, and objects of the others. And what the host
+    /// itself waits for.
     pub(super) fn refusals(&self) -> impl Iterator<Item = (ObjectKey, &str)> {
         let networks = self.standing.iter().filter_map(|(network, standing)| {
             let why = standing.refused.as_deref()?;
@@ -208,7 +210,10 @@ impl Ground {
             network.is_none_or(|network| self.refusal(*network).is_none())
         };
         let objects = self.refused.iter().filter(move |(key, _)| in_force(key));
-        networks.chain(objects.map(|(key, why)| (key.clone(), why.as_str())))
+        let waits = self.strangers.waits.as_deref();
+        let waits = waits.map(|why| (host_key("public_interface"), why));
+        let objects = objects.map(|(key, why)| (key.clone(), why.as_str()));
+        waits.into_iter().chain(networks).chain(objects)
     }
 }
 

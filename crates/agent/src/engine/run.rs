@@ -84,6 +84,7 @@ pub async fn run_with(
     let parts = Parts {
         beside: beside(&settings, metadata, client.clone()),
         hello: hello(&settings, &options.roles),
+        my_ip_follows: settings.my_ip_follows,
         state_path: settings.state_path,
         lock,
         rooms,

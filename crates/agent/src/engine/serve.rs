@@ -37,6 +37,8 @@ pub struct Parts<L, F, D, I> {
     pub client: Client,
     /// How it introduces itself.
     pub hello: Hello,
+    /// Its `my_ip` is the address that the host has now.
+    pub my_ip_follows: bool,
     /// Where consoles are.
     pub console: Arc<dyn Console>,
     /// Where lease events wait.
@@ -73,6 +75,7 @@ where
         engine: engine.clone(),
         answers: answers.clone(),
         hello: parts.hello,
+        my_ip_follows: parts.my_ip_follows,
         leases: parts.leases,
         pace: parts.pace,
     };

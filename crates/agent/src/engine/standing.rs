@@ -15,8 +15,12 @@ impl<R: Room> Reconciler<R> {
     /// their networks' objects is replaced. Takes effect with the next [`Self::settle`]. Answers
     /// whether something did change.
     pub fn stand_among(&mut self, strangers: Strangers) -> bool {
+        let base = self.room.follow(&strangers);
+        let base = self.desired.set_base(base);
+        let rebased = !base.is_empty();
+        self.touched.extend(base);
         let shaken = self.ground.look(strangers);
-        let changed = !shaken.networks.is_empty() || !shaken.objects.is_empty();
+        let changed = rebased || !shaken.networks.is_empty() || !shaken.objects.is_empty();
         self.stand_anew(shaken.networks);
         for object in shaken.objects {
             let key = object.key();

@@ -11,6 +11,7 @@ use novanet_model::{HostAddresses, HostObject, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -77,6 +78,7 @@ struct State {
     things: BTreeMap<Thing, String>,
     foreign: BTreeSet<Thing>,
     addresses: HostAddresses,
+    source: Option<Ipv4Addr>,
     failing: BTreeSet<Thing>,
     blind: BTreeSet<&'static str>,
     slow: BTreeMap<&'static str, Duration>,
@@ -163,6 +165,11 @@ impl FakeHost {
     /// The host has these addresses and routes of its own from now on.
     pub fn lives_at(&self, addresses: HostAddresses) {
         self.state().addresses = addresses;
+    }
+
+    /// The host uses this address towards others from now on.
+    pub fn leaves_with(&self, source: Ipv4Addr) {
+        self.state().source = Some(source);
     }
 
     /// From now on changes of this thing fail (or no longer).
@@ -287,6 +294,8 @@ impl<S: Subject> Room for FakeRoom<S> {
             Arc::new(Foreign {
                 devices: bridges.collect(),
                 addresses: state.addresses.clone(),
+                source: state.source,
+                waits: None,
             })
         })
     }

@@ -14,7 +14,7 @@ mod nft;
 
 pub use item::{Key, Set, Slot, Value};
 
-use crate::room::{Change, Desired, Room, RoomError};
+use crate::room::{Change, Desired, Foreign, Room, RoomError};
 use crate::settings::Settings;
 use novanet_model::HostObject;
 use std::collections::BTreeMap;
@@ -59,6 +59,14 @@ impl Room for Firewall {
 
     fn items(&self, object: &HostObject) -> Vec<(Key, Value)> {
         item::items_of(object)
+    }
+
+    fn follow(&mut self, foreign: &Foreign) -> Vec<(Key, Value)> {
+        let skeleton = self.driver.follow(foreign.source);
+        skeleton
+            .map(|value| (Key::Skeleton, value))
+            .into_iter()
+            .collect()
     }
 
     fn disturbed(&self) -> Arc<Notify> {

@@ -9,13 +9,14 @@ use super::seen::{self, Snapshot};
 use crate::room::RoomError;
 use crate::settings::Settings;
 use ipnet::Ipv4Net;
+use novanet_model::IfName;
 use novanet_model::host_addresses::{HostAddress, HostAddresses, HostRoute};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteProtocol, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 
 /// The host's own addresses and routes now, in the network namespace of this thread.
@@ -24,6 +25,66 @@ pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, RoomError> {
     let seen = Snapshot::take(&mut socket)?;
     let notes = settings.state_path.join("links");
     collect(&mut socket, &seen, &notes, settings)
+}
+
+/// The address that this host uses towards others; `None`: it has none yet. The answer is quick
+/// while it is still the `known` one.
+pub fn host_source(
+    public_interface: &IfName,
+    known: Ipv4Addr,
+) -> Result<Option<Ipv4Addr>, RoomError> {
+    if kernels_choice() == Some(known) {
+        return Ok(Some(known));
+    }
+    let mut socket = Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
+    Ok(source(&Snapshot::take(&mut socket)?, public_interface))
+}
+
+/// See [`host_source`]: the kernel's choice; without one the public interface's first address.
+pub(super) fn source(seen: &Snapshot, public_interface: &IfName) -> Option<Ipv4Addr> {
+    let of_cloud = |ip| seen.addresses.iter().any(|a| a.ours && a.ip == ip);
+    let chosen = kernels_choice().filter(|ip| !of_cloud(*ip));
+    chosen.or_else(|| addresses_of(seen, public_interface).next())
+}
+
+/// What the kernel sends to the internet with: connecting a UDP socket asks the routing table and
+/// sends nothing.
+fn kernels_choice() -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(8, 8, 8, 8), 80)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(ip) if !ip.is_loopback() && !ip.is_unspecified() => Some(ip),
+        _ => None,
+    }
+}
+
+/// The host's own addresses on an interface, or on the bridge that it is enslaved to.
+fn addresses_of(seen: &Snapshot, interface: &IfName) -> impl Iterator<Item = Ipv4Addr> {
+    let link = seen.link(interface);
+    let devices = link.map(|link| [Some(link.index), link.master]);
+    let addresses = seen.addresses.iter();
+    addresses.filter_map(move |address| {
+        let there = devices?.contains(&Some(address.device));
+        (there && !address.ours && !address.ip.is_loopback()).then_some(address.ip)
+    })
+}
+
+/// What the host waits for before instances reach anything outside; `None`: nothing.
+pub(super) fn waits(seen: &Snapshot, settings: &Settings) -> Option<String> {
+    let name = &settings.public_interface;
+    if seen.link(name).is_none() {
+        return Some(format!(
+            "interface {name} is not there: floating IPs and the instances' way out wait for it \
+             (another one: flag public_interface)"
+        ));
+    }
+    let none = addresses_of(seen, name).next().is_none();
+    (settings.source_follows && none).then(|| {
+        format!(
+            "interface {name} has no address: instances without a floating IP wait for one to \
+             leave with (a fixed one: flag routing_source_ip)"
+        )
+    })
 }
 
 impl Links {
@@ -85,14 +146,7 @@ fn hops(route: &RouteMessage) -> Vec<(Ipv4Net, Option<Ipv4Addr>, u32)> {
     {
         return Vec::new();
     }
-    let to = route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(to)) => Some(*to),
-            _ => None,
-        });
-    let to = to.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let to = message::destination(route).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let Ok(to) = Ipv4Net::new(to, route.header.destination_prefix_length) else {
         return Vec::new();
     };

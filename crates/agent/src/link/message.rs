@@ -268,7 +268,8 @@ pub(crate) fn remove_address(device: u32, address: Ipv4Net) -> Request {
     Request::new(Message::DelAddress(our_address(device, address)), 0)
 }
 
-fn float_route(address: Ipv4Addr) -> RouteMessage {
+/// A local route of ours to one address, in the table of local addresses.
+pub(crate) fn float_route(address: Ipv4Addr) -> RouteMessage {
     let mut route = RouteMessage::default();
     route.header = our_local_routes();
     route.header.destination_prefix_length = 32;
@@ -277,6 +278,17 @@ fn float_route(address: Ipv4Addr) -> RouteMessage {
         RouteAttribute::Oif(LOOPBACK),
     ];
     route
+}
+
+/// Where a route leads.
+pub(crate) fn destination(route: &RouteMessage) -> Option<Ipv4Addr> {
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+            _ => None,
+        })
 }
 
 fn our_local_routes() -> RouteHeader {

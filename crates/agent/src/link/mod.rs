@@ -33,7 +33,7 @@ mod sysctl;
 mod uplink;
 mod watch;
 
-pub use foreign::host_addresses;
+pub use foreign::{host_addresses, host_source};
 pub use item::{
     BridgeSpec, FloatSpec, LinkKey, LinkValue, METADATA_ADDRESS, PortSpec, UplinkSpec,
     bridge_alias, port_alias,
@@ -209,6 +209,8 @@ impl Room for Links {
         self.strangers = Arc::new(Foreign {
             devices: observe::strangers(&seen, &uplinks, &self.marked),
             addresses: self.host_addresses(&seen)?,
+            source: foreign::source(&seen, &self.settings.public_interface),
+            waits: foreign::waits(&seen, &self.settings),
         });
         let mut items = observe::items(&seen, desired, &uplinks, &self.marked);
         items.iter_mut().for_each(float::unheard);

@@ -11,7 +11,6 @@ use rtnetlink::packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
     LinkInfo, LinkMessage,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -235,13 +234,7 @@ pub(crate) fn float_of(message: &Message) -> Option<Ipv4Addr> {
     if u8::from(route.header.protocol) != PROTOCOL || route.header.destination_prefix_length != 32 {
         return None;
     }
-    route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
-            _ => None,
-        })
+    message::destination(route)
 }
 
 /// The IPv4 addresses of a device (0: of all).

@@ -4,12 +4,13 @@
 use super::backoff::Backoff;
 use super::{Client, Upstream, UpstreamError};
 use crate::engine::{Answers, Takes, jitter};
-use novanet_model::wire::{Asked, Follow, Objects};
+use crate::room::Strangers;
+use novanet_model::wire::{Asked, Follow, Hello, Objects};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Ids of questions that are remembered, so that one that is asked again while it is answered is
 /// not answered twice.
@@ -56,14 +57,11 @@ impl<'a> Follower<'a> {
 
     /// One connection's worth of following. Ends well if all objects are to be asked for again.
     async fn session(&self, backoff: &mut Backoff) -> Result<(), UpstreamError> {
-        let Upstream {
-            client,
-            engine,
-            hello,
-            ..
-        } = self.upstream;
+        let Upstream { client, engine, .. } = self.upstream;
         let mut session = client.session().await?;
-        session.hello(hello).await?;
+        let mut foreign = engine.foreign();
+        let hello = self.hello(&mut foreign);
+        session.hello(&hello).await?;
         // What the server knew of instances may have been lost with it.
         engine.report_all_again();
         self.joined.notify_one();
@@ -72,6 +70,7 @@ impl<'a> Follower<'a> {
             let news = tokio::select! {
                 news = session.objects(&follow) => news?,
                 () = self.again.notified() => return Ok(()),
+                () = self.moved(&mut foreign, &hello) => return Ok(()),
             };
             backoff.worked("objects");
             let fresh = self.answer_new(&news);
@@ -85,6 +84,27 @@ impl<'a> Follower<'a> {
                 tokio::time::sleep(BREATH).await;
             }
         }
+    }
+
+    /// How the host introduces itself now.
+    fn hello(&self, foreign: &mut watch::Receiver<Option<Strangers>>) -> Hello {
+        let mut hello = self.upstream.hello.clone();
+        let foreign = foreign.borrow_and_update();
+        let source = foreign.as_ref().and_then(|foreign| foreign.source);
+        if let Some(source) = source.filter(|_| self.upstream.my_ip_follows) {
+            hello.my_ip = source;
+        }
+        hello
+    }
+
+    /// Waits until the host would introduce itself otherwise.
+    async fn moved(&self, foreign: &mut watch::Receiver<Option<Strangers>>, said: &Hello) {
+        while foreign.changed().await.is_ok() {
+            if self.hello(foreign) != *said {
+                return;
+            }
+        }
+        std::future::pending::<()>().await; // the engine has ended
     }
 
     fn position(&self) -> Follow {

@@ -67,6 +67,8 @@ pub struct Upstream {
     pub answers: Answers,
     /// How the host introduces itself.
     pub hello: Hello,
+    /// Its `my_ip` is the address that the host has now.
+    pub my_ip_follows: bool,
     /// Where lease events wait, on a host that has leases.
     pub leases: Option<Arc<dyn LeaseSource>>,
     /// Its times.

@@ -26,6 +26,8 @@ pub(crate) fn settings(state_path: &Path) -> Settings {
         public_interface: name("pub0"),
         flat_interface: None,
         routing_source_ip: PUBLIC,
+        source_follows: false,
+        my_ip_follows: false,
         dmz_cidr: vec!["198.51.100.0/24".parse().unwrap()],
         blocked_cidr: ["168.63.129.16/32", "100.100.100.200/32"]
             .map(|net| net.parse().unwrap())

@@ -2,7 +2,7 @@
 //! other is told.
 
 use crate::engine_support::{delta, eventually, list, reached};
-use crate::link::{State, inside, sh};
+use crate::link::{State, sh};
 use crate::room::name;
 use novanet_agent::engine::{Engine, Reconciler, Rooms, Timing};
 use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeInstances};
@@ -11,6 +11,14 @@ use novanet_agent::settings::Settings;
 use novanet_model::HostObject;
 use novanet_model::object::Bridge;
 use tokio::time::Instant;
+
+/// In a host that has a public interface: else it would wait for that, and say so.
+fn inside<F: Future>(body: impl FnOnce() -> F) {
+    crate::link::inside(|| {
+        sh("ip link add dev eth0 type veth peer name outside");
+        body()
+    });
+}
 
 const WHY: &str = "interface eth1 is the uplink of bridge br100 (network 1) and cannot be that of \
                    bridge br101 (network 2) too: create one of the two networks with another \

@@ -34,6 +34,7 @@ impl Agent {
             rooms: host.rooms(),
             client: Client::new(ServerAddress::Unix(socket(dir)), "host-1"),
             hello: hello(),
+            my_ip_follows: true,
             console: Arc::new(Consoles),
             leases,
             reports: reported,

@@ -67,3 +67,27 @@ async fn addresses_are_reported_when_they_change_and_to_a_server_that_comes_back
     reported(&cloud, &both[1..]).await;
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn my_ip_follows_the_address_that_the_host_leaves_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, cloud) = (FakeHost::new(), Cloud::new());
+    cloud.change(&cloud::small_cloud(), &[]);
+    let _serving = cloud.serve(&socket(dir.path()));
+    let agent = Agent::start(&host, dir.path(), None);
+    for address in ["203.0.113.2", "203.0.113.3"] {
+        let address = address.parse().unwrap();
+        host.leaves_with(address);
+        host.disturb("links");
+        eventually("a hello from there", || {
+            let last = cloud.state().hellos.last().map(|hello| hello.my_ip);
+            if last == Some(address) {
+                Ok(())
+            } else {
+                Err(last)
+            }
+        })
+        .await;
+    }
+    agent.stop().await;
+}

@@ -73,6 +73,8 @@ pub(crate) fn settings(state: &Path) -> Settings {
         public_interface: name("eth0"),
         flat_interface: None,
         routing_source_ip: [192, 0, 2, 1].into(),
+        source_follows: false,
+        my_ip_follows: false,
         dmz_cidr: Vec::new(),
         blocked_cidr: Vec::new(),
         floating_address_mode: FloatingAddressMode::Route,

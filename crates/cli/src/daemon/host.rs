@@ -1,6 +1,8 @@
 //! What the agent needs to know of this host, from the flags.
 
+use crate::environment::given;
 use crate::failure::Failure;
+use crate::say;
 use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_model::flags::Flags;
 use std::path::Path;
@@ -15,6 +17,8 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
         public_interface: flags.public_interface(),
         flat_interface: flags.flat_interface(),
         routing_source_ip: flags.address("routing_source_ip"),
+        source_follows: !given(flags, "routing_source_ip") && my_ip_follows(flags),
+        my_ip_follows: my_ip_follows(flags),
         dmz_cidr: flags.dmz_cidr(),
         blocked_cidr: flags.blocked_cidr(),
         floating_address_mode: match flags.text("floating_address_mode") {
@@ -30,6 +34,11 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
     })
 }
 
+/// Nobody gave `my_ip`, or one that is no address towards others.
+pub(super) fn my_ip_follows(flags: &Flags) -> bool {
+    !given(flags, "my_ip") || flags.my_ip().is_loopback()
+}
+
 /// The program that dnsmasq calls: the flag's, else this one.
 fn dhcpbridge(flags: &Flags) -> Result<Vec<String>, Failure> {
     let given = flags.text("dhcpbridge");
@@ -41,24 +50,23 @@ fn dhcpbridge(flags: &Flags) -> Result<Vec<String>, Failure> {
     Ok(vec![me.display().to_string(), "dhcpbridge".to_owned()])
 }
 
-/// Refuses a public interface that is not there, naming those that are: a typing error here would
-/// otherwise show as a cloud that nobody can reach.
-pub(super) fn check_interfaces(flags: &Flags) -> Result<(), Failure> {
+/// Says which interfaces are not there yet: the agent waits for them, and a typing error must not
+/// show as nothing but a cloud that nobody can reach.
+pub(super) fn say_what_is_missing(flags: &Flags) {
     let there = |name: &str| Path::new("/sys/class/net").join(name).exists();
     let wanted = [
         ("public_interface", Some(flags.public_interface())),
         ("flat_interface", flags.flat_interface()),
     ];
     for (flag, name) in wanted {
-        let Some(name) = name.filter(|n| !there(n.as_str())) else {
-            continue;
-        };
-        return Err(Failure::failed(format!(
-            "{flag} {name}: no such interface: there are {} (give one with --{flag}=NAME)",
-            interfaces().join(", ")
-        )));
+        if let Some(name) = name.filter(|n| !there(n.as_str())) {
+            say::line(&format!(
+                "{flag} {name}: no such interface yet, waiting for it: there are {} (give another \
+                 one with --{flag}=NAME)",
+                interfaces().join(", ")
+            ));
+        }
     }
-    Ok(())
 }
 
 fn interfaces() -> Vec<String> {

@@ -2,6 +2,7 @@
 //! the log, run until they are told to stop, and leave instances and rules as they are.
 
 mod announce;
+mod follow;
 mod host;
 mod log;
 mod novarc;

@@ -1,9 +1,9 @@
 //! Running: server, agent, or both in one process that speak the real protocol over the socket.
 
-use super::{Stop, announce, host, ports, setup};
+use super::{Stop, announce, follow, host, ports, setup};
 use crate::failure::Failure;
 use crate::keyfile;
-use crate::running;
+use crate::{running, say};
 use futures_util::FutureExt as _;
 use novanet_agent::engine::{AgentError, Options, preflight, run_with};
 use novanet_agent::link::host_addresses;
@@ -25,7 +25,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// `novanet up`. What the host lacks is said before anything is made.
 pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
-    host::check_interfaces(&flags)?;
+    host::say_what_is_missing(&flags);
     let able = if setup::is_first_start(&flags) {
         preflight::check_to_build(&flags.roles())
     } else {
@@ -43,6 +43,7 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     first.check(&cloud).await?;
     drop(held);
     let server = bind(&flags, &cloud).await?;
+    let regions = server.regions();
     let ready = setup::run(&cloud, &flags, &first).await?;
     keep_reserve(&flags);
     let _kept = running::keep("up", &flags);
@@ -81,8 +82,20 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
         }
         tokio::time::sleep(FAREWELL).await;
     };
+    let following = follow::address(
+        &flags,
+        regions,
+        async |flags: &Flags| match setup::credentials(&cloud, flags).await {
+            Ok(novarc) => say::line(&format!(
+                "novarc has the host's new address: {}",
+                novarc.display()
+            )),
+            Err(error) => tracing::warn!(error = error.message, "novarc has the old address"),
+        },
+    );
     let both = async { tokio::join!(serving, hosting) };
     let done = tokio::select! {
+        never = following => match never {},
         (served, hosted) = both => hosted.and(served),
         () = announcing => Err(Failure::failed("server or agent did not end in time")),
     };
@@ -125,7 +138,11 @@ pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> 
     keep_reserve(&flags);
     let server = bind(&flags, &cloud).await?;
     let _kept = running::keep("server", &flags);
-    let done = server.run(stop).await;
+    let following = follow::address(&flags, server.regions(), async |_: &Flags| {});
+    let done = tokio::select! {
+        never = following => match never {},
+        done = server.run(stop) => done,
+    };
     cloud.close().await;
     done.map_err(|e| Failure::because(&e))?;
     Ok(String::new())
@@ -133,7 +150,7 @@ pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> 
 
 /// `novanet agent`.
 pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
-    host::check_interfaces(&flags)?;
+    host::say_what_is_missing(&flags);
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
     let keeping = async {
@@ -209,16 +226,7 @@ async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
     let config = ServerConfig {
         ec2_listen: SocketAddr::V4(flags.ec2_listen()),
         agent_socket: flags.path("server_socket"),
-        regions: flags
-            .regions()
-            .into_iter()
-            .map(|(name, host)| {
-                let port = flags.text("ec2_port");
-                let scheme = flags.text("ec2_scheme");
-                let path = flags.text("ec2_path");
-                (name, format!("{scheme}://{host}:{port}{path}"))
-            })
-            .collect(),
+        regions: follow::endpoints(flags),
         name: format!("{}:{}", flags.host(), std::process::id()),
         seen_file: flags.state_path().join("clock.seen"),
     };

@@ -232,7 +232,7 @@ pub(super) async fn run(cloud: &Cloud, flags: &Flags, first: &First) -> Result<R
         floating(cloud, range, &first.here).await?;
     }
     Ok(Ready {
-        novarc: credentials(cloud, flags, &project).await?,
+        novarc: credentials(cloud, flags).await?,
         floating: cloud.floating_ips().await?.len(),
         image,
     })
@@ -282,18 +282,16 @@ async fn floating(cloud: &Cloud, range: Ipv4Net, here: &Here) -> Result<(), Fail
     Ok(())
 }
 
-async fn credentials(
-    cloud: &Cloud,
-    flags: &Flags,
-    project: &ProjectId,
-) -> Result<PathBuf, Failure> {
+/// The credentials file of the first user.
+pub(super) async fn credentials(cloud: &Cloud, flags: &Flags) -> Result<PathBuf, Failure> {
+    let project: ProjectId = FIRST.parse().map_err(|e| Failure::failed(format!("{e}")))?;
     let keys = cloud.credentials(FIRST).await?;
     let region = flags
         .regions()
         .first()
         .map_or_else(|| "nova".to_owned(), |(name, _)| name.clone());
     let path = flags.state_path().join("novarc");
-    let text = novarc::text(&keys, project, &flags.ec2_url(), &region);
+    let text = novarc::text(&keys, &project, &flags.ec2_url(), &region);
     if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return Ok(path);
     }

@@ -35,6 +35,13 @@ fn take(
     // Where nobody gave it, it is my_ip.
     let source_given =
         given("routing_source_ip") || given("my_ip") && kept.routing_source_ip == kept.my_ip;
+    // Whether they follow the host's address is said by the same flags.
+    if !source_given {
+        settings.source_follows = kept.source_follows;
+    }
+    if !given("my_ip") {
+        settings.my_ip_follows = kept.my_ip_follows;
+    }
     let given = |name| match name {
         "routing_source_ip" => source_given,
         _ => given(name),

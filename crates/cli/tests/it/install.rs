@@ -79,7 +79,25 @@ fn the_readmes_first_block_installs_every_name_and_the_clients() {
         .join("usr/local/lib/systemd/system/novanet.service");
     let unit = std::fs::read_to_string(unit).unwrap();
     assert!(unit.contains("=/usr/local/bin/novanet up"), "{unit}");
+    never_gives_up(&unit);
 
     sh(&format!("{MAKE}make uninstall"), destination.path());
     assert_eq!(std::fs::read_dir(&bin).unwrap().count(), 0);
+}
+
+/// systemd starts the unit again without limit, and not in a loop that takes a processor.
+fn never_gives_up(unit: &str) {
+    let section = |name: &str| {
+        let (_, rest) = unit.split_once(&format!("[{name}]\n")).unwrap();
+        let end = rest.find("\n[").unwrap_or(rest.len());
+        rest[..end].lines().collect::<Vec<_>>()
+    };
+    assert!(
+        section("Unit").contains(&"StartLimitIntervalSec=0"),
+        "{unit}"
+    );
+    let service = section("Service");
+    for line in ["Restart=always", "RestartSec=2", "KillMode=process"] {
+        assert!(service.contains(&line), "{line}: {unit}");
+    }
 }

@@ -121,6 +121,29 @@ impl Flags {
         (flags, FlagErrors(errors))
     }
 
+    /// The same flags on a machine that has another address: what nobody gave follows it.
+    #[must_use]
+    pub fn at_address(&self, address: Ipv4Addr) -> Self {
+        let given = self
+            .values
+            .iter()
+            .filter(|(_, value)| value.origin != Origin::Default);
+        let given = given.map(|(name, value)| Given {
+            name: (*name).to_owned(),
+            value: Some(value.text.clone()),
+            origin: value.origin.clone(),
+        });
+        let facts = Facts {
+            hostname: self.host().to_owned(),
+            address,
+            current_dir: PathBuf::from("/"), // all paths are absolute by now
+        };
+        let mut flags =
+            Self::resolve(&given.collect::<Vec<_>>(), &facts).unwrap_or_else(|_| self.clone());
+        flags.notes.clone_from(&self.notes);
+        flags
+    }
+
     /// Remarks for the user: flags of nova that have no effect here, with the line that sets them.
     pub fn notes(&self) -> &[String] {
         &self.notes

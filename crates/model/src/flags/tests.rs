@@ -284,3 +284,17 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn what_nobody_gave_follows_the_machines_address_and_the_rest_stays() {
+    let text = "--ec2_port=9\n--dmz_cidr=10.1.0.0/24\n--dmz_cidr=10.2.0.0/24\n--state_path=here\n";
+    let before = resolve(text, &[]).unwrap();
+    let after = before.at_address(Ipv4Addr::new(203, 0, 113, 9));
+    assert_eq!(after.my_ip(), Ipv4Addr::new(203, 0, 113, 9));
+    assert_eq!(after.text("routing_source_ip"), "203.0.113.9");
+    assert_eq!(after.ec2_url(), "http://203.0.113.9:9/services/Cloud");
+    let moved = after.at_address(before.my_ip());
+    assert_eq!(moved, before, "nothing else is another");
+    let fixed = resolve("--my_ip=10.0.0.1\n", &[]).unwrap();
+    assert_eq!(fixed.at_address(Ipv4Addr::new(203, 0, 113, 9)), fixed);
+}

@@ -20,6 +20,7 @@ pub(super) async fn zones(
     let hosts = state.cloud.hosts().await?;
     let region = state
         .regions
+        .all()
         .first()
         .map_or_else(|| "nova".to_owned(), |(name, _)| name.clone());
     let mut up: BTreeMap<String, bool> = BTreeMap::from([("nova".to_owned(), false)]);
@@ -69,11 +70,9 @@ pub(super) async fn zones(
 pub(super) fn regions(state: &State, request: &DescribeRegions) -> Answered {
     let mut regions: Vec<Region> = state
         .regions
-        .iter()
-        .map(|(name, endpoint)| Region {
-            name: name.clone(),
-            endpoint: endpoint.clone(),
-        })
+        .all()
+        .into_iter()
+        .map(|(name, endpoint)| Region { name, endpoint })
         .collect();
     for name in &request.regions {
         if !regions.iter().any(|region| region.name == *name) {

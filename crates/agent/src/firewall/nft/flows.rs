@@ -20,6 +20,8 @@ pub(super) struct Flows {
     /// The flows that were there at the start have been looked at.
     checked: bool,
     own: Vec<Ipv4Addr>,
+    /// What instances leave with.
+    source: Option<Ipv4Addr>,
     /// Addresses of interfaces are the host's own. (With floats on an interface they may be floats.)
     interfaces_are_own: bool,
 }
@@ -29,9 +31,17 @@ impl Flows {
         Self {
             pending: BTreeSet::new(),
             checked: false,
-            own: vec![settings.routing_source_ip, settings.my_ip, METADATA],
+            own: vec![settings.my_ip, METADATA],
+            source: Some(settings.routing_source_ip),
             interfaces_are_own: settings.floating_address_mode == FloatingAddressMode::Route,
         }
+    }
+
+    /// Instances leave with this address from now on: flows that left with the one before end when
+    /// the host does not have it any more.
+    pub(super) fn leave_with(&mut self, source: Option<Ipv4Addr>) {
+        self.source = source;
+        self.checked = false;
     }
 
     /// These must end too.
@@ -73,7 +83,8 @@ impl Flows {
         socket: &mut Socket,
         items: impl Iterator<Item = (&'a Key, &'a Value)>,
     ) {
-        let mut now = Translations::of(items, self.own.clone());
+        let own = self.own.iter().copied().chain(self.source);
+        let mut now = Translations::of(items, own.collect());
         if self.interfaces_are_own {
             now.own.extend(interface_addresses());
         }

@@ -39,6 +39,7 @@ use record::Record;
 use skeleton::Skeleton;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -92,6 +93,17 @@ impl Nft {
     /// The value of the fixed part on this host.
     pub(super) fn skeleton(&self) -> Value {
         Value::Skeleton(self.digest.clone())
+    }
+
+    /// The host has another address: instances leave with it, unless somebody gave another. Answers
+    /// with the fixed part's value if that is another now.
+    pub(super) fn follow(&mut self, source: Option<Ipv4Addr>) -> Option<Value> {
+        if !self.skeleton.follow(source) {
+            return None;
+        }
+        self.digest = self.skeleton.digest();
+        self.flows.leave_with(source);
+        Some(self.skeleton())
     }
 
     /// See [`crate::room::Room::disturbed`].

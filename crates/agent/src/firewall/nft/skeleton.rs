@@ -53,6 +53,7 @@
 use crate::settings::Settings;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 /// Tables, by the family word of nft.
 pub(super) const FAMILIES: [&str; 3] = ["ip", "ip6", "bridge"];
@@ -63,7 +64,9 @@ pub(super) const TABLE: &str = "nova";
 #[derive(Debug, Clone)]
 pub(super) struct Skeleton {
     metadata_port: u16,
-    source: std::net::Ipv4Addr,
+    /// What instances without a floating IP leave with; `None`: the host has no address yet.
+    source: Option<Ipv4Addr>,
+    follows: bool,
     direct: Vec<ipnet::Ipv4Net>,
     blocked: Vec<ipnet::Ipv4Net>,
 }
@@ -76,11 +79,23 @@ impl Skeleton {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             metadata_port: settings.metadata_port,
-            source: settings.routing_source_ip,
+            source: usable(settings.routing_source_ip),
+            follows: settings.source_follows,
             // Aggregated: an interval set refuses ranges that overlap.
             direct: ipnet::Ipv4Net::aggregate(&settings.dmz_cidr),
             blocked: blocked(&settings.blocked_cidr),
         }
+    }
+
+    /// The host has this address; whether the text is another because of it. Where the address is
+    /// gone nothing leaves anyway, until there is another.
+    pub(super) fn follow(&mut self, source: Option<Ipv4Addr>) -> bool {
+        let source = source.and_then(usable);
+        let other = self.follows && source.is_some() && self.source != source;
+        if other {
+            self.source = source;
+        }
+        other
     }
 
     /// For tests of the text.
@@ -88,7 +103,8 @@ impl Skeleton {
     pub(super) fn example() -> Self {
         Self {
             metadata_port: 8775,
-            source: std::net::Ipv4Addr::new(203, 0, 113, 1),
+            source: Some(Ipv4Addr::new(203, 0, 113, 1)),
+            follows: true,
             direct: vec![
                 "10.128.0.0/24".parse().expect("a network"),
                 "198.51.100.0/24".parse().expect("a network"),
@@ -131,7 +147,10 @@ impl Skeleton {
     fn ip(&self, generation: u16) -> String {
         let blocked = self.blocked_rule();
         let metadata = self.metadata_port;
-        let source = self.source;
+        // Without an address nothing leaves: an instance's own would get no answer.
+        let leave = self
+            .source
+            .map_or_else(|| "drop".to_owned(), |source| format!("snat to {source}"));
         let direct = self.direct_rule();
         let valid = valid_rule(generation);
         let accept = accept_rule(generation);
@@ -165,12 +184,12 @@ impl Skeleton {
 	chain n_post {{
 		type nat hook postrouting priority 100; policy accept;
 		ct status & dnat == dnat ip saddr @nets snat to ip saddr map @fipout;
-		ct status & dnat == dnat ip saddr @nets snat to {source}
+		ct status & dnat == dnat ip saddr @nets {leave}
 		ip daddr @nets return
 		ip daddr @fixed return{direct}
 		snat to ip saddr map @fipout;
 		ip saddr @nets meta mark & 0x10000000 == 0x10000000 return
-		ip saddr @nets snat to {source}
+		ip saddr @nets {leave}
 	}}
 	chain f_fwd {{
 		type filter hook forward priority 0; policy accept;
@@ -239,6 +258,11 @@ impl Skeleton {
 
 fn blocked(more: &[ipnet::Ipv4Net]) -> Vec<ipnet::Ipv4Net> {
     ipnet::Ipv4Net::aggregate(&[more, &[LINK_LOCAL]].concat())
+}
+
+/// Nobody outside answers to 127.0.0.1.
+fn usable(source: Ipv4Addr) -> Option<Ipv4Addr> {
+    (!source.is_loopback() && !source.is_unspecified()).then_some(source)
 }
 
 /// Bytes as text.
@@ -377,6 +401,35 @@ const BRIDGE: &str = r"table bridge nova {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instances_leave_with_the_hosts_address_and_never_with_127_0_0_1() {
+        let with = |source| Skeleton {
+            source,
+            ..Skeleton::example()
+        };
+        let text = with(None).text(1);
+        assert!(!text.contains("snat to 127."), "{text}");
+        assert_eq!(
+            text.matches("\t\tip saddr @nets drop\n").count(),
+            1,
+            "{text}"
+        );
+        let mut skeleton = with(usable(Ipv4Addr::LOCALHOST));
+        assert_eq!(skeleton.text(1), text);
+        let (one, two) = (Ipv4Addr::new(203, 0, 113, 2), Ipv4Addr::new(203, 0, 113, 3));
+        assert!(!skeleton.follow(None));
+        assert!(!skeleton.follow(Some(Ipv4Addr::LOCALHOST)));
+        assert!(skeleton.follow(Some(one)) && !skeleton.follow(Some(one)));
+        assert_eq!(skeleton.text(1).matches("snat to 203.0.113.2\n").count(), 2);
+        // Gone for a moment: as it was. Another one: with that.
+        assert!(!skeleton.follow(None) && skeleton.follow(Some(two)));
+        let mut fixed = Skeleton {
+            follows: false,
+            ..with(Some(one))
+        };
+        assert!(!fixed.follow(Some(two)), "somebody gave it");
+    }
 
     #[test]
     fn ports_are_known_by_the_group_that_they_are_made_in() {

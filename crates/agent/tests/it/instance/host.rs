@@ -42,6 +42,8 @@ pub(crate) fn settings(state_path: PathBuf) -> Settings {
         public_interface: IfName::new("eth0").unwrap(),
         flat_interface: None,
         routing_source_ip: Ipv4Addr::new(10, 0, 0, 1),
+        source_follows: false,
+        my_ip_follows: false,
         dmz_cidr: Vec::new(),
         blocked_cidr: Vec::new(),
         floating_address_mode: FloatingAddressMode::Route,

@@ -44,6 +44,8 @@ pub(super) fn settings(state_path: &Path) -> Result<Settings> {
         public_interface: IfName::new("pub0")?,
         flat_interface: None,
         routing_source_ip: PUBLIC,
+        source_follows: false,
+        my_ip_follows: false,
         dmz_cidr: Vec::new(),
         blocked_cidr: Vec::new(),
         floating_address_mode: FloatingAddressMode::Route,

@@ -8,6 +8,7 @@ mod disk;
 mod exhaust;
 mod faults;
 mod killed;
+mod late;
 mod lists;
 mod output;
 mod ports;
