@@ -4,6 +4,7 @@
 use super::fdb::Entry;
 use super::item::{LinkKey, LinkValue};
 use super::message::PORTS;
+use super::metadata;
 use super::mtu::{self, Mtu};
 use super::observe::{has_other_mac, is_our_bridge};
 use super::options::Role;
@@ -88,9 +89,10 @@ pub(super) fn doubts_of(
             let ports = about_mac(expected, &message).map(LinkKey::Port);
             ports.chain(bridge).collect()
         }
-        Message::DelRoute(_) => seen::float_of(&message)
+        Message::DelRoute(_) | Message::DelRule(_) => seen::float_of(&message)
             .map(LinkKey::Float)
             .into_iter()
+            .chain(metadata::of_event(&message))
             .filter(|key| expected.contains_key(key))
             .collect(),
         _ => Vec::new(),

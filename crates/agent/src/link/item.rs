@@ -24,6 +24,10 @@ pub enum LinkKey {
     Uplink(IfName),
     /// An address that we put on a device.
     Address(IfName, Ipv4Addr),
+    /// The route to the metadata service's address.
+    MetadataRoute,
+    /// The rule that leads a bridge's packets for that address to the route.
+    MetadataRule(IfName),
     /// A kernel setting of an interface (`net.ipv4.conf.<interface>.<setting>`): the public interface
     /// forwards, and so does each bridge of ours, of which more is set.
     Conf(IfName, &'static str),
@@ -40,6 +44,8 @@ impl fmt::Display for LinkKey {
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Uplink(name) => write!(f, "uplink {name}"),
             Self::Address(device, address) => write!(f, "address {address} on {device}"),
+            Self::MetadataRoute => write!(f, "route to {METADATA_ADDRESS}"),
+            Self::MetadataRule(bridge) => write!(f, "rule for {METADATA_ADDRESS} from {bridge}"),
             Self::Conf(name, setting) => write!(f, "sysctl net.ipv4.conf.{name}.{setting}"),
             Self::Port(name) => write!(f, "port {name}"),
             Self::Float(address) => write!(f, "floating address {address}"),
@@ -74,6 +80,8 @@ pub enum LinkValue {
     Uplink(UplinkSpec),
     /// An address, by its prefix length.
     Address(u8),
+    /// The rule or route is there.
+    Metadata,
     /// A plugged port.
     Port(PortSpec),
     /// A floating IP.
@@ -116,6 +124,7 @@ impl fmt::Display for LinkValue {
                 )?;
                 changed(f, &spec.changed)
             }
+            Self::Metadata => f.write_str("leads to the metadata service"),
             Self::Address(prefix) => write!(f, "/{prefix}"),
             Self::Port(spec) => {
                 let bridge = or_none(&spec.bridge);
@@ -376,12 +385,15 @@ pub(crate) fn dispute(
     }
 }
 
-/// The gateway address, and nova's 169.254.169.254 on the loopback, which answers instances that
-/// look for the metadata service on their own link.
+/// The gateway address, and the way to the metadata service for those behind it.
 fn of_gateway(gateway: &Gateway) -> Vec<(LinkKey, LinkValue)> {
     vec![
         address(gateway.bridge.clone(), gateway.address),
-        address(loopback(), Ipv4Net::from(METADATA_ADDRESS)),
+        (LinkKey::MetadataRoute, LinkValue::Metadata),
+        (
+            LinkKey::MetadataRule(gateway.bridge.clone()),
+            LinkValue::Metadata,
+        ),
     ]
 }
 
@@ -390,8 +402,4 @@ fn address(device: IfName, address: Ipv4Net) -> (LinkKey, LinkValue) {
         LinkKey::Address(device, address.addr()),
         LinkValue::Address(address.prefix_len()),
     )
-}
-
-fn loopback() -> IfName {
-    IfName::new("lo").unwrap_or_else(|e| unreachable!("lo is a name: {e}"))
 }

@@ -20,6 +20,7 @@ mod item;
 mod keep;
 mod mark;
 mod message;
+mod metadata;
 mod moved;
 mod mtu;
 pub(crate) mod netlink;
@@ -217,6 +218,7 @@ impl Room for Links {
         Self::mark_unanswered(&mut items);
         self.mark_kept(desired, &mut items)?;
         self.watch_mtus(&seen, desired);
+        metadata::observe(&mut self.socket, desired, &mut items)?;
         self.observe_settings(desired, &seen, &mut items)?;
         Ok(items)
     }
@@ -296,6 +298,9 @@ impl Links {
             (LinkKey::Uplink(name), None) => uplink::release(&mut self.socket, &self.notes, name),
             (LinkKey::Address(device, address), Some(LinkValue::Address(prefix))) => {
                 self.ensure_address(device, *address, *prefix)
+            }
+            (key @ (LinkKey::MetadataRoute | LinkKey::MetadataRule(_)), value) => {
+                metadata::apply(&mut self.socket, key, value.is_some())
             }
             (LinkKey::Address(device, address), None) => self.remove_address(device, *address),
             (LinkKey::Port(name), Some(LinkValue::Port(spec))) => {

@@ -36,8 +36,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const BUFFER: usize = 64 * 1024;
 
 /// The multicast groups: links, entries of bridges (and neighbours, see `filter`), IPv4 addresses,
-/// IPv4 routes (`RTNLGRP_*`).
-const GROUPS: [u32; 4] = [1, 3, 5, 7];
+/// IPv4 routes, IPv4 rules (`RTNLGRP_*`).
+const GROUPS: [u32; 5] = [1, 3, 5, 7, 8];
 
 type Expected = Arc<Mutex<BTreeMap<LinkKey, LinkValue>>>;
 
@@ -257,7 +257,10 @@ impl Watcher {
                 }
             }
             // Rare enough for the room itself to look.
-            LinkKey::Address(..) | LinkKey::Float(_) => true,
+            LinkKey::Address(..)
+            | LinkKey::Float(_)
+            | LinkKey::MetadataRoute
+            | LinkKey::MetadataRule(_) => true,
             LinkKey::Sysctl(_) | LinkKey::Conf(..) => false,
         }
     }

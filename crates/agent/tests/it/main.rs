@@ -45,6 +45,7 @@ mod link_float;
 mod link_foreign;
 mod link_keep;
 mod link_mark;
+mod link_metadata;
 mod link_mtu;
 mod link_port;
 mod link_setting;
