@@ -291,7 +291,8 @@ impl Links {
             (LinkKey::Bridge(name), Some(value)) if *value != LinkValue::Left => {
                 self.ensure_bridge(name, value)
             }
-            (LinkKey::Bridge(name), None) => self.remove_bridge(name),
+            // Of a network that the host cannot have: somebody else's bridge is seen as left already.
+            (LinkKey::Bridge(name), None | Some(LinkValue::Left)) => self.remove_bridge(name),
             (LinkKey::Uplink(name), Some(LinkValue::Uplink(spec))) => {
                 self.ensure_uplink(name, spec)
             }
