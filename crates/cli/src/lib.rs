@@ -10,6 +10,7 @@ mod environment;
 mod euca;
 mod face;
 mod failure;
+mod identity;
 mod keyfile;
 mod manage;
 mod running;

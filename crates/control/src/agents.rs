@@ -66,6 +66,12 @@ impl Cloud {
         Ok(objects::digest(&mut c, host).await?)
     }
 
+    /// [`Cloud::digest`] with the fingerprint, which costs what the host has objects.
+    pub async fn full_digest(&self, host: &str) -> Result<Digest> {
+        let mut c = self.db().connection().await?;
+        Ok(objects::full_digest(&mut c, host).await?)
+    }
+
     /// A heartbeat with what changed on the host.
     pub async fn status(&self, host: &str, status: &Status) -> Result<()> {
         let mut tx = self.db().write().await?;
@@ -156,7 +162,7 @@ impl Cloud {
     }
 }
 
-async fn finish_deletions(tx: &mut Tx) -> Result<()> {
+pub(crate) async fn finish_deletions(tx: &mut Tx) -> Result<()> {
     for id in views::let_go(tx).await? {
         finish_deleting(tx, id).await?;
     }

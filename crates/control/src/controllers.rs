@@ -155,25 +155,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// Called once when a server starts: a database older than the one that this server last saw was
-    /// restored from a copy, so versions mean something else now and all followers must list again.
-    /// `seen` is what [`Cloud::seen`] answered last.
-    pub async fn notice_restore(&self, seen: Option<(&str, i64)>) -> Result<bool> {
-        let mut tx = self.db().change().await?;
-        let clock = clock::read(&mut tx).await?;
-        let restored = seen.is_some_and(|(epoch, version)| {
-            epoch == clock.epoch && tx.version <= version // it is one ahead of the last
-        });
-        if restored {
-            clock::new_epoch(&mut tx).await?;
-            let actor = controller("restore");
-            audit::record(&mut tx, &actor, "db.restored", None, "clock", &clock.epoch).await?;
-            tx.commit().await?;
-        }
-        Ok(restored)
-    }
-
-    /// Epoch and version now, to remember beside the database.
+    /// Epoch and version now, to note beside the database.
     pub async fn seen(&self) -> Result<(String, i64)> {
         let mut tx = self.db().read().await?;
         let clock = clock::read(&mut tx).await?;

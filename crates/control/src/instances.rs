@@ -44,7 +44,9 @@ impl Cloud {
     /// DescribeInstances: the project's, terminated ones of the last hour too.
     pub async fn instances(&self, caller: &Caller) -> Result<Vec<InstanceView>> {
         let mut tx = self.db().read().await?;
-        self.all_views(&mut tx, Some(&caller.project)).await
+        let mut views = self.all_views(&mut tx, Some(&caller.project)).await?;
+        self.explain(&mut tx, &mut views).await?;
+        Ok(views)
     }
 
     /// DescribeInstances of some: in their order, each once; one that is not the project's refuses
@@ -70,26 +72,30 @@ impl Cloud {
             views = self.all_views(&mut tx, Some(&caller.project)).await?;
             views.retain(|v| wanted.contains(&v.row.id));
         }
-        match wanted
-            .iter()
-            .find(|id| !views.iter().any(|v| v.row.id == **id))
-        {
-            Some(unknown) => Err(ControlError::not_found(Kind::Instance, unknown)),
-            None => Ok(views),
+        let unknown = |id: &&InstanceId| !views.iter().any(|v| v.row.id == **id);
+        if let Some(unknown) = wanted.iter().find(unknown) {
+            return Err(ControlError::not_found(Kind::Instance, unknown));
         }
+        self.explain(&mut tx, &mut views).await?;
+        Ok(views)
     }
 
     /// `vm list`: of all projects.
     pub async fn all_instances(&self) -> Result<Vec<InstanceView>> {
         let mut tx = self.db().read().await?;
-        self.all_views(&mut tx, None).await
+        let mut views = self.all_views(&mut tx, None).await?;
+        self.explain(&mut tx, &mut views).await?;
+        Ok(views)
     }
 
     /// One of the project's instances; an administrator finds those of all projects.
     pub async fn instance(&self, caller: &Caller, id: InstanceId) -> Result<InstanceView> {
         let mut tx = self.db().read().await?;
         let row = find(&mut tx, caller, id).await?;
-        self.view(&mut tx, row).await
+        let mut view = self.view(&mut tx, row).await?;
+        self.explain(&mut tx, std::slice::from_mut(&mut view))
+            .await?;
+        Ok(view)
     }
 
     /// The host to ask for an instance's console; `None`: it is on none any more.
@@ -150,7 +156,12 @@ impl Cloud {
     }
 
     /// Marks an instance as going; what has to be planned for it.
-    async fn let_go(&self, tx: &mut Tx, caller: &Caller, row: &Row) -> Result<BTreeSet<Thing>> {
+    pub(crate) async fn let_go(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        row: &Row,
+    ) -> Result<BTreeSet<Thing>> {
         let mut things = BTreeSet::from([Thing::Instance(row.id), Thing::Membership(row.id)]);
         for float in floating_ips::of_instance(tx, row.id).await? {
             floating_ips::point(tx, float.id, None).await?;

@@ -5,6 +5,7 @@
 //!
 //! Must not know: HTTP, XML, the kernel.
 
+mod adopt;
 pub mod agents;
 pub mod auth;
 mod caller;
@@ -17,6 +18,7 @@ mod floating_pool;
 mod group_sources;
 pub mod groups;
 pub mod host_addresses;
+mod hosts;
 pub mod images;
 pub mod instances;
 pub mod key_pairs;
@@ -26,6 +28,7 @@ pub mod networks;
 mod placement;
 pub mod projects;
 mod quota;
+pub mod restored;
 mod waiters;
 
 pub use caller::{Caller, Role};

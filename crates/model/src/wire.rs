@@ -48,16 +48,22 @@ pub struct Follow {
 }
 
 /// Answer to [`Follow`], and what the ledger keeps. All of one snapshot of the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objects {
-    /// Changes on restore or migration: versions of two epochs say nothing about each other.
+    /// Changes when the operator decides about a restored copy: versions of two epochs say nothing
+    /// about each other.
     pub epoch: String,
     /// The clock at this snapshot.
     pub version: i64,
     /// `true`: these are all objects, forget what you had; `false`: changes since `after`.
     pub whole: bool,
-    /// Objects, and tombstones (`object` absent) in a delta.
+    /// Objects, and tombstones (`object` absent): those since `after` in a delta, all that are kept
+    /// in a list. A host of the same epoch removes nothing that has no tombstone.
     pub changes: Vec<Change>,
+    /// Epochs that this one takes over from on this host, because the operator said so
+    /// (`nova-manage db restored`). In lists only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepts: Vec<String>,
     /// Questions waiting for an answer.
     #[serde(default)]
     pub questions: Vec<Asked>,
@@ -75,7 +81,7 @@ pub struct Change {
 }
 
 /// `GET /agent/v1/hosts/{host}/digest`: what a follower that is up to date has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
     /// Epoch.
     pub epoch: String,
@@ -87,6 +93,31 @@ pub struct Digest {
     pub max: i64,
     /// Sum of their versions.
     pub sum: i64,
+    /// [`fingerprint`] of their keys and versions, if it was asked for (`?full=true`): two histories may
+    /// agree in all the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<u64>,
+}
+
+/// How much of a [`Digest`] is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Depth {
+    /// With the fingerprint.
+    #[serde(default)]
+    pub full: bool,
+}
+
+/// A number that is another one, but for chance, when an object has another key or version. In whatever
+/// order.
+pub fn fingerprint<'a>(objects: impl Iterator<Item = (&'a str, i64)>) -> u64 {
+    // FNV-1a of each, summed.
+    let one = |(key, version): (&str, i64)| {
+        let bytes = key.bytes().chain(version.to_le_bytes());
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    };
+    objects.map(one).fold(0, u64::wrapping_add)
 }
 
 /// `POST /agent/v1/hosts/{host}/status`: after every round in which something changed, and as a
@@ -200,6 +231,9 @@ pub enum Question {
     Cleanup {
         /// Only say what would be removed.
         dry_run: bool,
+        /// Also if instances run.
+        #[serde(default)]
+        force: bool,
     },
 }
 

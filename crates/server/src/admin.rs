@@ -54,7 +54,7 @@ async fn ask(
         let text = format!("host {name} not found: nova-manage host list shows them");
         return Err(refused(StatusCode::NOT_FOUND, text));
     };
-    if matches!(question, Question::Cleanup { dry_run: false }) {
+    if matches!(question, Question::Cleanup { dry_run: false, .. }) {
         // The host would lose what the answer travels over, and stay empty until its agent is
         // started again: somebody has to be there.
         let text = format!("host {name}: cleanup is done on the host itself only");

@@ -9,6 +9,7 @@ mod ec2;
 mod listeners;
 mod questions;
 mod regions;
+pub mod seen;
 mod server;
 
 pub use questions::{NoAnswer, Questions};

@@ -3,7 +3,7 @@
 use crate::listeners::{agent_gate, ec2_gate, serve_agents, serve_ec2};
 use crate::questions::Questions;
 use crate::regions::Regions;
-use crate::{admin, agent_api, ec2};
+use crate::{admin, agent_api, ec2, seen};
 use novanet_control::{Cloud, told};
 use novanet_http::Gate;
 use std::future::Future;
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -19,6 +19,9 @@ use tokio::task::JoinSet;
 
 /// How long calls that are under way may take when the server ends.
 const DRAIN: Duration = Duration::from_secs(3);
+
+/// How often the note of the clock is made to outlast a power cut.
+const DURABLE: Duration = Duration::from_secs(5);
 
 /// Where a server listens and what it says of itself.
 #[derive(Debug, Clone)]
@@ -31,7 +34,7 @@ pub struct ServerConfig {
     pub regions: Vec<(String, String)>,
     /// Name of this server, for leases.
     pub name: String,
-    /// Where it remembers how far the database was, to notice a restored copy.
+    /// Where it notes how far the database is ([`seen`]).
     pub seen_file: PathBuf,
 }
 
@@ -118,7 +121,6 @@ impl Server {
 
     /// Answers until `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        self.notice_restore().await?;
         let local = agent_api::router(Arc::clone(&self.state))
             .merge(admin::router(Arc::clone(&self.state)));
         // Tasks of their own: nothing that this one does can delay an answer. They end with it.
@@ -136,27 +138,17 @@ impl Server {
         tokio::select! {
             _ = agents.join_next() => {}
             _ = ec2.join_next() => {}
-            () = poll_clock(&self.state.cloud) => {}
+            () = poll_clock(&self.state.cloud, &self.config.seen_file) => {}
             () = self.state.cloud.db().listen() => {}
             () = self.state.cloud.run_controllers(&self.config.name) => {}
-            () = remember(&self.state.cloud, &self.config.seen_file) => {}
             () = shutdown => {}
         }
         // Calls that are under way get their answers; nobody new gets in.
         stop.send_replace(true);
         let _ = tokio::time::timeout(DRAIN, ec2.join_next()).await;
         let _ = std::fs::remove_file(&self.config.agent_socket);
-        Ok(())
-    }
-
-    async fn notice_restore(&self) -> Result<(), ServerError> {
-        let text = std::fs::read_to_string(&self.config.seen_file).unwrap_or_default();
-        let seen = text
-            .trim()
-            .split_once(' ')
-            .and_then(|(epoch, version)| Some((epoch, version.parse::<i64>().ok()?)));
-        if self.state.cloud.notice_restore(seen).await? {
-            tracing::warn!("the database is an older copy: a new epoch begins, hosts list again");
+        if let Ok((epoch, version)) = self.state.cloud.seen().await {
+            note(&self.config.seen_file, &epoch, version, true);
         }
         Ok(())
     }
@@ -167,14 +159,20 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 /// Hints of other processes, whatever becomes of notifications: looks at the clock row ten times a
-/// second (54–99 µs each).
-async fn poll_clock(cloud: &Cloud) {
-    let mut last = 0;
+/// second (54–99 µs each), and notes what it says. A note that is behind is right: only a database that
+/// is older than the note is another one.
+async fn poll_clock(cloud: &Cloud, seen_file: &Path) {
+    let mut last = (String::new(), 0);
+    let mut synced_at = Instant::now();
+    let mut synced = true;
     loop {
+        let mut moved = false;
         match cloud.seen().await {
-            Ok((_, version)) if version != last => {
-                last = version;
-                cloud.db().hints().tell_all(version);
+            Ok(now) if now != last => {
+                last = now;
+                moved = true;
+                synced = false;
+                cloud.db().hints().tell_all(last.1);
             }
             Ok(_) => {}
             Err(error) => {
@@ -182,26 +180,22 @@ async fn poll_clock(cloud: &Cloud) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+        let durable = !synced && synced_at.elapsed() > DURABLE;
+        if moved || durable {
+            let (file, (epoch, version)) = (seen_file.to_owned(), last.clone());
+            let write = move || note(&file, &epoch, version, durable);
+            let _ended = tokio::task::spawn_blocking(write).await; // it does not panic
+        }
+        if durable {
+            (synced, synced_at) = (true, Instant::now());
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Writes epoch and version down now and then. Lagging behind is fine: only a database that is older
-/// than the note is noticed.
-async fn remember(cloud: &Cloud, file: &Path) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        if let Ok((epoch, version)) = cloud.seen().await {
-            let fresh = file.with_extension("new");
-            let done = async {
-                tokio::fs::write(&fresh, format!("{epoch} {version}\n")).await?;
-                tokio::fs::rename(&fresh, file).await
-            };
-            let done: std::io::Result<()> = done.await;
-            if let Err(error) = done {
-                tracing::debug!(%error, file = %file.display(), "not remembered");
-            }
-        }
+fn note(file: &Path, epoch: &str, version: i64, durable: bool) {
+    if let Err(error) = seen::write(file, epoch, version, durable) {
+        tracing::debug!(%error, file = %file.display(), "not noted");
     }
 }
 

@@ -1,11 +1,11 @@
 //! The clock row: the epoch and the version that every planned transaction bumps.
 
-use crate::{Conn, Result};
+use crate::{Conn, Result, Tx};
 
 /// Epoch, version, and the horizon up to which tombstones may be gone.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Clock {
-    /// Changes on restore or migration.
+    /// Changes when the operator decides about an older copy.
     pub epoch: String,
     /// Version of the last planned transaction. In one, ask for [`Tx::version`](crate::Tx::version):
     /// those who share a transaction of the engine put the row forward with the last.
@@ -23,7 +23,34 @@ pub async fn read(c: &mut Conn) -> Result<Clock> {
     )
 }
 
-/// Starts a new epoch: all followers list again. For restored copies and after repairs by hand.
+/// Epochs that this database takes over from on `host`.
+pub async fn accepted(c: &mut Conn, host: &str) -> Result<Vec<String>> {
+    let sql = "SELECT epoch FROM accepted_epochs WHERE host = $1 ORDER BY at, epoch";
+    Ok(sqlx::query_scalar(sql).bind(host).fetch_all(c).await?)
+}
+
+/// The operator decided that `host`, whose ledger is of `epoch`, follows this database. Where that is
+/// this database's own epoch, it begins a new one, so that the decision counts once: a copy that is
+/// restored later is none that was decided about.
+pub async fn accept(tx: &mut Tx, host: &str, epoch: &str) -> Result<()> {
+    let now = tx.now;
+    sqlx::query(
+        "INSERT INTO accepted_epochs (host, epoch, at) VALUES ($1, $2, $3) \
+         ON CONFLICT (host, epoch) DO UPDATE SET at = excluded.at",
+    )
+    .bind(host)
+    .bind(epoch)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    if read(tx).await?.epoch == epoch {
+        new_epoch(tx).await?;
+    }
+    Ok(())
+}
+
+/// Starts a new epoch: all followers list again, and those that nobody decided about hold their hosts
+/// as they are.
 pub async fn new_epoch(c: &mut Conn) -> Result<()> {
     sqlx::query("UPDATE clock SET epoch = $1 WHERE id = 1")
         .bind(fresh())

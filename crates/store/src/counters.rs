@@ -21,6 +21,20 @@ pub async fn take(tx: &mut Tx, name: &str, count: i64) -> Result<i64> {
     Ok(last - count + 1)
 }
 
+/// From now on `name` gives only numbers above this one.
+pub async fn raise(tx: &mut Tx, name: &str, number: i64) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO counters (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET \
+         value = CASE WHEN counters.value > excluded.value THEN counters.value \
+                 ELSE excluded.value END",
+    )
+    .bind(name)
+    .bind(number)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// [`take`] for two counters at once: the first number of each.
 pub async fn take_both(tx: &mut Tx, one: (&str, i64), two: (&str, i64)) -> Result<(i64, i64)> {
     let last: Vec<(String, i64)> = sqlx::query_as(

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Readers beside the one writer.
@@ -57,6 +57,8 @@ struct Inner {
     hints: Hints,
     file: Option<PathBuf>,
     name: String,
+    /// Why nothing may be changed.
+    refused: OnceLock<String>,
 }
 
 impl Db {
@@ -111,6 +113,7 @@ impl Db {
             hints: Hints::default(),
             file: Some(path.to_owned()),
             name,
+            refused: OnceLock::new(),
         })))
     }
 
@@ -136,6 +139,7 @@ impl Db {
             hints: Hints::default(),
             file: None,
             name: server.name(),
+            refused: OnceLock::new(),
         })))
     }
 
@@ -157,6 +161,18 @@ impl Db {
     /// Which database this is, for people: `file …`, or `… at host:port`. Never with a password.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// From now on transactions that change something are refused in these words.
+    pub fn refuse_changes(&self, why: &str) {
+        self.0.refused.get_or_init(|| why.to_owned());
+    }
+
+    pub(crate) fn may_change(&self) -> Result<()> {
+        match self.0.refused.get() {
+            None => Ok(()),
+            Some(why) => Err(StoreError::Refused(why.clone())),
+        }
     }
 
     /// Closes all connections, after a checkpoint.

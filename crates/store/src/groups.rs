@@ -66,13 +66,25 @@ pub async fn insert(
     name: &str,
     description: &str,
 ) -> Result<GroupId> {
-    let id = counters::next(tx, "security_groups").await?;
+    let id = GroupId(counters::next(tx, "security_groups").await?);
+    insert_as(tx, id, (project, user), name, description).await?;
+    Ok(id)
+}
+
+/// [`insert`] with an id that the counter has passed: of a project, and the user who made it.
+pub async fn insert_as(
+    tx: &mut Tx,
+    id: GroupId,
+    (project, user): (&ProjectId, &str),
+    name: &str,
+    description: &str,
+) -> Result<()> {
     let now = tx.now;
     sqlx::query(
         "INSERT INTO security_groups (id, name, description, project_id, user_id, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6)",
     )
-    .bind(id)
+    .bind(id.0)
     .bind(name)
     .bind(description)
     .bind(project.as_str())
@@ -80,7 +92,7 @@ pub async fn insert(
     .bind(now)
     .execute(&mut **tx)
     .await?;
-    Ok(GroupId(id))
+    Ok(())
 }
 
 /// The groups for which something holds, where `$1` is `value`.
@@ -163,7 +175,18 @@ pub async fn insert_rule(
     traffic: Traffic,
     source: Source,
 ) -> Result<SecurityRule> {
-    let id = counters::next(tx, "security_group_rules").await?;
+    let id = RuleId(counters::next(tx, "security_group_rules").await?);
+    insert_rule_as(tx, id, parent, traffic, source).await
+}
+
+/// [`insert_rule`] with an id that the counter has passed.
+pub async fn insert_rule_as(
+    tx: &mut Tx,
+    id: RuleId,
+    parent: GroupId,
+    traffic: Traffic,
+    source: Source,
+) -> Result<SecurityRule> {
     let (protocol, from, to) = traffic.to_ec2();
     let (cidr, group) = match source {
         Source::Cidr(cidr) => (Some(cidr.to_string()), None),
@@ -173,7 +196,7 @@ pub async fn insert_rule(
         "INSERT INTO security_group_rules (id, parent_group_id, protocol, from_port, to_port, cidr, \
          group_id) VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(id)
+    .bind(id.0)
     .bind(parent.0)
     .bind(protocol)
     .bind(from)
@@ -183,7 +206,7 @@ pub async fn insert_rule(
     .execute(&mut **tx)
     .await?;
     Ok(SecurityRule {
-        id: RuleId(id),
+        id,
         group: parent,
         traffic,
         source,

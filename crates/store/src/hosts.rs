@@ -108,6 +108,45 @@ pub async fn set_zone(tx: &mut Tx, name: &str, zone: &str) -> Result<()> {
     Ok(())
 }
 
+/// Gives a host another name, everywhere. Nobody may have the new one. Host objects keep their versions:
+/// the host itself has nothing to do.
+pub async fn rename(tx: &mut Tx, old: &str, new: &str) -> Result<()> {
+    tx.require_change("host renamed")?;
+    for sql in [
+        "UPDATE hosts SET name = $2 WHERE name = $1",
+        "UPDATE host_objects SET host = $2 WHERE host = $1",
+        "UPDATE host_errors SET host = $2 WHERE host = $1",
+        "UPDATE accepted_epochs SET host = $2 WHERE host = $1",
+        "UPDATE networks SET host = $2 WHERE host = $1",
+        "UPDATE instances SET host = $2 WHERE host = $1",
+        "UPDATE fixed_ips SET host = $2 WHERE host = $1",
+        "UPDATE group_hosts SET host = $2 WHERE host = $1",
+        "UPDATE project_hosts SET host = $2 WHERE host = $1",
+    ] {
+        let query = sqlx::query(sql).bind(old).bind(new);
+        query.execute(&mut **tx).await?;
+    }
+    tx.touched.extend([old.to_owned(), new.to_owned()]);
+    Ok(())
+}
+
+/// Forgets a host, what it was told and what it said. It must have neither instances nor networks.
+pub async fn delete(tx: &mut Tx, name: &str) -> Result<()> {
+    tx.require_change("host deleted")?;
+    for sql in [
+        "DELETE FROM host_objects WHERE host = $1",
+        "DELETE FROM host_errors WHERE host = $1",
+        "DELETE FROM accepted_epochs WHERE host = $1",
+        "DELETE FROM group_hosts WHERE host = $1",
+        "DELETE FROM project_hosts WHERE host = $1",
+        "DELETE FROM hosts WHERE name = $1",
+    ] {
+        sqlx::query(sql).bind(name).execute(&mut **tx).await?;
+    }
+    tx.touched.insert(name.to_owned());
+    Ok(())
+}
+
 /// A heartbeat: how far the host is, and everything that is not in force there.
 pub async fn report(
     tx: &mut Tx,
@@ -188,6 +227,18 @@ pub async fn port_errors(
         Some((InstanceId(id), message))
     });
     Ok(named.collect())
+}
+
+/// What is wrong with a host as a whole, whatever its objects: it was cleaned up, or it does not follow
+/// this database.
+pub async fn troubles(c: &mut Conn, name: &str) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar(
+        "SELECT message FROM host_errors WHERE host = $1 AND object_key IN \
+         ('host/cleanup', 'host/database') ORDER BY object_key",
+    )
+    .bind(name)
+    .fetch_all(c)
+    .await?)
 }
 
 /// All hosts by name.

@@ -382,6 +382,16 @@ pub async fn count_boot(tx: &mut Tx, id: InstanceId) -> Result<()> {
     Ok(())
 }
 
+/// Sets the reboot counter to what the instance's host has.
+pub async fn set_boot(tx: &mut Tx, id: InstanceId, boot: i64) -> Result<()> {
+    sqlx::query("UPDATE instances SET boot = $1 WHERE id = $2")
+        .bind(boot)
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// The instance is gone from all hosts: its interfaces, memberships and addresses go. The addresses.
 pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<Vec<std::net::Ipv4Addr>> {
     let freed = crate::pool::release_of(tx, id).await?;

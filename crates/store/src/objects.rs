@@ -2,7 +2,7 @@
 
 use crate::{Conn, Result, StoreError, Thing, Tx, chunks, clock};
 use novanet_model::plan::Placed;
-use novanet_model::wire::{Change, Digest, Follow, Objects};
+use novanet_model::wire::{Change, Digest, Follow, Objects, fingerprint};
 use novanet_model::{HostObject, ModelError, ObjectKey};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -164,7 +164,8 @@ async fn bury(tx: &mut Tx, places: &[Place]) -> Result<()> {
 }
 
 /// What `host` has to know after `follow`: a delta, or a list when a delta would not do. One
-/// statement, so one snapshot.
+/// statement, so one snapshot. A list has the tombstones that are kept, too: what it neither has nor
+/// says to be gone was never in this database.
 pub async fn follow(c: &mut Conn, host: &str, follow: &Follow) -> Result<Objects> {
     if !follow.epoch.is_empty() {
         let rows = sqlx::query(
@@ -182,16 +183,19 @@ pub async fn follow(c: &mut Conn, host: &str, follow: &Follow) -> Result<Objects
             return objects_of(&rows, clock, false);
         }
     }
+    // First: a list that is older than the operator's decision must not come with it.
+    let accepts = clock::accepted(&mut *c, host).await?;
     let rows = sqlx::query(
         "SELECT clock.epoch, clock.version AS clock_version, clock.horizon, h.object_key, \
          h.version, h.deleted, h.body FROM clock LEFT JOIN host_objects h \
-         ON h.host = $1 AND h.deleted = 0 WHERE clock.id = 1 ORDER BY h.object_key",
+         ON h.host = $1 WHERE clock.id = 1 ORDER BY h.object_key",
     )
     .bind(host)
     .fetch_all(c)
     .await?;
     let clock = clock_of(&rows)?;
-    objects_of(&rows, clock, true)
+    let list = objects_of(&rows, clock, true)?;
+    Ok(Objects { accepts, ..list })
 }
 
 fn clock_of(rows: &[AnyRow]) -> Result<clock::Clock> {
@@ -227,6 +231,7 @@ fn objects_of(rows: &[AnyRow], clock: clock::Clock, whole: bool) -> Result<Objec
         version: clock.version,
         whole,
         changes,
+        accepts: Vec::new(),
         questions: Vec::new(),
     })
 }
@@ -258,7 +263,34 @@ pub async fn digest(c: &mut Conn, host: &str) -> Result<Digest> {
         count: row.try_get(2)?,
         max: row.try_get(3)?,
         sum: row.try_get(4)?,
+        fingerprint: None,
     })
+}
+
+/// [`digest`] with the fingerprint: reads the keys of all objects of the host.
+pub async fn full_digest(c: &mut Conn, host: &str) -> Result<Digest> {
+    let rows = sqlx::query(
+        "SELECT clock.epoch, clock.version, h.object_key, h.version FROM clock \
+         LEFT JOIN host_objects h ON h.host = $1 AND h.deleted = 0 WHERE clock.id = 1",
+    )
+    .bind(host)
+    .fetch_all(c)
+    .await?;
+    let mut there: Vec<(String, i64)> = Vec::with_capacity(rows.len());
+    let mut digest = Digest::default();
+    for row in &rows {
+        digest.epoch = row.try_get(0)?;
+        digest.version = row.try_get(1)?;
+        if let Some(key) = row.try_get::<Option<String>, _>(2)? {
+            there.push((key, row.try_get(3)?));
+        }
+    }
+    digest.count = i64::try_from(there.len()).unwrap_or(i64::MAX);
+    digest.max = there.iter().map(|(_, version)| *version).max().unwrap_or(0);
+    digest.sum = there.iter().map(|(_, version)| *version).sum();
+    let all = there.iter().map(|(key, version)| (key.as_str(), *version));
+    digest.fingerprint = Some(fingerprint(all));
+    Ok(digest)
 }
 
 /// Whether every host has let go of all that `thing` had: no object, and no tombstone that its host

@@ -157,12 +157,14 @@ impl Db {
 
     /// A transaction for rows that no plan follows from.
     pub async fn write(&self) -> Result<Tx> {
+        self.may_change()?;
         let own = EngineTx::begin(self).await?;
         Ok(self.tx(Inner::Own(own), 0))
     }
 
     /// A transaction for planned rows: takes the clock row first.
     pub async fn change(&self) -> Result<Tx> {
+        self.may_change()?;
         let (turn, version) = self.turns().take(self).await?;
         Ok(self.tx(Inner::Turn(turn), version))
     }

@@ -6,6 +6,7 @@ use super::addresses::Addresses;
 use super::barrier::Wards;
 use super::cadence::Timing;
 use super::lane::{Ask, Batch, Lane, Neighbours, Order, Progress, Shows, Sight};
+use super::lineage::{Doubt, Held};
 use super::reconcile::host_key;
 use super::table::{ObjectChange, Table, Taken};
 use crate::ledger::{self, Ledger};
@@ -88,6 +89,7 @@ struct LaneHandle {
 struct State {
     table: Table,
     addresses: Addresses,
+    held: Held,
     batch: u64,
     /// Which version of which epoch is in force when the lanes have done which batch.
     marks: VecDeque<(u64, Follow)>,
@@ -103,6 +105,8 @@ pub enum Takes {
     Taken,
     /// They do not follow on what is here: ask for the whole list.
     ListAgain,
+    /// They are of a database that this host does not follow: nothing was taken, see [`Doubt`].
+    Held,
 }
 
 /// Lanes by their place in the order of creation.
@@ -206,6 +210,15 @@ impl Engine {
     pub fn take(&self, mut news: Objects) -> Takes {
         news.questions = Vec::new();
         let mut ledger = self.ledger();
+        {
+            let mut state = self.state();
+            if let Some(doubt) = Doubt::about(&state.table, &news) {
+                if state.held.hold(doubt) {
+                    self.inner.news.notify_one();
+                }
+                return Takes::Held;
+            }
+        }
         let idle = !news.whole && news.changes.is_empty();
         let line = ledger
             .as_ref()
@@ -221,6 +234,7 @@ impl Engine {
             ledger.renew(&self.state().table);
         }
         let mut state = self.state();
+        state.held.release();
         // Something came and went before we heard of it: no lane will say that we are that far.
         let nothing_to_do = !idle && changed.is_empty();
         self.hand_out(&mut state, changed);
@@ -233,6 +247,11 @@ impl Engine {
     /// Whether the table is what the server says; `None`: they are of different moments.
     pub fn agrees(&self, digest: &Digest) -> Option<bool> {
         self.state().table.agrees(digest)
+    }
+
+    /// Why the host takes nothing from the server, with the remedy; `None`: it does.
+    pub fn held(&self) -> Option<String> {
+        self.state().held.message()
     }
 
     /// Which instance has this address on this host's networks.
@@ -276,6 +295,9 @@ impl Engine {
             errors.insert(host_key("cleanup"), message.to_owned());
         }
         let mut state = self.state();
+        let held = state.held.message();
+        let is_held = held.is_some();
+        errors.extend(held.map(|message| (host_key("database"), message)));
         while state.marks.front().is_some_and(|(batch, _)| *batch <= done) {
             if let Some((_, position)) = state.marks.pop_front() {
                 state.applied = position;
@@ -286,7 +308,12 @@ impl Engine {
             epoch: state.applied.epoch.clone(),
             version: state.applied.after,
             errors: errors.into_iter().map(object_error).collect(),
-            instances: state.unsent.values().cloned().collect(),
+            // Another database's instances of the same numbers are not these.
+            instances: if is_held {
+                Vec::new()
+            } else {
+                state.unsent.values().cloned().collect()
+            },
         }
     }
 

@@ -18,6 +18,41 @@ pub enum AgentError {
         "another agent works on this host (it holds {0}): stop it first, or ask it through its socket"
     )]
     AlreadyRunning(PathBuf),
+    /// Another agent works in this network namespace.
+    #[error(
+        "another agent works in this network namespace ({holder}): one agent per host: stop it first, or \
+         run this one in a network namespace of its own"
+    )]
+    NamespaceTaken {
+        /// Its process, for people.
+        holder: String,
+    },
+    /// The state folder is new, and the host is in use.
+    #[error(
+        "this host has links of another novanet state ({links}), and {} is new: name the state folder \
+         that they belong to (--state_path=DIR), or remove them first: nova-manage host cleanup --force",
+        state_path.display()
+    )]
+    NewState {
+        /// The new folder.
+        state_path: PathBuf,
+        /// The links, by name.
+        links: String,
+    },
+    /// The state folder is another host's.
+    #[error(
+        "{} is {owner}'s, and this host is called {host}: start with --host={owner}, or give that host \
+         the new name: nova-manage host rename {owner} {host}",
+        state_path.display()
+    )]
+    OtherHost {
+        /// The folder.
+        state_path: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Who wanted it.
+        host: String,
+    },
     /// A file or socket of the agent's own.
     #[error("{path}: {source}")]
     File {

@@ -20,6 +20,8 @@ pub enum Offline {
     Cleanup {
         /// Only say it.
         dry_run: bool,
+        /// Also if instances run.
+        force: bool,
     },
 }
 
@@ -60,6 +62,6 @@ async fn work(engine: &Engine, table: Option<Table>, what: Offline) -> Result<St
     }
     match what {
         Offline::Plan { diff } => engine.plan(diff).await,
-        Offline::Cleanup { dry_run } => engine.cleanup(dry_run).await,
+        Offline::Cleanup { dry_run, force } => engine.cleanup(dry_run, force).await,
     }
 }

@@ -4,6 +4,7 @@ use super::core::{DHCP, Engine, FIREWALL, INSTANCES, LINKS};
 use super::lane::Ask;
 use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Question};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Longest answer, in bytes.
@@ -36,7 +37,7 @@ impl Answers {
         let result = match question {
             Question::Plan { diff } => self.engine.plan(*diff).await,
             Question::Firewall => self.engine.ask(FIREWALL, Ask::Show).await,
-            Question::Cleanup { dry_run } => self.engine.cleanup(*dry_run).await,
+            Question::Cleanup { dry_run, force } => self.engine.cleanup(*dry_run, *force).await,
             Question::Console { instance } => self.console(*instance).await,
         };
         match result {
@@ -46,6 +47,15 @@ impl Answers {
             Err(message) => Answer::Failed {
                 message: shortened(message),
             },
+        }
+    }
+
+    /// Answers a question of the server. While its database is not this host's, an instance's number
+    /// may mean another one there, so its console stays here.
+    pub async fn of_server(&self, question: &Question) -> Answer {
+        match (question, self.engine.held()) {
+            (Question::Console { .. }, Some(message)) => Answer::Failed { message },
+            _ => self.answer(question).await,
         }
     }
 
@@ -65,6 +75,9 @@ impl Engine {
     /// What the host must have, or what would change now, by room.
     pub async fn plan(&self, diff: bool) -> Result<String, String> {
         let mut text = String::new();
+        if let Some(why) = self.held() {
+            text.extend(["# the server is not followed: ", &why, "\n"]);
+        }
         for lane in self.progress() {
             for warning in lane.warnings.values() {
                 text.extend(["# ", warning, "\n"]);
@@ -86,9 +99,19 @@ impl Engine {
 
     /// Removes everything of ours, from the instances down; goes on after failures, but takes no link
     /// and no rule from under an instance that still runs. Rules go last: as long as the host
-    /// answers for a floating IP, they keep it from being the host's own.
-    pub async fn cleanup(&self, dry_run: bool) -> Result<String, String> {
+    /// answers for a floating IP, they keep it from being the host's own. Instances that run have to be
+    /// meant: without `force` they refuse it.
+    pub async fn cleanup(&self, dry_run: bool, force: bool) -> Result<String, String> {
         if !dry_run {
+            if !force {
+                let running = running(&self.ask(LINKS, Ask::InUse).await?);
+                if !running.is_empty() {
+                    return Err(format!(
+                        "{running} run on this host: cleanup ends them and removes their disks; if that \
+                         is meant: nova-manage host cleanup --force (--dry-run shows all that it removes)"
+                    ));
+                }
+            }
             self.pause().await?;
         }
         let (mut text, mut failures) = (String::new(), String::new());
@@ -114,6 +137,17 @@ impl Engine {
             Err(failures)
         }
     }
+}
+
+/// The instances whose ports these are, by name: `nv1f, nv1f.1` are one.
+fn running(ports: &str) -> String {
+    let number = |port: &str| {
+        let hex = port.strip_prefix("nv")?.split('.').next()?;
+        i64::from_str_radix(hex, 16).ok()
+    };
+    let all: BTreeSet<i64> = ports.split(", ").filter_map(number).collect();
+    let names: Vec<String> = all.into_iter().map(|n| InstanceId(n).to_string()).collect();
+    names.join(", ")
 }
 
 fn shortened(mut text: String) -> String {

@@ -1,11 +1,12 @@
 //! The agent with the real rooms: the only place that knows all of them.
 
+use super::identity;
 use super::kept::keep;
-use super::lock::Lock;
+use super::lock::{Lock, NamespaceLock};
 use super::offline::{Offline, offline_with};
 use super::reconcile::host_key;
 use super::serve::{Beside, Parts, serve};
-use super::{AgentError, Console, Rooms, Shield, Shows, Timing, preflight};
+use super::{AgentError, Console, Engine, Rooms, Shield, Shows, Timing, preflight};
 use crate::dhcp::DhcpServers;
 use crate::dhcp::journal::Journal;
 use crate::firewall::Firewall;
@@ -68,6 +69,9 @@ pub async fn run_with(
 ) -> Result<(), AgentError> {
     preflight::check(&options.roles)?;
     let lock = Lock::take(&settings.state_path)?;
+    let _namespace = NamespaceLock::take()?;
+    identity::check(&settings.state_path, &settings.host)?;
+    identity::claim(&settings.state_path, &settings.host)?;
     if let Err(error) = keep(&settings) {
         tracing::warn!(%error, "the settings cannot be kept for host plan while no agent runs");
     }
@@ -106,6 +110,10 @@ pub async fn offline(
     preflight::check(&[Role::Network])?;
     // The rooms take over sockets of a running agent: not before the lock is known to be free.
     let lock = Lock::take(&settings.state_path)?;
+    let _namespace = NamespaceLock::take()?;
+    if identity::owner(&settings.state_path).is_some() {
+        identity::check(&settings.state_path, &settings.host)?;
+    }
     let (reporter, _reports) = mpsc::unbounded_channel();
     let rooms = real_rooms(settings, Arc::new(NoServer), reporter)?;
     Box::pin(offline_with(&settings.state_path, lock, rooms, what)).await
@@ -143,8 +151,12 @@ fn beside(settings: &Settings, listener: TcpListener, client: Client) -> Beside 
         "metadata service",
         Box::new(move |engine| {
             Box::pin(async move {
+                let source = Arc::new(Followed {
+                    client,
+                    engine: engine.clone(),
+                });
                 let find = move |address| engine.instance_at(address);
-                let served = metadata_proxy::serve(listener, find, Arc::new(client), kept);
+                let served = metadata_proxy::serve(listener, find, source, kept);
                 if let Err(error) = served.await {
                     tracing::error!(%error, "metadata service");
                 }
@@ -288,10 +300,20 @@ impl ImageSource for Client {
     }
 }
 
-impl MetadataSource for Client {
+/// The server, as long as the host follows it: in another database an instance of the same number is
+/// another one.
+struct Followed {
+    client: Client,
+    engine: Engine,
+}
+
+impl MetadataSource for Followed {
     fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>> {
         Box::pin(async move {
-            match Client::metadata(self, instance).await {
+            if let Some(why) = self.engine.held() {
+                return Err(MetadataError::Unavailable(why));
+            }
+            match self.client.metadata(instance).await {
                 Ok(Some(metadata)) => Ok(metadata),
                 Ok(None) => Err(MetadataError::Unknown(instance)),
                 Err(error) => Err(MetadataError::Unavailable(error.to_string())),

@@ -1,6 +1,6 @@
 //! The objects of a host as the server last gave them, and how its news change them. Pure.
 
-use novanet_model::wire::{Change, Digest, Follow, Objects};
+use novanet_model::wire::{Change, Digest, Follow, Objects, fingerprint};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +70,11 @@ impl Table {
         self.objects.get(key).map(|entry| &*entry.object)
     }
 
+    /// One object with its version.
+    pub fn entry(&self, key: &ObjectKey) -> Option<&Entry> {
+        self.objects.get(key)
+    }
+
     /// Takes the server's news in. Costs what the news are long.
     pub fn take(&mut self, news: Objects) -> Taken {
         if news.whole {
@@ -98,8 +103,16 @@ impl Table {
         Some(
             i64::try_from(self.objects.len()) == Ok(digest.count)
                 && max.unwrap_or(0) == digest.max
-                && self.sum == digest.sum,
+                && self.sum == digest.sum
+                && digest
+                    .fingerprint
+                    .is_none_or(|print| print == self.fingerprint()),
         )
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let all = self.objects.iter();
+        fingerprint(all.map(|(key, entry)| (key.0.as_str(), entry.version)))
     }
 
     /// The whole table as the server would send it.
@@ -114,6 +127,7 @@ impl Table {
             version: self.version,
             whole: true,
             changes: self.objects.iter().map(change).collect(),
+            accepts: Vec::new(),
             questions: Vec::new(),
         }
     }

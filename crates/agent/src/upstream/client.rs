@@ -74,10 +74,11 @@ impl Client {
         Ok(Session { client, sender })
     }
 
-    /// What a host that is up to date has.
-    pub async fn digest(&self) -> Result<Digest, UpstreamError> {
-        let answer = self.request(Method::GET, "/digest", Bytes::new(), LIMIT);
-        json("/digest", &answer.await?)
+    /// What a host that is up to date has; `full`: with the fingerprint.
+    pub async fn digest(&self, full: bool) -> Result<Digest, UpstreamError> {
+        let path = format!("/digest?full={full}");
+        let answer = self.request(Method::GET, &path, Bytes::new(), LIMIT);
+        json(&path, &answer.await?)
     }
 
     /// Says how far the host is.

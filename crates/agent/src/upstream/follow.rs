@@ -17,6 +17,8 @@ use tokio::sync::{Notify, watch};
 const REMEMBERED: usize = 256;
 /// Between two questions to a server whose answer brought nothing new.
 const BREATH: Duration = Duration::from_millis(100);
+/// Between two looks at a server whose database is not this host's: an operator has to decide.
+const HELD: Duration = Duration::from_secs(2);
 /// How often an answer is sent before it is given up.
 const TRIES: u32 = 3;
 
@@ -65,6 +67,9 @@ impl<'a> Follower<'a> {
         // What the server knew of instances may have been lost with it.
         engine.report_all_again();
         self.joined.notify_one();
+        if let Err(error) = self.compare(true).await {
+            tracing::debug!(%error, "no digest");
+        }
         loop {
             let follow = self.position();
             let news = tokio::select! {
@@ -75,7 +80,12 @@ impl<'a> Follower<'a> {
             backoff.worked("objects");
             let fresh = self.answer_new(&news);
             let idle = !fresh && news.changes.is_empty() && !news.questions.is_empty();
-            let again = engine.take(news) == Takes::ListAgain;
+            let takes = engine.take(news);
+            if takes == Takes::Held {
+                tokio::time::sleep(HELD).await;
+                continue;
+            }
+            let again = takes == Takes::ListAgain;
             if again {
                 tracing::warn!("the server's news do not fit what is here: asking for all of it");
             }
@@ -108,7 +118,9 @@ impl<'a> Follower<'a> {
     }
 
     fn position(&self) -> Follow {
-        let position = if self.whole.load(Ordering::Relaxed) {
+        // A list says what the database does not know, and whether somebody decided.
+        let list = self.whole.load(Ordering::Relaxed) || self.upstream.engine.held().is_some();
+        let position = if list {
             Follow::default()
         } else {
             self.upstream.engine.position()
@@ -122,25 +134,28 @@ impl<'a> Follower<'a> {
 
     /// Now and then compares what is here with what the server has.
     pub(super) async fn resync(&self) {
-        let Upstream {
-            client,
-            engine,
-            pace,
-            ..
-        } = self.upstream;
         loop {
-            tokio::time::sleep(jitter(pace.resync)).await;
-            match client.digest().await.map(|digest| engine.agrees(&digest)) {
-                Ok(Some(false)) => {
-                    tracing::warn!("the objects differ from the server's: asking for all of them");
-                    self.whole.store(true, Ordering::Relaxed);
-                    self.again.notify_one();
-                }
-                // Of different moments: the follower is about to move; next time.
-                Ok(Some(true) | None) => {}
+            tokio::time::sleep(jitter(self.upstream.pace.resync)).await;
+            match self.compare(false).await {
+                Ok(true) => {}
+                Ok(false) => self.again.notify_one(),
                 Err(error) => tracing::debug!(%error, "no digest"),
             }
         }
+    }
+
+    /// Compares what is here with what the server has; `false`: they differ, and the next question is
+    /// for the whole list. A server that was restarted may have another database, so then all is compared.
+    async fn compare(&self, full: bool) -> Result<bool, UpstreamError> {
+        let Upstream { client, engine, .. } = self.upstream;
+        let known = !engine.position().epoch.is_empty() && engine.held().is_none();
+        // Of different moments (`None`): the follower is about to move; next time.
+        if !known || engine.agrees(&client.digest(full).await?) != Some(false) {
+            return Ok(true);
+        }
+        tracing::warn!("the objects differ from the server's: asking for all of them");
+        self.whole.store(true, Ordering::Relaxed);
+        Ok(false)
     }
 
     /// Starts answering what was not asked before; whether there was anything.
@@ -165,7 +180,7 @@ async fn answer(
     client: Client,
     seen: Arc<Mutex<VecDeque<String>>>,
 ) {
-    let answer = answers.answer(&asked.question).await;
+    let answer = answers.of_server(&asked.question).await;
     for attempt in 1..=TRIES {
         match client.answer(&asked.id, &answer).await {
             // A refusal is final: the one who asked has gone.

@@ -84,6 +84,11 @@ pub(super) async fn leases(upstream: &Upstream) {
     let changed = source.changed();
     let mut backoff = upstream.backoff();
     loop {
+        if upstream.engine.held().is_some() {
+            // They wait: the same addresses may be others' there.
+            tokio::time::sleep(jitter(upstream.pace.heartbeat)).await;
+            continue;
+        }
         let journal = Arc::clone(source);
         let events = match blocking(move || journal.pending(BATCH)).await {
             Ok(events) => events,

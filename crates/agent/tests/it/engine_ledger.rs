@@ -209,14 +209,29 @@ async fn a_host_without_an_agent_is_planned_from_its_ledger_and_cleaned_up() {
         ask(Offline::Plan { diff: true }).await.unwrap()
     );
     assert_eq!(host.actions(), [""; 0], "planning changes nothing");
-    ask(Offline::Cleanup { dry_run: true }).await.unwrap();
+    ask(Offline::Cleanup {
+        dry_run: true,
+        force: true,
+    })
+    .await
+    .unwrap();
     assert_eq!(host.things().len(), 1);
-    let text = ask(Offline::Cleanup { dry_run: false }).await.unwrap();
+    let text = ask(Offline::Cleanup {
+        dry_run: false,
+        force: true,
+    })
+    .await
+    .unwrap();
     assert!(text.contains("remove bridge/br9"), "{text}");
     assert!(host.things().is_empty());
     host.put("links", "bridge/br9", "left over");
     host.fail("links", "bridge/br9", true);
-    let failed = ask(Offline::Cleanup { dry_run: false }).await.unwrap_err();
+    let failed = ask(Offline::Cleanup {
+        dry_run: false,
+        force: true,
+    })
+    .await
+    .unwrap_err();
     assert!(
         failed.contains("links: not everything could be removed\n  bridge/br9: "),
         "{failed}"

@@ -158,15 +158,27 @@ async fn a_life(settings: Settings) {
     assert_eq!(kept.as_ref(), Some(&settings));
     let mode = std::fs::metadata(kept_path(&settings.state_path)).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
-    let cleaned = offline(&settings, Offline::Cleanup { dry_run: true })
-        .await
-        .unwrap()
-        .unwrap();
+    let cleaned = offline(
+        &settings,
+        Offline::Cleanup {
+            dry_run: true,
+            force: true,
+        },
+    )
+    .await
+    .unwrap()
+    .unwrap();
     let back = "  remove sysctl net.ipv4.ip_forward: 1, goes back to 0\n";
     assert!(cleaned.contains(back), "{cleaned}");
-    let cleaned = offline(&settings, Offline::Cleanup { dry_run: false })
-        .await
-        .unwrap();
+    let cleaned = offline(
+        &settings,
+        Offline::Cleanup {
+            dry_run: false,
+            force: true,
+        },
+    )
+    .await
+    .unwrap();
     let cleaned = cleaned.unwrap();
     assert!(cleaned.contains("br100"), "{cleaned}");
     assert!(!sh("ip address").contains("br100"));

@@ -112,7 +112,10 @@ async fn a_cleanup_that_cannot_end_an_instance_says_so_and_leaves_its_firewall()
     let before = host.things();
     host.fail("instances", "instance/i-00000001", true);
     let answers = Answers::new(engine, Arc::new(NoConsole));
-    let cleanup = Question::Cleanup { dry_run: false };
+    let cleanup = Question::Cleanup {
+        dry_run: false,
+        force: true,
+    };
     let Answer::Failed { message } = answers.answer(&cleanup).await else {
         panic!("a cleanup that left an instance was a success");
     };

@@ -253,6 +253,8 @@ fn news(whole: bool, version: i64, objects: &[HostObject], gone: &[&HostObject])
         version,
         whole,
         changes: there.chain(gone).collect(),
+        // A list of a test's replaces what is there, as after an operator's decision.
+        accepts: Vec::from_iter(whole.then(|| "e1".to_owned())),
         questions: Vec::new(),
     }
 }

@@ -280,7 +280,7 @@ fn a_host_that_is_cleaned_up_does_not_answer_at_its_floats() {
             objects.push(cloud::float(1, 3));
             engine.take(list(1, &objects));
             in_force(&engine, 1).await;
-            engine.cleanup(false).await.unwrap();
+            engine.cleanup(false, true).await.unwrap();
             assert!(!answered());
             assert_eq!(link::sh("nft list ruleset"), "");
             engine.stop();

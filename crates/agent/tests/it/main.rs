@@ -54,5 +54,6 @@ mod metadata;
 mod property;
 mod protocol;
 mod protocol_addresses;
+mod protocol_restored;
 mod protocol_server;
 mod room;

@@ -90,7 +90,7 @@ pub(crate) fn socket(dir: &Path) -> PathBuf {
     dir.join("server.sock")
 }
 
-async fn has(host: &FakeHost, thing: &str, value: Option<&str>) {
+pub(crate) async fn has(host: &FakeHost, thing: &str, value: Option<&str>) {
     eventually(thing, || {
         let things = host.things();
         let ok = things.get(thing).map(String::as_str) == value;
@@ -99,7 +99,7 @@ async fn has(host: &FakeHost, thing: &str, value: Option<&str>) {
     .await;
 }
 
-async fn server_sees(cloud: &Cloud, version: i64) {
+pub(crate) async fn server_sees(cloud: &Cloud, version: i64) {
     eventually("the status", || {
         let last = cloud.state().statuses.last().cloned();
         let reached = last.as_ref().is_some_and(|s| s.version >= version);
@@ -131,21 +131,6 @@ async fn a_list_then_deltas_and_tombstones_come_into_force_and_are_reported() {
     }
     agent.stop().await;
     has(&host, "firewall float/203.0.0.1", Some("10.0.0.3")).await;
-}
-
-#[tokio::test]
-async fn a_restored_database_makes_the_agent_list_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let (host, cloud) = (FakeHost::new(), Cloud::new());
-    cloud.change(&[cloud::float(1, 1)], &[]);
-    cloud.change(&[cloud::float(2, 2)], &[]);
-    let _serving = cloud.serve(&socket(dir.path()));
-    let _agent = Agent::start(&host, dir.path(), None);
-    has(&host, "firewall float/203.0.0.2", Some("10.0.0.2")).await;
-    cloud.restore("e2", 1, &[cloud::float(1, 7)]);
-    has(&host, "firewall float/203.0.0.1", Some("10.0.0.7")).await;
-    has(&host, "firewall float/203.0.0.2", None).await;
-    assert_eq!(cloud.state().wholes, 2);
 }
 
 #[tokio::test]
@@ -382,13 +367,19 @@ async fn a_cleaned_up_host_stays_empty_until_the_agent_is_started_again() {
     let agent = Agent::start(&host, dir.path(), None);
     server_sees(&cloud, 1).await;
     let full = host.things();
-    let dry = Question::Cleanup { dry_run: true };
+    let dry = Question::Cleanup {
+        dry_run: true,
+        force: true,
+    };
     let Answer::Text { text } = local::ask(dir.path(), &dry).await.unwrap() else {
         panic!("dry run failed");
     };
     assert_eq!(text.matches("  remove ").count(), full.len(), "{text}");
     assert_eq!(host.things(), full);
-    let wet = Question::Cleanup { dry_run: false };
+    let wet = Question::Cleanup {
+        dry_run: false,
+        force: true,
+    };
     assert_eq!(
         local::ask(dir.path(), &wet).await.unwrap(),
         Answer::Text { text }

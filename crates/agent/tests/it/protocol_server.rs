@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use novanet_model::wire::fingerprint;
 use novanet_model::wire::{
     Answer, Asked, Change, Digest, Hello, LeaseEvent, Leases, Metadata, Objects, Question, Status,
 };
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) epoch: String,
     pub(crate) version: i64,
     pub(crate) objects: BTreeMap<ObjectKey, (i64, Option<HostObject>)>,
+    /// Epochs that the operator decided this one takes over from.
+    pub(crate) accepts: Vec<String>,
     pub(crate) questions: Vec<Asked>,
     pub(crate) hellos: Vec<Hello>,
     pub(crate) statuses: Vec<Status>,
@@ -78,7 +81,7 @@ impl Cloud {
         version
     }
 
-    /// A restored copy of the database: other epoch, other rows.
+    /// Another database, or another state of it.
     pub(crate) fn restore(&self, epoch: &str, version: i64, objects: &[HostObject]) {
         let mut state = self.state();
         epoch.clone_into(&mut state.epoch);
@@ -187,13 +190,10 @@ impl Cloud {
 
     fn news(&self, epoch: &str, after: i64) -> Objects {
         let mut state = self.state();
-        let whole = state.epoch != epoch;
-        let wanted = |(_, (version, object)): &(&ObjectKey, &(i64, Option<HostObject>))| {
-            if whole {
-                object.is_some()
-            } else {
-                *version > after
-            }
+        let whole = state.epoch != epoch || state.version < after;
+        // A list has the tombstones, too.
+        let wanted = |(_, (version, _)): &(&ObjectKey, &(i64, Option<HostObject>))| {
+            whole || *version > after
         };
         let change = |(key, (version, object)): (&ObjectKey, &(i64, Option<HostObject>))| Change {
             key: key.clone(),
@@ -214,21 +214,29 @@ impl Cloud {
             version: state.version,
             whole,
             changes,
+            accepts: state.accepts.clone(),
             questions: state.questions.clone(),
         }
     }
 
     fn digest(&self) -> Digest {
         let state = self.state();
-        let rows = state.objects.values();
-        let there = rows.filter(|(_, object)| object.is_some());
-        let versions: Vec<i64> = there.map(|(version, _)| *version).collect();
+        let there = || {
+            state
+                .objects
+                .iter()
+                .filter(|(_, (_, object))| object.is_some())
+        };
+        let versions: Vec<i64> = there().map(|(_, (version, _))| *version).collect();
         Digest {
             epoch: state.epoch.clone(),
             version: state.version,
             count: i64::try_from(versions.len()).unwrap(),
             max: versions.iter().copied().max().unwrap_or(0),
             sum: versions.iter().sum(),
+            fingerprint: Some(fingerprint(
+                there().map(|(key, (version, _))| (key.0.as_str(), *version)),
+            )),
         }
     }
 }

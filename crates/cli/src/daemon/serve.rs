@@ -2,10 +2,9 @@
 
 use super::{Stop, announce, follow, host, ports, setup};
 use crate::failure::Failure;
-use crate::keyfile;
-use crate::{running, say};
+use crate::{identity, keyfile, running, say};
 use futures_util::FutureExt as _;
-use novanet_agent::engine::{AgentError, Options, preflight, run_with};
+use novanet_agent::engine::{self, AgentError, NamespaceLock, Options, preflight, run_with};
 use novanet_agent::link::host_addresses;
 use novanet_agent::settings::Settings;
 use novanet_agent::upstream::{Pace, ServerAddress};
@@ -26,6 +25,10 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// `novanet up`. What the host lacks is said before anything is made.
 pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::say_what_is_missing(&flags);
+    // Before anything is made; the agent takes it for good.
+    drop(NamespaceLock::take().map_err(|e| Failure::because(&e))?);
+    engine::identity::check(&flags.state_path(), flags.host()).map_err(|e| Failure::because(&e))?;
+    identity::before_opening(&flags)?;
     let able = if setup::is_first_start(&flags) {
         preflight::check_to_build(&flags.roles())
     } else {
@@ -210,16 +213,27 @@ fn options(flags: &Flags) -> Options {
 /// which is alone with it.
 async fn open(flags: &Flags, migrate: bool) -> Result<Cloud, Failure> {
     let config = CloudConfig::from_flags(flags);
+    identity::before_opening(flags)?;
     let cloud = Cloud::open(config.clone(), None).await?;
     let (have, want) = cloud.schema_version().await?;
-    if have == 0 || (migrate && have < want) {
+    let migrate = have == 0 || (migrate && have < want);
+    if migrate {
+        // An older copy is not brought up to date, and an empty one is not filled, by mistake.
+        refuse_another(&cloud, flags).await?;
         cloud.migrate().await?;
     }
     cloud.require_schema().await?;
+    refuse_another(&cloud, flags).await?;
     let fresh = cloud.users().await?.is_empty();
     let vault = keyfile::open(&flags.path("secret_key_file"), fresh)?;
     cloud.close().await;
     Ok(Cloud::open(config, Some(vault)).await?)
+}
+
+/// Refuses a database that is not the one of this state folder. Nothing was changed before.
+async fn refuse_another(cloud: &Cloud, flags: &Flags) -> Result<(), Failure> {
+    let verdict = identity::compare(cloud, flags).await?;
+    identity::refuse(&verdict, cloud.db().name(), flags)
 }
 
 async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
@@ -228,7 +242,7 @@ async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
         agent_socket: flags.path("server_socket"),
         regions: follow::endpoints(flags),
         name: format!("{}:{}", flags.host(), std::process::id()),
-        seen_file: flags.state_path().join("clock.seen"),
+        seen_file: novanet_server::seen::path(&flags.state_path()),
     };
     Server::bind(config, cloud.clone())
         .await

@@ -100,6 +100,11 @@ async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
             cx.cloud.set_zone(&host, &zone).await?;
             Ok(String::new())
         }
+        Command::Host(host::Command::Rename { host, name }) => host::rename(&host, &name, cx).await,
+        Command::Host(host::Command::Delete { host }) => {
+            cx.cloud.delete_host(&host).await?;
+            Ok(String::new())
+        }
         Command::Image(command) => image::run(command, cx).await,
         Command::Network(command) => network::run(command, cx).await,
         Command::Project(command) => project::run(command, cx).await,

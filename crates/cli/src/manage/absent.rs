@@ -41,11 +41,6 @@ const TABLE: &[Absent] = &[
     ),
     (
         "network",
-        &["modify"],
-        "not built yet: nova-manage project scrub PROJECT takes a project's networks from it",
-    ),
-    (
-        "network",
         &["quantum_list"],
         "not here, as there is no Quantum: nova-manage network list",
     ),

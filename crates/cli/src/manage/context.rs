@@ -2,7 +2,7 @@
 
 use crate::args::Format;
 use crate::failure::Failure;
-use crate::keyfile;
+use crate::{identity, keyfile};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
 
@@ -31,11 +31,16 @@ impl Context {
     /// Opens the database that the flags name.
     pub(crate) async fn open(flags: Flags, format: Format, needs: Needs) -> Result<Self, Failure> {
         let config = CloudConfig::from_flags(&flags);
+        if needs != Needs::AnySchema {
+            identity::before_opening(&flags)?;
+        }
         let mut cloud = Cloud::open(config.clone(), None).await?;
         if needs != Needs::AnySchema {
             // The first command on an empty state path makes the database: nothing is there that
             // could be migrated wrongly. An older one waits for `db sync`.
             if cloud.schema_version().await?.0 == 0 {
+                let verdict = identity::compare(&cloud, &flags).await?;
+                identity::refuse(&verdict, cloud.db().name(), &flags)?;
                 cloud.migrate().await?;
             }
             cloud.require_schema().await?;
@@ -45,11 +50,26 @@ impl Context {
             let vault = keyfile::open(&flags.path("secret_key_file"), fresh)?;
             cloud = Cloud::open(config, Some(vault)).await?;
         }
-        Ok(Self {
+        let cx = Self {
             cloud,
             flags,
             format,
-        })
+        };
+        if needs != Needs::AnySchema {
+            cx.only_read_another().await?;
+        }
+        Ok(cx)
+    }
+
+    /// A database that is not the one of this state folder can be looked at, and not changed.
+    async fn only_read_another(&self) -> Result<(), Failure> {
+        let verdict = identity::glance(&self.cloud, &self.flags).await?;
+        let database = self.cloud.db().name();
+        if let Some(why) = verdict.refusal(database, &self.flags.state_path()) {
+            self.warn(&why);
+            self.cloud.db().refuse_changes(&why);
+        }
+        Ok(())
     }
 
     /// Tells the user something that is neither the answer nor an error.

@@ -1,8 +1,8 @@
 //! `nova-manage db`: the database itself.
 
 use super::context::Context;
-use super::{Action, Category, action, trouble};
-use crate::args::{Format, Takes, param};
+use super::{Action, Category, action, restored, trouble};
+use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::json;
 use novanet_control::Checked;
@@ -37,6 +37,13 @@ const ACTIONS: &[Action] = &[
         "plan every row again, compare with what hosts were told, and repair what differs",
         &[],
         |_| Ok(super::Command::Db(Command::Check)),
+    ),
+    action(
+        "restored",
+        "decide about a database that is not the one of this state folder: an older copy, another \
+         one (docs/restore.md); without a word: say what differs",
+        RESTORED,
+        |b| Ok(super::Command::Db(Command::Restored(choice(b)?))),
     ),
 ];
 
@@ -73,6 +80,31 @@ impl<'a> Report<'a> {
     }
 }
 
+const RESTORED: &[Param] = &[
+    param(
+        "adopt",
+        Takes::Switch,
+        "the database learns what this host runs",
+    ),
+    param(
+        "drop",
+        Takes::Switch,
+        "this host removes what the database does not know",
+    ),
+];
+
+fn choice(bound: &Bound) -> Result<Option<restored::Choice>, Failure> {
+    let given = |name| Ok::<_, Failure>(bound.truth(name)?.unwrap_or(false));
+    match (given("adopt")?, given("drop")?) {
+        (false, false) => Ok(None),
+        (true, false) => Ok(Some(restored::Choice::Adopt)),
+        (false, true) => Ok(Some(restored::Choice::Drop)),
+        (true, true) => Err(Failure::usage(
+            "db restored: --adopt and --drop are opposites: choose one",
+        )),
+    }
+}
+
 /// What `db` can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -85,6 +117,8 @@ pub(crate) enum Command {
     Version,
     /// Compare rows and host objects, and repair.
     Check,
+    /// Decide about a restored copy; `None`: say what differs.
+    Restored(Option<restored::Choice>),
 }
 
 /// Does it. The schema need not be this program's. A check that finds what it cannot repair has failed.
@@ -100,6 +134,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             cx.cloud.migrate().await?;
             Ok(String::new())
         }
+        Command::Restored(choice) => restored::run(choice, cx).await,
         Command::Version => Ok(format!("{}\n", cx.cloud.schema_version().await?.0)),
         Command::Check => {
             cx.cloud.require_schema().await?;

@@ -6,6 +6,7 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
+use novanet_agent::engine::{AgentError, Lock, identity};
 use novanet_model::wire::Role;
 use serde::Serialize;
 
@@ -40,6 +41,7 @@ const ACTIONS: &[Action] = &[
             Ok(super::Command::Host(Command::Cleanup {
                 host: host(b),
                 dry_run: switch(b, "dry_run")?,
+                force: switch(b, "force")?,
             }))
         },
     ),
@@ -55,7 +57,45 @@ const ACTIONS: &[Action] = &[
         },
     )
     .or(&["set_zone"]),
+    action(
+        "rename",
+        "give a host another name, in the database and in the state folder of this host; its agent \
+         must not run",
+        RENAME,
+        |b| {
+            Ok(super::Command::Host(Command::Rename {
+                host: b.required("host")?.to_owned(),
+                name: host_name(b.required("name")?)?,
+            }))
+        },
+    ),
+    action(
+        "delete",
+        "forget a host that is gone for good",
+        &[param("host", Takes::Required, "the host")],
+        |b| {
+            let host = b.required("host")?.to_owned();
+            Ok(super::Command::Host(Command::Delete { host }))
+        },
+    )
+    .or(&["remove"]),
 ];
+
+const RENAME: &[Param] = &[
+    param("host", Takes::Required, "the host"),
+    param("name", Takes::Required, "its new name"),
+];
+
+/// A name that a host can have.
+fn host_name(name: &str) -> Result<String, Failure> {
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 255 || !name.chars().all(ok) {
+        return Err(Failure::usage(format!(
+            "name {name:?}: must be 1 to 255 letters, digits, '-', '_' or '.'"
+        )));
+    }
+    Ok(name.to_owned())
+}
 
 const SET_ZONE: &[Param] = &[
     param("host", Takes::Required, "the host"),
@@ -76,6 +116,7 @@ const CLEANUP: &[Param] = &[
         "the host (this one; another with --dry-run only)",
     ),
     param("dry_run", Takes::Switch, "only say what would be removed"),
+    param("force", Takes::Switch, "also if instances run here"),
 ];
 
 /// What `host` can be told.
@@ -100,12 +141,26 @@ pub(crate) enum Command {
         /// Into this one.
         zone: String,
     },
+    /// Give one another name.
+    Rename {
+        /// Which.
+        host: String,
+        /// The new name.
+        name: String,
+    },
+    /// Forget one.
+    Delete {
+        /// Which.
+        host: String,
+    },
     /// Remove all of ours.
     Cleanup {
         /// Which; `None`: this one.
         host: Option<String>,
         /// Only say what.
         dry_run: bool,
+        /// Also if instances run.
+        force: bool,
     },
 }
 
@@ -135,6 +190,35 @@ pub(crate) async fn list(zone: Option<&str>, cx: &Context) -> Result<String, Fai
         })
         .collect();
     Ok(render(&rows, cx.format))
+}
+
+/// `host rename`. The state folder on this host follows, if it is that host's.
+pub(crate) async fn rename(old: &str, new: &str, cx: &Context) -> Result<String, Failure> {
+    let failed = |e: AgentError| Failure::because(&e);
+    let state_path = cx.flags.state_path();
+    let here = identity::owner(&state_path).as_deref() == Some(old);
+    // While it is held no agent runs with this state.
+    let lock = if here {
+        Some(Lock::take(&state_path).map_err(failed)?)
+    } else {
+        None
+    };
+    let names: Vec<String> = cx
+        .cloud
+        .hosts()
+        .await?
+        .into_iter()
+        .map(|h| h.name)
+        .collect();
+    let has = |name: &str| names.iter().any(|n| n == name);
+    // A rename that was killed half-way left only the folder to do.
+    if !(here && !has(old) && has(new)) {
+        cx.cloud.rename_host(old, new, lock.is_some()).await?;
+    }
+    if here {
+        identity::claim(&state_path, new).map_err(failed)?;
+    }
+    Ok(String::new())
 }
 
 fn word(role: Role) -> &'static str {

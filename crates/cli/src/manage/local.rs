@@ -53,17 +53,24 @@ async fn told(command: host::Command, flags: &Flags) -> Result<String, Failure> 
         host::Command::Plan { host, diff } => {
             (host, Question::Plan { diff }, Offline::Plan { diff })
         }
-        host::Command::Cleanup { host, dry_run } => (
+        host::Command::Cleanup {
             host,
-            Question::Cleanup { dry_run },
-            Offline::Cleanup { dry_run },
+            dry_run,
+            force,
+        } => (
+            host,
+            Question::Cleanup { dry_run, force },
+            Offline::Cleanup { dry_run, force },
         ),
-        host::Command::List { .. } | host::Command::Zone { .. } => {
+        host::Command::List { .. }
+        | host::Command::Zone { .. }
+        | host::Command::Rename { .. }
+        | host::Command::Delete { .. } => {
             unreachable!("the database knows the hosts")
         }
     };
     if let Some(other) = another(other.as_deref(), flags) {
-        if matches!(question, Question::Cleanup { dry_run: false }) {
+        if matches!(question, Question::Cleanup { dry_run: false, .. }) {
             return Err(Failure::failed(format!(
                 "host {other}: this is {}, and cleanup ends what runs on a host: on {other} itself, \
                  type: nova-manage host cleanup (--dry-run shows from here what it would remove)",

@@ -20,6 +20,7 @@ pub(crate) mod local;
 pub(crate) mod network;
 pub(crate) mod project;
 mod remote;
+pub(crate) mod restored;
 pub(crate) mod role;
 pub(crate) mod service;
 mod structure;

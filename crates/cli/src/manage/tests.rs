@@ -141,6 +141,7 @@ fn help_and_version_are_answers() {
         list           all networks
         show           everything about one network
         delete         remove a network that no instance uses
+        modify         change a network: which host is its gateway
     ");
     assert_eq!(check("help help"), check("--help"));
     insta::assert_snapshot!(check("network create --help"), @"
@@ -190,6 +191,7 @@ fn help_and_version_are_answers() {
         group              security group; may be given several times (default)
         user_data_file     file with user data
         user               user whose they are, with the key pair (the project's manager)
+        timeout            how many seconds --wait waits (120)
 
     As --name:
         wait               wait until they run
@@ -371,9 +373,9 @@ fn the_manuals_other_commands_are_understood() {
     insta::assert_snapshot!(check("network delete 10.0.0.0/24"), @"Network(Delete(Cidr(10.0.0.0/24)))");
     insta::assert_snapshot!(check("network show private"), @r#"Network(Show(Name("private")))"#);
     insta::assert_snapshot!(check("host plan --diff"), @"Host(Plan { host: None, diff: true })");
-    insta::assert_snapshot!(check("host cleanup --dry-run"), @"Host(Cleanup { host: None, dry_run: true })");
-    insta::assert_snapshot!(check("vm run ami-00000001 web --count 2 --group default --group www --wait"), @r#"Vm(Run(Run { image: AmiId(1), project: ProjectId("web"), instance_type: "m1.tiny", count: 2, key: None, groups: ["default", "www"], user_data_file: None, user: None, wait: true }))"#);
-    insta::assert_snapshot!(check("vm terminate i-1 i-00000002"), @"Vm(Terminate { instances: [InstanceId(1), InstanceId(2)], wait: false })");
+    insta::assert_snapshot!(check("host cleanup --dry-run"), @"Host(Cleanup { host: None, dry_run: true, force: false })");
+    insta::assert_snapshot!(check("vm run ami-00000001 web --count 2 --group default --group www --wait"), @r#"Vm(Run(Run { image: AmiId(1), project: ProjectId("web"), instance_type: "m1.tiny", count: 2, key: None, groups: ["default", "www"], user_data_file: None, user: None, wait: Some(120s) }))"#);
+    insta::assert_snapshot!(check("vm terminate i-1 i-00000002"), @"Vm(Terminate { instances: [InstanceId(1), InstanceId(2)], wait: None })");
     insta::assert_snapshot!(check("audit list i-0000000a --limit 5"), @r#"Audit(List { object: Some("i-0000000a"), limit: 5 })"#);
 }
 
@@ -410,6 +412,7 @@ fn help_says_what_there_is() {
         list           all networks
         show           everything about one network
         delete         remove a network that no instance uses
+        modify         change a network: which host is its gateway
     ");
     insta::assert_snapshot!(check("floating create --help"), @"
     usage: nova-manage floating create IP_RANGE

@@ -41,7 +41,7 @@ const ACTIONS: &[Action] = &[
                         .map_err(|e| Failure::usage(e.to_string()))
                 })
                 .collect::<Result<_, _>>()?;
-            let wait = b.truth("wait")?.unwrap_or(false);
+            let wait = wait(b)?;
             Ok(super::Command::Vm(Command::Terminate { instances, wait }))
         },
     ),
@@ -67,12 +67,27 @@ const RUN: &[Param] = &[
         "user whose they are, with the key pair (the project's manager)",
     ),
     param("wait", Takes::Switch, "wait until they run"),
+    TIMEOUT,
 ];
 
 const TERMINATE: &[Param] = &[
     param("instance", Takes::Many, "an instance, like i-00000001"),
     param("wait", Takes::Switch, "wait until they are gone"),
+    TIMEOUT,
 ];
+
+const TIMEOUT: Param = param(
+    "timeout",
+    Takes::Named,
+    "how many seconds --wait waits (120)",
+);
+
+/// `--wait`, with its limit.
+fn wait(bound: &Bound) -> Result<Option<Duration>, Failure> {
+    let limit = bound.number("timeout", 1, 86_400)?.unwrap_or(120);
+    let wait = bound.truth("wait")?.unwrap_or(false);
+    Ok(wait.then(|| Duration::from_secs(limit)))
+}
 
 /// What `vm` can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +103,8 @@ pub(crate) enum Command {
     Terminate {
         /// Which.
         instances: Vec<InstanceId>,
-        /// Until they are gone.
-        wait: bool,
+        /// Until they are gone, at most this long.
+        wait: Option<Duration>,
     },
 }
 
@@ -104,7 +119,7 @@ pub(crate) struct Run {
     pub(crate) groups: Vec<String>,
     pub(crate) user_data_file: Option<PathBuf>,
     pub(crate) user: Option<String>,
-    pub(crate) wait: bool,
+    pub(crate) wait: Option<Duration>,
 }
 
 fn run(bound: &Bound) -> Result<Run, Failure> {
@@ -124,12 +139,9 @@ fn run(bound: &Bound) -> Result<Run, Failure> {
         groups: bound.all("group").into_iter().map(str::to_owned).collect(),
         user_data_file: bound.text("user_data_file").map(PathBuf::from),
         user: bound.text("user").map(str::to_owned),
-        wait: bound.truth("wait")?.unwrap_or(false),
+        wait: wait(bound)?,
     })
 }
-
-/// Longest `--wait`.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Does it.
 pub(crate) async fn execute(command: Command, cx: &Context) -> Result<String, Failure> {
@@ -146,8 +158,8 @@ pub(crate) async fn execute(command: Command, cx: &Context) -> Result<String, Fa
         Command::Run(run) => launch(*run, cx).await,
         Command::Terminate { instances, wait } => {
             terminate(&instances, cx).await?;
-            if wait {
-                until(cx, "terminated", &instances, <[_]>::is_empty).await?;
+            if let Some(limit) = wait {
+                until(cx, ("terminated", limit), &instances, <[_]>::is_empty).await?;
             }
             Ok(String::new())
         }
@@ -197,10 +209,10 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
         availability_zone: None,
     };
     let (ids, _) = cx.cloud.run_instances(&caller, &launch).await?;
-    if run.wait {
+    if let Some(limit) = run.wait {
         let running =
             |views: &[InstanceView]| views.iter().all(|v| v.row.state == InstanceState::Running);
-        until(cx, "running", &ids, running)
+        until(cx, ("running", limit), &ids, running)
             .await
             .map_err(|failure| naming(failure, &ids))?;
     }
@@ -245,11 +257,11 @@ async fn terminate(ids: &[InstanceId], cx: &Context) -> Result<(), Failure> {
 /// Waits until what is left of these instances is as it should be.
 async fn until(
     cx: &Context,
-    what: &str,
+    (what, limit): (&str, Duration),
     ids: &[InstanceId],
     done: impl Fn(&[InstanceView]) -> bool,
 ) -> Result<(), Failure> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + limit;
     loop {
         let mut views = living(cx).await?;
         views.retain(|view| ids.contains(&view.row.id));
@@ -267,7 +279,7 @@ async fn until(
             let states: Vec<String> = views.iter().map(|v| progress(&v.row)).collect();
             return Err(Failure::failed(format!(
                 "not {what} after {} s: {} (nova-manage service list shows which hosts are up)",
-                PATIENCE.as_secs(),
+                limit.as_secs(),
                 states.join(", ")
             )));
         }

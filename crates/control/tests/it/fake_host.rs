@@ -160,6 +160,7 @@ impl FakeHost {
             count: i64::try_from(self.objects.len()).unwrap(),
             max: versions().max().unwrap_or(0),
             sum: versions().sum(),
+            fingerprint: None,
         }
     }
 
@@ -170,7 +171,7 @@ impl FakeHost {
         let there: BTreeMap<_, _> = list
             .changes
             .into_iter()
-            .map(|c| (c.key, (c.version, c.object.unwrap())))
+            .filter_map(|c| Some((c.key, (c.version, c.object?))))
             .collect();
         assert_eq!(self.objects, there, "{}", self.name);
         assert_eq!(self.digest(), self.cloud.digest(&self.name).await.unwrap());

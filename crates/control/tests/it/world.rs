@@ -105,6 +105,35 @@ impl World {
         })
     }
 
+    /// This cloud, and another one with a copy of its database as it is now.
+    pub(crate) async fn copy(self) -> Result<(Self, Self)> {
+        self.cloud.close().await;
+        let place = match &self.place {
+            Place::Folder(from) => {
+                let folder = folder()?;
+                std::fs::copy(file_in(from.path()), file_in(folder.path()))?;
+                Place::Folder(folder)
+            }
+            Place::Server(database) => Place::Server(Postgres::shared()?.copy_of(database)?),
+        };
+        let config = CloudConfig {
+            database: match &place {
+                Place::Folder(folder) => sqlite_url(&file_in(folder.path())),
+                Place::Server(database) => database.url.clone(),
+            },
+            ..self.config.clone()
+        };
+        let vault = self.vault.clone();
+        let copy = Self {
+            cloud: Cloud::open(config.clone(), Some(vault.clone())).await?,
+            config,
+            vault,
+            place,
+        };
+        let cloud = self.again().await;
+        Ok((Self { cloud, ..self }, copy))
+    }
+
     /// The same cloud as another process has it.
     pub(crate) async fn again(&self) -> Cloud {
         let vault = Some(self.vault.clone());
@@ -122,14 +151,6 @@ impl World {
     /// The same cloud without its key file.
     pub(crate) async fn without_key(&self) -> Cloud {
         Cloud::open(self.config.clone(), None).await.unwrap()
-    }
-
-    /// The SQLite file.
-    pub(crate) fn file(&self) -> Option<PathBuf> {
-        match &self.place {
-            Place::Folder(folder) => Some(file_in(folder.path())),
-            Place::Server(_) => None,
-        }
     }
 
     /// A project with a manager `boss-of-<project>`, as that one calls.

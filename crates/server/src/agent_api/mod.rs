@@ -10,7 +10,9 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use novanet_model::wire::{Answer, Digest, Follow, Hello, Leases, Metadata, Objects, Status};
+use novanet_model::wire::{
+    Answer, Depth, Digest, Follow, Hello, Leases, Metadata, Objects, Status,
+};
 use novanet_model::{HostAddresses, InstanceId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,8 +84,13 @@ async fn objects(
 async fn digest(
     State(state): State<Arc<Shared>>,
     Path(host): Path<String>,
+    Query(Depth { full }): Query<Depth>,
 ) -> Result<Json<Digest>> {
-    Ok(Json(state.cloud.digest(&host).await?))
+    Ok(Json(if full {
+        state.cloud.full_digest(&host).await?
+    } else {
+        state.cloud.digest(&host).await?
+    }))
 }
 
 async fn status(

@@ -53,10 +53,26 @@ async fn a_question_that_cannot_be_answered_is_refused_with_a_line_that_names_th
         )
     );
     // Nobody empties a host from afar.
-    let (status, text) = ask(&w, "h1", &Question::Cleanup { dry_run: false }).await?;
+    let (status, text) = ask(
+        &w,
+        "h1",
+        &Question::Cleanup {
+            dry_run: false,
+            force: false,
+        },
+    )
+    .await?;
     assert_eq!(status, StatusCode::FORBIDDEN, "{text}");
     assert!(text.starts_with("host h1: cleanup"), "{text}");
-    let (status, text) = ask(&w, "h1", &Question::Cleanup { dry_run: true }).await?;
+    let (status, text) = ask(
+        &w,
+        "h1",
+        &Question::Cleanup {
+            dry_run: true,
+            force: false,
+        },
+    )
+    .await?;
     assert_eq!(status, StatusCode::OK, "{text}");
     Ok(())
 }

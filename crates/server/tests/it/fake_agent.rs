@@ -94,7 +94,7 @@ impl FakeAgent {
                     Question::Plan { diff } => Answer::Text {
                         text: format!("the plan of {}, diff: {diff}\n", self.client.host),
                     },
-                    Question::Cleanup { dry_run: true } => Answer::Text {
+                    Question::Cleanup { dry_run: true, .. } => Answer::Text {
                         text: "nothing to remove\n".to_owned(),
                     },
                     _ => Answer::Failed {

@@ -44,6 +44,35 @@ const ACTIONS: &[Action] = &[
         |bound| Ok(super::Command::Network(Command::Delete(which(bound)?))),
     )
     .or(&["remove"]),
+    action(
+        "modify",
+        "change a network: which host is its gateway",
+        MODIFY,
+        |bound| {
+            let host = bound.text("host").map(str::to_owned);
+            if host.is_none() {
+                return Err(Failure::usage(
+                    "say what is to be changed: --host=NAME (nova-manage project scrub PROJECT takes a \
+                     project's networks from it)",
+                ));
+            }
+            let modify = Modify { host };
+            Ok(super::Command::Network(Command::Modify(
+                which(bound)?,
+                modify,
+            )))
+        },
+    ),
+];
+
+const MODIFY: &[Param] = &[
+    param(
+        "network",
+        Takes::Required,
+        "the network: its subnet, id, uuid or label",
+    )
+    .or(&["fixed_range", "cidr", "id", "uuid"]),
+    param("host", Takes::Named, "the host that is to be its gateway"),
 ];
 
 const ONE: &[Param] = &[param(
@@ -64,6 +93,15 @@ pub(crate) enum Command {
     Show(Which),
     /// Delete one.
     Delete(Which),
+    /// Change one.
+    Modify(Which, Modify),
+}
+
+/// What is to be changed of a network; `None`: stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Modify {
+    /// Its gateway.
+    pub(crate) host: Option<String>,
 }
 
 /// How a user names a network.
@@ -133,6 +171,13 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 Format::Json => Ok(json(&row)),
                 Format::Table => Ok(row.show()),
             }
+        }
+        Command::Modify(which, Modify { host }) => {
+            let network = find(&which, cx).await?;
+            if let Some(host) = host {
+                cx.cloud.move_network(network.id, &host).await?;
+            }
+            Ok(String::new())
         }
         Command::Delete(which) => {
             let id = match bad(&which, cx).await? {

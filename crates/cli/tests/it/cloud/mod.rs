@@ -7,6 +7,7 @@ mod conflicts;
 mod disk;
 mod exhaust;
 mod faults;
+mod identity;
 mod killed;
 mod late;
 mod lists;

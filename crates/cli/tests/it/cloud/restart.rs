@@ -53,7 +53,9 @@ fn a_killed_cloud_comes_back_to_the_same_state_and_no_packet_is_lost() {
         .unwrap();
     assert_eq!(second.status.code(), Some(1), "{second:?}");
     assert!(
-        second.stderr.contains("another server runs") || second.stderr.contains("already runs"),
+        second
+            .stderr
+            .contains("another agent works in this network namespace"),
         "{}",
         second.stderr
     );

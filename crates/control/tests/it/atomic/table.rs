@@ -9,7 +9,7 @@ use novanet_control::instances::Launch;
 use novanet_control::key_pairs::KeyKind;
 use novanet_control::{Caller, Cloud, Controllers};
 use novanet_model::carve::Request;
-use novanet_model::wire::{LeaseChange, LeaseEvent};
+use novanet_model::wire::{Follow, LeaseChange, LeaseEvent, Objects};
 use novanet_model::{ImageId, InstanceId, NetworkId, NetworkKind};
 use novanet_store::{Engine, Thing, objects};
 use std::io::Cursor;
@@ -32,6 +32,7 @@ pub(super) const READERS: &[&str] = &[
     "fixed_ips",
     "floating_ips",
     "follow",
+    "full_digest",
     "has_role",
     "host_errors",
     "host_of",
@@ -328,10 +329,22 @@ async fn controllers(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> 
     t.one("check", async |c| c.check().await).await?;
 
     let (epoch, version) = t.w.seen().await?;
-    t.one("notice_restore", async |c| {
-        c.notice_restore(Some((&epoch, version + 9))).await
+    let held = Objects {
+        epoch: "another".to_owned(),
+        version,
+        whole: true,
+        changes: t.w.follow("h1", &Follow::default()).await?.changes,
+        ..Objects::default()
+    };
+    t.one("drop_restored", async |c| {
+        c.drop_restored("h1", &held).await
     })
     .await?;
+    t.one("adopt_restored", async |c| {
+        c.adopt_restored("h1", &held).await.map(drop)
+    })
+    .await?;
+    assert_eq!(t.w.seen().await?.0, epoch);
 
     // Something for each step of a round: a row edited by hand, a deletion that no report ended
     // (what was in its way is over, but the host has nothing new to say), objects that are wrong.
@@ -390,6 +403,10 @@ async fn sweep(t: &Trial<'_>) -> Result<()> {
 }
 
 async fn departures(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Result<()> {
+    t.one("move_network", async |c| {
+        c.move_network(NetworkId(3), "h2").await
+    })
+    .await?;
     t.one("delete_network", async |c| {
         c.delete_network("10.9.0.0/24").await
     })
@@ -416,5 +433,12 @@ async fn departures(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> R
     t.one("delete_project", async |c| {
         c.delete_project(&name("shop")).await
     })
-    .await
+    .await?;
+    t.one("rename_host", async |c| {
+        c.rename_host("h2", "h3", true).await
+    })
+    .await?;
+    t.sql("UPDATE hosts SET seen_at = 0").await?;
+    t.one("delete_host", async |c| c.delete_host("h3").await)
+        .await
 }

@@ -1,0 +1,193 @@
+//! Whether the database is the one that this state folder belongs to. Two witnesses say so: the note of
+//! the server (`clock.seen`) and the ledger of the agent. An empty database, another one, or an older
+//! copy is never taken for it: the operator decides (`nova-manage db restored`, docs/restore.md).
+
+use crate::failure::Failure;
+use novanet_agent::engine::lineage::{Doubt, REMEDY, Reason};
+use novanet_agent::engine::{self, AgentError, Table, lock};
+use novanet_agent::ledger;
+use novanet_control::Cloud;
+use novanet_model::flags::Flags;
+use novanet_model::wire::{Follow, Objects};
+use novanet_server::seen;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// What this state folder knows of its database.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    /// What the server noted: epoch and version.
+    pub(crate) seen: Option<(String, i64)>,
+    /// What the agent's host has.
+    pub(crate) ledger: Option<Table>,
+}
+
+impl Known {
+    /// Reads both witnesses; `None`: this state folder never had a database.
+    pub(crate) fn of(flags: &Flags) -> Result<Option<Self>, Failure> {
+        let state_path = flags.state_path();
+        let ledger = match ledger::peek(&lock::agent_dir(&state_path)) {
+            // The state path leads nowhere: the database's own error says so.
+            Err(AgentError::File { source, .. }) if source.kind() == ErrorKind::NotADirectory => {
+                None
+            }
+            ledger => ledger.map_err(|e| Failure::because(&e))?,
+        };
+        let known = Self {
+            seen: seen::read(&seen::path(&state_path)),
+            ledger,
+        };
+        Ok((known.seen.is_some() || known.ledger.is_some()).then_some(known))
+    }
+
+    /// The newest that is known: epoch and version.
+    pub(crate) fn position(&self) -> (String, i64) {
+        let ledger = self.ledger.as_ref().map(Table::position);
+        let ledger = ledger.map(|at| (at.epoch, at.after));
+        match (ledger, &self.seen) {
+            (Some(ledger), Some(seen)) if ledger.0 == seen.0 && seen.1 > ledger.1 => seen.clone(),
+            (Some(ledger), _) => ledger,
+            (None, Some(seen)) => seen.clone(),
+            (None, None) => (String::new(), 0),
+        }
+    }
+
+    /// The database of this state folder, for people.
+    fn words(&self) -> String {
+        let (epoch, version) = self.position();
+        let objects = self.ledger.as_ref().map_or(0, Table::len);
+        format!("epoch {epoch}, clock {version}, {objects} objects on this host")
+    }
+}
+
+/// Whether a database is the one of this state folder.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It is, or the state folder never had one.
+    Same,
+    /// It has no schema yet, and the state folder had a database.
+    Empty(Known),
+    /// It is another one, or an older copy.
+    Doubtful(Known, Doubt),
+}
+
+impl Verdict {
+    /// Why the database is not used, for people; `None`: it is.
+    pub(crate) fn refusal(&self, database: &str, state_path: &Path) -> Option<String> {
+        let state = state_path.display();
+        match self {
+            Self::Same => None,
+            Self::Empty(known) => Some(format!(
+                "database {database} is empty or missing, and {state} belongs to another one ({}): \
+                 nothing was made, removed or overwritten (is its disk mounted, is sql_connection \
+                 right? To begin anew: nova-manage db sync, then nova-manage db restored --drop)",
+                known.words()
+            )),
+            Self::Doubtful(known, doubt) => Some(format!(
+                "database {database} is not the one of {state} ({}): {doubt}; nothing was made, \
+                 removed or overwritten ({REMEDY})",
+                known.words()
+            )),
+        }
+    }
+}
+
+/// The host of this state folder; what the flags say, if no agent has run here.
+pub(crate) fn host(flags: &Flags) -> String {
+    engine::identity::owner(&flags.state_path()).unwrap_or_else(|| flags.host().to_owned())
+}
+
+/// Before a database is opened, as that would make its file.
+pub(crate) fn before_opening(flags: &Flags) -> Result<(), Failure> {
+    let Some(file) = flags.database_url().strip_prefix("sqlite:") else {
+        return Ok(());
+    };
+    let file = format!("/{}", file.trim_start_matches('/'));
+    if Path::new(&file).exists() {
+        return Ok(());
+    }
+    let Some(known) = Known::of(flags)? else {
+        return Ok(());
+    };
+    refuse(&Verdict::Empty(known), &format!("file {file}"), flags)
+}
+
+/// Compares the database with both witnesses. What a host of this name has is compared object by
+/// object, if the schema is this program's.
+pub(crate) async fn compare(cloud: &Cloud, flags: &Flags) -> Result<Verdict, Failure> {
+    let Some(known) = Known::of(flags)? else {
+        return Ok(Verdict::Same);
+    };
+    let (have, want) = cloud.schema_version().await?;
+    if have == 0 {
+        return Ok(Verdict::Empty(known));
+    }
+    if let Some(ledger) = &known.ledger {
+        let list = if have == want {
+            cloud.follow(&host(flags), &Follow::default()).await?
+        } else {
+            clock_of(cloud).await?
+        };
+        if let Some(doubt) = Doubt::about(ledger, &list) {
+            return Ok(Verdict::Doubtful(known, doubt));
+        }
+    }
+    Ok(match unlike_seen(cloud, known.seen.as_ref()).await? {
+        None => Verdict::Same,
+        Some(doubt) => Verdict::Doubtful(known, doubt),
+    })
+}
+
+/// What a database of another schema can be asked.
+async fn clock_of(cloud: &Cloud) -> Result<Objects, Failure> {
+    let (epoch, version) = cloud.seen().await?;
+    Ok(Objects {
+        epoch,
+        version,
+        ..Objects::default()
+    })
+}
+
+/// Compares the database with the server's note alone, which costs next to nothing.
+pub(crate) async fn glance(cloud: &Cloud, flags: &Flags) -> Result<Verdict, Failure> {
+    let seen = seen::read(&seen::path(&flags.state_path()));
+    Ok(match unlike_seen(cloud, seen.as_ref()).await? {
+        None => Verdict::Same,
+        Some(doubt) => Verdict::Doubtful(Known { seen, ledger: None }, doubt),
+    })
+}
+
+async fn unlike_seen(
+    cloud: &Cloud,
+    seen: Option<&(String, i64)>,
+) -> Result<Option<Doubt>, Failure> {
+    let Some((epoch, version)) = seen else {
+        return Ok(None);
+    };
+    let (there, clock) = cloud.seen().await?;
+    let reason = if there != *epoch {
+        Reason::Other {
+            here: epoch.clone(),
+            there,
+        }
+    } else if clock < *version {
+        Reason::Older {
+            here: *version,
+            there: clock,
+        }
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Doubt {
+        reason,
+        unknown: Vec::new(),
+    }))
+}
+
+/// Fails if the database is not the one of this state folder.
+pub(crate) fn refuse(verdict: &Verdict, database: &str, flags: &Flags) -> Result<(), Failure> {
+    match verdict.refusal(database, &flags.state_path()) {
+        None => Ok(()),
+        Some(why) => Err(Failure::failed(why)),
+    }
+}
