@@ -6,17 +6,20 @@
 //! Must not know: the product's insides. Nothing here names a network, an instance or a rule; errors are `anyhow`, as in a test.
 
 pub mod dhcp;
+mod disk;
 mod eventually;
 mod host;
 mod kernel;
 mod machine;
 pub mod packet;
 mod postgres;
+mod proxy;
 mod quickest;
 mod sandbox;
 mod wire;
 
 pub use dhcp::{DhcpClient, Lease};
+pub use disk::{DiskPlan, FaultyDisk};
 pub use eventually::{eventually, eventually_async};
 pub use host::{
     Host, HostOptions, Output, Process, connect, in_network_of, inside_host, this_test,
@@ -25,6 +28,7 @@ pub use kernel::have8021q;
 pub use machine::MachineState;
 pub use packet::Mac;
 pub use postgres::{Database, Postgres, PostgresOptions};
+pub use proxy::{Cut, Proxy};
 pub use quickest::Quickest;
 pub use sandbox::{Kept, Sandbox};
 pub use wire::Wire;

@@ -3,6 +3,7 @@
 //! A small shell watches over it: when its standard input ends (the handle was dropped, or the process that held it was killed) it stops the server and
 //! removes the folder. So a server kept in a static, which Rust never drops, goes away too.
 
+mod outage;
 mod shared;
 
 use std::fs::File;

@@ -12,5 +12,6 @@ mod cut_off;
 mod killed;
 mod listen;
 mod postgres;
+mod real_faults;
 mod sqlite;
 mod turns;

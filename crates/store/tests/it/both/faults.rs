@@ -135,7 +135,7 @@ async fn make(tx: &mut Tx, name: &str) -> Result<(), StoreError> {
     audit::record(tx, &actor, "user.create", None, name, "").await
 }
 
-async fn use_case(db: &Db, planned: bool, name: &str) -> Result<(), StoreError> {
+pub(crate) async fn use_case(db: &Db, planned: bool, name: &str) -> Result<(), StoreError> {
     let mut tx = if planned {
         db.change().await?
     } else {
@@ -145,7 +145,7 @@ async fn use_case(db: &Db, planned: bool, name: &str) -> Result<(), StoreError> 
     tx.commit().await.map(drop)
 }
 
-async fn names(db: &Db) -> Result<Vec<String>> {
+pub(crate) async fn names(db: &Db) -> Result<Vec<String>> {
     let mut tx = db.read().await?;
     let users = users::list(&mut tx).await?;
     let entries = audit::list(&mut tx, None, i64::MAX).await?;

@@ -3,7 +3,7 @@
 pub(crate) mod seed;
 
 mod bad_rows;
-mod faults;
+pub(crate) mod faults;
 mod floating_ips;
 mod follow;
 mod groups;
