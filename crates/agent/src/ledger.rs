@@ -7,12 +7,11 @@
 
 use crate::engine::AgentError;
 use crate::engine::table::{Table, Taken};
-use crate::whole;
+use crate::{private, whole};
 use novanet_model::wire::Objects;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -159,10 +158,7 @@ pub fn peek(dir: &Path) -> Result<Option<Table>, AgentError> {
 /// Makes a directory that only its owner may enter.
 pub fn make_private_dir(dir: &Path) -> Result<(), AgentError> {
     let refused = |e| AgentError::file(dir, e);
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(dir).map_err(refused)?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(refused)
+    private::folder(dir).map_err(refused)
 }
 
 struct Read {
@@ -258,8 +254,7 @@ fn log_path(dir: &Path, generation: u64) -> PathBuf {
 }
 
 fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).open(path)
+    private::open(File::options().append(true).create(true), path)
 }
 
 /// The scribe: syncs and writes lists, off the hot path. Several waiting syncs of one log are one.

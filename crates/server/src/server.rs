@@ -8,7 +8,7 @@ use novanet_control::{Cloud, told};
 use novanet_http::Gate;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -203,7 +203,10 @@ fn note(file: &Path, epoch: &str, version: i64, durable: bool) {
 /// replaced, one that answers is not.
 fn listen_unix(path: &Path) -> std::io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(std::io::Error::from(std::io::ErrorKind::AddrInUse));

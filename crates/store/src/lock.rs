@@ -9,8 +9,8 @@ use crate::fault::Fault;
 use crate::{Result, StoreError};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,13 +62,21 @@ impl WriteLock {
     pub(crate) fn beside(database: &Path) -> Result<Self> {
         let open = |extension: &str| {
             let path = database.with_extension(extension);
-            std::fs::OpenOptions::new()
+            let opened = std::fs::OpenOptions::new()
                 .create(true)
                 .truncate(false)
                 .write(true)
-                // Whoever can open it can keep everybody from writing.
                 .mode(0o600)
-                .open(&path)
+                .open(&path);
+            // A process that can open it can keep all others from writing.
+            let private = |file: File| {
+                if file.metadata()?.mode() & 0o077 != 0 {
+                    file.set_permissions(Permissions::from_mode(0o600))?;
+                }
+                Ok(file)
+            };
+            opened
+                .and_then(private)
                 .map_err(|e| crate::file::refused(&path, &e))
         };
         Ok(Self {

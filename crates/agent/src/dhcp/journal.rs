@@ -7,7 +7,7 @@
 //!
 //! Must not know: the network to the server, dnsmasq's command line.
 
-use crate::reserve;
+use crate::{private, reserve};
 use novanet_model::wire::{LeaseChange, LeaseEvent};
 use novanet_model::{IfName, MacAddr};
 use serde::{Deserialize, Serialize};
@@ -136,12 +136,10 @@ impl Journal {
     }
 
     fn lock(&self) -> io::Result<File> {
-        std::fs::create_dir_all(&self.folder)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.folder.join("lock"))?;
+        private::folder(&self.folder)?;
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).write(true);
+        let lock = private::open(options, &self.folder.join("lock"))?;
         lock.lock()?;
         Ok(lock)
     }
@@ -166,11 +164,9 @@ impl Journal {
             lease: lease.clone(),
         };
         let mut text = serde_json::to_string(&line)? + "\n";
-        let mut file = File::options()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(self.path())?;
+        let mut options = File::options();
+        let options = options.create(true).read(true).append(true);
+        let mut file = private::open(options, &self.path())?;
         if !ends_with_newline(&mut file)? {
             text.insert(0, '\n');
         }

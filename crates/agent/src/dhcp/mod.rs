@@ -21,14 +21,17 @@ pub use files::Files;
 pub use item::{DhcpKey, DhcpValue, HostSpec, RangeSpec};
 pub use render::{Hosts, Ranges, arguments, host_line, hosts_file, name_line, names_file, script};
 
+use crate::private;
 use crate::room::{Change, Desired, Room, RoomError};
 use crate::settings::Settings;
 use journal::Journal;
 use novanet_model::{HostObject, IfName, MacAddr, NetworkId};
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixDatagram;
@@ -102,13 +105,15 @@ impl DhcpServers {
 
 /// Takes the hints of [`bridge::run`].
 fn listen(journal: &Journal, changed: Arc<Notify>) -> io::Result<tokio::task::JoinHandle<()>> {
-    std::fs::create_dir_all(journal.folder())?;
+    private::folder(journal.folder())?;
     let path = journal.folder().join(bridge::SOCKET);
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
+    // In a folder that nobody else may enter.
     let socket = UnixDatagram::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     Ok(tokio::spawn(async move {
         let mut hint = [0; 16];
         while socket.recv(&mut hint).await.is_ok() {

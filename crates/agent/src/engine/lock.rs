@@ -3,13 +3,13 @@
 
 use super::AgentError;
 use crate::ledger::make_private_dir;
+use crate::private;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{getsockopt, sockopt};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -81,9 +81,9 @@ impl Lock {
         let dir = agent_dir(state_path);
         make_private_dir(&dir)?;
         let path = dir.join("lock");
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path);
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(false);
+        let file = private::open(options, &path);
         let file = file.map_err(|e| AgentError::file(&path, e))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self { _file: file }),

@@ -14,6 +14,7 @@ mod unpack;
 pub use check::check;
 pub(crate) use unpack::IDS;
 
+use crate::private;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -154,7 +155,7 @@ impl Images {
         }
         let download = self.unfinished()?;
         let file = download.path().join("image");
-        std::fs::File::create_new(&file).map_err(|e| ImageError::file(&file, e))?;
+        private::write(&file, &[]).map_err(|e| ImageError::file(&file, e))?;
         self.source.fetch(digest, &file).await?;
         let (digest, uid_base) = (digest.to_owned(), self.uid_base);
         tokio::task::spawn_blocking(move || {
@@ -249,7 +250,7 @@ fn unpack_as(file: &Path, ready: &Path, about: &About) -> Result<(), ImageError>
     unpack::unpack(file, &root, about.uid_base)?;
     let text = serde_json::to_vec(about).unwrap_or_default();
     let path = ready.join("about.json");
-    std::fs::write(&path, text).map_err(|e| ImageError::file(&path, e))?;
+    private::write(&path, &text).map_err(|e| ImageError::file(&path, e))?;
     // After a power cut the folder must not be there with empty files in it.
     let handle = std::fs::File::open(ready).map_err(|e| ImageError::file(ready, e))?;
     rustix::fs::syncfs(&handle).map_err(|e| ImageError::file(ready, e))

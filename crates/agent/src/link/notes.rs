@@ -40,7 +40,7 @@ pub(super) fn interfaces(notes: &Path, prefix: &str, suffix: &str) -> Vec<IfName
 }
 
 fn make_folder(note: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder(note))
+    crate::private::folder(folder(note))
 }
 
 fn folder(note: &Path) -> &Path {

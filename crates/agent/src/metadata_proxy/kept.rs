@@ -3,7 +3,6 @@
 use super::{MetadataError, MetadataSource};
 use novanet_model::InstanceId;
 use novanet_model::wire::Metadata;
-use rustix::fs::Mode;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,8 +36,7 @@ struct Heard {
 
 impl Kept {
     pub(super) fn new(folder: PathBuf, source: Arc<dyn MetadataSource>) -> std::io::Result<Self> {
-        std::fs::create_dir_all(&folder)?;
-        rustix::fs::chmod(&folder, Mode::from(0o700))?;
+        crate::private::folder(&folder)?;
         forget_old(&folder);
         Ok(Self {
             folder,

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use novanet_control::projects::Credentials;
 use novanet_model::ProjectId;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// The file's text. The access key carries the project (`ACCESS:project`), as nova's did.
@@ -30,7 +30,9 @@ pub(super) fn text(keys: &Credentials, project: &ProjectId, url: &str, region: &
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::failed(format!("{}: {e}", path.display()));
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(folder).map_err(failed)?;
     }
     let fresh = path.with_extension("new");
     let _ = std::fs::remove_file(&fresh); // of a run that was killed

@@ -106,7 +106,7 @@ impl Record {
                 .collect(),
         };
         let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
+        crate::private::folder(folder)?;
         crate::whole::replace(path, 0o600, &serde_json::to_vec(&disk)?)
     }
 

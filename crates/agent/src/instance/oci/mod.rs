@@ -20,6 +20,7 @@ use super::disk::{Disk, make_layers};
 use super::driver::{Driver, Machine};
 use super::inject::write_interfaces;
 use super::program;
+use crate::private;
 use crate::room::RoomError;
 use crate::settings::Settings;
 use config::{Host, Stage};
@@ -282,7 +283,7 @@ impl Oci {
             command: format!("{} {verb} {instance}", self.program.display()),
             message,
         };
-        std::fs::create_dir_all(&self.folder)
+        private::folder(&self.folder)
             .map_err(|e| RoomError::kernel(self.folder.display().to_string(), e))?;
         let mut words = prefix.to_vec();
         words.push(self.program.clone().into_os_string());
