@@ -4,6 +4,7 @@ mod addresses;
 mod apart;
 mod clients;
 mod conflicts;
+mod database;
 mod disk;
 mod exhaust;
 mod faults;

@@ -1,0 +1,112 @@
+//! The disk of the state folder is full under a cloud that runs: writes work again as soon as there
+//! is room. And nobody else can open what is in that folder.
+
+use super::{Cloud, LONG, STATE};
+use anyhow::{Context as _, ensure};
+use novanet_lab::eventually;
+
+/// Makes groups until one is refused, then removes the fill and makes one more; prints what came of it.
+const GROUPS: &str = r#"
+import boto3, botocore.config, botocore.exceptions, os, sys
+config = botocore.config.Config(retries={"total_max_attempts": 1})
+ec2 = boto3.client("ec2", config=config)
+round, state = sys.argv[1:]
+
+def create(name):
+    try:
+        ec2.create_security_group(GroupName=name, Description=name + "x" * 200)
+        return "done"
+    except botocore.exceptions.ClientError as error:
+        return error.response["Error"]["Code"]
+
+refused = []
+for number in range(2000):
+    answer = create(f"full-{round}-{number}")
+    if answer != "done":
+        refused.append(answer)
+    if len(refused) == 5:
+        break
+print(*refused)
+print(len(ec2.describe_security_groups()["SecurityGroups"]) > 0)
+for name in ("fill", "fill2"):
+    os.remove(f"{state}/{name}")
+print(create(f"room-{round}"))
+names = [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]]
+print(f"room-{round}" in names)
+"#;
+
+#[test]
+fn a_full_disk_refuses_writes_and_they_work_at_once_when_there_is_room_again() {
+    let cloud = Cloud::without_up("--quota_security_groups=10000 --state_reserve_mb=0").unwrap();
+    let tmpfs = format!("mount -t tmpfs -o size=200m,mode=700 tmpfs {STATE}");
+    cloud.sh(&tmpfs).unwrap();
+    cloud.start().unwrap();
+    cloud.settled().unwrap();
+    let python = super::venv().unwrap().join("bin/python");
+    for round in 1..=2 {
+        // All the room there is: what whole blocks leave over, too.
+        let fill = format!(
+            "dd if=/dev/zero of={STATE}/fill bs=64k 2>/dev/null; \
+             dd if=/dev/zero of={STATE}/fill2 bs=4k 2>/dev/null; df {STATE} | grep -q 100%"
+        );
+        cloud.sh(&fill).unwrap();
+        let said = cloud
+            .sh(&format!(
+                "{} -c '{GROUPS}' {round} {STATE}",
+                python.display()
+            ))
+            .with_context(|| cloud.log())
+            .unwrap();
+        let refused = ["Unavailable"; 5].join(" ");
+        assert_eq!(
+            said,
+            format!("{refused}\nTrue\ndone\nTrue\n"),
+            "{}",
+            cloud.log()
+        );
+    }
+    // The agent's heartbeats are written again, too.
+    eventually(LONG, || -> anyhow::Result<()> {
+        let services = cloud.sh("nova-manage service list")?;
+        ensure!(
+            services.contains(":-)") && !services.contains("XXX"),
+            "{services}"
+        );
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn whatever_the_umask_is_nobody_else_can_open_a_file_of_the_state_folder_or_lock_it() {
+    let cloud = Cloud::without_up("").unwrap();
+    // As an earlier version left them.
+    cloud
+        .sh(&format!(
+            "mkdir -p {STATE}/dhcp; cd {STATE}/dhcp; touch lock leases.journal; chmod 666 *"
+        ))
+        .unwrap();
+    cloud
+        .sh("ln -sf /run/bin/novanet /run/bin/novanet.real")
+        .unwrap();
+    cloud
+        .sh(&format!(
+            "rm /run/bin/novanet; printf '#!/bin/sh\\numask 0\\nexec {} \"$@\"\\n' > /run/bin/novanet; chmod 755 /run/bin/novanet",
+            env!("CARGO_BIN_EXE_novanet")
+        ))
+        .unwrap();
+    cloud.start().unwrap();
+    cloud.with_instance().unwrap();
+    cloud.settled().unwrap();
+    // What dnsmasq reads as the user that it becomes is open; what is in a closed folder is closed.
+    let open = format!(
+        "cd {STATE}; find . -mindepth 1 -path ./networks -prune -o -name up.out -o -name novanet.log \
+         -o -type d ! -perm /077 -prune -o -perm /077 -print"
+    );
+    assert_eq!(cloud.sh(&open).unwrap(), "");
+    let locks = format!(
+        "find {STATE} -path {STATE}/images -prune -o -path {STATE}/instances -prune \
+         -o -name '*lock*' -perm /077 -print"
+    );
+    assert_eq!(cloud.sh(&locks).unwrap(), "");
+}
