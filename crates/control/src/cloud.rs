@@ -194,13 +194,7 @@ impl Cloud {
 
     /// What seals secrets.
     pub(crate) fn vault(&self) -> Result<&Vault> {
-        self.0.vault.as_ref().ok_or_else(|| {
-            ControlError::Unavailable(
-                "the key file is missing: secrets can be neither sealed nor opened \
-                 (run this as the owner of state_path)"
-                    .to_owned(),
-            )
-        })
+        self.0.vault.as_ref().ok_or_else(no_key)
     }
 
     /// Plans again within a transaction.
@@ -211,4 +205,13 @@ impl Cloud {
     ) -> Result<usize> {
         Ok(plan::replan(tx, &self.config().settings, subjects).await?)
     }
+}
+
+/// Nothing can be sealed or opened.
+pub(crate) fn no_key() -> ControlError {
+    ControlError::Unavailable(
+        "the key file is missing: secrets can be neither sealed nor opened \
+         (run this as the owner of state_path)"
+            .to_owned(),
+    )
 }

@@ -200,6 +200,7 @@ impl Cloud {
         if view.row.state == State::Terminated || !may_ask {
             return Err(unknown());
         }
+        let user_data = self.user_data(&view.row)?;
         let row = view.row;
         let domain = &self.config().settings.dhcp_domain;
         Ok(Metadata {
@@ -225,9 +226,7 @@ impl Cloud {
             security_groups: view.groups.into_iter().map(|g| g.name).collect(),
             public_keys: row.key_name.zip(row.key_data).into_iter().collect(),
             availability_zone: row.availability_zone,
-            user_data: row
-                .user_data
-                .map(|data| base64::engine::general_purpose::STANDARD.encode(data)),
+            user_data: user_data.map(|data| base64::engine::general_purpose::STANDARD.encode(data)),
         })
     }
 }

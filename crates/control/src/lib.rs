@@ -29,6 +29,7 @@ mod placement;
 pub mod projects;
 mod quota;
 pub mod restored;
+mod user_data;
 mod waiters;
 
 pub use caller::{Caller, Role};

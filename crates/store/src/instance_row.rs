@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::read::Reader;
+use crate::user_data::UserData;
 use novanet_model::{CombinationId, ImageId, InstanceId, ProjectId, ReservationId};
 use sqlx::any::AnyRow;
 use std::fmt;
@@ -90,7 +91,7 @@ pub struct Row {
     /// Its public key.
     pub key_data: Option<String>,
     /// User data.
-    pub user_data: Option<Vec<u8>>,
+    pub user_data: Option<UserData>,
     /// Where it runs.
     pub host: Option<String>,
     /// Zone.
@@ -111,7 +112,7 @@ pub struct Row {
 
 pub(crate) const COLUMNS: &str = "id, reservation_id, launch_index, client_token, launch_digest, project_id, user_id, \
     image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, key_data, \
-    user_data, host, availability_zone, state, detail, boot, combination_id, created_at, \
+    user_data, user_data_sealed, host, availability_zone, state, detail, boot, combination_id, created_at, \
     terminated_at";
 
 pub(crate) fn row(row: &AnyRow) -> Result<Row> {
@@ -132,7 +133,10 @@ pub(crate) fn row(row: &AnyRow) -> Result<Row> {
         hostname: r.text("hostname")?,
         key_name: r.maybe_text("key_name")?,
         key_data: r.maybe_text("key_data")?,
-        user_data: r.maybe_bytes("user_data")?,
+        user_data: match r.maybe_bytes("user_data_sealed")? {
+            Some(sealed) => Some(UserData::Sealed(sealed)),
+            None => r.maybe_bytes("user_data")?.map(UserData::Plain),
+        },
         host: r.maybe_text("host")?,
         availability_zone: r.text("availability_zone")?,
         state: r.parse("state")?,

@@ -3,6 +3,7 @@
 use crate::instance_row::{COLUMNS, row};
 pub use crate::instance_row::{Row, State};
 use crate::read::Reader;
+use crate::user_data::UserData;
 use crate::{Conn, Result, StoreError, Tx, chunks, views};
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::{Instance, InstancePort};
@@ -20,13 +21,14 @@ pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
     for some in chunks::exact(all) {
         let sql = format!(
             "INSERT INTO instances (id, reservation_id, launch_index, client_token, \
-             launch_digest, project_id, user_id, image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, \
-             key_data, user_data, host, availability_zone, state, detail, boot, combination_id, \
-             created_at) VALUES {}",
-            chunks::rows(1, 23, some.len())
+             launch_digest, project_id, user_id, image_id, image_digest, instance_type, \
+             memory_mb, vcpus, hostname, key_name, key_data, user_data, user_data_sealed, host, \
+             availability_zone, state, detail, boot, combination_id, created_at) VALUES {}",
+            chunks::rows(1, 24, some.len())
         );
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
         for (row, _) in some {
+            let user_data = row.user_data.as_ref();
             query = query
                 .bind(row.id.0)
                 .bind(row.reservation.0)
@@ -43,7 +45,8 @@ pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
                 .bind(&row.hostname)
                 .bind(row.key_name.clone())
                 .bind(row.key_data.clone())
-                .bind(row.user_data.clone())
+                .bind(user_data.and_then(UserData::plain))
+                .bind(user_data.and_then(UserData::sealed))
                 .bind(row.host.clone())
                 .bind(&row.availability_zone)
                 .bind(row.state.to_string())

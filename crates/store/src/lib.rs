@@ -41,6 +41,7 @@ mod session;
 pub mod thing;
 mod turn;
 mod tx;
+pub mod user_data;
 pub mod users;
 pub mod views;
 

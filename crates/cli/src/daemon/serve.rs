@@ -227,7 +227,12 @@ async fn open(flags: &Flags, migrate: bool) -> Result<Cloud, Failure> {
     let fresh = cloud.users().await?.is_empty();
     let vault = keyfile::open(&flags.path("secret_key_file"), fresh)?;
     cloud.close().await;
-    Ok(Cloud::open(config, Some(vault)).await?)
+    let cloud = Cloud::open(config, Some(vault)).await?;
+    let sealed = cloud.seal_user_data().await?;
+    if sealed > 0 {
+        tracing::info!(instances = sealed, "user data of earlier versions sealed");
+    }
+    Ok(cloud)
 }
 
 /// Refuses a database that is not the one of this state folder. Nothing was changed before.
@@ -236,7 +241,7 @@ async fn refuse_another(cloud: &Cloud, flags: &Flags) -> Result<(), Failure> {
     identity::refuse(&verdict, cloud.db().name(), flags)
 }
 
-async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
+pub(super) async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
     let config = ServerConfig {
         ec2_listen: SocketAddr::V4(flags.ec2_listen()),
         agent_socket: flags.path("server_socket"),

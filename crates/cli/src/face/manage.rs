@@ -62,6 +62,7 @@ fn needs(command: &Command) -> Needs {
     match command {
         Command::Db(_) => Needs::AnySchema,
         Command::User(command) if user::needs_secrets(command) => Needs::Secrets,
+        Command::Vm(command) if vm::needs_secrets(command) => Needs::Secrets,
         _ => Needs::Schema,
     }
 }

@@ -89,6 +89,11 @@ fn wait(bound: &Bound) -> Result<Option<Duration>, Failure> {
     Ok(wait.then(|| Duration::from_secs(limit)))
 }
 
+/// Whether it needs the key that secrets are sealed with.
+pub(crate) fn needs_secrets(command: &Command) -> bool {
+    matches!(command, Command::Run(run) if run.user_data_file.is_some())
+}
+
 /// What `vm` can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {

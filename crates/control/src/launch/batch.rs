@@ -120,7 +120,7 @@ impl Cloud {
         if let Some(token) = &launch.client_token {
             let before = instances::by_client_token(tx, &caller.project, token).await?;
             if !before.is_empty() {
-                return Err(Stop::Before(earlier(token, launch, &before)?));
+                return Err(Stop::Before(earlier(self, token, launch, &before)?));
             }
         }
         // An address that is taken and not given must be taken back with everything else.
@@ -289,7 +289,14 @@ impl Cloud {
             let one = ready.addresses.iter().zip(&ready.plan.places);
             for ((index, (addresses, place)), id) in (0..).zip(one).zip(&mut ids) {
                 let place = (InstanceId(id), ReservationId(reservation), index, place);
-                all.push(Written::new(ready.call, &ready.plan, addresses, place));
+                let vault = self.vault().ok();
+                all.push(Written::new(
+                    ready.call,
+                    &ready.plan,
+                    addresses,
+                    place,
+                    vault,
+                )?);
             }
             made.push(all[before..].iter().map(|new| new.row.id).collect());
         }

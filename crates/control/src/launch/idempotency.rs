@@ -2,7 +2,7 @@
 //! token is refused. What a request asked for is kept with its instances as a digest.
 
 use super::Launch;
-use crate::ControlError;
+use crate::{Cloud, ControlError};
 use novanet_model::InstanceId;
 use novanet_store::instances::Row;
 use serde_json::json;
@@ -50,18 +50,19 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The instances of the earlier request with this token, if it asked for the same.
 pub(super) fn earlier(
+    cloud: &Cloud,
     token: &str,
     launch: &Launch,
     rows: &[Row],
 ) -> Result<Vec<InstanceId>, ControlError> {
-    if rows.iter().all(|row| asked_for(row, launch)) {
+    if rows.iter().all(|row| asked_for(cloud, row, launch)) {
         Ok(rows.iter().map(|row| row.id).collect())
     } else {
         Err(ControlError::TokenReused(token.to_owned()))
     }
 }
 
-fn asked_for(row: &Row, launch: &Launch) -> bool {
+fn asked_for(cloud: &Cloud, row: &Row, launch: &Launch) -> bool {
     if let Some(asked) = &row.launch_digest {
         return *asked == digest(launch);
     }
@@ -70,5 +71,7 @@ fn asked_for(row: &Row, launch: &Launch) -> bool {
     row.image == launch.image
         && row.instance_type == size
         && row.key_name == launch.key_name
-        && row.user_data == launch.user_data
+        && cloud
+            .user_data(row)
+            .is_ok_and(|data| data == launch.user_data)
 }

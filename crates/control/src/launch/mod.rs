@@ -68,6 +68,10 @@ impl Cloud {
     ) -> Result<(Vec<InstanceId>, Committed)> {
         caller.require(Role::SysAdmin)?;
         check(launch)?;
+        if launch.user_data.is_some() {
+            // Before it shares a transaction with others.
+            self.vault()?;
+        }
         self.launch_in_turn(queue::Call {
             caller: caller.clone(),
             launch: launch.clone(),

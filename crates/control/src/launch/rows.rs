@@ -4,9 +4,11 @@ use super::addresses::Taken;
 use super::batch::Plan;
 use super::idempotency::digest;
 use super::queue::Call;
-use crate::Result;
+use crate::cloud::no_key;
 use crate::placement::{Place, unused_mac};
+use crate::{Result, user_data};
 use novanet_model::{GroupId, InstanceId, ReservationId};
+use novanet_pki::Vault;
 use novanet_store::instances::{self, Interface, Row, State};
 use novanet_store::members::Arrival;
 use novanet_store::pool::{self, Given};
@@ -26,13 +28,19 @@ impl<'a> Written<'a> {
         plan: &'a Plan,
         addresses: &'a [Taken],
         place: (InstanceId, ReservationId, i64, &Place),
-    ) -> Self {
-        Self {
-            row: row_of(call, plan, place),
+        vault: Option<&Vault>,
+    ) -> Result<Self> {
+        let mut row = row_of(call, plan, place);
+        if let Some(data) = &call.launch.user_data {
+            let vault = vault.ok_or_else(no_key)?;
+            row.user_data = Some(user_data::sealed(vault, row.id, data));
+        }
+        Ok(Self {
+            row,
             call,
             plan,
             addresses,
-        }
+        })
     }
 
     fn interfaces(&self) -> impl Iterator<Item = (Interface, &'a Taken)> {
@@ -133,7 +141,7 @@ fn row_of(
         hostname: id.to_string(),
         key_name: plan.key.as_ref().map(|k| k.name.clone()),
         key_data: plan.key.as_ref().map(|k| k.public_key.clone()),
-        user_data: launch.user_data.clone(),
+        user_data: None,
         host: Some(place.host.clone()),
         availability_zone: place.zone.clone(),
         state: State::Pending,

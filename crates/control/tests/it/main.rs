@@ -24,3 +24,4 @@ mod property;
 mod restored;
 mod terminate;
 mod trouble;
+mod user_data;

@@ -70,7 +70,7 @@ pub(super) async fn attribute(
     let view = state.cloud.instance(caller, request.id).await?;
     let value = match request.attribute {
         Attribute::InstanceType => AttributeValue::InstanceType(view.row.instance_type),
-        Attribute::UserData => AttributeValue::UserData(view.row.user_data),
+        Attribute::UserData => AttributeValue::UserData(state.cloud.user_data(&view.row)?),
         Attribute::Groups => AttributeValue::Groups(
             view.groups
                 .into_iter()

@@ -46,6 +46,7 @@ const BY_LOT: &[&str] = &[
     // A new one when a database was restored from a copy.
     "clock.epoch",
     "virtual_interfaces.address",
+    "instances.user_data_sealed",
     "users.access_key",
     "users.secret_key",
     "key_pairs.fingerprint",

@@ -208,6 +208,14 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
     };
     t.one("run_instances", async |c| c.run_instances(ann, &two).await)
         .await?;
+    // As a version wrote it that did not seal it.
+    t.sql(
+        "UPDATE instances SET user_data = user_data_sealed, user_data_sealed = NULL \
+         WHERE user_data_sealed IS NOT NULL",
+    )
+    .await?;
+    t.one("seal_user_data", async |c| c.seal_user_data().await)
+        .await?;
     let giving = t.w.with(|config| config.auto_assign_floating_ip = true);
     let giving = giving.await;
     drop(giving.db().write().await?);

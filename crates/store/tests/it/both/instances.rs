@@ -12,6 +12,7 @@ use novanet_model::{
     CombinationId, HostObject, InstanceId, NetworkKind, ProjectNumber, ReservationId,
 };
 use novanet_store::instances::{Row, State};
+use novanet_store::user_data::{self, UserData};
 use novanet_store::{StoreError, fixed_ips, groups, instances};
 
 fn is_conflict(error: &StoreError) -> bool {
@@ -25,8 +26,27 @@ both! {
     a_mac_is_one_interfaces_in_the_whole_cloud,
     lists_of_the_living_leave_out_who_goes,
     a_state_is_kept_with_its_reason_and_a_reboot_is_counted,
+    user_data_of_an_earlier_version_is_read_and_can_be_sealed,
     when_an_instance_was_first_running_is_not_forgotten_by_a_reboot,
     a_forgotten_instance_leaves_its_address_and_nothing_else,
+}
+
+async fn user_data_of_an_earlier_version_is_read_and_can_be_sealed(t: Fresh) -> Result<()> {
+    let mut tx = t.change().await?;
+    let project = a_project(&mut tx, "web").await?;
+    let mut row = an_instance(&mut tx, &project, &[]).await?;
+    row.user_data = Some(UserData::Plain(b"#!/bin/sh".to_vec()));
+    let other = an_instance(&mut tx, &project, &[]).await?;
+    insert(&mut tx, &row, &[]).await?;
+    insert(&mut tx, &other, &[]).await?;
+    assert_eq!(instances::by_id(&mut tx, row.id).await?, Some(row.clone()));
+    let plain = user_data::all_plain(&mut tx).await?;
+    assert_eq!(plain, [(row.id, b"#!/bin/sh".to_vec())]);
+    user_data::seal(&mut tx, row.id, vec![1, 0, 255]).await?;
+    assert_eq!(user_data::all_plain(&mut tx).await?, []);
+    row.user_data = Some(UserData::Sealed(vec![1, 0, 255]));
+    assert_eq!(instances::by_id(&mut tx, row.id).await?, Some(row));
+    Ok(())
 }
 
 async fn an_instance_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
@@ -39,7 +59,7 @@ async fn an_instance_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
         launch_index: 3,
         key_name: Some("key".to_owned()),
         key_data: Some("ssh-ed25519 AAAA".to_owned()),
-        user_data: Some(vec![0, 255, b'\n', 0]),
+        user_data: Some(UserData::Sealed(vec![0, 255, b'\n', 0])),
         host: Some("h1".to_owned()),
         detail: Some("why".to_owned()),
         state: State::Error,
