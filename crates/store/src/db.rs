@@ -84,7 +84,7 @@ impl Db {
     async fn open_sqlite(path: &Path) -> Result<Self> {
         let name = file::name(path);
         let opened = file::open(path)?;
-        let options = AnyConnectOptions::from_str(&file::url(path))?;
+        let options = connect_options(&file::url(path))?;
         let failed = |e| not_opened(path, e);
         if !opened.is_empty() {
             // Before the first setting: even WAL would change somebody else's file.
@@ -120,7 +120,7 @@ impl Db {
     async fn open_postgres(url: &str) -> Result<Self> {
         let server = Server::of(url)?;
         let failed = |e| server.not_reached(e);
-        let mut options = AnyConnectOptions::from_str(url).map_err(failed)?;
+        let mut options = connect_options(url).map_err(failed)?;
         // More than there are statements in this crate, so that each is prepared once.
         options
             .database_url
@@ -201,6 +201,14 @@ impl Db {
     pub(crate) fn write_lock(&self) -> &WriteLock {
         &self.0.lock
     }
+}
+
+/// A slow statement is logged as any other, with its whole text, on the level `debug`: on a busy
+/// machine each may be slow for once, which is nothing that an operator has to act on.
+fn connect_options(url: &str) -> sqlx::Result<AnyConnectOptions> {
+    let mut options = AnyConnectOptions::from_str(url)?;
+    options.log_settings.slow_statements_level = options.log_settings.statements_level;
+    Ok(options)
 }
 
 /// Connections that are made as they are needed.

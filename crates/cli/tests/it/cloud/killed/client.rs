@@ -70,15 +70,18 @@ impl Book {
 
 pub(super) struct Client<'a> {
     cloud: &'a Cloud,
+    /// Whether a call was cut off, for those who kill.
+    cut_off: &'a AtomicBool,
     lot: Lot,
     book: Book,
     next_door: u16,
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(cloud: &'a Cloud, lot: Lot) -> Self {
+    pub(super) fn new(cloud: &'a Cloud, cut_off: &'a AtomicBool, lot: Lot) -> Self {
         Self {
             cloud,
+            cut_off,
             lot,
             book: Book::default(),
             next_door: 1000,
@@ -130,6 +133,7 @@ impl<'a> Client<'a> {
         let full = output.stderr.contains("LimitExceeded: quota");
         assert!(cut_off || full, "{line}: {}", output.stderr);
         self.book.unanswered += u32::from(cut_off);
+        self.cut_off.fetch_or(cut_off, Ordering::Relaxed);
         None
     }
 
