@@ -57,7 +57,7 @@ fn follows(cloud: &Cloud, address: &str, before: &str) {
         cloud,
         "nova-manage host list --format json 2>&1",
         &[address],
-        &["public_interface"],
+        &["is not there", "has no address"],
     );
 }
 
@@ -76,7 +76,7 @@ fn a_public_interface_that_comes_late_and_changes_its_address_is_waited_for_and_
     );
     *cloud.up.lock().unwrap() = Some(process);
     let hosts = "nova-manage host list";
-    let missing = "host/public_interface is not in force: interface eth0 is not there";
+    let missing = "host cloud: interface eth0 is not there";
     shows(&cloud, hosts, &[missing], &[]);
     // Everything else works: an instance, its metadata, its page.
     cloud
@@ -109,7 +109,7 @@ fn a_public_interface_that_comes_late_and_changes_its_address_is_waited_for_and_
     cloud
         .internet(&format!("ip address add {}/24 dev eth0", Sandbox::INTERNET))
         .unwrap();
-    let waits = "host/public_interface is not in force: interface eth0 has no address";
+    let waits = "host cloud: interface eth0 has no address";
     shows(&cloud, hosts, &[waits], &["is not there"]);
     shows(
         &cloud,

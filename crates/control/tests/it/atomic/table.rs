@@ -9,6 +9,7 @@ use novanet_control::instances::Launch;
 use novanet_control::key_pairs::KeyKind;
 use novanet_control::{Caller, Cloud, Controllers};
 use novanet_model::carve::Request;
+use novanet_model::host_addresses::{HostAddress, HostAddresses};
 use novanet_model::wire::{Follow, LeaseChange, LeaseEvent, Objects};
 use novanet_model::{ImageId, InstanceId, NetworkId, NetworkKind};
 use novanet_store::{Engine, Thing, objects};
@@ -45,6 +46,7 @@ pub(super) const READERS: &[&str] = &[
     "key_pairs",
     "metadata",
     "network",
+    "network_usage",
     "network_use",
     "networks",
     "open",
@@ -152,6 +154,24 @@ async fn operators(t: &Trial<'_>, ann: &Caller) -> Result<[FakeHost; 2]> {
         c.create_floating_ips(floats, None, None).await
     })
     .await?;
+    let here = HostAddresses {
+        addresses: [HostAddress {
+            address: "192.0.2.9/24".parse()?,
+            interface: "eth0".to_owned(),
+        }]
+        .into(),
+        ..HostAddresses::default()
+    };
+    let more = "192.0.2.8/30".parse()?;
+    t.one("create_floating_ips_around", async |c| {
+        c.create_floating_ips_around(more, ("h1", &here)).await
+    })
+    .await?;
+    t.one("report_addresses", async |c| {
+        c.report_addresses("h1", &here).await
+    })
+    .await?;
+    t.w.delete_floating_ips(more).await?;
     t.one("delete_floating_ips", async |c| {
         c.delete_floating_ips("203.0.113.6/32".parse().unwrap())
             .await
@@ -269,6 +289,12 @@ async fn addresses(t: &Trial<'_>, ann: &Caller) -> Result<()> {
         })
         .await?;
     }
+    t.one("end_association", async |c| {
+        c.end_association(ip("203.0.113.5")).await
+    })
+    .await?;
+    let again = Association::to(InstanceId(3));
+    t.w.associate_address(ann, mine, &again).await?;
     t.one("disassociate_address", async |c| {
         c.disassociate_address(ann, mine).await
     })

@@ -7,6 +7,7 @@ pub(crate) mod faults;
 mod floating_ips;
 mod follow;
 mod groups;
+mod host_addresses;
 mod hosts;
 mod hosts_moved;
 mod instances;
