@@ -67,6 +67,73 @@ fn needs(command: &Command) -> Needs {
     }
 }
 
+/// Whether a command only reads the database: it makes none where there is none.
+fn only_reads(command: &Command) -> bool {
+    match command {
+        Command::Audit(audit::Command::List { .. })
+        | Command::Service(service::Command::List { .. })
+        | Command::Config
+        | Command::Firewall(_)
+        | Command::InstanceType(_)
+        | Command::Version => true,
+        // A check repairs rows that are there.
+        Command::Db(command) => match command {
+            db::Command::Version | db::Command::Check => true,
+            db::Command::Restored(decision) => decision.is_none(),
+            db::Command::Sync { .. } => false,
+        },
+        Command::Fixed(command) => match command {
+            fixed::Command::List { .. } => true,
+            fixed::Command::Reserve { .. } | fixed::Command::Unreserve { .. } => false,
+        },
+        Command::Floating(command) => match command {
+            floating::Command::List { .. } => true,
+            floating::Command::Create { .. }
+            | floating::Command::Delete { .. }
+            | floating::Command::Disassociate { .. } => false,
+        },
+        Command::Host(command) => match command {
+            host::Command::List { .. } | host::Command::Plan { .. } => true,
+            host::Command::Zone { .. }
+            | host::Command::Rename { .. }
+            | host::Command::Delete { .. }
+            | host::Command::Cleanup { .. } => false,
+        },
+        Command::Image(command) => match command {
+            image::Command::List => true,
+            image::Command::Build { .. }
+            | image::Command::Register { .. }
+            | image::Command::Delete { .. } => false,
+        },
+        Command::Network(command) => match command {
+            network::Command::List | network::Command::Show(_) => true,
+            network::Command::Create(_)
+            | network::Command::Delete(_)
+            | network::Command::Modify(..) => false,
+        },
+        Command::Project(command) => match command {
+            project::Command::List { .. } => true,
+            project::Command::Add { .. }
+            | project::Command::Remove { .. }
+            | project::Command::Create { .. }
+            | project::Command::Delete { .. }
+            | project::Command::Scrub { .. } => false,
+        },
+        Command::Role(command) => match command {
+            role::Command::Has { .. } | role::Command::List { .. } => true,
+            role::Command::Add { .. } | role::Command::Remove { .. } => false,
+        },
+        Command::User(command) => match command {
+            user::Command::Exports { .. } | user::Command::List => true,
+            user::Command::Create { .. } | user::Command::Delete { .. } => false,
+        },
+        Command::Vm(command) => match command {
+            vm::Command::List { .. } => true,
+            vm::Command::Run(_) | vm::Command::Terminate { .. } => false,
+        },
+    }
+}
+
 async fn execute(command: Command, flags: Flags, format: Format) -> Result<String, Failure> {
     // These ask this host, not the database.
     let command = match command {
@@ -82,7 +149,11 @@ async fn execute(command: Command, flags: Flags, format: Format) -> Result<Strin
         }
         other => other,
     };
-    let cx = Context::open(flags, format, needs(&command)).await?;
+    let cx = if only_reads(&command) {
+        Context::read(flags, format, needs(&command)).await?
+    } else {
+        Context::open(flags, format, needs(&command)).await?
+    };
     let done = dispatch(command, &cx).await;
     let done = done.map_err(|failure| failure.in_database(cx.cloud.db().name()));
     // A checkpoint: what was written is in the file itself.

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::{identity, keyfile};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
+use std::path::Path;
 
 /// What a command works with.
 pub(crate) struct Context {
@@ -28,7 +29,46 @@ pub(crate) enum Needs {
 }
 
 impl Context {
-    /// Opens the database that the flags name.
+    /// Opens the database that the flags name, to read it. Where there is none, nothing is made.
+    pub(crate) async fn read(flags: Flags, format: Format, needs: Needs) -> Result<Self, Failure> {
+        if needs != Needs::AnySchema {
+            identity::before_opening(&flags)?;
+        }
+        let file = flags.database_url().strip_prefix("sqlite:");
+        let file = file.map(|rest| format!("/{}", rest.trim_start_matches('/')));
+        if let Some(file) = file
+            && is_empty(Path::new(&file))
+        {
+            return Err(no_database(&flags, &file));
+        }
+        let config = CloudConfig::from_flags(&flags);
+        let mut cloud = Cloud::open(config.clone(), None).await?;
+        if needs != Needs::AnySchema {
+            if cloud.schema_version().await?.0 == 0 {
+                return Err(Failure::failed(format!(
+                    "database {}: is empty ({MAKES_ONE})",
+                    cloud.db().name()
+                )));
+            }
+            cloud.require_schema().await?;
+        }
+        // Without users nothing is sealed, and no key file is needed or made.
+        if needs == Needs::Secrets && !cloud.users().await?.is_empty() {
+            let vault = keyfile::open(&flags.path("secret_key_file"), false)?;
+            cloud = Cloud::open(config, Some(vault)).await?;
+        }
+        let cx = Self {
+            cloud,
+            flags,
+            format,
+        };
+        if needs != Needs::AnySchema {
+            cx.only_read_another().await?;
+        }
+        Ok(cx)
+    }
+
+    /// Opens the database that the flags name; makes it where there is none.
     pub(crate) async fn open(flags: Flags, format: Format, needs: Needs) -> Result<Self, Failure> {
         let config = CloudConfig::from_flags(&flags);
         if needs != Needs::AnySchema {
@@ -83,4 +123,25 @@ impl Context {
     pub(crate) fn warn(&self, text: &str) {
         crate::say::warning(text);
     }
+}
+
+/// What makes a database.
+const MAKES_ONE: &str = "novanet up or nova-manage db sync makes one";
+
+/// Whether no database was ever in this file. What else is wrong with it is for the store to say.
+fn is_empty(file: &Path) -> bool {
+    match std::fs::metadata(file) {
+        Ok(found) => found.is_file() && found.len() == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+fn no_database(flags: &Flags, file: &str) -> Failure {
+    let state_path = flags.state_path();
+    let place = if Path::new(file).parent() == Some(&state_path) {
+        state_path.display().to_string()
+    } else {
+        file.to_owned()
+    };
+    Failure::failed(format!("no database in {place} ({MAKES_ONE})"))
 }

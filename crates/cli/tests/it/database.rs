@@ -6,13 +6,18 @@ use novanet_lab::Postgres;
 use std::fs;
 use std::process::Command;
 
-/// Runs `nova-manage network list` in a mount namespace, after `prepare` (shell; the state path is
-/// `$NOVANET_STATE_PATH`), as `user`.
+/// [`after`], with `network list`.
 fn list_after(sandbox: &Sandbox, prepare: &str, user: u32) -> String {
+    after(sandbox, prepare, user, "network list")
+}
+
+/// Runs `nova-manage LINE` in a mount namespace, after `prepare` (shell; the state path is
+/// `$NOVANET_STATE_PATH`), as `user`.
+fn after(sandbox: &Sandbox, prepare: &str, user: u32, line: &str) -> String {
     let shell = format!(
         "set -e; mount --bind {} \"$NOVANET_STATE_PATH\"/program; {prepare}; cd /; \
          exec setpriv --reuid={user} --regid={user} --clear-groups \
-         \"$NOVANET_STATE_PATH\"/program manage network list",
+         \"$NOVANET_STATE_PATH\"/program manage {line}",
         env!("CARGO_BIN_EXE_novanet")
     );
     fs::write(sandbox.path().join("program"), "").unwrap();
@@ -39,6 +44,58 @@ fn open(sandbox: &Sandbox, mode: u32) {
 }
 
 #[test]
+fn a_command_that_only_reads_makes_nothing_where_there_is_no_database() {
+    let readers = [
+        "audit list",
+        "db check",
+        "db version",
+        "fixed list",
+        "floating list",
+        "host list",
+        "image list",
+        "network list",
+        "network show 1",
+        "project list",
+        "role has alice admin",
+        "role list",
+        "service list",
+        "user exports alice",
+        "user list",
+        "vm list",
+    ];
+    let sandbox = Sandbox::new();
+    let none = "exit 1\n--- stderr\nerror: no database in DIR/typo \
+                (novanet up or nova-manage db sync makes one)";
+    for line in readers {
+        assert_eq!(
+            sandbox.check(&format!("{line} --state_path=typo")),
+            none,
+            "{line}"
+        );
+    }
+    assert_eq!(fs::read_dir(sandbox.path()).unwrap().count(), 0);
+    // A file that is empty is none either, and nothing is put beside it.
+    fs::write(sandbox.path().join("empty"), "").unwrap();
+    let shown = sandbox.check("network list --sql_connection=sqlite:///$state_path/empty");
+    assert!(shown.contains("no database in DIR ("), "{shown}");
+    assert_eq!(fs::read_dir(sandbox.path()).unwrap().count(), 1);
+    // A database without users has nothing sealed: no key file is made to read it.
+    assert_eq!(sandbox.check("db sync --state_path=typo"), "exit 0");
+    let shown = sandbox.check("user exports alice --state_path=typo");
+    assert!(shown.contains("user alice not found"), "{shown}");
+    let made = fs::read_dir(sandbox.path().join("typo")).unwrap();
+    let mut made: Vec<_> = made.map(|entry| entry.unwrap().file_name()).collect();
+    made.sort();
+    assert_eq!(made, ["nova.lock", "nova.sqlite", "nova.turn"]);
+    // On PostgreSQL the database is there, and stays empty.
+    let sandbox = Sandbox::on_postgres();
+    let shown = sandbox.check("network list");
+    let empty = ": is empty (novanet up or nova-manage db sync makes one)";
+    assert!(shown.contains(empty), "{shown}");
+    assert_eq!(sandbox.check("db version"), "exit 0\n--- stdout\n0");
+}
+
+#[test]
 fn a_file_that_this_user_may_not_use_is_named_with_the_remedy() {
     let sandbox = made();
     insta::assert_snapshot!(list_after(&sandbox, ":", 65534), @"
@@ -49,7 +106,7 @@ fn a_file_that_this_user_may_not_use_is_named_with_the_remedy() {
     // A folder that others may not write into, and no file yet.
     let empty = Sandbox::new();
     open(&empty, 0o755);
-    insta::assert_snapshot!(list_after(&empty, ":", 65534), @"
+    insta::assert_snapshot!(after(&empty, ":", 65534, "db sync"), @"
     exit 1
     --- stderr
     error: database file DIR/nova.sqlite: Permission denied (os error 13) (run this as the owner of the file and its folder, or name another place: --state_path=DIR)
@@ -76,7 +133,7 @@ fn a_disk_that_is_full_is_named_with_the_remedy() {
     let full = "mkdir \"$NOVANET_STATE_PATH\"/d; \
                 mount -t tmpfs -o size=64k tmpfs \"$NOVANET_STATE_PATH\"/d; \
                 export NOVANET_SQL_CONNECTION=sqlite:///\"$NOVANET_STATE_PATH\"/d/nova.sqlite";
-    insta::assert_snapshot!(list_after(&sandbox, full, 0), @"
+    insta::assert_snapshot!(after(&sandbox, full, 0, "db sync"), @"
     exit 1
     --- stderr
     error: database file DIR/d/nova.sqlite: has no room left: database or disk is full (make room on its disk, and try again)

@@ -112,6 +112,7 @@ fn a_file_that_is_missing_inside_another_hides_no_other_mistake() {
 #[test]
 fn a_flag_of_another_program_in_nova_conf_stops_no_command() {
     let sandbox = Sandbox::new();
+    assert_eq!(sandbox.check("db sync"), "exit 0");
     fs::write(
         sandbox.path().join("nova.conf"),
         "--ec2_url=http://192.0.2.7:8773/services/Cloud\nFAKE_subdomain=ec2\n",
@@ -193,6 +194,7 @@ fn config_list_shows_what_the_running_service_has() {
 #[test]
 fn flags_without_effect_take_their_value_either_way() {
     let sandbox = Sandbox::new();
+    assert_eq!(sandbox.check("db sync"), "exit 0");
     let line = "--rabbit_host mq --ca_path /ca --fake_network --nouse_ipv6 user list";
     insta::assert_snapshot!(sandbox.check(line), @"exit 0");
 }

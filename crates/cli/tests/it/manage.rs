@@ -339,6 +339,7 @@ fn instance_types_are_printed_as_nova_did() {
 #[test]
 fn empty_lists_keep_their_titles() {
     let sandbox = Sandbox::new();
+    assert_eq!(sandbox.check("db sync"), "exit 0");
     for line in ["vm list", "service list", "host list", "image list"] {
         let text = sandbox.check(line);
         assert!(text.starts_with("exit 0\n--- stdout\n"), "{line}: {text}");
@@ -354,9 +355,9 @@ fn empty_lists_keep_their_titles() {
 fn the_database_is_made_checked_and_versioned() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(sandbox.check("db version"), @"
-    exit 0
-    --- stdout
-    0
+    exit 1
+    --- stderr
+    error: no database in DIR (novanet up or nova-manage db sync makes one)
     ");
     insta::assert_snapshot!(sandbox.check("db sync"), @"exit 0");
     insta::assert_snapshot!(sandbox.check("db check"), @"
