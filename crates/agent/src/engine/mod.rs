@@ -48,7 +48,7 @@ pub use kept::{kept, kept_path};
 pub use lane::Shows;
 pub use lineage::Doubt;
 pub use lock::{Lock, NamespaceLock};
-pub use offline::{Offline, offline_with};
+pub use offline::{Offline, has_ledger, offline_with};
 pub use questions::{Answers, Console};
 pub use reconcile::{Bar, Reconciler, Round};
 pub use run::{Options, offline, run, run_with};

@@ -25,6 +25,11 @@ pub enum Offline {
     },
 }
 
+/// Whether the agent of this state path knows what its host must have, from a server of earlier.
+pub fn has_ledger(state_path: &Path) -> bool {
+    matches!(ledger::peek(&agent_dir(state_path)), Ok(Some(_)))
+}
+
 /// Does it with these rooms, made with the agent's lock held. The text is for people; an `Err` in it says what could not be done.
 pub async fn offline_with<L, F, D, I>(
     state_path: &Path,

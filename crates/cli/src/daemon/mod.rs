@@ -8,6 +8,7 @@ mod log;
 mod novarc;
 mod ports;
 mod serve;
+mod server_half;
 mod setup;
 
 pub(crate) use host::agent_settings;

@@ -1,8 +1,8 @@
 //! Running: server, agent, or both in one process that speak the real protocol over the socket.
 
-use super::{Stop, announce, follow, host, ports, setup};
+use super::{Stop, follow, host, ports, server_half, setup};
 use crate::failure::Failure;
-use crate::{identity, keyfile, running, say};
+use crate::{identity, keyfile, running};
 use futures_util::FutureExt as _;
 use novanet_agent::engine::{self, AgentError, NamespaceLock, Options, preflight, run_with};
 use novanet_agent::link::host_addresses;
@@ -28,7 +28,6 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     // Before anything is made; the agent takes it for good.
     drop(NamespaceLock::take().map_err(|e| Failure::because(&e))?);
     engine::identity::check(&flags.state_path(), flags.host()).map_err(|e| Failure::because(&e))?;
-    identity::before_opening(&flags)?;
     let able = if setup::is_first_start(&flags) {
         preflight::check_to_build(&flags.roles())
     } else {
@@ -42,17 +41,9 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     };
     let first = setup::First::of(&flags, here)?;
     let held = ports::hold(&flags)?;
-    let cloud = open(&flags, true).await?;
-    first.check(&cloud).await?;
-    drop(held);
-    let server = bind(&flags, &cloud).await?;
-    let regions = server.regions();
-    let ready = setup::run(&cloud, &flags, &first).await?;
+    let begun = server_half::begin(&flags, &first, held).await?;
     keep_reserve(&flags);
     let _kept = running::keep("up", &flags);
-    let address = server
-        .ec2_address()
-        .map_err(|e| Failure::failed(format!("EC2 API: {e}")))?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
     // One stop for both: a signal, or the end of the other.
     let other_ended = CancellationToken::new();
@@ -68,41 +59,24 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
         .shared()
     };
     let serving = async {
-        let done = server.run(stop.clone()).await;
+        let done = server_half::serve(&flags, &first, begun, stop.clone()).await;
         other_ended.cancel();
-        done.map_err(|e| Failure::because(&e))
+        done
     };
     let hosting = async {
         let done = host_on_own_threads(settings, options(&flags), upstream, stop.clone()).await;
         other_ended.cancel();
         done
     };
-    let announcing = async {
-        let announced = announce::when_up(&cloud, &flags, &ready, address);
-        tokio::select! {
-            () = async { announced.await; std::future::pending().await } => {}
-            () = stop.clone() => {}
-        }
+    let too_late = async {
+        stop.clone().await;
         tokio::time::sleep(FAREWELL).await;
     };
-    let following = follow::address(
-        &flags,
-        regions,
-        async |flags: &Flags| match setup::credentials(&cloud, flags).await {
-            Ok(novarc) => say::line(&format!(
-                "novarc has the host's new address: {}",
-                novarc.display()
-            )),
-            Err(error) => tracing::warn!(error = error.message, "novarc has the old address"),
-        },
-    );
     let both = async { tokio::join!(serving, hosting) };
     let done = tokio::select! {
-        never = following => match never {},
         (served, hosted) = both => hosted.and(served),
-        () = announcing => Err(Failure::failed("server or agent did not end in time")),
+        () = too_late => Err(Failure::failed("server or agent did not end in time")),
     };
-    cloud.close().await;
     done?;
     tracing::info!("stopped; instances and rules stay as they are");
     Ok(String::new())
@@ -143,7 +117,6 @@ pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> 
     let _kept = running::keep("server", &flags);
     let following = follow::address(&flags, server.regions(), async |_: &Flags| {});
     let done = tokio::select! {
-        never = following => match never {},
         done = server.run(stop) => done,
     };
     cloud.close().await;
@@ -211,7 +184,7 @@ fn options(flags: &Flags) -> Options {
 
 /// Opens the cloud with its key. An empty database gets its schema; an older one only with `up`,
 /// which is alone with it.
-async fn open(flags: &Flags, migrate: bool) -> Result<Cloud, Failure> {
+pub(super) async fn open(flags: &Flags, migrate: bool) -> Result<Cloud, Failure> {
     let config = CloudConfig::from_flags(flags);
     identity::before_opening(flags)?;
     let cloud = Cloud::open(config.clone(), None).await?;

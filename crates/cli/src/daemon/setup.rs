@@ -7,7 +7,7 @@ use crate::environment::{given, origin};
 use crate::failure::Failure;
 use crate::manage::floating::SHORTEST_PREFIX;
 use crate::say;
-use novanet_agent::engine::preflight;
+use novanet_agent::engine::{has_ledger, preflight};
 use novanet_agent::image::build;
 use novanet_control::Cloud;
 use novanet_model::carve::{CarveError, Request, carve};
@@ -36,7 +36,7 @@ pub(super) struct Ready {
 /// Whether nothing was made here yet, as far as can be told without opening the database.
 pub(super) fn is_first_start(flags: &Flags) -> bool {
     let file = flags.database_url().strip_prefix("sqlite://");
-    file.is_some_and(|file| !Path::new(file).exists())
+    file.is_some_and(|file| !Path::new(file).exists()) && !has_ledger(&flags.state_path())
 }
 
 /// What the flags ask for in an empty cloud, found possible.

@@ -186,7 +186,7 @@ impl Oci {
             config["process"]["rlimits"] = serde_json::json!([]);
         }
         let text = config.to_string();
-        std::fs::write(&file, text).map_err(|e| failed(&file, e))?;
+        private::write(&file, text.as_bytes()).map_err(|e| failed(&file, e))?;
         let fifo = console::fifo(&machine.folder);
         let writer = console::open_writer(&machine.folder).map_err(|e| failed(&fifo, e))?;
         let copy = || writer.try_clone().map_err(|e| failed(&fifo, e));

@@ -1,8 +1,9 @@
-//! The disk of the state folder is full under a cloud that runs: writes work again as soon as there
-//! is room. And nobody else can open what is in that folder.
+//! The database fails under a cloud that runs: the disk of its folder is full, it is damaged, it is
+//! away. Writes work again as soon as the cause has gone, and the agent does not need it.
 
 use super::{Cloud, LONG, STATE};
 use anyhow::{Context as _, ensure};
+use nix::sys::signal::Signal;
 use novanet_lab::eventually;
 
 /// Makes groups until one is refused, then removes the fill and makes one more; prints what came of it.
@@ -75,6 +76,84 @@ fn a_full_disk_refuses_writes_and_they_work_at_once_when_there_is_room_again() {
         Ok(())
     })
     .unwrap();
+}
+
+/// How a database becomes useless, and what the log says of that.
+const FAULTS: [(&str, &str, &str); 3] = [
+    (
+        "missing",
+        "true",
+        "/var/lib/nova/nova.sqlite is empty or missing",
+    ),
+    (
+        "damaged",
+        "{ head -c 4096 saved/nova.sqlite; head -c 400000 /dev/zero | tr '\\0' '\\377'; } > nova.sqlite",
+        "is damaged",
+    ),
+    (
+        "foreign",
+        "python3 -c 'import sqlite3; sqlite3.connect(\"nova.sqlite\").execute(\"CREATE TABLE other (a)\")'",
+        "has tables that novanet did not make",
+    ),
+];
+
+#[test]
+fn without_a_usable_database_the_agent_goes_on_from_its_ledger_and_the_server_comes_back() {
+    let cloud = Cloud::up("").unwrap();
+    let float = cloud.with_instance().unwrap();
+    cloud.settled().unwrap();
+    let pid = cloud.sh("pgrep -o -f /sbin/init").unwrap();
+    let metadata = "nsenter -t $(pgrep -o -f /sbin/init) -n curl -sf -m 5 \
+                    http://169.254.169.254/latest/meta-data/instance-id";
+    assert_eq!(cloud.sh(metadata).unwrap(), "i-00000001");
+    for (fault, spoil, why) in FAULTS {
+        cloud.stop(Signal::SIGTERM).unwrap();
+        cloud
+            .sh(&format!(
+                "set -e; cd {STATE}; mkdir saved; mv nova.sqlite* saved/; {spoil}; \
+                 : > novanet.log; nft flush ruleset; ip link set nv1 nomaster; \
+                 kill $(cat networks/nova-br100.pid)"
+            ))
+            .unwrap();
+        let up = cloud.spawn_up().unwrap();
+        // The host is repaired without a server: rules, ports, DHCP.
+        cloud.reachable(&float).with_context(|| fault).unwrap();
+        eventually(LONG, || {
+            cloud.sh("kill -0 $(cat /var/lib/nova/networks/nova-br100.pid)")
+        })
+        .with_context(|| fault)
+        .unwrap();
+        eventually(LONG, || -> anyhow::Result<()> {
+            let answer = cloud.sh(metadata)?;
+            ensure!(answer == "i-00000001", "{answer}");
+            Ok(())
+        })
+        .with_context(|| fault)
+        .unwrap();
+        let log = cloud.sh(&format!("cat {STATE}/novanet.log")).unwrap();
+        let said = |line: &str| line.contains("the server does not run") && line.contains(why);
+        assert!(log.lines().any(said), "{fault}: {log}");
+        assert_eq!(log.matches("the server does not run").count(), 1, "{log}");
+        assert!(up.ended().unwrap().is_none(), "{fault}");
+        let api = cloud
+            .try_sh("curl -s -m 5 http://203.0.113.2:8773/")
+            .unwrap();
+        assert!(!api.success(), "{fault}: {api:?}");
+        // It is brought back, and the server with it.
+        cloud
+            .sh(&format!(
+                "set -e; cd {STATE}; rm -f nova.sqlite*; mv saved/* .; rmdir saved"
+            ))
+            .unwrap();
+        eventually(LONG, || {
+            cloud.aws("describe-instances --query Reservations[].Instances[].State.Name")
+        })
+        .with_context(|| format!("{fault}: {}", cloud.log()))
+        .unwrap();
+        *cloud.up.lock().unwrap() = Some(up);
+        cloud.settled().unwrap();
+        assert_eq!(cloud.sh("pgrep -o -f /sbin/init").unwrap(), pid, "{fault}");
+    }
 }
 
 #[test]

@@ -6,10 +6,23 @@ use anyhow::ensure;
 use nix::sys::signal::Signal;
 use novanet_lab::eventually;
 
-/// Starts `novanet up`, which refuses with these words.
+/// Starts `novanet up`, whose server does not run for a reason in these words. Its agent goes on from
+/// the ledger.
 fn refused(cloud: &Cloud, words: &[&str]) {
-    let line = "timeout 60 novanet up --public_interface=eth0 --my_ip=203.0.113.2";
-    refused_line(cloud, line, words);
+    let log = "/run/work/refused";
+    let up = "novanet up --public_interface=eth0 --my_ip=203.0.113.2";
+    let said = cloud
+        .sh(&format!(
+            "{up} >/dev/null 2>{log} & up=$!; \
+             timeout 60 sh -c 'until grep -q \"the server does not run\" {log}; do sleep 0.05; done'; \
+             timeout 60 sh -c 'until nova-manage host plan >/dev/null 2>&1; do sleep 0.05; done'; \
+             kill $up; wait $up; cat {log}"
+        ))
+        .unwrap();
+    for word in words {
+        assert!(said.contains(word), "{word} is not in {said}");
+    }
+    assert!(!said.contains("action=\"remove\""), "{said}");
 }
 
 fn refused_line(cloud: &Cloud, line: &str, words: &[&str]) {
