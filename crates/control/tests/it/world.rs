@@ -15,11 +15,12 @@ use novanet_model::{ImageId, InstanceId, NetworkKind, ProjectId};
 use novanet_pki::Vault;
 use novanet_store::Engine;
 use novanet_store::audit::Actor;
+use novanet_store::inject::FaultInjector;
 use std::io::Cursor;
 use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -29,6 +30,7 @@ pub(crate) struct World {
     config: CloudConfig,
     vault: Vault,
     place: Place,
+    injector: OnceLock<Arc<dyn FaultInjector>>,
 }
 
 enum Place {
@@ -102,6 +104,7 @@ impl World {
             config,
             vault,
             place,
+            injector: OnceLock::new(),
         })
     }
 
@@ -129,6 +132,7 @@ impl World {
             config,
             vault,
             place,
+            injector: OnceLock::new(),
         };
         let cloud = self.again().await;
         Ok((Self { cloud, ..self }, copy))
@@ -145,7 +149,17 @@ impl World {
         let mut config = self.config.clone();
         configure(&mut config);
         let vault = Some(self.vault.clone());
-        Cloud::open(config, vault).await.unwrap()
+        let cloud = Cloud::open(config, vault).await.unwrap();
+        if let Some(injector) = self.injector.get() {
+            cloud.db().inject_faults(Arc::clone(injector));
+        }
+        cloud
+    }
+
+    /// Lets statements fail, also those of what [`World::with`] opens later.
+    pub(crate) fn inject(&self, injector: Arc<dyn FaultInjector>) {
+        self.db().inject_faults(Arc::clone(&injector));
+        let _the_first_stays = self.injector.set(injector);
     }
 
     /// The same cloud without its key file.

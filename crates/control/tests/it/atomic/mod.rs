@@ -1,21 +1,25 @@
 //! A use case that ends at any of its statements has done nothing, and the next run of it ends as if
 //! that had not been.
 
+mod errors;
 mod knife;
 pub(crate) mod photo;
 mod table;
 
 use crate::world::{World, on};
 use anyhow::{Context, Result, ensure};
+use errors::{Errors, Parts};
 use knife::Knife;
 use novanet_control::Cloud;
 use novanet_store::Engine;
+use novanet_store::inject::FaultInjector;
 use photo::{Camera, Photo, settled};
 use sqlx::AssertSqlSafe;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -27,6 +31,28 @@ fn on_sqlite_a_use_case_that_dies_at_any_statement_has_done_nothing_and_the_next
 #[test]
 fn on_postgres_a_use_case_that_dies_at_any_statement_has_done_nothing_and_the_next_run_does_all() {
     on(Engine::Postgres, |_| {}, try_all);
+}
+
+#[test]
+fn on_sqlite_a_use_case_whose_database_fails_at_any_statement_is_whole_or_not_done_and_writes_go_on()
+ {
+    on(Engine::Sqlite, |_| {}, fail_all);
+}
+
+#[test]
+fn on_postgres_a_use_case_whose_database_fails_at_any_statement_is_whole_or_not_done_and_writes_go_on()
+ {
+    on(Engine::Postgres, |_| {}, fail_all);
+}
+
+async fn fail_all(w: &World) -> Result<()> {
+    let errors = Arc::new(Errors::default());
+    w.inject(Arc::clone(&errors) as Arc<dyn FaultInjector>);
+    let mut trial = Trial::of(w).await?;
+    trial.errors = Some(Arc::clone(&errors));
+    Box::pin(table::all(&trial)).await?;
+    trial.has_tried_all_use_cases();
+    errors.have_failed_all()
 }
 
 async fn try_all(w: &World) -> Result<()> {
@@ -50,6 +76,8 @@ pub(crate) struct Trial<'w> {
     pub(crate) w: &'w World,
     knife: Knife,
     camera: Camera,
+    /// What fails, where nothing is cut off.
+    errors: Option<Arc<Errors>>,
     tried: RefCell<BTreeSet<&'static str>>,
     cuts: Cell<usize>,
 }
@@ -68,6 +96,7 @@ impl<'w> Trial<'w> {
             w,
             knife: Knife::new(),
             camera: Camera::of(w.db()).await?,
+            errors: None,
             tried: RefCell::default(),
             cuts: Cell::new(0),
         })
@@ -81,6 +110,11 @@ impl<'w> Trial<'w> {
         use_case: impl AsyncFn(&Cloud) -> novanet_control::Result<T>,
     ) -> Result<()> {
         self.tried.borrow_mut().insert(name);
+        if let Some(errors) = &self.errors {
+            let ready = async |_: &Cloud| Ok(());
+            let use_case = async |c: &Cloud, ()| use_case(c).await;
+            return Box::pin(self.fail(errors, name, Parts::One, ready, use_case)).await;
+        }
         let (before, after, statements) = self.whole(name, &use_case).await?;
         let mut committed = false;
         for at in 1..=statements + SETTING_UP {
@@ -140,6 +174,9 @@ impl<'w> Trial<'w> {
         use_case: impl AsyncFn(&Cloud, P) -> novanet_control::Result<T>,
     ) -> Result<()> {
         self.tried.borrow_mut().insert(name);
+        if let Some(errors) = &self.errors {
+            return Box::pin(self.fail(errors, name, Parts::Some, ready, use_case)).await;
+        }
         let c = &self.w.cloud;
         let start = self.camera.photo().await?;
         let whole = async |c: &Cloud| use_case(c, ready(c).await?).await;
