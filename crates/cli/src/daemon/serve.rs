@@ -118,6 +118,7 @@ pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> 
     let following = follow::address(&flags, server.regions(), async |_: &Flags| {});
     let done = tokio::select! {
         done = server.run(stop) => done,
+        never = following => match never {},
     };
     cloud.close().await;
     done.map_err(|e| Failure::because(&e))?;

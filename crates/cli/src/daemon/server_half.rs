@@ -85,7 +85,7 @@ pub(super) async fn serve(
                         novarc.display()
                     )),
                     Err(error) => {
-                        tracing::warn!(error = error.message, "novarc has the old address")
+                        tracing::warn!(error = error.message, "novarc has the old address");
                     }
                 },
             );

@@ -184,7 +184,9 @@ impl<'a> Client<'a> {
     }
 
     fn allocate(&mut self) {
-        if self.book.floats.len() >= MOST {
+        // Those of which nothing is known any more are of no use: with four of them nothing could be
+        // associated, disassociated or released again.
+        if self.book.floats().count() >= MOST {
             return;
         }
         let said = self.call("allocate", "allocate-address");
