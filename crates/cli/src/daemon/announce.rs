@@ -17,10 +17,18 @@ const SOON: Duration = Duration::from_millis(20);
 /// How often it is asked whether a network is in force now.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Says it, when it is so.
-pub(super) async fn when_up(cloud: &Cloud, flags: &Flags, ready: &Ready, address: SocketAddr) {
+/// A host that has nothing new to say after its hello is taken at its word after this time.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Says it, when it is so. `since`: microseconds since 1970, from before the agent was started.
+pub(super) async fn when_up(
+    cloud: &Cloud,
+    flags: &Flags,
+    ready: &Ready,
+    (address, since): (SocketAddr, i64),
+) {
     let name = flags.host();
-    applied(cloud, name).await;
+    applied(cloud, name, since).await;
     let mut said = Vec::new();
     loop {
         // A database that does not answer now is asked again.
@@ -47,19 +55,23 @@ pub(super) async fn when_up(cloud: &Cloud, flags: &Flags, ready: &Ready, address
 }
 
 /// Waits until this host has said hello and tried everything that is planned for it now.
-async fn applied(cloud: &Cloud, name: &str) {
-    let before = host(cloud, name).await.map(|h| h.seen_at);
+///
+/// Its first report follows its hello. Both may have come before the first look here, and the next
+/// report is a heartbeat many seconds later: hence [`QUIET`].
+async fn applied(cloud: &Cloud, name: &str, since: i64) {
     let joined = loop {
         match host(cloud, name).await.map(|h| h.seen_at) {
-            Some(at) if Some(at) != before => break at,
+            Some(at) if at >= since => break at,
             _ => tokio::time::sleep(SOON).await,
         }
     };
+    let quiet = tokio::time::Instant::now() + QUIET;
     let mut goal = cloud.seen().await.ok();
     loop {
         if let (Some(host), Some((epoch, version))) = (host(cloud, name).await, &goal) {
             let same = host.applied_epoch == *epoch;
-            if host.seen_at != joined && same && host.applied_version >= *version {
+            let has_reported = host.seen_at != joined || tokio::time::Instant::now() > quiet;
+            if has_reported && same && host.applied_version >= *version {
                 return;
             }
             if host.seen_at != joined && !same {

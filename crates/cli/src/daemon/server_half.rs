@@ -12,7 +12,7 @@ use novanet_control::Cloud;
 use novanet_model::flags::Flags;
 use novanet_server::Server;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Pause between two attempts to open the database.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,6 +23,8 @@ pub(super) struct ServerHalf {
     server: Server,
     ready: setup::Ready,
     address: SocketAddr,
+    /// When it was made ready: microseconds since 1970.
+    since: i64,
 }
 
 /// The server, if its database can be used; `None`: the agent has to go on alone. A host whose agent
@@ -69,9 +71,10 @@ pub(super) async fn serve(
             server,
             ready,
             address,
+            since,
         } = half;
         let announcing = async {
-            announce::when_up(&cloud, flags, &ready, address).await;
+            announce::when_up(&cloud, flags, &ready, (address, since)).await;
             std::future::pending().await
         };
         let regions = server.regions();
@@ -146,6 +149,7 @@ async fn prepare(
     cloud: Cloud,
     held: Option<Held>,
 ) -> Result<ServerHalf, Failure> {
+    let since = now();
     first.check(&cloud).await?;
     drop(held);
     let server = bind(flags, &cloud).await?;
@@ -158,5 +162,14 @@ async fn prepare(
         server,
         ready,
         address,
+        since,
+    })
+}
+
+/// Microseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |time| {
+        i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
     })
 }
