@@ -66,7 +66,7 @@ async fn applied(cloud: &Cloud, name: &str, since: i64) {
         }
     };
     let quiet = tokio::time::Instant::now() + QUIET;
-    let mut goal = cloud.seen().await.ok();
+    let mut goal = planned(cloud, name).await;
     loop {
         if let (Some(host), Some((epoch, version))) = (host(cloud, name).await, &goal) {
             let same = host.applied_epoch == *epoch;
@@ -75,13 +75,20 @@ async fn applied(cloud: &Cloud, name: &str, since: i64) {
                 return;
             }
             if host.seen_at != joined && !same {
-                goal = cloud.seen().await.ok();
+                goal = planned(cloud, name).await;
             }
         } else if goal.is_none() {
-            goal = cloud.seen().await.ok();
+            goal = planned(cloud, name).await;
         }
         tokio::time::sleep(SOON).await;
     }
+}
+
+/// Epoch and newest version of what is planned for the host. The clock may be ahead of it: what is
+/// changed for others reaches this host with its next news only.
+async fn planned(cloud: &Cloud, name: &str) -> Option<(String, i64)> {
+    let digest = cloud.digest(name).await.ok()?;
+    Some((digest.epoch, digest.max))
 }
 
 async fn host(cloud: &Cloud, name: &str) -> Option<Host> {

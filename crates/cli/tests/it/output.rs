@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 #[test]
 fn output_that_cannot_be_written_is_no_panic_in_any_face() {
     let sandbox = Sandbox::new();
+    assert!(sandbox.manage("db sync").status.success());
     for (code, args) in [
         (2, &["dhcpbridge"][..]),
         (1, &["dhcpbridge", "--help"]),

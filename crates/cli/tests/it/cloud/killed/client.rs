@@ -9,6 +9,10 @@ use std::time::Duration;
 /// As many instances and floating addresses as it has at one time, of those that it knows of.
 const MOST: usize = 4;
 
+/// As many addresses as it may have allocated at one time, answered or not: the quota is 10, and one is
+/// for the end.
+const MOST_ALLOCATED: usize = 9;
+
 /// Open ports, as far as is known: a group has a quota of 20 rules.
 const MOST_DOORS: usize = 12;
 
@@ -75,6 +79,7 @@ pub(super) struct Client<'a> {
     lot: Lot,
     book: Book,
     next_door: u16,
+    perhaps_allocated: usize,
 }
 
 impl<'a> Client<'a> {
@@ -85,6 +90,7 @@ impl<'a> Client<'a> {
             lot,
             book: Book::default(),
             next_door: 1000,
+            perhaps_allocated: 0,
         }
     }
 
@@ -186,9 +192,10 @@ impl<'a> Client<'a> {
     fn allocate(&mut self) {
         // Those of which nothing is known any more are of no use: with four of them nothing could be
         // associated, disassociated or released again.
-        if self.book.floats().count() >= MOST {
+        if self.book.floats().count() >= MOST || self.perhaps_allocated >= MOST_ALLOCATED {
             return;
         }
+        self.perhaps_allocated += 1;
         let said = self.call("allocate", "allocate-address");
         for row in super::rows(&said.unwrap_or_default(), "ADDRESS") {
             self.book.floats.insert(row[0].clone(), Some(String::new()));
@@ -224,7 +231,12 @@ impl<'a> Client<'a> {
         let Some(float) = self.one_of(&floats) else {
             return;
         };
-        self.call("release", &format!("release-address {float}"));
+        if self
+            .call("release", &format!("release-address {float}"))
+            .is_some()
+        {
+            self.perhaps_allocated -= 1;
+        }
         self.book.floats.remove(&float);
     }
 
