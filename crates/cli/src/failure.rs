@@ -1,6 +1,6 @@
 //! How a command ends badly: what to print, and the exit code.
 
-use novanet_control::{ControlError, told};
+use novanet_control::{ControlError, error_chain};
 use novanet_model::carve::CarveError;
 use std::error::Error;
 use std::fmt;
@@ -58,7 +58,7 @@ impl Failure {
 
     /// It could not be done because of this error, told with its causes on one line.
     pub(crate) fn because(error: &dyn Error) -> Self {
-        Self::failed(told(error))
+        Self::failed(error_chain(error))
     }
 }
 

@@ -8,14 +8,14 @@ use crate::caller::operator;
 use crate::restored::raise_counters;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::instance_type::INSTANCE_TYPES;
-use novanet_model::object::{Float, Group, Instance, Port, Rule};
+use novanet_model::object::{FloatingIp, Group, Instance, Port, Rule};
 use novanet_model::wire::{Follow, Objects};
 use novanet_model::{GroupId, HostObject, InstanceId, ObjectKey, ProjectNumber, ReservationId};
 use novanet_store::instances::{self, Interface, Row, State};
 use novanet_store::members::{self, Arrival};
 use novanet_store::projects::{self, Project};
 use novanet_store::{
-    Thing, Tx, audit, clock, counters, fixed_ips, groups, images, networks, objects, plan, pool,
+    PlanOwner, Tx, audit, clock, counters, fixed_ips, groups, images, networks, objects, plan, pool,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -29,7 +29,7 @@ struct Held<'a> {
     instances: BTreeMap<InstanceId, (&'a Instance, Vec<&'a Port>)>,
     groups: Vec<&'a Group>,
     rules: Vec<&'a Rule>,
-    floats: Vec<&'a Float>,
+    floats: Vec<&'a FloatingIp>,
     /// Which instance has an address.
     owners: BTreeMap<Ipv4Addr, InstanceId>,
 }
@@ -49,7 +49,7 @@ impl<'a> Held<'a> {
                 }
                 HostObject::Group(o) => held.groups.push(o),
                 HostObject::Rule(o) => held.rules.push(o),
-                HostObject::Float(o) => held.floats.push(o),
+                HostObject::FloatingIp(o) => held.floats.push(o),
                 HostObject::Bridge(_)
                 | HostObject::Gateway(_)
                 | HostObject::Dhcp(_)
@@ -76,14 +76,14 @@ struct Adoption<'a> {
     held: Held<'a>,
     done: Vec<String>,
     refused: Vec<String>,
-    things: BTreeSet<Thing>,
+    things: BTreeSet<PlanOwner>,
 }
 
 impl Cloud {
     /// `db restored --adopt`: `held` is what `host` has. Answers with what was done, a line each.
     /// Refuses, and changes nothing, if an instance of the host could not be kept.
     pub async fn adopt_restored(&self, host: &str, held: &Objects) -> Result<Vec<String>> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let there = clock::read(&mut tx).await?;
         // A state of the host's own past: what the host does not have was taken away since.
         let past = there.epoch == held.epoch && tx.version <= held.version;
@@ -167,7 +167,7 @@ impl Adoption<'_> {
             let about = "brought back by nova-manage db restored --adopt";
             let of = (&project.id, project.manager.as_str());
             groups::insert_as(&mut self.tx, group.group, of, &name, about).await?;
-            self.things.insert(Thing::Group(group.group));
+            self.things.insert(PlanOwner::Group(group.group));
             self.done.push(format!(
                 "{}: adopted as {name}, without its name",
                 group.group

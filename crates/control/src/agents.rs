@@ -5,12 +5,12 @@ use crate::instances::finish_deleting;
 use crate::networks::finish_deleting_networks;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::wire::{
-    Digest, Follow, Hello, InstanceState, LeaseChange, LeaseEvent, Objects, Role, Status,
+    Digest, Follow, Hello, HostRole, InstanceState, LeaseChange, LeaseEvent, Objects, Status,
 };
 use novanet_model::{InstanceId, ModelError};
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{Thing, Tx, audit, fixed_ips, floating_ips, networks, now, objects, views};
+use novanet_store::{PlanOwner, Tx, audit, fixed_ips, floating_ips, networks, now, objects, views};
 
 impl Cloud {
     /// Whether a host has been heard of lately (`service_down_time`).
@@ -21,14 +21,14 @@ impl Cloud {
 
     /// An agent introduces itself. A network host takes the networks that have none.
     pub async fn hello(&self, host: &str, hello: &Hello) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let new = hosts::by_name(&mut tx, host).await?.is_none();
         hosts::hello(&mut tx, host, hello).await?;
         if new {
             let actor = controller("hosts");
             audit::record(&mut tx, &actor, "host.join", None, host, &hello.version).await?;
         }
-        if hello.roles.contains(&Role::Network) {
+        if hello.roles.contains(&HostRole::Network) {
             self.take_networks(&mut tx).await?;
         }
         tx.commit().await?;
@@ -42,12 +42,12 @@ impl Cloud {
         };
         for id in networks::without_host(tx).await? {
             networks::set_host(tx, id, &host).await?;
-            let mut things = vec![Thing::Network(id)];
+            let mut things = vec![PlanOwner::Network(id)];
             for instance in instances::living_in_network(tx, id).await? {
-                things.push(Thing::Instance(instance));
+                things.push(PlanOwner::Instance(instance));
             }
             for float in floating_ips::of_network(tx, id.0).await? {
-                things.push(Thing::Float(float.id));
+                things.push(PlanOwner::FloatingIp(float.id));
             }
             self.plan(tx, things).await?;
         }
@@ -74,7 +74,7 @@ impl Cloud {
 
     /// A heartbeat with what changed on the host.
     pub async fn status(&self, host: &str, status: &Status) -> Result<()> {
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         let moved = hosts::by_name(&mut tx, host).await?.is_none_or(|before| {
             before.applied_version != status.version || before.applied_epoch != status.epoch
         });
@@ -101,7 +101,7 @@ impl Cloud {
                 return Ok(());
             }
         }
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         finish_deletions(&mut tx).await?;
         tx.commit().await?;
         Ok(())
@@ -109,7 +109,7 @@ impl Cloud {
 
     /// Lease events of a host's journal.
     pub async fn leases(&self, host: &str, events: &[LeaseEvent]) -> Result<()> {
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         for event in events {
             let leased = event.event == LeaseChange::Leased;
             let mac = event.mac.to_string();
@@ -135,7 +135,7 @@ impl Cloud {
             let why = "must be 1 to 255 letters, digits, '-', '_' or '.'";
             return Err(ModelError::new("zone", zone, why).into());
         }
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         let Some(before) = hosts::by_name(&mut tx, host).await? else {
             return Err(ControlError::not_found(Kind::Host, host));
         };

@@ -126,7 +126,7 @@ impl Cloud {
 
     /// `db check`: plans everything again and repairs what differs.
     pub async fn check(&self) -> Result<Checked> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let things = plan::all_things(&mut tx).await?;
         let mut checked = Checked {
             rows: things.len(),

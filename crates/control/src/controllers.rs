@@ -5,8 +5,8 @@
 //! retry: the next round is the retry.
 
 use crate::caller::controller;
-use crate::{Cloud, ControlError, Result, told};
-use novanet_store::{StoreError, Thing, audit, clock, instances, leases, now, objects, plan};
+use crate::{Cloud, ControlError, Result, error_chain};
+use novanet_store::{PlanOwner, StoreError, audit, clock, instances, leases, now, objects, plan};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct Controllers {
     holder: String,
     round: u64,
     leads: bool,
-    unchecked: VecDeque<Thing>,
+    unchecked: VecDeque<PlanOwner>,
 }
 
 impl Controllers {
@@ -73,14 +73,18 @@ impl Cloud {
         let mut controllers = Controllers::new(holder);
         loop {
             if let Err(error) = controllers.round(self).await {
-                tracing::warn!(error = told(&error), remedy = error.remedy(), "controllers");
+                tracing::warn!(
+                    error = error_chain(&error),
+                    remedy = error.remedy(),
+                    "controllers"
+                );
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
     async fn hold_lease(&self, holder: &str) -> Result<bool> {
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         let epoch = leases::take(&mut tx, "controllers", holder, LEASE).await?;
         tx.commit().await?;
         Ok(epoch.is_some())
@@ -94,7 +98,7 @@ impl Cloud {
                 return Ok(());
             }
         }
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let mut changed = 0;
         for thing in plan::take_dirty(&mut tx).await? {
             changed += self.plan_again(&mut tx, thing).await?;
@@ -112,7 +116,7 @@ impl Cloud {
     pub(crate) async fn plan_again(
         &self,
         tx: &mut novanet_store::Tx,
-        thing: Thing,
+        thing: PlanOwner,
     ) -> Result<usize> {
         match self.plan(tx, [thing]).await {
             Err(ControlError::Store(StoreError::BadRow { row, source })) => {
@@ -124,11 +128,11 @@ impl Cloud {
     }
 
     /// `db check` of some rows. What it repairs was missed by a use case: that is a fault.
-    async fn check_slice(&self, things: impl ExactSizeIterator<Item = Thing>) -> Result<()> {
+    async fn check_slice(&self, things: impl ExactSizeIterator<Item = PlanOwner>) -> Result<()> {
         if things.len() == 0 {
             return Ok(());
         }
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let mut repaired = 0;
         for thing in things {
             let changed = self.plan_again(&mut tx, thing).await?;
@@ -147,7 +151,7 @@ impl Cloud {
     }
 
     async fn sweep(&self) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         objects::sweep_tombstones(&mut tx).await?;
         instances::purge(&mut tx, now() - SHOWN_FOR).await?;
         self.collect_images(&mut tx).await?;

@@ -25,7 +25,7 @@ impl Cloud {
 
     /// `fixed reserve`: no instance gets these addresses from now on. All or none.
     pub async fn reserve_fixed_ips(&self, addresses: &[Ipv4Addr]) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         for &ip in addresses {
             let network = network_of(&mut tx, ip).await?;
             if !pool::reserve(&mut tx, network, ip).await? {
@@ -39,7 +39,7 @@ impl Cloud {
 
     /// `fixed unreserve`: instances may get these addresses again. All or none.
     pub async fn unreserve_fixed_ips(&self, addresses: &[Ipv4Addr]) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         for &ip in addresses {
             let network = network_of(&mut tx, ip).await?;
             if !pool::unreserve(&mut tx, network, ip).await? {

@@ -7,7 +7,7 @@ use novanet_model::InstanceId;
 use novanet_model::rows::FloatingIp;
 use novanet_store::instances::State;
 use novanet_store::plan::Subject;
-use novanet_store::{Committed, Conn, Thing, Tx, floating_ips, instances};
+use novanet_store::{Committed, Conn, PlanOwner, Tx, floating_ips, instances};
 use std::net::Ipv4Addr;
 
 /// A floating IP as a caller names it.
@@ -61,7 +61,7 @@ impl Cloud {
         pool: Option<&str>,
     ) -> Result<FloatingIp> {
         caller.require(Role::NetAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         self.still_there(&mut tx, caller).await?;
         let float = self.take_address(&mut tx, caller, pool).await?;
         tx.commit().await?;
@@ -76,7 +76,7 @@ impl Cloud {
         pool: Option<&str>,
     ) -> Result<FloatingIp> {
         caller.require(Role::NetAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         self.still_there(&mut tx, caller).await?;
         self.room_for_address(&mut tx, caller).await?;
         let pool = pool.unwrap_or_default();
@@ -122,7 +122,7 @@ impl Cloud {
     /// would be cut off.
     pub async fn release_address(&self, caller: &Caller, float: FloatRef) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let float = owned(&mut tx, caller, float).await?;
         if let Some(target) = &float.fixed {
             return Err(ControlError::StillAssociated {
@@ -132,7 +132,8 @@ impl Cloud {
         }
         floating_ips::release(&mut tx, float.id).await?;
         record(&mut tx, caller, "floating_ip.release", float.address, "").await?;
-        self.plan(&mut tx, [Thing::Float(float.id)]).await?;
+        self.plan(&mut tx, [PlanOwner::FloatingIp(float.id)])
+            .await?;
         Ok(tx.commit().await?)
     }
 
@@ -144,7 +145,7 @@ impl Cloud {
         to: &Association,
     ) -> Result<(FloatingIp, Committed)> {
         caller.require(Role::NetAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let before = self.point_address(&mut tx, caller, float, to).await?;
         Ok((before, tx.commit().await?))
     }
@@ -224,7 +225,7 @@ impl Cloud {
         float: FloatRef,
     ) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let float = owned(&mut tx, caller, float).await?;
         if float.fixed.is_none() {
             return Ok(Committed::default());
@@ -240,7 +241,10 @@ impl Cloud {
 /// Points a floating IP at a fixed IP's row, or nowhere: what is to be planned then.
 pub(crate) async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Subject> {
     let now = floating_ips::point(tx, id, fixed_ip).await?;
-    Ok(now.map_or(Subject::Thing(Thing::Float(id)), Subject::Float))
+    Ok(now.map_or(
+        Subject::PlanOwner(PlanOwner::FloatingIp(id)),
+        Subject::FloatingIp,
+    ))
 }
 
 /// Records an allocation; the address as it is now.

@@ -23,7 +23,7 @@ impl Cloud {
         interface: Option<&IfName>,
     ) -> Result<u64> {
         let addresses = addresses_of(range)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let reserved = host_addresses::all_reserved(&mut tx).await?;
         host_addresses::refuse_floating(&reserved, &addresses)?;
         self.add_floating_ips(tx, range, &addresses, (pool, interface))
@@ -38,7 +38,7 @@ impl Cloud {
         (host, here): (&str, &HostAddresses),
     ) -> Result<(u64, HostReserved)> {
         let mut addresses = addresses_of(range)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let mut reports = novanet_store::host_addresses::all(&mut tx).await?;
         reports.insert(host.to_owned(), here.clone());
         let mut reserved = host_addresses::reserved(&reports);
@@ -79,7 +79,7 @@ impl Cloud {
 
     /// `floating delete RANGE`: all or nothing; refused while a project has one of them.
     pub async fn delete_floating_ips(&self, range: Ipv4Net) -> Result<u64> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let all = floating_ips::list(&mut tx).await?;
         let hit: Vec<&FloatingIp> = all.iter().filter(|f| range.contains(&f.address)).collect();
         if hit.is_empty() {
@@ -119,7 +119,7 @@ impl Cloud {
     /// `floating disassociate`: the operator ends an association, whatever project it is of. `false`:
     /// the address led nowhere.
     pub async fn end_association(&self, address: Ipv4Addr) -> Result<bool> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let float = floating_ips::by_address(&mut tx, address)
             .await?
             .ok_or_else(|| ControlError::not_found(Kind::FloatingIp, address))?;

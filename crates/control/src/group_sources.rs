@@ -121,5 +121,5 @@ pub(crate) async fn of_source(c: &mut Conn, source: Source) -> Result<Vec<Subjec
         return Ok(Vec::new());
     };
     let memberships = members::memberships(c, group).await?;
-    Ok(memberships.into_iter().map(Subject::Thing).collect())
+    Ok(memberships.into_iter().map(Subject::PlanOwner).collect())
 }

@@ -10,7 +10,7 @@ use novanet_model::{GroupId, ModelError, ProjectId};
 use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::plan::Subject;
-use novanet_store::{Committed, Conn, StoreError, Thing, Tx, audit};
+use novanet_store::{Committed, Conn, PlanOwner, StoreError, Tx, audit};
 use std::collections::BTreeMap;
 
 /// The group that every project has, and instances are in when none is named.
@@ -49,7 +49,7 @@ impl Cloud {
         caller.require(Role::NetAdmin)?;
         check_text("GroupName", name)?;
         check_text("GroupDescription", description)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         self.still_there(&mut tx, caller).await?;
         self.ensure_default_group(&mut tx, &caller.actor, &caller.project, &caller.actor.who)
             .await?;
@@ -79,7 +79,7 @@ impl Cloud {
     /// DescribeSecurityGroups: the project's, with rules, and the groups that rules name.
     pub async fn groups(&self, caller: &Caller) -> Result<(Vec<GroupView>, SourceNames)> {
         if self.missing_default(&caller.project).await? {
-            let mut tx = self.db().change().await?;
+            let mut tx = self.db().begin_planned().await?;
             self.still_there(&mut tx, caller).await?;
             self.ensure_default_group(&mut tx, &caller.actor, &caller.project, &caller.actor.who)
                 .await?;
@@ -117,7 +117,7 @@ impl Cloud {
     /// DeleteSecurityGroup.
     pub async fn delete_group(&self, caller: &Caller, group: &GroupRef) -> Result<()> {
         caller.require(Role::NetAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let group = find(&mut tx, caller, group).await?;
         let in_use = |why: String| Err(ControlError::in_use(Kind::SecurityGroup, &group.name, why));
         if group.name == DEFAULT {
@@ -148,7 +148,7 @@ impl Cloud {
             &group.name,
         )
         .await?;
-        subjects.push(Subject::Thing(Thing::Group(group.id)));
+        subjects.push(Subject::PlanOwner(PlanOwner::Group(group.id)));
         self.plan(&mut tx, subjects).await?;
         tx.commit().await?;
         Ok(())
@@ -162,7 +162,7 @@ impl Cloud {
         wanted: &[(Traffic, SourceRef)],
     ) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let group = find(&mut tx, caller, group).await?;
         let mut rules = groups::rules_of(&mut tx, group.id).await?;
         let used = i64::try_from(rules.len()).unwrap_or(i64::MAX);
@@ -204,7 +204,7 @@ impl Cloud {
         unwanted: &[(Traffic, SourceRef)],
     ) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let group = find(&mut tx, caller, group).await?;
         let rules = groups::rules_of(&mut tx, group.id).await?;
         let mut subjects = Vec::new();

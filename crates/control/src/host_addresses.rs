@@ -22,7 +22,7 @@ impl Cloud {
                 return Ok(());
             }
         }
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         if hosts::by_name(&mut tx, host).await?.is_none() {
             return Err(ControlError::not_found(Kind::Host, host));
         }

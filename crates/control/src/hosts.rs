@@ -5,10 +5,10 @@ use crate::caller::operator;
 use crate::instances::InstanceView;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::NetworkId;
-use novanet_model::wire::Role;
+use novanet_model::wire::HostRole;
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{Conn, Thing, Tx, audit, floating_ips, networks, now};
+use novanet_store::{Conn, PlanOwner, Tx, audit, floating_ips, networks, now};
 use std::collections::BTreeMap;
 
 /// How many are named in a refusal.
@@ -18,7 +18,7 @@ impl Cloud {
     /// `host rename`: all that names the host, in one transaction; its agent has the same objects under
     /// the new name. `stopped`: the caller has seen to it that the agent does not run.
     pub async fn rename_host(&self, old: &str, new: &str, stopped: bool) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let host = self.stopped_host(&mut tx, old, stopped).await?;
         if hosts::by_name(&mut tx, new).await?.is_some() {
             return Err(ControlError::Exists {
@@ -36,7 +36,7 @@ impl Cloud {
     /// `host delete`: forgets a host that is gone for good, with what it was told. Refused while it has
     /// instances or networks.
     pub async fn delete_host(&self, name: &str) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let host = self.stopped_host(&mut tx, name, false).await?;
         let refused = |reason: String| Err(ControlError::in_use(Kind::Host, name, reason));
         let all = instances::list(&mut tx, None).await?;
@@ -68,7 +68,7 @@ impl Cloud {
 
     /// `network modify --host`: another host is the network's gateway from now on.
     pub async fn move_network(&self, id: NetworkId, to: &str) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let network = networks::by_id(&mut tx, id).await?;
         let network = network.ok_or_else(|| ControlError::not_found(Kind::Network, id))?;
         let host = hosts::by_name(&mut tx, to).await?;
@@ -78,7 +78,7 @@ impl Cloud {
         }
         let refused =
             |reason: String| Err(ControlError::in_use(Kind::Network, network.cidr, reason));
-        if !host.roles.contains(&Role::Network) || !host.kinds.contains(&network.kind) {
+        if !host.roles.contains(&HostRole::Network) || !host.kinds.contains(&network.kind) {
             let kind = network.kind;
             return refused(format!("host {to} does not serve {kind} networks"));
         }
@@ -98,10 +98,14 @@ impl Cloud {
             ));
         }
         networks::set_host(&mut tx, id, to).await?;
-        let mut things = vec![Thing::Network(id)];
-        things.extend(living.into_iter().map(Thing::Instance));
+        let mut things = vec![PlanOwner::Network(id)];
+        things.extend(living.into_iter().map(PlanOwner::Instance));
         let floats = floating_ips::of_network(&mut tx, id.0).await?;
-        things.extend(floats.into_iter().map(|float| Thing::Float(float.id)));
+        things.extend(
+            floats
+                .into_iter()
+                .map(|float| PlanOwner::FloatingIp(float.id)),
+        );
         self.plan(&mut tx, things).await?;
         let from = network.host.as_deref().unwrap_or("nobody");
         let (object, detail) = (network.cidr.to_string(), format!("{from} to {to}"));

@@ -58,7 +58,7 @@ impl Cloud {
         let stored = self.store_image(&holder, owner, name, &whole, bytes).await;
         if stored.is_err() {
             // Others need not wait for the end of our lease.
-            let mut tx = self.db().write().await?;
+            let mut tx = self.db().begin_unplanned().await?;
             leases::take(&mut tx, STORING, &holder, -1).await?;
             tx.commit().await?;
         }
@@ -95,7 +95,7 @@ impl Cloud {
         if text_of(hash) != *digest {
             return Err(again("the file was changed while it was read"));
         }
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         // Given back: it ends now.
         leases_held.extend(leases::take(&mut tx, STORING, holder, -1).await?);
         if leases_held.len() != 1 {
@@ -130,7 +130,7 @@ impl Cloud {
     ) -> Result<i64> {
         let until = tokio::time::Instant::now() + 2 * Duration::from_micros(LEASE.unsigned_abs());
         loop {
-            let mut tx = self.db().write().await?;
+            let mut tx = self.db().begin_unplanned().await?;
             if let Some(epoch) = leases::take(&mut tx, STORING, holder, LEASE).await? {
                 if images::part(&mut tx, digest, number).await?.is_none() {
                     images::put_part(&mut tx, digest, number, part).await?;
@@ -158,7 +158,7 @@ impl Cloud {
 
     /// `image delete`: nobody launches it any more. Instances of it stay, and can be rebooted.
     pub async fn delete_image(&self, id: ImageId) -> Result<()> {
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         let image = images::by_id(&mut tx, id)
             .await?
             .ok_or_else(|| ControlError::not_found(Kind::Image, AmiId(id.0)))?;

@@ -10,7 +10,7 @@ use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::instances::{self, Row, State};
 use novanet_store::{
-    Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, hosts, members, now, objects,
+    Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, hosts, members, now, objects,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -109,7 +109,7 @@ impl Cloud {
     /// RebootInstances: all or none.
     pub async fn reboot(&self, caller: &Caller, ids: &[InstanceId]) -> Result<Committed> {
         caller.require(Role::SysAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         for &id in ids {
             let row = find(&mut tx, caller, id).await?;
             if matches!(row.state, State::Deleting | State::Terminated) {
@@ -122,7 +122,7 @@ impl Cloud {
             instances::count_boot(&mut tx, id).await?;
             record(&mut tx, caller, "instance.reboot", &row).await?;
         }
-        let things: Vec<Thing> = ids.iter().copied().map(Thing::Instance).collect();
+        let things: Vec<PlanOwner> = ids.iter().copied().map(PlanOwner::Instance).collect();
         self.plan(&mut tx, things).await?;
         Ok(tx.commit().await?)
     }
@@ -135,7 +135,7 @@ impl Cloud {
         ids: &[InstanceId],
     ) -> Result<(Vec<(InstanceId, State)>, Committed)> {
         caller.require(Role::SysAdmin)?;
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         let mut before = Vec::new();
         let mut things = BTreeSet::new();
         for &id in ids {
@@ -161,8 +161,9 @@ impl Cloud {
         tx: &mut Tx,
         caller: &Caller,
         row: &Row,
-    ) -> Result<BTreeSet<Thing>> {
-        let mut things = BTreeSet::from([Thing::Instance(row.id), Thing::Membership(row.id)]);
+    ) -> Result<BTreeSet<PlanOwner>> {
+        let mut things =
+            BTreeSet::from([PlanOwner::Instance(row.id), PlanOwner::Membership(row.id)]);
         for float in floating_ips::of_instance(tx, row.id).await? {
             floating_ips::point(tx, float.id, None).await?;
             let ended = format!("{} terminated", row.id);
@@ -172,7 +173,7 @@ impl Cloud {
                 floating_ips::release(tx, float.id).await?;
                 note(tx, &caller.actor, "floating_ip.release", of, &ended).await?;
             }
-            things.insert(Thing::Float(float.id));
+            things.insert(PlanOwner::FloatingIp(float.id));
         }
         instances::set_state(tx, row.id, State::Deleting, None).await?;
         if let Some(host) = &row.host {
@@ -234,7 +235,7 @@ impl Cloud {
 /// Ends a deletion whose hosts have all let go; `false`: not yet. An address goes back to the pool
 /// only here, when no host knows it any more.
 pub(crate) async fn finish_deleting(tx: &mut Tx, id: InstanceId) -> Result<bool> {
-    for thing in [Thing::Instance(id), Thing::Membership(id)] {
+    for thing in [PlanOwner::Instance(id), PlanOwner::Membership(id)] {
         if !objects::gone_everywhere(tx, thing).await? {
             return Ok(false);
         }

@@ -55,7 +55,7 @@ impl Cloud {
 
     async fn add_key_pair(&self, caller: &Caller, pair: &KeyPair, action: &str) -> Result<()> {
         let user = &caller.actor.who;
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         self.still_there(&mut tx, caller).await?;
         if users::by_id(&mut tx, user).await?.is_none() {
             return Err(ControlError::not_found(Kind::User, user));
@@ -83,7 +83,7 @@ impl Cloud {
 
     /// DeleteKeyPair. One that is not there is gone already, as in EC2.
     pub async fn delete_key_pair(&self, caller: &Caller, name: &str) -> Result<()> {
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         if key_pairs::delete(&mut tx, &caller.actor.who, name).await? {
             record(&mut tx, caller, "key_pair.delete", name, "").await?;
             tx.commit().await?;

@@ -35,7 +35,7 @@ mod waiters;
 pub use caller::{Caller, Role};
 pub use cloud::{Checked, Cloud, CloudConfig};
 pub use controllers::Controllers;
-pub use error::{ControlError, Kind, Result, told};
+pub use error::{ControlError, Kind, Result, error_chain};
 pub use novanet_pki::{PkiError, Vault};
 pub use novanet_store::audit::Entry as AuditEntry;
 pub use novanet_store::hosts::Host;

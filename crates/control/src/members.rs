@@ -27,7 +27,7 @@ pub struct Given {
 impl Cloud {
     /// `project add`: makes a user a member. Twice does nothing.
     pub async fn add_member(&self, project: &ProjectId, user: &str) -> Result<()> {
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         require_project(&mut tx, project).await?;
         require_user(&mut tx, user).await?;
         if projects::has_member(&mut tx, project, user).await? {
@@ -43,7 +43,7 @@ impl Cloud {
     /// `project remove`: a user is no member any more, and has no role there. Refused for who manages
     /// the project.
     pub async fn remove_member(&self, project: &ProjectId, user: &str) -> Result<()> {
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         let found = require_project(&mut tx, project).await?;
         require_user(&mut tx, user).await?;
         if found.manager == user {
@@ -67,7 +67,7 @@ impl Cloud {
         project: Option<&ProjectId>,
     ) -> Result<()> {
         check_role(role, project)?;
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         require_user(&mut tx, user).await?;
         if let Some(project) = project {
             require_project(&mut tx, project).await?;
@@ -90,7 +90,7 @@ impl Cloud {
         project: Option<&ProjectId>,
     ) -> Result<Vec<Given>> {
         check_role(role, project)?;
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         require_user(&mut tx, user).await?;
         if !users::remove_role(&mut tx, user, role, project).await? {
             let place = project.map_or_else(

@@ -5,12 +5,13 @@ use crate::host_addresses;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::carve::{self, CarveError, Carved, NewNetwork, Request};
 use novanet_model::rows::Network;
-use novanet_model::wire::Role;
+use novanet_model::wire::HostRole;
 use novanet_model::{NetworkId, NetworkKind};
 use novanet_store::networks::Reserved;
 pub use novanet_store::networks::{BadNetwork, Brief};
 use novanet_store::{
-    Committed, Conn, Thing, Tx, audit, fixed_ips, floating_ips, hosts, instances, networks, objects,
+    Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, hosts, instances, networks,
+    objects,
 };
 
 /// What `network create` made.
@@ -27,7 +28,7 @@ pub struct Created {
 impl Cloud {
     /// `network create`: all or nothing.
     pub async fn create_networks(&self, request: &Request) -> Result<Created> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         if let Some(project) = &request.project
             && novanet_store::projects::by_id(&mut tx, project)
                 .await?
@@ -100,7 +101,7 @@ impl Cloud {
         let object = network.cidr.to_string();
         let detail = format!("{} on {}", network.kind, network.bridge);
         audit::record(tx, &operator(), "network.create", None, &object, &detail).await?;
-        self.plan(tx, [Thing::Network(network.id)]).await?;
+        self.plan(tx, [PlanOwner::Network(network.id)]).await?;
         Ok(network)
     }
 
@@ -132,7 +133,7 @@ impl Cloud {
     /// `network delete`, by number or range. Refused while instances or a project have it; the row
     /// goes when its host has let go of it.
     pub async fn delete_network(&self, id: &str) -> Result<Committed> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         // Also one whose row does not validate: deleting it is a way to be rid of that.
         let network = networks::find(&mut tx, id)
             .await?
@@ -154,7 +155,7 @@ impl Cloud {
         let object = &network.cidr;
         audit::record(&mut tx, &operator(), "network.delete", None, object, "").await?;
         networks::set_deleting(&mut tx, network.id).await?;
-        self.plan(&mut tx, [Thing::Network(network.id)]).await?;
+        self.plan(&mut tx, [PlanOwner::Network(network.id)]).await?;
         finish_deleting_networks(&mut tx).await?;
         Ok(tx.commit().await?)
     }
@@ -163,7 +164,7 @@ impl Cloud {
 /// Removes networks that are being deleted and that no host and no instance has any more.
 pub(crate) async fn finish_deleting_networks(tx: &mut Tx) -> Result<()> {
     for id in networks::deleting(tx).await? {
-        let gone = objects::gone_everywhere(tx, Thing::Network(id)).await?;
+        let gone = objects::gone_everywhere(tx, PlanOwner::Network(id)).await?;
         if gone && fixed_ips::in_use(tx, id).await? == 0 {
             networks::delete(tx, id).await?;
         }
@@ -202,7 +203,7 @@ impl Cloud {
         let gateways: Vec<hosts::Host> = hosts::list(c)
             .await?
             .into_iter()
-            .filter(|h| h.roles.contains(&Role::Network) && !h.disabled)
+            .filter(|h| h.roles.contains(&HostRole::Network) && !h.disabled)
             .filter(|h| wanted.is_none_or(|name| *name == h.name))
             .collect();
         let best = gateways

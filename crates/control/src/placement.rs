@@ -50,7 +50,7 @@ impl Hosts {
             check_zone(zone, &self.all)?;
         }
         let mut hosts: Vec<&Host> = self.all.iter().collect();
-        hosts.retain(|h| h.roles.contains(&wire::Role::Compute) && !h.disabled);
+        hosts.retain(|h| h.roles.contains(&wire::HostRole::Compute) && !h.disabled);
         hosts.retain(|h| zone.is_none_or(|zone| zone == h.availability_zone));
         if hosts.is_empty() {
             return Err(ControlError::NoHost(match zone {

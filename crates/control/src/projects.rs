@@ -11,7 +11,7 @@ use novanet_store::networks::Brief;
 use novanet_store::plan::Subject;
 use novanet_store::users::{self, User};
 use novanet_store::{
-    Committed, Conn, StoreError, Thing, Tx, audit, floating_ips, groups, images, instances,
+    Committed, Conn, PlanOwner, StoreError, Tx, audit, floating_ips, groups, images, instances,
     networks, projects,
 };
 use std::net::Ipv4Addr;
@@ -65,7 +65,7 @@ impl Cloud {
         let sealed = self
             .vault()?
             .seal(&secret_context(name), keys.secret_key.as_bytes());
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         let user = User {
             id: name.to_owned(),
             access_key: keys.access_key.clone(),
@@ -118,7 +118,7 @@ impl Cloud {
 
     /// `user delete`. Refused while the user manages a project.
     pub async fn delete_user(&self, name: &str) -> Result<()> {
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         if users::by_id(&mut tx, name).await?.is_none() {
             return Err(ControlError::not_found(Kind::User, name));
         }
@@ -144,7 +144,7 @@ impl Cloud {
         manager: &str,
         description: &str,
     ) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         if users::by_id(&mut tx, manager).await?.is_none() {
             return Err(ControlError::not_found(Kind::User, manager));
         }
@@ -187,7 +187,7 @@ impl Cloud {
     /// while instances have addresses in the networks, and, without `force`, while a floating IP leads
     /// to an instance: who talks to it would be cut off.
     pub async fn scrub_project(&self, id: &ProjectId, force: bool) -> Result<Scrubbed> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         if projects::by_id(&mut tx, id).await?.is_none() {
             return Err(ControlError::not_found(Kind::Project, id));
         }
@@ -197,7 +197,7 @@ impl Cloud {
             refuse_used(&mut tx, network).await?;
             networks::leave_project(&mut tx, network.id).await?;
             scrubbed(&mut tx, id, "network.disassociate", &network.cidr).await?;
-            things.push(Thing::Network(network.id));
+            things.push(PlanOwner::Network(network.id));
         }
         let floats = floating_ips::of_project(&mut tx, id).await?;
         if !force {
@@ -207,7 +207,7 @@ impl Cloud {
             floating_ips::release(&mut tx, float.id).await?;
             let object = float.address.to_string();
             scrubbed(&mut tx, id, "floating_ip.release", &object).await?;
-            things.push(Thing::Float(float.id));
+            things.push(PlanOwner::FloatingIp(float.id));
         }
         scrubbed(&mut tx, id, "project.scrub", id.as_str()).await?;
         self.plan(&mut tx, things).await?;
@@ -224,7 +224,7 @@ impl Cloud {
 
     /// `project delete`, with its groups. Refused while it has instances, addresses, networks or images.
     pub async fn delete_project(&self, id: &ProjectId) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         if projects::by_id(&mut tx, id).await?.is_none() {
             return Err(ControlError::not_found(Kind::Project, id));
         }
@@ -241,7 +241,10 @@ impl Cloud {
         let mut subjects = revoke_elsewhere(&mut tx, &operator(), elsewhere).await?;
         projects::delete(&mut tx, id).await?;
         record_groups(&mut tx, id, &own).await?;
-        subjects.extend(own.iter().map(|g| Subject::Thing(Thing::Group(g.id))));
+        subjects.extend(
+            own.iter()
+                .map(|g| Subject::PlanOwner(PlanOwner::Group(g.id))),
+        );
         self.plan(&mut tx, subjects).await?;
         audit::record(
             &mut tx,

@@ -11,7 +11,7 @@ impl Cloud {
     /// `db restored --drop`: the database is right, and `host` removes what it does not know. `held` is
     /// what the host has: no number in it is given to another thing later.
     pub async fn drop_restored(&self, host: &str, held: &Objects) -> Result<()> {
-        let mut tx = self.db().change().await?;
+        let mut tx = self.db().begin_planned().await?;
         raise_counters(&mut tx, held).await?;
         clock::accept(&mut tx, host, &held.epoch).await?;
         let detail = format!("drop: was at {} of {}", held.version, held.epoch);
@@ -33,7 +33,7 @@ pub(crate) async fn raise_counters(tx: &mut Tx, held: &Objects) -> Result<()> {
             HostObject::Gateway(_)
             | HostObject::Dhcp(_)
             | HostObject::Binding(_)
-            | HostObject::Float(_)
+            | HostObject::FloatingIp(_)
             | HostObject::Member(_)
             | HostObject::ProjectAddress(_) => return None,
         })

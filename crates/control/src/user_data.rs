@@ -35,7 +35,7 @@ impl Cloud {
         {
             return Ok(0);
         }
-        let mut tx = self.db().write().await?;
+        let mut tx = self.db().begin_unplanned().await?;
         let plain = user_data::all_plain(&mut tx).await?;
         for (id, data) in &plain {
             let sealed = vault.seal(&context(*id), data);

@@ -43,7 +43,8 @@ pub enum HostObject {
     /// Which address the DHCP server gives to a MAC.
     Binding(Binding),
     /// A floating IP in force: outside address, inside address.
-    Float(Float),
+    #[serde(rename = "float")]
+    FloatingIp(FloatingIp),
     /// A security group that an instance on this host is in.
     Group(Group),
     /// A rule of such a group.
@@ -127,9 +128,9 @@ pub struct Binding {
     pub instance: InstanceId,
 }
 
-/// See [`HostObject::Float`].
+/// See [`HostObject::FloatingIp`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Float {
+pub struct FloatingIp {
     /// The floating IP.
     pub address: Ipv4Addr,
     /// The fixed IP behind it.
@@ -276,7 +277,7 @@ impl HostObject {
             Self::Gateway(o) => format!("gateway/{}", o.network),
             Self::Dhcp(o) => format!("dhcp/{}", o.network),
             Self::Binding(o) => format!("binding/{}/{}", o.network, o.address),
-            Self::Float(o) => format!("float/{}", o.address),
+            Self::FloatingIp(o) => format!("float/{}", o.address),
             Self::Group(o) => format!("group/{}", o.group.0),
             Self::Rule(o) => format!("rule/{}/{}", o.group.0, o.rule),
             Self::Member(o) => format!("member/{}/{}", o.group.0, o.address),
@@ -293,7 +294,7 @@ impl HostObject {
             Self::Gateway(_) => "gateway",
             Self::Dhcp(_) => "dhcp",
             Self::Binding(_) => "binding",
-            Self::Float(_) => "float",
+            Self::FloatingIp(_) => "float",
             Self::Group(_) => "group",
             Self::Rule(_) => "rule",
             Self::Member(_) => "member",

@@ -5,7 +5,7 @@
 //! answers with `(host, object)` pairs; what a host no longer gets, the store turns into tombstones.
 
 use crate::object::{
-    Binding, Bridge, Dhcp, Float, Gateway, Group, HostObject, Instance, Member, Port,
+    Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, HostObject, Instance, Member, Port,
     ProjectAddress, Rule, port_name,
 };
 use crate::rows;
@@ -203,7 +203,7 @@ pub fn objects_of_floating_ip(float: &rows::FloatingIp) -> Vec<Placed> {
     };
     vec![(
         host.clone(),
-        HostObject::Float(Float {
+        HostObject::FloatingIp(FloatingIp {
             address: float.address,
             fixed: target.address,
             interface: float.interface.clone(),

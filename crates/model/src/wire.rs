@@ -11,7 +11,7 @@ pub struct Hello {
     /// Version of the program.
     pub version: String,
     /// What the host does.
-    pub roles: Vec<Role>,
+    pub roles: Vec<HostRole>,
     /// The host's `my_ip`.
     pub my_ip: Ipv4Addr,
     /// Kinds of network that it can run.
@@ -25,7 +25,7 @@ pub struct Hello {
 /// What a host does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum HostRole {
     /// Gateway, DHCP, floating IPs.
     Network,
     /// Instances.

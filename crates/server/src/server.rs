@@ -4,7 +4,7 @@ use crate::listeners::{agent_gate, ec2_gate, serve_agents, serve_ec2};
 use crate::questions::Questions;
 use crate::regions::Regions;
 use crate::{admin, agent_api, ec2, seen};
-use novanet_control::{Cloud, told};
+use novanet_control::{Cloud, error_chain};
 use novanet_http::Gate;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -176,7 +176,11 @@ async fn poll_clock(cloud: &Cloud, seen_file: &Path) {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(error = told(&error), remedy = error.remedy(), "clock row");
+                tracing::warn!(
+                    error = error_chain(&error),
+                    remedy = error.remedy(),
+                    "clock row"
+                );
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
-use novanet_model::wire::{Hello, ObjectError, Role};
+use novanet_model::wire::{Hello, HostRole, ObjectError};
 use novanet_model::{InstanceId, NetworkKind};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub struct Host {
     /// `my_ip`.
     pub my_ip: Ipv4Addr,
     /// What it does.
-    pub roles: Vec<Role>,
+    pub roles: Vec<HostRole>,
     /// Kinds of network it can run.
     pub kinds: Vec<NetworkKind>,
     /// Processors.
@@ -47,11 +47,14 @@ fn host(row: &AnyRow) -> Result<Host> {
     Ok(Host {
         name: r.text("name")?,
         my_ip: r.parse("my_ip")?,
-        roles: [("network", Role::Network), ("compute", Role::Compute)]
-            .into_iter()
-            .filter(|(word, _)| roles.split(',').any(|r| r == *word))
-            .map(|(_, role)| role)
-            .collect(),
+        roles: [
+            ("network", HostRole::Network),
+            ("compute", HostRole::Compute),
+        ]
+        .into_iter()
+        .filter(|(word, _)| roles.split(',').any(|r| r == *word))
+        .map(|(_, role)| role)
+        .collect(),
         kinds: kinds.split(',').filter_map(|k| k.parse().ok()).collect(),
         vcpus: r.int("vcpus")?,
         memory_mb: r.int("memory_mb")?,
@@ -67,9 +70,9 @@ fn host(row: &AnyRow) -> Result<Host> {
 /// An agent introduced itself.
 pub async fn hello(tx: &mut Tx, name: &str, hello: &Hello) -> Result<()> {
     let now = tx.now;
-    let role = |r: &Role| match r {
-        Role::Network => "network",
-        Role::Compute => "compute",
+    let role = |r: &HostRole| match r {
+        HostRole::Network => "network",
+        HostRole::Compute => "compute",
     };
     sqlx::query(
         "INSERT INTO hosts (name, my_ip, roles, kinds, vcpus, memory_mb, program_version, \

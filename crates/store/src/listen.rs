@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What [`Db::change`] notifies.
+/// What [`Db::begin_planned`] notifies.
 const CHANNEL: &str = "novanet";
 
 /// Followers are not woken more often: a busy cloud commits hundreds of times a second, and each

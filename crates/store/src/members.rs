@@ -3,7 +3,7 @@
 //! the last: that is what makes one more instance cost one instance.
 
 use crate::read::Reader;
-use crate::{Conn, Result, Thing, Tx, chunks, groups, instances};
+use crate::{Conn, PlanOwner, Result, Tx, chunks, groups, instances};
 use novanet_model::{GroupId, InstanceId, ProjectId, RuleId};
 use sqlx::Row as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +26,8 @@ pub struct Arrival<'a> {
 }
 
 /// Instances were placed. Answers with what has to be planned again because of that.
-pub async fn arrive(tx: &mut Tx, arrivals: &[Arrival<'_>]) -> Result<BTreeSet<Thing>> {
-    let mut things: BTreeSet<Thing> = arrivals.iter().flat_map(|a| own(a.instance)).collect();
+pub async fn arrive(tx: &mut Tx, arrivals: &[Arrival<'_>]) -> Result<BTreeSet<PlanOwner>> {
+    let mut things: BTreeSet<PlanOwner> = arrivals.iter().flat_map(|a| own(a.instance)).collect();
     let mut groups: BTreeMap<(i64, &str), i64> = BTreeMap::new();
     let mut projects: BTreeMap<(&str, &str), [i64; 3]> = BTreeMap::new();
     for a in arrivals {
@@ -121,7 +121,7 @@ pub async fn leave(
     project: &ProjectId,
     of_groups: &[GroupId],
     host: &str,
-) -> Result<BTreeSet<Thing>> {
+) -> Result<BTreeSet<PlanOwner>> {
     let mut things = own(instance);
     for &group in of_groups {
         let last = sqlx::query(
@@ -170,13 +170,16 @@ pub async fn leave(
     Ok(things)
 }
 
-fn own(instance: InstanceId) -> BTreeSet<Thing> {
-    BTreeSet::from([Thing::Instance(instance), Thing::Membership(instance)])
+fn own(instance: InstanceId) -> BTreeSet<PlanOwner> {
+    BTreeSet::from([
+        PlanOwner::Instance(instance),
+        PlanOwner::Membership(instance),
+    ])
 }
 
 /// Everything about a group that depends on where its members are.
-async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<Thing>> {
-    let mut things = BTreeSet::from([Thing::Group(group)]);
+async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<PlanOwner>> {
+    let mut things = BTreeSet::from([PlanOwner::Group(group)]);
     // Not parsed: one rule that somebody spoiled must not keep others from being planned.
     let rules: Vec<(i64, Option<i64>)> = sqlx::query_as(
         "SELECT id, group_id FROM security_group_rules WHERE parent_group_id = $1 ORDER BY id",
@@ -185,7 +188,7 @@ async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<Thing>> {
     .fetch_all(&mut *c)
     .await?;
     for (rule, source) in rules {
-        things.insert(Thing::Rule(RuleId(rule)));
+        things.insert(PlanOwner::Rule(RuleId(rule)));
         if let Some(source) = source {
             things.extend(memberships(c, GroupId(source)).await?);
         }
@@ -194,19 +197,19 @@ async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<Thing>> {
 }
 
 /// The members of a group, as things: what a rule with this source is about.
-pub async fn memberships(c: &mut Conn, group: GroupId) -> Result<BTreeSet<Thing>> {
+pub async fn memberships(c: &mut Conn, group: GroupId) -> Result<BTreeSet<PlanOwner>> {
     Ok(groups::members(c, group)
         .await?
         .into_iter()
-        .map(Thing::Membership)
+        .map(PlanOwner::Membership)
         .collect())
 }
 
-async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<BTreeSet<Thing>> {
+async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<BTreeSet<PlanOwner>> {
     Ok(instances::living_of_project(c, project)
         .await?
         .into_iter()
-        .map(Thing::Membership)
+        .map(PlanOwner::Membership)
         .collect())
 }
 

@@ -220,7 +220,7 @@ pub async fn holders(c: &mut Conn, id: NetworkId) -> Result<Vec<String>> {
          OR EXISTS (SELECT 1 FROM host_errors e \
                     WHERE e.host = o.host AND e.object_key = o.object_key)) ORDER BY o.host",
     )
-    .bind(crate::Thing::Network(id).to_string())
+    .bind(crate::PlanOwner::Network(id).to_string())
     .bind(id.0)
     .fetch_all(c)
     .await?)

@@ -1,6 +1,6 @@
 //! Host objects: written by the plan, read by followers.
 
-use crate::{Conn, Result, StoreError, Thing, Tx, chunks, clock};
+use crate::{Conn, PlanOwner, Result, StoreError, Tx, chunks, clock};
 use novanet_model::plan::Placed;
 use novanet_model::wire::{Change, Digest, Follow, Objects, fingerprint};
 use novanet_model::{HostObject, ModelError, ObjectKey};
@@ -13,13 +13,13 @@ pub const TOMBSTONE_LIFE: i64 = 3_600_000_000;
 
 /// Makes `placed` the objects of `thing`: the same body is no write and no new version, what is
 /// missing becomes a tombstone. Answers how many changed.
-pub async fn put(tx: &mut Tx, thing: Thing, placed: &[Placed]) -> Result<usize> {
+pub async fn put(tx: &mut Tx, thing: PlanOwner, placed: &[Placed]) -> Result<usize> {
     put_all(tx, &[(thing, placed.to_vec())]).await
 }
 
 /// [`put`] for many things, in as few statements as for one. When two want the same object, the
 /// later one gets it.
-pub(crate) async fn put_all(tx: &mut Tx, things: &[(Thing, Vec<Placed>)]) -> Result<usize> {
+pub(crate) async fn put_all(tx: &mut Tx, things: &[(PlanOwner, Vec<Placed>)]) -> Result<usize> {
     // Without the clock they would have no version, and no follower would ever see them.
     tx.require_change("host objects written")?;
     let (gone, there): (Vec<_>, Vec<_>) = things.iter().partition(|(_, placed)| placed.is_empty());
@@ -62,7 +62,7 @@ struct Wanted {
     body: String,
 }
 
-fn owners(things: &[&(Thing, Vec<Placed>)]) -> Vec<String> {
+fn owners(things: &[&(PlanOwner, Vec<Placed>)]) -> Vec<String> {
     things.iter().map(|(thing, _)| thing.to_string()).collect()
 }
 
@@ -295,7 +295,7 @@ pub async fn full_digest(c: &mut Conn, host: &str) -> Result<Digest> {
 
 /// Whether every host has let go of all that `thing` had: no object, and no tombstone that its host
 /// has not applied without error.
-pub async fn gone_everywhere(c: &mut Conn, thing: Thing) -> Result<bool> {
+pub async fn gone_everywhere(c: &mut Conn, thing: PlanOwner) -> Result<bool> {
     let waiting: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM host_objects o LEFT JOIN hosts h ON h.name = o.host \
          WHERE o.owner = $1 AND (o.deleted = 0 OR h.name IS NULL OR h.applied_version < o.version \

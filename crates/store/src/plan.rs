@@ -3,7 +3,7 @@
 
 use crate::views::{self, Planned};
 use crate::{
-    Conn, Result, StoreError, Thing, Tx, floating_ips, groups, instances, members, networks,
+    Conn, PlanOwner, Result, StoreError, Tx, floating_ips, groups, instances, members, networks,
     objects,
 };
 use novanet_model::plan::{self, CloudSettings, Placed};
@@ -16,28 +16,28 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone)]
 pub enum Subject {
     /// Its row is read.
-    Thing(Thing),
+    PlanOwner(PlanOwner),
     /// A floating IP as it is now.
-    Float(FloatingIp),
+    FloatingIp(FloatingIp),
     /// A rule as it is now.
     Rule(SecurityRule),
     /// A rule that is deleted.
     NoRule(RuleId),
 }
 
-impl From<Thing> for Subject {
-    fn from(thing: Thing) -> Self {
-        Self::Thing(thing)
+impl From<PlanOwner> for Subject {
+    fn from(thing: PlanOwner) -> Self {
+        Self::PlanOwner(thing)
     }
 }
 
 impl Subject {
-    fn thing(&self) -> Thing {
+    fn thing(&self) -> PlanOwner {
         match self {
-            Self::Thing(thing) => *thing,
-            Self::Float(float) => Thing::Float(float.id),
-            Self::Rule(rule) => Thing::Rule(rule.id),
-            Self::NoRule(id) => Thing::Rule(*id),
+            Self::PlanOwner(thing) => *thing,
+            Self::FloatingIp(float) => PlanOwner::FloatingIp(float.id),
+            Self::Rule(rule) => PlanOwner::Rule(rule.id),
+            Self::NoRule(id) => PlanOwner::Rule(*id),
         }
     }
 }
@@ -50,7 +50,7 @@ pub async fn replan(
     subjects: impl IntoIterator<Item = impl Into<Subject>>,
 ) -> Result<usize> {
     let subjects: Vec<Subject> = subjects.into_iter().map(Into::into).collect();
-    let things: BTreeSet<Thing> = subjects.iter().map(Subject::thing).collect();
+    let things: BTreeSet<PlanOwner> = subjects.iter().map(Subject::thing).collect();
     let mut known = Known::load(tx, &things).await?;
     for subject in subjects {
         known.note(subject);
@@ -72,7 +72,7 @@ pub async fn replan(
 pub async fn objects_of(
     c: &mut Conn,
     settings: &CloudSettings,
-    thing: Thing,
+    thing: PlanOwner,
 ) -> Result<Vec<Placed>> {
     let mut known = Known::load(c, &BTreeSet::from([thing])).await?;
     known.objects_of(c, settings, thing).await
@@ -94,11 +94,11 @@ struct Known {
 }
 
 impl Known {
-    async fn load(c: &mut Conn, things: &BTreeSet<Thing>) -> Result<Self> {
+    async fn load(c: &mut Conn, things: &BTreeSet<PlanOwner>) -> Result<Self> {
         let ids: BTreeSet<InstanceId> = things
             .iter()
             .filter_map(|thing| match thing {
-                Thing::Instance(id) | Thing::Membership(id) => Some(*id),
+                PlanOwner::Instance(id) | PlanOwner::Membership(id) => Some(*id),
                 _ => None,
             })
             .collect();
@@ -110,8 +110,8 @@ impl Known {
 
     fn note(&mut self, subject: Subject) {
         match subject {
-            Subject::Thing(_) => {}
-            Subject::Float(float) => drop(self.floats.insert(float.id, float)),
+            Subject::PlanOwner(_) => {}
+            Subject::FloatingIp(float) => drop(self.floats.insert(float.id, float)),
             Subject::Rule(rule) => drop(self.rules.insert(rule.id, Some(rule))),
             Subject::NoRule(id) => drop(self.rules.insert(id, None)),
         }
@@ -135,17 +135,17 @@ impl Known {
         &mut self,
         c: &mut Conn,
         settings: &CloudSettings,
-        thing: Thing,
+        thing: PlanOwner,
     ) -> Result<Vec<Placed>> {
         Ok(match thing {
-            Thing::Network(id) => match networks::by_id(c, id).await? {
+            PlanOwner::Network(id) => match networks::by_id(c, id).await? {
                 Some(network) => {
                     networks::refuse_overlap(c, &network).await?;
                     plan::objects_of_network(&network, settings)
                 }
                 None => Vec::new(),
             },
-            Thing::Float(id) => match self.float(c, id).await? {
+            PlanOwner::FloatingIp(id) => match self.float(c, id).await? {
                 Some(float) => {
                     if float.fixed.is_some() {
                         floating_ips::check(&float)?;
@@ -154,20 +154,20 @@ impl Known {
                 }
                 None => Vec::new(),
             },
-            Thing::Instance(id) => match self.instances.get(&id) {
+            PlanOwner::Instance(id) => match self.instances.get(&id) {
                 Some(Ok(instance)) => plan::objects_of_instance(instance),
                 Some(Err(bad)) => return Err(bad_row(bad)),
                 None => Vec::new(),
             },
-            Thing::Membership(id) => self.membership(c, id).await?,
-            Thing::Group(id) => match groups::by_id(c, id).await? {
+            PlanOwner::Membership(id) => self.membership(c, id).await?,
+            PlanOwner::Group(id) => match groups::by_id(c, id).await? {
                 Some(group) => {
                     let hosts = self.of_group(c, id).await?;
                     plan::objects_of_group(id, group.project_number, hosts)
                 }
                 None => Vec::new(),
             },
-            Thing::Rule(id) => match self.rule(c, id).await? {
+            PlanOwner::Rule(id) => match self.rule(c, id).await? {
                 Some(rule) => plan::objects_of_rule(&rule, self.of_group(c, rule.group).await?),
                 None => Vec::new(),
             },
@@ -204,12 +204,12 @@ impl Known {
 }
 
 /// Rows that do not validate, and why: what hangs on them is as it was when they last did.
-pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(Thing, String)>> {
+pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(PlanOwner, String)>> {
     let mut bad = Vec::new();
     for thing in all_things(c).await? {
         let validated = match thing {
             // Also one that leads nowhere: its next owner would find out.
-            Thing::Float(id) => match floating_ips::by_id(c, id).await? {
+            PlanOwner::FloatingIp(id) => match floating_ips::by_id(c, id).await? {
                 Some(float) => floating_ips::check(&float),
                 None => Ok(()),
             },
@@ -225,25 +225,25 @@ pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(Thi
 }
 
 /// Everything that could own host objects: all rows, and the owners of objects whose row is gone.
-pub async fn all_things(c: &mut Conn) -> Result<BTreeSet<Thing>> {
+pub async fn all_things(c: &mut Conn) -> Result<BTreeSet<PlanOwner>> {
     let mut things = BTreeSet::new();
     for id in ids(c, "SELECT id FROM networks WHERE deleting = 0").await? {
-        things.insert(Thing::Network(NetworkId(id)));
+        things.insert(PlanOwner::Network(NetworkId(id)));
     }
     for id in ids(c, "SELECT id FROM floating_ips").await? {
-        things.insert(Thing::Float(id));
+        things.insert(PlanOwner::FloatingIp(id));
     }
     for id in instances::living(c).await? {
-        things.insert(Thing::Instance(id));
-        things.insert(Thing::Membership(id));
+        things.insert(PlanOwner::Instance(id));
+        things.insert(PlanOwner::Membership(id));
     }
-    things.extend(groups::all(c).await?.into_iter().map(Thing::Group));
-    things.extend(groups::all_rules(c).await?.into_iter().map(Thing::Rule));
+    things.extend(groups::all(c).await?.into_iter().map(PlanOwner::Group));
+    things.extend(groups::all_rules(c).await?.into_iter().map(PlanOwner::Rule));
     let owners: Vec<String> =
         sqlx::query_scalar("SELECT DISTINCT owner FROM host_objects WHERE deleted = 0")
             .fetch_all(c)
             .await?;
-    things.extend(owners.iter().filter_map(|o| o.parse::<Thing>().ok()));
+    things.extend(owners.iter().filter_map(|o| o.parse::<PlanOwner>().ok()));
     Ok(things)
 }
 
@@ -252,7 +252,7 @@ async fn ids(c: &mut Conn, sql: &'static str) -> Result<Vec<i64>> {
 }
 
 /// Takes the marks of rows that were edited by hand; they are to be planned again.
-pub async fn take_dirty(tx: &mut Tx) -> Result<BTreeSet<Thing>> {
+pub async fn take_dirty(tx: &mut Tx) -> Result<BTreeSet<PlanOwner>> {
     let marks: Vec<String> = sqlx::query_scalar("DELETE FROM dirty RETURNING thing")
         .fetch_all(&mut **tx)
         .await?;

@@ -31,7 +31,7 @@ impl Db {
     }
 
     async fn make(&self) -> Result<()> {
-        let mut tx = self.write().await?;
+        let mut tx = self.begin_unplanned().await?;
         if self.engine() == Engine::Postgres {
             // Servers that start together make it one after the other.
             sqlx::raw_sql("DO $$ BEGIN PERFORM pg_advisory_xact_lock(8773); END $$")

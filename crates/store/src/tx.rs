@@ -1,8 +1,8 @@
 //! One transaction. There are three kinds, and the kind is chosen by what is written:
 //!
 //! * [`Db::read`]: one snapshot, writes nothing.
-//! * [`Db::write`]: rows that no plan follows from (heartbeats, errors, leases).
-//! * [`Db::change`]: planned rows. Its first statement bumps the clock row, which makes versions
+//! * [`Db::begin_unplanned`]: rows that no plan follows from (heartbeats, errors, leases).
+//! * [`Db::begin_planned`]: planned rows. Its first statement bumps the clock row, which makes versions
 //!   commit-ordered and use cases serial on both engines: a use case plans with every earlier one
 //!   before its eyes, and no follower can see version 8 before version 7 is committed. Those who wait
 //!   for each other share a transaction of the engine ([`crate::turn`]); none can tell.
@@ -25,7 +25,7 @@ pub struct Tx {
     db: Db,
     /// Time of the transaction, for all rows that it writes: microseconds since 1970 UTC.
     pub now: i64,
-    /// The version that this transaction's host objects get; 0 in a [`Db::write`].
+    /// The version that this transaction's host objects get; 0 in a [`Db::begin_unplanned`].
     pub version: i64,
     /// Hosts whose objects it changed.
     pub(crate) touched: BTreeSet<String>,
@@ -156,14 +156,14 @@ impl Db {
     }
 
     /// A transaction for rows that no plan follows from.
-    pub async fn write(&self) -> Result<Tx> {
+    pub async fn begin_unplanned(&self) -> Result<Tx> {
         self.may_change()?;
         let own = EngineTx::begin(self).await?;
         Ok(self.tx(Inner::Own(own), 0))
     }
 
     /// A transaction for planned rows: takes the clock row first.
-    pub async fn change(&self) -> Result<Tx> {
+    pub async fn begin_planned(&self) -> Result<Tx> {
         self.may_change()?;
         let (turn, version) = self.turns().take(self).await?;
         Ok(self.tx(Inner::Turn(turn), version))

@@ -107,7 +107,7 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(DhcpKey, D
         HostObject::Binding(binding) => vec![host(binding)],
         HostObject::Bridge(_)
         | HostObject::Gateway(_)
-        | HostObject::Float(_)
+        | HostObject::FloatingIp(_)
         | HostObject::Group(_)
         | HostObject::Rule(_)
         | HostObject::Member(_)

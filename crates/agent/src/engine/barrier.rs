@@ -26,7 +26,7 @@ pub(super) enum Wards {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
     Instance(InstanceId),
-    Float(Ipv4Addr),
+    FloatingIp(Ipv4Addr),
 }
 
 /// An instance and its ports, or a floating IP.
@@ -113,7 +113,7 @@ impl Barrier {
         let name = match (self.kind, object) {
             (Wards::Instances, Some(HostObject::Instance(one))) => Name::Instance(one.instance),
             (Wards::Instances, Some(HostObject::Port(port))) => Name::Instance(port.instance),
-            (Wards::Floats, Some(HostObject::Float(float))) => Name::Float(float.address),
+            (Wards::Floats, Some(HostObject::FloatingIp(float))) => Name::FloatingIp(float.address),
             _ => return self.forget(key),
         };
         if self.names.get(key) != Some(&name) {

@@ -57,8 +57,8 @@ impl Ground {
             None => _ = self.refused.remove(key),
         }
         match object {
-            Some(HostObject::Float(float)) => {
-                let kept = HostObject::Float(float.clone());
+            Some(HostObject::FloatingIp(float)) => {
+                let kept = HostObject::FloatingIp(float.clone());
                 self.floats.insert(float.address, kept);
                 return None;
             }
@@ -160,7 +160,7 @@ impl Ground {
         }
         let own = |ip| self.strangers.addresses.own(ip);
         match object {
-            HostObject::Float(float) => {
+            HostObject::FloatingIp(float) => {
                 let (ip, has) = (float.address, self.reserved.get(&float.address)?);
                 Some(format!(
                     "floating address {ip}: the host has {has}: take it off the host, or release \
@@ -290,7 +290,7 @@ fn network_of(object: &HostObject) -> Option<NetworkId> {
         HostObject::Dhcp(o) => Some(o.network),
         HostObject::Binding(o) => Some(o.network),
         HostObject::Port(o) => Some(o.network),
-        HostObject::Float(_)
+        HostObject::FloatingIp(_)
         | HostObject::Group(_)
         | HostObject::Rule(_)
         | HostObject::Member(_)

@@ -5,7 +5,7 @@ use super::AgentError;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
 };
-use novanet_model::wire::Role;
+use novanet_model::wire::HostRole;
 use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -14,13 +14,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Programs of which one is enough, the package to install, and who needs it.
-type Need = (&'static [&'static str], &'static str, Option<Role>);
+type Need = (&'static [&'static str], &'static str, Option<HostRole>);
 
 const NEEDS: [Need; 4] = [
     (&["nft"], "nftables", None),
-    (&["dnsmasq"], "dnsmasq-base", Some(Role::Network)),
-    (&["runc", "crun"], "runc", Some(Role::Compute)),
-    (&["mkfs.ext4"], "e2fsprogs", Some(Role::Compute)),
+    (&["dnsmasq"], "dnsmasq-base", Some(HostRole::Network)),
+    (&["runc", "crun"], "runc", Some(HostRole::Compute)),
+    (&["mkfs.ext4"], "e2fsprogs", Some(HostRole::Compute)),
 ];
 
 /// Debian's places for programs. `PATH` is not asked: only the binary reads the environment, and sudo
@@ -28,12 +28,12 @@ const NEEDS: [Need; 4] = [
 const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Whether this process may run an agent with these roles here.
-pub fn check(roles: &[Role]) -> Result<(), AgentError> {
+pub fn check(roles: &[HostRole]) -> Result<(), AgentError> {
     refuse(&missing(roles, &[OsStr::new(PLACES)]))
 }
 
 /// [`check`], for one that has to build the `tiny` image first.
-pub fn check_to_build(roles: &[Role]) -> Result<(), AgentError> {
+pub fn check_to_build(roles: &[HostRole]) -> Result<(), AgentError> {
     let mut lacks = missing(roles, &[OsStr::new(PLACES)]);
     let to_build = crate::image::build::missing().into_iter();
     lacks.extend(to_build.map(|(program, package)| (program.to_owned(), package)));
@@ -106,7 +106,7 @@ fn words(lacks: &[Lack]) -> String {
     )
 }
 
-fn missing(roles: &[Role], paths: &[&OsStr]) -> Vec<Lack> {
+fn missing(roles: &[HostRole], paths: &[&OsStr]) -> Vec<Lack> {
     let needed = |need: &&Need| need.2.is_none_or(|role| roles.contains(&role));
     let there = |program: &str| {
         let folders = paths.iter().flat_map(std::env::split_paths);
@@ -135,12 +135,12 @@ mod tests {
     fn everything_missing_is_named_at_once_with_its_package() {
         let none = [OsStr::new("/nonexistent")];
         assert_eq!(
-            words(&missing(&[Role::Network, Role::Compute], &none)),
+            words(&missing(&[HostRole::Network, HostRole::Compute], &none)),
             "nft, dnsmasq, runc or crun, mkfs.ext4; install them with: \
              apt-get install nftables dnsmasq-base runc e2fsprogs"
         );
         assert_eq!(
-            words(&missing(&[Role::Compute], &none)),
+            words(&missing(&[HostRole::Compute], &none)),
             "nft, runc or crun, mkfs.ext4; install them with: \
              apt-get install nftables runc e2fsprogs"
         );

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::upstream::{Client, LeaseSource, Pace, ServerAddress};
 use futures_util::future::BoxFuture;
 use novanet_model::object::Port;
-use novanet_model::wire::{Hello, InstanceReport, LeaseEvent, Metadata, Role};
+use novanet_model::wire::{Hello, HostRole, InstanceReport, LeaseEvent, Metadata};
 use novanet_model::{InstanceId, NetworkKind, ObjectKey};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -33,7 +33,7 @@ use tokio::sync::{Notify, mpsc};
 #[derive(Debug, Clone)]
 pub struct Options {
     /// What the host does.
-    pub roles: Vec<Role>,
+    pub roles: Vec<HostRole>,
     /// The conversation's times; `heartbeat` is the `report_interval` flag.
     pub pace: Pace,
     /// The engine's times.
@@ -43,7 +43,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            roles: vec![Role::Network, Role::Compute],
+            roles: vec![HostRole::Network, HostRole::Compute],
             pace: Pace::default(),
             timing: Timing::default(),
         }
@@ -107,7 +107,7 @@ pub async fn offline(
     settings: &Settings,
     what: Offline,
 ) -> Result<Result<String, String>, AgentError> {
-    preflight::check(&[Role::Network])?;
+    preflight::check(&[HostRole::Network])?;
     // The rooms take over sockets of a running agent: not before the lock is known to be free.
     let lock = Lock::take(&settings.state_path)?;
     let _namespace = NamespaceLock::take()?;
@@ -165,7 +165,7 @@ fn beside(settings: &Settings, listener: TcpListener, client: Client) -> Beside 
     )]
 }
 
-fn hello(settings: &Settings, roles: &[Role]) -> Hello {
+fn hello(settings: &Settings, roles: &[HostRole]) -> Hello {
     let memory = rustix::system::sysinfo();
     let bytes = u128::from(memory.totalram) * u128::from(memory.mem_unit);
     let cpus = std::thread::available_parallelism();

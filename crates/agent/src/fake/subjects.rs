@@ -22,7 +22,7 @@ impl Subject for FakeLinks {
                     format!("{} in {}", o.mac, o.bridge),
                 )]
             }
-            HostObject::Float(o) => vec![(format!("route/{}", o.address), "local".to_owned())],
+            HostObject::FloatingIp(o) => vec![(format!("route/{}", o.address), "local".to_owned())],
             _ => Vec::new(),
         }
     }
@@ -40,7 +40,9 @@ impl Subject for FakeFirewall {
             HostObject::Gateway(o) => {
                 vec![(format!("snat/{}", o.address.trunc()), "out".to_owned())]
             }
-            HostObject::Float(o) => vec![(format!("float/{}", o.address), o.fixed.to_string())],
+            HostObject::FloatingIp(o) => {
+                vec![(format!("float/{}", o.address), o.fixed.to_string())]
+            }
             HostObject::Group(o) => vec![(format!("group/{}", o.group), o.project.to_string())],
             HostObject::Rule(o) => {
                 let key = format!("rule/{}/{}", o.group, o.rule);

@@ -123,7 +123,7 @@ type Items = Vec<(Key, Value)>;
 pub(crate) fn items_of(object: &HostObject) -> Items {
     match object {
         HostObject::Gateway(gateway) => of_gateway(gateway),
-        HostObject::Float(float) => vec![
+        HostObject::FloatingIp(float) => vec![
             (
                 Key::Element(Set::FloatIn, Slot::Address(float.address)),
                 Value::Address(float.fixed),

@@ -90,7 +90,7 @@ pub(super) fn doubts_of(
             ports.chain(bridge).collect()
         }
         Message::DelRoute(_) | Message::DelRule(_) => seen::float_of(&message)
-            .map(LinkKey::Float)
+            .map(LinkKey::FloatingIp)
             .into_iter()
             .chain(metadata::of_event(&message))
             .filter(|key| expected.contains_key(key))
@@ -138,7 +138,7 @@ fn about_address(expected: &BTreeMap<LinkKey, LinkValue>, address: Ipv4Addr) -> 
         .keys()
         .filter(|key| matches!(key, LinkKey::Address(_, a) if *a == address))
         .cloned();
-    let float = LinkKey::Float(address);
+    let float = LinkKey::FloatingIp(address);
     let float = expected.contains_key(&float).then_some(float);
     addresses.chain(float).collect()
 }

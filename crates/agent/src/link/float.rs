@@ -74,11 +74,11 @@ fn messages_of<'a>(
     devices: &mut Devices,
     change: &'a LinkChange,
 ) -> Result<Vec<(Step<'a>, Request)>, RoomError> {
-    let LinkKey::Float(address) = change.key else {
+    let LinkKey::FloatingIp(address) = change.key else {
         return Ok(Vec::new());
     };
     let spec = |value: &'a Option<LinkValue>| match value {
-        Some(LinkValue::Float(spec)) => Some(spec),
+        Some(LinkValue::FloatingIp(spec)) => Some(spec),
         _ => None,
     };
     let (from, to) = (spec(&change.from), spec(&change.to));
@@ -202,7 +202,7 @@ fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), RoomError>
 /// A floating IP that only has a route, on an interface that answers for its own addresses only: it
 /// is as if it were on the loopback.
 pub(crate) fn unheard((key, value): (&LinkKey, &mut LinkValue)) {
-    if let (LinkKey::Float(_), LinkValue::Float(spec)) = (key, value)
+    if let (LinkKey::FloatingIp(_), LinkValue::FloatingIp(spec)) = (key, value)
         && spec.mode == FloatingAddressMode::Route
         && sysctl::is_quiet(spec.interface.as_str())
         && let Ok(loopback) = IfName::new("lo")

@@ -34,7 +34,7 @@ pub enum LinkKey {
     /// The host end of an instance's cable.
     Port(IfName),
     /// A floating IP, answered on the public interface.
-    Float(Ipv4Addr),
+    FloatingIp(Ipv4Addr),
 }
 
 impl fmt::Display for LinkKey {
@@ -48,7 +48,7 @@ impl fmt::Display for LinkKey {
             Self::MetadataRule(bridge) => write!(f, "rule for {METADATA_ADDRESS} from {bridge}"),
             Self::Conf(name, setting) => write!(f, "sysctl net.ipv4.conf.{name}.{setting}"),
             Self::Port(name) => write!(f, "port {name}"),
-            Self::Float(address) => write!(f, "floating address {address}"),
+            Self::FloatingIp(address) => write!(f, "floating address {address}"),
         }
     }
 }
@@ -85,7 +85,7 @@ pub enum LinkValue {
     /// A plugged port.
     Port(PortSpec),
     /// A floating IP.
-    Float(FloatSpec),
+    FloatingIp(FloatSpec),
 }
 
 impl fmt::Display for LinkValue {
@@ -142,7 +142,7 @@ impl fmt::Display for LinkValue {
                 write!(f, "in bridge {bridge} {up}{guarded}{mark}{mtu}")?;
                 changed(f, &spec.changed)
             }
-            Self::Float(spec) => match spec.mode {
+            Self::FloatingIp(spec) => match spec.mode {
                 FloatingAddressMode::Route => {
                     write!(f, "answered on {} by a route", spec.interface)
                 }
@@ -273,9 +273,9 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
                 mtu: Mtu::AsMade,
             }),
         )],
-        HostObject::Float(float) => vec![(
-            LinkKey::Float(float.address),
-            LinkValue::Float(FloatSpec {
+        HostObject::FloatingIp(float) => vec![(
+            LinkKey::FloatingIp(float.address),
+            LinkValue::FloatingIp(FloatSpec {
                 mode: settings.floating_address_mode,
                 interface: float
                     .interface

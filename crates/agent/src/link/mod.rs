@@ -262,7 +262,7 @@ enum Together {
 
 fn together(change: &LinkChange) -> Option<Together> {
     match (&change.key, &change.to) {
-        (LinkKey::Float(_), _) => Some(Together::Floats),
+        (LinkKey::FloatingIp(_), _) => Some(Together::Floats),
         (LinkKey::Port(_), None) => Some(Together::PortRemovals),
         _ => None,
     }
@@ -308,7 +308,9 @@ impl Links {
                 port::mend(&mut self.socket, name, spec)
             }
             // Nobody's business of ours; and what is done together, above.
-            (_, Some(LinkValue::Left)) | (LinkKey::Port(_) | LinkKey::Float(_), None) => Ok(()),
+            (_, Some(LinkValue::Left)) | (LinkKey::Port(_) | LinkKey::FloatingIp(_), None) => {
+                Ok(())
+            }
             (key, Some(value)) => Err(RoomError::Refused(format!("{key} cannot be {value:?}"))),
         }
     }

@@ -303,29 +303,28 @@ fn addresses(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: &mut
                 items.insert(key, LinkValue::Address(address.prefix));
             }
         } else if address.ours && address.prefix == 32 && name.as_str() != "lo" {
-            let key = LinkKey::Float(address.ip);
+            let key = LinkKey::FloatingIp(address.ip);
             let value = float(seen, desired.get(&key), FloatingAddressMode::Address, &name);
-            items.insert(key, LinkValue::Float(value));
+            items.insert(key, LinkValue::FloatingIp(value));
         } else if address.ours {
             items.insert(key, LinkValue::Address(address.prefix));
         }
     }
     for address in &seen.floats {
-        let key = LinkKey::Float(*address);
+        let key = LinkKey::FloatingIp(*address);
         let lo = || IfName::new("lo").ok();
         let wanted = desired.get(&key);
         let name = match wanted {
-            Some(LinkValue::Float(spec)) => Some(spec.interface.clone()),
+            Some(LinkValue::FloatingIp(spec)) => Some(spec.interface.clone()),
             _ => lo(),
         };
         // Both a route and an address of ours: report the one that is wrong, to be removed.
-        let right =
-            matches!(wanted, Some(LinkValue::Float(s)) if s.mode == FloatingAddressMode::Route);
+        let right = matches!(wanted, Some(LinkValue::FloatingIp(s)) if s.mode == FloatingAddressMode::Route);
         if let Some(name) = name
             && !(right && items.contains_key(&key))
         {
             let value = float(seen, wanted, FloatingAddressMode::Route, &name);
-            items.insert(key, LinkValue::Float(value));
+            items.insert(key, LinkValue::FloatingIp(value));
         }
     }
 }
@@ -337,7 +336,7 @@ fn float(
     mode: FloatingAddressMode,
     device: &IfName,
 ) -> FloatSpec {
-    if let Some(LinkValue::Float(spec)) = wanted
+    if let Some(LinkValue::FloatingIp(spec)) = wanted
         && spec.mode == mode
         && (spec.interface == *device
             || seen

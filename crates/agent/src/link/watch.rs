@@ -258,7 +258,7 @@ impl Watcher {
             }
             // Rare enough for the room itself to look.
             LinkKey::Address(..)
-            | LinkKey::Float(_)
+            | LinkKey::FloatingIp(_)
             | LinkKey::MetadataRoute
             | LinkKey::MetadataRule(_) => true,
             LinkKey::Sysctl(_) | LinkKey::Conf(..) => false,

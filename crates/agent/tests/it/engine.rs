@@ -13,7 +13,7 @@ async fn things_are_made_upwards_and_removed_downwards() {
     let engine = started(&host, &[]).await;
     let mut objects = cloud::small_cloud();
     // Floating IPs have an order of their own (engine_float.rs).
-    objects.retain(|object| !matches!(object, HostObject::Float(_)));
+    objects.retain(|object| !matches!(object, HostObject::FloatingIp(_)));
     engine.take(delta(2, &objects, &[]));
     reached(&engine, 2).await;
     let made = host.actions();

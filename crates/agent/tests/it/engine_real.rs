@@ -11,7 +11,7 @@ use novanet_agent::settings::Settings;
 use novanet_agent::upstream::ServerAddress;
 use novanet_lab::{Quickest, eventually_async};
 use novanet_model::HostObject;
-use novanet_model::wire::{Answer, Question, Role};
+use novanet_model::wire::{Answer, HostRole, Question};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ impl Agent {
         let (stop, stopped) = oneshot::channel();
         let server = ServerAddress::Unix(settings.state_path.join("server.sock"));
         let options = Options {
-            roles: vec![Role::Network],
+            roles: vec![HostRole::Network],
             ..Options::default()
         };
         let running = run_with(settings.clone(), options, server, async {

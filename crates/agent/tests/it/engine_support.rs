@@ -7,8 +7,8 @@ use novanet_agent::fake::{FakeDhcp, FakeHost, FakeInstances};
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
 use novanet_model::object::{
-    Binding, Bridge, Dhcp, Float, Gateway, Group, Instance, Member, Port, ProjectAddress, Rule,
-    port_name,
+    Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, Instance, Member, Port, ProjectAddress,
+    Rule, port_name,
 };
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::wire::{Change, Objects};
@@ -54,7 +54,7 @@ pub(crate) fn dhcp(network: i64, name: &str) -> HostObject {
 }
 
 pub(crate) fn float(n: u32, fixed: u32) -> HostObject {
-    HostObject::Float(Float {
+    HostObject::FloatingIp(FloatingIp {
         address: Ipv4Addr::from(0xcb00_0000 + n),
         fixed: Ipv4Addr::from(0x0a00_0000 + fixed),
         interface: None,

@@ -3,7 +3,7 @@
 use ipnet::Ipv4Net;
 use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_model::object::{
-    Float, Gateway, Group, HostObject, Member, Port, ProjectAddress, Rule, port_name,
+    FloatingIp, Gateway, Group, HostObject, Member, Port, ProjectAddress, Rule, port_name,
 };
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::{
@@ -110,7 +110,7 @@ pub(crate) fn project(project: i64, number: u8) -> HostObject {
 }
 
 pub(crate) fn float(last: u8, number: u8) -> HostObject {
-    HostObject::Float(Float {
+    HostObject::FloatingIp(FloatingIp {
         address: public(last),
         fixed: fixed(number),
         interface: None,

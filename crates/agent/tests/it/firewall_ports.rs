@@ -8,7 +8,9 @@ use anyhow::Result;
 use ipnet::Ipv4Net;
 use novanet_agent::link::PORTS;
 use novanet_lab::connect;
-use novanet_model::object::{Float, Gateway, HostObject, Member, Port, ProjectAddress, port_name};
+use novanet_model::object::{
+    FloatingIp, Gateway, HostObject, Member, Port, ProjectAddress, port_name,
+};
 use novanet_model::{GroupId, InstanceId, MacAddr, NetworkId, ProjectNumber};
 use std::net::Ipv4Addr;
 
@@ -53,7 +55,7 @@ fn objects() -> Vec<HostObject> {
             project: ProjectNumber(1),
             address: SECOND,
         }),
-        HostObject::Float(Float {
+        HostObject::FloatingIp(FloatingIp {
             address: public(13),
             fixed: SECOND,
             interface: None,

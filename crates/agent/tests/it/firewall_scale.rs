@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use novanet_agent::room::Desired;
 use novanet_lab::Quickest;
 use novanet_model::HostObject;
-use novanet_model::object::Float;
+use novanet_model::object::FloatingIp;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 fn many_floats(count: u32) -> impl Iterator<Item = HostObject> {
     (0..count).map(|n| {
-        HostObject::Float(Float {
+        HostObject::FloatingIp(FloatingIp {
             address: Ipv4Addr::from(0xc633_0000 + n),
             fixed: Ipv4Addr::from(0x0a01_0000 + n),
             interface: None,

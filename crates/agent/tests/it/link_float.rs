@@ -153,7 +153,7 @@ fn one_more_float_costs_the_same_beside_ten_thousand() {
         assert!(*quickest < Duration::from_millis(1), "{took:?}");
         assert!(matches!(
             links.desired.iter().last(),
-            Some((LinkKey::Float(_), _))
+            Some((LinkKey::FloatingIp(_), _))
         ));
         links.settled().await;
     });

@@ -9,7 +9,7 @@ use novanet_agent::local;
 use novanet_agent::upstream::{Client, LeaseSource, Pace, ServerAddress};
 use novanet_model::object::HostObject;
 use novanet_model::wire::{
-    Answer, Hello, InstanceReport, InstanceState, LeaseChange, LeaseEvent, Question, Role,
+    Answer, Hello, HostRole, InstanceReport, InstanceState, LeaseChange, LeaseEvent, Question,
 };
 use novanet_model::{InstanceId, MacAddr, NetworkKind, ObjectKey};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ fn pace() -> Pace {
 fn hello() -> Hello {
     Hello {
         version: "1".to_owned(),
-        roles: vec![Role::Network],
+        roles: vec![HostRole::Network],
         my_ip: "192.0.2.1".parse().unwrap(),
         kinds: vec![NetworkKind::FlatDhcp],
         vcpus: 2,

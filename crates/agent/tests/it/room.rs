@@ -2,7 +2,9 @@
 
 use novanet_agent::room::{Change, Desired, Room, RoomError, diff};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
-use novanet_model::object::{Binding, Bridge, Dhcp, Float, Gateway, HostObject, Port, port_name};
+use novanet_model::object::{
+    Binding, Bridge, Dhcp, FloatingIp, Gateway, HostObject, Port, port_name,
+};
 use novanet_model::{CombinationId, IfName, InstanceId, MacAddr, NetworkId, ObjectKey};
 use std::path::Path;
 
@@ -128,7 +130,7 @@ pub(crate) fn port(instance: i64, bridge: &str) -> Port {
 }
 
 pub(crate) fn float(address: [u8; 4]) -> HostObject {
-    HostObject::Float(Float {
+    HostObject::FloatingIp(FloatingIp {
         address: address.into(),
         fixed: [10, 0, 0, 3].into(),
         interface: None,

@@ -11,7 +11,7 @@ use novanet_agent::upstream::{Pace, ServerAddress};
 use novanet_agent::{local, reserve};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
-use novanet_model::wire::Role;
+use novanet_model::wire::HostRole;
 use novanet_server::{Server, ServerConfig};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -151,7 +151,7 @@ pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
 }
 
 /// Why the agent does not start. On an old host nova-compute stands beside nova-network.
-fn refused(error: &AgentError, roles: &[Role]) -> Failure {
+fn refused(error: &AgentError, roles: &[HostRole]) -> Failure {
     let mut failure = Failure::because(error);
     if roles.len() == 1 && matches!(error, AgentError::AlreadyRunning(_)) {
         failure.message.push_str(

@@ -14,7 +14,7 @@ use novanet_model::carve::{CarveError, Request, carve};
 use novanet_model::flags::{Flags, Origin};
 use novanet_model::host_addresses::{HostAddresses, When};
 use novanet_model::rows::Network;
-use novanet_model::wire::Role;
+use novanet_model::wire::HostRole;
 use novanet_model::{IfName, Ipv4Net, NetworkKind, ProjectId};
 use std::io::Cursor;
 use std::net::Ipv4Addr;
@@ -97,7 +97,7 @@ impl First {
             floating,
             remark,
             bridge: bridge(flags),
-            serves: kind == NetworkKind::FlatDhcp && flags.roles().contains(&Role::Network),
+            serves: kind == NetworkKind::FlatDhcp && flags.roles().contains(&HostRole::Network),
         };
         if is_first_start(flags) {
             first.refuse_conflict()?;

@@ -7,7 +7,7 @@ use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
 use novanet_agent::engine::{AgentError, Lock, identity};
-use novanet_model::wire::Role;
+use novanet_model::wire::HostRole;
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -221,10 +221,10 @@ pub(crate) async fn rename(old: &str, new: &str, cx: &Context) -> Result<String,
     Ok(String::new())
 }
 
-fn word(role: Role) -> &'static str {
+fn word(role: HostRole) -> &'static str {
     match role {
-        Role::Network => "network",
-        Role::Compute => "compute",
+        HostRole::Network => "network",
+        HostRole::Compute => "compute",
     }
 }
 

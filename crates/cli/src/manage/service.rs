@@ -6,7 +6,7 @@ use super::{Category, action};
 use crate::args::{Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, Time, render};
-use novanet_model::wire::Role;
+use novanet_model::wire::HostRole;
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -73,10 +73,10 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
 }
 
 /// nova's name of the program that plays a role.
-fn binary(role: Role) -> &'static str {
+fn binary(role: HostRole) -> &'static str {
     match role {
-        Role::Network => "nova-network",
-        Role::Compute => "nova-compute",
+        HostRole::Network => "nova-network",
+        HostRole::Compute => "nova-compute",
     }
 }
 

@@ -4,9 +4,9 @@
 use super::Adoption;
 use crate::Result;
 use novanet_model::GroupId;
-use novanet_model::object::Float;
+use novanet_model::object::FloatingIp;
 use novanet_model::rule::Source;
-use novanet_store::{Thing, floating_ips, groups, instances};
+use novanet_store::{PlanOwner, floating_ips, groups, instances};
 use std::collections::BTreeSet;
 
 impl Adoption<'_> {
@@ -43,7 +43,7 @@ impl Adoption<'_> {
             for rule in groups::rules_of(&mut self.tx, group).await? {
                 if !known.contains(&rule.id) {
                     groups::delete_rule(&mut self.tx, rule.id).await?;
-                    self.things.insert(Thing::Rule(rule.id));
+                    self.things.insert(PlanOwner::Rule(rule.id));
                     let id = rule.id;
                     self.done
                         .push(format!("rule {id} of {group}: revoked, as on the host"));
@@ -60,7 +60,7 @@ impl Adoption<'_> {
             let kept = held.iter().any(|h| h.address == float.address);
             if past && here && !kept {
                 floating_ips::point(&mut self.tx, float.id, None).await?;
-                self.things.insert(Thing::Float(float.id));
+                self.things.insert(PlanOwner::FloatingIp(float.id));
                 let address = float.address;
                 self.done.push(format!(
                     "floating IP {address}: disassociated, as on the host"
@@ -80,8 +80,8 @@ impl Adoption<'_> {
     }
 
     /// Leads a floating IP where the host leads it; `None`: it does already.
-    async fn float(&mut self, held: &Float) -> Result<Result<Option<String>, String>> {
-        let Float { address, fixed, .. } = *held;
+    async fn float(&mut self, held: &FloatingIp) -> Result<Result<Option<String>, String>> {
+        let FloatingIp { address, fixed, .. } = *held;
         let unknown = format!("nobody has {fixed}");
         let Some(owner) = self.held.owners.get(&fixed).copied() else {
             return Ok(Err(unknown));
@@ -115,7 +115,7 @@ impl Adoption<'_> {
             return Ok(Ok(None));
         }
         floating_ips::point(&mut self.tx, row.id, Some(*fixed_id)).await?;
-        self.things.insert(Thing::Float(row.id));
+        self.things.insert(PlanOwner::FloatingIp(row.id));
         Ok(Ok(Some(format!("adopted, leads to {owner} {fixed}"))))
     }
 }

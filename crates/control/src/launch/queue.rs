@@ -97,7 +97,7 @@ impl Cloud {
 
     /// Launches for those who wait. `Some`: only the caller did, and this is its answer.
     async fn take_turn(&self, number: u64, turn: OwnedMutexGuard<()>) -> Result<Option<Answer>> {
-        let tx = self.db().change().await?;
+        let tx = self.db().begin_planned().await?;
         let mut calls = self.launches().take(number);
         if calls.len() == 1
             && let Some(one) = calls.pop()
@@ -139,7 +139,7 @@ impl Cloud {
         loop {
             let tx = match first.take() {
                 Some(tx) => tx,
-                None => self.db().change().await?,
+                None => self.db().begin_planned().await?,
             };
             match self.launch_all(tx, &[call]).await.map(|mut all| all.pop()) {
                 // A MAC that somebody has already, one in eight million: other ones, from the

@@ -28,7 +28,7 @@ fn an_address_leads_moves_and_leads_nowhere() {
             w.associate_address(&web, FloatRef::Id(float.id), &to)
                 .await?;
             host.round().await;
-            let HostObject::Float(object) = host.get(&key) else {
+            let HostObject::FloatingIp(object) = host.get(&key) else {
                 panic!("another kind");
             };
             assert_eq!(object.fixed, w.fixed_ip(&web, id).await);

@@ -4,7 +4,7 @@ use crate::world::{World, both};
 use anyhow::Result;
 use novanet_control::Controllers;
 use novanet_model::rows::Network;
-use novanet_store::{Thing, objects};
+use novanet_store::{PlanOwner, objects};
 
 async fn rounds(w: &World, name: &str, count: usize) -> Result<()> {
     let mut controllers = Controllers::new(name);
@@ -16,8 +16,8 @@ async fn rounds(w: &World, name: &str, count: usize) -> Result<()> {
 
 /// Takes the host objects of a network away behind everybody's back.
 async fn damage(w: &World, net: &Network) -> Result<()> {
-    let mut tx = w.db().change().await?;
-    objects::put(&mut tx, Thing::Network(net.id), &[]).await?;
+    let mut tx = w.db().begin_planned().await?;
+    objects::put(&mut tx, PlanOwner::Network(net.id), &[]).await?;
     tx.commit().await?;
     Ok(())
 }

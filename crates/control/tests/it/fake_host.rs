@@ -2,7 +2,7 @@
 
 use novanet_control::{Cloud, ControlError, StoreError};
 use novanet_model::wire::{
-    Digest, Follow, Hello, InstanceReport, InstanceState, ObjectError, Objects, Role, Status,
+    Digest, Follow, Hello, HostRole, InstanceReport, InstanceState, ObjectError, Objects, Status,
 };
 use novanet_model::{HostObject, InstanceId, NetworkKind, ObjectKey};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ pub(crate) struct FakeHost {
     cloud: Cloud,
     pub(crate) name: String,
     pub(crate) kinds: Vec<NetworkKind>,
-    pub(crate) roles: Vec<Role>,
+    pub(crate) roles: Vec<HostRole>,
     pub(crate) epoch: String,
     pub(crate) version: i64,
     pub(crate) objects: BTreeMap<ObjectKey, (i64, HostObject)>,
@@ -28,7 +28,7 @@ impl FakeHost {
             cloud,
             name: name.to_owned(),
             kinds: vec![NetworkKind::Flat, NetworkKind::FlatDhcp],
-            roles: vec![Role::Network, Role::Compute],
+            roles: vec![HostRole::Network, HostRole::Compute],
             epoch: String::new(),
             version: 0,
             objects: BTreeMap::new(),

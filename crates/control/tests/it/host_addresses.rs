@@ -185,7 +185,7 @@ fn a_floating_ip_that_a_host_has_is_neither_made_nor_given_nor_led_anywhere() {
             .await?;
         w.associate_address(&web, held.into(), &to).await?;
         host.round().await;
-        let HostObject::Float(float) = host.get("float/203.0.113.1") else {
+        let HostObject::FloatingIp(float) = host.get("float/203.0.113.1") else {
             panic!("another kind");
         };
         assert_eq!(float.fixed, w.fixed_ip(&web, id).await);

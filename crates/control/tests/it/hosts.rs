@@ -8,7 +8,7 @@ use novanet_control::ControlError;
 use novanet_control::floating_ips::Association;
 use novanet_control::instances::{InstanceState, Launch};
 use novanet_control::key_pairs::KeyKind;
-use novanet_model::wire::{InstanceState as Said, LeaseChange, LeaseEvent, Role};
+use novanet_model::wire::{HostRole, InstanceState as Said, LeaseChange, LeaseEvent};
 use novanet_model::{HostObject, ImageId, InstanceId, ObjectKey};
 
 #[test]
@@ -163,7 +163,7 @@ fn metadata_is_for_the_hosts_that_serve_the_instance() {
         w.image().await;
         let web = w.project("web").await;
         let mut gate = FakeHost::new(w.cloud.clone(), "gate");
-        gate.roles = vec![Role::Network];
+        gate.roles = vec![HostRole::Network];
         gate.hello().await;
         let mut one = w.host("h1").await;
         let stranger = w.host("h2").await;
@@ -296,7 +296,7 @@ fn instances_are_placed_only_on_hosts_of_the_zone_asked_for() {
         );
         let _far = w.host("h2").await;
         // An operator moves it, as docs/schema.md says.
-        let mut tx = w.cloud.db().write().await?;
+        let mut tx = w.cloud.db().begin_unplanned().await?;
         novanet_store::hosts::set_zone(&mut tx, "h2", "mars").await?;
         tx.commit().await?;
         for (name, host) in [("mars", "h2"), ("nova", "h1")] {

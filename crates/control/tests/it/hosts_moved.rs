@@ -116,7 +116,7 @@ fn a_network_goes_to_a_host_that_can_serve_it_and_has_its_instances() {
         one.round().await;
         w.host("h2").await;
         let mut compute = FakeHost::new(w.cloud.clone(), "h3");
-        compute.roles = vec![novanet_model::wire::Role::Compute];
+        compute.roles = vec![novanet_model::wire::HostRole::Compute];
         compute.hello().await;
         let why = refused(w.move_network(net.id, "h2").await);
         assert!(

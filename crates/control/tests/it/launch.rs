@@ -209,7 +209,7 @@ fn a_client_token_stands_for_one_request_only() {
         w.terminate(&web, &ids).await?;
         assert_eq!(w.run_instances(&web, &first).await?.0, ids);
         // Instances of a version that kept no digest are compared by their rows.
-        let mut tx = w.db().write().await?;
+        let mut tx = w.db().begin_unplanned().await?;
         sqlx::query("UPDATE instances SET launch_digest = NULL")
             .execute(&mut *tx)
             .await?;
@@ -368,7 +368,7 @@ fn without_a_host_or_a_network_the_refusal_says_what_is_missing() {
             "no compute host has reported yet"
         );
         let mut gateway = FakeHost::new(w.cloud.clone(), "gate");
-        gateway.roles = vec![novanet_model::wire::Role::Network];
+        gateway.roles = vec![novanet_model::wire::HostRole::Network];
         gateway.hello().await;
         assert_refused!(
             w.run_instances(&web, &count(1, 1)).await,

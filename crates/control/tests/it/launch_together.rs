@@ -29,7 +29,7 @@ fn with_token(token: &str) -> Launch {
 
 /// Calls that are all made while somebody else writes, so that all wait when the first gets its turn.
 async fn meanwhile<'a>(w: &'a World, calls: &'a [(&Caller, Launch)]) -> Result<Vec<Pending<'a>>> {
-    let busy = w.db().change().await?;
+    let busy = w.db().begin_planned().await?;
     let mut pending: Vec<Pending<'a>> = vec![];
     for (caller, launch) in calls {
         let mut call: Pending<'a> = Box::pin(w.run_instances(caller, launch));

@@ -243,7 +243,7 @@ fn what_cannot_be_reserved_is_refused_by_name() {
 
 /// Edits a row as an operator would.
 async fn by_hand(w: &World, sql: &'static str) -> Result<()> {
-    let mut tx = w.db().write().await?;
+    let mut tx = w.db().begin_unplanned().await?;
     sqlx::query(sql).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(())

@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 /// Edits rows as an operator would.
 async fn by_hand(w: &World, sql: &'static str) -> Result<()> {
-    let mut tx = w.db().write().await?;
+    let mut tx = w.db().begin_unplanned().await?;
     sqlx::query(sql).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(())

@@ -25,7 +25,7 @@ async fn columns(w: &World) -> Result<Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>> {
 }
 
 async fn by_hand(w: &World, sql: &'static str, data: &[u8]) -> Result<()> {
-    let mut tx = w.db().write().await?;
+    let mut tx = w.db().begin_unplanned().await?;
     sqlx::query(sql).bind(data).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(())

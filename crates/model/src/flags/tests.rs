@@ -200,7 +200,10 @@ fn every_getter_finds_its_flag() {
     );
     assert_eq!(
         flags.roles(),
-        [crate::wire::Role::Network, crate::wire::Role::Compute]
+        [
+            crate::wire::HostRole::Network,
+            crate::wire::HostRole::Compute
+        ]
     );
     assert_eq!(flags.all().count(), registry().len());
 }

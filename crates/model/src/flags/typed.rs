@@ -3,7 +3,7 @@
 use super::Flags;
 use crate::carve::Defaults;
 use crate::plan::CloudSettings;
-use crate::wire::Role;
+use crate::wire::HostRole;
 use crate::{IfName, NetworkKind};
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -181,15 +181,15 @@ impl Flags {
     }
 
     /// `roles`, ascending.
-    pub fn roles(&self) -> Vec<Role> {
-        let mut roles: Vec<Role> = self
+    pub fn roles(&self) -> Vec<HostRole> {
+        let mut roles: Vec<HostRole> = self
             .list::<String>("roles")
             .iter()
             .map(|word| {
                 if word == "compute" {
-                    Role::Compute
+                    HostRole::Compute
                 } else {
-                    Role::Network
+                    HostRole::Network
                 }
             })
             .collect();

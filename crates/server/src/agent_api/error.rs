@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use novanet_control::{ControlError, told};
+use novanet_control::{ControlError, error_chain};
 
 pub(crate) struct ApiError(ControlError);
 
@@ -19,7 +19,7 @@ impl IntoResponse for ApiError {
             ControlError::Invalid(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let text = told(&self.0);
+        let text = error_chain(&self.0);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             tracing::warn!(error = text, remedy = self.0.remedy(), "agent API");
         }

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use novanet_control::told;
+use novanet_control::error_chain;
 use std::sync::Arc;
 
 pub(crate) async fn image(
@@ -22,7 +22,11 @@ pub(crate) async fn image(
         |(state, digest, n, data)| async move {
             let Some(data) = data else { return Ok(None) };
             let next = state.cloud.image_part(&digest, n).await.map_err(|error| {
-                tracing::warn!(error = told(&error), remedy = error.remedy(), "image");
+                tracing::warn!(
+                    error = error_chain(&error),
+                    remedy = error.remedy(),
+                    "image"
+                );
                 std::io::Error::other("the image's next part could not be read")
             })?;
             Ok::<_, std::io::Error>(Some((data, (state, digest, n + 1, next))))

@@ -1,6 +1,6 @@
 //! From a use case's error to EC2's code. The one place where that is decided.
 
-use novanet_control::{ControlError, Kind, PkiError, StoreError, told};
+use novanet_control::{ControlError, Kind, PkiError, StoreError, error_chain};
 use novanet_ec2::{Code, Ec2Error};
 
 /// A refusal of either side: the protocol's own, or a use case's.
@@ -28,7 +28,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Ec2Error {
     };
     let code = code_of(&error);
     if matches!(code, Code::InternalError | Code::Unavailable) {
-        tracing::error!(error = told(&error), remedy = error.remedy(), "ec2");
+        tracing::error!(error = error_chain(&error), remedy = error.remedy(), "ec2");
     }
     let message = match code {
         // What went wrong inside is for the log; the client learns that it was not its fault.

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use novanet_model::wire::{
-    Answer, Hello, InstanceReport, InstanceState, Objects, Question, Role, Status,
+    Answer, Hello, HostRole, InstanceReport, InstanceState, Objects, Question, Status,
 };
 use novanet_model::{HostObject, NetworkKind, ObjectKey};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub(crate) struct FakeAgent {
 pub(crate) fn hello() -> Hello {
     Hello {
         version: "0".to_owned(),
-        roles: vec![Role::Network, Role::Compute],
+        roles: vec![HostRole::Network, HostRole::Compute],
         my_ip: "192.0.2.1".parse().unwrap(),
         kinds: vec![NetworkKind::FlatDhcp],
         vcpus: 8,

@@ -107,7 +107,7 @@ impl Fresh {
 
     /// Runs one statement as an operator would by hand.
     pub(crate) async fn by_hand(&self, sql: &'static str) -> Result<u64, sqlx::Error> {
-        let mut tx = self.db.write().await.unwrap();
+        let mut tx = self.db.begin_unplanned().await.unwrap();
         let done = sqlx::query(sql).execute(&mut *tx).await?;
         tx.commit().await.unwrap();
         Ok(done.rows_affected())

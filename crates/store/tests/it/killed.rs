@@ -5,7 +5,7 @@ use crate::engines::{Fresh, run, runtime};
 use anyhow::{Context, Result};
 use novanet_model::HostObject;
 use novanet_store::audit::{self, Actor};
-use novanet_store::{Db, Engine, Thing, clock, counters, objects};
+use novanet_store::{Db, Engine, PlanOwner, clock, counters, objects};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
@@ -50,13 +50,18 @@ async fn write_for_ever(url: &str) -> Result<()> {
 
 /// A counter, a host object and an audit entry: three statements that are one.
 async fn write_once(db: &Db) -> Result<i64> {
-    let mut tx = db.change().await?;
+    let mut tx = db.begin_planned().await?;
     let count = counters::next(&mut tx, "writes").await?;
     let member = HostObject::Member(novanet_model::object::Member {
         group: novanet_model::GroupId(1),
         address: u32::try_from(count)?.into(),
     });
-    objects::put(&mut tx, Thing::Float(count), &[("h1".to_owned(), member)]).await?;
+    objects::put(
+        &mut tx,
+        PlanOwner::FloatingIp(count),
+        &[("h1".to_owned(), member)],
+    )
+    .await?;
     let actor = Actor {
         who: "alice".to_owned(),
         source: "test".to_owned(),
@@ -68,7 +73,7 @@ async fn write_once(db: &Db) -> Result<i64> {
 async fn kill_again_and_again(t: Fresh, name: String) -> Result<()> {
     for round in 0..12 {
         let told = kill_after(&t.url(), &name, 1 + round % 4)?;
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         let writes = counters::next(&mut tx, "writes").await? - 1;
         drop(tx);
         let mut tx = t.read().await?;

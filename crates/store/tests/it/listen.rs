@@ -5,7 +5,7 @@ use anyhow::Result;
 use novanet_lab::Postgres;
 use novanet_model::object::Member;
 use novanet_model::{GroupId, HostObject};
-use novanet_store::{Db, Engine, Thing, now, objects};
+use novanet_store::{Db, Engine, PlanOwner, now, objects};
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
@@ -16,12 +16,17 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// A change for host h1, as another process makes it; its version.
 async fn change(db: &Db, last: u8) -> Result<i64> {
-    let mut tx = db.change().await?;
+    let mut tx = db.begin_planned().await?;
     let member = HostObject::Member(Member {
         group: GroupId(1),
         address: [10, 0, 0, last].into(),
     });
-    objects::put(&mut tx, Thing::Float(1), &[("h1".to_owned(), member)]).await?;
+    objects::put(
+        &mut tx,
+        PlanOwner::FloatingIp(1),
+        &[("h1".to_owned(), member)],
+    )
+    .await?;
     Ok(tx.commit().await?.version)
 }
 

@@ -15,14 +15,14 @@ fn a_server_that_goes_away_in_the_middle_is_unavailable_and_not_a_fault_of_the_s
         let server = Postgres::start().unwrap();
         let db = Db::open(&server.url).await.unwrap();
         db.migrate().await.unwrap();
-        let mut tx = db.change().await.unwrap();
+        let mut tx = db.begin_planned().await.unwrap();
         counters::next(&mut tx, "a").await.unwrap();
         drop(server);
         let error = counters::next(&mut tx, "a").await.unwrap_err();
         assert!(is_unavailable(&error), "{error:?}");
         let error = tx.commit().await.unwrap_err();
         assert!(is_unavailable(&error), "{error:?}");
-        let error = db.change().await.unwrap_err();
+        let error = db.begin_planned().await.unwrap_err();
         assert!(is_unavailable(&error), "{error:?}");
         // A CLI started now says so at once.
         let asked = Instant::now();
@@ -50,7 +50,7 @@ fn after_a_restart_of_the_server_the_next_transaction_just_works() {
         for _ in 0..5 {
             held.push(t.read().await?);
         }
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         counters::next(&mut tx, "a").await?;
         drop(held);
         t.cut_connections()?;
@@ -58,7 +58,7 @@ fn after_a_restart_of_the_server_the_next_transaction_just_works() {
         assert!(is_unavailable(&error), "{error:?}");
         drop(tx);
         for _ in 0..6 {
-            let mut tx = t.change().await?;
+            let mut tx = t.begin_planned().await?;
             assert_eq!(
                 counters::next(&mut tx, "a").await?,
                 1,
@@ -94,8 +94,8 @@ fn other_servers_hear_of_a_change_by_notification() {
         let mut listener = sqlx::postgres::PgListener::connect(&t.url()).await?;
         listener.listen("novanet").await?;
         // Taken back, so nobody hears of it.
-        drop(t.change().await?);
-        let version = t.change().await?.commit().await?.version;
+        drop(t.begin_planned().await?);
+        let version = t.begin_planned().await?.commit().await?.version;
         let heard = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await??;
         assert_eq!(heard.payload(), version.to_string());
         Ok(())
@@ -124,7 +124,7 @@ fn a_statement_that_is_put_together_is_prepared_once() {
 #[test]
 fn what_postgresql_cannot_hold_is_the_callers_fault_and_not_the_statements() {
     run(Engine::Postgres, |t| async move {
-        let mut tx = t.write().await?;
+        let mut tx = t.begin_unplanned().await?;
         let zero = counters::next(&mut tx, "a\0b").await.unwrap_err();
         assert!(matches!(zero, StoreError::Unfit(_)), "{zero:?}");
         assert_eq!(
@@ -132,7 +132,7 @@ fn what_postgresql_cannot_hold_is_the_callers_fault_and_not_the_statements() {
             "cannot be stored: invalid byte sequence for encoding \"UTF8\": 0x00"
         );
         drop(tx);
-        let mut tx = t.write().await?;
+        let mut tx = t.begin_unplanned().await?;
         let beyond = "SELECT CAST(9223372036854775807 AS BIGINT) + $1";
         let beyond = sqlx::query(beyond).bind(1_i64).fetch_one(&mut *tx).await;
         let beyond = StoreError::from(beyond.map(|_| ()).unwrap_err());
@@ -163,7 +163,7 @@ fn a_first_start_leaves_no_complaint_in_the_servers_own_log() {
         two.migrate().await.unwrap();
         assert_eq!(complaints(), [""; 0]);
         // They would be there.
-        let mut tx = one.write().await.unwrap();
+        let mut tx = one.begin_unplanned().await.unwrap();
         assert!(
             sqlx::query("SELECT nonsense")
                 .execute(&mut *tx)

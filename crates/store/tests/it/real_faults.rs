@@ -42,7 +42,7 @@ fn a_database_that_is_full_is_written_again_at_once_when_it_is_not() {
     run(Engine::Sqlite, |t| async move {
         for round in 0..3 {
             // For this connection only: it is closed with the failure, and the limit is gone.
-            let mut tx = t.write().await?;
+            let mut tx = t.begin_unplanned().await?;
             sqlx::raw_sql("PRAGMA max_page_count = 1")
                 .execute(&mut *tx)
                 .await?;
@@ -207,7 +207,11 @@ fn a_server_that_took_no_writes_for_a_while_is_written_at_once_when_it_does() {
             set("SET")?;
             // As after a switch of the primary: sessions begin anew, and keep what they found.
             t.cut_connections()?;
-            let held = [t.write().await?, t.write().await?, t.write().await?];
+            let held = [
+                t.begin_unplanned().await?,
+                t.begin_unplanned().await?,
+                t.begin_unplanned().await?,
+            ];
             drop(held);
             let name = format!("standby-{round}");
             let done = use_case(&t, round == 0, &name).await;

@@ -38,8 +38,8 @@ impl Busy {
             tasks.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let tx = match work {
-                        Work::Writes => db.write().await,
-                        Work::UseCases => db.change().await,
+                        Work::Writes => db.begin_unplanned().await,
+                        Work::UseCases => db.begin_planned().await,
                     };
                     let mut tx = tx.unwrap();
                     counters::next(&mut tx, "busy").await.unwrap();
@@ -73,7 +73,7 @@ async fn waits_beside(server: &Db, cli: &Db, work: Work) -> anyhow::Result<Vec<i
             tokio::task::yield_now().await;
         }
         let before = busy.commits.load(Ordering::SeqCst);
-        let tx = cli.write().await?;
+        let tx = cli.begin_unplanned().await?;
         waits.push(busy.commits.load(Ordering::SeqCst) - before);
         tx.commit().await?;
     }
@@ -102,15 +102,16 @@ fn a_writer_has_its_turn_beside_a_process_that_writes_flat_out() {
 fn a_writer_that_gave_up_waiting_does_not_keep_the_lock() {
     run(Engine::Sqlite, |first| async move {
         let (second, third) = (first.again().await?, first.again().await?);
-        let held = first.write().await?;
+        let held = first.begin_unplanned().await?;
         for db in [&second, &second, &third] {
             // Cancelled in the middle of waiting, as a request whose client went away.
-            let waiting = tokio::time::timeout(Duration::from_millis(30), db.write()).await;
+            let waiting =
+                tokio::time::timeout(Duration::from_millis(30), db.begin_unplanned()).await;
             assert!(waiting.is_err());
         }
         held.commit().await?;
         for db in [&third, &second, &first] {
-            tokio::time::timeout(Duration::from_secs(10), db.write())
+            tokio::time::timeout(Duration::from_secs(10), db.begin_unplanned())
                 .await??
                 .commit()
                 .await?;
@@ -269,7 +270,7 @@ fn a_disk_that_is_full_and_a_file_that_is_locked_are_told_with_what_helps() {
         sqlx::raw_sql("COMMIT; BEGIN IMMEDIATE")
             .execute(&mut *other)
             .await?;
-        let error = t.change().await.unwrap_err().of(t.name());
+        let error = t.begin_planned().await.unwrap_err().of(t.name());
         let text = error.to_string();
         assert!(text.starts_with("database file /"), "{text}");
         assert!(
@@ -280,7 +281,7 @@ fn a_disk_that_is_full_and_a_file_that_is_locked_are_told_with_what_helps() {
         sqlx::raw_sql("COMMIT; BEGIN").execute(&mut *other).await?;
         drop(other);
         // As full as a disk: no page more than there are.
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         sqlx::raw_sql("PRAGMA max_page_count = 1")
             .execute(&mut *tx)
             .await?;
@@ -307,7 +308,7 @@ fn an_error_for_lack_of_room_is_told_to_whoever_keeps_some() {
         let db = Db::open(&sqlite_url(&folder.path().join("db")))
             .await
             .unwrap();
-        let mut tx = db.write().await.unwrap();
+        let mut tx = db.begin_unplanned().await.unwrap();
         for sql in ["PRAGMA max_page_count = 8", "CREATE TABLE big (x)"] {
             sqlx::raw_sql(sql).execute(&mut *tx).await.unwrap();
         }

@@ -53,7 +53,7 @@ async fn ask(db: &Db, name: impl ToString) -> UseCase {
     let (end, told) = oneshot::channel();
     let (db, name) = (db.clone(), name.to_string());
     let task = tokio::spawn(async move {
-        let mut tx = db.change().await?;
+        let mut tx = db.begin_planned().await?;
         let actor = Actor {
             who: name.clone(),
             source: "test".to_owned(),
@@ -114,7 +114,7 @@ fn those_who_wait_share_a_transaction_and_are_done_with_its_commit() {
         let versions = [a.await??.version, b.await??.version, c.await??.version];
         assert_eq!(versions, [1, 2, 3]);
         assert_eq!(names(&t).await, ["a", "b", "c"]);
-        assert_eq!(t.change().await?.version, 4);
+        assert_eq!(t.begin_planned().await?.version, 4);
         Ok(())
     });
 }
@@ -198,7 +198,7 @@ fn name(kind: char, number: usize) -> String {
 const STAGES: usize = 4;
 
 async fn make_two(db: &Db, number: usize, stage: &AtomicUsize) -> Result<Committed, StoreError> {
-    let mut tx = db.change().await?;
+    let mut tx = db.begin_planned().await?;
     for kind in ['y', 'z'] {
         stage.fetch_add(1, Ordering::Relaxed);
         users::insert(&mut tx, &a_user(&name(kind, number))).await?;

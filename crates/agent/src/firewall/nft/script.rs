@@ -368,7 +368,7 @@ mod tests {
                     port.combination = CombinationId(6);
                     port.groups = vec![GroupId(1)];
                 }
-                HostObject::Float(float) => float.fixed = std::net::Ipv4Addr::new(10, 0, 0, 4),
+                HostObject::FloatingIp(float) => float.fixed = std::net::Ipv4Addr::new(10, 0, 0, 4),
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_lab::{Host, HostOptions, connect};
 use novanet_model::object::{
-    Float, Gateway, Group, HostObject, Member, Port, ProjectAddress, Rule, port_name,
+    FloatingIp, Gateway, Group, HostObject, Member, Port, ProjectAddress, Rule, port_name,
 };
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{
@@ -60,7 +60,7 @@ pub(super) fn settings(state_path: &Path) -> Result<Settings> {
 
 /// The floating IP with this number.
 pub(super) fn float(number: u32) -> HostObject {
-    HostObject::Float(Float {
+    HostObject::FloatingIp(FloatingIp {
         address: Ipv4Addr::from(FIRST_FLOAT + number),
         fixed: Ipv4Addr::from(FIRST_FIXED + number),
         interface: None,

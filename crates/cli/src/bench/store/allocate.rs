@@ -78,7 +78,7 @@ async fn commits(stage: &Stage, jobs: usize) -> Result<Duration> {
     flat_out(jobs, move |_, _| {
         let cloud = cloud.clone();
         async move {
-            cloud.db().change().await?.commit().await?;
+            cloud.db().begin_planned().await?.commit().await?;
             Ok(())
         }
     })

@@ -69,7 +69,7 @@ impl Busy {
                 let commits = Arc::clone(&commits);
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
-                        cloud.db().change().await?.commit().await?;
+                        cloud.db().begin_planned().await?.commit().await?;
                         commits.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(())

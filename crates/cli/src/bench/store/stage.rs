@@ -9,7 +9,7 @@ use novanet_control::{Caller, Cloud, CloudConfig, Engine};
 use novanet_lab::{Database, Postgres};
 use novanet_model::carve::Request;
 use novanet_model::flags::{Given, Origin};
-use novanet_model::wire::{Hello, Role, Status};
+use novanet_model::wire::{Hello, HostRole, Status};
 use novanet_model::{ImageId, InstanceId, Ipv4Net, NetworkKind, ProjectId};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -83,7 +83,7 @@ impl Stage {
     pub(super) async fn hello(&self, host: &str) -> Result<()> {
         let hello = Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            roles: vec![Role::Network, Role::Compute],
+            roles: vec![HostRole::Network, HostRole::Compute],
             my_ip: Ipv4Addr::LOCALHOST,
             kinds: vec![NetworkKind::Flat, NetworkKind::FlatDhcp],
             vcpus: 2,

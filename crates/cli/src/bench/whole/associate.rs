@@ -8,7 +8,7 @@ use crate::bench::harness::{Row, Samples, Unit};
 use crate::bench::store::launch;
 use anyhow::{Context as _, Result};
 use novanet_control::Caller;
-use novanet_model::wire::{Hello, Role};
+use novanet_model::wire::{Hello, HostRole};
 use novanet_model::{ImageId, NetworkKind};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ fn reach(world: &mut World, float: Ipv4Addr, rounds: usize) -> Result<(Samples, 
 fn elsewhere(world: &mut World, count: usize) -> Result<Vec<String>> {
     let hello = Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        roles: vec![Role::Compute],
+        roles: vec![HostRole::Compute],
         my_ip: Ipv4Addr::new(203, 0, 113, 3),
         kinds: vec![NetworkKind::FlatDhcp],
         vcpus: 2,

@@ -86,7 +86,7 @@ impl<'w> Trial<'w> {
     async fn of(w: &'w World) -> Result<Self> {
         // All connections that the store opens, those that write and those that read: to set one up
         // takes statements too.
-        drop(w.db().write().await?);
+        drop(w.db().begin_unplanned().await?);
         let mut opened = vec![];
         while let Ok(one) = timeout(Duration::from_secs(1), w.db().read()).await {
             opened.push(one?);
@@ -215,7 +215,7 @@ impl<'w> Trial<'w> {
 
     /// Changes something behind everybody's back.
     pub(crate) async fn sql(&self, sql: &str) -> Result<()> {
-        let mut tx = self.w.db().write().await?;
+        let mut tx = self.w.db().begin_unplanned().await?;
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
             .execute(&mut *tx)
             .await?;
@@ -243,7 +243,7 @@ impl<'w> Trial<'w> {
     async fn cut<F: Future>(&self, at: usize, work: F) -> Result<Option<F::Output>> {
         self.cuts.set(self.cuts.get() + 1);
         // One is there: the last cut may have closed it.
-        Box::pin(async { self.w.db().write().await?.commit().await }).await?;
+        Box::pin(async { self.w.db().begin_unplanned().await?.commit().await }).await?;
         let answer = self.knife.within(at, work).await;
         settled(self.w.db()).await?;
         Ok(answer)

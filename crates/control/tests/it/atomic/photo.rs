@@ -119,7 +119,7 @@ impl Photo {
                 let _ = writeln!(sql, "INSERT INTO {name} VALUES ({});", row.join(", "));
             }
         }
-        let mut tx = db.write().await?;
+        let mut tx = db.begin_unplanned().await?;
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())

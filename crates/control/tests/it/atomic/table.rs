@@ -12,7 +12,7 @@ use novanet_model::carve::Request;
 use novanet_model::host_addresses::{HostAddress, HostAddresses};
 use novanet_model::wire::{Follow, LeaseChange, LeaseEvent, Objects};
 use novanet_model::{ImageId, InstanceId, NetworkId, NetworkKind};
-use novanet_store::{Engine, Thing, objects};
+use novanet_store::{Engine, PlanOwner, objects};
 use std::io::Cursor;
 
 /// What changes nothing.
@@ -238,7 +238,7 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
         .await?;
     let giving = t.w.with(|config| config.auto_assign_floating_ip = true);
     let giving = giving.await;
-    drop(giving.db().write().await?);
+    drop(giving.db().begin_unplanned().await?);
     let own = launch(ImageId(2));
     t.one("run_instances", async |c| {
         // Each on connections of the same cloud: what is counted is there.
@@ -356,8 +356,8 @@ async fn endings(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Resu
 }
 
 async fn controllers(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Result<()> {
-    let lost = Thing::Network(NetworkId(1));
-    let mut tx = t.w.db().change().await?;
+    let lost = PlanOwner::Network(NetworkId(1));
+    let mut tx = t.w.db().begin_planned().await?;
     objects::put(&mut tx, lost, &[]).await?;
     tx.commit().await?;
     t.one("check", async |c| c.check().await).await?;
@@ -396,8 +396,8 @@ async fn controllers(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> 
         host.errors.clear();
         host.report().await;
     }
-    let mut tx = t.w.db().change().await?;
-    objects::put(&mut tx, Thing::Network(NetworkId(2)), &[]).await?;
+    let mut tx = t.w.db().begin_planned().await?;
+    objects::put(&mut tx, PlanOwner::Network(NetworkId(2)), &[]).await?;
     tx.commit().await?;
     t.sql("UPDATE networks SET mtu = 1400 WHERE id = 1").await?;
     t.several("round", TRIED_TWICE, async |c| {

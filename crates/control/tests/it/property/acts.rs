@@ -248,7 +248,7 @@ async fn operate(cloud: &Cloud, act: &Act) -> novanet_control::Result<()> {
             cloud.scrub_project(&project, force).await?;
         }
         Act::Edit(ref edit) => {
-            let mut tx = cloud.db().write().await?;
+            let mut tx = cloud.db().begin_unplanned().await?;
             sqlx::raw_sql(AssertSqlSafe(edit.sql()))
                 .execute(&mut *tx)
                 .await

@@ -10,7 +10,7 @@ use anyhow::Result;
 use novanet_model::NetworkId;
 use novanet_model::plan::CloudSettings;
 use novanet_store::instances::State;
-use novanet_store::{Thing, instances, networks, plan};
+use novanet_store::{PlanOwner, instances, networks, plan};
 
 both! {
     a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other,
@@ -21,7 +21,7 @@ both! {
 async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     tx.commit().await?;
     let before = kinds(&t, "gw").await?;
@@ -33,7 +33,7 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
         t.by_hand(sql).await?;
     }
     let settings = CloudSettings::default();
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let bad = plan::bad_rows(&mut tx, &settings).await?;
     let rows: Vec<_> = bad
         .iter()
@@ -50,13 +50,13 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
     assert_eq!(kinds(&t, "gw").await?, before);
 
     // A second instance in the group with the spoiled rule, on a host that is new to it.
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let other = insert_network(&mut tx, a_network("10.0.9.0/24")).await?;
     let instance = insert_instance(&mut tx, &name("web"), &[cloud.group], Some("h2")).await?;
     let (id, address) = allocate(&mut tx, &other).await?.expect("free");
     give(&mut tx, id, interface(instance, &other, 0, mac_of(address))).await?;
     let things = arrive(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
-    assert!(things.contains(&Thing::Rule(cloud.rule)));
+    assert!(things.contains(&PlanOwner::Rule(cloud.rule)));
     plan::replan(&mut tx, &settings, things).await?;
     tx.commit().await?;
     let there = kinds(&t, "h2").await?;
@@ -70,7 +70,7 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
 async fn a_row_that_network_create_would_refuse_keeps_its_last_good_objects(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     let mut other = a_network("10.41.0.0/16");
     other.host = Some("gw".to_owned());
@@ -78,7 +78,7 @@ async fn a_row_that_network_create_would_refuse_keeps_its_last_good_objects(
     plan::replan(
         &mut tx,
         &CloudSettings::default(),
-        [Thing::Network(other.id)],
+        [PlanOwner::Network(other.id)],
     )
     .await?;
     tx.commit().await?;
@@ -102,12 +102,12 @@ async fn a_row_that_network_create_would_refuse_keeps_its_last_good_objects(
     ] {
         let edit = |what| format!("UPDATE networks SET {what} WHERE id = 1");
         edit_by_hand(&t, &edit(spoil)).await?;
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         let settings = CloudSettings::default();
         let bad = plan::bad_rows(&mut tx, &settings).await?;
         // The other one is as it was made: it is not to blame.
         assert_eq!(bad.len(), 1, "{spoil}: {bad:?}");
-        assert_eq!(bad[0].0, Thing::Network(NetworkId(1)), "{spoil}");
+        assert_eq!(bad[0].0, PlanOwner::Network(NetworkId(1)), "{spoil}");
         said.push(bad[0].1.clone());
         let things = plan::all_things(&mut tx).await?;
         assert_eq!(
@@ -117,7 +117,7 @@ async fn a_row_that_network_create_would_refuse_keeps_its_last_good_objects(
         );
         drop(tx);
         edit_by_hand(&t, &edit(mend)).await?;
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         assert_eq!(plan::bad_rows(&mut tx, &settings).await?, [], "{mend}");
     }
     insta::allow_duplicates! { insta::assert_snapshot!(said.join("\n"), @r#"
@@ -139,11 +139,11 @@ async fn a_row_that_network_create_would_refuse_keeps_its_last_good_objects(
         "UPDATE networks SET gateway = '10.0.0.7', dhcp_start = '10.0.0.9' WHERE id = 1",
     )
     .await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let changed = plan::replan(
         &mut tx,
         &CloudSettings::default(),
-        [Thing::Network(NetworkId(1))],
+        [PlanOwner::Network(NetworkId(1))],
     )
     .await?;
     assert_eq!(changed, 2, "gateway and DHCP");
@@ -151,7 +151,7 @@ async fn a_row_that_network_create_would_refuse_keeps_its_last_good_objects(
 }
 
 async fn edit_by_hand(t: &Fresh, sql: &str) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()))
         .execute(&mut *tx)
         .await?;
@@ -160,7 +160,7 @@ async fn edit_by_hand(t: &Fresh, sql: &str) -> Result<()> {
 }
 
 async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     let other = insert_network(&mut tx, a_network("10.9.0.0/24")).await?;
     networks::set_project(&mut tx, cloud.network.id, &name("web")).await?;
@@ -170,7 +170,7 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
         "UPDATE networks SET gateway = 'foo', bridge = '-' WHERE id = 1",
     )
     .await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     assert_eq!(networks::list(&mut tx).await?, std::slice::from_ref(&other));
     let bad = networks::bad(&mut tx).await?;
     let brief = networks::Brief {
@@ -213,12 +213,12 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
     );
     let settings = CloudSettings::default();
     instances::set_state(&mut tx, cloud.instance, State::Deleting, None).await?;
-    let gone = plan::replan(&mut tx, &settings, [Thing::Instance(cloud.instance)]).await?;
+    let gone = plan::replan(&mut tx, &settings, [PlanOwner::Instance(cloud.instance)]).await?;
     assert_eq!(gone, 3, "instance, port and binding");
     networks::set_deleting(&mut tx, cloud.network.id).await?;
     assert_eq!(networks::deleting(&mut tx).await?, [cloud.network.id]);
     assert_eq!(networks::list_deleting(&mut tx).await?.len(), 1);
-    let gone = plan::replan(&mut tx, &settings, [Thing::Network(cloud.network.id)]).await?;
+    let gone = plan::replan(&mut tx, &settings, [PlanOwner::Network(cloud.network.id)]).await?;
     assert_eq!(gone, 3, "bridge, gateway and DHCP");
     assert_eq!(networks::bad(&mut tx).await?.len(), 0);
     Ok(())

@@ -137,9 +137,9 @@ async fn make(tx: &mut Tx, name: &str) -> Result<(), StoreError> {
 
 pub(crate) async fn use_case(db: &Db, planned: bool, name: &str) -> Result<(), StoreError> {
     let mut tx = if planned {
-        db.change().await?
+        db.begin_planned().await?
     } else {
-        db.write().await?
+        db.begin_unplanned().await?
     };
     make(&mut tx, name).await?;
     tx.commit().await.map(drop)
@@ -169,7 +169,7 @@ async fn after_a_failure_at_any_statement_its_connection_is_closed_and_the_next_
                 for at in 1.. {
                     number += 1;
                     let name = format!("{number}-{at}-{error}-{stage:?}");
-                    let mut tx = t.write().await?;
+                    let mut tx = t.begin_unplanned().await?;
                     mark(&mut tx).await?;
                     tx.commit().await?;
                     once.at(at, stage, error);
@@ -189,7 +189,7 @@ async fn after_a_failure_at_any_statement_its_connection_is_closed_and_the_next_
                     ensure!(unavailable, "{name} at {sql}: {done:?}");
                     let is_commit = sql == "COMMIT";
                     failed_at.insert(sql);
-                    let mut tx = t.write().await.context(name.clone())?;
+                    let mut tx = t.begin_unplanned().await.context(name.clone())?;
                     ensure!(!is_marked(&mut tx, t.engine()).await?, "{name}");
                     drop(tx);
                     let next = format!("next-{name}");
@@ -246,12 +246,12 @@ async fn a_failure_of_one_who_shares_a_transaction_takes_only_its_own_back_or_al
         for stage in STAGES {
             for at in 1.. {
                 let name = |who: &str| format!("{who}-{at}-{error}-{stage:?}");
-                let mut first = t.change().await?;
+                let mut first = t.begin_planned().await?;
                 // The others wait for their turn.
                 let others = ["b", "c", "d"].map(|who| {
                     let (db, name) = (t.clone(), name(who));
                     tokio::spawn(async move {
-                        let mut tx = db.change().await?;
+                        let mut tx = db.begin_planned().await?;
                         make(&mut tx, &name).await?;
                         if who == "c" {
                             // Refused, so it has to be taken back.
@@ -314,14 +314,14 @@ async fn after_a_failure_of_a_rollback_its_connection_is_closed(t: Fresh) -> Res
         let most = if t.engine() == Engine::Sqlite { 1 } else { 4 };
         let mut all = vec![];
         while all.len() < most {
-            let mut tx = t.write().await?;
+            let mut tx = t.begin_unplanned().await?;
             mark(&mut tx).await?;
             all.push(tx);
         }
         for tx in all {
             tx.commit().await?;
         }
-        let mut tx = t.write().await?;
+        let mut tx = t.begin_unplanned().await?;
         ensure!(is_marked(&mut tx, t.engine()).await?);
         make(&mut tx, "a").await?;
         *once.0.lock().unwrap() = Plan {
@@ -332,7 +332,7 @@ async fn after_a_failure_of_a_rollback_its_connection_is_closed(t: Fresh) -> Res
         drop(tx);
         let mut all = vec![];
         while all.len() < most {
-            let mut tx = t.write().await?;
+            let mut tx = t.begin_unplanned().await?;
             let marked = is_marked(&mut tx, t.engine()).await?;
             all.push((tx, marked));
         }
@@ -347,7 +347,7 @@ async fn after_a_failure_of_a_rollback_its_connection_is_closed(t: Fresh) -> Res
 async fn after_a_failure_nothing_more_of_its_transaction_is_sent(t: Fresh) -> Result<()> {
     let once = Once::on(&t);
     let error = errors(t.engine())[0];
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     once.at(1, Stage::Before, error);
     make(&mut tx, "a").await.unwrap_err();
     // SQLite may have taken everything back: this would be in no transaction.

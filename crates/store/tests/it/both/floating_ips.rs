@@ -34,7 +34,7 @@ both! {
 }
 
 async fn addresses_are_added_once_and_listed_by_number(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     assert_eq!(floating_ips::insert(&mut tx, &[], "nova", None).await?, 0);
     let eth1 = "eth1".parse()?;
     assert_eq!(
@@ -78,7 +78,7 @@ async fn addresses_are_added_once_and_listed_by_number(t: Fresh) -> Result<()> {
 }
 
 async fn a_project_gets_the_address_of_the_pool_that_is_free_for_longest(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     floating_ips::insert(&mut tx, &pool(1..=3), "nova", None).await?;
     floating_ips::insert(&mut tx, &pool(9..=9), "other", None).await?;
@@ -113,7 +113,7 @@ async fn a_project_gets_the_address_of_the_pool_that_is_free_for_longest(t: Fres
 }
 
 async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     networks::set_host(&mut tx, network.id, "gateway").await?;
@@ -153,7 +153,7 @@ async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
 }
 
 async fn an_instance_with_two_addresses_tells_what_leads_to_them(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let instance = insert_instance(&mut tx, &project, &[], Some("h1")).await?;
@@ -176,7 +176,7 @@ async fn an_instance_with_two_addresses_tells_what_leads_to_them(t: Fresh) -> Re
 }
 
 async fn a_released_address_forgets_everything(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let instance = insert_instance(&mut tx, &project, &[], None).await?;
@@ -204,19 +204,19 @@ async fn a_released_address_forgets_everything(t: Fresh) -> Result<()> {
 async fn an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_clock(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let (fixed_id, _) = allocate(&mut tx, &network).await?.unwrap();
     floating_ips::insert(&mut tx, &pool(1..=1), "nova", None).await?;
     let id = id_of(&mut tx, ip("203.0.113.1")).await?;
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     floating_ips::point(&mut tx, id, Some(fixed_id))
         .await
         .unwrap_err();
     drop(tx);
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let error = floating_ips::allocate(&mut tx, "nova", &project)
         .await
         .unwrap_err();
@@ -227,7 +227,7 @@ async fn an_address_of_nobody_leads_nowhere_and_is_not_handed_out_without_the_cl
 }
 
 async fn the_first_address_within_a_range_is_found(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     floating_ips::insert(&mut tx, &pool(20..=30), "nova", None).await?;
     for (range, first) in [
         ("203.0.113.0/24", Some("203.0.113.20")),
@@ -243,7 +243,7 @@ async fn the_first_address_within_a_range_is_found(t: Fresh) -> Result<()> {
 }
 
 async fn a_chosen_address_is_given_to_one_project_only(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (web, other) = (
         a_project(&mut tx, "web").await?,
         a_project(&mut tx, "other").await?,
@@ -261,13 +261,13 @@ async fn a_chosen_address_is_given_to_one_project_only(t: Fresh) -> Result<()> {
 async fn an_address_with_a_spoiled_interface_is_passed_over_named_and_given_back(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let web = a_project(&mut tx, "web").await?;
     floating_ips::insert(&mut tx, &pool(1..=3), "nova", None).await?;
     tx.commit().await?;
     t.by_hand("UPDATE floating_ips SET interface = 'a b' WHERE address <> '203.0.113.3'")
         .await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let third = floating_ips::allocate(&mut tx, "nova", &web).await?;
     assert_eq!(third, Some(ip("203.0.113.3")));
     assert_eq!(floating_ips::allocate(&mut tx, "nova", &web).await?, None);

@@ -5,10 +5,10 @@ use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::InstanceId;
 use novanet_model::wire::{Digest, fingerprint};
-use novanet_store::{StoreError, Thing, clock, objects};
+use novanet_store::{PlanOwner, StoreError, clock, objects};
 
-const THING: Thing = Thing::Membership(InstanceId(1));
-const OTHER: Thing = Thing::Membership(InstanceId(2));
+const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
+const OTHER: PlanOwner = PlanOwner::Membership(InstanceId(2));
 
 both! {
     a_follower_gets_a_list_then_deltas_then_tombstones,
@@ -26,7 +26,7 @@ both! {
 
 async fn a_follower_gets_a_list_then_deltas_then_tombstones(t: Fresh) -> Result<()> {
     let mut follower = Follower::of("h1");
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let changed = objects::put(
         &mut tx,
         THING,
@@ -39,7 +39,7 @@ async fn a_follower_gets_a_list_then_deltas_then_tombstones(t: Fresh) -> Result<
     assert_eq!((answer.whole, answer.changes.len()), (true, 2));
 
     // One stays, one goes, one is new.
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let changed = objects::put(&mut tx, THING, &[placed("h1", 1, 2), placed("h1", 1, 4)]).await?;
     assert_eq!(changed, 3, "one new, two gone");
     tx.commit().await?;
@@ -64,12 +64,12 @@ async fn a_follower_gets_a_list_then_deltas_then_tombstones(t: Fresh) -> Result<
 }
 
 async fn the_same_body_is_no_write_and_no_new_version(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     let before = objects::digest(&mut *t.connection().await?, "h1").await?;
     let hints = t.hints().follow("h1");
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     assert_eq!(
         objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?,
         0
@@ -89,7 +89,7 @@ async fn a_thing_that_comes_back_is_new_again(t: Fresh) -> Result<()> {
     let mut follower = Follower::of("h1");
     for round in 0..3 {
         for wanted in [vec![placed("h1", 1, 1)], vec![]] {
-            let mut tx = t.change().await?;
+            let mut tx = t.begin_planned().await?;
             assert_eq!(objects::put(&mut tx, THING, &wanted).await?, 1);
             tx.commit().await?;
             follower.catch_up(&t).await?;
@@ -101,7 +101,7 @@ async fn a_thing_that_comes_back_is_new_again(t: Fresh) -> Result<()> {
 
 async fn an_object_that_moves_to_another_thing_stays(t: Fresh) -> Result<()> {
     let mut follower = Follower::of("h1");
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     // Whichever of the two is planned first.
@@ -109,14 +109,14 @@ async fn an_object_that_moves_to_another_thing_stays(t: Fresh) -> Result<()> {
         (vec![], vec![placed("h1", 1, 1)]),
         (vec![placed("h1", 1, 1)], vec![]),
     ] {
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         objects::put(&mut tx, THING, &first).await?;
         objects::put(&mut tx, OTHER, &second).await?;
         tx.commit().await?;
         follower.catch_up(&t).await?;
         assert_eq!(follower.keys(), [member(1, 1).key()]);
         // And back, the new owner first.
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         objects::put(&mut tx, OTHER, &first).await?;
         objects::put(&mut tx, THING, &second).await?;
         tx.commit().await?;
@@ -127,15 +127,15 @@ async fn an_object_that_moves_to_another_thing_stays(t: Fresh) -> Result<()> {
 }
 
 async fn one_change_among_a_thousand_objects_is_told_as_one(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     for group in 0..4 {
         let many: Vec<_> = (0..250).map(|last| placed("h1", group, last)).collect();
-        objects::put(&mut tx, Thing::Float(group), &many).await?;
+        objects::put(&mut tx, PlanOwner::FloatingIp(group), &many).await?;
     }
     tx.commit().await?;
     let mut follower = Follower::of("h1");
     assert_eq!(follower.catch_up(&t).await?.changes.len(), 1000);
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     assert_eq!(
         objects::put(&mut tx, THING, &[placed("h1", 9, 1)]).await?,
         1
@@ -146,12 +146,12 @@ async fn one_change_among_a_thousand_objects_is_told_as_one(t: Fresh) -> Result<
 }
 
 async fn a_follower_of_another_epoch_lists_again(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     let mut follower = Follower::of("h1");
     follower.catch_up(&t).await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     clock::new_epoch(&mut tx).await?;
     tx.commit().await?;
     let answer = follower.catch_up(&t).await?;
@@ -171,9 +171,14 @@ async fn a_follower_ahead_of_the_clock_lists_again(t: Fresh) -> Result<()> {
 async fn a_digest_is_what_a_follower_that_is_up_to_date_computes(t: Fresh) -> Result<()> {
     let mut follower = Follower::of("h1");
     for round in 0..30u8 {
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         let wanted: Vec<_> = (0..round % 7).map(|n| placed("h1", 1, n)).collect();
-        objects::put(&mut tx, Thing::Float(i64::from(round % 3)), &wanted).await?;
+        objects::put(
+            &mut tx,
+            PlanOwner::FloatingIp(i64::from(round % 3)),
+            &wanted,
+        )
+        .await?;
         tx.commit().await?;
         if round % 4 == 0 {
             follower.catch_up(&t).await?;
@@ -199,11 +204,11 @@ async fn a_digest_is_what_a_follower_that_is_up_to_date_computes(t: Fresh) -> Re
 
 async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) -> Result<()> {
     let mut follower = Follower::of("h1");
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     let copy = t.copy().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 2)]).await?;
     tx.commit().await?;
     follower.catch_up(&t).await?;
@@ -212,7 +217,7 @@ async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) 
     assert!(unaware.catch_up(&copy).await?.whole);
     assert_eq!(unaware.keys(), [member(1, 1).key()]);
     // The copy has moved on before the follower came: only the epoch can tell, or the digest.
-    let mut tx = copy.change().await?;
+    let mut tx = copy.begin_planned().await?;
     objects::put(&mut tx, OTHER, &[placed("h1", 1, 3)]).await?;
     tx.commit().await?;
     let mut misled = follower.clone();
@@ -221,7 +226,7 @@ async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) 
         misled.digest(),
         objects::digest(&mut *copy.connection().await?, "h1").await?
     );
-    let mut tx = copy.change().await?;
+    let mut tx = copy.begin_planned().await?;
     clock::new_epoch(&mut tx).await?;
     tx.commit().await?;
     assert!(follower.catch_up(&copy).await?.whole);
@@ -234,7 +239,7 @@ async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) 
 }
 
 async fn an_object_that_was_edited_by_hand_is_named(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     t.by_hand("UPDATE host_objects SET body = 'nonsense'")
@@ -253,12 +258,12 @@ async fn a_follower_misses_nothing_while_eight_writers_commit(t: Fresh) -> Resul
         let db = t.again().await?;
         writers.spawn(async move {
             for round in 0..12u8 {
-                let mut tx = db.change().await?;
+                let mut tx = db.begin_planned().await?;
                 let host = if round % 2 == 0 { "h1" } else { "h2" };
                 let wanted: Vec<_> = (0..(writer + round) % 5)
                     .map(|n| placed(host, i64::from(writer), n))
                     .collect();
-                objects::put(&mut tx, Thing::Float(i64::from(writer)), &wanted).await?;
+                objects::put(&mut tx, PlanOwner::FloatingIp(i64::from(writer)), &wanted).await?;
                 // Some die before they are through.
                 if (writer + round) % 3 > 0 {
                     tx.commit().await?;

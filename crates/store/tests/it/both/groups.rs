@@ -8,7 +8,7 @@ use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{GroupId, InstanceId, ProjectNumber, RuleId};
 use novanet_store::groups::Group;
 use novanet_store::members::{Arrival, Usage};
-use novanet_store::{StoreError, Thing, Tx, groups, members, projects};
+use novanet_store::{PlanOwner, StoreError, Tx, groups, members, projects};
 use std::collections::BTreeSet;
 
 const SSH: Traffic = Traffic::Tcp(Ports { from: 22, to: 22 });
@@ -38,7 +38,7 @@ both! {
 }
 
 async fn a_group_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let id = groups::insert(&mut tx, &project, "alice", "front", "what people see").await?;
     let wanted = Group {
@@ -72,7 +72,7 @@ async fn a_group_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
 }
 
 async fn rules_of_every_kind_come_back_as_they_were_inserted(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (front, back) = two_groups(&mut tx).await?;
     let mut wanted = vec![];
     for (traffic, source) in [
@@ -133,7 +133,7 @@ async fn rules_of_every_kind_come_back_as_they_were_inserted(t: Fresh) -> Result
 }
 
 async fn a_rule_has_one_source(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (front, _) = two_groups(&mut tx).await?;
     groups::insert_rule(&mut tx, front, SSH, anywhere()).await?;
     tx.commit().await?;
@@ -147,17 +147,17 @@ async fn a_rule_has_one_source(t: Fresh) -> Result<()> {
 }
 
 async fn a_group_is_deleted_with_its_rules_but_not_while_it_is_used(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (front, back) = two_groups(&mut tx).await?;
     groups::insert_rule(&mut tx, back, SSH, Source::Group(front)).await?;
     insert_instance(&mut tx, &name("web"), &[back], None).await?;
     tx.commit().await?;
     for used in [front, back] {
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         let error = groups::delete(&mut tx, used).await.unwrap_err();
         assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
     }
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     for rule in groups::rules_of(&mut tx, back).await? {
         groups::delete_rule(&mut tx, rule.id).await?;
     }
@@ -169,7 +169,7 @@ async fn a_group_is_deleted_with_its_rules_but_not_while_it_is_used(t: Fresh) ->
 }
 
 async fn the_same_groups_have_the_same_number_in_whatever_order(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (front, back) = two_groups(&mut tx).await?;
     let none = groups::combination(&mut tx, &[]).await?;
     let both = groups::combination(&mut tx, &[front, back]).await?;
@@ -184,7 +184,7 @@ async fn the_same_groups_have_the_same_number_in_whatever_order(t: Fresh) -> Res
 }
 
 async fn an_instance_shows_its_groups_and_a_group_its_members(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (front, back) = two_groups(&mut tx).await?;
     let one = insert_instance(&mut tx, &name("web"), &[front, back], None).await?;
     let two = insert_instance(&mut tx, &name("web"), &[back], None).await?;
@@ -199,7 +199,7 @@ async fn an_instance_shows_its_groups_and_a_group_its_members(t: Fresh) -> Resul
     let things = members::memberships(&mut tx, back).await?;
     assert_eq!(
         things,
-        BTreeSet::from([Thing::Membership(one), Thing::Membership(two)])
+        BTreeSet::from([PlanOwner::Membership(one), PlanOwner::Membership(two)])
     );
     Ok(())
 }
@@ -207,7 +207,7 @@ async fn an_instance_shows_its_groups_and_a_group_its_members(t: Fresh) -> Resul
 async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_the_last(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = name("web");
     let (front, back) = two_groups(&mut tx).await?;
     // Whoever is in `back` lets in whoever is in `front`.
@@ -222,13 +222,13 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
 
     let first = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
     let things = arrive(&mut tx, first, &project, &[back], "h2").await?;
-    let own = |id| BTreeSet::from([Thing::Instance(id), Thing::Membership(id)]);
+    let own = |id| BTreeSet::from([PlanOwner::Instance(id), PlanOwner::Membership(id)]);
     let mut wanted = own(first);
     // The group is new on h2, so are its rule, the members of the rule's source, the project.
     wanted.extend([
-        Thing::Group(back),
-        Thing::Rule(rule.id),
-        Thing::Membership(source),
+        PlanOwner::Group(back),
+        PlanOwner::Rule(rule.id),
+        PlanOwner::Membership(source),
     ]);
     assert_eq!(things, wanted);
     assert_eq!(members::hosts_with_source(&mut tx, front).await?, ["h2"]);
@@ -250,9 +250,9 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     assert_eq!(members::hosts_of_group(&mut tx, back).await?, ["h2"]);
     let things = members::leave(&mut tx, second, &project, &[back], "h2").await?;
     assert!(things.is_superset(&BTreeSet::from([
-        Thing::Group(back),
-        Thing::Rule(rule.id),
-        Thing::Membership(source)
+        PlanOwner::Group(back),
+        PlanOwner::Rule(rule.id),
+        PlanOwner::Membership(source)
     ])));
     assert_eq!(
         members::hosts_of_group(&mut tx, back).await?,
@@ -269,7 +269,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
 async fn what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     assert_eq!(members::usage(&mut tx, &name("web")).await?, None);
     let (web, other) = (
         a_project(&mut tx, "web").await?,
@@ -308,7 +308,7 @@ async fn what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave(
 }
 
 async fn a_projects_rules_and_their_source_groups_are_read_at_once(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (front, back) = two_groups(&mut tx).await?;
     let other = a_project(&mut tx, "other").await?;
     let theirs = groups::insert(&mut tx, &other, "bob", "theirs", "").await?;
@@ -326,7 +326,7 @@ async fn a_projects_rules_and_their_source_groups_are_read_at_once(t: Fresh) -> 
 }
 
 async fn many_arrivals_at_once_count_like_one_after_the_other(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = name("web");
     let (front, back) = two_groups(&mut tx).await?;
     let there = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
@@ -353,15 +353,15 @@ async fn many_arrivals_at_once_count_like_one_after_the_other(t: Fresh) -> Resul
         ],
     )
     .await?;
-    let own = |id| [Thing::Instance(id), Thing::Membership(id)];
-    let mut wanted: BTreeSet<Thing> = [a, b, c].into_iter().flat_map(own).collect();
+    let own = |id| [PlanOwner::Instance(id), PlanOwner::Membership(id)];
+    let mut wanted: BTreeSet<PlanOwner> = [a, b, c].into_iter().flat_map(own).collect();
     // New are `back` on h1, `front` with its rule on h2, and the project on h2.
     wanted.extend([
-        Thing::Group(back),
-        Thing::Group(front),
-        Thing::Rule(rule.id),
+        PlanOwner::Group(back),
+        PlanOwner::Group(front),
+        PlanOwner::Rule(rule.id),
     ]);
-    wanted.insert(Thing::Membership(there));
+    wanted.insert(PlanOwner::Membership(there));
     assert_eq!(things, wanted);
     assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1", "h2"]);
     assert_eq!(members::hosts_of_group(&mut tx, back).await?, ["h1"]);

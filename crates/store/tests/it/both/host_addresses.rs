@@ -29,7 +29,7 @@ fn has(address: Ipv4Addr) -> host_addresses::HostReserved {
 }
 
 async fn a_report_is_kept_and_replaced(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     join(&mut tx, "h1").await?;
     join(&mut tx, "h2").await?;
     assert!(host_addresses::all(&mut tx).await?.is_empty());
@@ -46,7 +46,7 @@ async fn a_report_is_kept_and_replaced(t: Fresh) -> Result<()> {
 async fn a_floating_ip_that_a_host_has_is_marked_until_the_host_lets_go_of_it(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let address = Ipv4Addr::new(203, 0, 113, 2);
     floating_ips::insert(&mut tx, &[address], "nova", None).await?;
     host_addresses::mark_floating_ips(&mut tx, &has(address)).await?;
@@ -61,7 +61,7 @@ async fn a_floating_ip_that_a_host_has_is_marked_until_the_host_lets_go_of_it(
 async fn an_address_of_a_network_that_a_host_has_is_out_of_the_pool_until_it_is_free(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let address = Ipv4Addr::new(10, 0, 0, 9);
     host_addresses::reserve(&mut tx, &network, &has(address)).await?;

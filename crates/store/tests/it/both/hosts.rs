@@ -3,7 +3,7 @@
 use super::seed::{a_project, an_instance, arrive, insert, insert_instance, name};
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_model::wire::{Hello, ObjectError, Role};
+use novanet_model::wire::{Hello, HostRole, ObjectError};
 use novanet_model::{ImageId, NetworkKind, ObjectKey};
 use novanet_store::audit::{Actor, Entry};
 use novanet_store::hosts::Host;
@@ -14,7 +14,7 @@ use novanet_store::{StoreError, audit, hosts, images, instances, leases, members
 fn hello(version: &str) -> Hello {
     Hello {
         version: version.to_owned(),
-        roles: vec![Role::Network, Role::Compute],
+        roles: vec![HostRole::Network, HostRole::Compute],
         my_ip: [192, 0, 2, 1].into(),
         kinds: vec![NetworkKind::Flat, NetworkKind::FlatDhcp],
         vcpus: 2,
@@ -52,7 +52,7 @@ both! {
 }
 
 async fn a_host_is_what_it_last_said_of_itself(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     hosts::hello(&mut tx, "h2", &hello("0.1.0")).await?;
     hosts::hello(
         &mut tx,
@@ -69,7 +69,7 @@ async fn a_host_is_what_it_last_said_of_itself(t: Fresh) -> Result<()> {
         &mut tx,
         "h1",
         &Hello {
-            roles: vec![Role::Compute],
+            roles: vec![HostRole::Compute],
             ..hello("0.2.0")
         },
     )
@@ -77,7 +77,7 @@ async fn a_host_is_what_it_last_said_of_itself(t: Fresh) -> Result<()> {
     let wanted = Host {
         name: "h1".to_owned(),
         my_ip: [192, 0, 2, 1].into(),
-        roles: vec![Role::Compute],
+        roles: vec![HostRole::Compute],
         kinds: vec![NetworkKind::Flat, NetworkKind::FlatDhcp],
         vcpus: 2,
         memory_mb: 7919,
@@ -100,7 +100,7 @@ async fn a_host_is_what_it_last_said_of_itself(t: Fresh) -> Result<()> {
 }
 
 async fn a_heartbeat_says_how_far_the_host_is_and_all_that_is_not_in_force(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     for host in ["h1", "h2"] {
         hosts::hello(&mut tx, host, &hello("0.1.0")).await?;
     }
@@ -131,7 +131,7 @@ async fn a_heartbeat_says_how_far_the_host_is_and_all_that_is_not_in_force(t: Fr
 }
 
 async fn the_load_of_a_host_counts_what_is_there(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let web = a_project(&mut tx, "web").await?;
     let mut there = vec![];
     for host in ["h1", "h1", "h1", "h2"] {
@@ -156,7 +156,7 @@ async fn the_load_of_a_host_counts_what_is_there(t: Fresh) -> Result<()> {
 async fn a_lease_is_one_holders_until_it_ends(t: Fresh) -> Result<()> {
     const TTL: i64 = 1_000_000;
     let take = async |name: &str, holder: &str, later: i64| {
-        let mut tx = t.write().await?;
+        let mut tx = t.begin_unplanned().await?;
         tx.now = 1_000 + later;
         let epoch = leases::take(&mut tx, name, holder, TTL).await?;
         tx.commit().await?;
@@ -183,7 +183,7 @@ async fn one_of_many_gets_the_lease(t: Fresh) -> Result<()> {
     for holder in 0..8 {
         let db = t.again().await?;
         tries.spawn(async move {
-            let mut tx = db.write().await?;
+            let mut tx = db.begin_unplanned().await?;
             let epoch =
                 leases::take(&mut tx, "sweep", &format!("server-{holder}"), 60_000_000).await?;
             tx.commit().await?;
@@ -199,7 +199,7 @@ async fn one_of_many_gets_the_lease(t: Fresh) -> Result<()> {
 }
 
 async fn the_audit_trail_tells_the_newest_first(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     audit::record(
         &mut tx,
         &alice(),
@@ -220,7 +220,7 @@ async fn the_audit_trail_tells_the_newest_first(t: Fresh) -> Result<()> {
     .await?;
     let now = tx.now;
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     tx.now = now + 1;
     audit::record(&mut tx, &alice(), "network.create", None, "10.0.0.0/24", "").await?;
     tx.commit().await?;
@@ -257,7 +257,7 @@ async fn the_audit_trail_tells_the_newest_first(t: Fresh) -> Result<()> {
 async fn an_entry_that_cannot_be_stored_is_refused_before_others_go_with_it(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let zero = audit::record(&mut tx, &alice(), "test", None, "a\0b", "").await;
     assert!(matches!(zero, Err(StoreError::Unfit(_))), "{zero:?}");
     Ok(())
@@ -267,9 +267,9 @@ async fn entries_of_any_transaction_have_ids_of_their_own(t: Fresh) -> Result<()
     let mut ids = std::collections::BTreeSet::new();
     for changes in [true, false, true, false] {
         let mut tx = if changes {
-            t.change().await?
+            t.begin_planned().await?
         } else {
-            t.write().await?
+            t.begin_unplanned().await?
         };
         // More than a version has room for.
         for n in 0..100 {
@@ -294,14 +294,14 @@ async fn entries_of_any_transaction_have_ids_of_their_own(t: Fresh) -> Result<()
 }
 
 async fn an_images_bytes_come_back_in_parts(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let parts = [vec![7; PART], vec![0, 1, 2, 255]];
     for (number, data) in (0..).zip(&parts) {
         images::put_part(&mut tx, "sha256:a", number, vec![9]).await?;
         images::put_part(&mut tx, "sha256:a", number, data.clone()).await?;
     }
     tx.commit().await?;
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     for (number, data) in (0..).zip(&parts) {
         assert!(
             images::part(&mut tx, "sha256:a", number).await?.as_ref() == Some(data),
@@ -339,7 +339,7 @@ async fn an_images_bytes_come_back_in_parts(t: Fresh) -> Result<()> {
 }
 
 async fn an_image_whose_bytes_are_not_all_there_is_refused(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     images::put_part(&mut tx, "sha256:a", 0, vec![1, 2, 3]).await?;
     for (digest, size) in [("sha256:a", 4), ("sha256:b", 1)] {
         let error = images::insert(&mut tx, "tiny", None, digest, size)
@@ -352,7 +352,7 @@ async fn an_image_whose_bytes_are_not_all_there_is_refused(t: Fresh) -> Result<(
 }
 
 async fn bytes_that_nobody_needs_go_and_those_of_an_upload_stay(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let web = a_project(&mut tx, "web").await?;
     for digest in ["named", "running", "terminated", "nobody"] {
         images::put_part(&mut tx, digest, 0, vec![1]).await?;
@@ -388,7 +388,7 @@ async fn bytes_that_nobody_needs_go_and_those_of_an_upload_stay(t: Fresh) -> Res
 }
 
 async fn a_host_stays_in_the_zone_that_it_was_put_into(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     hosts::hello(&mut tx, "h1", &hello("0.1.0")).await?;
     hosts::set_zone(&mut tx, "h1", "cellar").await?;
     hosts::hello(&mut tx, "h1", &hello("0.2.0")).await?;

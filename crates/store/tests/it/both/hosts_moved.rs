@@ -5,17 +5,17 @@ use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::wire::ObjectError;
 use novanet_model::{InstanceId, ObjectKey};
-use novanet_store::{Thing, clock, hosts, networks, objects};
+use novanet_store::{PlanOwner, clock, hosts, networks, objects};
 
 both! {
     a_renamed_host_keeps_its_objects_and_their_versions,
     a_deleted_host_leaves_nothing_that_anybody_waits_for,
 }
 
-const THING: Thing = Thing::Membership(InstanceId(1));
+const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
 
 async fn a_renamed_host_keeps_its_objects_and_their_versions(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     join(&mut tx, "h1").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     networks::set_host(&mut tx, network.id, "h1").await?;
@@ -28,7 +28,7 @@ async fn a_renamed_host_keeps_its_objects_and_their_versions(t: Fresh) -> Result
     clock::accept(&mut tx, "h1", "before").await?;
     let before = objects::digest(&mut tx, "h1").await?;
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     hosts::rename(&mut tx, "h1", "h2").await?;
     let after = objects::digest(&mut tx, "h2").await?;
     assert_eq!((after.count, after.sum), (before.count, before.sum));
@@ -45,11 +45,11 @@ async fn a_renamed_host_keeps_its_objects_and_their_versions(t: Fresh) -> Result
 }
 
 async fn a_deleted_host_leaves_nothing_that_anybody_waits_for(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     join(&mut tx, "h1").await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[]).await?;
     assert!(!objects::gone_everywhere(&mut tx, THING).await?);
     hosts::delete(&mut tx, "h1").await?;

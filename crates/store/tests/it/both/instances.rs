@@ -32,7 +32,7 @@ both! {
 }
 
 async fn user_data_of_an_earlier_version_is_read_and_can_be_sealed(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let mut row = an_instance(&mut tx, &project, &[]).await?;
     row.user_data = Some(UserData::Plain(b"#!/bin/sh".to_vec()));
@@ -50,7 +50,7 @@ async fn user_data_of_an_earlier_version_is_read_and_can_be_sealed(t: Fresh) -> 
 }
 
 async fn an_instance_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let bare = an_instance(&mut tx, &project, &[]).await?;
     let full = Row {
@@ -83,7 +83,7 @@ async fn an_instance_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
 }
 
 async fn a_client_token_names_one_launch_of_one_project(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (web, other) = (
         a_project(&mut tx, "web").await?,
         a_project(&mut tx, "other").await?,
@@ -121,7 +121,7 @@ async fn a_client_token_names_one_launch_of_one_project(t: Fresh) -> Result<()> 
 }
 
 async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let front = groups::insert(&mut tx, &project, "alice", "front", "").await?;
     let dhcp = insert_network(
@@ -218,7 +218,7 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
 }
 
 async fn a_mac_is_one_interfaces_in_the_whole_cloud(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let id = insert_instance(&mut tx, &project, &[], None).await?;
@@ -226,7 +226,7 @@ async fn a_mac_is_one_interfaces_in_the_whole_cloud(t: Fresh) -> Result<()> {
     instances::insert_interfaces(&mut tx, &[interface(id, &network, 0, mac)]).await?;
     tx.commit().await?;
     for (index, mac) in [(1, mac), (0, mac_of(ip("10.0.0.3")))] {
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         let twin = interface(id, &network, index, mac);
         let error = instances::insert_interfaces(&mut tx, &[twin])
             .await
@@ -237,7 +237,7 @@ async fn a_mac_is_one_interfaces_in_the_whole_cloud(t: Fresh) -> Result<()> {
 }
 
 async fn lists_of_the_living_leave_out_who_goes(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (web, other) = (
         a_project(&mut tx, "web").await?,
         a_project(&mut tx, "other").await?,
@@ -273,7 +273,7 @@ async fn lists_of_the_living_leave_out_who_goes(t: Fresh) -> Result<()> {
 }
 
 async fn a_state_is_kept_with_its_reason_and_a_reboot_is_counted(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let id = insert_instance(&mut tx, &project, &[], None).await?;
     instances::set_state(&mut tx, id, State::Error, Some("no image")).await?;
@@ -296,7 +296,7 @@ async fn a_state_is_kept_with_its_reason_and_a_reboot_is_counted(t: Fresh) -> Re
 }
 
 async fn when_an_instance_was_first_running_is_not_forgotten_by_a_reboot(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let id = insert_instance(&mut tx, &project, &[], None).await?;
     instances::set_state(&mut tx, id, State::Running, None).await?;
@@ -318,7 +318,7 @@ async fn when_an_instance_was_first_running_is_not_forgotten_by_a_reboot(t: Fres
 }
 
 async fn a_forgotten_instance_leaves_its_address_and_nothing_else(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let front = groups::insert(&mut tx, &project, "alice", "front", "").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;

@@ -4,16 +4,21 @@ use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::object::Member;
 use novanet_model::{GroupId, HostObject};
-use novanet_store::{Db, Engine, Thing, objects};
+use novanet_store::{Db, Engine, PlanOwner, objects};
 use std::time::Duration;
 
 async fn change(db: &Db, last: u8) -> Result<i64> {
-    let mut tx = db.change().await?;
+    let mut tx = db.begin_planned().await?;
     let member = HostObject::Member(Member {
         group: GroupId(1),
         address: [10, 0, 0, last].into(),
     });
-    objects::put(&mut tx, Thing::Float(1), &[("h1".to_owned(), member)]).await?;
+    objects::put(
+        &mut tx,
+        PlanOwner::FloatingIp(1),
+        &[("h1".to_owned(), member)],
+    )
+    .await?;
     Ok(tx.commit().await?.version)
 }
 

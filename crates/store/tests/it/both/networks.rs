@@ -9,7 +9,7 @@ use anyhow::Result;
 use novanet_model::rows::Network;
 use novanet_model::wire::ObjectError;
 use novanet_model::{NetworkKind, ObjectKey};
-use novanet_store::{StoreError, Thing, Tx, clock, fixed_ips, hosts, networks, objects};
+use novanet_store::{PlanOwner, StoreError, Tx, clock, fixed_ips, hosts, networks, objects};
 use std::collections::BTreeMap;
 
 /// A VLAN network with something in every column.
@@ -53,7 +53,7 @@ both! {
 }
 
 async fn a_network_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let full = a_full_one(&mut tx).await?;
     for network in [full, a_network("10.2.0.0/24")] {
         let there = insert_network(&mut tx, network).await?;
@@ -79,7 +79,7 @@ async fn a_network_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
 }
 
 async fn a_network_gets_a_host_and_a_project(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let first = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let second = insert_network(&mut tx, a_network("10.0.1.0/24")).await?;
@@ -101,7 +101,7 @@ async fn a_network_gets_a_host_and_a_project(t: Fresh) -> Result<()> {
 async fn a_network_that_is_being_deleted_is_shown_to_nobody_but_who_waits_for_it(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     networks::set_deleting(&mut tx, network.id).await?;
     assert_eq!(networks::list(&mut tx).await?, []);
@@ -113,7 +113,7 @@ async fn a_network_that_is_being_deleted_is_shown_to_nobody_but_who_waits_for_it
 }
 
 async fn a_deleted_network_leaves_its_range_to_the_next_and_its_id_to_none(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/29")).await?;
     while allocate(&mut tx, &network).await?.is_some() {}
     networks::delete(&mut tx, network.id).await?;
@@ -126,7 +126,7 @@ async fn a_deleted_network_leaves_its_range_to_the_next_and_its_id_to_none(t: Fr
 }
 
 async fn what_must_be_unique_is_a_conflict_and_not_a_fault(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let full = a_full_one(&mut tx).await?;
     insert_network(&mut tx, full.clone()).await?;
     tx.commit().await?;
@@ -172,12 +172,12 @@ async fn what_must_be_unique_is_a_conflict_and_not_a_fault(t: Fresh) -> Result<(
         ),
     ];
     for (what, network) in cases {
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         let error = insert_network(&mut tx, network).await.unwrap_err();
         assert!(is_conflict(&error), "{what}: {error:?}");
     }
     // The same VLAN elsewhere, the same port of another address, a shared flat bridge.
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let fine = Network {
         bridge: "br9".parse()?,
         bridge_interface: None,
@@ -204,7 +204,7 @@ async fn what_must_be_unique_is_a_conflict_and_not_a_fault(t: Fresh) -> Result<(
 }
 
 async fn hand_edits_that_cannot_be_are_refused_by_the_database(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let full = a_full_one(&mut tx).await?;
     insert_network(&mut tx, full).await?;
     tx.commit().await?;
@@ -248,7 +248,7 @@ async fn hand_edits_that_cannot_be_are_refused_by_the_database(t: Fresh) -> Resu
 }
 
 async fn a_network_that_its_project_leaves_is_anybodys(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let full = a_full_one(&mut tx).await?;
     let network = insert_network(&mut tx, full).await?;
     networks::leave_project(&mut tx, network.id).await?;
@@ -263,7 +263,7 @@ async fn a_network_that_its_project_leaves_is_anybodys(t: Fresh) -> Result<()> {
 async fn a_network_is_held_by_every_host_that_may_still_have_something_of_it(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let epoch = clock::read(&mut tx).await?.epoch;
     let web = a_project(&mut tx, "web").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
@@ -273,11 +273,11 @@ async fn a_network_is_held_by_every_host_that_may_still_have_something_of_it(
     plug(&mut tx, inside, &network).await?;
     plug(&mut tx, outside, &other).await?;
     let owners = [
-        (Thing::Network(network.id), "gw"),
-        (Thing::Instance(inside), "h1"),
-        (Thing::Membership(inside), "h2"),
-        (Thing::Network(other.id), "h3"),
-        (Thing::Instance(outside), "h4"),
+        (PlanOwner::Network(network.id), "gw"),
+        (PlanOwner::Instance(inside), "h1"),
+        (PlanOwner::Membership(inside), "h2"),
+        (PlanOwner::Network(other.id), "h3"),
+        (PlanOwner::Instance(outside), "h4"),
     ];
     for (group, (thing, host)) in (0..).zip(owners) {
         join(&mut tx, host).await?;
@@ -289,7 +289,7 @@ async fn a_network_is_held_by_every_host_that_may_still_have_something_of_it(
     );
     tx.commit().await?;
     // Tombstones hold it as long as their host has not applied them.
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let version = tx.version;
     for (thing, _) in &owners[..3] {
         objects::put(&mut tx, *thing, &[]).await?;
@@ -314,7 +314,7 @@ async fn a_network_is_held_by_every_host_that_may_still_have_something_of_it(
 async fn a_network_is_refused_by_the_host_that_is_to_be_its_gateway_and_by_no_other(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let mut ids = Vec::new();
     for (cidr, host) in [("10.0.0.0/24", "h1"), ("10.1.0.0/24", "h2")] {
         let network = insert_network(&mut tx, a_network(cidr)).await?;

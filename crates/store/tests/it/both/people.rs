@@ -36,7 +36,7 @@ both! {
 }
 
 async fn a_user_is_found_by_name_and_by_access_key(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let now = tx.now;
     let admin = User {
         is_admin: true,
@@ -63,7 +63,7 @@ async fn a_user_is_found_by_name_and_by_access_key(t: Fresh) -> Result<()> {
 }
 
 async fn names_and_access_keys_are_unique(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     users::insert(&mut tx, &a_user("alice")).await?;
     tx.commit().await?;
     for user in [
@@ -73,7 +73,7 @@ async fn names_and_access_keys_are_unique(t: Fresh) -> Result<()> {
             ..a_user("alice")
         },
     ] {
-        let mut tx = t.write().await?;
+        let mut tx = t.begin_unplanned().await?;
         let error = users::insert(&mut tx, &user).await.unwrap_err();
         assert!(is_conflict(&error), "{error:?}");
     }
@@ -81,7 +81,7 @@ async fn names_and_access_keys_are_unique(t: Fresh) -> Result<()> {
 }
 
 async fn debug_output_of_a_user_shows_no_key(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     users::insert(&mut tx, &a_user("alice")).await?;
     let shown = format!("{:?}", users::by_id(&mut tx, "alice").await?);
     assert!(
@@ -92,7 +92,7 @@ async fn debug_output_of_a_user_shows_no_key(t: Fresh) -> Result<()> {
 }
 
 async fn a_deleted_user_leaves_memberships_and_keys_but_a_manager_stays(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let web = a_project(&mut tx, "web").await?;
     users::insert(&mut tx, &a_user("alice")).await?;
     projects::add_member(&mut tx, &web, "alice").await?;
@@ -103,14 +103,14 @@ async fn a_deleted_user_leaves_memberships_and_keys_but_a_manager_stays(t: Fresh
     assert!(!projects::has_member(&mut tx, &web, "alice").await?);
     assert_eq!(key_pairs::of_user(&mut tx, "alice").await?, []);
     tx.commit().await?;
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let error = users::delete(&mut tx, "boss-of-web").await.unwrap_err();
     assert!(is_conflict(&error), "{error:?}");
     Ok(())
 }
 
 async fn roles_are_global_or_of_one_project(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let (web, other) = (
         a_project(&mut tx, "web").await?,
         a_project(&mut tx, "other").await?,
@@ -125,7 +125,7 @@ async fn roles_are_global_or_of_one_project(t: Fresh) -> Result<()> {
     ] {
         t.by_hand(sql).await?;
     }
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     assert_eq!(
         users::roles(&mut tx, "alice", &web).await?,
         ["itsec", "netadmin"]
@@ -140,7 +140,7 @@ async fn roles_are_global_or_of_one_project(t: Fresh) -> Result<()> {
 }
 
 async fn a_project_has_a_number_of_its_own_and_its_manager_as_member(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     users::insert(&mut tx, &a_user("boss")).await?;
     for (number, id) in [(1, "web"), (2, "db")] {
         assert_eq!(
@@ -172,13 +172,13 @@ async fn a_project_has_a_number_of_its_own_and_its_manager_as_member(t: Fresh) -
         Vec::<String>::new()
     );
     tx.commit().await?;
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let error = projects::insert(&mut tx, &name("web"), "boss", "")
         .await
         .unwrap_err();
     assert!(is_conflict(&error), "{error:?}");
     drop(tx);
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let error = projects::insert(&mut tx, &name("new"), "nobody", "")
         .await
         .unwrap_err();
@@ -187,7 +187,7 @@ async fn a_project_has_a_number_of_its_own_and_its_manager_as_member(t: Fresh) -
 }
 
 async fn a_project_goes_with_its_groups_and_quotas_but_not_with_instances(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let (web, other) = (
         a_project(&mut tx, "web").await?,
         a_project(&mut tx, "other").await?,
@@ -199,11 +199,11 @@ async fn a_project_goes_with_its_groups_and_quotas_but_not_with_instances(t: Fre
     projects::set_quota(&mut tx, &web, "cores", 4).await?;
     let instance = insert_instance(&mut tx, &web, &[mine], None).await?;
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let error = projects::delete(&mut tx, &web).await.unwrap_err();
     assert!(is_conflict(&error), "{error:?}");
     drop(tx);
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     instances::forget(&mut tx, instance).await?;
     assert_eq!(
         instances::by_id(&mut tx, instance).await?.unwrap().state,
@@ -223,7 +223,7 @@ async fn a_project_goes_with_its_groups_and_quotas_but_not_with_instances(t: Fre
 }
 
 async fn a_quota_is_the_projects_own_or_none(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let web = a_project(&mut tx, "web").await?;
     assert_eq!(projects::quota(&mut tx, &web, "cores").await?, None);
     for limit in [20, -1, 0] {
@@ -235,7 +235,7 @@ async fn a_quota_is_the_projects_own_or_none(t: Fresh) -> Result<()> {
 }
 
 async fn key_pairs_are_their_users(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     for user in ["alice", "bob"] {
         users::insert(&mut tx, &a_user(user)).await?;
     }
@@ -259,7 +259,7 @@ async fn key_pairs_are_their_users(t: Fresh) -> Result<()> {
         Some(a_key("a"))
     );
     tx.commit().await?;
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let error = key_pairs::insert(&mut tx, "bob", &a_key("a"))
         .await
         .unwrap_err();

@@ -12,7 +12,7 @@ use novanet_model::{GroupId, HostObject, InstanceId, NetworkId, RuleId};
 use novanet_store::instances::State;
 use novanet_store::plan::Subject;
 use novanet_store::{
-    Db, Thing, Tx, floating_ips, groups, instances, members, networks, objects, plan,
+    Db, PlanOwner, Tx, floating_ips, groups, instances, members, networks, objects, plan,
 };
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ pub(super) async fn a_cloud(tx: &mut Tx) -> Result<Cloud> {
     floating_ips::point(tx, float, Some(fixed)).await?;
     let settings = CloudSettings::default();
     plan::replan(tx, &settings, things).await?;
-    let rest = [Thing::Network(network.id), Thing::Float(float)];
+    let rest = [PlanOwner::Network(network.id), PlanOwner::FloatingIp(float)];
     plan::replan(tx, &settings, rest).await?;
     plan::take_dirty(tx).await?;
     Ok(Cloud {
@@ -73,7 +73,7 @@ pub(super) async fn kinds(db: &Db, host: &'static str) -> Result<Vec<&'static st
 
 /// Which things are marked, taking the marks.
 async fn marks(db: &Db) -> Result<Vec<String>> {
-    let mut tx = db.change().await?;
+    let mut tx = db.begin_planned().await?;
     let any = plan::has_dirty(&mut tx).await?;
     let things = plan::take_dirty(&mut tx).await?;
     assert_eq!(any, !things.is_empty());
@@ -92,17 +92,17 @@ both! {
 }
 
 async fn every_kind_of_row_becomes_objects_on_the_hosts_that_need_them(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     let settings = CloudSettings::default();
     let mut found = vec![];
     for thing in [
-        Thing::Network(cloud.network.id),
-        Thing::Instance(cloud.instance),
-        Thing::Membership(cloud.instance),
-        Thing::Float(cloud.float),
-        Thing::Group(cloud.group),
-        Thing::Rule(cloud.rule),
+        PlanOwner::Network(cloud.network.id),
+        PlanOwner::Instance(cloud.instance),
+        PlanOwner::Membership(cloud.instance),
+        PlanOwner::FloatingIp(cloud.float),
+        PlanOwner::Group(cloud.group),
+        PlanOwner::Rule(cloud.rule),
     ] {
         for (host, object) in plan::objects_of(&mut tx, &settings, thing).await? {
             found.push(format!("{thing} {host} {}", object.kind()));
@@ -136,27 +136,27 @@ async fn every_kind_of_row_becomes_objects_on_the_hosts_that_need_them(t: Fresh)
 async fn planning_everything_again_changes_nothing_and_repairs_what_was_spoiled(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     let settings = CloudSettings::default();
     let things = plan::all_things(&mut tx).await?;
     let wanted = BTreeSet::from([
-        Thing::Network(cloud.network.id),
-        Thing::Instance(cloud.instance),
-        Thing::Membership(cloud.instance),
-        Thing::Float(cloud.float),
-        Thing::Group(cloud.group),
-        Thing::Rule(cloud.rule),
+        PlanOwner::Network(cloud.network.id),
+        PlanOwner::Instance(cloud.instance),
+        PlanOwner::Membership(cloud.instance),
+        PlanOwner::FloatingIp(cloud.float),
+        PlanOwner::Group(cloud.group),
+        PlanOwner::Rule(cloud.rule),
     ]);
     assert_eq!(things, wanted);
     assert_eq!(plan::replan(&mut tx, &settings, things).await?, 0);
     // An object of a row that is long gone, and one of the row's missing.
-    objects::put(&mut tx, Thing::Float(77), &[placed("gw", 1, 1)]).await?;
-    objects::put(&mut tx, Thing::Float(cloud.float), &[]).await?;
+    objects::put(&mut tx, PlanOwner::FloatingIp(77), &[placed("gw", 1, 1)]).await?;
+    objects::put(&mut tx, PlanOwner::FloatingIp(cloud.float), &[]).await?;
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let things = plan::all_things(&mut tx).await?;
-    assert!(things.contains(&Thing::Float(77)));
+    assert!(things.contains(&PlanOwner::FloatingIp(77)));
     assert_eq!(plan::replan(&mut tx, &settings, things).await?, 2);
     tx.commit().await?;
     assert!(kinds(&t, "gw").await?.contains(&"float"));
@@ -165,7 +165,7 @@ async fn planning_everything_again_changes_nothing_and_repairs_what_was_spoiled(
 }
 
 async fn what_is_gone_or_going_has_no_objects(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     let settings = CloudSettings::default();
     instances::set_state(&mut tx, cloud.instance, State::Deleting, None).await?;
@@ -175,16 +175,16 @@ async fn what_is_gone_or_going_has_no_objects(t: Fresh) -> Result<()> {
         members::leave(&mut tx, cloud.instance, &name("web"), &[cloud.group], "h1").await?;
     plan::replan(&mut tx, &settings, things).await?;
     for thing in [
-        Thing::Network(cloud.network.id),
-        Thing::Instance(cloud.instance),
-        Thing::Membership(cloud.instance),
-        Thing::Float(cloud.float),
-        Thing::Group(GroupId(99)),
-        Thing::Rule(RuleId(99)),
-        Thing::Float(99),
-        Thing::Network(NetworkId(99)),
-        Thing::Instance(InstanceId(99)),
-        Thing::Membership(InstanceId(99)),
+        PlanOwner::Network(cloud.network.id),
+        PlanOwner::Instance(cloud.instance),
+        PlanOwner::Membership(cloud.instance),
+        PlanOwner::FloatingIp(cloud.float),
+        PlanOwner::Group(GroupId(99)),
+        PlanOwner::Rule(RuleId(99)),
+        PlanOwner::FloatingIp(99),
+        PlanOwner::Network(NetworkId(99)),
+        PlanOwner::Instance(InstanceId(99)),
+        PlanOwner::Membership(InstanceId(99)),
     ] {
         assert_eq!(
             plan::objects_of(&mut tx, &settings, thing).await?,
@@ -201,11 +201,11 @@ async fn what_is_gone_or_going_has_no_objects(t: Fresh) -> Result<()> {
 }
 
 async fn one_floating_ip_among_many_is_planned_alone(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     let settings = CloudSettings::default();
     let nowhere = floating_ips::point(&mut tx, cloud.float, None).await?;
-    let nowhere = [Subject::Float(nowhere.unwrap())];
+    let nowhere = [Subject::FloatingIp(nowhere.unwrap())];
     assert_eq!(plan::replan(&mut tx, &settings, nowhere).await?, 1);
     let version = tx.commit().await?.version;
     let mut follower = Follower::of("gw");
@@ -214,7 +214,7 @@ async fn one_floating_ip_among_many_is_planned_alone(t: Fresh) -> Result<()> {
         follower
             .objects
             .values()
-            .all(|(_, object)| !matches!(object, HostObject::Float(_)))
+            .all(|(_, object)| !matches!(object, HostObject::FloatingIp(_)))
     );
     assert_eq!(follower.version, version);
     Ok(())
@@ -222,18 +222,21 @@ async fn one_floating_ip_among_many_is_planned_alone(t: Fresh) -> Result<()> {
 
 async fn a_row_in_hand_is_planned_as_one_that_is_read(t: Fresh) -> Result<()> {
     let settings = CloudSettings::default();
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let float = floating_ips::by_id(&mut tx, cloud.float).await?.unwrap();
     let rule = groups::rule_by_id(&mut tx, cloud.rule).await?.unwrap();
-    let in_hand = [Subject::Float(float), Subject::Rule(rule)];
+    let in_hand = [Subject::FloatingIp(float), Subject::Rule(rule)];
     assert_eq!(plan::replan(&mut tx, &settings, in_hand).await?, 0);
     groups::delete_rule(&mut tx, cloud.rule).await?;
     let gone = [Subject::NoRule(cloud.rule)];
     assert_eq!(plan::replan(&mut tx, &settings, gone).await?, 1);
-    let read = [Thing::Float(cloud.float), Thing::Rule(cloud.rule)];
+    let read = [
+        PlanOwner::FloatingIp(cloud.float),
+        PlanOwner::Rule(cloud.rule),
+    ];
     assert_eq!(plan::replan(&mut tx, &settings, read).await?, 0);
     Ok(())
 }
@@ -241,7 +244,7 @@ async fn a_row_in_hand_is_planned_as_one_that_is_read(t: Fresh) -> Result<()> {
 async fn an_edited_row_is_marked_once_and_an_unimportant_column_does_not_mark(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     tx.commit().await?;
     assert_eq!(marks(&t).await?, Vec::<String>::new());
@@ -286,11 +289,11 @@ async fn an_edited_row_is_marked_once_and_an_unimportant_column_does_not_mark(
         ]
     );
     // Planned again, the hosts get what was edited.
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     plan::replan(
         &mut tx,
         &CloudSettings::default(),
-        [Thing::Network(cloud.network.id)],
+        [PlanOwner::Network(cloud.network.id)],
     )
     .await?;
     tx.commit().await?;

@@ -51,7 +51,7 @@ both! {
 }
 
 async fn fresh_addresses_come_in_order_and_leave_out_what_is_reserved(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let mut network = a_network("10.0.0.0/28");
     let range = |first, last| Reserved {
         first: ip(first),
@@ -81,7 +81,7 @@ async fn fresh_addresses_come_in_order_and_leave_out_what_is_reserved(t: Fresh) 
 async fn when_nothing_is_fresh_the_address_that_is_free_for_longest_comes_back(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = small(&mut tx).await?;
     let mut ids = vec![];
     while let Some((id, _)) = allocate(&mut tx, &network).await? {
@@ -103,7 +103,7 @@ async fn when_nothing_is_fresh_the_address_that_is_free_for_longest_comes_back(
 }
 
 async fn a_freed_address_waits_until_every_fresh_one_is_gone(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = small(&mut tx).await?;
     let (id, first) = allocate(&mut tx, &network).await?.unwrap();
     release(&mut tx, id).await?;
@@ -118,7 +118,7 @@ async fn a_freed_address_waits_until_every_fresh_one_is_gone(t: Fresh) -> Result
 }
 
 async fn a_reserved_address_is_not_handed_out_until_it_is_unreserved(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = small(&mut tx).await?;
     let other = insert_network(&mut tx, a_network("10.0.1.0/29")).await?;
     assert!(pool::reserve(&mut tx, network.id, ip("10.0.0.3")).await?);
@@ -151,7 +151,7 @@ async fn a_reserved_address_is_not_handed_out_until_it_is_unreserved(t: Fresh) -
 async fn an_address_that_is_free_again_can_be_reserved_and_one_in_use_cannot(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = small(&mut tx).await?;
     let owner = an_owner(&mut tx).await?;
     let (id, address) = plug(&mut tx, owner, &network).await?;
@@ -170,7 +170,7 @@ async fn an_address_that_is_free_again_can_be_reserved_and_one_in_use_cannot(
 }
 
 async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = small(&mut tx).await?;
     let owner = an_owner(&mut tx).await?;
     let (id, address) = plug(&mut tx, owner, &network).await?;
@@ -243,7 +243,7 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
 }
 
 async fn addresses_are_listed_by_network_and_number_and_by_host(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let high = insert_network(&mut tx, a_network("10.0.9.0/24")).await?;
     let low = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let owner = an_owner(&mut tx).await?;
@@ -270,7 +270,7 @@ async fn addresses_are_listed_by_network_and_number_and_by_host(t: Fresh) -> Res
 }
 
 async fn a_certain_address_can_be_taken_once_even_from_a_reserved_range(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = small(&mut tx).await?;
     let (first, _) = allocate(&mut tx, &network).await?.unwrap();
     assert_eq!(
@@ -308,7 +308,7 @@ async fn a_certain_address_can_be_taken_once_even_from_a_reserved_range(t: Fresh
 async fn a_network_of_sixteen_million_addresses_has_no_row_until_one_is_given(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/8")).await?;
     assert_eq!(fixed_ips::list(&mut tx, "").await?, []);
     assert_eq!(next(&mut tx, &network).await?, Some(ip("10.0.0.2")));
@@ -317,7 +317,7 @@ async fn a_network_of_sixteen_million_addresses_has_no_row_until_one_is_given(
 }
 
 async fn the_highest_addresses_that_there_are_can_be_handed_out(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = insert_network(&mut tx, a_network("255.255.255.248/29")).await?;
     let mut given = vec![];
     while let Some((id, address)) = allocate(&mut tx, &network).await? {
@@ -329,7 +329,7 @@ async fn the_highest_addresses_that_there_are_can_be_handed_out(t: Fresh) -> Res
 }
 
 async fn a_projects_addresses_are_those_that_its_instances_have(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = small(&mut tx).await?;
     let owner = an_owner(&mut tx).await?;
     let web = "web".parse()?;
@@ -342,7 +342,7 @@ async fn a_projects_addresses_are_those_that_its_instances_have(t: Fresh) -> Res
 }
 
 async fn many_addresses_at_once_are_those_that_one_by_one_would_be(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     // One in the way of the cursor, taken by hand.
     assert!(pool::reserve(&mut tx, network.id, ip("10.0.0.5")).await?);

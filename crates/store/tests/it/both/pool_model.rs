@@ -174,16 +174,16 @@ both! {
 }
 
 async fn the_pool_does_what_the_model_does_through_commits_and_kills(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let owner = insert_instance(&mut tx, &project, &[], None).await?;
     tx.commit().await?;
     let case = async |ranges: Vec<(u32, u32)>, transactions: Vec<Transaction>| {
-        let mut tx = t.change().await?;
+        let mut tx = t.begin_planned().await?;
         let (network, mut model) = own_network(&mut tx, &ranges).await?;
         tx.commit().await?;
         for (steps, killed) in transactions {
-            let mut tx = t.change().await?;
+            let mut tx = t.begin_planned().await?;
             let mut after = model.clone();
             for step in &steps {
                 // Time goes on within the transaction, so that the order of freeing is known.
@@ -214,7 +214,7 @@ async fn the_pool_does_what_the_model_does_through_commits_and_kills(t: Fresh) -
 }
 
 async fn many_writers_that_die_never_share_or_lose_an_address(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/26")).await?;
     let project = a_project(&mut tx, "web").await?;
     let mut owners = vec![];
@@ -245,7 +245,7 @@ async fn many_writers_that_die_never_share_or_lose_an_address(t: Fresh) -> Resul
         .collect();
     assert_eq!(used, model);
     // What nobody has can be handed out to the last one.
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let mut left = BTreeSet::new();
     while let Some((_, address)) = allocate(&mut tx, &network).await? {
         assert!(
@@ -267,7 +267,7 @@ async fn churn(
 ) -> Result<(InstanceId, Vec<Ipv4Addr>)> {
     let mut mine: Vec<(i64, Ipv4Addr)> = vec![];
     for round in 0..24 {
-        let mut tx = db.change().await?;
+        let mut tx = db.begin_planned().await?;
         let mut after = mine.clone();
         for _ in 0..=(round + writer) % 3 {
             if after.len() >= 7 {

@@ -7,9 +7,9 @@ use anyhow::Result;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::wire::Follow;
 use novanet_model::{GroupId, InstanceId, RuleId};
-use novanet_store::{StoreError, Thing, clock, counters, groups, instances, objects};
+use novanet_store::{PlanOwner, StoreError, clock, counters, groups, instances, objects};
 
-const THING: Thing = Thing::Membership(InstanceId(1));
+const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
 
 both! {
     a_list_says_what_is_gone,
@@ -20,10 +20,10 @@ both! {
 }
 
 async fn a_list_says_what_is_gone(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 1), placed("h1", 1, 2)]).await?;
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[placed("h1", 1, 2)]).await?;
     tx.commit().await?;
     let list = objects::follow(&mut *t.connection().await?, "h1", &Follow::default()).await?;
@@ -42,7 +42,7 @@ async fn a_list_says_what_is_gone(t: Fresh) -> Result<()> {
 }
 
 async fn an_epoch_is_taken_over_on_one_host_and_a_disputed_one_ends(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let own = clock::read(&mut tx).await?.epoch;
     clock::accept(&mut tx, "h1", "another").await?;
     assert_eq!(clock::read(&mut tx).await?.epoch, own, "nobody disputes it");
@@ -65,7 +65,7 @@ async fn an_epoch_is_taken_over_on_one_host_and_a_disputed_one_ends(t: Fresh) ->
 }
 
 async fn a_raised_counter_gives_no_number_that_is_in_use(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     counters::raise(&mut tx, "fresh", 7).await?;
     assert_eq!(counters::next(&mut tx, "fresh").await?, 8);
     counters::raise(&mut tx, "fresh", 3).await?;
@@ -74,7 +74,7 @@ async fn a_raised_counter_gives_no_number_that_is_in_use(t: Fresh) -> Result<()>
 }
 
 async fn what_a_host_has_comes_back_under_its_own_numbers(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let group = GroupId(40);
     groups::insert_as(&mut tx, group, (&project, "alice"), "back", "about").await?;
@@ -95,7 +95,10 @@ async fn what_a_host_has_comes_back_under_its_own_numbers(t: Fresh) -> Result<()
 
 async fn a_database_that_must_not_be_changed_can_be_read(t: Fresh) -> Result<()> {
     t.refuse_changes("because of this");
-    for refused in [t.change().await.map(drop), t.write().await.map(drop)] {
+    for refused in [
+        t.begin_planned().await.map(drop),
+        t.begin_unplanned().await.map(drop),
+    ] {
         let Err(StoreError::Refused(why)) = refused else {
             panic!("{refused:?}");
         };

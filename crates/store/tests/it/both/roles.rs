@@ -6,7 +6,7 @@ use anyhow::Result;
 use novanet_store::{projects, users};
 
 async fn a_role_is_given_and_taken_in_one_project_or_in_all(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let web = a_project(&mut tx, "web").await?;
     let db = a_project(&mut tx, "db").await?;
     users::insert(&mut tx, &a_user("alice")).await?;
@@ -50,7 +50,7 @@ async fn a_role_is_given_and_taken_in_one_project_or_in_all(t: Fresh) -> Result<
 }
 
 async fn who_leaves_a_project_has_no_role_there_and_keeps_those_elsewhere(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let web = a_project(&mut tx, "web").await?;
     let db = a_project(&mut tx, "db").await?;
     users::insert(&mut tx, &a_user("alice")).await?;

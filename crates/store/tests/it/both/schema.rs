@@ -7,7 +7,7 @@ use crate::both::seed::{
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::plan::CloudSettings;
-use novanet_store::{Db, Engine, StoreError, Thing, instances, plan};
+use novanet_store::{Db, Engine, PlanOwner, StoreError, instances, plan};
 
 both! {
     bringing_the_schema_up_to_date_twice_does_nothing,
@@ -34,7 +34,7 @@ async fn bringing_the_schema_up_to_date_twice_does_nothing(t: Fresh) -> Result<(
 }
 
 async fn an_upgrade_plans_instances_with_several_ports_again(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let other = insert_network(&mut tx, a_network("10.0.1.0/24")).await?;
@@ -51,10 +51,10 @@ async fn an_upgrade_plans_instances_with_several_ports_again(t: Fresh) -> Result
     t.by_hand("DELETE FROM _sqlx_migrations WHERE description = 'several ports'")
         .await?;
     t.migrate().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     assert_eq!(
         plan::take_dirty(&mut tx).await?,
-        [Thing::Instance(two)].into()
+        [PlanOwner::Instance(two)].into()
     );
     Ok(())
 }
@@ -179,7 +179,7 @@ async fn an_empty_database_is_version_0(t: Fresh) -> Result<()> {
         let reset = "DROP SCHEMA public CASCADE; CREATE SCHEMA public; \
                      CREATE TABLE _sqlx_migrations (version BIGINT, success BOOLEAN, \
                      description TEXT, checksum BYTEA, execution_time BIGINT)";
-        let mut tx = t.write().await?;
+        let mut tx = t.begin_unplanned().await?;
         sqlx::raw_sql(reset).execute(&mut *tx).await?;
         tx.commit().await?;
         t.again().await?
@@ -212,7 +212,7 @@ async fn a_newer_schema_is_refused_and_not_touched(t: Fresh) -> Result<()> {
 async fn objects_of_instances_of_an_older_release_get_their_disk_size_and_are_not_planned_again(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let mut things = vec![];
     for size in novanet_model::instance_type::INSTANCE_TYPES {
@@ -221,7 +221,7 @@ async fn objects_of_instances_of_an_older_release_get_their_disk_size_and_are_no
         row.instance_type = size.name.to_owned();
         (row.memory_mb, row.vcpus) = (size.memory_mb, size.vcpus);
         insert(&mut tx, &row, &[]).await?;
-        things.push(Thing::Instance(row.id));
+        things.push(PlanOwner::Instance(row.id));
     }
     let settings = CloudSettings::default();
     plan::replan(&mut tx, &settings, things.clone()).await?;
@@ -239,7 +239,7 @@ async fn objects_of_instances_of_an_older_release_get_their_disk_size_and_are_no
     tx.commit().await?;
 
     t.migrate().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let changed = plan::replan(&mut tx, &settings, things).await?;
     assert_eq!(changed, 0);
     Ok(())

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use novanet_model::plan::Placed;
 use novanet_model::rows::Network;
-use novanet_model::wire::{Digest, Follow, Hello, Objects, Role};
+use novanet_model::wire::{Digest, Follow, Hello, HostRole, Objects};
 use novanet_model::{
     CombinationId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId, NetworkKind,
     ObjectKey, ProjectId, ReservationId, object,
@@ -14,7 +14,7 @@ use novanet_store::networks::Reserved;
 use novanet_store::pool::Given;
 use novanet_store::users::User;
 use novanet_store::{
-    Db, StoreError, Thing, Tx, counters, groups, hosts, instances, members, networks, objects,
+    Db, PlanOwner, StoreError, Tx, counters, groups, hosts, instances, members, networks, objects,
     pool, projects, users,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,7 +241,7 @@ impl Follower {
 pub(crate) async fn join(tx: &mut Tx, host: &str) -> Result<()> {
     let hello = Hello {
         version: "0.1.0".to_owned(),
-        roles: vec![Role::Network],
+        roles: vec![HostRole::Network],
         my_ip: [192, 0, 2, 1].into(),
         kinds: vec![NetworkKind::FlatDhcp],
         vcpus: 2,
@@ -257,7 +257,7 @@ pub(crate) async fn arrive(
     project: &ProjectId,
     groups: &[GroupId],
     host: &str,
-) -> Result<BTreeSet<Thing>> {
+) -> Result<BTreeSet<PlanOwner>> {
     let row = instances::by_id(tx, instance).await?.expect("inserted");
     let arrival = Arrival {
         instance,

@@ -6,10 +6,10 @@ use anyhow::Result;
 use novanet_model::wire::ObjectError;
 use novanet_model::{InstanceId, ObjectKey};
 use novanet_store::objects::TOMBSTONE_LIFE;
-use novanet_store::{Thing, clock, hosts, objects};
+use novanet_store::{PlanOwner, clock, hosts, objects};
 
-const THING: Thing = Thing::Membership(InstanceId(1));
-const OTHER: Thing = Thing::Membership(InstanceId(2));
+const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
+const OTHER: PlanOwner = PlanOwner::Membership(InstanceId(2));
 
 both! {
     a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_error,
@@ -19,7 +19,7 @@ both! {
 async fn a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_error(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let epoch = clock::read(&mut tx).await?.epoch;
     for host in ["h1", "h2"] {
         join(&mut tx, host).await?;
@@ -30,7 +30,7 @@ async fn a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_erro
         "it is there"
     );
     tx.commit().await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let version = tx.version;
     objects::put(&mut tx, THING, &[]).await?;
     hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
@@ -69,7 +69,7 @@ async fn a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_erro
 async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let epoch = clock::read(&mut tx).await?.epoch;
     for host in ["h1", "h2", "h3"] {
         join(&mut tx, host).await?;
@@ -88,11 +88,11 @@ async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
     tx.commit().await?;
     let mut late = Follower::of("h1");
     late.catch_up(&t).await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[]).await?;
     let version = tx.commit().await?.version;
 
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let hour = tx.now + TOMBSTONE_LIFE + 1_000_000;
     let stuck = ObjectError {
         key: member(1, 3).key(),

@@ -4,11 +4,11 @@ use super::seed::{a_user, member};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::InstanceId;
-use novanet_store::{Engine, Thing, clock, counters, objects, users};
+use novanet_store::{Engine, PlanOwner, clock, counters, objects, users};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const THING: Thing = Thing::Membership(InstanceId(1));
+const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
 
 both! {
     a_change_that_is_dropped_leaves_nothing_behind,
@@ -24,11 +24,11 @@ both! {
 async fn a_change_that_is_dropped_leaves_nothing_behind(t: Fresh) -> Result<()> {
     let hints = t.hints().follow("h1");
     let before = clock::read(&mut *t.read().await?).await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     users::insert(&mut tx, &a_user("alice")).await?;
     objects::put(&mut tx, THING, &[("h1".to_owned(), member(1, 2))]).await?;
     drop(tx);
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     assert_eq!(
         tx.version,
         before.version + 1,
@@ -44,11 +44,11 @@ async fn a_change_that_is_dropped_leaves_nothing_behind(t: Fresh) -> Result<()> 
 
 async fn every_change_takes_the_next_version_and_a_write_takes_none(t: Fresh) -> Result<()> {
     for version in 1..=3 {
-        let tx = t.change().await?;
+        let tx = t.begin_planned().await?;
         assert_eq!((tx.version, tx.engine()), (version, t.engine()));
         assert_eq!(t.file().is_some(), t.engine() == Engine::Sqlite);
         assert_eq!(tx.commit().await?.version, version);
-        let tx = t.write().await?;
+        let tx = t.begin_unplanned().await?;
         assert_eq!(tx.version, 0);
         tx.commit().await?;
     }
@@ -59,7 +59,7 @@ async fn every_change_takes_the_next_version_and_a_write_takes_none(t: Fresh) ->
 async fn a_snapshot_sees_nothing_of_what_is_committed_after_it(t: Fresh) -> Result<()> {
     let mut snapshot = t.read().await?;
     let before = clock::read(&mut snapshot).await?;
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     users::insert(&mut tx, &a_user("alice")).await?;
     tx.commit().await?;
     assert_eq!(clock::read(&mut snapshot).await?, before);
@@ -69,7 +69,7 @@ async fn a_snapshot_sees_nothing_of_what_is_committed_after_it(t: Fresh) -> Resu
 }
 
 async fn objects_are_not_written_without_the_clock(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     let placed = [("h1".to_owned(), member(1, 2))];
     // They would have no version, and no follower would ever see them.
     objects::put(&mut tx, THING, &placed).await.unwrap_err();
@@ -83,7 +83,7 @@ async fn changes_of_many_writers_are_serial(t: Fresh) -> Result<()> {
         writers.spawn(async move {
             let mut seen = vec![];
             for _ in 0..10 {
-                let mut tx = db.change().await?;
+                let mut tx = db.begin_planned().await?;
                 // A lost update would show here: read, wait, write.
                 let last = counters::next(&mut tx, "turns").await?;
                 tokio::task::yield_now().await;
@@ -107,7 +107,7 @@ async fn changes_of_many_writers_are_serial(t: Fresh) -> Result<()> {
 }
 
 async fn numbers_of_a_counter_are_never_given_twice(t: Fresh) -> Result<()> {
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     assert_eq!(counters::next(&mut tx, "a").await?, 1);
     assert_eq!(counters::take(&mut tx, "a", 5).await?, 2);
     assert_eq!(counters::next(&mut tx, "a").await?, 7);
@@ -121,13 +121,13 @@ async fn numbers_of_a_counter_are_never_given_twice(t: Fresh) -> Result<()> {
         (1, 1)
     );
     tx.commit().await?;
-    let mut tx = t.write().await?;
+    let mut tx = t.begin_unplanned().await?;
     assert_eq!(counters::next(&mut tx, "a").await?, 10);
     Ok(())
 }
 
 async fn a_new_epoch_is_another_one_and_keeps_the_version(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let before = clock::read(&mut tx).await?;
     assert!(!before.epoch.is_empty());
     clock::new_epoch(&mut tx).await?;
@@ -143,7 +143,7 @@ async fn a_commit_tells_the_followers_of_the_hosts_it_touched_and_no_others(
 ) -> Result<()> {
     let mut mine = t.hints().follow("h1");
     let mut other = t.hints().follow("h2");
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     objects::put(&mut tx, THING, &[("h1".to_owned(), member(1, 2))]).await?;
     assert!(!mine.has_changed()?, "not before it is true");
     let committed = tx.commit().await?;

@@ -4,15 +4,15 @@ use super::seed::{a_network, a_project, insert_instance, insert_network, ip, mem
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rule::{Source, Traffic};
-use novanet_model::wire::{Hello, ObjectError, Role};
+use novanet_model::wire::{Hello, HostRole, ObjectError};
 use novanet_model::{HostObject, NetworkKind, object};
 use novanet_store::instances::State;
-use novanet_store::{Thing, clock, groups, hosts, instances, objects, views};
+use novanet_store::{PlanOwner, clock, groups, hosts, instances, objects, views};
 
 fn a_hello() -> Hello {
     Hello {
         version: "0".to_owned(),
-        roles: vec![Role::Network, Role::Compute],
+        roles: vec![HostRole::Network, HostRole::Compute],
         my_ip: ip("192.0.2.1"),
         kinds: vec![NetworkKind::FlatDhcp],
         vcpus: 1,
@@ -27,7 +27,7 @@ both! {
 }
 
 async fn parts_of_many_instances_are_those_of_each(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let net = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let mut all = vec![];
     for name in ["web", "mail"] {
@@ -62,7 +62,7 @@ async fn parts_of_many_instances_are_those_of_each(t: Fresh) -> Result<()> {
 }
 
 async fn a_hosts_word_does_not_undo_a_deletion_nor_count_for_another_boot(t: Fresh) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
     let id = insert_instance(&mut tx, &project, &[], Some("h1")).await?;
     let running = State::Running;
@@ -81,12 +81,12 @@ async fn a_hosts_word_does_not_undo_a_deletion_nor_count_for_another_boot(t: Fre
 async fn an_instance_is_let_go_when_each_host_has_applied_its_tombstones_without_error(
     t: Fresh,
 ) -> Result<()> {
-    let mut tx = t.change().await?;
+    let mut tx = t.begin_planned().await?;
     let net = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let project = a_project(&mut tx, "web").await?;
     let id = insert_instance(&mut tx, &project, &[], Some("h1")).await?;
     let (_, address) = plug(&mut tx, id, &net).await?;
-    let float = HostObject::Float(object::Float {
+    let float = HostObject::FloatingIp(object::FloatingIp {
         address: ip("203.0.113.5"),
         fixed: address,
         interface: None,
@@ -94,10 +94,10 @@ async fn an_instance_is_let_go_when_each_host_has_applied_its_tombstones_without
     let placed = [("h1".to_owned(), member(1, 2))];
     hosts::hello(&mut tx, "h1", &a_hello()).await?;
     hosts::hello(&mut tx, "gate", &a_hello()).await?;
-    objects::put(&mut tx, Thing::Membership(id), &placed).await?;
+    objects::put(&mut tx, PlanOwner::Membership(id), &placed).await?;
     objects::put(
         &mut tx,
-        Thing::Float(1),
+        PlanOwner::FloatingIp(1),
         &[("gate".to_owned(), float.clone())],
     )
     .await?;
@@ -107,8 +107,8 @@ async fn an_instance_is_let_go_when_each_host_has_applied_its_tombstones_without
         views::let_go(&mut tx).await?.is_empty(),
         "an object is there"
     );
-    objects::put(&mut tx, Thing::Membership(id), &[]).await?;
-    objects::put(&mut tx, Thing::Float(1), &[]).await?;
+    objects::put(&mut tx, PlanOwner::Membership(id), &[]).await?;
+    objects::put(&mut tx, PlanOwner::FloatingIp(1), &[]).await?;
     let epoch = clock::read(&mut tx).await?.epoch;
     let version = tx.version;
     let error = |key| ObjectError {

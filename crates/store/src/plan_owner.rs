@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// A row whose host objects are planned together; the `owner` column of `host_objects`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Thing {
+pub enum PlanOwner {
     /// Bridge, gateway, DHCP range.
     Network(NetworkId),
     /// The instance, its ports and bindings.
@@ -14,27 +14,27 @@ pub enum Thing {
     /// The instance's addresses as a member of groups and its project.
     Membership(InstanceId),
     /// A floating IP, by row id.
-    Float(i64),
+    FloatingIp(i64),
     /// A group's chain.
     Group(GroupId),
     /// A rule.
     Rule(RuleId),
 }
 
-impl fmt::Display for Thing {
+impl fmt::Display for PlanOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Network(id) => write!(f, "network:{id}"),
             Self::Instance(id) => write!(f, "instance:{}", id.0),
             Self::Membership(id) => write!(f, "membership:{}", id.0),
-            Self::Float(id) => write!(f, "float:{id}"),
+            Self::FloatingIp(id) => write!(f, "float:{id}"),
             Self::Group(id) => write!(f, "group:{}", id.0),
             Self::Rule(id) => write!(f, "rule:{id}"),
         }
     }
 }
 
-impl FromStr for Thing {
+impl FromStr for PlanOwner {
     type Err = ModelError;
     fn from_str(text: &str) -> Result<Self, ModelError> {
         let bad = || ModelError::new("thing", text, "must be kind:number");
@@ -44,7 +44,7 @@ impl FromStr for Thing {
             "network" => Ok(Self::Network(NetworkId(id))),
             "instance" => Ok(Self::Instance(InstanceId(id))),
             "membership" => Ok(Self::Membership(InstanceId(id))),
-            "float" => Ok(Self::Float(id)),
+            "float" => Ok(Self::FloatingIp(id)),
             "group" => Ok(Self::Group(GroupId(id))),
             "rule" => Ok(Self::Rule(RuleId(id))),
             _ => Err(bad()),
