@@ -3,7 +3,7 @@
 //! `ledger.json` has a whole list and a generation; `ledger.<generation>.log` has the news since,
 //! one line each. News are written before they are applied (a killed agent loses nothing) and
 //! synced behind; when the log outgrows the list, a new generation is written in the background. So
-//! one change among ten thousand costs one line. Must not know: rooms, the server.
+//! one change among ten thousand costs one line. Must not know: subsystems, the server.
 
 use crate::engine::AgentError;
 use crate::engine::table::{Table, Taken};

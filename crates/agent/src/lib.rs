@@ -1,8 +1,8 @@
 //! Programs one host: observe → diff → apply.
 //!
-//! Each part of a host is a *room* ([`room::Room`]): links, firewall, DHCP, instances. A room says
+//! Each part of a host is a *subsystem* ([`subsystem::Subsystem`]): links, firewall, DHCP, instances. A subsystem says
 //! which items follow from the host objects (pure), what is there (observe), and makes changes
-//! (apply). The [`engine`] does the rest, the same for all rooms.
+//! (apply). The [`engine`] does the rest, the same for all subsystems.
 //!
 //! Must not know: SQL, EC2.
 
@@ -19,7 +19,7 @@ pub mod local;
 pub mod metadata_proxy;
 mod private;
 pub mod reserve;
-pub mod room;
 pub mod settings;
+pub mod subsystem;
 pub mod upstream;
 mod whole;

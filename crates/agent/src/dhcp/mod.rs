@@ -22,8 +22,8 @@ pub use item::{DhcpKey, DhcpValue, HostSpec, RangeSpec};
 pub use render::{Hosts, Ranges, arguments, host_line, hosts_file, name_line, names_file, script};
 
 use crate::private;
-use crate::room::{Change, Desired, Room, RoomError};
 use crate::settings::Settings;
+use crate::subsystem::{Change, Desired, Subsystem, SubsystemError};
 use journal::Journal;
 use novanet_model::{HostObject, IfName, MacAddr, NetworkId};
 use server::Server;
@@ -44,12 +44,12 @@ type Wanted = Desired<DhcpKey, DhcpValue>;
 /// After this a released lease that is still in the journal is released again.
 const RELEASE_AGAIN: Duration = Duration::from_secs(2);
 
-/// The DHCP room. Lives in the network namespace of the thread that makes it.
+/// The DHCP subsystem. Lives in the network namespace of the thread that makes it.
 #[derive(Debug)]
 pub struct DhcpServers {
     settings: Settings,
     journal: Journal,
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     leases_changed: Arc<Notify>,
     servers: BTreeMap<IfName, Server>,
     /// Leases that we gave back, and that dnsmasq has not yet told us to be gone.
@@ -66,18 +66,18 @@ impl Drop for DhcpServers {
 
 impl DhcpServers {
     /// Needs a tokio runtime: it starts the tasks that watch processes, addresses and leases.
-    pub fn new(settings: &Settings) -> Result<Self, RoomError> {
-        let disturbed = Arc::new(Notify::new());
+    pub fn new(settings: &Settings) -> Result<Self, SubsystemError> {
+        let changed_externally = Arc::new(Notify::new());
         let leases_changed = Arc::new(Notify::new());
         let journal = Journal::new(settings.state_path.join("dhcp"));
         let listener = listen(&journal, Arc::clone(&leases_changed))
-            .map_err(|e| RoomError::kernel("listen for lease events", e))?;
+            .map_err(|e| SubsystemError::kernel("listen for lease events", e))?;
         Ok(Self {
             settings: settings.clone(),
             journal,
-            watch: Watch::start(Arc::clone(&disturbed))
-                .map_err(|e| RoomError::kernel("watch rtnetlink", e))?,
-            disturbed,
+            watch: Watch::start(Arc::clone(&changed_externally))
+                .map_err(|e| SubsystemError::kernel("watch rtnetlink", e))?,
+            changed_externally,
             leases_changed,
             servers: BTreeMap::new(),
             released: BTreeMap::new(),
@@ -96,10 +96,10 @@ impl DhcpServers {
     }
 
     fn server(&mut self, bridge: &IfName) -> &mut Server {
-        let (settings, disturbed) = (&self.settings, &self.disturbed);
+        let (settings, changed_externally) = (&self.settings, &self.changed_externally);
         self.servers
             .entry(bridge.clone())
-            .or_insert_with(|| Server::new(settings, bridge, disturbed))
+            .or_insert_with(|| Server::new(settings, bridge, changed_externally))
     }
 }
 
@@ -153,7 +153,7 @@ fn must_restart(server: &Server, changes: &[&DhcpChange], ranges: &Ranges) -> bo
     changes.iter().any(another) || server.process_is_wrong(ranges).is_some()
 }
 
-impl Room for DhcpServers {
+impl Subsystem for DhcpServers {
     type Key = DhcpKey;
     type Value = DhcpValue;
     const NAME: &'static str = "dhcp";
@@ -166,14 +166,14 @@ impl Room for DhcpServers {
         item::items(&self.settings, object)
     }
 
-    fn disturbed(&self) -> Arc<Notify> {
-        Arc::clone(&self.disturbed)
+    fn changed_externally(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed_externally)
     }
 
     async fn observe(
         &mut self,
         desired: &Wanted,
-    ) -> Result<BTreeMap<DhcpKey, DhcpValue>, RoomError> {
+    ) -> Result<BTreeMap<DhcpKey, DhcpValue>, SubsystemError> {
         let mut bridges: BTreeSet<IfName> =
             desired.iter().map(|(k, _)| k.bridge().clone()).collect();
         bridges.extend(files::bridges(&self.settings.networks_path));
@@ -198,7 +198,7 @@ impl Room for DhcpServers {
         &mut self,
         changes: &[DhcpChange],
         desired: &Wanted,
-    ) -> Vec<(DhcpKey, RoomError)> {
+    ) -> Vec<(DhcpKey, SubsystemError)> {
         let mut by_bridge: BTreeMap<&IfName, Vec<&DhcpChange>> = BTreeMap::new();
         for change in changes {
             by_bridge
@@ -210,8 +210,9 @@ impl Room for DhcpServers {
         for (bridge, changes) in by_bridge {
             if let Err(error) = self.apply_bridge(bridge, &changes, desired).await {
                 let text = error.to_string();
-                let same =
-                    |change: &&DhcpChange| (change.key.clone(), RoomError::Refused(text.clone()));
+                let same = |change: &&DhcpChange| {
+                    (change.key.clone(), SubsystemError::Refused(text.clone()))
+                };
                 failed.extend(changes.iter().skip(1).map(same));
                 failed.push((changes[0].key.clone(), error));
             }
@@ -226,13 +227,13 @@ impl DhcpServers {
         &mut self,
         desired: &Wanted,
         items: &mut BTreeMap<DhcpKey, DhcpValue>,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         self.released
             .retain(|_, since| since.elapsed() < RELEASE_AGAIN);
         let leases = self
             .journal
             .leases()
-            .map_err(|e| RoomError::kernel("read the lease journal", e))?;
+            .map_err(|e| SubsystemError::kernel("read the lease journal", e))?;
         for lease in leases {
             let runs = self.servers.get(&lease.bridge).is_some_and(Server::runs);
             let key = DhcpKey::Host(lease.bridge.clone(), lease.address);
@@ -254,7 +255,7 @@ impl DhcpServers {
         bridge: &IfName,
         changes: &[&DhcpChange],
         desired: &Wanted,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         let ranges = ranges(desired, bridge);
         let hosts = hosts(desired, bridge);
         let environment = self.journal.folder().to_owned();
@@ -280,27 +281,27 @@ impl DhcpServers {
     }
 
     /// Before anything is made of its modes: whether dnsmasq may become another user hangs on them.
-    fn mend_folder(&self) -> Result<(), RoomError> {
+    fn mend_folder(&self) -> Result<(), SubsystemError> {
         let (folder, state) = (&self.settings.networks_path, &self.settings.state_path);
         files::mend_folder(folder, state)
-            .map_err(|e| RoomError::kernel(format!("make {}", folder.display()), e))
+            .map_err(|e| SubsystemError::kernel(format!("make {}", folder.display()), e))
     }
 
-    fn write_script(&self) -> Result<(), RoomError> {
+    fn write_script(&self) -> Result<(), SubsystemError> {
         let (folder, program) = (&self.settings.networks_path, &self.settings.dhcpbridge);
         let what = || format!("write {}", files::script(folder).display());
         files::write_script(folder, &render::script(program))
-            .map_err(|e| RoomError::kernel(what(), e))
+            .map_err(|e| SubsystemError::kernel(what(), e))
     }
 
     /// The script goes with the last server.
-    fn remove_last_script(&self) -> Result<(), RoomError> {
+    fn remove_last_script(&self) -> Result<(), SubsystemError> {
         let folder = &self.settings.networks_path;
         if !files::bridges(folder).is_empty() {
             return Ok(());
         }
         let what = || format!("remove {}", files::script(folder).display());
-        files::remove_script(folder).map_err(|e| RoomError::kernel(what(), e))
+        files::remove_script(folder).map_err(|e| SubsystemError::kernel(what(), e))
     }
 
     fn release_old_owner(&mut self, bridge: &IfName, change: &DhcpChange, ranges: &Ranges) {

@@ -5,7 +5,7 @@
 //! us; a pidfd tells when it ends, and cannot mean another process that got its number.
 
 use super::files::Files;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::collections::HashMap;
 use std::fs;
@@ -200,7 +200,7 @@ fn children_of(pid: i32) -> Vec<i32> {
 pub(crate) async fn start(
     arguments: &[String],
     environment: &[(&str, String)],
-) -> Result<(), RoomError> {
+) -> Result<(), SubsystemError> {
     let bridge = arguments
         .iter()
         .find_map(|a| a.strip_prefix("--interface="));
@@ -208,7 +208,7 @@ pub(crate) async fn start(
     let failed = |message: String| {
         // Hundreds of characters, which would hide what is wrong.
         tracing::debug!(arguments = arguments.join(" "), "dnsmasq");
-        RoomError::Command {
+        SubsystemError::Command {
             command: format!("dnsmasq on {bridge}"),
             message,
         }

@@ -5,8 +5,8 @@ use super::files::{self, Files, has_script, script, write_whole};
 use super::item::{DhcpKey, DhcpValue, HostSpec};
 use super::process::{self, Running};
 use super::render::{self, Hosts, Ranges};
-use crate::room::RoomError;
 use crate::settings::Settings;
+use crate::subsystem::SubsystemError;
 use novanet_model::{IfName, MacAddr, NetworkId};
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,14 +26,18 @@ pub(crate) struct Server {
     mtu: Option<u32>,
     files: Files,
     script: String,
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     running: Option<Running>,
     /// It has read the hosts file as it is.
     loaded: bool,
 }
 
 impl Server {
-    pub(crate) fn new(settings: &Settings, bridge: &IfName, disturbed: &Arc<Notify>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        bridge: &IfName,
+        changed_externally: &Arc<Notify>,
+    ) -> Self {
         Self {
             bridge: bridge.clone(),
             networks_path: settings.networks_path.clone(),
@@ -41,7 +45,7 @@ impl Server {
             mtu: settings.network_device_mtu,
             files: Files::new(&settings.networks_path, bridge),
             script: render::script(&settings.dhcpbridge),
-            disturbed: Arc::clone(disturbed),
+            changed_externally: Arc::clone(changed_externally),
             running: None,
             loaded: false,
         }
@@ -66,7 +70,7 @@ impl Server {
         {
             return;
         }
-        self.running = Running::find(&self.files, &self.disturbed);
+        self.running = Running::find(&self.files, &self.changed_externally);
         // Whoever was here before us may have been killed between writing the hosts and saying so.
         self.loaded = match &self.running {
             Some(running) => running.reload().is_ok(),
@@ -266,14 +270,14 @@ impl Server {
     }
 
     /// Writes the hosts.
-    pub(crate) fn write(&mut self, ranges: &Ranges, hosts: &Hosts) -> Result<(), RoomError> {
+    pub(crate) fn write(&mut self, ranges: &Ranges, hosts: &Hosts) -> Result<(), SubsystemError> {
         self.loaded = false;
         self.write_bound()
-            .map_err(|e| RoomError::kernel("mark the files of dnsmasq", e))?;
+            .map_err(|e| SubsystemError::kernel("mark the files of dnsmasq", e))?;
         if let Some(running) = &self.running {
             let pid = self.files.pid();
             write_whole(&pid, &format!("{}\n", running.pid))
-                .map_err(|e| RoomError::kernel(format!("write {}", pid.display()), e))?;
+                .map_err(|e| SubsystemError::kernel(format!("write {}", pid.display()), e))?;
         }
         let files = [
             (self.files.hosts(), render::hosts_file(ranges, hosts)),
@@ -281,7 +285,7 @@ impl Server {
         ];
         for (path, text) in files {
             write_whole(&path, &text)
-                .map_err(|e| RoomError::kernel(format!("write {}", path.display()), e))?;
+                .map_err(|e| SubsystemError::kernel(format!("write {}", path.display()), e))?;
         }
         Ok(())
     }
@@ -299,10 +303,12 @@ impl Server {
     }
 
     /// Makes the process read the hosts again.
-    pub(crate) fn reload(&mut self) -> Result<(), RoomError> {
+    pub(crate) fn reload(&mut self) -> Result<(), SubsystemError> {
         if let Some(running) = &self.running {
             let what = || format!("reload dnsmasq {} of {}", running.pid, self.bridge);
-            running.reload().map_err(|e| RoomError::kernel(what(), e))?;
+            running
+                .reload()
+                .map_err(|e| SubsystemError::kernel(what(), e))?;
             self.loaded = true;
         }
         Ok(())
@@ -313,7 +319,7 @@ impl Server {
         &mut self,
         ranges: &Ranges,
         leases: &Path,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         let device = self.device_with_addresses(ranges)?;
         self.stop().await?;
         let seconds = ranges.values().map(|range| range.lease_seconds).max();
@@ -326,35 +332,37 @@ impl Server {
             ("NETWORK_ID", networks.join(",")), // nova's
         ];
         process::start(&self.arguments(ranges), &environment).await?;
-        let mut running = Running::find(&self.files, &self.disturbed).ok_or_else(|| {
-            RoomError::Refused(format!(
-                "dnsmasq on {} ended as soon as it was started",
-                self.bridge
-            ))
-        })?;
+        let mut running =
+            Running::find(&self.files, &self.changed_externally).ok_or_else(|| {
+                SubsystemError::Refused(format!(
+                    "dnsmasq on {} ended as soon as it was started",
+                    self.bridge
+                ))
+            })?;
         running.bound = Some(device);
         self.running = Some(running);
-        self.write_bound()
-            .map_err(|e| RoomError::kernel(format!("write {}", self.files.bound().display()), e))?;
+        self.write_bound().map_err(|e| {
+            SubsystemError::kernel(format!("write {}", self.files.bound().display()), e)
+        })?;
         self.loaded = true;
         Ok(())
     }
 
     /// dnsmasq ends at once where the bridge is missing, and gives no DNS where the address comes later.
-    fn device_with_addresses(&self, ranges: &Ranges) -> Result<u32, RoomError> {
+    fn device_with_addresses(&self, ranges: &Ranges) -> Result<u32, SubsystemError> {
         let device = nix::net::if_::if_nametoindex(self.bridge.as_str()).map_err(|_| {
-            RoomError::Refused(format!(
+            SubsystemError::Refused(format!(
                 "dhcp on {0}: bridge {0} is not there yet",
                 self.bridge
             ))
         })?;
         let there: Vec<Ipv4Addr> = nix::ifaddrs::getifaddrs()
-            .map_err(|e| RoomError::kernel("list addresses", e))?
+            .map_err(|e| SubsystemError::kernel("list addresses", e))?
             .filter(|entry| entry.interface_name == self.bridge.as_str())
             .filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip()))
             .collect();
         match ranges.values().find(|range| !there.contains(&range.server)) {
-            Some(range) => Err(RoomError::Refused(format!(
+            Some(range) => Err(SubsystemError::Refused(format!(
                 "dhcp on {0}: bridge {0} does not have the server's address {1} yet",
                 self.bridge, range.server
             ))),
@@ -362,23 +370,25 @@ impl Server {
         }
     }
 
-    async fn stop(&mut self) -> Result<(), RoomError> {
+    async fn stop(&mut self) -> Result<(), SubsystemError> {
         if let Some(running) = self.running.take() {
             let what = format!("end dnsmasq {} of {}", running.pid, self.bridge);
             running
                 .stop()
                 .await
-                .map_err(|e| RoomError::kernel(what, e))?;
+                .map_err(|e| SubsystemError::kernel(what, e))?;
         }
         Ok(())
     }
 
     /// Ends the process and removes its files.
-    pub(crate) async fn remove(&mut self) -> Result<(), RoomError> {
+    pub(crate) async fn remove(&mut self) -> Result<(), SubsystemError> {
         self.look();
         self.stop().await?;
         self.loaded = false;
         let what = format!("remove the files of dnsmasq on {}", self.bridge);
-        self.files.remove().map_err(|e| RoomError::kernel(what, e))
+        self.files
+            .remove()
+            .map_err(|e| SubsystemError::kernel(what, e))
     }
 }

@@ -45,10 +45,10 @@ impl Drop for Watch {
 
 impl Watch {
     /// Subscribes, in the network namespace of this thread.
-    pub(crate) fn start(disturbed: Arc<Notify>) -> io::Result<Self> {
+    pub(crate) fn start(changed_externally: Arc<Notify>) -> io::Result<Self> {
         let events = subscribe()?;
         let bound = Arc::<Mutex<Bound>>::default();
-        let task = tokio::spawn(watch(events, Arc::clone(&bound), disturbed));
+        let task = tokio::spawn(watch(events, Arc::clone(&bound), changed_externally));
         Ok(Self { bound, task })
     }
 
@@ -66,14 +66,14 @@ fn subscribe() -> io::Result<TokioSocket> {
     Ok(events)
 }
 
-async fn watch(mut events: TokioSocket, bound: Arc<Mutex<Bound>>, disturbed: Arc<Notify>) {
+async fn watch(mut events: TokioSocket, bound: Arc<Mutex<Bound>>, changed_externally: Arc<Notify>) {
     let mut buffer = Vec::with_capacity(BUFFER);
     loop {
         buffer.clear();
         match events.recv(&mut buffer).await {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
-                disturbed.notify_one();
+                changed_externally.notify_one();
                 continue;
             }
             Err(error) => {
@@ -81,7 +81,7 @@ async fn watch(mut events: TokioSocket, bound: Arc<Mutex<Bound>>, disturbed: Arc
                 tokio::time::sleep(AGAIN).await;
                 if let Ok(new) = subscribe() {
                     events = new;
-                    disturbed.notify_one(); // nobody told us what happened meanwhile
+                    changed_externally.notify_one(); // nobody told us what happened meanwhile
                 }
                 continue;
             }
@@ -94,7 +94,7 @@ async fn watch(mut events: TokioSocket, bound: Arc<Mutex<Bound>>, disturbed: Arc
             _ => false,
         });
         if wrong {
-            disturbed.notify_one();
+            changed_externally.notify_one();
         }
     }
 }

@@ -1,22 +1,22 @@
 //! Holds back what needs the firewall around it until it is there: instances until it has closed
 //! around them, floating IPs until it knows them (until then the host itself would answer). The
-//! order of lanes alone does not: it ends after a time, and a firewall that failed has "tried" too.
-//! This has no time limit. Unlike a network without ground ([`super::ground`]) what waits here is still
+//! order of workers alone does not: it ends after a time, and a firewall that failed has "tried" too.
+//! This has no time limit. Unlike a network without ground ([`super::network_conflicts`]) what waits here is still
 //! wanted as it is, and only made later; how it is kept from being made is [`super::waiting`]'s.
 //!
 //! Must not know: what rules are, how instances are started. What is there already stays.
 
-use super::lane::Progress;
-use super::reconcile::Bar;
+use super::reconcile::Blocked;
+use super::worker::Progress;
 use novanet_model::{HostObject, InstanceId, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// What a lane makes only behind the firewall.
+/// What a worker makes only behind the firewall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wards {
+pub(super) enum Guarded {
     /// Instances with their ports.
     Instances,
     /// Floating IPs.
@@ -40,29 +40,29 @@ struct Ward {
 /// The firewall's progress, and what each ward needs of it.
 struct Barrier {
     firewall: watch::Receiver<Progress>,
-    kind: Wards,
+    kind: Guarded,
     wards: BTreeMap<Name, Ward>,
     names: BTreeMap<ObjectKey, Name>,
-    /// Wards by their batch: one change does not look at all of them.
+    /// Guarded by their batch: one change does not look at all of them.
     batches: BTreeMap<u64, BTreeSet<Name>>,
 }
 
 /// What may not be made now.
 #[derive(Debug, Default)]
-pub(super) struct Bars {
+pub(super) struct BlockedObjects {
     /// Why, by object.
-    pub(super) objects: BTreeMap<ObjectKey, Bar>,
+    pub(super) objects: BTreeMap<ObjectKey, Blocked>,
     /// The first batch that the firewall is still busy with.
     pub(super) behind: Option<u64>,
 }
 
-/// The firewall around what stands behind it, for whoever has to ask once more: between a lane's
+/// The firewall around what stands behind it, for whoever has to ask once more: between a worker's
 /// go-ahead and an instance's first instruction there may be a long download.
 #[derive(Clone)]
-pub struct Shield(Arc<Mutex<Barrier>>);
+pub struct FirewallGate(Arc<Mutex<Barrier>>);
 
-impl Shield {
-    pub(super) fn new(firewall: watch::Receiver<Progress>, kind: Wards) -> Self {
+impl FirewallGate {
+    pub(super) fn new(firewall: watch::Receiver<Progress>, kind: Guarded) -> Self {
         Self(Arc::new(Mutex::new(Barrier {
             firewall,
             kind,
@@ -98,7 +98,7 @@ impl Shield {
         self.barrier().take(key, object, batch);
     }
 
-    pub(super) fn bars(&self) -> Bars {
+    pub(super) fn bars(&self) -> BlockedObjects {
         self.barrier().bars()
     }
 
@@ -111,9 +111,11 @@ impl Shield {
 impl Barrier {
     fn take(&mut self, key: &ObjectKey, object: Option<&HostObject>, batch: u64) {
         let name = match (self.kind, object) {
-            (Wards::Instances, Some(HostObject::Instance(one))) => Name::Instance(one.instance),
-            (Wards::Instances, Some(HostObject::Port(port))) => Name::Instance(port.instance),
-            (Wards::Floats, Some(HostObject::FloatingIp(float))) => Name::FloatingIp(float.address),
+            (Guarded::Instances, Some(HostObject::Instance(one))) => Name::Instance(one.instance),
+            (Guarded::Instances, Some(HostObject::Port(port))) => Name::Instance(port.instance),
+            (Guarded::Floats, Some(HostObject::FloatingIp(float))) => {
+                Name::FloatingIp(float.address)
+            }
             _ => return self.forget(key),
         };
         if self.names.get(key) != Some(&name) {
@@ -157,17 +159,19 @@ impl Barrier {
             return Some("is not to be on this host any more".to_owned());
         };
         match why(ward, &firewall)? {
-            Bar::Busy => Some("waits for the firewall, which is busy with its change".to_owned()),
-            Bar::Refused(why) => Some(why),
+            Blocked::Busy => {
+                Some("waits for the firewall, which is busy with its change".to_owned())
+            }
+            Blocked::Refused(why) => Some(why),
         }
     }
 
-    fn bars(&self) -> Bars {
+    fn bars(&self) -> BlockedObjects {
         let firewall = self.firewall.borrow();
         let late = self.batches.range(firewall.created + 1..);
-        let mut bars = Bars {
+        let mut bars = BlockedObjects {
             behind: late.clone().next().map(|(batch, _)| *batch),
-            ..Bars::default()
+            ..BlockedObjects::default()
         };
         let names: BTreeSet<Name> = if firewall.unready.is_some() {
             self.wards.keys().copied().collect()
@@ -190,13 +194,13 @@ impl Barrier {
     }
 }
 
-fn why(ward: &Ward, firewall: &Progress) -> Option<Bar> {
-    let refused = |why: &String| Bar::Refused(format!("waits for the firewall: {why}"));
+fn why(ward: &Ward, firewall: &Progress) -> Option<Blocked> {
+    let refused = |why: &String| Blocked::Refused(format!("waits for the firewall: {why}"));
     if let Some(why) = &firewall.unready {
         return Some(refused(why));
     }
     if firewall.created < ward.batch {
-        return Some(Bar::Busy);
+        return Some(Blocked::Busy);
     }
     let mut errors = ward.objects.iter().filter_map(|o| firewall.errors.get(o));
     errors.next().map(refused)

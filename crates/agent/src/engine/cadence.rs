@@ -1,4 +1,4 @@
-//! When a room is observed again: regularly, soon after a change, at once upon a disturbance, and
+//! When a subsystem is observed again: regularly, soon after a change, at once upon a disturbance, and
 //! never so often that observing is what the host is busy with. Pure.
 
 use super::jitter;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// The engine's times. The defaults are what the agent runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
-    /// Between two regular observations of a room.
+    /// Between two regular observations of a subsystem.
     pub interval: Duration,
     /// After a round that changed something: what we made is looked at again.
     pub verify: Duration,
@@ -16,9 +16,9 @@ pub struct Timing {
     pub debounce: Duration,
     /// But no disturbance waits longer than this.
     pub debounce_limit: Duration,
-    /// How long a removal waits for the rooms that use the thing, before it goes ahead.
+    /// How long a removal waits for the subsystems that use the thing, before it goes ahead.
     pub hold_limit: Duration,
-    /// How long a creation waits for the rooms under it, before it goes ahead.
+    /// How long a creation waits for the subsystems under it, before it goes ahead.
     pub order_limit: Duration,
 }
 
@@ -35,20 +35,20 @@ impl Default for Timing {
     }
 }
 
-/// Regular observations take at most a twentieth of the time, disturbed ones a fifth.
+/// Regular observations take at most a twentieth of the time, changed_externally ones a fifth.
 const REGULAR_SHARE: u32 = 20;
 const DISTURBED_SHARE: u32 = 4;
-/// However slow a room is, it is observed this often when disturbed.
+/// However slow a subsystem is, it is observed this often when changed_externally.
 pub const LONGEST_GAP: Duration = Duration::from_secs(2);
 
-/// When one room is due.
+/// When one subsystem is due.
 #[derive(Debug)]
 pub struct Cadence {
     timing: Timing,
     regular: Option<Instant>,
     ended: Option<Instant>,
     cost: Duration,
-    disturbed: Option<(Instant, Instant)>,
+    changed_externally: Option<(Instant, Instant)>,
     longest_gap: Duration,
 }
 
@@ -60,36 +60,36 @@ impl Cadence {
             regular: None,
             ended: None,
             cost: Duration::ZERO,
-            disturbed: None,
+            changed_externally: None,
             longest_gap: LONGEST_GAP,
         }
     }
 
-    /// However long it took, after this pause the room is observed again when disturbed.
+    /// However long it took, after this pause the subsystem is observed again when changed_externally.
     #[must_use]
     pub fn pausing_at_most(mut self, longest: Duration) -> Self {
         self.longest_gap = longest;
         self
     }
 
-    /// Somebody changed something of the room's.
-    pub fn disturbed(&mut self, now: Instant) {
-        let first = self.disturbed.map_or(now, |(first, _)| first);
-        self.disturbed = Some((first, now));
+    /// Somebody changed something of the subsystem's.
+    pub fn changed_externally(&mut self, now: Instant) {
+        let first = self.changed_externally.map_or(now, |(first, _)| first);
+        self.changed_externally = Some((first, now));
     }
 
-    /// The room was observed; that began at `began`.
+    /// The subsystem was observed; that began at `began`.
     pub fn observed(&mut self, began: Instant, now: Instant) {
         self.cost = now.duration_since(began);
         self.ended = Some(now);
-        self.disturbed = self.disturbed.filter(|(_, last)| *last > began);
+        self.changed_externally = self.changed_externally.filter(|(_, last)| *last > began);
         self.regular = Some(now + self.at_most_often(self.timing.interval));
     }
 
-    /// Something of the room's was changed by us.
+    /// Something of the subsystem's was changed by us.
     pub fn changed(&mut self, now: Instant) {
         let soon = now + self.at_most_often(self.timing.verify);
-        // One that is past was tried in vain (the room could not be observed): not again at once.
+        // One that is past was tried in vain (the subsystem could not be observed): not again at once.
         let regular = self.regular.filter(|regular| *regular > now);
         self.regular = Some(regular.map_or(soon, |regular| regular.min(soon)));
     }
@@ -98,10 +98,10 @@ impl Cadence {
     pub fn due(&self, retry: Option<Instant>) -> Option<Instant> {
         let gap = (self.cost * DISTURBED_SHARE).min(self.longest_gap);
         let earliest = self.ended.map(|ended| ended + gap);
-        let disturbed = self.disturbed.map(|(first, last)| {
+        let changed_externally = self.changed_externally.map(|(first, last)| {
             (last + self.timing.debounce).min(first + self.timing.debounce_limit)
         });
-        let hurried = [disturbed, retry]
+        let hurried = [changed_externally, retry]
             .into_iter()
             .flatten()
             .min()
@@ -126,7 +126,7 @@ mod tests {
         let mut cadence = Cadence::new(Timing::default());
         cadence.observed(start, start + MS);
         for i in 0..50 {
-            cadence.disturbed(start + (20 + 10 * i) * MS);
+            cadence.changed_externally(start + (20 + 10 * i) * MS);
         }
         assert_eq!(cadence.due(None), Some(start + 120 * MS));
     }
@@ -136,7 +136,7 @@ mod tests {
         let start = Instant::now();
         let mut cadence = Cadence::new(Timing::default());
         cadence.observed(start, start + MS);
-        cadence.disturbed(start + 500 * MS);
+        cadence.changed_externally(start + 500 * MS);
         assert_eq!(cadence.due(None), Some(start + 520 * MS));
     }
 
@@ -145,7 +145,7 @@ mod tests {
         let start = Instant::now();
         let mut cadence = Cadence::new(Timing::default());
         cadence.observed(start, start + 200 * MS);
-        cadence.disturbed(start + 201 * MS);
+        cadence.changed_externally(start + 201 * MS);
         assert_eq!(cadence.due(None), Some(start + 1000 * MS));
         assert!(cadence.regular >= Some(start + 4000 * MS));
     }
@@ -154,13 +154,13 @@ mod tests {
     fn a_second_flush_of_a_room_that_guards_does_not_wait_for_what_the_first_has_cost() {
         let start = Instant::now();
         let mut cadence = Cadence::new(Timing::default()).pausing_at_most(10 * MS);
-        cadence.disturbed(start);
+        cadence.changed_externally(start);
         cadence.observed(start + 20 * MS, start + 120 * MS);
-        cadence.disturbed(start + 121 * MS);
+        cadence.changed_externally(start + 121 * MS);
         assert_eq!(cadence.due(None), Some(start + 141 * MS));
         // One that came while the first was repaired is looked at after the pause.
         cadence.observed(start + 141 * MS, start + 241 * MS);
-        cadence.disturbed(start + 150 * MS);
+        cadence.changed_externally(start + 150 * MS);
         assert_eq!(cadence.due(None), Some(start + 251 * MS));
     }
 
@@ -168,8 +168,8 @@ mod tests {
     fn a_disturbance_during_an_observation_is_not_forgotten() {
         let start = Instant::now();
         let mut cadence = Cadence::new(Timing::default());
-        cadence.disturbed(start);
-        cadence.disturbed(start + 5 * MS);
+        cadence.changed_externally(start);
+        cadence.changed_externally(start + 5 * MS);
         cadence.observed(start + 2 * MS, start + 10 * MS);
         assert!(cadence.due(None) < Some(start + 200 * MS));
         cadence.observed(start + 20 * MS, start + 21 * MS);

@@ -1,16 +1,18 @@
-//! The engine: one table of objects, four lanes, and how far they are. Everything that comes from
+//! The engine: one table of objects, four workers, and how far they are. Everything that comes from
 //! outside (server, socket, ledger) goes through [`Engine`], which is cheap to clone and never
-//! waits for a room.
+//! waits for a subsystem.
 
 use super::addresses::Addresses;
-use super::barrier::Wards;
+use super::barrier::Guarded;
 use super::cadence::Timing;
-use super::lane::{Ask, Batch, Lane, Neighbours, Order, Progress, Shows, Sight};
 use super::lineage::{Doubt, Held};
 use super::reconcile::host_key;
 use super::table::{ObjectChange, Table, Taken};
+use super::worker::{
+    Batch, Command, Dependencies, ForeignView, Progress, Query, Shows, SubsystemWorker,
+};
 use crate::ledger::{self, Ledger};
-use crate::room::{Room, Strangers};
+use crate::subsystem::{ForeignDevices, Subsystem};
 use novanet_model::wire::{
     Digest, Follow, InstanceReport, InstanceState, ObjectError, Objects, Status,
 };
@@ -21,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-/// The rooms of a host.
-pub struct Rooms<L, F, D, I> {
+/// The subsystems of a host.
+pub struct Subsystems<L, F, D, I> {
     /// Bridges, ports, addresses, routes.
     pub links: L,
     /// Filters and NAT.
@@ -33,26 +35,26 @@ pub struct Rooms<L, F, D, I> {
     pub instances: I,
 }
 
-/// The tasks of the rooms. Run them, together or each in its own task.
-pub struct Lanes<L: Room, F: Room, D: Room, I: Room> {
-    /// See [`Rooms::links`].
-    pub links: Lane<L>,
-    /// See [`Rooms::firewall`].
-    pub firewall: Lane<F>,
-    /// See [`Rooms::dhcp`].
-    pub dhcp: Lane<D>,
-    /// See [`Rooms::instances`].
-    pub instances: Lane<I>,
+/// The tasks of the subsystems. Run them, together or each in its own task.
+pub struct Workers<L: Subsystem, F: Subsystem, D: Subsystem, I: Subsystem> {
+    /// See [`Subsystems::links`].
+    pub links: SubsystemWorker<L>,
+    /// See [`Subsystems::firewall`].
+    pub firewall: SubsystemWorker<F>,
+    /// See [`Subsystems::dhcp`].
+    pub dhcp: SubsystemWorker<D>,
+    /// See [`Subsystems::instances`].
+    pub instances: SubsystemWorker<I>,
 }
 
-impl<L, F, D, I> Lanes<L, F, D, I>
+impl<L, F, D, I> Workers<L, F, D, I>
 where
-    L: Room + Shows,
-    F: Room + Shows,
-    D: Room + Shows,
-    I: Room + Shows,
+    L: Subsystem + Shows,
+    F: Subsystem + Shows,
+    D: Subsystem + Shows,
+    I: Subsystem + Shows,
 {
-    /// Runs all lanes in one task, until the engine is dropped.
+    /// Runs all workers in one task, until the engine is dropped.
     pub async fn run(self) {
         tokio::join!(
             self.links.run(),
@@ -74,14 +76,14 @@ struct Inner {
     /// that must not wait for the disk.
     ledger: Mutex<Option<Ledger>>,
     state: Mutex<State>,
-    lanes: [LaneHandle; 4],
+    workers: [WorkerHandle; 4],
     news: Arc<Notify>,
-    foreign: watch::Receiver<Option<Strangers>>,
+    foreign: watch::Receiver<Option<ForeignDevices>>,
 }
 
-struct LaneHandle {
+struct WorkerHandle {
     name: &'static str,
-    orders: mpsc::UnboundedSender<Order>,
+    commands: mpsc::UnboundedSender<Command>,
     progress: watch::Receiver<Progress>,
 }
 
@@ -91,7 +93,7 @@ struct State {
     addresses: Addresses,
     held: Held,
     batch: u64,
-    /// Which version of which epoch is in force when the lanes have done which batch.
+    /// Which version of which epoch is in force when the workers have done which batch.
     marks: VecDeque<(u64, Follow)>,
     applied: Follow,
     instances: BTreeMap<InstanceId, InstanceReport>,
@@ -109,69 +111,83 @@ pub enum Takes {
     Held,
 }
 
-/// Lanes by their place in the order of creation.
+/// Workers by their place in the order of creation.
 pub(super) const LINKS: usize = 0;
 pub(super) const FIREWALL: usize = 1;
 pub(super) const DHCP: usize = 2;
 pub(super) const INSTANCES: usize = 3;
-/// How long a question waits for one room.
+/// How long a question waits for one subsystem.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a cleanup of one room may take: a hundred instances end in it.
+/// How long a cleanup of one subsystem may take: a hundred instances end in it.
 const CLEANUP: Duration = Duration::from_mins(2);
 
 impl Engine {
-    /// An engine over these rooms. With a ledger, what it holds is brought up at once.
+    /// An engine over these subsystems. With a ledger, what it holds is brought up at once.
     pub fn new<L, F, D, I>(
-        rooms: Rooms<L, F, D, I>,
+        subsystems: Subsystems<L, F, D, I>,
         ledger: Option<(Ledger, Table)>,
         timing: &Timing,
-    ) -> (Self, Lanes<L, F, D, I>)
+    ) -> (Self, Workers<L, F, D, I>)
     where
-        L: Room + Shows,
-        F: Room + Shows,
-        D: Room + Shows,
-        I: Room + Shows,
+        L: Subsystem + Shows,
+        F: Subsystem + Shows,
+        D: Subsystem + Shows,
+        I: Subsystem + Shows,
     {
         let news = Arc::new(Notify::new());
         let progress: [_; 4] = std::array::from_fn(|_| watch::channel(Progress::default()));
         let [links, firewall, dhcp, instances] = progress;
         let seen = [&links.1, &firewall.1, &dhcp.1, &instances.1].map(Clone::clone);
-        let (foreign, mut sights) = Sight::of_lanes();
-        let mut around = |place: usize| Neighbours {
+        let (foreign, mut sights) = ForeignView::of_workers();
+        let mut around = |place: usize| Dependencies {
             below: seen[..place].to_vec(),
             above: seen.get(place + 1).cloned(),
             first_waits: place != FIREWALL,
-            shield: wards(place).map(|wards| (seen[FIREWALL].clone(), wards)),
+            firewall_gate: wards(place).map(|wards| (seen[FIREWALL].clone(), wards)),
             sight: sights(),
         };
-        let mut lanes = Vec::new();
-        let lanes_of_rooms = Lanes {
-            links: lane(rooms.links, links, around(0), &news, timing, &mut lanes),
-            firewall: lane(
-                rooms.firewall,
+        let mut workers = Vec::new();
+        let lanes_of_rooms = Workers {
+            links: worker(
+                subsystems.links,
+                links,
+                around(0),
+                &news,
+                timing,
+                &mut workers,
+            ),
+            firewall: worker(
+                subsystems.firewall,
                 firewall,
                 around(1),
                 &news,
                 timing,
-                &mut lanes,
+                &mut workers,
             ),
-            dhcp: lane(rooms.dhcp, dhcp, around(2), &news, timing, &mut lanes),
-            instances: lane(
-                rooms.instances,
+            dhcp: worker(
+                subsystems.dhcp,
+                dhcp,
+                around(2),
+                &news,
+                timing,
+                &mut workers,
+            ),
+            instances: worker(
+                subsystems.instances,
                 instances,
                 around(3),
                 &news,
                 timing,
-                &mut lanes,
+                &mut workers,
             ),
         };
-        let lanes = lanes
+        let workers = workers
             .try_into()
-            .unwrap_or_else(|_| unreachable!("four rooms make four lanes"));
+            .unwrap_or_else(|_| unreachable!("four subsystems make four workers"));
         let inner = Inner {
             ledger: Mutex::default(),
             state: Mutex::default(),
-            lanes,
+            workers,
             news,
             foreign,
         };
@@ -206,7 +222,7 @@ impl Engine {
     }
 
     /// Takes the server's news in, keeps them in the ledger, and hands what is really different to
-    /// the rooms.
+    /// the subsystems.
     pub fn take(&self, mut news: Objects) -> Takes {
         news.questions = Vec::new();
         let mut ledger = self.ledger();
@@ -235,7 +251,7 @@ impl Engine {
         }
         let mut state = self.state();
         state.held.release();
-        // Something came and went before we heard of it: no lane will say that we are that far.
+        // Something came and went before we heard of it: no worker will say that we are that far.
         let nothing_to_do = !idle && changed.is_empty();
         self.hand_out(&mut state, changed);
         if nothing_to_do {
@@ -279,10 +295,10 @@ impl Engine {
     /// How far the host is, and what is not in force.
     pub fn status(&self) -> Status {
         let progress = self.progress();
-        let done = progress.iter().map(|lane| lane.done).min().unwrap_or(0);
+        let done = progress.iter().map(|worker| worker.done).min().unwrap_or(0);
         let mut errors: BTreeMap<ObjectKey, String> = BTreeMap::new();
-        for lane in &progress {
-            for (key, message) in lane.errors.iter().chain(&*lane.warnings) {
+        for worker in &progress {
+            for (key, message) in worker.errors.iter().chain(&*worker.warnings) {
                 let text = errors.entry(key.clone()).or_default();
                 if !text.is_empty() {
                     text.push_str("; ");
@@ -290,7 +306,7 @@ impl Engine {
                 text.push_str(message);
             }
         }
-        if progress.iter().any(|lane| lane.paused) {
+        if progress.iter().any(|worker| worker.paused) {
             let message = "the host was cleaned up; restart the agent to bring it up again";
             errors.insert(host_key("cleanup"), message.to_owned());
         }
@@ -338,44 +354,46 @@ impl Engine {
     }
 
     /// What of the host is not ours; `None` until somebody has looked.
-    pub fn foreign(&self) -> watch::Receiver<Option<Strangers>> {
+    pub fn foreign(&self) -> watch::Receiver<Option<ForeignDevices>> {
         self.inner.foreign.clone()
     }
 
-    /// Ends the lanes, each after the round that it is in. What is on the host stays as it is.
+    /// Ends the workers, each after the round that it is in. What is on the host stays as it is.
     pub fn stop(&self) {
-        for lane in &self.inner.lanes {
-            let _ = lane.orders.send(Order::Stop); // it may have ended already
+        for worker in &self.inner.workers {
+            let _ = worker.commands.send(Command::Stop); // it may have ended already
         }
     }
 
-    /// Asks one lane.
-    pub(super) async fn ask(&self, place: usize, ask: Ask) -> Result<String, String> {
-        let lane = &self.inner.lanes[place];
+    /// Asks one worker.
+    pub(super) async fn ask(&self, place: usize, ask: Query) -> Result<String, String> {
+        let worker = &self.inner.workers[place];
         let (answer, answered) = oneshot::channel();
-        let _ = lane.orders.send(Order::Ask(ask, answer)); // then `answered` fails
+        let _ = worker.commands.send(Command::Query(ask, answer)); // then `answered` fails
         let patience = match ask {
-            Ask::Cleanup { dry_run: false } => CLEANUP,
+            Query::Cleanup { dry_run: false } => CLEANUP,
             _ => PATIENCE,
         };
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(text)) => text,
-            Ok(Err(_)) => Err(format!("{}: has ended", lane.name)),
+            Ok(Err(_)) => Err(format!("{}: has ended", worker.name)),
             Err(_) => Err(format!(
                 "{}: busy for over {patience:?}; ask again",
-                lane.name
+                worker.name
             )),
         }
     }
 
-    /// How many lanes there are.
+    /// How many workers there are.
     pub(super) fn places(&self) -> usize {
-        self.inner.lanes.len()
+        self.inner.workers.len()
     }
 
     pub(super) fn progress(&self) -> Vec<Progress> {
-        let lanes = self.inner.lanes.iter();
-        lanes.map(|lane| lane.progress.borrow().clone()).collect()
+        let workers = self.inner.workers.iter();
+        workers
+            .map(|worker| worker.progress.borrow().clone())
+            .collect()
     }
 
     fn hand_out(&self, state: &mut State, objects: Vec<ObjectChange>) {
@@ -387,8 +405,8 @@ impl Engine {
                 number: state.batch,
                 objects: objects.into(),
             };
-            for lane in &self.inner.lanes {
-                let _ = lane.orders.send(Order::Batch(batch.clone())); // ends with the agent only
+            for worker in &self.inner.workers {
+                let _ = worker.commands.send(Command::Batch(batch.clone())); // ends with the agent only
             }
         }
         let position = state.table.position();
@@ -413,31 +431,38 @@ impl Engine {
     }
 }
 
-/// What the lane at this place makes only behind the firewall.
-fn wards(place: usize) -> Option<Wards> {
+/// What the worker at this place makes only behind the firewall.
+fn wards(place: usize) -> Option<Guarded> {
     match place {
-        LINKS => Some(Wards::Floats),
-        INSTANCES => Some(Wards::Instances),
+        LINKS => Some(Guarded::Floats),
+        INSTANCES => Some(Guarded::Instances),
         _ => None,
     }
 }
 
 type Channel = (watch::Sender<Progress>, watch::Receiver<Progress>);
 
-fn lane<R: Room + Shows>(
-    room: R,
+fn worker<R: Subsystem + Shows>(
+    subsystem: R,
     (progress, seen): Channel,
-    neighbours: Neighbours,
+    dependencies: Dependencies,
     news: &Arc<Notify>,
     timing: &Timing,
-    handles: &mut Vec<LaneHandle>,
-) -> Lane<R> {
-    let (orders, todo) = mpsc::unbounded_channel();
-    handles.push(LaneHandle {
+    handles: &mut Vec<WorkerHandle>,
+) -> SubsystemWorker<R> {
+    let (commands, todo) = mpsc::unbounded_channel();
+    handles.push(WorkerHandle {
         name: R::NAME,
-        orders,
+        commands,
         progress: seen,
     });
     let news = Arc::clone(news);
-    Lane::new(room, todo, progress, news, neighbours, timing.clone())
+    SubsystemWorker::new(
+        subsystem,
+        todo,
+        progress,
+        news,
+        dependencies,
+        timing.clone(),
+    )
 }

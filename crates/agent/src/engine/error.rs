@@ -84,13 +84,13 @@ pub enum AgentError {
         /// What is served there.
         service: &'static str,
     },
-    /// A room could not be set up.
-    #[error("{room}: {source}")]
-    Room {
+    /// A subsystem could not be set up.
+    #[error("{subsystem}: {source}")]
+    Subsystem {
         /// Its name.
-        room: &'static str,
+        subsystem: &'static str,
         /// Why.
-        source: crate::room::RoomError,
+        source: crate::subsystem::SubsystemError,
     },
     /// The host has no ledger: nothing is known of what it must have.
     #[error(

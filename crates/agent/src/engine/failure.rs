@@ -21,7 +21,7 @@ pub(super) struct Failure<V> {
     pub(super) not_before: Instant,
     /// When it was tried last.
     pub(super) tried: Instant,
-    /// It was not even tried, because it waits for another room.
+    /// It was not even tried, because it waits for another subsystem.
     pub(super) barred: bool,
 }
 

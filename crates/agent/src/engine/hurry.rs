@@ -2,9 +2,9 @@
 //! Unlike the others it holds nothing back: it shortens the one wait that is by the clock
 //! ([`super::failure`]), on a guess, and is never needed for being right.
 
-use super::lane::{Lane, Progress, Shows};
 use super::reconcile::Reconciler;
-use crate::room::Room;
+use super::worker::{Progress, Shows, SubsystemWorker};
+use crate::subsystem::Subsystem;
 use futures_util::future::select_all;
 use novanet_model::ObjectKey;
 use std::collections::BTreeMap;
@@ -17,10 +17,10 @@ use tokio::time::Instant;
 /// this part of the longest wait.
 const SHARE: u32 = 3;
 
-/// What failed in the rooms below, last seen.
+/// What failed in the subsystems below, last seen.
 pub(super) type Troubles = Vec<Arc<BTreeMap<ObjectKey, String>>>;
 
-impl<R: Room> Reconciler<R> {
+impl<R: Subsystem> Reconciler<R> {
     /// What fails is tried again after this time at the latest.
     #[must_use]
     pub fn waiting_at_most(mut self, longest: Duration) -> Self {
@@ -37,7 +37,7 @@ impl<R: Room> Reconciler<R> {
         items.min()
     }
 
-    /// What failed is due at once: the rooms below were behind when it was tried, and are not any more.
+    /// What failed is due at once: the subsystems below were behind when it was tried, and are not any more.
     pub fn retry(&mut self, now: Instant) {
         for failure in self.failing.values_mut() {
             failure.not_before = failure.not_before.min(now);
@@ -59,12 +59,12 @@ impl<R: Room> Reconciler<R> {
     }
 }
 
-impl<R: Room + Shows> Lane<R> {
-    /// The lanes below have moved: if other things fail there than before, ours may be possible now.
+impl<R: Subsystem + Shows> SubsystemWorker<R> {
+    /// The workers below have moved: if other things fail there than before, ours may be possible now.
     pub(super) fn look_below(&mut self) {
-        let below = self.neighbours.below.iter_mut();
+        let below = self.dependencies.below.iter_mut();
         let troubles: Troubles = below
-            .map(|lane| Arc::clone(&lane.borrow_and_update().errors))
+            .map(|worker| Arc::clone(&worker.borrow_and_update().errors))
             .collect();
         if self.ahead && !self.is_ahead() {
             self.ahead = false;
@@ -77,15 +77,15 @@ impl<R: Room + Shows> Lane<R> {
     }
 }
 
-impl<R: Room + Shows> Lane<R> {
-    /// A lane below has not tried yet what this one has been told.
+impl<R: Subsystem + Shows> SubsystemWorker<R> {
+    /// A worker below has not tried yet what this one has been told.
     pub(super) fn is_ahead(&self) -> bool {
-        let below = self.neighbours.below.iter();
-        let mut tried = below.map(|lane| lane.borrow().created);
+        let below = self.dependencies.below.iter();
+        let mut tried = below.map(|worker| worker.borrow().created);
         tried.any(|batch| batch < self.batch)
     }
 
-    /// Something here failed or waits, and a lane below has moved.
+    /// Something here failed or waits, and a worker below has moved.
     pub(super) async fn below_moved(&mut self) {
         self.look_below();
         if self.reconciler.is_deferring() {
@@ -93,7 +93,7 @@ impl<R: Room + Shows> Lane<R> {
         }
     }
 
-    /// Before items are tried: what a lane below is still busy with may be missing.
+    /// Before items are tried: what a worker below is still busy with may be missing.
     pub(super) fn look_ahead(&mut self) {
         let ahead = self.is_ahead();
         self.ahead |= ahead;
@@ -101,13 +101,13 @@ impl<R: Room + Shows> Lane<R> {
     }
 }
 
-/// One of these lanes has moved; those that are gone never do.
-pub(super) async fn any_moved(lanes: &mut [watch::Receiver<Progress>]) {
-    if lanes.is_empty() {
+/// One of these workers has moved; those that are gone never do.
+pub(super) async fn any_moved(workers: &mut [watch::Receiver<Progress>]) {
+    if workers.is_empty() {
         return std::future::pending().await;
     }
-    let each = lanes
+    let each = workers
         .iter_mut()
-        .map(|lane| Box::pin(super::lane::moved(Some(lane))));
+        .map(|worker| Box::pin(super::worker::moved(Some(worker))));
     select_all(each).await;
 }

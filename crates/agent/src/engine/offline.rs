@@ -1,10 +1,10 @@
-//! `host plan` and `host cleanup` while no agent runs: the same rooms, the ledger instead of the
+//! `host plan` and `host cleanup` while no agent runs: the same subsystems, the ledger instead of the
 //! server, and the agent's lock, so that nobody else changes the host meanwhile.
 
 use super::lock::{Lock, agent_dir};
-use super::{AgentError, Engine, Rooms, Shows, Table, Timing};
+use super::{AgentError, Engine, Shows, Subsystems, Table, Timing};
 use crate::ledger;
-use crate::room::Room;
+use crate::subsystem::Subsystem;
 use std::path::Path;
 
 /// What can be asked of a host without an agent.
@@ -30,18 +30,18 @@ pub fn has_ledger(state_path: &Path) -> bool {
     matches!(ledger::peek(&agent_dir(state_path)), Ok(Some(_)))
 }
 
-/// Does it with these rooms, made with the agent's lock held. The text is for people; an `Err` in it says what could not be done.
+/// Does it with these subsystems, made with the agent's lock held. The text is for people; an `Err` in it says what could not be done.
 pub async fn offline_with<L, F, D, I>(
     state_path: &Path,
     lock: Lock,
-    rooms: Rooms<L, F, D, I>,
+    subsystems: Subsystems<L, F, D, I>,
     what: Offline,
 ) -> Result<Result<String, String>, AgentError>
 where
-    L: Room + Shows,
-    F: Room + Shows,
-    D: Room + Shows,
-    I: Room + Shows,
+    L: Subsystem + Shows,
+    F: Subsystem + Shows,
+    D: Subsystem + Shows,
+    I: Subsystem + Shows,
 {
     let _lock = lock;
     let table = match what {
@@ -51,13 +51,13 @@ where
         }
         Offline::Cleanup { .. } => None,
     };
-    let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
+    let (engine, workers) = Engine::new(subsystems, None, &Timing::default());
     let work = async {
         let text = work(&engine, table, what).await;
         engine.stop();
         text
     };
-    Ok(tokio::join!(work, lanes.run()).0)
+    Ok(tokio::join!(work, workers.run()).0)
 }
 
 async fn work(engine: &Engine, table: Option<Table>, what: Offline) -> Result<String, String> {

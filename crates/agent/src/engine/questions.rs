@@ -1,7 +1,7 @@
 //! Answers to questions, the same for the server's and for those of the host's own socket.
 
 use super::core::{DHCP, Engine, FIREWALL, INSTANCES, LINKS};
-use super::lane::Ask;
+use super::worker::Query;
 use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Question};
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Longest answer, in bytes.
 const LONGEST: usize = 1024 * 1024;
 
-/// Where the console of an instance can be read, without waiting for the instances' lane.
+/// Where the console of an instance can be read, without waiting for the instances' worker.
 pub trait Console: Send + Sync {
     /// The last 64 KiB; `None`: there is no such instance here.
     fn read(&self, instance: InstanceId) -> Option<std::io::Result<String>>;
@@ -29,14 +29,14 @@ impl Answers {
         Self { engine, console }
     }
 
-    /// Answers. Takes as long as the rooms are busy, within limits.
+    /// Answers. Takes as long as the subsystems are busy, within limits.
     ///
     /// After a `Cleanup` (not a dry run) the host stays empty: the engine makes nothing until the
     /// agent is started again, and says so in its status.
     pub async fn answer(&self, question: &Question) -> Answer {
         let result = match question {
             Question::Plan { diff } => self.engine.plan(*diff).await,
-            Question::Firewall => self.engine.ask(FIREWALL, Ask::Show).await,
+            Question::Firewall => self.engine.ask(FIREWALL, Query::Show).await,
             Question::Cleanup { dry_run, force } => self.engine.cleanup(*dry_run, *force).await,
             Question::Console { instance } => self.console(*instance).await,
         };
@@ -72,19 +72,19 @@ impl Answers {
 }
 
 impl Engine {
-    /// What the host must have, or what would change now, by room.
+    /// What the host must have, or what would change now, by subsystem.
     pub async fn plan(&self, diff: bool) -> Result<String, String> {
         let mut text = String::new();
         if let Some(why) = self.held() {
             text.extend(["# the server is not followed: ", &why, "\n"]);
         }
-        for lane in self.progress() {
-            for warning in lane.warnings.values() {
+        for worker in self.progress() {
+            for warning in worker.warnings.values() {
                 text.extend(["# ", warning, "\n"]);
             }
         }
         for place in 0..self.places() {
-            text.push_str(&self.ask(place, Ask::Plan { diff }).await?);
+            text.push_str(&self.ask(place, Query::Plan { diff }).await?);
         }
         Ok(text)
     }
@@ -92,7 +92,7 @@ impl Engine {
     /// From now on nothing is made or removed, except by [`Self::cleanup`].
     pub async fn pause(&self) -> Result<(), String> {
         for place in 0..self.places() {
-            self.ask(place, Ask::Pause).await?;
+            self.ask(place, Query::Pause).await?;
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Engine {
     pub async fn cleanup(&self, dry_run: bool, force: bool) -> Result<String, String> {
         if !dry_run {
             if !force {
-                let running = running(&self.ask(LINKS, Ask::InUse).await?);
+                let running = running(&self.ask(LINKS, Query::InUse).await?);
                 if !running.is_empty() {
                     return Err(format!(
                         "{running} run on this host: cleanup ends them and removes their disks; if that \
@@ -116,12 +116,12 @@ impl Engine {
         }
         let (mut text, mut failures) = (String::new(), String::new());
         for place in [INSTANCES, DHCP, LINKS, FIREWALL] {
-            match self.ask(place, Ask::Cleanup { dry_run }).await {
+            match self.ask(place, Query::Cleanup { dry_run }).await {
                 Ok(removed) => text.push_str(&removed),
                 Err(failed) => failures.push_str(&failed),
             }
             if place == INSTANCES && !failures.is_empty() && !dry_run {
-                let in_use = self.ask(LINKS, Ask::InUse).await?;
+                let in_use = self.ask(LINKS, Query::InUse).await?;
                 if !in_use.is_empty() {
                     return Err(format!(
                         "{failures}dhcp, firewall and links stay as they are, \

@@ -1,14 +1,14 @@
-//! Keeps one room as it must be: what is desired, what is believed to be there, what failed and
-//! when it is tried again. Knows nothing of other rooms, of tasks or of the server.
+//! Keeps one subsystem as it must be: what is desired, what is believed to be there, what failed and
+//! when it is tried again. Knows nothing of other subsystems, of tasks or of the server.
 //!
 //! The hot path ([`Reconciler::settle`]) looks at the touched keys only: no observing, no walk over
 //! the maps. It trusts what the last round left; [`Reconciler::round`] observes and corrects.
 
 pub use super::failure::{FIRST_WAIT, LONGEST_WAIT, action, host_key};
 use super::failure::{Failure, summary, wait_after};
-use super::ground::Ground;
-pub use super::waiting::Bar;
-use crate::room::{Change, Desired, Origin, Room, RoomError, diff};
+use super::network_conflicts::NetworkConflicts;
+pub use super::waiting::Blocked;
+use crate::subsystem::{Change, Desired, Origin, Subsystem, SubsystemError, diff};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -22,7 +22,7 @@ pub struct Round {
     pub applied: usize,
     /// Changes tried in vain.
     pub failed: usize,
-    /// Whether the room was observed.
+    /// Whether the subsystem was observed.
     pub observed: bool,
 }
 
@@ -33,9 +33,9 @@ impl Round {
     }
 }
 
-/// One room with its desired and believed state.
-pub struct Reconciler<R: Room> {
-    pub(super) room: R,
+/// One subsystem with its desired and believed state.
+pub struct Reconciler<R: Subsystem> {
+    pub(super) subsystem: R,
     pub(super) desired: Desired<R::Key, R::Value>,
     /// `None` until the first observation: nothing can be trusted.
     believed: Option<BTreeMap<R::Key, R::Value>>,
@@ -47,28 +47,28 @@ pub struct Reconciler<R: Room> {
     pub(super) disputed: BTreeMap<R::Key, BTreeMap<ObjectKey, String>>,
     pub(super) blind: Option<Failure<()>>,
     /// See [`Self::bar`].
-    pub(super) barred: BTreeMap<ObjectKey, Bar>,
+    pub(super) barred: BTreeMap<ObjectKey, Blocked>,
     /// Items that wait for a moment because of that.
     pub(super) waiting: BTreeSet<R::Key>,
     /// See [`Self::below_is_behind`].
     pub(super) behind_below: bool,
-    /// Items that wait for a room below.
+    /// Items that wait for a subsystem below.
     pub(super) deferred: BTreeSet<R::Key>,
     objects: BTreeSet<ObjectKey>,
     /// See [`Self::stand_among`].
-    pub(super) ground: Ground,
-    /// What stays without ground is as it is: only the room knows how.
+    pub(super) conflicts: NetworkConflicts,
+    /// What stays without ground is as it is: only the subsystem knows how.
     doubtful: bool,
     /// Between two tries of what fails.
     pub(super) longest_wait: Duration,
 }
 
-impl<R: Room> Reconciler<R> {
-    /// A room whose objects are not known yet.
-    pub fn new(room: R) -> Self {
+impl<R: Subsystem> Reconciler<R> {
+    /// A subsystem whose objects are not known yet.
+    pub fn new(subsystem: R) -> Self {
         Self {
-            desired: Desired::new(room.base_items()),
-            room,
+            desired: Desired::new(subsystem.base_items()),
+            subsystem,
             believed: None,
             touched: BTreeSet::new(),
             failing: BTreeMap::new(),
@@ -80,15 +80,15 @@ impl<R: Room> Reconciler<R> {
             behind_below: false,
             deferred: BTreeSet::new(),
             objects: BTreeSet::new(),
-            ground: Ground::default(),
+            conflicts: NetworkConflicts::default(),
             doubtful: false,
             longest_wait: LONGEST_WAIT,
         }
     }
 
-    /// The room itself, to ask it something.
-    pub fn room(&mut self) -> &mut R {
-        &mut self.room
+    /// The subsystem itself, to ask it something.
+    pub fn subsystem(&mut self) -> &mut R {
+        &mut self.subsystem
     }
 
     /// The desired state.
@@ -120,20 +120,20 @@ impl<R: Room> Reconciler<R> {
             Some(_) => _ = self.objects.insert(key.clone()),
             None => _ = self.objects.remove(key),
         }
-        let shaken = self.ground.take(key, object);
+        let changes = self.conflicts.take(key, object);
         self.enter(key, object);
-        self.stand_anew(shaken);
+        self.stand_anew(changes);
     }
 
     /// What follows from one object is desired.
     pub(super) fn enter(&mut self, key: &ObjectKey, object: Option<&HostObject>) {
-        let refusal = object.and_then(|object| self.ground.refusal_of(key, object));
+        let refusal = object.and_then(|object| self.conflicts.refusal_of(key, object));
         let items = match (object, refusal) {
             (Some(object), Some(why)) => {
                 self.doubtful = true;
-                self.room.items_without_ground(object, why)
+                self.subsystem.items_when_unavailable(object, why)
             }
-            (Some(object), None) => self.room.items(object),
+            (Some(object), None) => self.subsystem.items(object),
             (None, _) => Vec::new(),
         };
         for item in self.desired.set_object(key, items) {
@@ -230,7 +230,7 @@ impl<R: Room> Reconciler<R> {
         }
     }
 
-    /// What is not in force, by object. Trouble that belongs to no object is under `host/<room>`.
+    /// What is not in force, by object. Trouble that belongs to no object is under `host/<subsystem>`.
     pub fn errors(&self) -> BTreeMap<ObjectKey, String> {
         let mut by_object: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
         for (item, failure) in &self.failing {
@@ -266,21 +266,21 @@ impl<R: Room> Reconciler<R> {
     }
 
     /// What differs from the desired state now; changes nothing.
-    pub async fn difference(&mut self) -> Result<Vec<Change<R::Key, R::Value>>, RoomError> {
+    pub async fn difference(&mut self) -> Result<Vec<Change<R::Key, R::Value>>, SubsystemError> {
         let observed = self.look().await?;
         Ok(diff(&self.desired, &observed))
     }
 
     /// Everything of ours that is there, as removals; carried out unless `dry_run`. Answers with
     /// the removals and what went wrong.
-    pub async fn cleanup(&mut self, dry_run: bool) -> Result<Cleaned<R>, RoomError> {
+    pub async fn cleanup(&mut self, dry_run: bool) -> Result<Cleaned<R>, SubsystemError> {
         let nothing = Desired::new(Vec::new());
-        let observed = self.room.observe(&nothing).await?;
+        let observed = self.subsystem.observe(&nothing).await?;
         let changes = diff(&nothing, &observed);
         let failures = if dry_run || changes.is_empty() {
             Vec::new()
         } else {
-            self.room.apply(&changes, &nothing).await
+            self.subsystem.apply(&changes, &nothing).await
         };
         if !dry_run {
             self.believed = None;
@@ -296,10 +296,10 @@ impl<R: Room> Reconciler<R> {
         }
         let removals = changes.iter().filter(|change| change.to.is_none());
         let traceless: BTreeSet<R::Key> = removals
-            .filter(|removal| !self.room.takes_away(removal))
+            .filter(|removal| !self.subsystem.takes_away(removal))
             .map(|removal| removal.key.clone())
             .collect();
-        let failures = self.room.apply(&changes, &self.desired).await;
+        let failures = self.subsystem.apply(&changes, &self.desired).await;
         let mut failures: BTreeMap<_, _> = failures.into_iter().collect();
         for change in changes {
             if let Some(error) = failures.remove(&change.key) {
@@ -326,7 +326,7 @@ impl<R: Room> Reconciler<R> {
     fn succeeded(&mut self, change: Change<R::Key, R::Value>, traceless: &BTreeSet<R::Key>) {
         let action = action(&change.from, &change.to);
         if traceless.is_empty() || !traceless.contains(&change.key) {
-            tracing::info!(room = R::NAME, key = %change.key, action, "applied");
+            tracing::info!(subsystem = R::NAME, key = %change.key, action, "applied");
         }
         if !self.failing.is_empty() {
             self.failing.remove(&change.key);
@@ -342,13 +342,19 @@ impl<R: Room> Reconciler<R> {
         }
     }
 
-    pub(super) fn failed(&mut self, key: R::Key, action: &str, error: &RoomError, now: Instant) {
+    pub(super) fn failed(
+        &mut self,
+        key: R::Key,
+        action: &str,
+        error: &SubsystemError,
+        now: Instant,
+    ) {
         let target = self.desired.get(&key).cloned();
         let before = self.failing.get(&key).filter(|f| f.target == target);
         let attempts = before.map_or(1, |failure| failure.attempts.saturating_add(1));
         let message = error.to_string();
         if before.is_none_or(|failure| failure.message != message) {
-            tracing::warn!(room = R::NAME, key = %key, action, error = message, "not in force");
+            tracing::warn!(subsystem = R::NAME, key = %key, action, error = message, "not in force");
         }
         let failure = Failure {
             target,
@@ -361,11 +367,11 @@ impl<R: Room> Reconciler<R> {
         self.failing.insert(key, failure);
     }
 
-    fn blinded(&mut self, error: &RoomError, now: Instant) {
+    fn blinded(&mut self, error: &SubsystemError, now: Instant) {
         let attempts = self.blind.as_ref().map_or(1, |f| f.attempts + 1);
         let message = error.to_string();
         if attempts == 1 {
-            tracing::warn!(room = R::NAME, error = message, "cannot be observed");
+            tracing::warn!(subsystem = R::NAME, error = message, "cannot be observed");
         }
         self.blind = Some(Failure {
             target: None,
@@ -399,6 +405,6 @@ impl<R: Room> Reconciler<R> {
 
 /// What a cleanup removed (or would), and which of it failed.
 pub type Cleaned<R> = (
-    Vec<Change<<R as Room>::Key, <R as Room>::Value>>,
-    Vec<(<R as Room>::Key, RoomError)>,
+    Vec<Change<<R as Subsystem>::Key, <R as Subsystem>::Value>>,
+    Vec<(<R as Subsystem>::Key, SubsystemError)>,
 );

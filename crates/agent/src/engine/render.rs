@@ -1,52 +1,52 @@
 //! Plans as text for people: one line per item.
 
-use super::order::Shows;
+use super::command::Shows;
 use super::reconcile::{Cleaned, Reconciler, action};
 use crate::firewall;
-use crate::room::{Change, Room};
+use crate::subsystem::{Change, Subsystem};
 use novanet_model::rule::{Source, Traffic};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// What a room must have, and what it cannot have.
-pub(super) fn desired<R: Room + Shows>(room: &Reconciler<R>) -> String {
-    let items = room.desired().iter();
+/// What a subsystem must have, and what it cannot have.
+pub(super) fn desired<R: Subsystem + Shows>(subsystem: &Reconciler<R>) -> String {
+    let items = subsystem.desired().iter();
     let items = items.map(|(key, value)| format!("{key}: {}", R::describe(value)));
-    let failures = failures(room).map(|(_, line)| line);
-    block::<R>(refusals(room).chain(failures).chain(items), "nothing")
+    let failures = failures(subsystem).map(|(_, line)| line);
+    block::<R>(refusals(subsystem).chain(failures).chain(items), "nothing")
 }
 
-/// What would change in a room, what it cannot have, and which objects do not get what they want.
-pub(super) fn difference<R: Room + Shows>(
-    room: &Reconciler<R>,
+/// What would change in a subsystem, what it cannot have, and which objects do not get what they want.
+pub(super) fn difference<R: Subsystem + Shows>(
+    subsystem: &Reconciler<R>,
     changes: &[Change<R::Key, R::Value>],
 ) -> String {
-    let disputes = room.disputes();
+    let disputes = subsystem.disputes();
     let disputes =
         disputes.map(|(item, object, why)| format!("refuse {item} to {}: {why}", object.0));
     // What failed and is right by now failed in the last round.
     let differing: BTreeSet<_> = changes.iter().map(|change| &change.key).collect();
-    let failures = failures(room).filter(|(key, _)| differing.contains(key));
+    let failures = failures(subsystem).filter(|(key, _)| differing.contains(key));
     let failures = failures.map(|(_, line)| line);
-    let lines = refusals(room).chain(changes.iter().map(line::<R>));
+    let lines = refusals(subsystem).chain(changes.iter().map(line::<R>));
     block::<R>(lines.chain(failures).chain(disputes), "nothing differs")
 }
 
-fn changes<R: Room + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
+fn changes<R: Subsystem + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
     block::<R>(changes.iter().map(line::<R>), "nothing differs")
 }
 
 /// Items that are not in force, with a line that says why.
-fn failures<R: Room>(room: &Reconciler<R>) -> impl Iterator<Item = (&R::Key, String)> {
-    let failing = room.failing.iter();
+fn failures<R: Subsystem>(subsystem: &Reconciler<R>) -> impl Iterator<Item = (&R::Key, String)> {
+    let failing = subsystem.failing.iter();
     failing.map(|(key, failure)| (key, format!("not in force: {key}: {}", failure.message)))
 }
 
-fn refusals<R: Room>(room: &Reconciler<R>) -> impl Iterator<Item = String> {
-    room.refusals().map(|(_, why)| format!("refuse {why}"))
+fn refusals<R: Subsystem>(subsystem: &Reconciler<R>) -> impl Iterator<Item = String> {
+    subsystem.refusals().map(|(_, why)| format!("refuse {why}"))
 }
 
-fn block<R: Room>(lines: impl Iterator<Item = String>, nothing: &str) -> String {
+fn block<R: Subsystem>(lines: impl Iterator<Item = String>, nothing: &str) -> String {
     let mut text = format!("{}\n", R::NAME);
     let mut lines = lines.peekable();
     if lines.peek().is_none() {
@@ -59,7 +59,9 @@ fn block<R: Room>(lines: impl Iterator<Item = String>, nothing: &str) -> String 
 }
 
 /// What a cleanup removed (or would); an error if some of it failed.
-pub(super) fn cleaned<R: Room + Shows>((removed, failures): &Cleaned<R>) -> Result<String, String> {
+pub(super) fn cleaned<R: Subsystem + Shows>(
+    (removed, failures): &Cleaned<R>,
+) -> Result<String, String> {
     if failures.is_empty() {
         return Ok(changes::<R>(removed));
     }
@@ -70,7 +72,7 @@ pub(super) fn cleaned<R: Room + Shows>((removed, failures): &Cleaned<R>) -> Resu
     Err(text)
 }
 
-fn line<R: Room + Shows>(change: &Change<R::Key, R::Value>) -> String {
+fn line<R: Subsystem + Shows>(change: &Change<R::Key, R::Value>) -> String {
     let word = action(&change.from, &change.to);
     let key = &change.key;
     match (&change.from, &change.to) {

@@ -1,4 +1,4 @@
-//! The agent with the real rooms: the only place that knows all of them.
+//! The agent with the real subsystems: the only place that knows all of them.
 
 use super::identity;
 use super::kept::keep;
@@ -6,7 +6,7 @@ use super::lock::{Lock, NamespaceLock};
 use super::offline::{Offline, offline_with};
 use super::reconcile::host_key;
 use super::serve::{Beside, Parts, serve};
-use super::{AgentError, Console, Engine, Rooms, Shield, Shows, Timing, preflight};
+use super::{AgentError, Console, Engine, FirewallGate, Shows, Subsystems, Timing, preflight};
 use crate::dhcp::DhcpServers;
 use crate::dhcp::journal::Journal;
 use crate::firewall::Firewall;
@@ -14,8 +14,8 @@ use crate::image::{ImageError, ImageSource, Images};
 use crate::instance::{Consoles, Gate, Instances, Plug};
 use crate::link::{self, Links};
 use crate::metadata_proxy::{self, MetadataError, MetadataSource};
-use crate::room::{Room, RoomError};
 use crate::settings::Settings;
+use crate::subsystem::{Subsystem, SubsystemError};
 use crate::upstream::{Client, LeaseSource, Pace, ServerAddress};
 use futures_util::future::BoxFuture;
 use novanet_model::object::Port;
@@ -78,12 +78,12 @@ pub async fn run_with(
     let metadata = listen(settings.metadata_port).await?;
     let client = Client::new(server, &settings.host);
     let (reporter, reports) = mpsc::unbounded_channel();
-    let rooms = real_rooms(&settings, Arc::new(client.clone()), reporter)?;
+    let subsystems = real_rooms(&settings, Arc::new(client.clone()), reporter)?;
     let leases = Leases {
-        journal: rooms.dhcp.journal(),
-        changed: rooms.dhcp.leases_changed(),
+        journal: subsystems.dhcp.journal(),
+        changed: subsystems.dhcp.leases_changed(),
     };
-    let console = Arc::new(rooms.instances.consoles());
+    let console = Arc::new(subsystems.instances.consoles());
     tracing::info!(host = settings.host, "the agent starts");
     let parts = Parts {
         beside: beside(&settings, metadata, client.clone()),
@@ -91,7 +91,7 @@ pub async fn run_with(
         my_ip_follows: settings.my_ip_follows,
         state_path: settings.state_path,
         lock,
-        rooms,
+        subsystems,
         client,
         console,
         leases: Some(Arc::new(leases)),
@@ -108,30 +108,30 @@ pub async fn offline(
     what: Offline,
 ) -> Result<Result<String, String>, AgentError> {
     preflight::check(&[HostRole::Network])?;
-    // The rooms take over sockets of a running agent: not before the lock is known to be free.
+    // The subsystems take over sockets of a running agent: not before the lock is known to be free.
     let lock = Lock::take(&settings.state_path)?;
     let _namespace = NamespaceLock::take()?;
     if identity::owner(&settings.state_path).is_some() {
         identity::check(&settings.state_path, &settings.host)?;
     }
     let (reporter, _reports) = mpsc::unbounded_channel();
-    let rooms = real_rooms(settings, Arc::new(NoServer), reporter)?;
-    Box::pin(offline_with(&settings.state_path, lock, rooms, what)).await
+    let subsystems = real_rooms(settings, Arc::new(NoServer), reporter)?;
+    Box::pin(offline_with(&settings.state_path, lock, subsystems, what)).await
 }
 
-type RealRooms = Rooms<Links, Firewall, DhcpServers, Instances>;
+type RealRooms = Subsystems<Links, Firewall, DhcpServers, Instances>;
 
 fn real_rooms(
     settings: &Settings,
     source: Arc<dyn ImageSource>,
     reporter: mpsc::UnboundedSender<InstanceReport>,
 ) -> Result<RealRooms, AgentError> {
-    let failed = |room| move |source| AgentError::Room { room, source };
+    let failed = |subsystem| move |source| AgentError::Subsystem { subsystem, source };
     let images = Images::new(&settings.state_path, settings.instance_uid_base, source);
-    let images = images.map_err(|e| failed("images")(RoomError::Refused(e.to_string())))?;
+    let images = images.map_err(|e| failed("images")(SubsystemError::Refused(e.to_string())))?;
     let links = Links::new(settings).map_err(failed(Links::NAME))?;
     let plug = Arc::new(Cables(links.cables()));
-    Ok(Rooms {
+    Ok(Subsystems {
         links,
         firewall: Firewall::new(settings).map_err(failed(Firewall::NAME))?,
         dhcp: DhcpServers::new(settings).map_err(failed(DhcpServers::NAME))?,
@@ -184,7 +184,7 @@ impl Shows for Links {
         value.to_string()
     }
 
-    async fn in_use(&mut self) -> Result<String, RoomError> {
+    async fn in_use(&mut self) -> Result<String, SubsystemError> {
         Ok(self.ports()?.join(", "))
     }
 }
@@ -210,7 +210,7 @@ impl Shows for Firewall {
         Firewall::warnings(self).iter().map(keyed).collect()
     }
 
-    async fn show(&mut self) -> Result<String, RoomError> {
+    async fn show(&mut self) -> Result<String, SubsystemError> {
         Firewall::show(self).await
     }
 }
@@ -227,18 +227,18 @@ impl Shows for Instances {
         self.quiet().await;
     }
 
-    fn shielded_by(&mut self, shield: Shield) {
-        self.behind(Arc::new(shield));
+    fn set_firewall_gate(&mut self, firewall_gate: FirewallGate) {
+        self.behind(Arc::new(firewall_gate));
     }
 }
 
-impl Gate for Shield {
+impl Gate for FirewallGate {
     fn gap(&self, instance: InstanceId) -> Option<String> {
-        Shield::gap(self, instance)
+        FirewallGate::gap(self, instance)
     }
 
     fn closed(&self, instance: InstanceId) -> BoxFuture<'_, ()> {
-        Box::pin(Shield::closed(self, instance))
+        Box::pin(FirewallGate::closed(self, instance))
     }
 }
 
@@ -248,7 +248,7 @@ impl Console for Consoles {
     }
 }
 
-/// Plugs instances by the link room's means.
+/// Plugs instances by the link subsystem's means.
 struct Cables(link::Cables);
 
 impl Plug for Cables {
@@ -257,7 +257,7 @@ impl Plug for Cables {
         port: &'a Port,
         pid: i32,
         ifname: &'a str,
-    ) -> BoxFuture<'a, Result<(), RoomError>> {
+    ) -> BoxFuture<'a, Result<(), SubsystemError>> {
         Box::pin(self.0.plug(port, pid, ifname))
     }
 }

@@ -1,12 +1,12 @@
-//! An agent at work: lanes, local socket, conversation with the server, until it is told to stop.
-//! Generic over the rooms, so that tests run all of it on a host in memory.
+//! An agent at work: workers, local socket, conversation with the server, until it is told to stop.
+//! Generic over the subsystems, so that tests run all of it on a host in memory.
 
-use super::{AgentError, Answers, Console, Engine, Lanes, Lock, Rooms, Shows, Timing};
-use crate::engine::lane::Lane;
+use super::{AgentError, Answers, Console, Engine, Lock, Shows, Subsystems, Timing, Workers};
 use crate::engine::lock::agent_dir;
+use crate::engine::worker::SubsystemWorker;
 use crate::ledger::Ledger;
 use crate::local::Local;
-use crate::room::Room;
+use crate::subsystem::Subsystem;
 use crate::upstream::{Client, LeaseSource, Pace, Upstream};
 use futures_util::future::BoxFuture;
 use novanet_model::wire::{Hello, InstanceReport};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// How long the lanes may take to end their rounds when the agent is stopped.
+/// How long the workers may take to end their rounds when the agent is stopped.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Makes a task that runs as long as the agent does.
@@ -29,10 +29,10 @@ pub type Beside = Vec<(
 pub struct Parts<L, F, D, I> {
     /// Where its ledger and socket are.
     pub state_path: PathBuf,
-    /// The lock of that place, taken before the rooms were made.
+    /// The lock of that place, taken before the subsystems were made.
     pub lock: Lock,
-    /// The rooms of the host.
-    pub rooms: Rooms<L, F, D, I>,
+    /// The subsystems of the host.
+    pub subsystems: Subsystems<L, F, D, I>,
     /// How it talks to the server.
     pub client: Client,
     /// How it introduces itself.
@@ -59,16 +59,16 @@ pub async fn serve<L, F, D, I>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError>
 where
-    L: Room + Shows + Send + 'static,
-    F: Room + Shows + Send + 'static,
-    D: Room + Shows + Send + 'static,
-    I: Room + Shows + Send + 'static,
+    L: Subsystem + Shows + Send + 'static,
+    F: Subsystem + Shows + Send + 'static,
+    D: Subsystem + Shows + Send + 'static,
+    I: Subsystem + Shows + Send + 'static,
 {
     let _lock = parts.lock;
     let ledger = Ledger::open(&agent_dir(&parts.state_path))?;
     let local = Local::open(&parts.state_path)?;
-    let (engine, lanes) = Engine::new(parts.rooms, Some(ledger), &parts.timing);
-    let mut lanes = start(lanes)?;
+    let (engine, workers) = Engine::new(parts.subsystems, Some(ledger), &parts.timing);
+    let mut workers = start(workers)?;
     let answers = Answers::new(engine.clone(), parts.console);
     let upstream = Upstream {
         client: parts.client,
@@ -91,16 +91,18 @@ where
     tasks.spawn(named("instance reports", reports));
     let result = tokio::select! {
         () = shutdown => Ok(()),
-        name = lanes.first_end() => Err(AgentError::Ended(name)),
+        name = workers.first_end() => Err(AgentError::Ended(name)),
         Some(ended) = tasks.join_next() => Err(AgentError::Ended(ended.unwrap_or("a task"))),
     };
     tasks.shutdown().await;
     engine.stop();
-    if tokio::time::timeout(FAREWELL, lanes.all_ends())
+    if tokio::time::timeout(FAREWELL, workers.all_ends())
         .await
         .is_err()
     {
-        tracing::warn!("a room is still busy; what it was doing is finished at the next start");
+        tracing::warn!(
+            "a subsystem is still busy; what it was doing is finished at the next start"
+        );
     }
     result
 }
@@ -119,11 +121,11 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
     name
 }
 
-/// The lanes' threads.
+/// The workers' threads.
 struct Running(Vec<(&'static str, oneshot::Receiver<()>)>);
 
 impl Running {
-    /// Waits until a lane ends, which it should not.
+    /// Waits until a worker ends, which it should not.
     async fn first_end(&mut self) -> &'static str {
         let ends = self.0.iter_mut().map(|(name, end)| {
             Box::pin(async move {
@@ -143,25 +145,25 @@ impl Running {
     }
 }
 
-/// Each lane has a thread: rooms may wait for the kernel and for programs without delaying another.
-fn start<L, F, D, I>(lanes: Lanes<L, F, D, I>) -> Result<Running, AgentError>
+/// Each worker has a thread: subsystems may wait for the kernel and for programs without delaying another.
+fn start<L, F, D, I>(workers: Workers<L, F, D, I>) -> Result<Running, AgentError>
 where
-    L: Room + Shows + Send + 'static,
-    F: Room + Shows + Send + 'static,
-    D: Room + Shows + Send + 'static,
-    I: Room + Shows + Send + 'static,
+    L: Subsystem + Shows + Send + 'static,
+    F: Subsystem + Shows + Send + 'static,
+    D: Subsystem + Shows + Send + 'static,
+    I: Subsystem + Shows + Send + 'static,
 {
     Ok(Running(vec![
-        thread(lanes.links, false)?,
-        thread(lanes.firewall, false)?,
-        thread(lanes.dhcp, false)?,
+        thread(workers.links, false)?,
+        thread(workers.firewall, false)?,
+        thread(workers.dhcp, false)?,
         // Instances are started side by side.
-        thread(lanes.instances, true)?,
+        thread(workers.instances, true)?,
     ]))
 }
 
-fn thread<R: Room + Shows + Send + 'static>(
-    lane: Lane<R>,
+fn thread<R: Subsystem + Shows + Send + 'static>(
+    worker: SubsystemWorker<R>,
     side_by_side: bool,
 ) -> Result<(&'static str, oneshot::Receiver<()>), AgentError> {
     let failed = |e| AgentError::file(R::NAME, e);
@@ -180,7 +182,7 @@ fn thread<R: Room + Shows + Send + 'static>(
     let (ending, end) = oneshot::channel();
     let work = move || {
         let _ending = ending; // dropped at the end, and in a panic
-        runtime.block_on(lane.run());
+        runtime.block_on(worker.run());
     };
     std::thread::Builder::new()
         .name(R::NAME.to_owned())

@@ -1,54 +1,54 @@
-//! How rooms and their lanes learn what they may stand on: the links room sees which names and
+//! How subsystems and their workers learn what they may stand on: the links subsystem sees which names and
 //! addresses of the host are somebody else's, before it makes anything, and the others are told.
-//! It carries what [`super::ground`] judges by, and decides nothing itself.
+//! It carries what [`super::network_conflicts`] judges by, and decides nothing itself.
 
-use super::lane::{Batch, Lane, Shows, Sight};
 use super::reconcile::Reconciler;
-use crate::room::{Room, RoomError, Strangers};
+use super::worker::{Batch, ForeignView, Shows, SubsystemWorker};
+use crate::subsystem::{ForeignDevices, Subsystem, SubsystemError};
 use novanet_model::{HostObject, NetworkId, ObjectKey};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-impl<R: Room> Reconciler<R> {
-    /// Nothing of ours is made on bridges that this host cannot have, in no room: what follows from
+impl<R: Subsystem> Reconciler<R> {
+    /// Nothing of ours is made on bridges that this host cannot have, in no subsystem: what follows from
     /// their networks' objects is replaced. Takes effect with the next [`Self::settle`]. Answers
     /// whether something did change.
-    pub fn stand_among(&mut self, strangers: Strangers) -> bool {
-        let base = self.room.follow(&strangers);
+    pub fn stand_among(&mut self, foreign_devices: ForeignDevices) -> bool {
+        let base = self.subsystem.follow(&foreign_devices);
         let base = self.desired.set_base(base);
         let rebased = !base.is_empty();
         self.touched.extend(base);
-        let shaken = self.ground.look(strangers);
-        let changed = rebased || !shaken.networks.is_empty() || !shaken.objects.is_empty();
-        self.stand_anew(shaken.networks);
-        for object in shaken.objects {
+        let changes = self.conflicts.look(foreign_devices);
+        let changed = rebased || !changes.networks.is_empty() || !changes.objects.is_empty();
+        self.stand_anew(changes.networks);
+        for object in changes.objects {
             let key = object.key();
-            if self.room.strangers().is_some() {
-                log(&key, self.ground.refusal_of(&key, &object));
+            if self.subsystem.foreign_devices().is_some() {
+                log(&key, self.conflicts.refusal_of(&key, &object));
             }
             self.enter(&key, Some(&object));
         }
         changed
     }
 
-    /// What this host cannot have; only the room that sees what is foreign says so, the others are
+    /// What this host cannot have; only the subsystem that sees what is foreign says so, the others are
     /// silent.
     pub fn refusals(&self) -> impl Iterator<Item = (ObjectKey, &str)> {
-        let sees = self.room.strangers().is_some();
-        self.ground.refusals().filter(move |_| sees)
+        let sees = self.subsystem.foreign_devices().is_some();
+        self.conflicts.refusals().filter(move |_| sees)
     }
 
     /// The standing of these networks is another.
     pub(super) fn stand_anew(&mut self, networks: impl IntoIterator<Item = NetworkId>) {
         for network in networks {
-            if self.room.strangers().is_some() {
+            if self.subsystem.foreign_devices().is_some() {
                 log(
                     &ObjectKey::of_network(network),
-                    self.ground.refusal(network),
+                    self.conflicts.refusal(network),
                 );
             }
-            for object in self.ground.objects_of(network) {
+            for object in self.conflicts.objects_of(network) {
                 self.enter(&object.key(), Some(&object));
             }
         }
@@ -56,11 +56,11 @@ impl<R: Room> Reconciler<R> {
 
     /// What is there. If it has a stranger more or less, other things are desired: then it is looked
     /// at once more, with these in mind.
-    pub(super) async fn look(&mut self) -> Result<BTreeMap<R::Key, R::Value>, RoomError> {
-        let observed = self.room.observe(&self.desired).await?;
-        let strangers = self.room.strangers();
-        if strangers.is_some_and(|strangers| self.stand_among(strangers)) {
-            return self.room.observe(&self.desired).await;
+    pub(super) async fn look(&mut self) -> Result<BTreeMap<R::Key, R::Value>, SubsystemError> {
+        let observed = self.subsystem.observe(&self.desired).await?;
+        let foreign_devices = self.subsystem.foreign_devices();
+        if foreign_devices.is_some_and(|foreign_devices| self.stand_among(foreign_devices)) {
+            return self.subsystem.observe(&self.desired).await;
         }
         Ok(observed)
     }
@@ -74,46 +74,54 @@ fn log(key: &ObjectKey, refusal: Option<&str>) {
     }
 }
 
-impl Sight {
-    /// What is seen, and one for each lane, in their order: the first sees, the others are told.
-    pub(super) fn of_lanes() -> (watch::Receiver<Option<Strangers>>, impl FnMut() -> Self) {
+impl ForeignView {
+    /// What is seen, and one for each worker, in their order: the first sees, the others are told.
+    pub(super) fn of_workers() -> (
+        watch::Receiver<Option<ForeignDevices>>,
+        impl FnMut() -> Self,
+    ) {
         let (seer, told) = watch::channel(None);
         let mut seer = Some(seer);
         let foreign = told.clone();
         let sights = move || match seer.take() {
-            Some(seer) => Self::Sees(seer),
-            None => Self::Told(told.clone()),
+            Some(seer) => Self::Source(seer),
+            None => Self::Subscriber(told.clone()),
         };
         (foreign, sights)
     }
 
     /// What to wait for to be told.
-    pub(super) fn told(&mut self) -> Option<&mut watch::Receiver<Option<Strangers>>> {
+    pub(super) fn told(&mut self) -> Option<&mut watch::Receiver<Option<ForeignDevices>>> {
         match self {
-            Self::Told(strangers) => Some(strangers),
-            Self::Sees(_) => None,
+            Self::Subscriber(foreign_devices) => Some(foreign_devices),
+            Self::Source(_) => None,
         }
     }
 }
 
-impl<R: Room + Shows> Lane<R> {
-    /// Takes in what this lane was told.
+impl<R: Subsystem + Shows> SubsystemWorker<R> {
+    /// Takes in what this worker was told.
     pub(super) fn stand(&mut self) {
-        let Some(told) = self.neighbours.sight.told() else {
+        let Some(told) = self.dependencies.sight.told() else {
             return;
         };
-        let strangers = told.borrow_and_update().clone();
-        if let Some(strangers) = strangers {
-            self.reconciler.stand_among(strangers);
+        let foreign_devices = told.borrow_and_update().clone();
+        if let Some(foreign_devices) = foreign_devices {
+            self.reconciler.stand_among(foreign_devices);
         }
     }
 
     /// Tells the others what this one saw.
     pub(super) fn tell(&mut self) {
-        let Sight::Sees(others) = &self.neighbours.sight else {
+        let ForeignView::Source(others) = &self.dependencies.sight else {
             return;
         };
-        let seen = Some(self.reconciler.room().strangers().unwrap_or_default());
+        let seen = Some(
+            self.reconciler
+                .subsystem()
+                .foreign_devices()
+                .unwrap_or_default(),
+        );
         let others = others.clone();
         others.send_if_modified(|told| {
             let news = *told != seen;
@@ -127,7 +135,7 @@ impl<R: Room + Shows> Lane<R> {
     /// Whoever sees looks before it makes anything, and when networks come or change: a name that
     /// nobody asked for before may be anybody's.
     pub(super) async fn look_first(&mut self, batches: &[Batch]) {
-        if !matches!(self.neighbours.sight, Sight::Sees(_)) {
+        if !matches!(self.dependencies.sight, ForeignView::Source(_)) {
             return;
         }
         let mut objects = batches.iter().flat_map(|batch| batch.objects.iter());
@@ -143,7 +151,7 @@ impl<R: Room + Shows> Lane<R> {
     /// The firewall goes first, but not before it is known which bridges are ours.
     pub(super) async fn order_after_look(&mut self) {
         let limit = self.timing.order_limit;
-        if let Some(told) = self.neighbours.sight.told() {
+        if let Some(told) = self.dependencies.sight.told() {
             let _ = timeout(limit, told.wait_for(Option::is_some)).await;
         }
     }

@@ -1,28 +1,28 @@
-//! Items that are not even tried, because their objects wait for another room: the room's side of
-//! [`super::barrier`], which says whose they are and knows nothing of items. And items that the room
+//! Items that are not even tried, because their objects wait for another subsystem: the subsystem's side of
+//! [`super::barrier`], which says whose they are and knows nothing of items. And items that the subsystem
 //! itself finds to wait for one that it stands on: the guard of a floating IP, until links answer for
 //! it no more. Unlike what failed ([`super::failure`]) they wait for a word and not for a time.
 
 use super::failure::action;
 use super::reconcile::{Reconciler, Round};
-use crate::room::{Change, Room, RoomError};
+use crate::subsystem::{Change, Subsystem, SubsystemError};
 use novanet_model::ObjectKey;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 /// Why nothing may be made for an object now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bar {
-    /// The other room is at it and will be done in a moment: nobody is told.
+pub enum Blocked {
+    /// The other subsystem is at it and will be done in a moment: nobody is told.
     Busy,
-    /// The other room cannot do its part; the text says why.
+    /// The other subsystem cannot do its part; the text says why.
     Refused(String),
 }
 
-impl<R: Room> Reconciler<R> {
+impl<R: Subsystem> Reconciler<R> {
     /// Nothing is made or changed for these objects until the next call. What is there stays, and
     /// removals go on.
-    pub fn bar(&mut self, objects: BTreeMap<ObjectKey, Bar>) {
+    pub fn bar(&mut self, objects: BTreeMap<ObjectKey, Blocked>) {
         self.barred = objects;
     }
 
@@ -31,7 +31,7 @@ impl<R: Room> Reconciler<R> {
         !self.waiting.is_empty() || self.failing.values().any(|failure| failure.barred)
     }
 
-    /// What waits because of [`Self::bar`], or for a room below, is looked at again by the next [`Self::settle`].
+    /// What waits because of [`Self::bar`], or for a subsystem below, is looked at again by the next [`Self::settle`].
     pub fn resume(&mut self) {
         self.touched.append(&mut self.waiting);
         self.touched.append(&mut self.deferred);
@@ -39,20 +39,20 @@ impl<R: Room> Reconciler<R> {
         self.touched.extend(barred.map(|(key, _)| key.clone()));
     }
 
-    /// Whether a room below is still busy with what this one was told. What waits for its part
-    /// ([`RoomError::Waits`]) has not failed then.
+    /// Whether a subsystem below is still busy with what this one was told. What waits for its part
+    /// ([`SubsystemError::Waits`]) has not failed then.
     pub fn below_is_behind(&mut self, behind: bool) {
         self.behind_below = behind;
     }
 
-    /// Whether an item waits for a room below.
+    /// Whether an item waits for a subsystem below.
     pub fn is_deferring(&self) -> bool {
         !self.deferred.is_empty()
     }
 
-    /// Notes an item that waits for a room below, if this is why it was not made.
-    pub(super) fn is_deferred(&mut self, key: &R::Key, error: &RoomError) -> bool {
-        let deferred = self.behind_below && matches!(error, RoomError::Waits(_));
+    /// Notes an item that waits for a subsystem below, if this is why it was not made.
+    pub(super) fn is_deferred(&mut self, key: &R::Key, error: &SubsystemError) -> bool {
+        let deferred = self.behind_below && matches!(error, SubsystemError::Waits(_));
         if deferred {
             self.failing.remove(key);
             self.deferred.insert(key.clone());
@@ -76,13 +76,17 @@ impl<R: Room> Reconciler<R> {
             let bar = owners.iter().find_map(|owner| self.barred.get(owner));
             match bar.filter(|_| change.to.is_some()) {
                 None => return true,
-                Some(Bar::Busy) => _ = self.waiting.insert(change.key.clone()),
-                Some(Bar::Refused(why)) => {
+                Some(Blocked::Busy) => _ = self.waiting.insert(change.key.clone()),
+                Some(Blocked::Refused(why)) => {
                     if let Some(value) = &change.to {
-                        self.room.hold_back(&change.key, value, why);
+                        self.subsystem.hold_back(&change.key, value, why);
                     }
                     let word = action(&change.from, &change.to);
-                    refused.push((change.key.clone(), word, RoomError::Refused(why.clone())));
+                    refused.push((
+                        change.key.clone(),
+                        word,
+                        SubsystemError::Refused(why.clone()),
+                    ));
                 }
             }
             false

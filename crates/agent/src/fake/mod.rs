@@ -1,12 +1,14 @@
-//! A host that exists in memory only, with the rooms' own interface: for property tests and
+//! A host that exists in memory only, with the subsystems' own interface: for property tests and
 //! simulations. It can be killed after any action, made to fail, slowed down and interfered with.
 //!
 //! Must not know: the engine. It is a stand-in for kernels, not for our code.
 
 mod subjects;
 
-use crate::engine::{Rooms, Shows};
-use crate::room::{Change, Desired, Foreign, Room, RoomError, Stranger, Strangers};
+use crate::engine::{Shows, Subsystems};
+use crate::subsystem::{
+    Change, Desired, Foreign, ForeignDevice, ForeignDevices, Subsystem, SubsystemError,
+};
 use novanet_model::{HostAddresses, HostObject, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Key of a thing in a fake room, e.g. `bridge/br100`.
+/// Key of a thing in a fake subsystem, e.g. `bridge/br100`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FakeKey(pub String);
 
@@ -26,20 +28,20 @@ impl fmt::Display for FakeKey {
     }
 }
 
-/// What a fake room is about.
+/// What a fake subsystem is about.
 pub trait Subject: Send + Sync + 'static {
-    /// Its name, as of the real room.
+    /// Its name, as of the real subsystem.
     const NAME: &'static str;
     /// What every host has.
     fn base() -> Vec<(String, String)> {
         Vec::new()
     }
-    /// Whether it is the room that sees what is foreign.
+    /// Whether it is the subsystem that sees what is foreign.
     const SEES: bool = false;
     /// What follows from an object.
     fn items(object: &HostObject) -> Vec<(String, String)>;
     /// What stays of one whose network the host cannot have.
-    fn items_without_ground(_object: &HostObject) -> Vec<(String, String)> {
+    fn items_when_unavailable(_object: &HostObject) -> Vec<(String, String)> {
         Vec::new()
     }
 }
@@ -53,18 +55,22 @@ pub struct FakeDhcp;
 /// A fake room for instances.
 pub struct FakeInstances;
 
-/// A room of a [`FakeHost`].
+/// A subsystem of a [`FakeHost`].
 pub struct FakeRoom<S> {
     host: FakeHost,
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     subject: PhantomData<S>,
 }
 
-/// The rooms of a fake host.
-pub type FakeRooms =
-    Rooms<FakeRoom<FakeLinks>, FakeRoom<FakeFirewall>, FakeRoom<FakeDhcp>, FakeRoom<FakeInstances>>;
+/// The subsystems of a fake host.
+pub type FakeRooms = Subsystems<
+    FakeRoom<FakeLinks>,
+    FakeRoom<FakeFirewall>,
+    FakeRoom<FakeDhcp>,
+    FakeRoom<FakeInstances>,
+>;
 
-/// The host in memory. Outlives the rooms, as a kernel outlives the agent.
+/// The host in memory. Outlives the subsystems, as a kernel outlives the agent.
 #[derive(Clone, Default)]
 pub struct FakeHost {
     state: Arc<Mutex<State>>,
@@ -82,7 +88,7 @@ struct State {
     failing: BTreeSet<Thing>,
     blind: BTreeSet<&'static str>,
     slow: BTreeMap<&'static str, Duration>,
-    disturbed: BTreeMap<&'static str, Arc<Notify>>,
+    changed_externally: BTreeMap<&'static str, Arc<Notify>>,
     actions: Vec<String>,
     kill_at: Option<usize>,
     observations: BTreeMap<&'static str, usize>,
@@ -95,42 +101,42 @@ impl FakeHost {
         Self::default()
     }
 
-    /// Rooms of this host, as a new agent makes them.
-    pub fn rooms(&self) -> FakeRooms {
-        Rooms {
-            links: self.room(),
-            firewall: self.room(),
-            dhcp: self.room(),
-            instances: self.room(),
+    /// Subsystems of this host, as a new agent makes them.
+    pub fn subsystems(&self) -> FakeRooms {
+        Subsystems {
+            links: self.subsystem(),
+            firewall: self.subsystem(),
+            dhcp: self.subsystem(),
+            instances: self.subsystem(),
         }
     }
 
-    /// One room of this host.
-    pub fn room<S: Subject>(&self) -> FakeRoom<S> {
+    /// One subsystem of this host.
+    pub fn subsystem<S: Subject>(&self) -> FakeRoom<S> {
         let mut state = self.state();
         FakeRoom {
             host: self.clone(),
-            disturbed: Arc::clone(state.disturbed.entry(S::NAME).or_default()),
+            changed_externally: Arc::clone(state.changed_externally.entry(S::NAME).or_default()),
             subject: PhantomData,
         }
     }
 
-    /// Everything of ours on the host: `room key` → value.
+    /// Everything of ours on the host: `subsystem key` → value.
     pub fn things(&self) -> BTreeMap<String, String> {
         let things = self.state().things.clone();
-        let name = |((room, key), value)| (format!("{room} {key}"), value);
+        let name = |((subsystem, key), value)| (format!("{subsystem} {key}"), value);
         things.into_iter().map(name).collect()
     }
 
     /// Somebody puts a thing that carries our mark there (or changes it), unnoticed.
-    pub fn put(&self, room: &'static str, key: &str, value: &str) {
-        let thing = (room, key.to_owned());
+    pub fn put(&self, subsystem: &'static str, key: &str, value: &str) {
+        let thing = (subsystem, key.to_owned());
         self.state().things.insert(thing, value.to_owned());
     }
 
-    /// The room keeps the first thing (room and key) for as long as the second is there.
+    /// The subsystem keeps the first thing (subsystem and key) for as long as the second is there.
     pub fn keep_while(&self, guard: (&'static str, &str), guarded: (&'static str, &str)) {
-        let owned = |(room, key): (&'static str, &str)| (room, key.to_owned());
+        let owned = |(subsystem, key): (&'static str, &str)| (subsystem, key.to_owned());
         self.state().guards.insert(owned(guard), owned(guarded));
     }
 
@@ -141,25 +147,25 @@ impl FakeHost {
     }
 
     /// Somebody removes a thing, unnoticed.
-    pub fn take_away(&self, room: &'static str, key: &str) {
-        self.state().things.remove(&(room, key.to_owned()));
+    pub fn take_away(&self, subsystem: &'static str, key: &str) {
+        self.state().things.remove(&(subsystem, key.to_owned()));
     }
 
-    /// The kernel tells the room that something of it changed.
-    pub fn disturb(&self, room: &'static str) {
-        if let Some(notify) = self.state().disturbed.get(room) {
+    /// The kernel tells the subsystem that something of it changed.
+    pub fn disturb(&self, subsystem: &'static str) {
+        if let Some(notify) = self.state().changed_externally.get(subsystem) {
             notify.notify_one();
         }
     }
 
     /// Something foreign stands where this thing would be; if that is a bridge, a bridge.
-    pub fn occupy(&self, room: &'static str, key: &str) {
-        self.state().foreign.insert((room, key.to_owned()));
+    pub fn occupy(&self, subsystem: &'static str, key: &str) {
+        self.state().foreign.insert((subsystem, key.to_owned()));
     }
 
     /// And goes away again.
-    pub fn vacate(&self, room: &'static str, key: &str) {
-        self.state().foreign.remove(&(room, key.to_owned()));
+    pub fn vacate(&self, subsystem: &'static str, key: &str) {
+        self.state().foreign.remove(&(subsystem, key.to_owned()));
     }
 
     /// The host has these addresses and routes of its own from now on.
@@ -173,8 +179,8 @@ impl FakeHost {
     }
 
     /// From now on changes of this thing fail (or no longer).
-    pub fn fail(&self, room: &'static str, key: &str, fails: bool) {
-        let thing = (room, key.to_owned());
+    pub fn fail(&self, subsystem: &'static str, key: &str, fails: bool) {
+        let thing = (subsystem, key.to_owned());
         let mut state = self.state();
         if fails {
             state.failing.insert(thing);
@@ -183,22 +189,22 @@ impl FakeHost {
         }
     }
 
-    /// From now on the room cannot be observed (or can again).
-    pub fn blind(&self, room: &'static str, blind: bool) {
+    /// From now on the subsystem cannot be observed (or can again).
+    pub fn blind(&self, subsystem: &'static str, blind: bool) {
         let mut state = self.state();
         if blind {
-            state.blind.insert(room);
+            state.blind.insert(subsystem);
         } else {
-            state.blind.remove(room);
+            state.blind.remove(subsystem);
         }
     }
 
-    /// Every action in this room takes this long.
-    pub fn slow(&self, room: &'static str, each: Duration) {
-        self.state().slow.insert(room, each);
+    /// Every action in this subsystem takes this long.
+    pub fn slow(&self, subsystem: &'static str, each: Duration) {
+        self.state().slow.insert(subsystem, each);
     }
 
-    /// The agent dies after this many more actions: rooms hang, [`Self::killed`] returns.
+    /// The agent dies after this many more actions: subsystems hang, [`Self::killed`] returns.
     pub fn kill_after(&self, actions: usize) {
         let mut state = self.state();
         state.kill_at = Some(state.actions.len() + actions);
@@ -210,14 +216,18 @@ impl FakeHost {
         self.state().kill_at = None;
     }
 
-    /// All actions so far: `room action key`.
+    /// All actions so far: `subsystem action key`.
     pub fn actions(&self) -> Vec<String> {
         self.state().actions.clone()
     }
 
-    /// How often a room was observed.
-    pub fn observations(&self, room: &'static str) -> usize {
-        self.state().observations.get(room).copied().unwrap_or(0)
+    /// How often a subsystem was observed.
+    pub fn observations(&self, subsystem: &'static str) -> usize {
+        self.state()
+            .observations
+            .get(subsystem)
+            .copied()
+            .unwrap_or(0)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -225,7 +235,7 @@ impl FakeHost {
     }
 
     /// One numbered action: done, refused, or never done because the agent was killed before it.
-    async fn act(&self, thing: &Thing, value: Option<&str>) -> Result<(), RoomError> {
+    async fn act(&self, thing: &Thing, value: Option<&str>) -> Result<(), SubsystemError> {
         let slow = self.state().slow.get(thing.0).copied();
         if let Some(each) = slow {
             tokio::time::sleep(each).await;
@@ -237,18 +247,18 @@ impl FakeHost {
         std::future::pending().await
     }
 
-    fn try_act(&self, thing: &Thing, value: Option<&str>) -> Option<Result<(), RoomError>> {
+    fn try_act(&self, thing: &Thing, value: Option<&str>) -> Option<Result<(), SubsystemError>> {
         let mut state = self.state();
         if state.kill_at.is_some_and(|at| state.actions.len() >= at) {
             return None;
         }
         if state.foreign.contains(thing) {
             let message = format!("{} is taken by something foreign", thing.1);
-            return Some(Err(RoomError::Refused(message)));
+            return Some(Err(SubsystemError::Refused(message)));
         }
         if state.failing.contains(thing) {
             let source = std::io::Error::from_raw_os_error(28);
-            return Some(Err(RoomError::kernel(&thing.1, source)));
+            return Some(Err(SubsystemError::kernel(&thing.1, source)));
         }
         let word = if value.is_some() { "put" } else { "remove" };
         state
@@ -262,7 +272,7 @@ impl FakeHost {
     }
 }
 
-impl<S: Subject> Room for FakeRoom<S> {
+impl<S: Subject> Subsystem for FakeRoom<S> {
     type Key = FakeKey;
     type Value = String;
 
@@ -276,15 +286,17 @@ impl<S: Subject> Room for FakeRoom<S> {
         keyed(S::items(object))
     }
 
-    fn items_without_ground(&self, object: &HostObject, _: &str) -> Vec<(FakeKey, String)> {
-        keyed(S::items_without_ground(object))
+    fn items_when_unavailable(&self, object: &HostObject, _: &str) -> Vec<(FakeKey, String)> {
+        keyed(S::items_when_unavailable(object))
     }
 
-    fn strangers(&self) -> Option<Strangers> {
+    fn foreign_devices(&self) -> Option<ForeignDevices> {
         let state = self.host.state();
-        let bridges = state.foreign.iter().filter_map(|(room, key)| {
-            let name = key.strip_prefix("bridge/").filter(|_| *room == S::NAME)?;
-            let stranger = Stranger {
+        let bridges = state.foreign.iter().filter_map(|(subsystem, key)| {
+            let name = key
+                .strip_prefix("bridge/")
+                .filter(|_| *subsystem == S::NAME)?;
+            let stranger = ForeignDevice {
                 is_bridge: true,
                 what: "somebody's bridge".to_owned(),
             };
@@ -300,30 +312,30 @@ impl<S: Subject> Room for FakeRoom<S> {
         })
     }
 
-    fn disturbed(&self) -> Arc<Notify> {
-        Arc::clone(&self.disturbed)
+    fn changed_externally(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed_externally)
     }
 
     async fn observe(
         &mut self,
         desired: &Desired<FakeKey, String>,
-    ) -> Result<BTreeMap<FakeKey, String>, RoomError> {
+    ) -> Result<BTreeMap<FakeKey, String>, SubsystemError> {
         let mut state = self.host.state();
         *state.observations.entry(S::NAME).or_default() += 1;
         if state.blind.contains(S::NAME) {
-            return Err(RoomError::Refused(
+            return Err(SubsystemError::Refused(
                 "the fake kernel does not answer".to_owned(),
             ));
         }
         let mut seen = BTreeMap::new();
-        for ((room, key), value) in &state.things {
-            if *room == S::NAME {
+        for ((subsystem, key), value) in &state.things {
+            if *subsystem == S::NAME {
                 seen.insert(FakeKey(key.clone()), value.clone());
             }
         }
-        for (room, key) in &state.foreign {
+        for (subsystem, key) in &state.foreign {
             let key = FakeKey(key.clone());
-            if *room == S::NAME && desired.get(&key).is_some() {
+            if *subsystem == S::NAME && desired.get(&key).is_some() {
                 seen.insert(key, "foreign".to_owned());
             }
         }
@@ -334,14 +346,17 @@ impl<S: Subject> Room for FakeRoom<S> {
         &mut self,
         changes: &[Change<FakeKey, String>],
         _desired: &Desired<FakeKey, String>,
-    ) -> Vec<(FakeKey, RoomError)> {
+    ) -> Vec<(FakeKey, SubsystemError)> {
         let mut failures = Vec::new();
         for change in changes {
             let thing = (S::NAME, change.key.0.clone());
             let mut result = Ok(());
             // A change is two actions, so that there is a moment in between to be killed in.
             if change.to.is_none() && self.host.is_kept(&thing) {
-                result = Err(RoomError::Waits(format!("{} is still needed", change.key)));
+                result = Err(SubsystemError::Waits(format!(
+                    "{} is still needed",
+                    change.key
+                )));
             } else if change.from.is_some() {
                 result = self.host.act(&thing, None).await;
             }
@@ -357,7 +372,7 @@ impl<S: Subject> Room for FakeRoom<S> {
 }
 
 impl<S: Subject> Shows for FakeRoom<S> {
-    async fn show(&mut self) -> Result<String, RoomError> {
+    async fn show(&mut self) -> Result<String, SubsystemError> {
         let things = self.host.things().into_iter();
         let ours = things.filter(|(name, _)| name.starts_with(S::NAME));
         let text = ours
@@ -366,7 +381,7 @@ impl<S: Subject> Shows for FakeRoom<S> {
         Ok(text)
     }
 
-    async fn in_use(&mut self) -> Result<String, RoomError> {
+    async fn in_use(&mut self) -> Result<String, SubsystemError> {
         let things = self.host.things().into_keys();
         let mark = format!("{} port/", S::NAME);
         let ports: Vec<_> = things.filter(|name| name.starts_with(&mark)).collect();

@@ -1,4 +1,4 @@
-//! What the fake rooms make of a host's objects: roughly what the real ones do, as text.
+//! What the fake subsystems make of a host's objects: roughly what the real ones do, as text.
 
 use super::{FakeDhcp, FakeFirewall, FakeInstances, FakeLinks, Subject};
 use novanet_model::HostObject;

@@ -14,14 +14,14 @@ mod nft;
 
 pub use item::{Key, Set, Slot, Value};
 
-use crate::room::{Change, Desired, Foreign, Room, RoomError};
 use crate::settings::Settings;
+use crate::subsystem::{Change, Desired, Foreign, Subsystem, SubsystemError};
 use novanet_model::HostObject;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The firewall room.
+/// The firewall subsystem.
 #[derive(Debug)]
 pub struct Firewall {
     driver: nft::Nft,
@@ -30,7 +30,7 @@ pub struct Firewall {
 impl Firewall {
     /// Opens the kernel in the network namespace of the calling thread. Refuses when the `nft`
     /// program is missing, and names the package.
-    pub fn new(settings: &Settings) -> Result<Self, RoomError> {
+    pub fn new(settings: &Settings) -> Result<Self, SubsystemError> {
         Ok(Self {
             driver: nft::Nft::new(settings)?,
         })
@@ -42,12 +42,12 @@ impl Firewall {
     }
 
     /// The rules as the kernel has them, as text for people.
-    pub async fn show(&self) -> Result<String, RoomError> {
+    pub async fn show(&self) -> Result<String, SubsystemError> {
         self.driver.show().await
     }
 }
 
-impl Room for Firewall {
+impl Subsystem for Firewall {
     type Key = Key;
     type Value = Value;
 
@@ -69,14 +69,14 @@ impl Room for Firewall {
             .collect()
     }
 
-    fn disturbed(&self) -> Arc<Notify> {
-        self.driver.disturbed()
+    fn changed_externally(&self) -> Arc<Notify> {
+        self.driver.changed_externally()
     }
 
     async fn observe(
         &mut self,
         _desired: &Desired<Key, Value>,
-    ) -> Result<BTreeMap<Key, Value>, RoomError> {
+    ) -> Result<BTreeMap<Key, Value>, SubsystemError> {
         self.driver.observe()
     }
 
@@ -84,7 +84,7 @@ impl Room for Firewall {
         &mut self,
         changes: &[Change<Key, Value>],
         desired: &Desired<Key, Value>,
-    ) -> Vec<(Key, RoomError)> {
+    ) -> Vec<(Key, SubsystemError)> {
         self.driver.apply(changes, desired).await
     }
 }

@@ -6,7 +6,7 @@
 //! `work`) in the folder itself and no limit; they stay as they are.
 
 use super::program;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use composefs_ioctls::loop_device::{flags, loopify_with_flags};
 use nix::mount::{MsFlags, mount};
 use novanet_model::InstanceId;
@@ -46,9 +46,9 @@ pub(super) fn size(disk_gb: u32, image_bytes: u64, beside_mb: u64) -> u64 {
 
 /// Makes the disk in `folder`, `bytes` long. It takes 160 KiB (2 GiB) to 2 MiB (160 GiB) of the
 /// host's.
-pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), RoomError> {
+pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), SubsystemError> {
     let path = folder.join("disk.img.new");
-    let failed = |e: io::Error| RoomError::kernel(path.display().to_string(), e);
+    let failed = |e: io::Error| SubsystemError::kernel(path.display().to_string(), e);
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(e)),
         _ => {}
@@ -71,7 +71,7 @@ pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), RoomError> {
         .arg("lazy_itable_init=1,lazy_journal_init=1,nodiscard");
     match on_file(&mut command, &file)? {
         (Some(0), _) => std::fs::rename(&path, folder.join(IMAGE)).map_err(failed),
-        (_, said) => Err(RoomError::Command {
+        (_, said) => Err(SubsystemError::Command {
             command: format!("mkfs.ext4 {}", path.display()),
             message: said,
         }),
@@ -80,9 +80,9 @@ pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), RoomError> {
 
 /// Runs a program on an open file. The path could be another file by the time the program opens it,
 /// if the agent is killed and the next one starts anew.
-fn on_file(command: &mut Command, file: &File) -> Result<(Option<i32>, String), RoomError> {
+fn on_file(command: &mut Command, file: &File) -> Result<(Option<i32>, String), SubsystemError> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let failed = |e: io::Error| RoomError::Command {
+    let failed = |e: io::Error| SubsystemError::Command {
         command: name.clone(),
         message: e.to_string(),
     };
@@ -112,9 +112,12 @@ impl Disk {
     /// Two loop devices over one file would be two file systems that destroy each other. A lock on
     /// the open file prevents that: the loop device keeps the open file, and so the lock, until it
     /// ends, whichever agent or mount namespace it belongs to.
-    pub(super) fn open(instance: InstanceId, folder: &Path) -> Result<Option<Self>, RoomError> {
+    pub(super) fn open(
+        instance: InstanceId,
+        folder: &Path,
+    ) -> Result<Option<Self>, SubsystemError> {
         let path = folder.join(IMAGE);
-        let failed = |e: io::Error| RoomError::kernel(path.display().to_string(), e);
+        let failed = |e: io::Error| SubsystemError::kernel(path.display().to_string(), e);
         let file = match File::options().read(true).write(true).open(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.map_err(failed)?,
@@ -137,8 +140,8 @@ impl Disk {
         Ok(Some(disk))
     }
 
-    fn failed(&self, source: io::Error) -> RoomError {
-        RoomError::kernel(self.path.display().to_string(), source)
+    fn failed(&self, source: io::Error) -> SubsystemError {
+        SubsystemError::kernel(self.path.display().to_string(), source)
     }
 
     /// Whether the kernel found errors when it used the file system last (`s_state` of ext4). So it
@@ -149,7 +152,7 @@ impl Disk {
         Ok(u16::from_le_bytes(state) & 2 != 0)
     }
 
-    fn repair(&self) -> Result<(), RoomError> {
+    fn repair(&self) -> Result<(), SubsystemError> {
         let mut command = Command::new(program::find("e2fsck")?);
         let (code, said) = on_file(command.arg("-p"), &self.file)?;
         // 1 and 2: errors were there and are corrected.
@@ -157,7 +160,7 @@ impl Disk {
             tracing::warn!(instance = %self.instance, said, "repaired the instance's disk");
             return Ok(());
         }
-        Err(RoomError::Refused(format!(
+        Err(SubsystemError::Refused(format!(
             "{}: its disk has errors: repair it with e2fsck -f {}: {said}",
             self.instance,
             self.path.display()
@@ -166,7 +169,7 @@ impl Disk {
 
     /// Mounts it at `at`, in the mount namespace of this thread; the loop device ends with the
     /// mount.
-    pub(super) fn mount(self, at: &str) -> Result<(), RoomError> {
+    pub(super) fn mount(self, at: &str) -> Result<(), SubsystemError> {
         let device = attach(&self.file).map_err(|e| self.failed(e))?;
         let source = std::fs::read_link(format!("/proc/self/fd/{}", device.as_raw_fd()))
             .map_err(|e| self.failed(e))?;
@@ -181,7 +184,7 @@ impl Disk {
         )
         .map_err(|e| {
             let what = format!("{}: mount {}", self.instance, self.path.display());
-            RoomError::kernel(what, e)
+            SubsystemError::kernel(what, e)
         })
     }
 }
@@ -219,18 +222,18 @@ pub(super) fn unavailable(folder: &Path) -> Option<String> {
 
 /// Makes the folders of the instance's own layer in `folder`: `upper`, which becomes its `/` and
 /// belongs to its root (`owner` on the host), and `work`, which the kernel needs beside it.
-pub(super) fn make_layers(folder: &Path, owner: u32) -> Result<(), RoomError> {
+pub(super) fn make_layers(folder: &Path, owner: u32) -> Result<(), SubsystemError> {
     let mut new = false;
     for name in ["work", "upper"] {
         let path = folder.join(name);
-        let failed = |e: io::Error| RoomError::kernel(path.display().to_string(), e);
+        let failed = |e: io::Error| SubsystemError::kernel(path.display().to_string(), e);
         new = match std::fs::create_dir(&path) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
             other => other.map(|()| true).map_err(failed)?,
         };
     }
     let upper = folder.join("upper");
-    let failed = |e: io::Error| RoomError::kernel(upper.display().to_string(), e);
+    let failed = |e: io::Error| SubsystemError::kernel(upper.display().to_string(), e);
     if !new && std::fs::symlink_metadata(&upper).map_err(failed)?.uid() == owner {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 use super::disk;
 use super::process::ProcessId;
 use super::range::{self, Ranges};
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::InstanceId;
 use novanet_model::object::{Instance, Port};
 use rustix::fs::Mode;
@@ -67,10 +67,12 @@ impl Folders {
     }
 
     /// The instances that have a folder. Half-made and half-removed ones of a killed agent go.
-    pub(super) fn list(&self) -> Result<Vec<InstanceId>, RoomError> {
+    pub(super) fn list(&self) -> Result<Vec<InstanceId>, SubsystemError> {
         let entries = match std::fs::read_dir(&self.path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(|e| RoomError::kernel(self.path.display().to_string(), e))?,
+            other => {
+                other.map_err(|e| SubsystemError::kernel(self.path.display().to_string(), e))?
+            }
         };
         let mut found = Vec::new();
         for entry in entries.flatten() {
@@ -91,7 +93,7 @@ impl Folders {
         spec: &Spec,
         bytes: u64,
         own_ids: impl FnOnce() -> bool,
-    ) -> Result<Folder, RoomError> {
+    ) -> Result<Folder, SubsystemError> {
         let folder = self.of(spec.instance.instance);
         if folder.path.exists() {
             self.ensure_disk(&folder, bytes)?;
@@ -104,7 +106,8 @@ impl Folders {
                 .join(format!("{MAKING}{}", spec.instance.instance)),
         };
         remove_tree(&making.path)?;
-        let failed = |e: std::io::Error| RoomError::kernel(making.path.display().to_string(), e);
+        let failed =
+            |e: std::io::Error| SubsystemError::kernel(making.path.display().to_string(), e);
         std::fs::create_dir_all(&self.path).map_err(failed)?;
         // Set-user-id programs and other people's files are in there.
         rustix::fs::chmod(&self.path, Mode::from(0o700)).map_err(|e| failed(e.into()))?;
@@ -118,7 +121,7 @@ impl Folders {
         Ok(folder)
     }
 
-    fn ensure_disk(&self, folder: &Folder, bytes: u64) -> Result<(), RoomError> {
+    fn ensure_disk(&self, folder: &Folder, bytes: u64) -> Result<(), SubsystemError> {
         if disk::is_in(&folder.path) {
             return Ok(());
         }
@@ -137,7 +140,7 @@ impl Folders {
     }
 
     /// Removes an instance's folder; its ids may be another one's after that.
-    pub(super) fn remove(&self, folder: &Folder) -> Result<(), RoomError> {
+    pub(super) fn remove(&self, folder: &Folder) -> Result<(), SubsystemError> {
         let number = range::number_of(&folder.path);
         folder.remove()?;
         self.ranges.release(number);
@@ -169,12 +172,12 @@ impl Folder {
         self.read("state.json")
     }
 
-    pub(super) fn set_state(&self, state: &State) -> Result<(), RoomError> {
+    pub(super) fn set_state(&self, state: &State) -> Result<(), SubsystemError> {
         self.write("state.json", state)
     }
 
     /// Removes it, aside first, so that a half-removed one never looks like an instance.
-    fn remove(&self) -> Result<(), RoomError> {
+    fn remove(&self) -> Result<(), SubsystemError> {
         let Some(name) = self.path.file_name() else {
             return Ok(());
         };
@@ -185,7 +188,7 @@ impl Folder {
         match std::fs::rename(&self.path, &aside) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => {
-                other.map_err(|e| RoomError::kernel(self.path.display().to_string(), e))?;
+                other.map_err(|e| SubsystemError::kernel(self.path.display().to_string(), e))?;
             }
         }
         remove_tree(&aside)
@@ -195,19 +198,20 @@ impl Folder {
         serde_json::from_slice(&std::fs::read(self.path.join(name)).ok()?).ok()
     }
 
-    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), RoomError> {
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), SubsystemError> {
         let path = self.path.join(name);
-        let failed = |e: std::io::Error| RoomError::kernel(path.display().to_string(), e);
+        let failed = |e: std::io::Error| SubsystemError::kernel(path.display().to_string(), e);
         let bytes = serde_json::to_vec(value).map_err(|e| failed(e.into()))?;
         crate::whole::replace(&path, 0o600, &bytes).map_err(failed)
     }
 }
 
-fn remove_tree(path: &Path) -> Result<(), RoomError> {
+fn remove_tree(path: &Path) -> Result<(), SubsystemError> {
     match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(RoomError::kernel(format!("remove {}", path.display()), e))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(SubsystemError::kernel(
+            format!("remove {}", path.display()),
+            e,
+        )),
         _ => Ok(()),
     }
 }

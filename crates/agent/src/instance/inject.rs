@@ -1,7 +1,7 @@
 //! Files that the host writes into an instance's disk before a boot, as nova did: the addresses of
 //! a flat network.
 
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::object::InjectedNetwork;
 use rustix::fs::{Gid, Mode, Uid};
 use std::io::Write;
@@ -9,11 +9,11 @@ use std::path::Path;
 
 /// Writes `text` as `/etc/network/interfaces` into the instance's layer `upper`: the file that
 /// Debian's ifupdown and busybox's `ifup` read. `owner` is the host's id of the instance's root.
-pub(super) fn write_interfaces(upper: &Path, owner: u32, text: &str) -> Result<(), RoomError> {
+pub(super) fn write_interfaces(upper: &Path, owner: u32, text: &str) -> Result<(), SubsystemError> {
     let etc = upper.join("etc");
     let network = etc.join("network");
     let path = network.join("interfaces");
-    let failed = |e: std::io::Error| RoomError::kernel(path.display().to_string(), e);
+    let failed = |e: std::io::Error| SubsystemError::kernel(path.display().to_string(), e);
     let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
     // The disk is the instance's to fill: never write through a link it may have put there.
     for parent in [&etc, &network] {

@@ -15,7 +15,7 @@ use super::files::{Folders, Spec};
 use super::process::ProcessId;
 use crate::boot::boot_id;
 use crate::image::Images;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::InstanceId;
 use novanet_model::object::Instance;
 use novanet_model::wire::InstanceReport;
@@ -55,7 +55,7 @@ pub(super) struct Lives {
     plug: Arc<dyn Plug>,
     gate: OnceLock<Arc<dyn Gate>>,
     reports: mpsc::UnboundedSender<InstanceReport>,
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     idle: Notify,
     slots: Mutex<BTreeMap<InstanceId, Slot>>,
     /// Consoles that are copied: of all instances that print into a FIFO.
@@ -85,7 +85,7 @@ impl Lives {
             plug,
             gate: OnceLock::new(),
             reports,
-            disturbed: Arc::default(),
+            changed_externally: Arc::default(),
             idle: Notify::new(),
             slots: Mutex::default(),
             copiers: Copiers::default(),
@@ -97,8 +97,8 @@ impl Lives {
         let _ = self.gate.set(gate);
     }
 
-    pub(super) fn disturbed(&self) -> Arc<Notify> {
-        Arc::clone(&self.disturbed)
+    pub(super) fn changed_externally(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed_externally)
     }
 
     pub(super) fn problem(&self) -> Option<&str> {
@@ -110,7 +110,7 @@ impl Lives {
     }
 
     /// Takes over what an earlier agent left. Answers with the specs of all that is there.
-    pub(super) async fn adopt(self: &Arc<Self>) -> Result<Vec<Spec>, RoomError> {
+    pub(super) async fn adopt(self: &Arc<Self>) -> Result<Vec<Spec>, SubsystemError> {
         tokio::spawn(housekeeping(Arc::downgrade(self)));
         let this = Arc::clone(self);
         let ids = blocking(move || this.folders.list()).await?;
@@ -154,7 +154,7 @@ impl Lives {
     fn enter(self: &Arc<Self>, id: InstanceId, phase: Phase) {
         let mut slots = self.slots();
         if let Phase::Failed { again, .. } = &phase {
-            tokio::spawn(remind(Arc::clone(&self.disturbed), *again));
+            tokio::spawn(remind(Arc::clone(&self.changed_externally), *again));
         }
         let gone = matches!(phase, Phase::Absent);
         let slot = slots.entry(id).or_insert_with(Slot::new);
@@ -255,7 +255,11 @@ impl Lives {
     }
 
     /// Sets what an instance should be doing, and sees to it. What failed last is said again.
-    pub(super) fn set_goal(self: &Arc<Self>, id: InstanceId, goal: Goal) -> Result<(), RoomError> {
+    pub(super) fn set_goal(
+        self: &Arc<Self>,
+        id: InstanceId,
+        goal: Goal,
+    ) -> Result<(), SubsystemError> {
         let failed = {
             let mut slots = self.slots();
             let slot = slots.entry(id).or_insert_with(Slot::new);
@@ -276,7 +280,7 @@ impl Lives {
             }
         };
         self.kick(id);
-        failed.map_or(Ok(()), |error| Err(RoomError::Refused(error)))
+        failed.map_or(Ok(()), |error| Err(SubsystemError::Refused(error)))
     }
 
     /// An instance is not made for now. What runs, or has run, this boot is not concerned; what is
@@ -345,9 +349,9 @@ impl Slot {
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RoomError> + Send + 'static,
-) -> Result<T, RoomError> {
+    work: impl FnOnce() -> Result<T, SubsystemError> + Send + 'static,
+) -> Result<T, SubsystemError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|e| RoomError::Refused(format!("a task of the instances room: {e}")))?
+        .map_err(|e| SubsystemError::Refused(format!("a task of the instances subsystem: {e}")))?
 }

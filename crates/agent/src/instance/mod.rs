@@ -20,8 +20,8 @@ mod range;
 pub use driver::{Driver, Gate, Machine};
 
 use crate::image::Images;
-use crate::room::{Change, Desired, Room, RoomError};
 use crate::settings::Settings;
+use crate::subsystem::{Change, Desired, Subsystem, SubsystemError};
 use files::{Folders, Spec};
 use futures_util::future::BoxFuture;
 use life::{Goal, Lives};
@@ -33,7 +33,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 
-/// Plugs an instance's card into its bridge; the link room does it.
+/// Plugs an instance's card into its bridge; the link subsystem does it.
 pub trait Plug: Send + Sync {
     /// Makes the cable `port.name` (in this network namespace, in its bridge) to `ifname` with the port's MAC
     /// in the network namespace of `pid`, up on the host's side. What is left of an earlier cable of that
@@ -43,7 +43,7 @@ pub trait Plug: Send + Sync {
         port: &'a Port,
         pid: i32,
         ifname: &'a str,
-    ) -> BoxFuture<'a, Result<(), RoomError>>;
+    ) -> BoxFuture<'a, Result<(), SubsystemError>>;
 
     /// Whether the host's end is there.
     fn is_plugged(&self, port: &Port) -> bool {
@@ -51,10 +51,10 @@ pub trait Plug: Send + Sync {
     }
 }
 
-/// What an item of this room is about.
+/// What an item of this subsystem is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// A port that an instance will be plugged with. (The cable itself is the link room's.)
+    /// A port that an instance will be plugged with. (The cable itself is the link subsystem's.)
     Port(InstanceId, u32),
     /// An instance.
     Instance(InstanceId),
@@ -77,7 +77,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// What an item of this room is like.
+/// What an item of this subsystem is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// See [`Key::Port`].
@@ -127,7 +127,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// The room. See the head of this file.
+/// The subsystem. See the head of this file.
 pub struct Instances {
     lives: Arc<Lives>,
     /// Ports that we were told of.
@@ -163,7 +163,7 @@ impl Instances {
     /// Instances by another driver.
     pub fn with_driver(
         settings: &Settings,
-        driver: Result<Arc<dyn Driver>, RoomError>,
+        driver: Result<Arc<dyn Driver>, SubsystemError>,
         images: Arc<Images>,
         plug: Arc<dyn Plug>,
         reports: mpsc::UnboundedSender<InstanceReport>,
@@ -193,7 +193,7 @@ impl Instances {
         self.lives.console(instance)
     }
 
-    /// A handle for reading consoles while the engine owns the room.
+    /// A handle for reading consoles while the engine owns the subsystem.
     pub fn consoles(&self) -> Consoles {
         Consoles(Arc::clone(&self.lives))
     }
@@ -226,7 +226,7 @@ impl Consoles {
 }
 
 /// What the desired state says of an instance; `None`: that it stays as it is.
-fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, RoomError> {
+fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, SubsystemError> {
     let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id)) else {
         return Ok(Some(Goal::Gone));
     };
@@ -239,7 +239,7 @@ fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, R
         }
     }
     if ports.len() != instance.ports as usize {
-        return Err(RoomError::Refused(format!(
+        return Err(SubsystemError::Refused(format!(
             "{id}: waits for its ports: {} of {} are known",
             ports.len(),
             instance.ports
@@ -251,7 +251,7 @@ fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, R
     }))))
 }
 
-impl Room for Instances {
+impl Subsystem for Instances {
     type Key = Key;
     type Value = Value;
     const NAME: &'static str = "instance";
@@ -278,7 +278,7 @@ impl Room for Instances {
     }
 
     /// What runs goes on: its network may come back.
-    fn items_without_ground(&self, object: &HostObject, why: &str) -> Vec<(Key, Value)> {
+    fn items_when_unavailable(&self, object: &HostObject, why: &str) -> Vec<(Key, Value)> {
         match object {
             HostObject::Port(port) => vec![(
                 Key::Port(port.instance, port.index),
@@ -297,8 +297,8 @@ impl Room for Instances {
         }
     }
 
-    fn disturbed(&self) -> Arc<Notify> {
-        self.lives.disturbed()
+    fn changed_externally(&self) -> Arc<Notify> {
+        self.lives.changed_externally()
     }
 
     fn takes_away(&self, removal: &Change<Key, Value>) -> bool {
@@ -308,7 +308,7 @@ impl Room for Instances {
     async fn observe(
         &mut self,
         desired: &Desired<Key, Value>,
-    ) -> Result<BTreeMap<Key, Value>, RoomError> {
+    ) -> Result<BTreeMap<Key, Value>, SubsystemError> {
         if !self.adopted {
             for spec in self.lives.adopt().await? {
                 for port in spec.ports {
@@ -352,7 +352,7 @@ impl Room for Instances {
         &mut self,
         changes: &[Change<Key, Value>],
         desired: &Desired<Key, Value>,
-    ) -> Vec<(Key, RoomError)> {
+    ) -> Vec<(Key, SubsystemError)> {
         let mut touched = BTreeSet::new();
         for change in changes {
             if let Key::Port(id, index) = change.key {

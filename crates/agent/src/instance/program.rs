@@ -1,6 +1,6 @@
 //! Programs of the host, looked for where Debian has them: the agent's `PATH` may be anything.
 
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use std::path::{Path, PathBuf};
 
 const PLACES: [&str; 6] = [
@@ -21,13 +21,13 @@ pub(super) fn installed(name: &str) -> Option<PathBuf> {
 }
 
 /// The program's path. The error names the package to install.
-pub(super) fn find(name: &str) -> Result<PathBuf, RoomError> {
+pub(super) fn find(name: &str) -> Result<PathBuf, SubsystemError> {
     installed(name).ok_or_else(|| {
         let package = match name {
             "mkfs.ext4" | "e2fsck" => "e2fsprogs",
             _ => "util-linux",
         };
-        RoomError::Refused(format!(
+        SubsystemError::Refused(format!(
             "{name} is missing: install the Debian package {package}"
         ))
     })

@@ -6,7 +6,7 @@
 //! the shared range.
 
 use crate::image::IDS;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,7 +44,7 @@ impl Ranges {
 
     /// Gives the lowest free range to the instance whose folder is being made. `all`: the folder of
     /// all.
-    pub(super) fn allocate(&self, folder: &Path, all: &Path) -> Result<(), RoomError> {
+    pub(super) fn allocate(&self, folder: &Path, all: &Path) -> Result<(), SubsystemError> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = match &mut *used {
             Some(used) => used,
@@ -55,14 +55,14 @@ impl Ranges {
             .filter(|number| !used.contains(number))
             .find(|number| self.is_ours(*number, &taken))
             .ok_or_else(|| {
-                RoomError::Refused(
+                SubsystemError::Refused(
                     "no range of user ids is left: see instance_uid_base, /etc/subuid, /etc/subgid"
                         .to_owned(),
                 )
             })?;
         let path = folder.join(FILE);
         crate::whole::replace(&path, 0o600, number.to_string().as_bytes())
-            .map_err(|e| RoomError::kernel(path.display().to_string(), e))?;
+            .map_err(|e| SubsystemError::kernel(path.display().to_string(), e))?;
         used.insert(number);
         Ok(())
     }
@@ -91,8 +91,8 @@ pub(super) fn number_of(folder: &Path) -> u32 {
 }
 
 /// The numbers in all folders, those being made or removed too.
-fn read_all(all: &Path) -> Result<BTreeSet<u32>, RoomError> {
-    let failed = |e: std::io::Error| RoomError::kernel(all.display().to_string(), e);
+fn read_all(all: &Path) -> Result<BTreeSet<u32>, SubsystemError> {
+    let failed = |e: std::io::Error| SubsystemError::kernel(all.display().to_string(), e);
     let mut numbers = BTreeSet::new();
     for entry in std::fs::read_dir(all).map_err(failed)? {
         numbers.insert(number_of(&entry.map_err(failed)?.path()));

@@ -6,8 +6,8 @@ use super::mtu::{self, Mtu};
 use super::netlink::{Request, Socket};
 use super::seen::{self, Link};
 use super::{Links, fdb, message, observe, sysctl};
-use crate::room::RoomError;
 use crate::settings::Settings;
+use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use std::io;
@@ -17,7 +17,7 @@ impl Links {
         &mut self,
         name: &IfName,
         value: &LinkValue,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         let LinkValue::Bridge(spec) = value else {
             return self.wait_for_bridge(name);
         };
@@ -36,7 +36,7 @@ impl Links {
                 self.socket.send_together(&requests)
             }
             Some(link) => {
-                return Err(RoomError::Refused(format!(
+                return Err(SubsystemError::Refused(format!(
                     "bridge {name}: the name is taken by {}; rename or remove it, \
                      or give the network another bridge name",
                     self.marked.describe(&link, name)
@@ -45,11 +45,11 @@ impl Links {
         };
         results
             .and_then(|results| results.into_iter().collect())
-            .map_err(|e| RoomError::kernel(format!("make bridge {name}"), e))
+            .map_err(|e| SubsystemError::kernel(format!("make bridge {name}"), e))
     }
 
     /// What gives a bridge of ours back what somebody changed.
-    fn mends(&mut self, link: &Link, spec: &BridgeSpec) -> Result<Vec<Request>, RoomError> {
+    fn mends(&mut self, link: &Link, spec: &BridgeSpec) -> Result<Vec<Request>, SubsystemError> {
         let wrong = link.wrong_in_bridge.iter();
         let set = |right| message::set_bridge_option(link.index, right);
         let mut requests: Vec<_> = wrong.map(|wrong| set(wrong.right.clone())).collect();
@@ -61,7 +61,7 @@ impl Links {
         if link.mac == Some(mac) && !fdb::knows_itself(&mut self.socket, link)? {
             // The kernel makes the entry when it sets a MAC that was another.
             let name = IfName::new(link.name.as_str());
-            let other = name.map_err(|e| RoomError::Refused(e.to_string()))?;
+            let other = name.map_err(|e| SubsystemError::Refused(e.to_string()))?;
             requests.push(message::set_mac(link.index, host_end_mac(&other)));
             requests.push(message::set_mac(link.index, mac));
         } else if link.mac != Some(mac) {
@@ -74,7 +74,7 @@ impl Links {
     }
 
     /// Gives a bridge of ours its mark back, before anything else is done with it.
-    pub(super) fn mark_again(&mut self, name: &IfName) -> Result<(), RoomError> {
+    pub(super) fn mark_again(&mut self, name: &IfName) -> Result<(), SubsystemError> {
         let Some(link) = seen::link(&mut self.socket, name)? else {
             return Ok(());
         };
@@ -88,18 +88,18 @@ impl Links {
         }
         self.socket
             .request(&message::set_alias(link.index, &bridge_alias(name)))
-            .map_err(|e| RoomError::kernel(format!("mark bridge {name}"), e))
+            .map_err(|e| SubsystemError::kernel(format!("mark bridge {name}"), e))
     }
 
     /// The MTU to give a bridge; `None`: it has it. One that nobody set is best left to the kernel.
-    fn other_mtu(&mut self, bridge: &Link, wanted: Mtu) -> Result<Option<u32>, RoomError> {
+    fn other_mtu(&mut self, bridge: &Link, wanted: Mtu) -> Result<Option<u32>, SubsystemError> {
         let links = seen::links(&mut self.socket)?;
         let right = mtu::right(wanted, bridge, links.iter());
         Ok(Some(right).filter(|right| *right != bridge.mtu))
     }
 
     /// The bridge carries the addresses of an uplink, and so its MAC.
-    fn borrows_mac(&mut self, bridge: &Link) -> Result<bool, RoomError> {
+    fn borrows_mac(&mut self, bridge: &Link) -> Result<bool, SubsystemError> {
         for uplink in self.uplinks() {
             let link = seen::link(&mut self.socket, &uplink)?;
             if link.is_some_and(|l| l.master == Some(bridge.index) && l.mac == bridge.mac) {
@@ -109,30 +109,32 @@ impl Links {
         Ok(false)
     }
 
-    fn wait_for_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
+    fn wait_for_bridge(&mut self, name: &IfName) -> Result<(), SubsystemError> {
         match seen::link(&mut self.socket, name)? {
             Some(link) if link.is_bridge() => Ok(()),
-            Some(link) => Err(RoomError::Refused(format!(
+            Some(link) => Err(SubsystemError::Refused(format!(
                 "bridge {name}: it is {}, not a bridge",
                 link.describe()
             ))),
-            None => Err(RoomError::Refused(format!(
+            None => Err(SubsystemError::Refused(format!(
                 "bridge {name} is not there: in a flat network the administrator makes it \
                  (/etc/network/interfaces, or ip link add dev {name} type bridge)"
             ))),
         }
     }
 
-    pub(super) fn remove_bridge(&mut self, name: &IfName) -> Result<(), RoomError> {
+    pub(super) fn remove_bridge(&mut self, name: &IfName) -> Result<(), SubsystemError> {
         match seen::link(&mut self.socket, name)? {
             Some(link) if observe::is_our_bridge(&link, name) => {
                 self.must_be_released(name)?;
                 if let Some(why) = self.foreign_on(&link, name)? {
-                    return Err(RoomError::Refused(format!("bridge {name} is kept, {why}")));
+                    return Err(SubsystemError::Refused(format!(
+                        "bridge {name} is kept, {why}"
+                    )));
                 }
                 self.socket
                     .request(&message::remove_link(link.index))
-                    .map_err(|e| RoomError::kernel(format!("remove bridge {name}"), e))?;
+                    .map_err(|e| SubsystemError::kernel(format!("remove bridge {name}"), e))?;
                 self.marked.forget(name);
                 Ok(())
             }
@@ -141,10 +143,10 @@ impl Links {
     }
 
     /// With its bridge an uplink that could not be released would lose the host's addresses.
-    fn must_be_released(&mut self, bridge: &IfName) -> Result<(), RoomError> {
+    fn must_be_released(&mut self, bridge: &IfName) -> Result<(), SubsystemError> {
         for uplink in self.uplinks_of(bridge) {
             if seen::link(&mut self.socket, &uplink)?.is_some() {
-                return Err(RoomError::Refused(format!(
+                return Err(SubsystemError::Refused(format!(
                     "bridge {bridge} still carries what belongs to {uplink}: \
                      it goes when {uplink} is released"
                 )));

@@ -33,7 +33,7 @@ pub(super) fn doubts_of(
             let wrong = keys_of(&name)
                 .into_iter()
                 .filter(|key| match expected.get(key) {
-                    // The one that was waited for: only the room knows.
+                    // The one that was waited for: only the subsystem knows.
                     Some(LinkValue::AdministratorsBridge) => new,
                     Some(value) => differs(value, &link, &name),
                     None => false,

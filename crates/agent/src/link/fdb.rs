@@ -3,7 +3,7 @@
 
 use super::netlink::{Request, Socket};
 use super::seen::Link;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::MacAddr;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::neighbour::{
@@ -69,14 +69,14 @@ pub(crate) type Entries = BTreeMap<(u32, MacAddr), Entry>;
 pub(crate) fn entries(
     socket: &mut Socket,
     wanted: &BTreeSet<(u32, MacAddr)>,
-) -> Result<Entries, RoomError> {
+) -> Result<Entries, SubsystemError> {
     let bridges: BTreeSet<u32> = wanted.iter().map(|(bridge, _)| *bridge).collect();
     let mut found = Entries::new();
     for bridge in bridges {
         let listed = match socket.dump(&list(bridge)) {
             // It went while we looked.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => Vec::new(),
-            other => other.map_err(|e| RoomError::kernel("list entries of bridges", e))?,
+            other => other.map_err(|e| SubsystemError::kernel("list entries of bridges", e))?,
         };
         let listed = listed.iter().filter_map(Entry::read);
         let listed = listed.map(|(mac, entry)| ((bridge, mac), entry));
@@ -85,10 +85,10 @@ pub(crate) fn entries(
     Ok(found)
 }
 
-fn entry(socket: &mut Socket, bridge: u32, mac: MacAddr) -> Result<Option<Entry>, RoomError> {
+fn entry(socket: &mut Socket, bridge: u32, mac: MacAddr) -> Result<Option<Entry>, SubsystemError> {
     let answer = socket
         .get(get(bridge, mac))
-        .map_err(|e| RoomError::kernel(format!("look up {mac} in a bridge"), e))?;
+        .map_err(|e| SubsystemError::kernel(format!("look up {mac} in a bridge"), e))?;
     Ok(answer
         .as_ref()
         .and_then(Entry::read)
@@ -96,7 +96,7 @@ fn entry(socket: &mut Socket, bridge: u32, mac: MacAddr) -> Result<Option<Entry>
 }
 
 /// Whether a bridge knows its own MAC: without that entry nothing reaches the host over it.
-pub(crate) fn knows_itself(socket: &mut Socket, bridge: &Link) -> Result<bool, RoomError> {
+pub(crate) fn knows_itself(socket: &mut Socket, bridge: &Link) -> Result<bool, SubsystemError> {
     let Some(mac) = bridge.mac else {
         return Ok(true);
     };
@@ -104,7 +104,11 @@ pub(crate) fn knows_itself(socket: &mut Socket, bridge: &Link) -> Result<bool, R
 }
 
 /// Whether the bridge that a port is in sends what is for this MAC to that port, whatever comes.
-pub(crate) fn knows(socket: &mut Socket, port: &Link, mac: MacAddr) -> Result<bool, RoomError> {
+pub(crate) fn knows(
+    socket: &mut Socket,
+    port: &Link,
+    mac: MacAddr,
+) -> Result<bool, SubsystemError> {
     let Some(bridge) = port.master else {
         return Ok(false);
     };

@@ -7,8 +7,8 @@ use super::message;
 use super::netlink::{Request, Socket};
 use super::seen;
 use super::sysctl;
-use crate::room::{Change, RoomError};
 use crate::settings::FloatingAddressMode;
+use crate::subsystem::{Change, SubsystemError};
 use ipnet::Ipv4Net;
 use novanet_model::IfName;
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub(crate) fn apply(
     socket: &mut Socket,
     announcer: &mut Announcer,
     changes: &[LinkChange],
-) -> Vec<(LinkKey, RoomError)> {
+) -> Vec<(LinkKey, SubsystemError)> {
     let mut failed = Vec::new();
     let mut devices = HashMap::new();
     let mut steps = Vec::new();
@@ -52,7 +52,7 @@ pub(crate) fn apply(
                 let error = io::Error::new(error.kind(), error.to_string());
                 (
                     step.change.key.clone(),
-                    RoomError::kernel(step.change.key.to_string(), error),
+                    SubsystemError::kernel(step.change.key.to_string(), error),
                 )
             };
             failed.extend(steps.iter().map(lost));
@@ -73,7 +73,7 @@ fn messages_of<'a>(
     socket: &mut Socket,
     devices: &mut Devices,
     change: &'a LinkChange,
-) -> Result<Vec<(Step<'a>, Request)>, RoomError> {
+) -> Result<Vec<(Step<'a>, Request)>, SubsystemError> {
     let LinkKey::FloatingIp(address) = change.key else {
         return Ok(Vec::new());
     };
@@ -119,7 +119,7 @@ fn request(
     address: Ipv4Addr,
     spec: &FloatSpec,
     add: bool,
-) -> Result<Request, RoomError> {
+) -> Result<Request, SubsystemError> {
     Ok(match (spec.mode, add) {
         (FloatingAddressMode::Route, true) => message::add_float_route(address),
         (FloatingAddressMode::Route, false) => message::remove_float_route(address),
@@ -141,9 +141,9 @@ fn request(
 
 /// The number of an interface, or of the bridge that it is enslaved to: an address on a bridge's
 /// port would not answer.
-fn device(socket: &mut Socket, name: &IfName) -> Result<u32, RoomError> {
+fn device(socket: &mut Socket, name: &IfName) -> Result<u32, SubsystemError> {
     let link = seen::link(socket, name)?.ok_or_else(|| {
-        RoomError::Refused(format!(
+        SubsystemError::Refused(format!(
             "interface {name} is not there: check the flag public_interface \
              (or the floating IP's interface)"
         ))
@@ -156,20 +156,20 @@ fn finish(
     announcer: &mut Announcer,
     step: &Step<'_>,
     result: io::Result<()>,
-) -> Result<(), RoomError> {
+) -> Result<(), SubsystemError> {
     let what = || step.change.key.to_string();
     let Some(spec) = step.adds else {
         return match result {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EADDRNOTAVAIL)) => Ok(()),
-            other => other.map_err(|e| RoomError::kernel(what(), e)),
+            other => other.map_err(|e| SubsystemError::kernel(what(), e)),
         };
     };
     match result {
         Err(e) if e.raw_os_error() == Some(libc::EEXIST) => must_be_ours(socket, step.address)?,
-        other => other.map_err(|e| RoomError::kernel(what(), e))?,
+        other => other.map_err(|e| SubsystemError::kernel(what(), e))?,
     }
     if spec.mode == FloatingAddressMode::Route && sysctl::is_quiet(spec.interface.as_str()) {
-        return Err(RoomError::Refused(format!(
+        return Err(SubsystemError::Refused(format!(
             "floating address {}: nobody gets an answer on {interface}, whose sysctl \
              net.ipv4.conf.{interface}.arp_ignore (or .all.) is not 0: set both to 0, \
              or set the flag floating_address_mode to address",
@@ -186,14 +186,14 @@ fn finish(
 }
 
 /// The kernel has such a route or address: ours of before, or the host's own?
-fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), RoomError> {
+fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), SubsystemError> {
     let seen = seen::Snapshot::take(socket)?;
     let ours =
         seen.floats.contains(&address) || seen.addresses.iter().any(|a| a.ip == address && a.ours);
     if ours {
         return Ok(());
     }
-    Err(RoomError::Refused(format!(
+    Err(SubsystemError::Refused(format!(
         "floating address {address}: the host has this address itself; take it off the host \
          or release the floating IP"
     )))

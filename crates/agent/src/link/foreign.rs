@@ -6,8 +6,8 @@ use super::message::{self, PROTOCOL, TABLE_MAIN};
 use super::moved::{Record, local};
 use super::netlink::Socket;
 use super::seen::{self, Snapshot};
-use crate::room::RoomError;
 use crate::settings::Settings;
+use crate::subsystem::SubsystemError;
 use ipnet::Ipv4Net;
 use novanet_model::IfName;
 use novanet_model::host_addresses::{HostAddress, HostAddresses, HostRoute};
@@ -20,8 +20,8 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 
 /// The host's own addresses and routes now, in the network namespace of this thread.
-pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, RoomError> {
-    let mut socket = Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
+pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, SubsystemError> {
+    let mut socket = Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
     let seen = Snapshot::take(&mut socket)?;
     let notes = settings.state_path.join("links");
     collect(&mut socket, &seen, &notes, settings)
@@ -32,11 +32,11 @@ pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, RoomError> {
 pub fn host_source(
     public_interface: &IfName,
     known: Ipv4Addr,
-) -> Result<Option<Ipv4Addr>, RoomError> {
+) -> Result<Option<Ipv4Addr>, SubsystemError> {
     if kernels_choice() == Some(known) {
         return Ok(Some(known));
     }
-    let mut socket = Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
+    let mut socket = Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
     Ok(source(&Snapshot::take(&mut socket)?, public_interface))
 }
 
@@ -88,7 +88,10 @@ pub(super) fn waits(seen: &Snapshot, settings: &Settings) -> Option<String> {
 }
 
 impl Links {
-    pub(super) fn host_addresses(&mut self, seen: &Snapshot) -> Result<HostAddresses, RoomError> {
+    pub(super) fn host_addresses(
+        &mut self,
+        seen: &Snapshot,
+    ) -> Result<HostAddresses, SubsystemError> {
         collect(&mut self.socket, seen, &self.notes, &self.settings)
     }
 }
@@ -98,7 +101,7 @@ fn collect(
     seen: &Snapshot,
     notes: &Path,
     settings: &Settings,
-) -> Result<HostAddresses, RoomError> {
+) -> Result<HostAddresses, SubsystemError> {
     let moved = Moved::load(notes);
     let addresses = seen.addresses.iter().filter_map(|address| {
         let net = Ipv4Net::new(address.ip, address.prefix).ok()?;
@@ -113,7 +116,7 @@ fn collect(
     let dumped = match dumped {
         // A host without a single route has no such table yet.
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
-        other => other.map_err(|e| RoomError::kernel("list routes", e))?,
+        other => other.map_err(|e| SubsystemError::kernel("list routes", e))?,
     };
     let routes = dumped.iter().filter_map(|message| match message {
         Message::NewRoute(route) => Some(hops(route)),

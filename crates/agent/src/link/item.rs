@@ -1,4 +1,4 @@
-//! What a host's links are made of: the keys and values of the links room, and which of them
+//! What a host's links are made of: the keys and values of the links subsystem, and which of them
 //! follow from which host object. Pure.
 
 use super::mtu::Mtu;
@@ -295,7 +295,7 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
 
 /// What stays of an object whose network this host cannot have. The bridge's name is watched, and
 /// an instance's cable lives as long as its instance.
-pub(crate) fn items_without_ground(object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+pub(crate) fn items_when_unavailable(object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
     match object {
         HostObject::Bridge(bridge) if bridge.vlan.is_none() => {
             vec![(LinkKey::Bridge(bridge.bridge.clone()), LinkValue::Left)]
@@ -342,7 +342,7 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
 }
 
 /// What to tell a network that does not get its uplink, or its bridge as it wants it.
-pub(crate) fn dispute(
+pub(crate) fn detect_conflict(
     key: &LinkKey,
     (first, had): (&ObjectKey, &LinkValue),
     (late, wish): (&ObjectKey, &LinkValue),

@@ -5,7 +5,7 @@ use super::item::{LinkKey, LinkValue};
 use super::moved::{Belongings, local};
 use super::seen::{self, Link};
 use super::{Links, observe, sysctl};
-use crate::room::{Desired, RoomError};
+use crate::subsystem::{Desired, SubsystemError};
 use novanet_model::IfName;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
@@ -24,7 +24,7 @@ impl Links {
         &mut self,
         desired: &Desired<LinkKey, LinkValue>,
         items: &mut BTreeMap<LinkKey, LinkValue>,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         for (key, value) in items {
             if let (LinkKey::Bridge(name), LinkValue::Bridge(_)) = (key, &*value)
                 && desired.get(key).is_none()
@@ -42,7 +42,7 @@ impl Links {
         &mut self,
         bridge: &Link,
         name: &IfName,
-    ) -> Result<Option<String>, RoomError> {
+    ) -> Result<Option<String>, SubsystemError> {
         let uplinks = self.uplinks_of(name);
         let mut things = Vec::new();
         for link in seen::links(&mut self.socket)? {
@@ -83,7 +83,7 @@ impl Links {
 }
 
 /// Without this the kernel takes the addresses of others in the same network along with ours.
-pub(super) fn spare_secondaries(link: &Link, name: &IfName) -> Result<(), RoomError> {
+pub(super) fn spare_secondaries(link: &Link, name: &IfName) -> Result<(), SubsystemError> {
     if observe::is_our_bridge(link, name) {
         let path = format!("net/ipv4/conf/{name}/promote_secondaries");
         sysctl::write(&path, sysctl::ON)?;

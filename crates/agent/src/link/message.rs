@@ -1,4 +1,4 @@
-//! The netlink messages that the links room sends. Pure: names and numbers in, messages out.
+//! The netlink messages that the links subsystem sends. Pure: names and numbers in, messages out.
 
 use super::item::host_end_mac;
 use super::netlink::Request;

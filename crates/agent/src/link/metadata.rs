@@ -6,7 +6,7 @@
 use super::item::{LinkKey, LinkValue, METADATA_ADDRESS};
 use super::message::{self, PROTOCOL};
 use super::netlink::{Request, Socket};
-use crate::room::{Desired, RoomError};
+use crate::subsystem::{Desired, SubsystemError};
 use novanet_model::IfName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
@@ -28,7 +28,7 @@ pub(super) fn observe(
     socket: &mut Socket,
     desired: &Desired<LinkKey, LinkValue>,
     items: &mut Items,
-) -> Result<(), RoomError> {
+) -> Result<(), SubsystemError> {
     for message in dump(socket, &list_rules(), "list routing rules")? {
         if let Message::NewRule(rule) = message
             && let Some(bridge) = bridge_of(&rule)
@@ -52,7 +52,7 @@ pub(super) fn observe(
 }
 
 /// Makes one of them, or removes it.
-pub(super) fn apply(socket: &mut Socket, key: &LinkKey, there: bool) -> Result<(), RoomError> {
+pub(super) fn apply(socket: &mut Socket, key: &LinkKey, there: bool) -> Result<(), SubsystemError> {
     let message = match key {
         LinkKey::MetadataRule(bridge) if there => Message::NewRule(rule(bridge)),
         LinkKey::MetadataRule(bridge) => Message::DelRule(rule(bridge)),
@@ -63,7 +63,7 @@ pub(super) fn apply(socket: &mut Socket, key: &LinkKey, there: bool) -> Result<(
     match socket.request(&Request::new(message, flags)) {
         Err(e) if there && e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
         Err(e) if !there && matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(()),
-        other => other.map_err(|e| RoomError::kernel(key.to_string(), e)),
+        other => other.map_err(|e| SubsystemError::kernel(key.to_string(), e)),
     }
 }
 
@@ -139,10 +139,14 @@ fn in_table() -> RouteMessage {
     route
 }
 
-fn dump(socket: &mut Socket, message: &Message, what: &str) -> Result<Vec<Message>, RoomError> {
+fn dump(
+    socket: &mut Socket,
+    message: &Message,
+    what: &str,
+) -> Result<Vec<Message>, SubsystemError> {
     match socket.dump(message) {
         // There is no such table yet.
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
-        other => other.map_err(|e: io::Error| RoomError::kernel(what, e)),
+        other => other.map_err(|e: io::Error| SubsystemError::kernel(what, e)),
     }
 }

@@ -45,8 +45,8 @@ pub use message::{PORTS, PROTOCOL};
 pub use mtu::Mtu;
 pub use port::{Cables, plug};
 
-use crate::room::{Change, Desired, Foreign, Room, RoomError, Strangers};
 use crate::settings::Settings;
+use crate::subsystem::{Change, Desired, Foreign, ForeignDevices, Subsystem, SubsystemError};
 use announce::Announcer;
 use ipnet::Ipv4Net;
 use mark::Marked;
@@ -62,9 +62,9 @@ use tokio::sync::Notify;
 use watch::Watch;
 
 type LinkChange = Change<LinkKey, LinkValue>;
-type Failures = Vec<(LinkKey, RoomError)>;
+type Failures = Vec<(LinkKey, SubsystemError)>;
 
-/// The links room. Lives in the network namespace of the thread that makes it.
+/// The links subsystem. Lives in the network namespace of the thread that makes it.
 #[derive(Debug)]
 pub struct Links {
     settings: Settings,
@@ -75,32 +75,32 @@ pub struct Links {
     watch: Watch,
     cables: Cables,
     marked: Marked,
-    strangers: Strangers,
+    foreign_devices: ForeignDevices,
 }
 
 impl Links {
     /// Connects to the kernel. The watching begins with the first observation, on its thread.
-    pub fn new(settings: &Settings) -> Result<Self, RoomError> {
+    pub fn new(settings: &Settings) -> Result<Self, SubsystemError> {
         let notes = settings.state_path.join("links");
         Ok(Self {
             settings: settings.clone(),
             marked: Marked::load(&notes),
             notes,
-            socket: Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?,
+            socket: Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
             watch: Watch::default(),
             cables: Cables::default(),
-            strangers: Strangers::default(),
+            foreign_devices: ForeignDevices::default(),
         })
     }
 
-    /// What makes cables of instances into this room's bridges.
+    /// What makes cables of instances into this subsystem's bridges.
     pub fn cables(&self) -> Cables {
         self.cables.clone()
     }
 
     /// The cables of instances that are there.
-    pub(crate) fn ports(&mut self) -> Result<Vec<String>, RoomError> {
+    pub(crate) fn ports(&mut self) -> Result<Vec<String>, SubsystemError> {
         let seen = Snapshot::take(&mut self.socket)?;
         let ours = seen.links().filter(|link| observe::is_our_port(link));
         let mut names: Vec<_> = ours.map(|link| link.name.clone()).collect();
@@ -156,7 +156,7 @@ impl Links {
     }
 }
 
-impl Room for Links {
+impl Subsystem for Links {
     type Key = LinkKey;
     type Value = LinkValue;
     const NAME: &'static str = "links";
@@ -169,25 +169,25 @@ impl Room for Links {
         item::items(&self.settings, object)
     }
 
-    fn items_without_ground(&self, object: &HostObject, _: &str) -> Vec<(LinkKey, LinkValue)> {
-        item::items_without_ground(object)
+    fn items_when_unavailable(&self, object: &HostObject, _: &str) -> Vec<(LinkKey, LinkValue)> {
+        item::items_when_unavailable(object)
     }
 
-    fn strangers(&self) -> Option<Strangers> {
-        Some(Arc::clone(&self.strangers))
+    fn foreign_devices(&self) -> Option<ForeignDevices> {
+        Some(Arc::clone(&self.foreign_devices))
     }
 
-    fn dispute(
+    fn detect_conflict(
         &self,
         key: &LinkKey,
         first: (&ObjectKey, &LinkValue),
         other: (&ObjectKey, &LinkValue),
     ) -> Option<String> {
-        item::dispute(key, first, other)
+        item::detect_conflict(key, first, other)
     }
 
-    fn disturbed(&self) -> Arc<Notify> {
-        self.watch.disturbed()
+    fn changed_externally(&self) -> Arc<Notify> {
+        self.watch.changed_externally()
     }
 
     fn takes_away(&self, removal: &Change<LinkKey, LinkValue>) -> bool {
@@ -197,9 +197,9 @@ impl Room for Links {
     async fn observe(
         &mut self,
         desired: &Desired<LinkKey, LinkValue>,
-    ) -> Result<BTreeMap<LinkKey, LinkValue>, RoomError> {
+    ) -> Result<BTreeMap<LinkKey, LinkValue>, SubsystemError> {
         let watching = self.watch.start();
-        watching.map_err(|e| RoomError::kernel("watch rtnetlink", e))?;
+        watching.map_err(|e| SubsystemError::kernel("watch rtnetlink", e))?;
         self.watch.expect_all(desired);
         let mut seen = Snapshot::take(&mut self.socket)?;
         let macs = observe::macs(&seen, desired);
@@ -207,8 +207,8 @@ impl Room for Links {
         self.announcer.check(&seen);
         self.marked.note(&seen, desired);
         let uplinks = self.uplinks();
-        self.strangers = Arc::new(Foreign {
-            devices: observe::strangers(&seen, &uplinks, &self.marked),
+        self.foreign_devices = Arc::new(Foreign {
+            devices: observe::foreign_devices(&seen, &uplinks, &self.marked),
             addresses: self.host_addresses(&seen)?,
             source: foreign::source(&seen, &self.settings.public_interface),
             waits: foreign::waits(&seen, &self.settings),
@@ -276,7 +276,7 @@ fn port_name(change: &LinkChange) -> Option<IfName> {
 }
 
 impl Links {
-    fn apply_one(&mut self, change: &LinkChange) -> Result<(), RoomError> {
+    fn apply_one(&mut self, change: &LinkChange) -> Result<(), SubsystemError> {
         match (&change.key, &change.to) {
             (LinkKey::Sysctl(path), Some(LinkValue::Setting(value))) => {
                 sysctl::set(&self.notes, path, value)
@@ -311,11 +311,13 @@ impl Links {
             (_, Some(LinkValue::Left)) | (LinkKey::Port(_) | LinkKey::FloatingIp(_), None) => {
                 Ok(())
             }
-            (key, Some(value)) => Err(RoomError::Refused(format!("{key} cannot be {value:?}"))),
+            (key, Some(value)) => Err(SubsystemError::Refused(format!(
+                "{key} cannot be {value:?}"
+            ))),
         }
     }
 
-    fn ensure_uplink(&mut self, name: &IfName, spec: &UplinkSpec) -> Result<(), RoomError> {
+    fn ensure_uplink(&mut self, name: &IfName, spec: &UplinkSpec) -> Result<(), SubsystemError> {
         let Some(bridge) = &spec.bridge else {
             return Ok(());
         };
@@ -327,23 +329,24 @@ impl Links {
         device: &IfName,
         address: Ipv4Addr,
         prefix: u8,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         let net = net(address, prefix)?;
-        let link = seen::link(&mut self.socket, device)?
-            .ok_or_else(|| RoomError::Refused(format!("address {net}: {device} is not there")))?;
+        let link = seen::link(&mut self.socket, device)?.ok_or_else(|| {
+            SubsystemError::Refused(format!("address {net}: {device} is not there"))
+        })?;
         if device.as_str() != "lo" && !observe::is_our_bridge(&link, device) {
-            return Err(RoomError::Refused(format!(
+            return Err(SubsystemError::Refused(format!(
                 "address {net}: {device} is {}",
                 link.describe()
             )));
         }
         match self.socket.request(&message::add_address(link.index, net)) {
             Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-            other => other.map_err(|e| RoomError::kernel(format!("add {net} to {device}"), e)),
+            other => other.map_err(|e| SubsystemError::kernel(format!("add {net} to {device}"), e)),
         }?;
         self.remove_addresses(device, link.index, address, Some(prefix))?;
         if device.as_str() != "lo" && sysctl::nobody_answers() {
-            return Err(RoomError::Refused(format!(
+            return Err(SubsystemError::Refused(format!(
                 "address {net}: no instance gets an answer to ARP for it, because sysctl \
                  net.ipv4.conf.all.arp_ignore is 8: set it to 0, 1 or 2"
             )));
@@ -351,7 +354,7 @@ impl Links {
         Ok(())
     }
 
-    fn remove_address(&mut self, device: &IfName, address: Ipv4Addr) -> Result<(), RoomError> {
+    fn remove_address(&mut self, device: &IfName, address: Ipv4Addr) -> Result<(), SubsystemError> {
         match seen::link(&mut self.socket, device)? {
             Some(link) => {
                 keep::spare_secondaries(&link, device)?;
@@ -368,20 +371,22 @@ impl Links {
         index: u32,
         address: Ipv4Addr,
         keep: Option<u8>,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         for found in seen::addresses_of(&mut self.socket, index)? {
             if found.ours && found.ip == address && keep != Some(found.prefix) {
                 let net = net(address, found.prefix)?;
                 self.socket
                     .request(&message::remove_address(index, net))
-                    .map_err(|e| RoomError::kernel(format!("remove {net} from {device}"), e))?;
+                    .map_err(|e| {
+                        SubsystemError::kernel(format!("remove {net} from {device}"), e)
+                    })?;
             }
         }
         Ok(())
     }
 }
 
-fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, RoomError> {
+fn net(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, SubsystemError> {
     Ipv4Net::new(address, prefix)
-        .map_err(|e| RoomError::Refused(format!("{address}/{prefix}: {e}")))
+        .map_err(|e| SubsystemError::Refused(format!("{address}/{prefix}: {e}")))
 }

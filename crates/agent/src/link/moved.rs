@@ -6,7 +6,7 @@ use super::netlink::{self, Request, Socket};
 use super::notes;
 use super::seen;
 use crate::boot::boot_id;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{
@@ -31,7 +31,7 @@ pub(crate) struct Belongings {
 
 impl Belongings {
     /// What a device has, without what is ours and what the kernel makes by itself.
-    pub(crate) fn of(socket: &mut Socket, device: u32) -> Result<Self, RoomError> {
+    pub(crate) fn of(socket: &mut Socket, device: u32) -> Result<Self, SubsystemError> {
         let mut found = Self::default();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             for message in dump(socket, &message::list_addresses(family, device))? {
@@ -142,10 +142,10 @@ fn same_address(one: &AddressMessage, other: &AddressMessage) -> bool {
     one.header.prefix_len == other.header.prefix_len && local(one) == local(other)
 }
 
-fn dump(socket: &mut Socket, message: &Message) -> Result<Vec<Message>, RoomError> {
+fn dump(socket: &mut Socket, message: &Message) -> Result<Vec<Message>, SubsystemError> {
     socket
         .dump(message)
-        .map_err(|e| RoomError::kernel("list addresses and routes", e))
+        .map_err(|e| SubsystemError::kernel("list addresses and routes", e))
 }
 
 /// Link-local and automatic IPv6 addresses stay: the bridge gets its own.
@@ -276,7 +276,7 @@ struct OnDisk {
 
 impl Record {
     /// Writes it: whole or not at all, and before the kernel is told.
-    pub(crate) fn save(&self, notes: &Path, uplink: &IfName) -> Result<(), RoomError> {
+    pub(crate) fn save(&self, notes: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
         let addresses = self.belongings.addresses.iter().cloned();
         let routes = self.belongings.routes.iter().cloned();
         let disk = OnDisk {
@@ -290,7 +290,7 @@ impl Record {
         serde_json::to_vec(&disk)
             .map_err(io::Error::from)
             .and_then(|bytes| notes::write_for_good(&path, &bytes))
-            .map_err(|e| RoomError::kernel(format!("write {}", path.display()), e))
+            .map_err(|e| SubsystemError::kernel(format!("write {}", path.display()), e))
     }
 
     /// Reads it; `None`: none, or not to be read. What was moved before the host's last boot is
@@ -333,9 +333,10 @@ impl Record {
     }
 
     /// Forgets it.
-    pub(crate) fn remove(notes: &Path, uplink: &IfName) -> Result<(), RoomError> {
+    pub(crate) fn remove(notes: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
         let path = file(notes, uplink);
-        notes::remove(&path).map_err(|e| RoomError::kernel(format!("remove {}", path.display()), e))
+        notes::remove(&path)
+            .map_err(|e| SubsystemError::kernel(format!("remove {}", path.display()), e))
     }
 
     /// The uplinks that have one.

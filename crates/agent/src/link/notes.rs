@@ -1,4 +1,4 @@
-//! What the room notes on disk about the host: small files, in a folder that is there as long as it has any.
+//! What the subsystem notes on disk about the host: small files, in a folder that is there as long as it has any.
 //!
 //! Must not know: what is in them.
 

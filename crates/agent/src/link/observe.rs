@@ -1,4 +1,4 @@
-//! From what the kernel says to the room's items: what carries our mark, and what stands where
+//! From what the kernel says to the subsystem's items: what carries our mark, and what stands where
 //! something of ours should be. Pure.
 
 use super::item::{
@@ -10,8 +10,8 @@ use super::message::{PORTS, PORTS_MASK};
 use super::mtu::{self, Mtu};
 use super::options::{self, Role};
 use super::seen::{Link, Snapshot};
-use crate::room::{Desired, Stranger};
 use crate::settings::{FloatingAddressMode, Settings};
+use crate::subsystem::{Desired, ForeignDevice};
 use novanet_model::{IfName, MacAddr};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,12 +113,12 @@ pub(crate) fn macs(
 }
 
 /// The devices that are neither bridges nor cables of ours.
-pub(crate) fn strangers(
+pub(crate) fn foreign_devices(
     seen: &Snapshot,
     uplinks: &BTreeSet<IfName>,
     marked: &Marked,
-) -> BTreeMap<IfName, Stranger> {
-    let strangers = seen.links().filter_map(|link| {
+) -> BTreeMap<IfName, ForeignDevice> {
+    let foreign_devices = seen.links().filter_map(|link| {
         let name = IfName::new(link.name.as_str()).ok()?;
         let ours = is_our_bridge(link, &name)
             || marked.lost(link, &name, mac(seen, link, &name, uplinks))
@@ -126,13 +126,13 @@ pub(crate) fn strangers(
         if ours {
             return None;
         }
-        let stranger = Stranger {
+        let stranger = ForeignDevice {
             is_bridge: link.is_bridge(),
             what: marked.describe(link, &name),
         };
         Some((name, stranger))
     });
-    strangers.collect()
+    foreign_devices.collect()
 }
 
 fn bridge(

@@ -1,5 +1,5 @@
 //! The host ends of instances' cables. The instance's driver makes a cable between creating and
-//! starting an instance ([`plug`]); the room keeps it plugged, and removes it with its object.
+//! starting an instance ([`plug`]); the subsystem keeps it plugged, and removes it with its object.
 
 use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
 use super::message::{self, Cable, Device};
@@ -8,7 +8,7 @@ use super::netlink::{Request, Socket};
 use super::options::{self, Role};
 use super::seen::{self, Link};
 use super::{fdb, observe};
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::object::Port;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
@@ -18,8 +18,8 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// See [`Cables::plug`], where no room knows what MTU a bridge must have.
-pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<(), RoomError> {
+/// See [`Cables::plug`], where no subsystem knows what MTU a bridge must have.
+pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<(), SubsystemError> {
     let cables = Cables::default();
     cables.plug(port, netns_pid, ifname_inside).await
 }
@@ -28,7 +28,7 @@ pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<()
 /// moment.
 #[derive(Debug, Clone, Default)]
 pub struct Cables {
-    /// What bridges must have, by the room's last observation.
+    /// What bridges must have, by the subsystem's last observation.
     pub(super) mtus: RightMtus,
 }
 
@@ -43,7 +43,7 @@ impl Cables {
         port: &Port,
         netns_pid: i32,
         ifname_inside: &str,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         plug_now(&self.mtus, port, netns_pid, ifname_inside)
     }
 }
@@ -53,10 +53,11 @@ fn plug_now(
     port: &Port,
     netns_pid: i32,
     ifname_inside: &str,
-) -> Result<(), RoomError> {
-    let mut socket = Socket::open().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
-    let pid = u32::try_from(netns_pid)
-        .map_err(|_| RoomError::Refused(format!("plug {}: no process {netns_pid}", port.name)))?;
+) -> Result<(), SubsystemError> {
+    let mut socket = Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
+    let pid = u32::try_from(netns_pid).map_err(|_| {
+        SubsystemError::Refused(format!("plug {}: no process {netns_pid}", port.name))
+    })?;
     let bridge = bridge_link(&mut socket, &port.name, &port.bridge)?;
     if let Some(old) = seen::link(&mut socket, &port.name)? {
         must_be_ours(&port.name, &old)?;
@@ -68,7 +69,7 @@ fn plug_now(
         socket
             .request(&message::remove_link(old.index))
             .or_else(ignore(libc::ENODEV))
-            .map_err(|e| RoomError::kernel(format!("remove {}", port.name), e))?;
+            .map_err(|e| SubsystemError::kernel(format!("remove {}", port.name), e))?;
     }
     let mtu = match mtus.of(&port.bridge) {
         Some((wanted, right)) if right != bridge.mtu => {
@@ -96,7 +97,7 @@ fn plug_now(
             "plug {} into {}{full} (process {pid})",
             port.name, port.bridge
         );
-        RoomError::kernel(what, e)
+        SubsystemError::kernel(what, e)
     })
 }
 
@@ -123,10 +124,10 @@ fn make(socket: &mut Socket, cable: &Cable<'_>) -> io::Result<()> {
     done
 }
 
-fn namespace_of(socket: &mut Socket, pid: u32) -> Result<Option<i32>, RoomError> {
-    let answer = socket
-        .get(message::get_namespace_of(pid))
-        .map_err(|e| RoomError::kernel(format!("look up the namespace of process {pid}"), e))?;
+fn namespace_of(socket: &mut Socket, pid: u32) -> Result<Option<i32>, SubsystemError> {
+    let answer = socket.get(message::get_namespace_of(pid)).map_err(|e| {
+        SubsystemError::kernel(format!("look up the namespace of process {pid}"), e)
+    })?;
     let Some(Message::NewNsId(message)) = answer else {
         return Ok(None);
     };
@@ -141,7 +142,11 @@ fn namespace_of(socket: &mut Socket, pid: u32) -> Result<Option<i32>, RoomError>
 }
 
 /// Plugs a port again, if its cable is there.
-pub(crate) fn mend(socket: &mut Socket, name: &IfName, spec: &PortSpec) -> Result<(), RoomError> {
+pub(crate) fn mend(
+    socket: &mut Socket,
+    name: &IfName,
+    spec: &PortSpec,
+) -> Result<(), SubsystemError> {
     let Some(link) = seen::link(socket, name)? else {
         return Ok(());
     };
@@ -177,7 +182,7 @@ fn plug_in(
     link: &Link,
     bridge: &Link,
     instance: &Instance,
-) -> Result<(), RoomError> {
+) -> Result<(), SubsystemError> {
     let mut requests = Vec::new();
     if link.group != message::PORTS {
         requests.push(message::set_group(link.index, message::PORTS));
@@ -209,7 +214,7 @@ fn plug_in(
         .send_together(&requests)
         .and_then(|results| results.into_iter().collect())
         .map(|()| no_ipv6(&link.name))
-        .map_err(|e| RoomError::kernel(format!("plug {} into {}", link.name, bridge.name), e))
+        .map_err(|e| SubsystemError::kernel(format!("plug {} into {}", link.name, bridge.name), e))
 }
 
 /// Gives a port in its bridge what it lacks. The entry first: without flooding nothing else leads
@@ -242,24 +247,28 @@ fn no_ipv6(port: &str) {
     }
 }
 
-fn bridge_link(socket: &mut Socket, port: &IfName, bridge: &IfName) -> Result<Link, RoomError> {
+fn bridge_link(
+    socket: &mut Socket,
+    port: &IfName,
+    bridge: &IfName,
+) -> Result<Link, SubsystemError> {
     match seen::link(socket, bridge)? {
         Some(link) if link.is_bridge() => Ok(link),
-        Some(link) => Err(RoomError::Refused(format!(
+        Some(link) => Err(SubsystemError::Refused(format!(
             "port {port}: {bridge} is {}, not a bridge",
             link.describe()
         ))),
-        None => Err(RoomError::Refused(format!(
+        None => Err(SubsystemError::Refused(format!(
             "port {port}: bridge {bridge} is not there"
         ))),
     }
 }
 
-fn must_be_ours(name: &IfName, link: &Link) -> Result<(), RoomError> {
+fn must_be_ours(name: &IfName, link: &Link) -> Result<(), SubsystemError> {
     if observe::is_our_port(link) {
         return Ok(());
     }
-    Err(RoomError::Refused(format!(
+    Err(SubsystemError::Refused(format!(
         "port {name}: the name is taken by {}; remove or rename it (ip link set {name} name …)",
         observe::describe_port(link)
     )))
@@ -274,7 +283,7 @@ fn ignore(errno: i32) -> impl Fn(io::Error) -> io::Result<()> {
 
 /// Removes cables, all in one go: the kernel waits for its readers once (about 40 ms) instead of
 /// once for each (20 ms). Runs aside, so that others are not kept waiting.
-pub(crate) async fn remove(names: Vec<IfName>) -> Vec<(LinkKey, RoomError)> {
+pub(crate) async fn remove(names: Vec<IfName>) -> Vec<(LinkKey, SubsystemError)> {
     let keys = names.clone();
     let done = tokio::task::spawn_blocking(move || remove_now(&names)).await;
     let error = match done {
@@ -286,13 +295,13 @@ pub(crate) async fn remove(names: Vec<IfName>) -> Vec<(LinkKey, RoomError)> {
         let error = io::Error::new(error.kind(), error.to_string());
         (
             LinkKey::Port(name),
-            RoomError::kernel("remove cables", error),
+            SubsystemError::kernel("remove cables", error),
         )
     };
     keys.into_iter().map(same).collect()
 }
 
-fn remove_now(names: &[IfName]) -> io::Result<Vec<(LinkKey, RoomError)>> {
+fn remove_now(names: &[IfName]) -> io::Result<Vec<(LinkKey, SubsystemError)>> {
     let mut socket = Socket::open()?;
     let mut failed = Vec::new();
     let mut doomed = Vec::new();

@@ -1,10 +1,10 @@
-//! What the kernel answers about links, addresses and routes, reduced to what this room asks.
+//! What the kernel answers about links, addresses and routes, reduced to what this subsystem asks.
 
 use super::fdb::Entries;
 use super::message::{self, PROTOCOL};
 use super::netlink::Socket;
 use super::options::{self, Role, Wrong};
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{
@@ -172,7 +172,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// Asks the kernel.
-    pub(crate) fn take(socket: &mut Socket) -> Result<Self, RoomError> {
+    pub(crate) fn take(socket: &mut Socket) -> Result<Self, SubsystemError> {
         let mut seen = Self::default();
         for link in links(socket)? {
             seen.names.insert(link.index, link.name.clone());
@@ -182,7 +182,7 @@ impl Snapshot {
         let routes = match socket.dump(&message::list_float_routes()) {
             // A host without a single address has no such table yet.
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
-            other => other.map_err(|e| RoomError::kernel("list routes", e))?,
+            other => other.map_err(|e| SubsystemError::kernel("list routes", e))?,
         };
         seen.floats = routes.iter().filter_map(float_of).collect();
         Ok(seen)
@@ -215,10 +215,10 @@ impl Snapshot {
 }
 
 /// All links.
-pub(crate) fn links(socket: &mut Socket) -> Result<Vec<Link>, RoomError> {
+pub(crate) fn links(socket: &mut Socket) -> Result<Vec<Link>, SubsystemError> {
     let messages = socket
         .dump(&message::list_links())
-        .map_err(|e| RoomError::kernel("list links", e))?;
+        .map_err(|e| SubsystemError::kernel("list links", e))?;
     let read = |message| match message {
         Message::NewLink(message) => Some(Link::from(message)),
         _ => None,
@@ -238,10 +238,13 @@ pub(crate) fn float_of(message: &Message) -> Option<Ipv4Addr> {
 }
 
 /// The IPv4 addresses of a device (0: of all).
-pub(crate) fn addresses_of(socket: &mut Socket, device: u32) -> Result<Vec<Address>, RoomError> {
+pub(crate) fn addresses_of(
+    socket: &mut Socket,
+    device: u32,
+) -> Result<Vec<Address>, SubsystemError> {
     let messages = socket
         .dump(&message::list_addresses(AddressFamily::Inet, device))
-        .map_err(|e| RoomError::kernel("list addresses", e))?;
+        .map_err(|e| SubsystemError::kernel("list addresses", e))?;
     let read = |message: &Message| match message {
         Message::NewAddress(message) => Address::read(message),
         _ => None,
@@ -250,10 +253,10 @@ pub(crate) fn addresses_of(socket: &mut Socket, device: u32) -> Result<Vec<Addre
 }
 
 /// One link by name; `None`: it is not there.
-pub(crate) fn link(socket: &mut Socket, name: &IfName) -> Result<Option<Link>, RoomError> {
+pub(crate) fn link(socket: &mut Socket, name: &IfName) -> Result<Option<Link>, SubsystemError> {
     match socket.get(message::get_link(name)) {
         Ok(Some(Message::NewLink(message))) => Ok(Some(Link::from(message))),
         Ok(_) => Ok(None),
-        Err(error) => Err(RoomError::kernel(format!("look up {name}"), error)),
+        Err(error) => Err(SubsystemError::kernel(format!("look up {name}"), error)),
     }
 }

@@ -1,4 +1,4 @@
-//! Kernel settings as items of the room: those of the host, and those of the interfaces between which
+//! Kernel settings as items of the subsystem: those of the host, and those of the interfaces between which
 //! packets of instances go. What others may want otherwise (`net.ipv4.conf.all.*`: LVS, keepalived and
 //! kube-proxy set `arp_ignore`) is not set: what suffers from it says so (`float`).
 //!
@@ -8,7 +8,7 @@
 use super::item::{LinkKey, LinkValue};
 use super::seen::{self, Snapshot};
 use super::{Links, observe, sysctl};
-use crate::room::{Desired, RoomError};
+use crate::subsystem::{Desired, SubsystemError};
 use novanet_model::IfName;
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ impl Links {
         desired: &Desired<LinkKey, LinkValue>,
         seen: &Snapshot,
         items: &mut BTreeMap<LinkKey, LinkValue>,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         for path in sysctl::ALL {
             let key = LinkKey::Sysctl(path);
             if desired.get(&key).is_none() {
@@ -66,7 +66,7 @@ impl Links {
     }
 
     /// A setting that is not wanted any more, if it was another before us.
-    fn goes_back(&self, path: &str) -> Result<Option<LinkValue>, RoomError> {
+    fn goes_back(&self, path: &str) -> Result<Option<LinkValue>, SubsystemError> {
         let Some(was) = sysctl::noted(&self.notes, path)? else {
             return Ok(None);
         };
@@ -87,7 +87,7 @@ impl Links {
         name: &IfName,
         setting: &str,
         value: &str,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         let link = seen::link(&mut self.socket, name)?;
         if !self.is_ours_to_set(name, link.as_ref()) {
             return Ok(()); // The bridge's own item says why.
@@ -101,6 +101,6 @@ impl Links {
     }
 }
 
-fn read(path: &str) -> Result<Option<String>, RoomError> {
-    sysctl::read(path).map_err(|e| RoomError::kernel(format!("read sysctl {path}"), e))
+fn read(path: &str) -> Result<Option<String>, SubsystemError> {
+    sysctl::read(path).map_err(|e| SubsystemError::kernel(format!("read sysctl {path}"), e))
 }

@@ -2,7 +2,7 @@
 //! was there before is remembered, so that removing novanet from a host gives it back.
 
 use super::notes;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ pub(crate) fn nobody_answers() -> bool {
 }
 
 /// Sets it, after noting what it was in `notes`.
-pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), RoomError> {
+pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), SubsystemError> {
     let before = match read_or_refuse(path)? {
         Some(before) => before,
         None if path.starts_with("net/bridge/") => {
@@ -89,13 +89,13 @@ pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), RoomError
     let note = note(notes, path);
     if before != value && !note.exists() {
         notes::write(&note, before.as_bytes())
-            .map_err(|e| RoomError::kernel(format!("write {}", note.display()), e))?;
+            .map_err(|e| SubsystemError::kernel(format!("write {}", note.display()), e))?;
     }
     write(path, value)
 }
 
 /// Gives back the value that was there before us, if we changed it.
-pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), RoomError> {
+pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), SubsystemError> {
     let Some(before) = noted(notes, path)? else {
         return Ok(());
     };
@@ -104,16 +104,20 @@ pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), RoomError> {
         write(path, &before)?;
     }
     let note = note(notes, path);
-    notes::remove(&note).map_err(|e| RoomError::kernel(format!("remove {}", note.display()), e))
+    notes::remove(&note)
+        .map_err(|e| SubsystemError::kernel(format!("remove {}", note.display()), e))
 }
 
 /// What [`restore`] has to give back.
-pub(crate) fn noted(notes: &Path, path: &str) -> Result<Option<String>, RoomError> {
+pub(crate) fn noted(notes: &Path, path: &str) -> Result<Option<String>, SubsystemError> {
     let note = note(notes, path);
     match std::fs::read_to_string(&note) {
         Ok(before) => Ok(Some(before)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(RoomError::kernel(format!("read {}", note.display()), error)),
+        Err(error) => Err(SubsystemError::kernel(
+            format!("read {}", note.display()),
+            error,
+        )),
     }
 }
 
@@ -121,22 +125,22 @@ fn note(notes: &Path, path: &str) -> PathBuf {
     notes.join(format!("sysctl-{}", path.replace('/', ".")))
 }
 
-fn read_or_refuse(path: &str) -> Result<Option<String>, RoomError> {
-    read(path).map_err(|e| RoomError::kernel(format!("read {}", file(path).display()), e))
+fn read_or_refuse(path: &str) -> Result<Option<String>, SubsystemError> {
+    read(path).map_err(|e| SubsystemError::kernel(format!("read {}", file(path).display()), e))
 }
 
 /// Sets it, of a thing of ours: nothing to note, it goes with the thing.
-pub(crate) fn write(path: &str, value: &str) -> Result<(), RoomError> {
+pub(crate) fn write(path: &str, value: &str) -> Result<(), SubsystemError> {
     std::fs::write(file(path), value).map_err(|e| {
-        RoomError::kernel(
+        SubsystemError::kernel(
             format!("set sysctl {} to {value}", path.replace('/', ".")),
             e,
         )
     })
 }
 
-fn missing(path: &str) -> RoomError {
-    RoomError::Refused(format!(
+fn missing(path: &str) -> SubsystemError {
+    SubsystemError::Refused(format!(
         "sysctl {} is not there: load the kernel module (modprobe br_netfilter; \
          echo br_netfilter > /etc/modules-load.d/br_netfilter.conf), \
          without it security groups do not hold between instances of one bridge",
@@ -144,7 +148,7 @@ fn missing(path: &str) -> RoomError {
     ))
 }
 
-fn load_br_netfilter(path: &str) -> Result<(), RoomError> {
+fn load_br_netfilter(path: &str) -> Result<(), SubsystemError> {
     // Not by PATH: cron and sudo leave sbin out of it.
     let places = ["/usr/sbin/modprobe", "/sbin/modprobe"];
     let program = places.iter().find(|place| Path::new(place).exists());

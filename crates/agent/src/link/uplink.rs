@@ -11,8 +11,8 @@ use super::netlink::{Request, Socket};
 use super::observe::{is_our_bridge, must_pass};
 use super::options::Role;
 use super::seen::{self, Link};
-use crate::room::RoomError;
 use crate::settings::Settings;
+use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
 use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort};
 use std::io;
@@ -24,7 +24,7 @@ pub(crate) fn enslave(
     notes: &Path,
     uplink: &IfName,
     bridge: &IfName,
-) -> Result<(), RoomError> {
+) -> Result<(), SubsystemError> {
     // It was another network's so far: back to the interface first, with what it carried.
     if Record::load(notes, uplink).is_some_and(|record| record.bridge != *bridge) {
         release(socket, notes, uplink)?;
@@ -32,7 +32,7 @@ pub(crate) fn enslave(
     let (nic, bridge) = check(socket, uplink, bridge)?;
     let found = Belongings::of(socket, nic.index)?;
     if let Some(address) = found.leased() {
-        return Err(RoomError::Refused(format!(
+        return Err(SubsystemError::Refused(format!(
             "interface {uplink} has {address} from DHCP, which nobody would renew on {}: \
              give {uplink} a static address, or make {} yourself with {uplink} as its port and \
              DHCP on it (a flat network's bridge), or choose another flat_interface",
@@ -71,12 +71,12 @@ pub(crate) fn enslave(
     let what = format!("enslave {uplink} to {}", bridge.name);
     let results = socket
         .send_together(&requests)
-        .map_err(|e| RoomError::kernel(what.clone(), e))?;
+        .map_err(|e| SubsystemError::kernel(what.clone(), e))?;
     if let Some(Err(error)) = results.get(decisive) {
         let error = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
         put_back(socket, &moving, &nic, &bridge);
         Record::remove(notes, uplink)?;
-        return Err(RoomError::kernel(what, error));
+        return Err(SubsystemError::kernel(what, error));
     }
     all_went(&what, results)
 }
@@ -94,7 +94,11 @@ fn mends(nic: &Link, bridge: &Link) -> Vec<Request> {
 }
 
 /// Gives the interface back: what is on the bridge and not ours becomes the interface's.
-pub(crate) fn release(socket: &mut Socket, notes: &Path, uplink: &IfName) -> Result<(), RoomError> {
+pub(crate) fn release(
+    socket: &mut Socket,
+    notes: &Path,
+    uplink: &IfName,
+) -> Result<(), SubsystemError> {
     let Some(record) = Record::load(notes, uplink) else {
         return Ok(()); // Not enslaved by us.
     };
@@ -113,7 +117,7 @@ pub(crate) fn release(socket: &mut Socket, notes: &Path, uplink: &IfName) -> Res
             let what = format!("give {uplink} its addresses back");
             let results = socket
                 .send_together(&requests)
-                .map_err(|e| RoomError::kernel(what.clone(), e))?;
+                .map_err(|e| SubsystemError::kernel(what.clone(), e))?;
             all_went(&what, results)?;
         }
         _ => {}
@@ -126,7 +130,7 @@ fn move_back(
     nic: &Link,
     bridge: &Link,
     record: &Record,
-) -> Result<(), RoomError> {
+) -> Result<(), SubsystemError> {
     let moving = Belongings::of(socket, bridge.index)?;
     let mut requests = moving.addresses_to(nic.index, &nic.name);
     requests.push(message::free(nic.index));
@@ -139,13 +143,17 @@ fn move_back(
     let what = format!("release {} from {}", nic.name, bridge.name);
     let results = socket
         .send_together(&requests)
-        .map_err(|e| RoomError::kernel(what.clone(), e))?;
+        .map_err(|e| SubsystemError::kernel(what.clone(), e))?;
     all_went(&what, results)
 }
 
-fn check(socket: &mut Socket, uplink: &IfName, bridge: &IfName) -> Result<(Link, Link), RoomError> {
+fn check(
+    socket: &mut Socket,
+    uplink: &IfName,
+    bridge: &IfName,
+) -> Result<(Link, Link), SubsystemError> {
     let nic = seen::link(socket, uplink)?.ok_or_else(|| {
-        RoomError::Refused(format!(
+        SubsystemError::Refused(format!(
             "interface {uplink} is not there, so bridge {bridge} has no uplink: \
              check the flag flat_interface (or the network's bridge_interface)"
         ))
@@ -153,12 +161,12 @@ fn check(socket: &mut Socket, uplink: &IfName, bridge: &IfName) -> Result<(Link,
     let link = seen::link(socket, bridge)?
         .filter(|link| is_our_bridge(link, bridge))
         .ok_or_else(|| {
-            RoomError::Refused(format!(
+            SubsystemError::Refused(format!(
                 "bridge {bridge} is not there, nothing to plug {uplink} into"
             ))
         })?;
     if nic.master.is_some_and(|master| master != link.index) {
-        return Err(RoomError::Refused(format!(
+        return Err(SubsystemError::Refused(format!(
             "interface {uplink} is a port of another bridge or bond: \
              free it (ip link set {uplink} nomaster) or choose another flat_interface"
         )));
@@ -166,8 +174,8 @@ fn check(socket: &mut Socket, uplink: &IfName, bridge: &IfName) -> Result<(Link,
     Ok((nic, link))
 }
 
-fn name_of(bridge: &Link) -> Result<IfName, RoomError> {
-    IfName::new(bridge.name.as_str()).map_err(|e| RoomError::Refused(e.to_string()))
+fn name_of(bridge: &Link) -> Result<IfName, SubsystemError> {
+    IfName::new(bridge.name.as_str()).map_err(|e| SubsystemError::Refused(e.to_string()))
 }
 
 /// The interface could not be enslaved: its addresses are its own again.
@@ -181,11 +189,11 @@ fn put_back(socket: &mut Socket, moving: &Belongings, nic: &Link, bridge: &Link)
 }
 
 /// The first failure that means something: an address that is gone already is where it should be.
-fn all_went(what: &str, results: Vec<io::Result<()>>) -> Result<(), RoomError> {
+fn all_went(what: &str, results: Vec<io::Result<()>>) -> Result<(), SubsystemError> {
     let harmless = [Some(libc::EEXIST), Some(libc::EADDRNOTAVAIL)];
     results
         .into_iter()
         .filter_map(Result::err)
         .find(|error| !harmless.contains(&error.raw_os_error()))
-        .map_or(Ok(()), |error| Err(RoomError::kernel(what, error)))
+        .map_or(Ok(()), |error| Err(SubsystemError::kernel(what, error)))
 }

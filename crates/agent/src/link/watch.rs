@@ -12,7 +12,7 @@ use super::observe::{is_our_bridge, must_pass};
 use super::seen::{self, Link};
 use super::sysctl;
 use super::{event, fdb, filter};
-use crate::room::Desired;
+use crate::subsystem::Desired;
 use novanet_model::IfName;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::sys::{
@@ -45,7 +45,7 @@ type Expected = Arc<Mutex<BTreeMap<LinkKey, LinkValue>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     expected: Expected,
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -59,7 +59,7 @@ impl Drop for Watch {
 
 impl Watch {
     /// Subscribes, in the network namespace of this thread; the task runs on its runtime. It asks the
-    /// kernel, which may take its time: the room's own thread waits then, and nobody else's.
+    /// kernel, which may take its time: the subsystem's own thread waits then, and nobody else's.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         if self.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
@@ -67,7 +67,7 @@ impl Watch {
         let events = subscribe()?;
         let watcher = Watcher {
             expected: Arc::clone(&self.expected),
-            disturbed: Arc::clone(&self.disturbed),
+            changed_externally: Arc::clone(&self.changed_externally),
             queries: Socket::open()?,
             indexes: BTreeMap::new(),
         };
@@ -75,8 +75,8 @@ impl Watch {
         Ok(())
     }
 
-    pub(crate) fn disturbed(&self) -> Arc<Notify> {
-        Arc::clone(&self.disturbed)
+    pub(crate) fn changed_externally(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed_externally)
     }
 
     /// What should be, whole.
@@ -111,7 +111,7 @@ fn subscribe() -> io::Result<TokioSocket> {
 
 struct Watcher {
     expected: Expected,
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     queries: Socket,
     /// Names of devices by number, for events that have the number only.
     indexes: BTreeMap<u32, IfName>,
@@ -140,14 +140,14 @@ impl Watcher {
                         tokio::time::sleep(AGAIN).await;
                         if let Ok(new) = subscribe() {
                             events = new;
-                            self.disturbed.notify_one(); // nobody told us what happened meanwhile
+                            self.changed_externally.notify_one(); // nobody told us what happened meanwhile
                         }
                         continue;
                     }
                 },
                 _ = settings.tick() => {
                     if self.a_setting_is_wrong() {
-                        self.disturbed.notify_one();
+                        self.changed_externally.notify_one();
                     }
                     continue;
                 }
@@ -159,7 +159,7 @@ impl Watcher {
             tokio::time::sleep(SETTLE).await;
             doubts.extend(self.read(events.socket_ref()));
             if self.is_wrong(doubts) {
-                self.disturbed.notify_one();
+                self.changed_externally.notify_one();
             }
         }
     }
@@ -256,7 +256,7 @@ impl Watcher {
                     Err(_) => true,
                 }
             }
-            // Rare enough for the room itself to look.
+            // Rare enough for the subsystem itself to look.
             LinkKey::Address(..)
             | LinkKey::FloatingIp(_)
             | LinkKey::MetadataRoute

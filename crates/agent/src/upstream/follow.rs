@@ -4,7 +4,7 @@
 use super::backoff::Backoff;
 use super::{Client, Upstream, UpstreamError};
 use crate::engine::{Answers, Takes, jitter};
-use crate::room::Strangers;
+use crate::subsystem::ForeignDevices;
 use novanet_model::wire::{Asked, Follow, Hello, Objects};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,7 +97,7 @@ impl<'a> Follower<'a> {
     }
 
     /// How the host introduces itself now.
-    fn hello(&self, foreign: &mut watch::Receiver<Option<Strangers>>) -> Hello {
+    fn hello(&self, foreign: &mut watch::Receiver<Option<ForeignDevices>>) -> Hello {
         let mut hello = self.upstream.hello.clone();
         let foreign = foreign.borrow_and_update();
         let source = foreign.as_ref().and_then(|foreign| foreign.source);
@@ -108,7 +108,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Waits until the host would introduce itself otherwise.
-    async fn moved(&self, foreign: &mut watch::Receiver<Option<Strangers>>, said: &Hello) {
+    async fn moved(&self, foreign: &mut watch::Receiver<Option<ForeignDevices>>, said: &Hello) {
         while foreign.changed().await.is_ok() {
             if self.hello(foreign) != *said {
                 return;

@@ -2,7 +2,7 @@
 //! far the host is, passes leases on, answers questions. A server that is down is normal: the host
 //! goes on as it is, and this comes back with growing pauses.
 //!
-//! Must not know: rooms.
+//! Must not know: subsystems.
 
 mod backoff;
 mod client;

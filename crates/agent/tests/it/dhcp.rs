@@ -2,7 +2,7 @@
 
 use crate::dhcp_support::{Cloud, LIMIT, WEB, ask, lease, mac_of, servers};
 use crate::link::{inside, sh};
-use crate::room::{binding, dhcp, gateway};
+use crate::subsystem::{binding, dhcp, gateway};
 use dhcproto::v4::{DhcpOption, Message, MessageType};
 use dhcproto::{Decodable, Decoder, Encodable};
 use novanet_model::wire::LeaseChange;
@@ -134,7 +134,7 @@ fn a_renewal_sent_to_the_server_alone_is_answered() {
         assert_eq!(answer.yiaddr(), Ipv4Addr::from(WEB));
         // A renewal is no news to the server of the cloud.
         cloud.told(LeaseChange::Leased, WEB, 1).await;
-        assert_eq!(cloud.dhcp.room.journal().pending().unwrap().len(), 1);
+        assert_eq!(cloud.dhcp.subsystem.journal().pending().unwrap().len(), 1);
     });
 }
 

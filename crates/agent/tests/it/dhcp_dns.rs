@@ -2,7 +2,7 @@
 
 use crate::dhcp_support::{Cloud, LIMIT};
 use crate::link::{inside, sh};
-use crate::room::gateway;
+use crate::subsystem::gateway;
 use novanet_lab::Host;
 use novanet_model::HostObject;
 use novanet_model::object::Dhcp;

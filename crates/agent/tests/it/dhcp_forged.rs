@@ -35,7 +35,7 @@ fn message(kind: MessageType, chaddr: u8, number: u8) -> Message {
 }
 
 fn udp(message: &Message, from_port: u16, broadcast: bool) -> Vec<u8> {
-    let bridge = novanet_agent::settings::Settings::bridge_mac(&crate::room::name("br100"));
+    let bridge = novanet_agent::settings::Settings::bridge_mac(&crate::subsystem::name("br100"));
     let ends = if broadcast {
         Ends {
             from_mac: mac_of(ATTACKER).0,
@@ -177,7 +177,7 @@ fn an_instance_tells_the_dhcp_server_nothing_about_another_one() {
         cloud
             .told(LeaseChange::Released, [10, 0, 0, 3], ATTACKER)
             .await;
-        let events = cloud.dhcp.room.journal().pending().unwrap();
+        let events = cloud.dhcp.subsystem.journal().pending().unwrap();
         let lost = |event: &&novanet_model::wire::LeaseEvent| {
             event.event == LeaseChange::Released && event.address == address(VICTIM)
         };

@@ -3,9 +3,9 @@
 use crate::dhcp_support::{Cloud, WEB, lease, range, servers, settings};
 use crate::engine_support;
 use crate::link::{inside, noticed, sh};
-use crate::room::{Driven, binding};
+use crate::subsystem::{Driven, binding};
 use novanet_agent::dhcp::DhcpServers;
-use novanet_agent::room::{Desired, Room};
+use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::Quickest;
 use novanet_model::wire::LeaseChange;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn a_killed_dnsmasq_is_back_within_five_seconds_and_knows_its_leases() {
     inside(|| async {
         let (mut cloud, vm) = Cloud::with_web().await;
         cloud.leased(&vm, 1).await;
-        let disturbed = cloud.dhcp.room.disturbed();
+        let changed_externally = cloud.dhcp.subsystem.changed_externally();
         let mut signals = ["KILL", "TERM"].into_iter().cycle();
         let mut quickest = Quickest::within(Duration::from_secs(5));
         while quickest.again().unwrap() {
@@ -25,16 +25,16 @@ fn a_killed_dnsmasq_is_back_within_five_seconds_and_knows_its_leases() {
             sh(&format!("kill -{signal} {before}"));
             let began = Instant::now();
             // Its helper may still look like it when the first news comes.
-            noticed(&disturbed, "the end of dnsmasq").await;
+            noticed(&changed_externally, "the end of dnsmasq").await;
             while cloud.dhcp.changes().await.is_empty() {
-                noticed(&disturbed, "the end of its helper").await;
+                noticed(&changed_externally, "the end of its helper").await;
             }
             cloud.dhcp.converge().await;
             quickest.took(began.elapsed());
             assert_ne!(before, cloud.pid());
         }
         // It knows the lease without the client's having asked again: releasing it is an event.
-        let journal = cloud.dhcp.room.journal();
+        let journal = cloud.dhcp.subsystem.journal();
         let events = journal.pending().unwrap().len();
         journal.acknowledge(events).unwrap();
         cloud.unbind(1, WEB, "web").await;
@@ -97,10 +97,10 @@ fn an_agent_that_comes_back_adopts_what_runs_and_kills_nobody_else() {
 fn a_bridge_made_again_gets_its_server_back() {
     inside(|| async {
         let (mut cloud, vm) = Cloud::with_web().await;
-        let disturbed = cloud.dhcp.room.disturbed();
+        let changed_externally = cloud.dhcp.subsystem.changed_externally();
         sh("ip link del dev br100");
         cloud.links.converge().await;
-        noticed(&disturbed, "a bridge made again").await;
+        noticed(&changed_externally, "a bridge made again").await;
         cloud.dhcp.converge().await;
         assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "));
     });

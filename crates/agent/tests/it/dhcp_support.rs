@@ -1,7 +1,7 @@
 //! A host with a real dnsmasq for the tests of DHCP, and real clients.
 
 use crate::link::{State, sh};
-use crate::room::{Driven, binding, bridge, dhcp, gateway, name, port};
+use crate::subsystem::{Driven, binding, bridge, dhcp, gateway, name, port};
 use novanet_agent::dhcp::{DhcpServers, Files, bridge as face};
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::{Links, plug};
@@ -49,7 +49,7 @@ pub(crate) fn settings(state: &Path) -> Settings {
     );
     Settings {
         dhcpbridge: vec!["/bin/sh".into(), "-c".into(), line, this],
-        ..crate::room::settings(state)
+        ..crate::subsystem::settings(state)
     }
 }
 
@@ -177,7 +177,7 @@ impl Cloud {
 
     /// Whether the journal has that event, eventually.
     pub(crate) async fn told(&self, change: LeaseChange, address: [u8; 4], mac: u8) {
-        let journal = self.dhcp.room.journal();
+        let journal = self.dhcp.subsystem.journal();
         eventually_async(LIMIT, || async {
             let pending = journal.pending().unwrap();
             let it = pending.iter().any(|event| {

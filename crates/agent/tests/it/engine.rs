@@ -1,4 +1,4 @@
-//! The engine with its four lanes over a fake host.
+//! The engine with its four workers over a fake host.
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
@@ -17,11 +17,11 @@ async fn things_are_made_upwards_and_removed_downwards() {
     engine.take(delta(2, &objects, &[]));
     reached(&engine, 2).await;
     let made = host.actions();
-    let room = |action: &String| action.split(' ').next().unwrap().to_owned();
-    let mut rooms: Vec<_> = made[1..].iter().map(room).collect();
-    rooms.dedup();
+    let subsystem = |action: &String| action.split(' ').next().unwrap().to_owned();
+    let mut subsystems: Vec<_> = made[1..].iter().map(subsystem).collect();
+    subsystems.dedup();
     assert_eq!(
-        rooms,
+        subsystems,
         ["links", "firewall", "dhcp", "instances"],
         "{made:#?}"
     );
@@ -30,9 +30,9 @@ async fn things_are_made_upwards_and_removed_downwards() {
     assert_eq!(engine.take(delta(3, &[], &gone)), Takes::Taken);
     reached(&engine, 3).await;
     let removed = &host.actions()[made.len()..];
-    let mut rooms: Vec<_> = removed.iter().map(room).collect();
-    rooms.dedup();
-    let last = &rooms[rooms.len() - 4..];
+    let mut subsystems: Vec<_> = removed.iter().map(subsystem).collect();
+    subsystems.dedup();
+    let last = &subsystems[subsystems.len() - 4..];
     assert_eq!(
         last,
         ["instances", "dhcp", "firewall", "links"],
@@ -223,8 +223,8 @@ async fn a_plan_names_what_somebody_changed_before_it_is_repaired() {
 
 /// Runs an engine from one list to the next; `false` if it was killed on the way.
 async fn live(host: &FakeHost, lists: [&[HostObject]; 2], kill: Option<usize>) -> bool {
-    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
-    let lanes = tokio::spawn(lanes.run());
+    let (engine, workers) = Engine::new(host.subsystems(), None, &Timing::default());
+    let workers = tokio::spawn(workers.run());
     engine.take(list(1, lists[0]));
     reached(&engine, 1).await;
     if let Some(actions) = kill {
@@ -236,7 +236,7 @@ async fn live(host: &FakeHost, lists: [&[HostObject]; 2], kill: Option<usize>) -
         () = host.killed() => false,
         () = reached(&engine, 2) => true,
     };
-    lanes.abort();
+    workers.abort();
     alive
 }
 

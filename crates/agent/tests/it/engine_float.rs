@@ -16,8 +16,8 @@ fn start(host: &FakeHost) -> Engine {
 }
 
 fn start_with(host: &FakeHost, timing: &Timing) -> Engine {
-    let (engine, lanes) = Engine::new(host.rooms(), None, timing);
-    tokio::spawn(lanes.run());
+    let (engine, workers) = Engine::new(host.subsystems(), None, timing);
+    tokio::spawn(workers.run());
     engine
 }
 

@@ -1,5 +1,5 @@
 //! Networks and addresses that a host cannot have: a bridge's name that is somebody else's, a kind
-//! that hosts do not run, a range or an address in which the host itself lives. Nothing of them is made, in no room, and one error by name says why.
+//! that hosts do not run, a range or an address in which the host itself lives. Nothing of them is made, in no subsystem, and one error by name says why.
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
@@ -91,7 +91,7 @@ async fn a_name_that_is_free_again_is_ours_with_the_next_round() {
         assert_eq!(host.things().get(&key), Some(&value), "{key}");
     }
     no_error(&engine).await;
-    // Upwards: no room stood on what was not there yet.
+    // Upwards: no subsystem stood on what was not there yet.
     let actions = host.actions();
     let place = |what: &str| actions.iter().position(|action| action == what).unwrap();
     assert!(place("links put bridge/br100") < place("firewall put snat/10.0.1.0/24"));

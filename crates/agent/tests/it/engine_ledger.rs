@@ -164,8 +164,8 @@ async fn one_change_among_ten_thousand_costs_one_change() {
     let dir = tempfile::tempdir().unwrap();
     let host = FakeHost::new();
     let ledger = Ledger::open(dir.path()).unwrap();
-    let (engine, lanes) = Engine::new(host.rooms(), Some(ledger), &Timing::default());
-    tokio::spawn(lanes.run());
+    let (engine, workers) = Engine::new(host.subsystems(), Some(ledger), &Timing::default());
+    tokio::spawn(workers.run());
     engine.take(list(1, &floats(10_000)));
     cloud::reached(&engine, 1).await;
     let seen = host.observations("firewall");
@@ -201,7 +201,7 @@ async fn a_host_without_an_agent_is_planned_from_its_ledger_and_cleaned_up() {
     host.put("links", "bridge/br9", "left over");
     let ask = async |what| {
         let lock = Lock::take(dir.path()).unwrap();
-        let asked = offline_with(dir.path(), lock, host.rooms(), what);
+        let asked = offline_with(dir.path(), lock, host.subsystems(), what);
         asked.await.unwrap()
     };
     insta::assert_snapshot!(
@@ -243,8 +243,8 @@ async fn without_a_ledger_there_is_no_plan() {
     let dir = tempfile::tempdir().unwrap();
     let what = Offline::Plan { diff: false };
     let lock = Lock::take(dir.path()).unwrap();
-    let rooms = FakeHost::new().rooms();
-    let error = offline_with(dir.path(), lock, rooms, what)
+    let subsystems = FakeHost::new().subsystems();
+    let error = offline_with(dir.path(), lock, subsystems, what)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("no ledger"), "{error}");
@@ -253,8 +253,8 @@ async fn without_a_ledger_there_is_no_plan() {
 #[tokio::test]
 async fn the_metadata_service_finds_instances_by_address() {
     let host = FakeHost::new();
-    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
-    tokio::spawn(lanes.run());
+    let (engine, workers) = Engine::new(host.subsystems(), None, &Timing::default());
+    tokio::spawn(workers.run());
     engine.take(list(
         1,
         &[cloud::port(1, "br100", 1), cloud::binding(1, "br100")],
@@ -284,7 +284,8 @@ fn nobody_who_asks_the_engine_waits_for_the_disk() {
     // A pipe takes nothing before somebody reads it, as a disk that hangs.
     let log = dir.path().join("ledger.0.log");
     nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let (engine, _lanes) = Engine::new(FakeHost::new().rooms(), Some(kept), &Timing::default());
+    let (engine, _lanes) =
+        Engine::new(FakeHost::new().subsystems(), Some(kept), &Timing::default());
     let taking = {
         let engine = engine.clone();
         std::thread::spawn(move || engine.take(list(1, &cloud::small_cloud())))

@@ -1,10 +1,10 @@
-//! The agent with its real rooms, in a host of its own, against a server that speaks the protocol.
+//! The agent with its real subsystems, in a host of its own, against a server that speaks the protocol.
 
 use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::link::inside;
 use crate::protocol_server::Cloud;
-use crate::room;
+use crate::subsystem;
 use novanet_agent::engine::{AgentError, Offline, Options, kept, kept_path, offline, run_with};
 use novanet_agent::local;
 use novanet_agent::settings::Settings;
@@ -196,6 +196,6 @@ async fn a_life(settings: Settings) {
 fn a_real_host_is_made_repaired_left_alone_and_cleaned_up() {
     inside(|| async {
         let dir = tempfile::tempdir().unwrap();
-        a_life(room::settings(dir.path())).await;
+        a_life(subsystem::settings(dir.path())).await;
     });
 }

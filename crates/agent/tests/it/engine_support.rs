@@ -2,7 +2,7 @@
 
 use crate::link::sh;
 use novanet_agent::dhcp::DhcpServers;
-use novanet_agent::engine::{Engine, Rooms, Timing};
+use novanet_agent::engine::{Engine, Subsystems, Timing};
 use novanet_agent::fake::{FakeDhcp, FakeHost, FakeInstances};
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
@@ -159,36 +159,36 @@ pub(crate) fn small_cloud() -> Vec<HostObject> {
     ]
 }
 
-/// An engine whose rooms are the host's.
+/// An engine whose subsystems are the host's.
 pub(crate) fn start(host: &FakeHost) -> Engine {
-    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
-    tokio::spawn(lanes.run());
+    let (engine, workers) = Engine::new(host.subsystems(), None, &Timing::default());
+    tokio::spawn(workers.run());
     engine
 }
 
-/// An engine over rooms some of which are real, each lane in a task of its own, as the agent runs them.
+/// An engine over subsystems some of which are real, each worker in a task of its own, as the agent runs them.
 macro_rules! engine_over {
     ($state:expr, $dhcp:expr) => {{
-        let settings = crate::room::settings($state);
+        let settings = crate::subsystem::settings($state);
         let dhcp = $dhcp;
-        let rooms = Rooms {
+        let subsystems = Subsystems {
             links: Links::new(&settings).unwrap(),
             firewall: Firewall::new(&settings).unwrap(),
             dhcp: dhcp(&settings),
-            instances: FakeHost::new().room::<FakeInstances>(),
+            instances: FakeHost::new().subsystem::<FakeInstances>(),
         };
-        let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
-        tokio::spawn(lanes.links.run());
-        tokio::spawn(lanes.firewall.run());
-        tokio::spawn(lanes.dhcp.run());
-        tokio::spawn(lanes.instances.run());
+        let (engine, workers) = Engine::new(subsystems, None, &Timing::default());
+        tokio::spawn(workers.links.run());
+        tokio::spawn(workers.firewall.run());
+        tokio::spawn(workers.dhcp.run());
+        tokio::spawn(workers.instances.run());
         engine
     }};
 }
 
 /// An engine whose links and firewall are real.
 pub(crate) fn start_real(state: &Path) -> Engine {
-    engine_over!(state, |_| FakeHost::new().room::<FakeDhcp>())
+    engine_over!(state, |_| FakeHost::new().subsystem::<FakeDhcp>())
 }
 
 /// An engine whose links, firewall and DHCP are real.

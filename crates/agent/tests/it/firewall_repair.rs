@@ -5,7 +5,7 @@ use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use anyhow::Result;
 use novanet_agent::firewall::Key;
-use novanet_agent::room::{Desired, Room};
+use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::{Host, Quickest};
 use std::time::{Duration, Instant};
 
@@ -56,14 +56,18 @@ fn a_flush_by_somebody_else_is_repaired_within_200_ms() -> Result<()> {
     let mut flow = Talk::start(net, a, public(13), 22)?;
     assert!(flow.goes_on());
 
-    let disturbed = agent.firewall.disturbed();
-    let quiet = !notified(cloud, &disturbed, Duration::from_millis(100))?;
+    let changed_externally = agent.firewall.changed_externally();
+    let quiet = !notified(cloud, &changed_externally, Duration::from_millis(100))?;
     assert!(quiet, "our own change disturbs nobody");
     let mut quickest = Quickest::within(Duration::from_millis(200));
     while quickest.again()? {
         cloud.run(&["nft", "flush ruleset"])?;
         let began = Instant::now();
-        assert!(notified(cloud, &disturbed, Duration::from_secs(5))?);
+        assert!(notified(
+            cloud,
+            &changed_externally,
+            Duration::from_secs(5)
+        )?);
         let changes = agent.differences(cloud)?;
         assert!(agent.apply(cloud, &changes)?.is_empty());
         quickest.took(began.elapsed());
@@ -76,8 +80,12 @@ fn a_flush_by_somebody_else_is_repaired_within_200_ms() -> Result<()> {
     Ok(())
 }
 
-fn notified(cloud: &Host, disturbed: &tokio::sync::Notify, limit: Duration) -> Result<bool> {
-    let wait = async { tokio::time::timeout(limit, disturbed.notified()).await };
+fn notified(
+    cloud: &Host,
+    changed_externally: &tokio::sync::Notify,
+    limit: Duration,
+) -> Result<bool> {
+    let wait = async { tokio::time::timeout(limit, changed_externally.notified()).await };
     Ok(cloud.exec_in(|| block_on(wait))?.is_ok())
 }
 
@@ -86,7 +94,7 @@ fn our_own_changes_of_every_kind_disturb_nobody_and_those_of_others_do() -> Resu
     let cloud = cloud()?;
     let state = tempfile::tempdir()?;
     let mut agent = Agent::start(&cloud, state.path(), &two_projects())?;
-    let disturbed = agent.firewall.disturbed();
+    let changed_externally = agent.firewall.changed_externally();
     agent.converge(&cloud)?;
     for object in [
         float(13, 3),
@@ -97,11 +105,15 @@ fn our_own_changes_of_every_kind_disturb_nobody_and_those_of_others_do() -> Resu
         assert!(agent.set(&cloud, &object)?.is_empty());
         assert!(agent.unset(&cloud, &object)?.is_empty());
     }
-    assert!(!notified(&cloud, &disturbed, Duration::from_millis(200))?);
+    assert!(!notified(
+        &cloud,
+        &changed_externally,
+        Duration::from_millis(200)
+    )?);
 
     cloud.run(&["nft", "add table inet foreign"])?;
     assert!(
-        !notified(&cloud, &disturbed, Duration::from_millis(100))?,
+        !notified(&cloud, &changed_externally, Duration::from_millis(100))?,
         "not our tables"
     );
     for change in [
@@ -112,7 +124,7 @@ fn our_own_changes_of_every_kind_disturb_nobody_and_those_of_others_do() -> Resu
     ] {
         cloud.run(&["nft", change])?;
         assert!(
-            notified(&cloud, &disturbed, Duration::from_secs(1))?,
+            notified(&cloud, &changed_externally, Duration::from_secs(1))?,
             "{change}"
         );
     }
@@ -131,7 +143,7 @@ fn somebody_who_changes_tables_of_his_own_all_the_time_is_in_nobodys_way() -> Re
         "while :; do nft add table inet foreign; nft delete table inet foreign; done",
     ]);
     let busy = cloud.spawn(&mut busy)?;
-    let disturbed = agent.firewall.disturbed();
+    let changed_externally = agent.firewall.changed_externally();
     for number in 20..30 {
         assert!(
             agent
@@ -141,7 +153,11 @@ fn somebody_who_changes_tables_of_his_own_all_the_time_is_in_nobodys_way() -> Re
         let left = agent.differences(&cloud)?;
         assert!(left.is_empty(), "{left:?}");
     }
-    assert!(!notified(&cloud, &disturbed, Duration::from_millis(100))?);
+    assert!(!notified(
+        &cloud,
+        &changed_externally,
+        Duration::from_millis(100)
+    )?);
     assert!(busy.ended()?.is_none());
     busy.kill();
     Ok(())

@@ -4,7 +4,7 @@
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use anyhow::{Context, Result};
-use novanet_agent::room::Desired;
+use novanet_agent::subsystem::Desired;
 use novanet_lab::Quickest;
 use novanet_model::HostObject;
 use novanet_model::object::FloatingIp;
@@ -99,7 +99,8 @@ fn one_more(cloud: &novanet_lab::Host, agent: &mut Agent, first: u8) -> Result<D
                 let object = float(n, n);
                 let changes = fresh(firewall, desired, &object);
                 let began = Instant::now();
-                let failed = novanet_agent::room::Room::apply(firewall, &changes, desired).await;
+                let failed =
+                    novanet_agent::subsystem::Subsystem::apply(firewall, &changes, desired).await;
                 times.push(began.elapsed());
                 assert!(failed.is_empty(), "{failed:?}");
             }
@@ -114,11 +115,11 @@ fn fresh(
     desired: &mut Desired<novanet_agent::firewall::Key, novanet_agent::firewall::Value>,
     object: &HostObject,
 ) -> Changes {
-    let items = novanet_agent::room::Room::items(firewall, object);
+    let items = novanet_agent::subsystem::Subsystem::items(firewall, object);
     desired
         .set_object(&object.key(), items)
         .into_iter()
-        .map(|key| novanet_agent::room::Change {
+        .map(|key| novanet_agent::subsystem::Change {
             from: None,
             to: desired.get(&key).cloned(),
             key,

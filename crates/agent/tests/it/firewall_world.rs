@@ -5,7 +5,7 @@ use crate::firewall_objects::*;
 use anyhow::{Context, Result, ensure};
 use novanet_agent::firewall::{Firewall, Key, Value};
 use novanet_agent::link::PORTS;
-use novanet_agent::room::{Change, Desired, Room, RoomError, diff};
+use novanet_agent::subsystem::{Change, Desired, Subsystem, SubsystemError, diff};
 use novanet_lab::{Host, HostOptions, connect, eventually};
 use novanet_model::InstanceId;
 use novanet_model::object::{HostObject, port_name};
@@ -24,7 +24,7 @@ pub(crate) struct Agent {
     pub(crate) desired: Desired<Key, Value>,
 }
 
-pub(crate) type Failed = Vec<(Key, RoomError)>;
+pub(crate) type Failed = Vec<(Key, SubsystemError)>;
 pub(crate) type Changes = Vec<Change<Key, Value>>;
 
 impl Agent {
@@ -169,7 +169,7 @@ impl World {
         Agent::start(&self.cloud, self.state_path(), objects)
     }
 
-    /// The link room's part of a floating address.
+    /// The link subsystem's part of a floating address.
     pub(crate) fn route(&self, last: u8) -> Result<()> {
         let address = public(last);
         self.cloud

@@ -1,4 +1,4 @@
-//! The engine with real rooms, and somebody who breaks what it made: how soon it is back, and that
+//! The engine with real subsystems, and somebody who breaks what it made: how soon it is back, and that
 //! it is back whatever the moment.
 
 use crate::engine_support as cloud;

@@ -7,7 +7,7 @@ use novanet_agent::fake::{FakeHost, FakeLinks};
 use std::time::{Duration, Instant as Clock};
 use tokio::time::Instant;
 
-/// A room with one item that failed so often that it is tried rarely, and when it was tried last.
+/// A subsystem with one item that failed so often that it is tried rarely, and when it was tried last.
 async fn hopeless(
     host: &FakeHost,
 ) -> (
@@ -15,7 +15,7 @@ async fn hopeless(
     Instant,
 ) {
     host.fail("links", "bridge/br100", true);
-    let mut links = Reconciler::new(host.room::<FakeLinks>());
+    let mut links = Reconciler::new(host.subsystem::<FakeLinks>());
     links.set_objects(&[bridge(1, "br100")]);
     let mut now = Instant::now();
     links.round(now).await;
@@ -61,20 +61,20 @@ async fn what_stood_on_something_that_is_there_again_does_not_wait_for_its_turn(
     assert_eq!(links.next_retry(), Some(tried + Duration::from_secs(1)));
 }
 
-/// An engine on which a room below another had trouble for long, and then has none.
+/// An engine on which a subsystem below another had trouble for long, and then has none.
 #[tokio::test]
 async fn the_room_above_is_told_when_the_trouble_below_is_over() {
     let host = FakeHost::new();
-    for (room, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
-        host.fail(room, key, true);
+    for (subsystem, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
+        host.fail(subsystem, key, true);
     }
-    let (engine, lanes) = Engine::new(host.rooms(), None, &Timing::default());
-    tokio::spawn(lanes.run());
+    let (engine, workers) = Engine::new(host.subsystems(), None, &Timing::default());
+    tokio::spawn(workers.run());
     let objects = [bridge(1, "br100"), gateway(1, "br100"), dhcp(1, "br100")];
     engine.take(crate::engine_support::list(1, &objects));
     tokio::time::sleep(Duration::from_secs(4)).await; // the trouble lasts
-    for (room, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
-        host.fail(room, key, false);
+    for (subsystem, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
+        host.fail(subsystem, key, false);
     }
     host.disturb("links");
     let began = Clock::now();

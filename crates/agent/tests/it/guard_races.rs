@@ -1,4 +1,4 @@
-//! Strangers who change our tables at the very moment when we write them: what they did is never
+//! ForeignDevices who change our tables at the very moment when we write them: what they did is never
 //! taken for ours, neither now nor by the next agent.
 
 use crate::firewall_objects::*;

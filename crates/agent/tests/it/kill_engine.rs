@@ -1,18 +1,18 @@
-//! A whole agent with its real rooms is killed, by SIGKILL, while it makes one state of a host out of
+//! A whole agent with its real subsystems is killed, by SIGKILL, while it makes one state of a host out of
 //! another: after its first action, after its second …, and at moments drawn by lot. The next agent
 //! ends in the same state as one that nobody killed.
 
 use crate::engine_support::{eventually, list};
 use crate::instance::parts::{self, Cables, sh};
-use crate::room;
+use crate::subsystem;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use novanet_agent::dhcp::DhcpServers;
-use novanet_agent::engine::{Engine, Rooms, Shield, Shows, Timing};
+use novanet_agent::engine::{Engine, FirewallGate, Shows, Subsystems, Timing};
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
-use novanet_agent::room::{Change, Desired, Room, RoomError};
 use novanet_agent::settings::Settings;
+use novanet_agent::subsystem::{Change, Desired, Subsystem, SubsystemError};
 use novanet_lab::{HostOptions, inside_host, this_test};
 use novanet_model::HostObject;
 use novanet_model::wire::InstanceState;
@@ -31,7 +31,7 @@ const STATE: &str = "NOVANET_TEST_KILLED_AGENT";
 /// Which state it comes from and goes to, and when it dies.
 const WAY: &str = "NOVANET_TEST_KILLED_WAY";
 
-/// How many more actions the rooms may do.
+/// How many more actions the subsystems may do.
 #[derive(Clone)]
 struct Fuse(Arc<AtomicUsize>);
 
@@ -53,43 +53,43 @@ impl Fuse {
     }
 }
 
-/// A room that kills the agent when the fuse has burnt.
+/// A subsystem that kills the agent when the fuse has burnt.
 struct Mortal<R> {
-    room: R,
+    subsystem: R,
     fuse: Fuse,
 }
 
-impl<R: Room> Room for Mortal<R> {
+impl<R: Subsystem> Subsystem for Mortal<R> {
     type Key = R::Key;
     type Value = R::Value;
     const NAME: &'static str = R::NAME;
 
     fn base_items(&self) -> Vec<(R::Key, R::Value)> {
-        self.room.base_items()
+        self.subsystem.base_items()
     }
 
     fn items(&self, object: &HostObject) -> Vec<(R::Key, R::Value)> {
-        self.room.items(object)
+        self.subsystem.items(object)
     }
 
-    fn disturbed(&self) -> Arc<Notify> {
-        self.room.disturbed()
+    fn changed_externally(&self) -> Arc<Notify> {
+        self.subsystem.changed_externally()
     }
 
     async fn observe(
         &mut self,
         desired: &Desired<R::Key, R::Value>,
-    ) -> Result<BTreeMap<R::Key, R::Value>, RoomError> {
-        self.room.observe(desired).await
+    ) -> Result<BTreeMap<R::Key, R::Value>, SubsystemError> {
+        self.subsystem.observe(desired).await
     }
 
     async fn apply(
         &mut self,
         changes: &[Change<R::Key, R::Value>],
         desired: &Desired<R::Key, R::Value>,
-    ) -> Vec<(R::Key, RoomError)> {
+    ) -> Vec<(R::Key, SubsystemError)> {
         let may = self.fuse.take(changes.len());
-        let failed = self.room.apply(&changes[..may], desired).await;
+        let failed = self.subsystem.apply(&changes[..may], desired).await;
         if may < changes.len() {
             die();
         }
@@ -102,20 +102,20 @@ impl<R: Shows> Shows for Mortal<R> {
         R::describe(value)
     }
 
-    async fn show(&mut self) -> Result<String, RoomError> {
-        self.room.show().await
+    async fn show(&mut self) -> Result<String, SubsystemError> {
+        self.subsystem.show().await
     }
 
     async fn finish(&mut self) {
-        self.room.finish().await;
+        self.subsystem.finish().await;
     }
 
-    fn shielded_by(&mut self, shield: Shield) {
-        self.room.shielded_by(shield);
+    fn set_firewall_gate(&mut self, firewall_gate: FirewallGate) {
+        self.subsystem.set_firewall_gate(firewall_gate);
     }
 
-    async fn in_use(&mut self) -> Result<String, RoomError> {
-        self.room.in_use().await
+    async fn in_use(&mut self) -> Result<String, SubsystemError> {
+        self.subsystem.in_use().await
     }
 }
 
@@ -128,26 +128,26 @@ fn die() -> ! {
 async fn agent<T>(settings: &Settings, fuse: &Fuse, work: impl AsyncFnOnce(&Engine) -> T) -> T {
     let (sender, mut reports) = mpsc::unbounded_channel();
     let fuse = || fuse.clone();
-    let rooms = Rooms {
+    let subsystems = Subsystems {
         links: Mortal {
-            room: Links::new(settings).unwrap(),
+            subsystem: Links::new(settings).unwrap(),
             fuse: fuse(),
         },
         firewall: Mortal {
-            room: Firewall::new(settings).unwrap(),
+            subsystem: Firewall::new(settings).unwrap(),
             fuse: fuse(),
         },
         dhcp: Mortal {
-            room: DhcpServers::new(settings).unwrap(),
+            subsystem: DhcpServers::new(settings).unwrap(),
             fuse: fuse(),
         },
         instances: Mortal {
-            room: parts::room(settings, sender, Arc::new(Cables)),
+            subsystem: parts::subsystem(settings, sender, Arc::new(Cables)),
             fuse: fuse(),
         },
     };
-    let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
-    // Ends when the instances room has ended with its lane.
+    let (engine, workers) = Engine::new(subsystems, None, &Timing::default());
+    // Ends when the instances subsystem has ended with its worker.
     let hear = async {
         while let Some(report) = reports.recv().await {
             engine.report(report);
@@ -158,7 +158,7 @@ async fn agent<T>(settings: &Settings, fuse: &Fuse, work: impl AsyncFnOnce(&Engi
         engine.stop();
         done
     };
-    tokio::join!(lanes.run(), work, hear).1
+    tokio::join!(workers.run(), work, hear).1
 }
 
 /// All of it in force, all that should run running.
@@ -184,16 +184,16 @@ async fn reaches(engine: &Engine, version: i64, objects: &[HostObject]) {
 /// The two states between which a host goes to and fro.
 fn states(instances: bool) -> [Vec<HostObject>; 2] {
     let network = vec![
-        room::bridge(1, "br100"),
-        room::gateway(1, "br100", "10.0.0.1/24"),
-        room::dhcp(1, "br100", "10.0.0.0/24", [10, 0, 0, 1]),
+        subsystem::bridge(1, "br100"),
+        subsystem::gateway(1, "br100", "10.0.0.1/24"),
+        subsystem::dhcp(1, "br100", "10.0.0.0/24", [10, 0, 0, 1]),
     ];
     let with = |number: i64, group: i64| {
         let mut port = parts::port(number, 0);
         port.groups = vec![novanet_model::GroupId(group)];
         port.combination = novanet_model::CombinationId(group);
         let low = u8::try_from(number).unwrap();
-        let mut binding = room::binding(1, "br100", low, [10, 0, 0, low + 1], "vm");
+        let mut binding = subsystem::binding(1, "br100", low, [10, 0, 0, low + 1], "vm");
         if let HostObject::Binding(binding) = &mut binding {
             binding.mac = port.mac;
         }
@@ -206,18 +206,18 @@ fn states(instances: bool) -> [Vec<HostObject>; 2] {
         crate::engine_support::group(1),
         crate::engine_support::rule(1, 1, 22),
         crate::engine_support::member(1, 2),
-        room::float([203, 0, 113, 1]),
+        subsystem::float([203, 0, 113, 1]),
     ]);
     let mut other = network;
     other.extend(with(2, 2));
     other.extend([
-        room::bridge(2, "br101"),
-        room::gateway(2, "br101", "10.0.2.1/24"),
-        room::dhcp(2, "br101", "10.0.2.0/24", [10, 0, 2, 1]),
+        subsystem::bridge(2, "br101"),
+        subsystem::gateway(2, "br101", "10.0.2.1/24"),
+        subsystem::dhcp(2, "br101", "10.0.2.0/24", [10, 0, 2, 1]),
         crate::engine_support::group(2),
         crate::engine_support::rule(2, 2, 80),
         crate::engine_support::member(2, 3),
-        room::float([203, 0, 113, 2]),
+        subsystem::float([203, 0, 113, 2]),
     ]);
     [one, other]
 }
@@ -263,7 +263,7 @@ impl Deaths {
             ip link set outside up && ip address add 192.0.2.1/24 dev eth0",
         );
         let mut deaths = Self {
-            settings: room::settings(state),
+            settings: subsystem::settings(state),
             states: states(instances),
             right: Default::default(),
         };
@@ -360,7 +360,7 @@ fn on_a_host(instances: bool, body: impl AsyncFnOnce(Deaths)) {
             .unwrap();
         if let Some(state) = std::env::var_os(STATE) {
             let way = std::env::var(WAY).unwrap();
-            let settings = room::settings(Path::new(&state));
+            let settings = subsystem::settings(Path::new(&state));
             runtime.block_on(go_and_die(settings, &way, instances));
             return;
         }

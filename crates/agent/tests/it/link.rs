@@ -1,9 +1,9 @@
 //! Links on a real kernel.
 
-use crate::room::{Driven, bridge, gateway, name, port, settings};
+use crate::subsystem::{Driven, bridge, gateway, name, port, settings};
 use novanet_agent::link::{Links, plug};
-use novanet_agent::room::{Desired, Room};
 use novanet_agent::settings::Settings;
+use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::{Host, HostOptions, eventually_async, inside_host};
 use novanet_model::object::{Bridge, HostObject};
 use std::path::Path;
@@ -43,17 +43,17 @@ pub(crate) fn picture(device: &str) -> String {
     ))
 }
 
-/// Waits until the room says that somebody changed something.
-pub(crate) async fn noticed(disturbed: &Notify, what: &str) {
-    let said = tokio::time::timeout(Duration::from_secs(20), disturbed.notified());
+/// Waits until the subsystem says that somebody changed something.
+pub(crate) async fn noticed(changed_externally: &Notify, what: &str) {
+    let said = tokio::time::timeout(Duration::from_secs(20), changed_externally.notified());
     said.await
         .unwrap_or_else(|_| panic!("nobody noticed: {what}"));
 }
 
 /// Waits until what it had to say is said.
-pub(crate) async fn quiet(disturbed: &Notify) {
+pub(crate) async fn quiet(changed_externally: &Notify) {
     let pause = Duration::from_millis(200);
-    while tokio::time::timeout(pause, disturbed.notified())
+    while tokio::time::timeout(pause, changed_externally.notified())
         .await
         .is_ok()
     {}
@@ -182,10 +182,10 @@ fn a_flat_networks_bridge_is_waited_for_and_never_made_or_removed() {
             failed[0].1
         );
 
-        links.changes().await; // the room knows what it waits for
-        let disturbed = links.room.disturbed();
+        links.changes().await; // the subsystem knows what it waits for
+        let changed_externally = links.subsystem.changed_externally();
         sh("ip link add dev br100 type bridge");
-        noticed(&disturbed, "a link that came").await;
+        noticed(&changed_externally, "a link that came").await;
         links.converge().await;
         links.drop_object(&flat);
         links.converge().await;
@@ -211,31 +211,43 @@ fn what_stands_under_the_name_of_a_refused_bridge_is_left_and_its_end_is_noticed
             links.want_without_ground(object);
         }
         links.settled().await; // nothing to do, whatever is there
-        let strangers = links.room.strangers().unwrap();
-        let stranger = strangers.get(&name("br100")).unwrap();
+        let foreign_devices = links.subsystem.foreign_devices().unwrap();
+        let stranger = foreign_devices.get(&name("br100")).unwrap();
         assert!(stranger.is_bridge);
         assert_eq!(stranger.what, "a bridge that novanet did not make");
-        assert!(strangers.contains_key(&name("lo")));
+        assert!(foreign_devices.contains_key(&name("lo")));
 
-        let disturbed = links.room.disturbed();
-        quiet(&disturbed).await;
+        let changed_externally = links.subsystem.changed_externally();
+        quiet(&changed_externally).await;
         sh("ip link set dev br100 down; ip link set dev br100 name br7");
-        noticed(&disturbed, "the stranger has another name").await;
+        noticed(&changed_externally, "the stranger has another name").await;
         sh("ip link set dev br7 up");
         assert_eq!(before.replace("br100", "br7"), picture("dev br7"));
         sh("ip link add dev br100 type veth peer name other");
         links.settled().await;
-        quiet(&disturbed).await;
+        quiet(&changed_externally).await;
         sh("ip link delete dev br100");
-        noticed(&disturbed, "the stranger has gone").await;
+        noticed(&changed_externally, "the stranger has gone").await;
         links.settled().await;
-        assert!(!links.room.strangers().unwrap().contains_key(&name("br100")));
+        assert!(
+            !links
+                .subsystem
+                .foreign_devices()
+                .unwrap()
+                .contains_key(&name("br100"))
+        );
 
         for object in &objects {
             links.want(object);
         }
         links.converge().await;
-        assert!(!links.room.strangers().unwrap().contains_key(&name("br100")));
+        assert!(
+            !links
+                .subsystem
+                .foreign_devices()
+                .unwrap()
+                .contains_key(&name("br100"))
+        );
     });
 }
 
@@ -294,9 +306,9 @@ fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
         .unwrap();
 
         // Somebody rebuilds the bridge: noticed, made again, plugged back.
-        let disturbed = links.room.disturbed();
+        let changed_externally = links.subsystem.changed_externally();
         sh("ip link del dev br100");
-        noticed(&disturbed, "a bridge that went").await;
+        noticed(&changed_externally, "a bridge that went").await;
         links.converge().await;
         eventually_async(Duration::from_secs(20), || async {
             vm.sh("ping -c1 -W1 10.0.0.9").map(drop)
@@ -311,9 +323,9 @@ fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
             "ip link set dev nv1 down",
             "ip link set dev nv1 nomaster",
         ] {
-            quiet(&disturbed).await;
+            quiet(&changed_externally).await;
             sh(damage);
-            noticed(&disturbed, damage).await;
+            noticed(&changed_externally, damage).await;
             links.converge().await;
         }
 

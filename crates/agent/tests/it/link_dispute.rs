@@ -3,8 +3,8 @@
 
 use crate::engine_support::{delta, eventually, list, reached};
 use crate::link::{State, sh};
-use crate::room::name;
-use novanet_agent::engine::{Engine, Reconciler, Rooms, Timing};
+use crate::subsystem::name;
+use novanet_agent::engine::{Engine, Reconciler, Subsystems, Timing};
 use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeInstances};
 use novanet_agent::link::Links;
 use novanet_agent::settings::Settings;
@@ -26,7 +26,7 @@ const WHY: &str = "interface eth1 is the uplink of bridge br100 (network 1) and 
 
 /// As network `n`'s bridge; the interface is the network's own, or the host's `flat_interface`.
 fn bridge(network: i64, bridge: &str, interface: Option<&str>) -> HostObject {
-    let HostObject::Bridge(plain) = crate::room::bridge(network, bridge) else {
+    let HostObject::Bridge(plain) = crate::subsystem::bridge(network, bridge) else {
         unreachable!("a bridge is a bridge");
     };
     HostObject::Bridge(Bridge {
@@ -135,14 +135,14 @@ fn a_plan_shows_who_does_not_get_the_hosts_flat_interface() {
             ..state.settings()
         };
         let fake = FakeHost::new();
-        let rooms = Rooms {
+        let subsystems = Subsystems {
             links: Links::new(&settings).unwrap(),
-            firewall: fake.room::<FakeFirewall>(),
-            dhcp: fake.room::<FakeDhcp>(),
-            instances: fake.room::<FakeInstances>(),
+            firewall: fake.subsystem::<FakeFirewall>(),
+            dhcp: fake.subsystem::<FakeDhcp>(),
+            instances: fake.subsystem::<FakeInstances>(),
         };
-        let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
-        tokio::spawn(lanes.run());
+        let (engine, workers) = Engine::new(subsystems, None, &Timing::default());
+        tokio::spawn(workers.run());
         let second = bridge(2, "br101", None);
         engine.take(list(1, &[bridge(1, "br100", None), second.clone()]));
         reached(&engine, 1).await;

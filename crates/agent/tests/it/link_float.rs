@@ -2,10 +2,10 @@
 
 use crate::engine_support as cloud;
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::{Driven, bridge, float, gateway};
+use crate::subsystem::{Driven, bridge, float, gateway};
 use novanet_agent::link::{LinkKey, Links, PROTOCOL};
-use novanet_agent::room::{Change, Room};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_agent::subsystem::{Change, Subsystem};
 use novanet_lab::{Host, Quickest, eventually_async};
 use std::time::{Duration, Instant};
 
@@ -134,7 +134,7 @@ fn one_more_float_costs_the_same_beside_ten_thousand() {
             let one = float([203, 0, 113, i]);
             links.want(&one);
             let changes: Vec<_> = links
-                .room
+                .subsystem
                 .items(&one)
                 .into_iter()
                 .map(|(key, to)| Change {
@@ -144,7 +144,7 @@ fn one_more_float_costs_the_same_beside_ten_thousand() {
                 })
                 .collect();
             let began = Instant::now();
-            let failed = links.room.apply(&changes, &links.desired).await;
+            let failed = links.subsystem.apply(&changes, &links.desired).await;
             took.push(began.elapsed());
             assert!(failed.is_empty(), "{failed:?}");
         }
@@ -169,8 +169,8 @@ fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
         links.want(&gateway(1, "br100", "10.0.0.1/24"));
         links.want(&float([203, 0, 113, 7]));
         links.converge().await;
-        let disturbed = links.room.disturbed();
-        quiet(&disturbed).await;
+        let changed_externally = links.subsystem.changed_externally();
+        quiet(&changed_externally).await;
         // Our own floats come and go without anybody being woken. The kernel may still have
         // something to say of the bridge, late: of three times one is quiet.
         let mut woken = 0;
@@ -183,7 +183,8 @@ fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
                 links.drop_object(&float([203, 0, 113, i]));
                 links.round().await;
             }
-            let said = tokio::time::timeout(Duration::from_millis(300), disturbed.notified());
+            let said =
+                tokio::time::timeout(Duration::from_millis(300), changed_externally.notified());
             if said.await.is_err() {
                 break;
             }
@@ -197,9 +198,9 @@ fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
             "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
             "ip link del dev br100",
         ] {
-            quiet(&disturbed).await;
+            quiet(&changed_externally).await;
             sh(damage);
-            noticed(&disturbed, damage).await;
+            noticed(&changed_externally, damage).await;
             assert!(!links.changes().await.is_empty(), "{damage}");
             links.converge().await;
         }

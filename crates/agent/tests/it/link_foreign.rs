@@ -1,11 +1,11 @@
-//! The host's own addresses and routes, as the links room sees them: what the cloud must keep off.
+//! The host's own addresses and routes, as the links subsystem sees them: what the cloud must keep off.
 
 use crate::engine_support as cloud;
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::{Driven, bridge, gateway, name};
+use crate::subsystem::{Driven, bridge, gateway, name};
 use novanet_agent::link::{Links, host_addresses};
-use novanet_agent::room::Room;
 use novanet_agent::settings::Settings;
+use novanet_agent::subsystem::Subsystem;
 use novanet_lab::Host;
 use novanet_model::HostAddresses;
 
@@ -60,24 +60,24 @@ fn the_hosts_addresses_and_next_hops_are_seen_and_ours_are_not() {
         links.want(&cloud::float(7, 7));
         links.converge().await;
         assert!(sh("ip address show dev br100").contains("192.0.2.10/24"));
-        let seen = links.room.strangers().unwrap().addresses.clone();
+        let seen = links.subsystem.foreign_devices().unwrap().addresses.clone();
         assert_eq!(lines(&seen), expected);
 
-        let disturbed = links.room.disturbed();
-        quiet(&disturbed).await;
+        let changed_externally = links.subsystem.changed_externally();
+        quiet(&changed_externally).await;
         sh("ip address add 10.0.0.9/24 dev br100");
-        noticed(&disturbed, "the host has another address").await;
+        noticed(&changed_externally, "the host has another address").await;
         links.round().await;
-        let seen = links.room.strangers().unwrap().addresses.clone();
+        let seen = links.subsystem.foreign_devices().unwrap().addresses.clone();
         assert!(
             lines(&seen).contains(&"10.0.0.9/24 on br100".to_owned()),
             "{seen:?}"
         );
-        quiet(&disturbed).await;
+        quiet(&changed_externally).await;
         sh("ip address del 10.0.0.9/24 dev br100");
-        noticed(&disturbed, "the host has an address less").await;
+        noticed(&changed_externally, "the host has an address less").await;
         links.round().await;
-        let seen = links.room.strangers().unwrap().addresses.clone();
+        let seen = links.subsystem.foreign_devices().unwrap().addresses.clone();
         assert_eq!(lines(&seen), expected);
     });
 }

@@ -1,8 +1,8 @@
 //! A bridge of ours on which somebody else has something is not removed with it.
 
 use crate::link::{State, inside, sh};
-use crate::room::{bridge, gateway};
-use novanet_agent::room::Desired;
+use crate::subsystem::{bridge, gateway};
+use novanet_agent::subsystem::Desired;
 
 #[test]
 fn a_bridge_with_something_foreign_on_it_is_kept_and_the_reason_is_told() {

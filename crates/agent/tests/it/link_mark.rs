@@ -4,8 +4,8 @@
 use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::{bridge, gateway, name};
-use novanet_agent::room::{Desired, Room};
+use crate::subsystem::{bridge, gateway, name};
+use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::Quickest;
 use std::time::{Duration, Instant};
 
@@ -25,28 +25,34 @@ fn the_mark_of_our_own_bridge_that_somebody_took_is_shown_and_put_back() {
         // With an uplink it borrows that one's MAC.
         for uplink in [None, Some(name("eth1"))] {
             settings.flat_interface = uplink;
-            let room = || novanet_agent::link::Links::new(&settings).unwrap();
-            let mut links = crate::room::Driven::new(room());
+            let subsystem = || novanet_agent::link::Links::new(&settings).unwrap();
+            let mut links = crate::subsystem::Driven::new(subsystem());
             links.want(&bridge(1, "br100"));
             links.want(&gateway(1, "br100", "10.0.0.1/24"));
             links.round().await;
             links.converge().await;
 
-            let disturbed = links.room.disturbed();
-            quiet(&disturbed).await;
+            let changed_externally = links.subsystem.changed_externally();
+            quiet(&changed_externally).await;
             sh("ip link set dev br100 alias ''");
-            noticed(&disturbed, "a mark that was taken").await;
+            noticed(&changed_externally, "a mark that was taken").await;
             let changes = links.changes().await;
             assert_eq!(changes.len(), 1, "{changes:?}");
             let from = changes[0].from.as_ref().unwrap().to_string();
             assert!(from.ends_with(" without novanet's mark"), "{from}");
-            assert!(!links.room.strangers().unwrap().contains_key(&name("br100")));
+            assert!(
+                !links
+                    .subsystem
+                    .foreign_devices()
+                    .unwrap()
+                    .contains_key(&name("br100"))
+            );
             links.converge().await;
             assert_eq!(alias(), "novanet:bridge:br100");
 
             // A new agent knows it by the notes; also when all it has to do is to remove it.
             sh("ip link set dev br100 alias ''");
-            let mut links = crate::room::Driven::new(room());
+            let mut links = crate::subsystem::Driven::new(subsystem());
             links.desired = Desired::new(Vec::new());
             links.converge().await;
             assert!(!sh("ip address").contains("br100"));
@@ -60,9 +66,9 @@ fn the_mark_of_our_own_bridge_that_somebody_took_is_shown_and_put_back() {
 fn a_note_that_could_not_be_written_is_written_as_soon_as_it_can() {
     inside(|| async {
         sh("mount -t tmpfs -o size=64k none /mnt; mkdir /mnt/links");
-        let settings = crate::room::settings("/mnt".as_ref());
-        let room = || novanet_agent::link::Links::new(&settings).unwrap();
-        let mut links = crate::room::Driven::new(room());
+        let settings = crate::subsystem::settings("/mnt".as_ref());
+        let subsystem = || novanet_agent::link::Links::new(&settings).unwrap();
+        let mut links = crate::subsystem::Driven::new(subsystem());
         links.want(&bridge(1, "br100"));
         sh("head -c 65536 /dev/zero >/mnt/full || true");
         links.round().await;
@@ -74,7 +80,7 @@ fn a_note_that_could_not_be_written_is_written_as_soon_as_it_can() {
         assert_ne!(note(), "");
         // So a new agent knows it.
         sh("ip link set dev br100 alias ''");
-        let mut links = crate::room::Driven::new(room());
+        let mut links = crate::subsystem::Driven::new(subsystem());
         links.want(&bridge(1, "br100"));
         links.converge().await;
         assert_eq!(alias(), "novanet:bridge:br100");

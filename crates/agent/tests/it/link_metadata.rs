@@ -2,9 +2,9 @@
 //! host reaches the outer cloud's.
 
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::{bridge, gateway, name};
+use crate::subsystem::{bridge, gateway, name};
 use novanet_agent::link::{LinkKey, LinkValue, METADATA_ADDRESS};
-use novanet_agent::room::{Desired, Room};
+use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::{Host, in_network_of};
 use novanet_model::ObjectKey;
 use std::io::{Read, Write};
@@ -106,14 +106,14 @@ fn the_host_reaches_an_outer_metadata_service_and_instances_never_do() {
         assert_eq!(who(LONG).as_deref(), Some("outer"));
 
         // Both are seen, and given back when somebody takes them away.
-        let disturbed = links.room.disturbed();
+        let changed_externally = links.subsystem.changed_externally();
         for damage in [
             "ip rule del to 169.254.169.254",
             "ip route flush table 8775",
         ] {
-            quiet(&disturbed).await;
+            quiet(&changed_externally).await;
             sh(damage);
-            noticed(&disturbed, damage).await;
+            noticed(&changed_externally, damage).await;
             links.converge().await;
             assert_eq!(asks(SILENCE), None, "{damage}");
         }

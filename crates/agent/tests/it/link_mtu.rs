@@ -2,9 +2,9 @@
 //! ports is not.
 
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::{Driven, bridge, name, port};
+use crate::subsystem::{Driven, bridge, name, port};
 use novanet_agent::link::{LinkValue, Links, plug};
-use novanet_agent::room::{Change, Room};
+use novanet_agent::subsystem::{Change, Subsystem};
 use novanet_lab::Host;
 use novanet_model::object::HostObject;
 
@@ -47,10 +47,10 @@ fn an_mtu_set_by_hand_is_noticed_shown_and_what_it_was() {
         let mut links = state.links();
         links.want(&bridge(1, "br100"));
         links.converge().await;
-        let disturbed = links.room.disturbed();
-        quiet(&disturbed).await;
+        let changed_externally = links.subsystem.changed_externally();
+        quiet(&changed_externally).await;
         set("br100", 1000);
-        noticed(&disturbed, "a bridge's MTU").await;
+        noticed(&changed_externally, "a bridge's MTU").await;
         let wrong = "bridge br100: mtu 1000 instead of 1500";
         assert_eq!(shown(&mut links).await, [wrong]);
         links.converge().await;
@@ -58,9 +58,9 @@ fn an_mtu_set_by_hand_is_noticed_shown_and_what_it_was() {
 
         // The kernel left the bridge to itself then: what it would do is ours to do.
         let _vm = plugged(&mut links, 1).await;
-        quiet(&disturbed).await;
+        quiet(&changed_externally).await;
         set("nv1", 1000);
-        noticed(&disturbed, "a port's MTU").await;
+        noticed(&changed_externally, "a port's MTU").await;
         let wrong = "port nv1: mtu 1000 instead of 1500";
         assert_eq!(shown(&mut links).await, [wrong]);
         links.converge().await;
@@ -144,7 +144,12 @@ fn a_new_port_has_what_its_bridge_must_have_and_not_what_somebody_has_just_set()
             links.want(&HostObject::Port(port.clone()));
             let vm = Host::new("new").unwrap();
             let pid = i32::try_from(vm.pid()).unwrap();
-            links.room.cables().plug(&port, pid, "eth0").await.unwrap();
+            links
+                .subsystem
+                .cables()
+                .plug(&port, pid, "eth0")
+                .await
+                .unwrap();
             links.converge().await;
             let right = flag.unwrap_or(1500);
             assert_eq!((mtu("nv1"), mtu("br100")), (right, right));

@@ -2,9 +2,9 @@
 //! changes by hand comes back, and ports of an older agent become as they must be while in use.
 
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::{Driven, bridge, gateway, name, port};
+use crate::subsystem::{Driven, bridge, gateway, name, port};
 use novanet_agent::link::{Links, plug};
-use novanet_agent::room::Room;
+use novanet_agent::subsystem::Subsystem;
 use novanet_lab::packet::ethernet;
 use novanet_lab::{Host, Mac, Wire, eventually_async};
 use novanet_model::NetworkId;
@@ -205,11 +205,11 @@ fn what_somebody_changes_of_a_port_an_entry_or_the_bridge_is_noticed_named_and_p
             ) + &entries()
         };
         let before = picture();
-        let disturbed = links.room.disturbed();
+        let changed_externally = links.subsystem.changed_externally();
         for (damage, words) in DAMAGES {
-            quiet(&disturbed).await;
+            quiet(&changed_externally).await;
             sh(damage);
-            noticed(&disturbed, damage).await;
+            noticed(&changed_externally, damage).await;
             let changes = links.changes().await;
             let shown: Vec<_> = changes
                 .iter()

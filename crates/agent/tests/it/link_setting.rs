@@ -1,9 +1,9 @@
 //! Forwarding of the interfaces between which packets of instances go.
 
 use crate::link::{State, inside, noticed, quiet, sh};
-use crate::room::{Driven, bridge, gateway, settings};
+use crate::subsystem::{Driven, bridge, gateway, settings};
 use novanet_agent::link::Links;
-use novanet_agent::room::{Desired, Room};
+use novanet_agent::subsystem::{Desired, Subsystem};
 
 fn forwarding(interface: &str) -> String {
     let path = format!("/proc/sys/net/ipv4/conf/{interface}/forwarding");
@@ -34,11 +34,11 @@ fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_
         links.converge().await;
         assert_eq!(forwarding("br100"), "1");
 
-        let disturbed = links.room.disturbed();
+        let changed_externally = links.subsystem.changed_externally();
         for interface in ["eth0", "br100"] {
-            quiet(&disturbed).await;
+            quiet(&changed_externally).await;
             off(interface);
-            noticed(&disturbed, "forwarding was turned off").await;
+            noticed(&changed_externally, "forwarding was turned off").await;
             let changes = links.changes().await;
             let shown: Vec<_> = changes
                 .iter()
@@ -154,13 +154,13 @@ fn the_settings_of_a_bridge_of_ours_come_back_and_those_of_all_are_left_to_other
         ];
         let path = |name: &str| format!("/proc/sys/net/ipv4/conf/br100/{name}");
         let is = |name: &str| std::fs::read_to_string(path(name)).unwrap();
-        let disturbed = links.room.disturbed();
-        quiet(&disturbed).await;
+        let changed_externally = links.subsystem.changed_externally();
+        quiet(&changed_externally).await;
         for (name, right, wrong) in names {
             assert_eq!(is(name).trim(), right, "{name}");
             sh(&format!("echo {wrong} >{}", path(name)));
         }
-        noticed(&disturbed, "settings of a bridge").await;
+        noticed(&changed_externally, "settings of a bridge").await;
         let changes = links.changes().await;
         let shown: Vec<_> = changes
             .iter()

@@ -1,10 +1,10 @@
 //! Enslaving an interface that carries the host's own addresses, and giving it back.
 
 use crate::link::{State, inside, noticed, picture, sh};
-use crate::room::{Driven, bridge, gateway, name};
+use crate::subsystem::{Driven, bridge, gateway, name};
 use novanet_agent::link::{LinkKey, Links};
-use novanet_agent::room::{Change, Desired, Room};
 use novanet_agent::settings::Settings;
+use novanet_agent::subsystem::{Change, Desired, Subsystem};
 use novanet_lab::{Host, eventually};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -282,7 +282,7 @@ fn a_bridge_stays_while_it_carries_what_belongs_to_an_uplink() {
             to: None,
         };
         let failed = links
-            .room
+            .subsystem
             .apply(&[removal], &Desired::new(Vec::new()))
             .await;
         let text = failed[0].1.to_string();
@@ -342,10 +342,10 @@ fn an_interface_of_somebody_elses_bridge_is_refused() {
             "{}",
             failed[0].1
         );
-        let disturbed = links.room.disturbed();
+        let changed_externally = links.subsystem.changed_externally();
         links.changes().await;
         sh("ip link add dev eth1 type veth peer name other");
-        noticed(&disturbed, "a link that came").await;
+        noticed(&changed_externally, "a link that came").await;
         links.converge().await;
     });
 }

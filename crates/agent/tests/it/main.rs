@@ -1,4 +1,4 @@
-//! Tests of the agent, one binary: linking is what costs on two cores. Rooms are tried on the real
+//! Tests of the agent, one binary: linking is what costs on two cores. Subsystems are tried on the real
 //! kernel, each test in namespaces of its own.
 #![allow(clippy::unwrap_used, clippy::large_futures, missing_docs)]
 
@@ -56,4 +56,4 @@ mod protocol;
 mod protocol_addresses;
 mod protocol_restored;
 mod protocol_server;
-mod room;
+mod subsystem;

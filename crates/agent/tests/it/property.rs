@@ -1,4 +1,4 @@
-//! What holds for every state of a host and every sequence of changes, shown on fake rooms.
+//! What holds for every state of a host and every sequence of changes, shown on fake subsystems.
 
 use crate::engine_support as cloud;
 use novanet_agent::engine::Reconciler;
@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = (HostObject, bool)> {
     (object(), prop::bool::weighted(0.7))
 }
 
-/// What an earlier agent, or somebody else, left in a room.
+/// What an earlier agent, or somebody else, left in a subsystem.
 fn remains<S: Subject>() -> impl Strategy<Value = Vec<(String, String)>> {
     let items = object().prop_map(|object| S::items(&object));
     let value = prop_oneof![Just(None), Just(Some("else".to_owned()))];
@@ -57,7 +57,7 @@ fn run<F: Future>(future: F) -> F::Output {
     runtime.block_on(future)
 }
 
-/// What must be in the room, as the fake kernel would list it.
+/// What must be in the subsystem, as the fake kernel would list it.
 fn wanted<S: Subject>(reconciler: &Reconciler<FakeRoom<S>>) -> BTreeMap<String, String> {
     let items = reconciler.desired().iter();
     items
@@ -73,7 +73,7 @@ fn check_any_state<S: Subject>(
     for (key, value) in left {
         host.put(S::NAME, key, value);
     }
-    let mut reconciler = Reconciler::new(host.room::<S>());
+    let mut reconciler = Reconciler::new(host.subsystem::<S>());
     reconciler.set_objects(objects);
     let first = run(reconciler.settle(Instant::now()));
     prop_assert_eq!(first.failed, 0);
@@ -90,7 +90,7 @@ fn check_incremental<S: Subject>(
     steps: &[(HostObject, bool)],
 ) -> Result<(), TestCaseError> {
     let host = FakeHost::new();
-    let mut reconciler = Reconciler::new(host.room::<S>());
+    let mut reconciler = Reconciler::new(host.subsystem::<S>());
     reconciler.set_objects(start);
     run(reconciler.settle(Instant::now()));
     let mut all: BTreeMap<ObjectKey, HostObject> =
@@ -106,7 +106,7 @@ fn check_incremental<S: Subject>(
         prop_assert!(!round.observed, "the hot path does not observe");
     }
     let fresh = FakeHost::new();
-    let mut scratch = Reconciler::new(fresh.room::<S>());
+    let mut scratch = Reconciler::new(fresh.subsystem::<S>());
     scratch.set_objects(all.values());
     run(scratch.settle(Instant::now()));
     prop_assert_eq!(host.things(), fresh.things());
@@ -160,7 +160,7 @@ fn check_kills<S: Subject>(
 ) -> Result<(), TestCaseError> {
     for kill in 0.. {
         let host = FakeHost::new();
-        let mut first = Reconciler::new(host.room::<S>());
+        let mut first = Reconciler::new(host.subsystem::<S>());
         first.set_objects(before);
         run(first.settle(Instant::now()));
         first.set_objects(after);
@@ -173,7 +173,7 @@ fn check_kills<S: Subject>(
             }
         });
         drop(first);
-        let mut second = Reconciler::new(host.room::<S>());
+        let mut second = Reconciler::new(host.subsystem::<S>());
         second.set_objects(after);
         if died {
             run(second.settle(Instant::now()));
@@ -196,7 +196,7 @@ fn check_failure<S: Subject>(
     pick: prop::sample::Index,
 ) -> Result<(), TestCaseError> {
     let host = FakeHost::new();
-    let mut reconciler = Reconciler::new(host.room::<S>());
+    let mut reconciler = Reconciler::new(host.subsystem::<S>());
     reconciler.set_objects(objects);
     let all = wanted(&reconciler);
     let keys: Vec<_> = reconciler

@@ -31,7 +31,7 @@ impl Agent {
         let parts = Parts {
             state_path: dir.to_owned(),
             lock: Lock::take(dir).unwrap(),
-            rooms: host.rooms(),
+            subsystems: host.subsystems(),
             client: Client::new(ServerAddress::Unix(socket(dir)), "host-1"),
             hello: hello(),
             my_ip_follows: true,

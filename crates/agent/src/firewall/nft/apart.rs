@@ -4,7 +4,7 @@ use super::super::item::{Key, Set, Slot, Value};
 use super::consequence::clashes;
 use super::{Changes, Errors, Wanted};
 use crate::link::answers::Answers;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
@@ -51,10 +51,10 @@ impl Apart {
         let why = |key: &Key| match self.clashes.get(key) {
             Some(other) => {
                 let why = format!("{key} overlaps {other}, which this host has too");
-                Some(RoomError::Refused(why))
+                Some(SubsystemError::Refused(why))
             }
             None => self.guards.contains(key).then(|| {
-                RoomError::Waits(format!(
+                SubsystemError::Waits(format!(
                     "{key} stays until the host does not answer for that address any more"
                 ))
             }),

@@ -3,7 +3,7 @@
 
 use super::super::conntrack::Cut;
 use super::super::item::{Key, Set, Slot, Value};
-use crate::room::{Change, Desired};
+use crate::subsystem::{Change, Desired};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 

@@ -2,18 +2,18 @@
 
 use super::super::item::Key;
 use super::{Changes, Errors};
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use std::io;
 
-pub(super) fn refusal(key: &Key, error: io::Error) -> RoomError {
+pub(super) fn refusal(key: &Key, error: io::Error) -> SubsystemError {
     let what = match error.raw_os_error() {
         Some(libc::EPERM) => format!("change {key} (must be root)"),
         _ => format!("change {key}"),
     };
-    RoomError::kernel(what, error)
+    SubsystemError::kernel(what, error)
 }
 
-pub(super) fn every(changes: Changes<'_>, error: impl Fn() -> RoomError) -> Errors {
+pub(super) fn every(changes: Changes<'_>, error: impl Fn() -> SubsystemError) -> Errors {
     changes
         .iter()
         .map(|change| (change.key.clone(), error()))
@@ -27,14 +27,16 @@ pub(super) fn copy(error: &io::Error) -> io::Error {
 }
 
 /// The same error once more, for the next of the keys that it hit.
-pub(super) fn again(error: &RoomError) -> RoomError {
+pub(super) fn again(error: &SubsystemError) -> SubsystemError {
     match error {
-        RoomError::Command { command, message } => RoomError::Command {
+        SubsystemError::Command { command, message } => SubsystemError::Command {
             command: command.clone(),
             message: message.clone(),
         },
-        RoomError::Kernel { what, source } => RoomError::kernel(what.clone(), copy(source)),
-        RoomError::Refused(text) => RoomError::Refused(text.clone()),
-        RoomError::Waits(text) => RoomError::Waits(text.clone()),
+        SubsystemError::Kernel { what, source } => {
+            SubsystemError::kernel(what.clone(), copy(source))
+        }
+        SubsystemError::Refused(text) => SubsystemError::Refused(text.clone()),
+        SubsystemError::Waits(text) => SubsystemError::Waits(text.clone()),
     }
 }

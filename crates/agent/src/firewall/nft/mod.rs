@@ -25,8 +25,8 @@ mod write;
 use super::item::{Key, Slot, Value};
 use super::netlink::Socket;
 use crate::link::answers::Answers;
-use crate::room::{Change, Desired, RoomError};
 use crate::settings::Settings;
+use crate::subsystem::{Change, Desired, SubsystemError};
 use apart::Apart;
 use batch::Op;
 use consequence::{cuts, narrows};
@@ -50,7 +50,7 @@ const TRIES: u32 = 20;
 
 type Changes<'a> = &'a [Change<Key, Value>];
 type Wanted = Desired<Key, Value>;
-type Errors = Vec<(Key, RoomError)>;
+type Errors = Vec<(Key, SubsystemError)>;
 
 /// See the module.
 #[derive(Debug)]
@@ -69,10 +69,11 @@ pub(super) struct Nft {
 
 impl Nft {
     /// See [`super::Firewall::new`].
-    pub(super) fn new(settings: &Settings) -> Result<Self, RoomError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, SubsystemError> {
         let program = Program::find()?;
-        let socket = Socket::open(0).map_err(|e| RoomError::kernel("open netfilter socket", e))?;
-        let answers = Answers::new().map_err(|e| RoomError::kernel("open rtnetlink", e))?;
+        let socket =
+            Socket::open(0).map_err(|e| SubsystemError::kernel("open netfilter socket", e))?;
+        let answers = Answers::new().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
         let watch = Watch::start(socket.port())?;
         let path = Record::path(&settings.state_path);
         let skeleton = Skeleton::new(settings);
@@ -106,17 +107,17 @@ impl Nft {
         Some(self.skeleton())
     }
 
-    /// See [`crate::room::Room::disturbed`].
-    pub(super) fn disturbed(&self) -> Arc<Notify> {
-        self.watch.disturbed()
+    /// See [`crate::subsystem::Subsystem::changed_externally`].
+    pub(super) fn changed_externally(&self) -> Arc<Notify> {
+        self.watch.changed_externally()
     }
 
     /// What is in force. An item with flows that should have ended is not right, so that they are
     /// tried again until they have.
-    pub(super) fn observe(&mut self) -> Result<BTreeMap<Key, Value>, RoomError> {
+    pub(super) fn observe(&mut self) -> Result<BTreeMap<Key, Value>, SubsystemError> {
         let mut items = self
             .read()
-            .map_err(|error| RoomError::kernel("list nftables", error))?;
+            .map_err(|error| SubsystemError::kernel("list nftables", error))?;
         if !items.is_empty() {
             self.flows.check_once(&mut self.socket, items.iter());
             self.foreign.look(&mut self.socket);
@@ -253,7 +254,7 @@ impl Nft {
         if let Err(error) = self.flows.end(&mut self.socket) {
             errors.extend(self.flows.keys().into_iter().map(|key| {
                 let what = format!("end the old flows of {key}");
-                (key, RoomError::kernel(what, copy(&error)))
+                (key, SubsystemError::kernel(what, copy(&error)))
             }));
         }
         errors
@@ -265,8 +266,8 @@ impl Nft {
     }
 
     /// The rules as text, and what of others is in their way.
-    pub(super) async fn show(&self) -> Result<String, RoomError> {
-        let fail = |error| RoomError::kernel("list nftables", error);
+    pub(super) async fn show(&self) -> Result<String, SubsystemError> {
+        let fail = |error| SubsystemError::kernel("list nftables", error);
         let mut socket = Socket::open(0).map_err(fail)?;
         let layout = dump::layout(&mut socket).map_err(fail)?;
         let mut text = String::new();

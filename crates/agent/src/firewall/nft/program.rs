@@ -1,6 +1,6 @@
 //! The `nft` program: text in one transaction, and listings for people.
 
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
@@ -23,18 +23,18 @@ pub(super) struct Program {
 
 impl Program {
     /// Refuses if it is not there, and names the package.
-    pub(super) fn find() -> Result<Self, RoomError> {
+    pub(super) fn find() -> Result<Self, SubsystemError> {
         Self::find_in(&[OsStr::new(PLACES)])
     }
 
-    fn find_in(lists: &[&OsStr]) -> Result<Self, RoomError> {
+    fn find_in(lists: &[&OsStr]) -> Result<Self, SubsystemError> {
         lists
             .iter()
             .flat_map(std::env::split_paths)
             .map(|folder| folder.join("nft"))
             .find(|path| path.is_file())
             .map(|path| Self { path })
-            .ok_or_else(|| RoomError::Refused(REMEDY.to_owned()))
+            .ok_or_else(|| SubsystemError::Refused(REMEDY.to_owned()))
     }
 
     /// Runs a script as one transaction. `started` is told the process before it has the script: by
@@ -43,12 +43,12 @@ impl Program {
         &self,
         script: &str,
         started: impl FnOnce(u32),
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         self.call(&["-f", "-"], script, started).await.map(drop)
     }
 
     /// Runs one command and answers with what it prints.
-    pub(super) async fn list(&self, command: &str) -> Result<String, RoomError> {
+    pub(super) async fn list(&self, command: &str) -> Result<String, SubsystemError> {
         self.call(&[command], "", drop).await
     }
 
@@ -57,7 +57,7 @@ impl Program {
         arguments: &[&str],
         input: &str,
         started: impl FnOnce(u32),
-    ) -> Result<String, RoomError> {
+    ) -> Result<String, SubsystemError> {
         let command = format!("nft {}", arguments.join(" "));
         let mut child = Command::new(&self.path)
             .args(arguments)
@@ -81,7 +81,7 @@ impl Program {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(RoomError::Command {
+        Err(SubsystemError::Command {
             command,
             message: complaint(&String::from_utf8_lossy(&output.stderr)),
         })
@@ -102,11 +102,11 @@ fn complaint(stderr: &str) -> String {
     }
 }
 
-fn failed(command: &str, error: &io::Error) -> RoomError {
+fn failed(command: &str, error: &io::Error) -> SubsystemError {
     if error.kind() == io::ErrorKind::NotFound {
-        return RoomError::Refused(REMEDY.to_owned());
+        return SubsystemError::Refused(REMEDY.to_owned());
     }
-    RoomError::Command {
+    SubsystemError::Command {
         command: command.to_owned(),
         message: error.to_string(),
     }

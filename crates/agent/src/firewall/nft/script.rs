@@ -3,7 +3,7 @@
 
 use super::super::item::{Key, Set, Slot, Value, combination_chain, group_chain};
 use super::skeleton::{self, FAMILIES, Skeleton};
-use crate::room::{Change, Desired};
+use crate::subsystem::{Change, Desired};
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{CombinationId, GroupId, RuleId};
 use std::collections::BTreeSet;
@@ -313,7 +313,7 @@ fn family(set: Set) -> &'static str {
 mod tests {
     use super::*;
     use crate::firewall::item::items_of;
-    use crate::room::diff;
+    use crate::subsystem::diff;
     use novanet_model::HostObject;
     use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@
 
 use super::super::netlink::{Received, Socket, big};
 use super::dump::{self, SUBSYSTEM};
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -25,7 +25,7 @@ const LATE: Duration = Duration::from_secs(1);
 /// A running watch; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     shared: Arc<Shared>,
 }
 
@@ -62,27 +62,30 @@ pub(super) enum Since {
 
 impl Watch {
     /// Starts watching in the network namespace of the calling thread. What `port` sends is ours.
-    pub(super) fn start(port: u32) -> Result<Self, RoomError> {
-        let fail = |error| RoomError::kernel("watch nftables", error);
+    pub(super) fn start(port: u32) -> Result<Self, SubsystemError> {
+        let fail = |error| SubsystemError::kernel("watch nftables", error);
         let socket = Socket::open(GROUP).map_err(fail)?;
-        let disturbed = Arc::new(Notify::new());
+        let changed_externally = Arc::new(Notify::new());
         let shared = Arc::new(Shared::default());
         let watcher = Watcher {
             socket,
             port,
-            disturbed: disturbed.clone(),
+            changed_externally: changed_externally.clone(),
             shared: Arc::downgrade(&shared),
         };
         std::thread::Builder::new()
             .name("nft-watch".to_owned())
             .spawn(move || watcher.run())
             .map_err(fail)?;
-        Ok(Self { disturbed, shared })
+        Ok(Self {
+            changed_externally,
+            shared,
+        })
     }
 
     /// What is notified.
-    pub(super) fn disturbed(&self) -> Arc<Notify> {
-        self.disturbed.clone()
+    pub(super) fn changed_externally(&self) -> Arc<Notify> {
+        self.changed_externally.clone()
     }
 
     /// Our program has started; this is its process number.
@@ -117,7 +120,7 @@ impl Watch {
         (state.program, state.own) = (None, None);
         drop(state);
         if !certain {
-            self.disturbed.notify_one();
+            self.changed_externally.notify_one();
         }
         certain
     }
@@ -163,7 +166,7 @@ impl Shared {
 struct Watcher {
     socket: Socket,
     port: u32,
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     /// The watch's; gone when the watch is.
     shared: Weak<Shared>,
 }
@@ -185,7 +188,7 @@ impl Watcher {
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     touched = false;
                     shared.lock().lost = true;
-                    self.disturbed.notify_one();
+                    self.changed_externally.notify_one();
                 }
                 Err(error) => {
                     tracing::error!(%error, "nftables notifications ended; changes by others are found at the next round only");
@@ -201,7 +204,7 @@ impl Watcher {
                 transaction = end.id,
                 "somebody else changed our nftables tables"
             );
-            self.disturbed.notify_one();
+            self.changed_externally.notify_one();
         }
         shared.news.notify_all();
     }

@@ -7,7 +7,7 @@ use super::errors::{again, copy, every};
 use super::record::Record;
 use super::watch::Since;
 use super::{Changes, Errors, Nft, Wanted, dump, is_text, narrows, script, skeleton};
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 
 impl Nft {
     /// Text, and elements with it. If our text is not what is there, all of it is replaced.
@@ -21,7 +21,9 @@ impl Nft {
             Ok((layout, Some(at))) if self.is_recorded(&layout) => at,
             Ok(_) => return self.rebuild(changes, desired, apart).await,
             Err(error) => {
-                return every(changes, || RoomError::kernel("list nftables", copy(&error)));
+                return every(changes, || {
+                    SubsystemError::kernel("list nftables", copy(&error))
+                });
             }
         };
         let generation = narrows(changes).then(|| self.begin_generation());
@@ -118,7 +120,7 @@ impl Nft {
     /// Runs a script and learns what the kernel made of it; answers with the number of a transaction
     /// after which our tables were certainly ours. `None`: somebody else touched them after `since`,
     /// so they are not recorded as ours, and the next round writes them anew.
-    async fn run(&mut self, script: &str, since: Since) -> Result<Option<u32>, RoomError> {
+    async fn run(&mut self, script: &str, since: Since) -> Result<Option<u32>, SubsystemError> {
         let ran = self.program.run(script, |id| self.watch.program_starts(id));
         if let Err(error) = ran.await {
             self.watch.program_failed();
@@ -127,7 +129,7 @@ impl Nft {
         self.record.fingerprint = None;
         let Ok((layout, Some(at))) = self.consistent(dump::layout) else {
             self.watch.program_failed();
-            self.watch.disturbed().notify_one();
+            self.watch.changed_externally().notify_one();
             return Ok(None);
         };
         if !self.watch.program_done(since, at) {

@@ -1,4 +1,4 @@
-//! What runs beside the room's rounds: the task that brings an instance to its goal, the watcher of
+//! What runs beside the subsystem's rounds: the task that brings an instance to its goal, the watcher of
 //! its end, the reminder of the next try, and housekeeping.
 
 use super::step::{self, Step};
@@ -40,7 +40,7 @@ pub(super) async fn drive(lives: Arc<Lives>, id: InstanceId) {
         lives.enter(id, next);
     }
     lives.idle.notify_waiters();
-    lives.disturbed.notify_one();
+    lives.changed_externally.notify_one();
 }
 
 /// Notices the end of an instance that was not asked for.
@@ -54,9 +54,9 @@ pub(super) async fn watch(lives: Weak<Lives>, id: InstanceId, process: Arc<Proce
 }
 
 /// Asks for a round when a failed instance may be tried again.
-pub(super) async fn remind(disturbed: Arc<Notify>, again: Instant) {
+pub(super) async fn remind(changed_externally: Arc<Notify>, again: Instant) {
     tokio::time::sleep_until(again.into()).await;
-    disturbed.notify_one();
+    changed_externally.notify_one();
 }
 
 pub(super) async fn housekeeping(lives: Weak<Lives>) {

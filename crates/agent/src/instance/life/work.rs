@@ -11,7 +11,7 @@ use crate::instance::driver::{Driver, Machine};
 use crate::instance::files::{Folder, State};
 use crate::instance::inject::interfaces;
 use crate::instance::process::{Process, ProcessId};
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use novanet_model::InstanceId;
 use novanet_model::wire::{InstanceReport, InstanceState};
 use rustix::process::Signal;
@@ -88,10 +88,10 @@ impl Lives {
         }
     }
 
-    fn driver(&self) -> Result<&dyn Driver, RoomError> {
+    fn driver(&self) -> Result<&dyn Driver, SubsystemError> {
         self.driver
             .as_deref()
-            .map_err(|why| RoomError::Refused(why.clone()))
+            .map_err(|why| SubsystemError::Refused(why.clone()))
     }
 
     async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
@@ -130,11 +130,11 @@ impl Lives {
         id: InstanceId,
         spec: &Arc<Spec>,
         phase: &Phase,
-    ) -> Result<Phase, RoomError> {
+    ) -> Result<Phase, SubsystemError> {
         let driver = self.driver()?;
         let image = tokio::select! {
             image = self.images.ensure(&spec.instance.image) => {
-                image.map_err(|e| RoomError::Refused(e.to_string()))?
+                image.map_err(|e| SubsystemError::Refused(e.to_string()))?
             }
             // A download may take long, and a removal must not wait for it.
             () = self.unwanted(id) => return Ok(phase.clone()),
@@ -173,7 +173,7 @@ impl Lives {
         }
     }
 
-    async fn make_folder(&self, spec: &Arc<Spec>) -> Result<Folder, RoomError> {
+    async fn make_folder(&self, spec: &Arc<Spec>) -> Result<Folder, SubsystemError> {
         let _permit = self.permit().await;
         let image = self.images.size(&spec.instance.image);
         let bytes = disk::size(spec.instance.disk_gb, image, self.tiny_disk_mb);
@@ -192,7 +192,7 @@ impl Lives {
         driver: &dyn Driver,
         image: std::path::PathBuf,
         folder: Folder,
-    ) -> Result<Option<Process>, RoomError> {
+    ) -> Result<Option<Process>, SubsystemError> {
         let mut state = State {
             boot: spec.instance.boot,
             host_boot: boot_id(),
@@ -202,7 +202,7 @@ impl Lives {
         let folder = blocking(move || {
             folder.set_state(&first)?;
             console::make_fifo(folder.path())
-                .map_err(|e| RoomError::kernel(format!("{id}: make its console"), e))?;
+                .map_err(|e| SubsystemError::kernel(format!("{id}: make its console"), e))?;
             Ok(folder)
         })
         .await?;
@@ -222,7 +222,7 @@ impl Lives {
         let pid = driver.create(&machine).await?;
         let process = ProcessId::of(pid)
             .and_then(ProcessId::open)
-            .ok_or_else(|| RoomError::Refused(format!("{id}: ended before it was started")))?;
+            .ok_or_else(|| SubsystemError::Refused(format!("{id}: ended before it was started")))?;
         self.plug_all(spec, &process).await?;
         // A change of its rules may be under way: no reason to make it anew.
         let closed = self.closed(id, spec.instance.boot);
@@ -238,7 +238,7 @@ impl Lives {
         Ok(Some(process))
     }
 
-    async fn plug_all(&self, spec: &Spec, process: &Process) -> Result<(), RoomError> {
+    async fn plug_all(&self, spec: &Spec, process: &Process) -> Result<(), SubsystemError> {
         for port in &spec.ports {
             let card = format!("eth{}", port.index);
             self.plug.plug(port, process.id.pid, &card).await?;
@@ -274,7 +274,7 @@ impl Lives {
         }
     }
 
-    async fn halt(&self, id: InstanceId, phase: &Phase) -> Result<Phase, RoomError> {
+    async fn halt(&self, id: InstanceId, phase: &Phase) -> Result<Phase, SubsystemError> {
         if let Phase::Running { process, .. } = phase {
             process.signal(Signal::POWER);
             if !process.ended_within(POLITE).await {
@@ -290,7 +290,7 @@ impl Lives {
         })
     }
 
-    async fn clean(&self, id: InstanceId, phase: &Phase) -> Result<Phase, RoomError> {
+    async fn clean(&self, id: InstanceId, phase: &Phase) -> Result<Phase, SubsystemError> {
         let _permit = self.permit().await;
         self.driver()?.clean(id).await?;
         Ok(Phase::Stopped {
@@ -300,7 +300,7 @@ impl Lives {
         })
     }
 
-    async fn remove(&self, id: InstanceId, phase: &Phase) -> Result<Phase, RoomError> {
+    async fn remove(&self, id: InstanceId, phase: &Phase) -> Result<Phase, SubsystemError> {
         if let Phase::Running { process, .. } = phase {
             kill(id, process).await?;
         }
@@ -329,7 +329,7 @@ impl Lives {
             self.report(slot, report);
         }
         self.kick(id);
-        self.disturbed.notify_one();
+        self.changed_externally.notify_one();
     }
 
     /// Cuts consoles and collects images.
@@ -351,7 +351,7 @@ impl Lives {
             if collect {
                 for digest in images
                     .collect(&used, KEEP_IMAGES)
-                    .map_err(|e| RoomError::Refused(e.to_string()))?
+                    .map_err(|e| SubsystemError::Refused(e.to_string()))?
                 {
                     tracing::info!(digest, "image removed: not used any more");
                 }
@@ -374,12 +374,12 @@ fn unmade(spec: &Arc<Spec>) -> Phase {
     }
 }
 
-async fn kill(id: InstanceId, process: &Process) -> Result<(), RoomError> {
+async fn kill(id: InstanceId, process: &Process) -> Result<(), SubsystemError> {
     process.signal(Signal::KILL);
     if process.ended_within(KILLED).await {
         Ok(())
     } else {
-        Err(RoomError::Refused(format!(
+        Err(SubsystemError::Refused(format!(
             "{id}: process {} does not end",
             process.id.pid
         )))

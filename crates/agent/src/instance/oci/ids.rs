@@ -9,8 +9,8 @@ use super::userns::UserNamespace;
 use crate::image::IDS;
 use crate::instance::disk::make_layers;
 use crate::instance::driver::Machine;
-use crate::room::RoomError;
 use crate::settings::Settings;
+use crate::subsystem::SubsystemError;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -75,14 +75,14 @@ impl Ids {
     }
 
     /// [`Self::try_out`] leaves its thread in another mount namespace.
-    fn on_a_thread(&self, maker: u32) -> Result<(), RoomError> {
+    fn on_a_thread(&self, maker: u32) -> Result<(), SubsystemError> {
         let this = self.clone();
         let tried = std::thread::spawn(move || this.try_out(maker)).join();
-        tried.unwrap_or_else(|_| Err(RoomError::Refused("the try ended early".to_owned())))
+        tried.unwrap_or_else(|_| Err(SubsystemError::Refused("the try ended early".to_owned())))
     }
 
     /// Does with the folder of the images what is done for an instance.
-    fn try_out(&self, maker: u32) -> Result<(), RoomError> {
+    fn try_out(&self, maker: u32) -> Result<(), SubsystemError> {
         let root = self.shared + IDS;
         let mut ids = UserNamespace::start(maker)?;
         ids.map(self.shared, root)?;
@@ -97,7 +97,7 @@ impl Ids {
     pub(super) fn namespaces_for(
         &self,
         machine: &Machine,
-    ) -> Result<Option<Namespaces>, RoomError> {
+    ) -> Result<Option<Namespaces>, SubsystemError> {
         if machine.root_id == self.shared {
             return Ok(None);
         }
@@ -124,7 +124,7 @@ impl Ids {
     }
 
     /// Notes that it did not, but runs instances otherwise.
-    pub(super) fn joined_not(&self, why: &RoomError) {
+    pub(super) fn joined_not(&self, why: &SubsystemError) {
         if self.joins.set(false).is_ok() {
             tracing::warn!(
                 %why,
@@ -146,13 +146,17 @@ pub(super) struct Namespaces {
 
 impl Namespaces {
     /// Mounts the image with its files belonging to this instance's ids.
-    pub(super) fn map_image(&mut self, cover: &Cover, image: &Path) -> Result<PathBuf, RoomError> {
+    pub(super) fn map_image(
+        &mut self,
+        cover: &Cover,
+        image: &Path,
+    ) -> Result<PathBuf, SubsystemError> {
         self.image.map(self.shared, self.root)?;
         cover.map_ids(image, &self.image)
     }
 
     /// The namespace that the instance is to live in, with its limits.
-    pub(super) fn own_in(&mut self, cover: &Cover) -> Result<Option<String>, RoomError> {
+    pub(super) fn own_in(&mut self, cover: &Cover) -> Result<Option<String>, SubsystemError> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };

@@ -21,8 +21,8 @@ use super::driver::{Driver, Machine};
 use super::inject::write_interfaces;
 use super::program;
 use crate::private;
-use crate::room::RoomError;
 use crate::settings::Settings;
+use crate::subsystem::SubsystemError;
 use config::{Host, Stage};
 use futures_util::future::BoxFuture;
 use ids::{Ids, Namespaces};
@@ -65,7 +65,7 @@ pub struct Oci {
 
 impl Oci {
     /// Looks for a runtime that works on this host. The error names the package to install.
-    pub fn probe(settings: &Settings) -> Result<Self, RoomError> {
+    pub fn probe(settings: &Settings) -> Result<Self, SubsystemError> {
         let cgroups = Cgroups::probe();
         // crun 1.8 refuses cgroup v1; where both work it is the faster one.
         let candidates: &[&str] = match cgroups.version {
@@ -76,7 +76,7 @@ impl Oci {
             .iter()
             .find_map(|name| program::installed(name))
             .ok_or_else(|| {
-                RoomError::Refused(
+                SubsystemError::Refused(
                     "no OCI runtime to run instances with: install the Debian package runc"
                         .to_owned(),
                 )
@@ -92,7 +92,7 @@ impl Oci {
             settings.state_path.is_absolute(),
             stage,
         ) else {
-            return Err(RoomError::Refused(format!(
+            return Err(SubsystemError::Refused(format!(
                 "state_path {text}: must be absolute, and instances' disks cannot be mounted from a path with ',', ':' or '\\' in it"
             )));
         };
@@ -130,7 +130,7 @@ impl Oci {
         format!("{}/{instance}", self.host.cgroup_parent)
     }
 
-    fn create_now(&self, machine: &Machine) -> Result<i32, RoomError> {
+    fn create_now(&self, machine: &Machine) -> Result<i32, SubsystemError> {
         self.clean_now(machine.instance)?;
         let namespaces = self.ids.namespaces_for(machine)?;
         let disk = Disk::open(machine.instance, &machine.folder)?;
@@ -152,11 +152,11 @@ impl Oci {
             other => other?,
         }
         let pid = std::fs::read_to_string(&pid_file)
-            .map_err(|e| RoomError::kernel(pid_file.display().to_string(), e))?;
+            .map_err(|e| SubsystemError::kernel(pid_file.display().to_string(), e))?;
         let pid: i32 = pid
             .trim()
             .parse()
-            .map_err(|_| RoomError::Refused(format!("{}: is no pid", pid_file.display())))?;
+            .map_err(|_| SubsystemError::Refused(format!("{}: is no pid", pid_file.display())))?;
         // For crun 1.8 the configuration's 0 means: as its parent's, which is lower under systemd. Where
         // this is refused, it is no reason not to run.
         let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
@@ -168,9 +168,9 @@ impl Oci {
         machine: &Machine,
         stage: &Stage,
         pid_file: &Path,
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         let failed =
-            |what: &Path, e: std::io::Error| RoomError::kernel(what.display().to_string(), e);
+            |what: &Path, e: std::io::Error| SubsystemError::kernel(what.display().to_string(), e);
         let file = machine.folder.join("config.json");
         // Into a namespace that is not root's own, only this capability lets the runtime set limits.
         let inherits = stage.user_namespace.is_some() && !self.can_set_limits;
@@ -203,7 +203,7 @@ impl Oci {
         console::never_blocks(&writer).map_err(|e| failed(&fifo, e))
     }
 
-    fn clean_now(&self, instance: InstanceId) -> Result<(), RoomError> {
+    fn clean_now(&self, instance: InstanceId) -> Result<(), SubsystemError> {
         self.alone
             .get_or_init(|| stray::wait_for_the_end(&self.state()));
         // What a runtime had to say that an agent did not live to read.
@@ -230,7 +230,7 @@ impl Oci {
         machine: &Machine,
         disk: Option<Disk>,
         namespaces: Option<Namespaces>,
-    ) -> Result<Stage, RoomError> {
+    ) -> Result<Stage, SubsystemError> {
         let cover = Cover::enter(self.stage)?;
         let own = match disk {
             Some(disk) => {
@@ -266,7 +266,7 @@ impl Oci {
         instance: InstanceId,
         verb: &str,
         more: impl FnOnce(&mut Command),
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         self.run_after(&[], instance, verb, more)
     }
 
@@ -277,14 +277,14 @@ impl Oci {
         instance: InstanceId,
         verb: &str,
         more: impl FnOnce(&mut Command),
-    ) -> Result<(), RoomError> {
+    ) -> Result<(), SubsystemError> {
         let log = self.log(instance);
-        let failed = |message: String| RoomError::Command {
+        let failed = |message: String| SubsystemError::Command {
             command: format!("{} {verb} {instance}", self.program.display()),
             message,
         };
         private::folder(&self.folder)
-            .map_err(|e| RoomError::kernel(self.folder.display().to_string(), e))?;
+            .map_err(|e| SubsystemError::kernel(self.folder.display().to_string(), e))?;
         let mut words = prefix.to_vec();
         words.push(self.program.clone().into_os_string());
         let mut command = Command::new(&words[0]);
@@ -334,17 +334,17 @@ fn bounded(command: &mut Command) -> std::io::Result<ExitStatus> {
 }
 
 impl Driver for Oci {
-    fn create<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<i32, RoomError>> {
+    fn create<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<i32, SubsystemError>> {
         let (this, machine) = (self.clone(), machine.clone());
         Box::pin(on_own_thread(move || this.create_now(&machine)))
     }
 
-    fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
+    fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>> {
         let this = self.clone();
         Box::pin(on_own_thread(move || this.run(instance, "start", |_| {})))
     }
 
-    fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
+    fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>> {
         let this = self.clone();
         Box::pin(on_own_thread(move || this.clean_now(instance)))
     }
@@ -371,15 +371,15 @@ fn last_error(log: &str) -> Option<String> {
 
 /// Runs something that leaves its thread changed, or that blocks, on a thread that ends with it.
 async fn on_own_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RoomError> + Send + 'static,
-) -> Result<T, RoomError> {
+    work: impl FnOnce() -> Result<T, SubsystemError> + Send + 'static,
+) -> Result<T, SubsystemError> {
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("runtime".to_owned())
         .spawn(move || {
             let _ = tell.send(work());
         })
-        .map_err(|e| RoomError::kernel("start a thread", e))?;
+        .map_err(|e| SubsystemError::kernel("start a thread", e))?;
     told.await
-        .map_err(|_| RoomError::Refused("the thread of the runtime ended early".to_owned()))?
+        .map_err(|_| SubsystemError::Refused("the thread of the runtime ended early".to_owned()))?
 }

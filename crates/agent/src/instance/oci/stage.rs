@@ -3,7 +3,7 @@
 //! instance does, whoever was killed.
 
 use super::userns::UserNamespace;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use composefs_ioctls::mount::mount_setattr_idmap;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -21,28 +21,34 @@ pub(super) struct Cover(&'static str);
 impl Cover {
     /// Takes this thread into a mount namespace of its own, with an empty file system over
     /// `folder`.
-    pub(super) fn enter(folder: &'static str) -> Result<Self, RoomError> {
-        unshare(CloneFlags::CLONE_NEWNS).map_err(|e| RoomError::kernel("a mount namespace", e))?;
+    pub(super) fn enter(folder: &'static str) -> Result<Self, SubsystemError> {
+        unshare(CloneFlags::CLONE_NEWNS)
+            .map_err(|e| SubsystemError::kernel("a mount namespace", e))?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(NONE, "/", NONE, private, NONE)
-            .map_err(|e| RoomError::kernel("make mounts private", e))?;
+            .map_err(|e| SubsystemError::kernel("make mounts private", e))?;
         let (tmpfs, mode) = (Some("tmpfs"), Some("mode=755"));
         mount(tmpfs, folder, tmpfs, MsFlags::empty(), mode)
-            .map_err(|e| RoomError::kernel(format!("cover {folder}"), e))?;
+            .map_err(|e| SubsystemError::kernel(format!("cover {folder}"), e))?;
         Ok(Self(folder))
     }
 
     /// Makes a folder in it.
-    pub(super) fn folder(&self, name: &str) -> Result<String, RoomError> {
+    pub(super) fn folder(&self, name: &str) -> Result<String, SubsystemError> {
         let path = format!("{}/{name}", self.0);
-        std::fs::create_dir(&path).map_err(|e| RoomError::kernel(&path, e))?;
+        std::fs::create_dir(&path).map_err(|e| SubsystemError::kernel(&path, e))?;
         Ok(path)
     }
 
     /// Mounts an image's root again, with its files belonging to the ids that `ids` maps them to.
-    pub(super) fn map_ids(&self, image: &Path, ids: &UserNamespace) -> Result<PathBuf, RoomError> {
-        let failed =
-            |e: std::io::Error| RoomError::kernel(format!("map the ids of {}", image.display()), e);
+    pub(super) fn map_ids(
+        &self,
+        image: &Path,
+        ids: &UserNamespace,
+    ) -> Result<PathBuf, SubsystemError> {
+        let failed = |e: std::io::Error| {
+            SubsystemError::kernel(format!("map the ids of {}", image.display()), e)
+        };
         let lower = self.folder("lower")?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(CWD, image, flags).map_err(|e| failed(e.into()))?;
@@ -53,7 +59,7 @@ impl Cover {
     }
 
     /// Mounts what the instance sees as `/`: the layers in `own` (`upper`, `work`) over the image.
-    pub(super) fn overlay(&self, image: &Path, own: &Path) -> Result<String, RoomError> {
+    pub(super) fn overlay(&self, image: &Path, own: &Path) -> Result<String, SubsystemError> {
         let root = self.folder("disk")?;
         let layers = format!(
             "lowerdir={},upperdir={},workdir={}",
@@ -63,17 +69,17 @@ impl Cover {
         );
         let (overlay, layers) = (Some("overlay"), Some(layers.as_str()));
         mount(overlay, root.as_str(), overlay, MsFlags::empty(), layers)
-            .map_err(|e| RoomError::kernel("mount the disk", e))?;
+            .map_err(|e| SubsystemError::kernel("mount the disk", e))?;
         Ok(root)
     }
 
     /// Gives a user namespace a name that stays when its first process ends.
-    pub(super) fn bind(&self, namespace: &UserNamespace) -> Result<String, RoomError> {
+    pub(super) fn bind(&self, namespace: &UserNamespace) -> Result<String, SubsystemError> {
         let path = format!("{}/user", self.0);
-        File::create_new(&path).map_err(|e| RoomError::kernel(&path, e))?;
+        File::create_new(&path).map_err(|e| SubsystemError::kernel(&path, e))?;
         let from = namespace.path();
         mount(Some(&from), path.as_str(), NONE, MsFlags::MS_BIND, NONE)
-            .map_err(|e| RoomError::kernel(&path, e))?;
+            .map_err(|e| SubsystemError::kernel(&path, e))?;
         Ok(path)
     }
 

@@ -6,7 +6,7 @@
 
 use crate::image::IDS;
 use crate::instance::program;
-use crate::room::RoomError;
+use crate::subsystem::SubsystemError;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -36,7 +36,7 @@ pub(super) struct UserNamespace {
 impl UserNamespace {
     /// Starts to make one as the user `owner`, whose limits in the kernel it counts against.
     /// [`Self::map`] waits for it.
-    pub(super) fn start(owner: u32) -> Result<Self, RoomError> {
+    pub(super) fn start(owner: u32) -> Result<Self, SubsystemError> {
         let mut child = Command::new(program::find("unshare")?)
             .args(["--user", "/bin/sh", "-c", HOLD])
             .env_clear()
@@ -61,7 +61,7 @@ impl UserNamespace {
 
     /// Lets the 65,536 ids from `inside` in the namespace be those from `outside` on the host.
     /// Once.
-    pub(super) fn map(&mut self, inside: u32, outside: u32) -> Result<(), RoomError> {
+    pub(super) fn map(&mut self, inside: u32, outside: u32) -> Result<(), SubsystemError> {
         let mut line = String::new();
         if self.output.read_line(&mut line).map_err(failed)? == 0 {
             return Err(failed(io::Error::other("ended at once")));
@@ -69,13 +69,13 @@ impl UserNamespace {
         for kind in ["uid_map", "gid_map"] {
             let path = format!("/proc/{}/{kind}", self.pid);
             let map = format!("{inside} {outside} {IDS}");
-            std::fs::write(&path, map).map_err(|e| RoomError::kernel(path, e))?;
+            std::fs::write(&path, map).map_err(|e| SubsystemError::kernel(path, e))?;
         }
         Ok(())
     }
 
     /// Sets the limits of what may be made in it. Answers with what could not be set.
-    pub(super) fn limit(&mut self) -> Result<Vec<String>, RoomError> {
+    pub(super) fn limit(&mut self) -> Result<Vec<String>, SubsystemError> {
         if let Some(input) = &mut self.input {
             input.write_all(b"\n").map_err(failed)?;
         }
@@ -92,9 +92,9 @@ impl UserNamespace {
     }
 
     /// A handle on it.
-    pub(super) fn open(&self) -> Result<File, RoomError> {
+    pub(super) fn open(&self) -> Result<File, SubsystemError> {
         let path = self.path();
-        File::open(&path).map_err(|e| RoomError::kernel(path.display().to_string(), e))
+        File::open(&path).map_err(|e| SubsystemError::kernel(path.display().to_string(), e))
     }
 }
 
@@ -109,6 +109,6 @@ impl Drop for UserNamespace {
     }
 }
 
-fn failed(source: io::Error) -> RoomError {
-    RoomError::kernel("make a user namespace", source)
+fn failed(source: io::Error) -> SubsystemError {
+    SubsystemError::kernel("make a user namespace", source)
 }

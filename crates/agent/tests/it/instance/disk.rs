@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A host whose tiny instances have little room.
+/// A host whose tiny instances have little subsystem.
 fn small() -> Host {
     Host::with_settings(&std::env::temp_dir(), |settings| settings.tiny_disk_mb = 24)
 }

@@ -4,11 +4,11 @@
 use super::parts::{Tiny, image, instance, port};
 use crate::engine_support::{delta, eventually, list, reached};
 use futures_util::future::BoxFuture;
-use novanet_agent::engine::{Engine, Lanes, Rooms, Timing};
+use novanet_agent::engine::{Engine, Subsystems, Timing, Workers};
 use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeLinks, FakeRoom};
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::{Driver, Instances, Machine, Plug};
-use novanet_agent::room::RoomError;
+use novanet_agent::subsystem::SubsystemError;
 use novanet_model::object::{Instance, Port};
 use novanet_model::wire::{InstanceReport, InstanceState};
 use novanet_model::{HostObject, InstanceId};
@@ -76,7 +76,7 @@ struct Idle {
 }
 
 impl Driver for Idle {
-    fn create<'a>(&'a self, _: &'a Machine) -> BoxFuture<'a, Result<i32, RoomError>> {
+    fn create<'a>(&'a self, _: &'a Machine) -> BoxFuture<'a, Result<i32, SubsystemError>> {
         Box::pin(async {
             self.way.passed("create");
             let open = self.door.acquire().await;
@@ -88,12 +88,12 @@ impl Driver for Idle {
         })
     }
 
-    fn start(&self, _: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
+    fn start(&self, _: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>> {
         self.way.passed("start");
         Box::pin(async { Ok(()) })
     }
 
-    fn clean(&self, _: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
+    fn clean(&self, _: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>> {
         self.way.passed("clean");
         self.way.end();
         Box::pin(async { Ok(()) })
@@ -107,7 +107,12 @@ impl Driver for Idle {
 struct NoCable;
 
 impl Plug for NoCable {
-    fn plug<'a>(&'a self, _: &'a Port, _: i32, _: &'a str) -> BoxFuture<'a, Result<(), RoomError>> {
+    fn plug<'a>(
+        &'a self,
+        _: &'a Port,
+        _: i32,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<(), SubsystemError>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -127,7 +132,7 @@ pub(super) struct World {
     folder: tempfile::TempDir,
 }
 
-type Mixed = Lanes<FakeRoom<FakeLinks>, FakeRoom<FakeFirewall>, FakeRoom<FakeDhcp>, Instances>;
+type Mixed = Workers<FakeRoom<FakeLinks>, FakeRoom<FakeFirewall>, FakeRoom<FakeDhcp>, Instances>;
 
 impl World {
     fn new() -> (Self, Mixed) {
@@ -154,13 +159,13 @@ impl World {
             sender,
         );
         let host = FakeHost::new();
-        let rooms = Rooms {
-            links: host.room(),
-            firewall: host.room(),
-            dhcp: host.room(),
+        let subsystems = Subsystems {
+            links: host.subsystem(),
+            firewall: host.subsystem(),
+            dhcp: host.subsystem(),
             instances,
         };
-        let (engine, lanes) = Engine::new(rooms, None, &Timing::default());
+        let (engine, workers) = Engine::new(subsystems, None, &Timing::default());
         let world = Self {
             way,
             image,
@@ -171,7 +176,7 @@ impl World {
             seen: Vec::new(),
             folder,
         };
-        (world, lanes)
+        (world, workers)
     }
 
     pub(super) async fn until(&self, what: &'static str, times: usize) {
@@ -237,11 +242,11 @@ pub(super) fn run(test: impl AsyncFnOnce(World)) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let (world, lanes) = World::new();
-        tokio::spawn(lanes.instances.run());
-        tokio::spawn(lanes.dhcp.run());
-        tokio::spawn(lanes.firewall.run());
-        tokio::spawn(lanes.links.run());
+        let (world, workers) = World::new();
+        tokio::spawn(workers.instances.run());
+        tokio::spawn(workers.dhcp.run());
+        tokio::spawn(workers.firewall.run());
+        tokio::spawn(workers.links.run());
         test(world).await;
     });
 }

@@ -1,12 +1,14 @@
-//! A host in namespaces of its own: a bridge, dnsmasq, the tiny image, an instances room and the little
+//! A host in namespaces of its own: a bridge, dnsmasq, the tiny image, an instances subsystem and the little
 //! engine that a test needs. Everything goes when it is dropped, on panic too.
 
-use super::parts::{Cables, Says, Tiny, address, image, instance, mac, port, room, sh, succeeds};
+use super::parts::{
+    Cables, Says, Tiny, address, image, instance, mac, port, sh, subsystem, succeeds,
+};
 use novanet_agent::image::Images;
 use novanet_agent::instance::{Instances, Key, Value};
 use novanet_agent::metadata_proxy::serve;
-use novanet_agent::room::{Desired, Room, RoomError, diff};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_agent::subsystem::{Desired, Subsystem, SubsystemError, diff};
 use novanet_lab::eventually_async;
 use novanet_model::wire::{InstanceReport, InstanceState, Metadata};
 use novanet_model::{HostObject, IfName, InstanceId};
@@ -25,7 +27,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) settings: Settings,
-    pub(crate) room: Instances,
+    pub(crate) subsystem: Instances,
     pub(crate) desired: Desired<Key, Value>,
     pub(crate) reports: mpsc::UnboundedReceiver<InstanceReport>,
     pub(crate) seen: Vec<InstanceReport>,
@@ -57,7 +59,7 @@ pub(crate) fn settings(state_path: PathBuf) -> Settings {
 }
 
 impl Host {
-    /// A host with an empty room.
+    /// A host with an empty subsystem.
     pub(crate) fn new() -> Self {
         Self::new_in(&std::env::temp_dir())
     }
@@ -78,11 +80,11 @@ impl Host {
         let mut settings = settings(folder.path().join("state"));
         change(&mut settings);
         let (sender, reports) = mpsc::unbounded_channel();
-        let room = room(&settings, sender, Arc::new(Cables));
+        let subsystem = subsystem(&settings, sender, Arc::new(Cables));
         Self {
             folder,
-            desired: Desired::new(room.base_items()),
-            room,
+            desired: Desired::new(subsystem.base_items()),
+            subsystem,
             settings,
             reports,
             seen: Vec::new(),
@@ -142,21 +144,21 @@ impl Host {
     /// The agent was killed and a new one starts on the same state.
     pub(crate) fn restart_agent(&mut self) {
         let (sender, reports) = mpsc::unbounded_channel();
-        self.room = room(&self.settings, sender, Arc::new(Cables));
+        self.subsystem = subsystem(&self.settings, sender, Arc::new(Cables));
         self.reports = reports;
         self.seen.clear();
     }
 
     pub(crate) fn want(&mut self, object: &HostObject) {
-        let items = self.room.items(object);
+        let items = self.subsystem.items(object);
         self.desired.set_object(&object.key(), items);
     }
 
     /// Wants what stays of an object whose network this host cannot have.
     pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
         let items = self
-            .room
-            .items_without_ground(object, "its bridge is somebody else's");
+            .subsystem
+            .items_when_unavailable(object, "its bridge is somebody else's");
         self.desired.set_object(&object.key(), items);
     }
 
@@ -183,10 +185,10 @@ impl Host {
     }
 
     /// One round of the engine. Answers with the number of changes and the errors.
-    pub(crate) async fn round(&mut self) -> (usize, Vec<(Key, RoomError)>) {
-        let observed = self.room.observe(&self.desired).await.unwrap();
+    pub(crate) async fn round(&mut self) -> (usize, Vec<(Key, SubsystemError)>) {
+        let observed = self.subsystem.observe(&self.desired).await.unwrap();
         let changes = diff(&self.desired, &observed);
-        let errors = self.room.apply(&changes, &self.desired).await;
+        let errors = self.subsystem.apply(&changes, &self.desired).await;
         (changes.len(), errors)
     }
 
@@ -215,7 +217,7 @@ impl Host {
                 start.elapsed() < LIMIT,
                 "{number} is not {state:?}: {:?}\n{:?}",
                 self.seen,
-                self.room.console(InstanceId(number))
+                self.subsystem.console(InstanceId(number))
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -278,7 +280,7 @@ impl Host {
     }
 
     pub(crate) fn console(&self, number: i64) -> String {
-        self.room
+        self.subsystem
             .console(InstanceId(number))
             .map_or_else(String::new, Result::unwrap)
     }

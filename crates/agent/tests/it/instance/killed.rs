@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use novanet_agent::image::Images;
 use novanet_agent::instance::oci::Oci;
 use novanet_agent::instance::{Driver, Instances, Machine, Plug};
-use novanet_agent::room::{Room, RoomError};
+use novanet_agent::subsystem::{Subsystem, SubsystemError};
 use novanet_model::InstanceId;
 use novanet_model::object::Port;
 use novanet_model::wire::InstanceState;
@@ -33,7 +33,7 @@ impl Stops {
 }
 
 impl Driver for Stops {
-    fn create<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<i32, RoomError>> {
+    fn create<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<i32, SubsystemError>> {
         Box::pin(async {
             self.point().await;
             let pid = self.inner.create(machine).await;
@@ -42,7 +42,7 @@ impl Driver for Stops {
         })
     }
 
-    fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
+    fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async move {
             self.point().await;
             let done = self.inner.start(instance).await;
@@ -51,7 +51,7 @@ impl Driver for Stops {
         })
     }
 
-    fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), RoomError>> {
+    fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async move {
             self.point().await;
             let done = self.inner.clean(instance).await;
@@ -73,7 +73,7 @@ impl Plug for StopsPlug {
         port: &'a Port,
         pid: i32,
         ifname: &'a str,
-    ) -> BoxFuture<'a, Result<(), RoomError>> {
+    ) -> BoxFuture<'a, Result<(), SubsystemError>> {
         Box::pin(async move {
             let done = Cables.plug(port, pid, ifname).await;
             self.0.point().await;
@@ -105,13 +105,13 @@ async fn dies_at(host: &mut Host, at: usize) -> bool {
     let work = agent.spawn(async move {
         let plug = Arc::new(StopsPlug(Arc::clone(&stops)));
         let driver: Arc<dyn Driver> = stops;
-        let mut room =
+        let mut subsystem =
             Instances::with_driver(&settings, Ok(driver), Arc::new(images), plug, sender);
         loop {
-            let there = room.observe(&desired).await.unwrap();
-            let changes = novanet_agent::room::diff(&desired, &there);
-            room.apply(&changes, &desired).await;
-            room.quiet().await;
+            let there = subsystem.observe(&desired).await.unwrap();
+            let changes = novanet_agent::subsystem::diff(&desired, &there);
+            subsystem.apply(&changes, &desired).await;
+            subsystem.quiet().await;
             if changes.is_empty() {
                 return;
             }
@@ -150,9 +150,9 @@ fn an_agent_killed_at_any_point_is_followed_by_one_that_ends_in_the_same_state()
                 } else {
                     host.round().await;
                 }
-                host.room.quiet().await;
+                host.subsystem.quiet().await;
                 host.round().await;
-                host.room.quiet().await;
+                host.subsystem.quiet().await;
                 assert_eq!(running(&host), 0, "at {at}");
                 until_fails("ip link show dev nv1").await;
                 let folder = host.settings.state_path.join("instances");

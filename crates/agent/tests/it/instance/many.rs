@@ -43,7 +43,7 @@ fn measured(count: i64, limit: Duration) {
         println!("{count}: gone {:?}", start.elapsed());
         assert!(start.elapsed() < limit, "{:?}", start.elapsed());
         for number in 1..=count {
-            assert!(host.room.console(InstanceId(number)).is_none());
+            assert!(host.subsystem.console(InstanceId(number)).is_none());
         }
         until_fails("ip -o link | grep nv").await;
     });

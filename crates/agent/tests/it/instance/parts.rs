@@ -5,8 +5,8 @@ use novanet_agent::image::build::tiny;
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::{Instances, Plug};
 use novanet_agent::metadata_proxy::{MetadataError, MetadataSource};
-use novanet_agent::room::RoomError;
 use novanet_agent::settings::Settings;
+use novanet_agent::subsystem::SubsystemError;
 use novanet_model::object::{Instance, Port, port_name};
 use novanet_model::wire::{InstanceReport, Metadata};
 use novanet_model::{CombinationId, IfName, InstanceId, MacAddr, NetworkId};
@@ -110,7 +110,7 @@ impl MetadataSource for Says {
     }
 }
 
-/// The link room's cables.
+/// The link subsystem's cables.
 pub(crate) struct Cables;
 
 impl Plug for Cables {
@@ -119,12 +119,12 @@ impl Plug for Cables {
         port: &'a Port,
         pid: i32,
         ifname: &'a str,
-    ) -> BoxFuture<'a, Result<(), RoomError>> {
+    ) -> BoxFuture<'a, Result<(), SubsystemError>> {
         Box::pin(novanet_agent::link::plug(port, pid, ifname))
     }
 }
 
-pub(crate) fn room(
+pub(crate) fn subsystem(
     settings: &Settings,
     reports: mpsc::UnboundedSender<InstanceReport>,
     plug: Arc<dyn Plug>,

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow, ensure};
 use novanet_agent::engine::Reconciler;
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
-use novanet_agent::room::Room;
+use novanet_agent::subsystem::Subsystem;
 use novanet_model::HostObject;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -33,7 +33,7 @@ pub(super) fn run(_: &mut World, scale: Scale) -> Result<Vec<Row>> {
         for which in order {
             let worker = if which < 2 { &few } else { &many_there };
             let job = if which % 2 == 0 {
-                Job::Rooms
+                Job::Subsystems
             } else {
                 Job::Bare
             };
@@ -67,7 +67,7 @@ pub(super) fn run(_: &mut World, scale: Scale) -> Result<Vec<Row>> {
 
 #[derive(Clone, Copy)]
 enum Job {
-    Rooms,
+    Subsystems,
     Bare,
 }
 
@@ -123,7 +123,7 @@ fn work(floats: u32, todo: &Receiver<(Job, u32)>, answer: &Sender<Result<Duratio
         .enable_all()
         .build()?;
     let state = tempfile::tempdir()?;
-    let prepared = runtime.block_on(Rooms::start(state.path(), floats));
+    let prepared = runtime.block_on(Subsystems::start(state.path(), floats));
     let (mut rooms, bare) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return Ok(answer.send(Err(error))?),
@@ -132,7 +132,7 @@ fn work(floats: u32, todo: &Receiver<(Job, u32)>, answer: &Sender<Result<Duratio
     for (job, number) in todo {
         let number = floats + number;
         let took = match job {
-            Job::Rooms => runtime.block_on(rooms.one_more(number)),
+            Job::Subsystems => runtime.block_on(rooms.one_more(number)),
             Job::Bare => one_more_bare(&bare, number),
         };
         answer.send(took)?;
@@ -150,12 +150,12 @@ fn one_more_bare(bare: &Bare, number: u32) -> Result<Duration> {
 }
 
 /// The two rooms that a floating IP concerns.
-struct Rooms {
+struct Subsystems {
     links: Reconciler<Links>,
     firewall: Reconciler<Firewall>,
 }
 
-impl Rooms {
+impl Subsystems {
     async fn start(state_path: &std::path::Path, floats: u32) -> Result<(Self, Bare)> {
         let settings = settings(state_path)?;
         let mut rooms = Self {
@@ -229,7 +229,7 @@ impl Rooms {
     }
 }
 
-fn settled<R: Room>(
+fn settled<R: Subsystem>(
     name: &str,
     round: &novanet_agent::engine::Round,
     room: &Reconciler<R>,

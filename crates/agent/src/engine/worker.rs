@@ -1,18 +1,18 @@
-//! A room at work: one task per room, so that a slow one (an instance that is started) delays no
-//! quick one (a floating IP). Lanes keep the order of things by watching each other's progress:
+//! A subsystem at work: one task per subsystem, so that a slow one (an instance that is started) delays no
+//! quick one (a floating IP). Workers keep the order of things by watching each other's progress:
 //! creations go upwards (links, firewall, DHCP, instances), removals downwards. Floating IPs are
 //! the exception: links answer for one only while the firewall knows it.
 //!
-//! Must not know: the server, the ledger, which room it drives.
+//! Must not know: the server, the ledger, which subsystem it drives.
 
-use super::barrier::Shield;
+use super::barrier::FirewallGate;
 use super::cadence::{Cadence, Timing};
+pub use super::command::Shows;
+pub(super) use super::command::{Batch, Command, Dependencies, ForeignView, Progress, Query};
 use super::hurry::{Troubles, any_moved};
-pub use super::order::Shows;
-pub(super) use super::order::{Ask, Batch, Neighbours, Order, Progress, Sight};
 use super::reconcile::{Cleaned, Reconciler, Round};
 use super::render;
-use crate::room::{Room, RoomError};
+use crate::subsystem::{Subsystem, SubsystemError};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,33 +20,33 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// A removal that waits for the lane above.
+/// A removal that waits for the worker above.
 struct Held {
     batch: u64,
     until: Instant,
 }
 
-/// How long a room may take to finish when the engine stops.
+/// How long a subsystem may take to finish when the engine stops.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// The task of one room.
-pub struct Lane<R: Room> {
+/// The task of one subsystem.
+pub struct SubsystemWorker<R: Subsystem> {
     pub(super) reconciler: Reconciler<R>,
-    orders: mpsc::UnboundedReceiver<Order>,
-    backlog: VecDeque<Order>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    backlog: VecDeque<Command>,
     progress: watch::Sender<Progress>,
     news: Arc<Notify>,
-    pub(super) neighbours: Neighbours,
-    shield: Option<Shield>,
+    pub(super) dependencies: Dependencies,
+    firewall_gate: Option<FirewallGate>,
     /// The firewall's progress, for what waits for it.
     firewall: Option<watch::Receiver<Progress>>,
     /// The first batch that the firewall is busy with, of what waits for it.
     behind: Option<u64>,
-    /// What failed in the rooms below when this lane looked last.
+    /// What failed in the subsystems below when this worker looked last.
     pub(super) troubles: Troubles,
-    /// Something was tried while a lane below was behind.
+    /// Something was tried while a worker below was behind.
     pub(super) ahead: bool,
-    disturbed: Arc<Notify>,
+    changed_externally: Arc<Notify>,
     cadence: Cadence,
     pub(super) timing: Timing,
     held: BTreeMap<ObjectKey, Held>,
@@ -54,33 +54,34 @@ pub struct Lane<R: Room> {
     paused: bool,
 }
 
-impl<R: Room + Shows> Lane<R> {
+impl<R: Subsystem + Shows> SubsystemWorker<R> {
     pub(super) fn new(
-        mut room: R,
-        orders: mpsc::UnboundedReceiver<Order>,
+        mut subsystem: R,
+        commands: mpsc::UnboundedReceiver<Command>,
         progress: watch::Sender<Progress>,
         news: Arc<Notify>,
-        mut neighbours: Neighbours,
+        mut dependencies: Dependencies,
         timing: Timing,
     ) -> Self {
-        let shield = neighbours.shield.take();
-        let shield = shield.map(|(firewall, wards)| Shield::new(firewall, wards));
-        if let Some(shield) = &shield {
-            room.shielded_by(shield.clone());
+        let firewall_gate = dependencies.firewall_gate.take();
+        let firewall_gate =
+            firewall_gate.map(|(firewall, wards)| FirewallGate::new(firewall, wards));
+        if let Some(firewall_gate) = &firewall_gate {
+            subsystem.set_firewall_gate(firewall_gate.clone());
         }
         Self {
-            disturbed: room.disturbed(),
-            reconciler: Reconciler::new(room).waiting_at_most(R::LONGEST_WAIT),
-            orders,
+            changed_externally: subsystem.changed_externally(),
+            reconciler: Reconciler::new(subsystem).waiting_at_most(R::LONGEST_WAIT),
+            commands,
             backlog: VecDeque::new(),
             progress,
             news,
-            firewall: shield.as_ref().map(Shield::firewall),
-            shield,
+            firewall: firewall_gate.as_ref().map(FirewallGate::firewall),
+            firewall_gate,
             behind: None,
             troubles: Troubles::new(),
             ahead: false,
-            neighbours,
+            dependencies,
             cadence: Cadence::new(timing.clone()).pausing_at_most(R::LONGEST_PAUSE),
             timing,
             held: BTreeMap::new(),
@@ -100,18 +101,18 @@ impl<R: Room + Shows> Lane<R> {
             let waiting = self.behind.is_some() || self.reconciler.is_barred();
             let active = self.is_active();
             tokio::select! {
-                order = self.orders.recv() => match order {
-                    None | Some(Order::Stop) => break,
+                order = self.commands.recv() => match order {
+                    None | Some(Command::Stop) => break,
                     Some(order) => self.backlog.push_back(order),
                 },
-                () = self.disturbed.notified() => {
-                    self.cadence.disturbed(Instant::now());
+                () = self.changed_externally.notified() => {
+                    self.cadence.changed_externally(Instant::now());
                     self.reconciler.hurry(Instant::now());
                 }
-                () = any_moved(&mut self.neighbours.below), if below => self.below_moved().await,
-                () = moved(self.neighbours.above.as_mut()), if holding => {}
+                () = any_moved(&mut self.dependencies.below), if below => self.below_moved().await,
+                () = moved(self.dependencies.above.as_mut()), if holding => {}
                 () = moved(self.firewall.as_mut()), if waiting => self.resume().await,
-                () = moved(self.neighbours.sight.told()), if active => self.resume().await,
+                () = moved(self.dependencies.sight.told()), if active => self.resume().await,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             if self.work().await {
@@ -119,19 +120,19 @@ impl<R: Room + Shows> Lane<R> {
             }
         }
         // What is not finished by then is finished by the next agent.
-        let _ = timeout(FAREWELL, self.reconciler.room().finish()).await;
+        let _ = timeout(FAREWELL, self.reconciler.subsystem().finish()).await;
     }
 
     /// Does what is due; `true`: that was all.
     async fn work(&mut self) -> bool {
-        while let Ok(order) = self.orders.try_recv() {
+        while let Ok(order) = self.commands.try_recv() {
             self.backlog.push_back(order);
         }
         while let Some(order) = self.backlog.pop_front() {
             match order {
-                Order::Stop => return true,
-                Order::Batch(batch) => self.take(batch).await,
-                Order::Ask(ask, answer) => {
+                Command::Stop => return true,
+                Command::Batch(batch) => self.take(batch).await,
+                Command::Query(ask, answer) => {
                     let text = self.ask(ask).await;
                     let _ = answer.send(text); // the asker may have given up
                 }
@@ -147,8 +148,8 @@ impl<R: Room + Shows> Lane<R> {
     /// Takes this batch and all that follow it directly: one round for all of them.
     async fn take(&mut self, batch: Batch) {
         let mut batches = vec![batch];
-        while let Some(Order::Batch(_)) = self.backlog.front() {
-            if let Some(Order::Batch(next)) = self.backlog.pop_front() {
+        while let Some(Command::Batch(_)) = self.backlog.front() {
+            if let Some(Command::Batch(next)) = self.backlog.pop_front() {
                 batches.push(next);
             }
         }
@@ -188,16 +189,16 @@ impl<R: Room + Shows> Lane<R> {
     }
 
     fn change(&mut self, key: &ObjectKey, object: Option<&HostObject>, batch: u64) {
-        if let Some(shield) = &self.shield {
-            shield.take(key, object, batch);
+        if let Some(firewall_gate) = &self.firewall_gate {
+            firewall_gate.take(key, object, batch);
         }
         self.reconciler.change(key, object);
     }
 
     fn bar(&mut self) {
         self.look_ahead();
-        if let Some(shield) = &self.shield {
-            let bars = shield.bars();
+        if let Some(firewall_gate) = &self.firewall_gate {
+            let bars = firewall_gate.bars();
             self.behind = bars.behind;
             self.reconciler.bar(bars.objects);
         }
@@ -227,7 +228,7 @@ impl<R: Room + Shows> Lane<R> {
         self.stand();
         let round = self.reconciler.round(began).await;
         if !round.is_quiet() {
-            tracing::debug!(room = R::NAME, ?round, "differed");
+            tracing::debug!(subsystem = R::NAME, ?round, "differed");
         }
         self.after(round, began);
         self.publish();
@@ -244,7 +245,7 @@ impl<R: Room + Shows> Lane<R> {
         }
     }
 
-    /// Lets go of removals that the lane above has done its part of, or that waited too long.
+    /// Lets go of removals that the worker above has done its part of, or that waited too long.
     async fn release(&mut self) {
         if self.held.is_empty() {
             return;
@@ -276,7 +277,7 @@ impl<R: Room + Shows> Lane<R> {
         let errors = self.reconciler.errors();
         let paused = self.paused;
         let unready = self.reconciler.base_fault();
-        let warnings = self.reconciler.room().warnings();
+        let warnings = self.reconciler.subsystem().warnings();
         let changed = self.progress.send_if_modified(|progress| {
             // A host that was cleaned up has nothing in force: the version stays where it was.
             let done = if paused { progress.done } else { done };
@@ -302,57 +303,57 @@ impl<R: Room + Shows> Lane<R> {
     async fn order_after_below(&mut self, last: Option<&Batch>) {
         let number = last.map_or(0, |batch| batch.number);
         let deadline = Instant::now() + self.timing.order_limit;
-        if self.batch == 0 && !self.neighbours.first_waits {
+        if self.batch == 0 && !self.dependencies.first_waits {
             return self.order_after_look().await;
         }
-        for below in &mut self.neighbours.below {
+        for below in &mut self.dependencies.below {
             let left = deadline.saturating_duration_since(Instant::now());
             let reached = below.wait_for(|progress| progress.created >= number);
-            // Too late or the lane is gone: the retries do what the order would have spared.
+            // Too late or the worker is gone: the retries do what the order would have spared.
             let _ = timeout(left, reached).await;
         }
     }
 
-    async fn ask(&mut self, ask: Ask) -> Result<String, String> {
-        let failed = |e: RoomError| format!("{}: {e}", R::NAME);
+    async fn ask(&mut self, ask: Query) -> Result<String, String> {
+        let failed = |e: SubsystemError| format!("{}: {e}", R::NAME);
         self.stand();
         match ask {
-            Ask::Plan { diff: false } => Ok(render::desired(&self.reconciler)),
-            Ask::Plan { diff: true } => {
+            Query::Plan { diff: false } => Ok(render::desired(&self.reconciler)),
+            Query::Plan { diff: true } => {
                 let changes = self.reconciler.difference().await.map_err(failed)?;
                 self.tell();
                 Ok(render::difference(&self.reconciler, &changes))
             }
-            Ask::Show => self.reconciler.room().show().await.map_err(failed),
-            Ask::Pause => {
+            Query::Show => self.reconciler.subsystem().show().await.map_err(failed),
+            Query::Pause => {
                 self.paused = true;
                 self.publish();
                 Ok(String::new())
             }
-            Ask::Cleanup { dry_run } => {
+            Query::Cleanup { dry_run } => {
                 let cleaned = self.clean_up(dry_run).await.map_err(failed)?;
                 render::cleaned::<R>(&cleaned)
             }
-            Ask::InUse => self.reconciler.room().in_use().await.map_err(failed),
+            Query::InUse => self.reconciler.subsystem().in_use().await.map_err(failed),
         }
     }
 
-    /// What counts is what is left when the room has finished, not what it promised.
-    async fn clean_up(&mut self, dry_run: bool) -> Result<Cleaned<R>, RoomError> {
+    /// What counts is what is left when the subsystem has finished, not what it promised.
+    async fn clean_up(&mut self, dry_run: bool) -> Result<Cleaned<R>, SubsystemError> {
         let (removed, _) = self.reconciler.cleanup(dry_run).await?;
         if dry_run {
             return Ok((removed, Vec::new()));
         }
-        self.reconciler.room().finish().await;
+        self.reconciler.subsystem().finish().await;
         // Another try, for what is left: its failures say why it is.
         let (left, why) = self.reconciler.cleanup(false).await?;
         if left.is_empty() {
             return Ok((removed, why));
         }
-        self.reconciler.room().finish().await;
+        self.reconciler.subsystem().finish().await;
         let (left, _) = self.reconciler.cleanup(true).await?;
         let mut why: BTreeMap<_, _> = why.into_iter().collect();
-        let still = || RoomError::Refused("is still there; see the agent's log".to_owned());
+        let still = || SubsystemError::Refused("is still there; see the agent's log".to_owned());
         let failures = left.into_iter().map(|change| {
             let error = why.remove(&change.key).unwrap_or_else(still);
             (change.key, error)
@@ -375,25 +376,25 @@ impl<R: Room + Shows> Lane<R> {
     }
 
     fn above_done(&self, batch: u64) -> bool {
-        self.neighbours.above.is_none() || self.above_progress() >= batch
+        self.dependencies.above.is_none() || self.above_progress() >= batch
     }
 
     fn above_progress(&self) -> u64 {
-        let above = self.neighbours.above.as_ref();
+        let above = self.dependencies.above.as_ref();
         above.map_or(u64::MAX, |above| above.borrow().done)
     }
 }
 
-/// Kinds that other rooms stand on. The rest (floating IPs, rules, members) goes at once: a
+/// Kinds that other subsystems stand on. The rest (floating IPs, rules, members) goes at once: a
 /// revoked rule does not wait for an instance that is being stopped.
 fn is_structural(key: &ObjectKey) -> bool {
     let kind = key.0.split('/').next().unwrap_or_default();
     !matches!(kind, "float" | "rule" | "member" | "project")
 }
 
-pub(super) async fn moved<T>(lane: Option<&mut watch::Receiver<T>>) {
-    if let Some(lane) = lane
-        && lane.changed().await.is_ok()
+pub(super) async fn moved<T>(worker: Option<&mut watch::Receiver<T>>) {
+    if let Some(worker) = worker
+        && worker.changed().await.is_ok()
     {
         return;
     }

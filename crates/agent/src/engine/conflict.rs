@@ -1,13 +1,13 @@
 //! Objects that want one item of the host to be different things. The first by key has it; the
 //! others are told, so that nothing is taken away in silence and nothing changes hands by itself.
-//! Unlike the others it is between objects of one room, and the item itself is made.
+//! Unlike the others it is between objects of one subsystem, and the item itself is made.
 
 use super::reconcile::Reconciler;
-use crate::room::{Origin, Room};
+use crate::subsystem::{Origin, Subsystem};
 use novanet_model::ObjectKey;
 use std::collections::BTreeMap;
 
-impl<R: Room> Reconciler<R> {
+impl<R: Subsystem> Reconciler<R> {
     /// Items that somebody does not get, who that is, and what to say.
     pub(super) fn disputes(&self) -> impl Iterator<Item = (&R::Key, &ObjectKey, &str)> {
         self.disputed.iter().flat_map(|(item, losers)| {
@@ -16,7 +16,7 @@ impl<R: Room> Reconciler<R> {
         })
     }
 
-    /// Looks at one item whose wishes may have changed.
+    /// Looks at one item whose claims may have changed.
     pub(super) fn judge(&mut self, item: &R::Key) {
         let losers = self.losers(item);
         let before = if losers.is_empty() {
@@ -26,23 +26,25 @@ impl<R: Room> Reconciler<R> {
         };
         for (object, message) in losers {
             if before.as_ref().and_then(|b| b.get(&object)) != Some(&message) {
-                tracing::warn!(room = R::NAME, key = %item, object = %object.0, error = message, "not in force");
+                tracing::warn!(subsystem = R::NAME, key = %item, object = %object.0, error = message, "not in force");
             }
         }
     }
 
     fn losers(&self, item: &R::Key) -> BTreeMap<ObjectKey, String> {
-        let mut wishes = self.desired.wishes(item);
-        let Some((Origin::Object(first), had)) = wishes.next() else {
+        let mut claims = self.desired.claims(item);
+        let Some((Origin::Object(first), had)) = claims.next() else {
             return BTreeMap::new();
         };
-        let others = wishes.filter_map(|(origin, wish)| match origin {
+        let others = claims.filter_map(|(origin, wish)| match origin {
             Origin::Object(object) if wish != had => Some((object, wish)),
             _ => None,
         });
         others
             .filter_map(|(object, wish)| {
-                let why = self.room.dispute(item, (first, had), (object, wish))?;
+                let why = self
+                    .subsystem
+                    .detect_conflict(item, (first, had), (object, wish))?;
                 Some((object.clone(), why))
             })
             .collect()

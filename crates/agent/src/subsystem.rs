@@ -1,7 +1,7 @@
-//! The contract between the engine and the rooms of a host.
+//! The contract between the engine and the subsystems of a host.
 //!
-//! A room's state is a map from keys to values, both desired and observed. That makes diffing
-//! generic, gives every room a fake for free, and lets one changed object touch only its own items.
+//! A subsystem's state is a map from keys to values, both desired and observed. That makes diffing
+//! generic, gives every subsystem a fake for free, and lets one changed object touch only its own items.
 
 use novanet_model::{HostAddresses, HostObject, IfName, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,19 +15,19 @@ use tokio::sync::Notify;
 ///
 /// Rules for implementors: `items` is pure and row-local (it sees one object); several objects may
 /// contribute the same key (the engine counts); if they do not agree on the value, the first by key
-/// has it, and `dispute` says what the others are told. `observe` reports only
+/// has it, and `detect_conflict` says what the others are told. `observe` reports only
 /// what carries our mark, plus foreign things that stand where a key of `desired` wants to be (as a
 /// value that differs). `apply` gets changes in key order, creations and changes before removals,
 /// does as many as it can, and reports each failure under its key; it may be killed after any step,
 /// and the next `observe` + `apply` must end in the same state.
-#[allow(async_fn_in_trait)] // rooms are used as concrete types only
-pub trait Room {
+#[allow(async_fn_in_trait)] // subsystems are used as concrete types only
+pub trait Subsystem {
     /// Names an item; the order is the order of applying.
     type Key: Ord + Clone + Display + Debug + Send + Sync + 'static;
     /// What the item is like.
     type Value: Clone + Eq + Debug + Send + Sync + 'static;
 
-    /// Name of the room, for logs and `plan --diff`.
+    /// Name of the subsystem, for logs and `plan --diff`.
     const NAME: &'static str;
 
     /// Items that every host has, whatever its objects.
@@ -39,7 +39,7 @@ pub trait Room {
     /// Items of an object that this host cannot have, or whose network it cannot have: a name or an
     /// address is somebody else's, as `_why` says. Nothing is made then; what must not go with it
     /// (an instance that runs) stays.
-    fn items_without_ground(
+    fn items_when_unavailable(
         &self,
         _object: &HostObject,
         _why: &str,
@@ -50,8 +50,8 @@ pub trait Room {
     /// An item is not made for now: what must protect it is not there.
     fn hold_back(&mut self, _key: &Self::Key, _value: &Self::Value, _why: &str) {}
 
-    /// What of the host is not ours, as last observed. Only the links room sees any.
-    fn strangers(&self) -> Option<Strangers> {
+    /// What of the host is not ours, as last observed. Only the links subsystem sees any.
+    fn foreign_devices(&self) -> Option<ForeignDevices> {
         None
     }
 
@@ -63,7 +63,7 @@ pub trait Room {
 
     /// What to tell an object that wants `key` to be something else than `first`, who has it: the
     /// item is what the first object by key wants. `None`: it can live with that.
-    fn dispute(
+    fn detect_conflict(
         &self,
         _key: &Self::Key,
         _first: (&ObjectKey, &Self::Value),
@@ -72,9 +72,9 @@ pub trait Room {
         None
     }
 
-    /// Notified when the room has reason to believe that something of ours was changed by somebody
+    /// Notified when the subsystem has reason to believe that something of ours was changed by somebody
     /// else (a kernel notification, a process that ended): the engine observes again at once.
-    fn disturbed(&self) -> Arc<Notify>;
+    fn changed_externally(&self) -> Arc<Notify>;
 
     /// Whether a removal has something to take from the host. An item that is left alone or only waits
     /// goes without a trace, and the log does not say that it was removed.
@@ -86,7 +86,7 @@ pub trait Room {
     async fn observe(
         &mut self,
         desired: &Desired<Self::Key, Self::Value>,
-    ) -> Result<BTreeMap<Self::Key, Self::Value>, RoomError>;
+    ) -> Result<BTreeMap<Self::Key, Self::Value>, SubsystemError>;
 
     /// Makes these changes true. `desired` is the whole desired state, for renderings that need
     /// the neighbours of an item (a chain is all its rules).
@@ -94,17 +94,17 @@ pub trait Room {
         &mut self,
         changes: &[Change<Self::Key, Self::Value>],
         desired: &Desired<Self::Key, Self::Value>,
-    ) -> Vec<(Self::Key, RoomError)>;
+    ) -> Vec<(Self::Key, SubsystemError)>;
 }
 
 /// What of the host is not ours.
-pub type Strangers = Arc<Foreign>;
+pub type ForeignDevices = Arc<Foreign>;
 
 /// Devices, addresses and routes that are not ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Foreign {
     /// Devices by name.
-    pub devices: BTreeMap<IfName, Stranger>,
+    pub devices: BTreeMap<IfName, ForeignDevice>,
     /// Addresses and routes.
     pub addresses: HostAddresses,
     /// The address that the host uses towards others; `None`: it has none yet.
@@ -114,7 +114,7 @@ pub struct Foreign {
 }
 
 impl std::ops::Deref for Foreign {
-    type Target = BTreeMap<IfName, Stranger>;
+    type Target = BTreeMap<IfName, ForeignDevice>;
 
     fn deref(&self) -> &Self::Target {
         &self.devices
@@ -123,7 +123,7 @@ impl std::ops::Deref for Foreign {
 
 /// A device of [`Foreign`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stranger {
+pub struct ForeignDevice {
     /// A bridge; a flat network's is one that the administrator made.
     pub is_bridge: bool,
     /// What it is, in words for an error.
@@ -143,7 +143,7 @@ pub struct Change<K, V> {
 
 /// What went wrong with one item. The text has the object or command and the remedy.
 #[derive(Debug, Error)]
-pub enum RoomError {
+pub enum SubsystemError {
     /// A program failed.
     #[error("{command}: {message}")]
     Command {
@@ -163,13 +163,13 @@ pub enum RoomError {
     /// Something foreign is in the way, or the host cannot do it.
     #[error("{0}")]
     Refused(String),
-    /// A room that this one stands on must do its part first. While that room is at it, this is no
+    /// A subsystem that this one stands on must do its part first. While that subsystem is at it, this is no
     /// fault: the engine tries again when it has moved.
     #[error("{0}")]
     Waits(String),
 }
 
-impl RoomError {
+impl SubsystemError {
     /// The kernel (or a file) refused `what`.
     pub fn kernel(what: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
         Self::Kernel {
@@ -179,7 +179,7 @@ impl RoomError {
     }
 }
 
-/// The desired state of a room: items, and which objects want them.
+/// The desired state of a subsystem: items, and which objects want them.
 #[derive(Debug, Clone)]
 pub struct Desired<K, V> {
     items: BTreeMap<K, BTreeMap<Origin, V>>,
@@ -248,7 +248,7 @@ impl<K: Ord + Clone, V: Clone + Eq> Desired<K, V> {
     }
 
     /// Who wants an item to be what; the first gets it.
-    pub fn wishes<'a>(&'a self, key: &K) -> impl Iterator<Item = (&'a Origin, &'a V)> {
+    pub fn claims<'a>(&'a self, key: &K) -> impl Iterator<Item = (&'a Origin, &'a V)> {
         self.items.get(key).into_iter().flatten()
     }
 

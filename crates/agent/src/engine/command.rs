@@ -1,21 +1,21 @@
-//! What lanes are told and asked, how far they are, and what they ask of a room besides [`Room`]'s
+//! What workers are told and asked, how far they are, and what they ask of a subsystem besides [`Subsystem`]'s
 //! own contract.
 
-use super::barrier::{Shield, Wards};
+use super::barrier::{FirewallGate, Guarded};
 use super::cadence::LONGEST_GAP;
 use super::failure::LONGEST_WAIT;
 use super::table::ObjectChange;
-use crate::room::{Room, RoomError, Strangers};
+use crate::subsystem::{ForeignDevices, Subsystem, SubsystemError};
 use novanet_model::ObjectKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// What a lane is told.
-pub(super) enum Order {
+/// What a worker is told.
+pub(super) enum Command {
     Batch(Batch),
-    Ask(Ask, oneshot::Sender<Result<String, String>>),
+    Query(Query, oneshot::Sender<Result<String, String>>),
     Stop,
 }
 
@@ -26,9 +26,9 @@ pub(super) struct Batch {
     pub(super) objects: Arc<[ObjectChange]>,
 }
 
-/// What a lane can be asked.
+/// What a worker can be asked.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Ask {
+pub(super) enum Query {
     Plan {
         diff: bool,
     },
@@ -41,12 +41,12 @@ pub(super) enum Ask {
     InUse,
 }
 
-/// How far a lane is.
+/// How far a worker is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
     /// Creations and changes up to this batch were tried; `errors` and `unready` are at least as new.
     pub(super) created: u64,
-    /// Why what every host has of this room is not in force.
+    /// Why what every host has of this subsystem is not in force.
     pub(super) unready: Option<String>,
     /// Everything up to this batch was tried.
     pub(super) done: u64,
@@ -57,9 +57,9 @@ pub(super) struct Progress {
     pub(super) paused: bool,
 }
 
-/// A room that can show what is there as text for people.
-#[allow(async_fn_in_trait)] // rooms are used as concrete types only
-pub trait Shows: Room {
+/// A subsystem that can show what is there as text for people.
+#[allow(async_fn_in_trait)] // subsystems are used as concrete types only
+pub trait Shows: Subsystem {
     /// What fails is tried again after this time at the latest.
     const LONGEST_WAIT: Duration = LONGEST_WAIT;
 
@@ -72,8 +72,8 @@ pub trait Shows: Room {
     }
 
     /// The text, in the words of the tool that an administrator would use.
-    async fn show(&mut self) -> Result<String, RoomError> {
-        Err(RoomError::Refused("nothing to show".to_owned()))
+    async fn show(&mut self) -> Result<String, SubsystemError> {
+        Err(SubsystemError::Refused("nothing to show".to_owned()))
     }
 
     /// What of others is in the way of what is in force, with the remedy; keys are `host/…`.
@@ -81,39 +81,39 @@ pub trait Shows: Room {
         BTreeMap::new()
     }
 
-    /// Waits until what was applied is done, in a room that goes on working behind `apply`.
+    /// Waits until what was applied is done, in a subsystem that goes on working behind `apply`.
     async fn finish(&mut self) {}
 
     /// Whom to ask whether the firewall is around an instance. Called once, before anything else, in
-    /// a room that makes what must not be without it.
-    fn shielded_by(&mut self, _shield: Shield) {}
+    /// a subsystem that makes what must not be without it.
+    fn set_firewall_gate(&mut self, _shield: FirewallGate) {}
 
-    /// What of this room is in use by something that runs: a cleanup that could not end it leaves
-    /// the room alone. One line; empty: nothing.
-    async fn in_use(&mut self) -> Result<String, RoomError> {
+    /// What of this subsystem is in use by something that runs: a cleanup that could not end it leaves
+    /// the subsystem alone. One line; empty: nothing.
+    async fn in_use(&mut self) -> Result<String, SubsystemError> {
         Ok(String::new())
     }
 }
 
-/// Where a lane knows from which bridges' names are somebody else's.
-pub(super) enum Sight {
-    /// From its own room, and it tells the others. `None` until it has looked.
-    Sees(watch::Sender<Option<Strangers>>),
+/// Where a worker knows from which bridges' names are somebody else's.
+pub(super) enum ForeignView {
+    /// From its own subsystem, and it tells the others. `None` until it has looked.
+    Source(watch::Sender<Option<ForeignDevices>>),
     /// From the one that sees.
-    Told(watch::Receiver<Option<Strangers>>),
+    Subscriber(watch::Receiver<Option<ForeignDevices>>),
 }
 
-/// Progress of other lanes, for the order of things.
-pub(super) struct Neighbours {
-    /// Rooms that this one stands on: its creations wait for theirs.
+/// Progress of other workers, for the order of things.
+pub(super) struct Dependencies {
+    /// Subsystems that this one stands on: its creations wait for theirs.
     pub(super) below: Vec<watch::Receiver<Progress>>,
-    /// The room that stands on this one: removals wait for its removals.
+    /// The subsystem that stands on this one: removals wait for its removals.
     pub(super) above: Option<watch::Receiver<Progress>>,
     /// Whether the first batch waits for `below`. The firewall does not: there is no moment in
     /// which bridges and ports are there and rules are not.
     pub(super) first_waits: bool,
-    /// The room without whose protection this one does not make these, however long it takes.
-    pub(super) shield: Option<(watch::Receiver<Progress>, Wards)>,
-    /// See [`Sight`].
-    pub(super) sight: Sight,
+    /// The subsystem without whose protection this one does not make these, however long it takes.
+    pub(super) firewall_gate: Option<(watch::Receiver<Progress>, Guarded)>,
+    /// See [`ForeignView`].
+    pub(super) sight: ForeignView,
 }

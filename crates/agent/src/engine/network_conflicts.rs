@@ -1,12 +1,12 @@
 //! Networks and addresses that this host cannot have: a bridge's name is somebody else's, or the
-//! host itself lives at an address. Nothing of such a network or address is made, in no room, and
+//! host itself lives at an address. Nothing of such a network or address is made, in no subsystem, and
 //! one error says why. Unlike what waits ([`super::barrier`]) other items are wanted then, so that
 //! what was made goes again. Pure.
 //!
-//! Must not know: rooms, the kernel, when it is looked at again.
+//! Must not know: subsystems, the kernel, when it is looked at again.
 
 use super::failure::host_key;
-use crate::room::{Foreign, Strangers};
+use crate::subsystem::{Foreign, ForeignDevices};
 use novanet_model::host_addresses::{Claim, When};
 use novanet_model::object::Bridge;
 use novanet_model::{HostObject, Ipv4Net, NetworkId, ObjectKey};
@@ -15,9 +15,9 @@ use std::net::Ipv4Addr;
 
 /// The networks of a host, and what it cannot have.
 #[derive(Debug, Default)]
-pub(super) struct Ground {
-    strangers: Strangers,
-    /// From `strangers`: addresses that the cloud cannot have on this host, and why.
+pub(super) struct NetworkConflicts {
+    foreign_devices: ForeignDevices,
+    /// From `foreign_devices`: addresses that the cloud cannot have on this host, and why.
     reserved: BTreeMap<Ipv4Addr, String>,
     networks: BTreeMap<ObjectKey, NetworkId>,
     standing: BTreeMap<NetworkId, Standing>,
@@ -38,12 +38,12 @@ struct Standing {
 
 /// What is refused now and was not, or was and is not, or for another reason.
 #[derive(Debug, Default)]
-pub(super) struct Shaken {
+pub(super) struct ConflictChanges {
     pub(super) networks: Vec<NetworkId>,
     pub(super) objects: Vec<HostObject>,
 }
 
-impl Ground {
+impl NetworkConflicts {
     /// An object is new, different or gone. Answers with its network if that is refused now and was
     /// not, or was and is not, or for another reason.
     pub(super) fn take(
@@ -78,7 +78,7 @@ impl Ground {
             HostObject::Gateway(gateway) => standing.gateway = Some(gateway.address),
             _ => return None,
         }
-        standing.assess(&self.strangers).then_some(network)
+        standing.assess(&self.foreign_devices).then_some(network)
     }
 
     /// A network whose bridge goes before the rest of it stays as it was: refused or not.
@@ -102,18 +102,18 @@ impl Ground {
     }
 
     /// This of the host is not ours.
-    pub(super) fn look(&mut self, strangers: Strangers) -> Shaken {
-        if self.strangers == strangers {
-            return Shaken::default();
+    pub(super) fn look(&mut self, foreign_devices: ForeignDevices) -> ConflictChanges {
+        if self.foreign_devices == foreign_devices {
+            return ConflictChanges::default();
         }
-        let moved = self.strangers.addresses != strangers.addresses;
-        self.strangers = strangers;
-        let strangers = &self.strangers;
+        let moved = self.foreign_devices.addresses != foreign_devices.addresses;
+        self.foreign_devices = foreign_devices;
+        let foreign_devices = &self.foreign_devices;
         let changed = self
             .standing
             .iter_mut()
-            .filter_map(|(network, standing)| standing.assess(strangers).then_some(*network));
-        Shaken {
+            .filter_map(|(network, standing)| standing.assess(foreign_devices).then_some(*network));
+        ConflictChanges {
             networks: changed.collect(),
             objects: if moved {
                 self.assess_addresses()
@@ -125,7 +125,7 @@ impl Ground {
 
     /// The host has other addresses: objects that are refused for another reason than before.
     fn assess_addresses(&mut self) -> Vec<HostObject> {
-        self.reserved = self.strangers.addresses.reserved();
+        self.reserved = self.foreign_devices.addresses.reserved();
         let floats = self.reserved.keys().filter_map(|ip| self.floats.get(ip));
         let others = self.standing.values().flat_map(|s| s.objects.values());
         let refused = floats.chain(others).filter_map(|object| {
@@ -158,7 +158,7 @@ impl Ground {
         if self.reserved.is_empty() {
             return None;
         }
-        let own = |ip| self.strangers.addresses.own(ip);
+        let own = |ip| self.foreign_devices.addresses.own(ip);
         match object {
             HostObject::FloatingIp(float) => {
                 let (ip, has) = (float.address, self.reserved.get(&float.address)?);
@@ -210,7 +210,7 @@ impl Ground {
             network.is_none_or(|network| self.refusal(*network).is_none())
         };
         let objects = self.refused.iter().filter(move |(key, _)| in_force(key));
-        let waits = self.strangers.waits.as_deref();
+        let waits = self.foreign_devices.waits.as_deref();
         let waits = waits.map(|why| (host_key("public_interface"), why));
         let objects = objects.map(|(key, why)| (key.clone(), why.as_str()));
         waits.into_iter().chain(networks).chain(objects)

@@ -1,35 +1,35 @@
-//! Drives one room as the engine does: observe, diff, apply. And the objects that tests begin with.
+//! Drives one subsystem as the engine does: observe, diff, apply. And the objects that tests begin with.
 
-use novanet_agent::room::{Change, Desired, Room, RoomError, diff};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_agent::subsystem::{Change, Desired, Subsystem, SubsystemError, diff};
 use novanet_model::object::{
     Binding, Bridge, Dhcp, FloatingIp, Gateway, HostObject, Port, port_name,
 };
 use novanet_model::{CombinationId, IfName, InstanceId, MacAddr, NetworkId, ObjectKey};
 use std::path::Path;
 
-/// A room and what it should be.
-pub(crate) struct Driven<R: Room> {
-    pub(crate) room: R,
+/// A subsystem and what it should be.
+pub(crate) struct Driven<R: Subsystem> {
+    pub(crate) subsystem: R,
     pub(crate) desired: Desired<R::Key, R::Value>,
 }
 
-impl<R: Room> Driven<R> {
-    pub(crate) fn new(room: R) -> Self {
-        let desired = Desired::new(room.base_items());
-        Self { room, desired }
+impl<R: Subsystem> Driven<R> {
+    pub(crate) fn new(subsystem: R) -> Self {
+        let desired = Desired::new(subsystem.base_items());
+        Self { subsystem, desired }
     }
 
     pub(crate) fn want(&mut self, object: &HostObject) {
-        let items = self.room.items(object);
+        let items = self.subsystem.items(object);
         self.desired.set_object(&object.key(), items);
     }
 
     /// An object of a network that this host cannot have.
     pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
         let items = self
-            .room
-            .items_without_ground(object, "its bridge is somebody else's");
+            .subsystem
+            .items_when_unavailable(object, "its bridge is somebody else's");
         self.desired.set_object(&object.key(), items);
     }
 
@@ -43,14 +43,14 @@ impl<R: Room> Driven<R> {
 
     /// What differs now.
     pub(crate) async fn changes(&mut self) -> Vec<Change<R::Key, R::Value>> {
-        let observed = self.room.observe(&self.desired).await.unwrap();
+        let observed = self.subsystem.observe(&self.desired).await.unwrap();
         diff(&self.desired, &observed)
     }
 
     /// One round; answers with what failed.
-    pub(crate) async fn round(&mut self) -> Vec<(R::Key, RoomError)> {
+    pub(crate) async fn round(&mut self) -> Vec<(R::Key, SubsystemError)> {
         let changes = self.changes().await;
-        self.room.apply(&changes, &self.desired).await
+        self.subsystem.apply(&changes, &self.desired).await
     }
 
     /// One round that must succeed, after which nothing is left to do.
