@@ -1,10 +1,10 @@
 //! Opening a database: which engine, which file, whose file. The schema is `schema`'s.
 
 use crate::fault::{self, Fault};
+use crate::group_commit::GroupCommit;
 use crate::hints::Hints;
 use crate::lock::WriteLock;
 use crate::session::{Conn, Health};
-use crate::turn::Turns;
 use crate::{Result, StoreError, file, schema};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::postgres::PgConnectOptions;
@@ -20,8 +20,8 @@ const SQLITE_READERS: u32 = 8;
 /// Per process; PostgreSQL's own default limit is 100 for all.
 pub(crate) const POSTGRES_READERS: u32 = 12;
 
-/// Use cases take turns with one connection, and who waits here costs the server nothing. The few that
-/// are used have all statements prepared.
+/// Planned transactions use one connection after the other, and one that waits costs the server
+/// nothing. The few connections in use have all statements prepared.
 const POSTGRES_WRITERS: u32 = 4;
 
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
@@ -52,7 +52,7 @@ struct Inner {
     writers: AnyPool,
     engine: Engine,
     lock: WriteLock,
-    turns: Turns,
+    commits: GroupCommit,
     health: Arc<Health>,
     hints: Hints,
     file: Option<PathBuf>,
@@ -108,7 +108,7 @@ impl Db {
             writers: connect(1),
             engine: Engine::Sqlite,
             lock: WriteLock::beside(path)?,
-            turns: Turns::default(),
+            commits: GroupCommit::default(),
             health,
             hints: Hints::default(),
             file: Some(path.to_owned()),
@@ -134,7 +134,7 @@ impl Db {
             writers: connect(POSTGRES_WRITERS),
             engine: Engine::Postgres,
             lock: WriteLock::none(),
-            turns: Turns::default(),
+            commits: GroupCommit::default(),
             health,
             hints: Hints::default(),
             file: None,
@@ -190,8 +190,8 @@ impl Db {
         &self.0.writers
     }
 
-    pub(crate) fn turns(&self) -> &Turns {
-        &self.0.turns
+    pub(crate) fn commits(&self) -> &GroupCommit {
+        &self.0.commits
     }
 
     pub(crate) fn health(&self) -> &Arc<Health> {

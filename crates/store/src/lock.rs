@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-/// How long a writer waits for its turn. Transactions take milliseconds: whoever takes that long is
-/// stopped or hangs, and a CLI has to say so instead of hanging too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a writer waits for its turn. Transactions take milliseconds: a writer that takes this
+/// long is stopped or hangs, and a CLI has to say so instead of hanging too.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The write lock of one database.
 #[derive(Debug, Clone)]
@@ -93,10 +93,10 @@ impl WriteLock {
             return Ok(WriteGuard::none());
         };
         let files = Arc::clone(files);
-        tokio::time::timeout(PATIENCE, take(files))
+        tokio::time::timeout(WRITE_TIMEOUT, take(files))
             .await
             .unwrap_or_else(|_| {
-                let late = format!("the turn to write did not come in {PATIENCE:?}");
+                let late = format!("the turn to write did not come in {WRITE_TIMEOUT:?}");
                 Err(StoreError::unavailable(Fault::Busy, late))
             })
     }

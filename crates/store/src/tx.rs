@@ -4,15 +4,15 @@
 //! * [`Db::begin_unplanned`]: rows that no plan follows from (heartbeats, errors, leases).
 //! * [`Db::begin_planned`]: planned rows. Its first statement bumps the clock row, which makes versions
 //!   commit-ordered and use cases serial on both engines: a use case plans with every earlier one
-//!   before its eyes, and no follower can see version 8 before version 7 is committed. Those who wait
-//!   for each other share a transaction of the engine ([`crate::turn`]); none can tell.
+//!   before its eyes, and no follower can see version 8 before version 7 is committed. Those that
+//!   wait for each other share a transaction of the engine ([`crate::group_commit`]).
 //!
 //! Nothing slow belongs inside: no key generation, no file, no network.
 
 use crate::audit::{self, Entry};
 use crate::db::POSTGRES_READERS;
+use crate::group_commit::Member;
 use crate::session::{Conn, Reading};
-use crate::turn::Turn;
 use crate::{Db, Engine, Result, StoreError};
 use sqlx::AnyPool;
 use std::collections::BTreeSet;
@@ -38,8 +38,8 @@ pub struct Tx {
 enum Inner {
     /// A transaction of the engine.
     Own(EngineTx),
-    /// A part of one.
-    Turn(Turn),
+    /// A member of a group commit.
+    Member(Member),
 }
 
 /// A transaction of the engine that writes, with the lock that it needs.
@@ -90,7 +90,7 @@ impl Deref for Tx {
     fn deref(&self) -> &Conn {
         match &self.inner {
             Inner::Own(own) => own,
-            Inner::Turn(turn) => turn.connection(),
+            Inner::Member(member) => member.connection(),
         }
     }
 }
@@ -99,7 +99,7 @@ impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Conn {
         match &mut self.inner {
             Inner::Own(own) => own,
-            Inner::Turn(turn) => turn.connection_mut(),
+            Inner::Member(member) => member.connection_mut(),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Tx {
                 audit::write(&mut own, &self.entries).await?;
                 own.commit().await?;
             }
-            Inner::Turn(turn) => turn.commit(self.entries).await?,
+            Inner::Member(member) => member.commit(self.entries).await?,
         }
         if !self.touched.is_empty() {
             self.db.hints().tell(version, &self.touched);
@@ -165,8 +165,8 @@ impl Db {
     /// A transaction for planned rows: takes the clock row first.
     pub async fn begin_planned(&self) -> Result<Tx> {
         self.may_change()?;
-        let (turn, version) = self.turns().take(self).await?;
-        Ok(self.tx(Inner::Turn(turn), version))
+        let (member, version) = self.commits().join(self).await?;
+        Ok(self.tx(Inner::Member(member), version))
     }
 
     fn tx(&self, inner: Inner, version: i64) -> Tx {

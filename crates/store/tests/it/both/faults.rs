@@ -300,7 +300,7 @@ async fn a_failure_of_one_who_shares_a_transaction_takes_only_its_own_back_or_al
         statements.retain(|sql| !sql.starts_with("BEGIN"));
     }
     assert_eq!(sent, failed_at, "sent, and failed at");
-    for wanted in ["SAVEPOINT turn", "ROLLBACK TO SAVEPOINT", "COMMIT"] {
+    for wanted in ["SAVEPOINT member", "ROLLBACK TO SAVEPOINT", "COMMIT"] {
         ensure!(failed_at.contains(wanted), "{failed_at:?}");
     }
     Ok(())
