@@ -76,7 +76,7 @@ struct Adoption<'a> {
     held: Held<'a>,
     done: Vec<String>,
     refused: Vec<String>,
-    things: BTreeSet<PlanOwner>,
+    owners: BTreeSet<PlanOwner>,
 }
 
 impl Cloud {
@@ -95,7 +95,7 @@ impl Cloud {
             held: Held::of(held),
             done: Vec::new(),
             refused: Vec::new(),
-            things: BTreeSet::new(),
+            owners: BTreeSet::new(),
         };
         if past {
             adoption.end_departed().await?;
@@ -136,8 +136,8 @@ impl Adoption<'_> {
                 continue;
             }
             let caller = Caller::operator(row.project.clone());
-            let things = self.cloud.let_go(&mut self.tx, &caller, &row).await?;
-            self.things.extend(things);
+            let owners = self.cloud.let_go(&mut self.tx, &caller, &row).await?;
+            self.owners.extend(owners);
             instances::forget(&mut self.tx, row.id).await?;
             let id = row.id;
             self.done
@@ -167,7 +167,7 @@ impl Adoption<'_> {
             let about = "brought back by nova-manage db restored --adopt";
             let of = (&project.id, project.manager.as_str());
             groups::insert_as(&mut self.tx, group.group, of, &name, about).await?;
-            self.things.insert(PlanOwner::Group(group.group));
+            self.owners.insert(PlanOwner::Group(group.group));
             self.done.push(format!(
                 "{}: adopted as {name}, without its name",
                 group.group
@@ -262,7 +262,7 @@ impl Adoption<'_> {
             vcpus: row.vcpus,
             memory_mb: row.memory_mb,
         };
-        self.things
+        self.owners
             .extend(members::arrive(&mut self.tx, &[arrival]).await?);
         let addresses: Vec<String> = ports.iter().map(|p| p.address.to_string()).collect();
         let (id, project) = (row.id, &row.project);
@@ -348,9 +348,9 @@ impl Adoption<'_> {
 
     /// Plans everything, and refuses if the host would lose what an instance needs.
     async fn plan(&mut self, held: &Objects) -> Result<()> {
-        let mut things = plan::all_things(&mut self.tx).await?;
-        things.append(&mut self.things);
-        self.cloud.plan(&mut self.tx, things).await?;
+        let mut owners = plan::all_owners(&mut self.tx).await?;
+        owners.append(&mut self.owners);
+        self.cloud.plan(&mut self.tx, owners).await?;
         let list = objects::follow(&mut self.tx, self.host, &Follow::default()).await?;
         let planned: BTreeSet<&ObjectKey> = list
             .changes

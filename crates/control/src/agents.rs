@@ -42,14 +42,14 @@ impl Cloud {
         };
         for id in networks::without_host(tx).await? {
             networks::set_host(tx, id, &host).await?;
-            let mut things = vec![PlanOwner::Network(id)];
+            let mut owners = vec![PlanOwner::Network(id)];
             for instance in instances::living_in_network(tx, id).await? {
-                things.push(PlanOwner::Instance(instance));
+                owners.push(PlanOwner::Instance(instance));
             }
             for float in floating_ips::of_network(tx, id.0).await? {
-                things.push(PlanOwner::FloatingIp(float.id));
+                owners.push(PlanOwner::FloatingIp(float.id));
             }
-            self.plan(tx, things).await?;
+            self.plan(tx, owners).await?;
         }
         Ok(())
     }

@@ -127,15 +127,15 @@ impl Cloud {
     /// `db check`: plans everything again and repairs what differs.
     pub async fn check(&self) -> Result<Checked> {
         let mut tx = self.db().begin_planned().await?;
-        let things = plan::all_things(&mut tx).await?;
+        let owners = plan::all_owners(&mut tx).await?;
         let mut checked = Checked {
-            rows: things.len(),
+            rows: owners.len(),
             repaired: Vec::new(),
         };
-        for thing in things {
-            let changed = self.plan_again(&mut tx, thing).await?;
+        for owner in owners {
+            let changed = self.plan_again(&mut tx, owner).await?;
             if changed > 0 {
-                checked.repaired.push((thing.to_string(), changed));
+                checked.repaired.push((owner.to_string(), changed));
             }
         }
         if !checked.repaired.is_empty() {

@@ -60,7 +60,7 @@ impl Controllers {
         }
         if self.unchecked.is_empty() && round.is_multiple_of(SWEEP) {
             let mut tx = cloud.db().read().await?;
-            self.unchecked = plan::all_things(&mut tx).await?.into_iter().collect();
+            self.unchecked = plan::all_owners(&mut tx).await?.into_iter().collect();
         }
         let slice = self.unchecked.len().min(SLICE);
         cloud.check_slice(self.unchecked.drain(..slice)).await
@@ -100,8 +100,8 @@ impl Cloud {
         }
         let mut tx = self.db().begin_planned().await?;
         let mut changed = 0;
-        for thing in plan::take_dirty(&mut tx).await? {
-            changed += self.plan_again(&mut tx, thing).await?;
+        for owner in plan::take_dirty(&mut tx).await? {
+            changed += self.plan_again(&mut tx, owner).await?;
         }
         if changed > 0 {
             let actor = controller("dirty");
@@ -112,13 +112,13 @@ impl Cloud {
         Ok(())
     }
 
-    /// Plans a thing again. A row that does not validate keeps its last good objects.
+    /// Plans an owner again. A row that does not validate keeps its last good objects.
     pub(crate) async fn plan_again(
         &self,
         tx: &mut novanet_store::Tx,
-        thing: PlanOwner,
+        owner: PlanOwner,
     ) -> Result<usize> {
-        match self.plan(tx, [thing]).await {
+        match self.plan(tx, [owner]).await {
             Err(ControlError::Store(StoreError::BadRow { row, source })) => {
                 tracing::error!(row, %source, "row is kept as it was last good");
                 Ok(0)
@@ -128,16 +128,16 @@ impl Cloud {
     }
 
     /// `db check` of some rows. What it repairs was missed by a use case: that is a fault.
-    async fn check_slice(&self, things: impl ExactSizeIterator<Item = PlanOwner>) -> Result<()> {
-        if things.len() == 0 {
+    async fn check_slice(&self, owners: impl ExactSizeIterator<Item = PlanOwner>) -> Result<()> {
+        if owners.len() == 0 {
             return Ok(());
         }
         let mut tx = self.db().begin_planned().await?;
         let mut repaired = 0;
-        for thing in things {
-            let changed = self.plan_again(&mut tx, thing).await?;
+        for owner in owners {
+            let changed = self.plan_again(&mut tx, owner).await?;
             if changed > 0 {
-                tracing::error!(%thing, changed, "host objects did not follow from their row");
+                tracing::error!(%owner, changed, "host objects did not follow from their row");
                 repaired += changed;
             }
         }

@@ -98,15 +98,15 @@ impl Cloud {
             ));
         }
         networks::set_host(&mut tx, id, to).await?;
-        let mut things = vec![PlanOwner::Network(id)];
-        things.extend(living.into_iter().map(PlanOwner::Instance));
+        let mut owners = vec![PlanOwner::Network(id)];
+        owners.extend(living.into_iter().map(PlanOwner::Instance));
         let floats = floating_ips::of_network(&mut tx, id.0).await?;
-        things.extend(
+        owners.extend(
             floats
                 .into_iter()
                 .map(|float| PlanOwner::FloatingIp(float.id)),
         );
-        self.plan(&mut tx, things).await?;
+        self.plan(&mut tx, owners).await?;
         let from = network.host.as_deref().unwrap_or("nobody");
         let (object, detail) = (network.cidr.to_string(), format!("{from} to {to}"));
         audit::record(&mut tx, &operator(), "network.host", None, &object, &detail).await?;

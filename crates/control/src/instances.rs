@@ -122,8 +122,8 @@ impl Cloud {
             instances::count_boot(&mut tx, id).await?;
             record(&mut tx, caller, "instance.reboot", &row).await?;
         }
-        let things: Vec<PlanOwner> = ids.iter().copied().map(PlanOwner::Instance).collect();
-        self.plan(&mut tx, things).await?;
+        let owners: Vec<PlanOwner> = ids.iter().copied().map(PlanOwner::Instance).collect();
+        self.plan(&mut tx, owners).await?;
         Ok(tx.commit().await?)
     }
 
@@ -137,16 +137,16 @@ impl Cloud {
         caller.require(Role::SysAdmin)?;
         let mut tx = self.db().begin_planned().await?;
         let mut before = Vec::new();
-        let mut things = BTreeSet::new();
+        let mut owners = BTreeSet::new();
         for &id in ids {
             let row = find(&mut tx, caller, id).await?;
             before.push((id, row.state));
             if matches!(row.state, State::Deleting | State::Terminated) {
                 continue;
             }
-            things.extend(self.let_go(&mut tx, caller, &row).await?);
+            owners.extend(self.let_go(&mut tx, caller, &row).await?);
         }
-        self.plan(&mut tx, things).await?;
+        self.plan(&mut tx, owners).await?;
         for &(id, state) in &before {
             if !matches!(state, State::Deleting | State::Terminated) {
                 finish_deleting(&mut tx, id).await?;
@@ -162,7 +162,7 @@ impl Cloud {
         caller: &Caller,
         row: &Row,
     ) -> Result<BTreeSet<PlanOwner>> {
-        let mut things =
+        let mut owners =
             BTreeSet::from([PlanOwner::Instance(row.id), PlanOwner::Membership(row.id)]);
         for float in floating_ips::of_instance(tx, row.id).await? {
             floating_ips::point(tx, float.id, None).await?;
@@ -173,7 +173,7 @@ impl Cloud {
                 floating_ips::release(tx, float.id).await?;
                 note(tx, &caller.actor, "floating_ip.release", of, &ended).await?;
             }
-            things.insert(PlanOwner::FloatingIp(float.id));
+            owners.insert(PlanOwner::FloatingIp(float.id));
         }
         instances::set_state(tx, row.id, State::Deleting, None).await?;
         if let Some(host) = &row.host {
@@ -182,10 +182,10 @@ impl Cloud {
                 .into_iter()
                 .map(|g| g.id)
                 .collect();
-            things.extend(members::leave(tx, row.id, &row.project, &groups, host).await?);
+            owners.extend(members::leave(tx, row.id, &row.project, &groups, host).await?);
         }
         record(tx, caller, "instance.terminate", row).await?;
-        Ok(things)
+        Ok(owners)
     }
 
     /// What an instance may learn about itself, asked by `host`: the one that it is on, or the
@@ -235,8 +235,8 @@ impl Cloud {
 /// Ends a deletion whose hosts have all let go; `false`: not yet. An address goes back to the pool
 /// only here, when no host knows it any more.
 pub(crate) async fn finish_deleting(tx: &mut Tx, id: InstanceId) -> Result<bool> {
-    for thing in [PlanOwner::Instance(id), PlanOwner::Membership(id)] {
-        if !objects::gone_everywhere(tx, thing).await? {
+    for owner in [PlanOwner::Instance(id), PlanOwner::Membership(id)] {
+        if !objects::removed_everywhere(tx, owner).await? {
             return Ok(false);
         }
     }

@@ -164,7 +164,7 @@ impl Cloud {
 /// Removes networks that are being deleted and that no host and no instance has any more.
 pub(crate) async fn finish_deleting_networks(tx: &mut Tx) -> Result<()> {
     for id in networks::deleting(tx).await? {
-        let gone = objects::gone_everywhere(tx, PlanOwner::Network(id)).await?;
+        let gone = objects::removed_everywhere(tx, PlanOwner::Network(id)).await?;
         if gone && fixed_ips::in_use(tx, id).await? == 0 {
             networks::delete(tx, id).await?;
         }

@@ -191,13 +191,13 @@ impl Cloud {
         if projects::by_id(&mut tx, id).await?.is_none() {
             return Err(ControlError::not_found(Kind::Project, id));
         }
-        let mut things = Vec::new();
+        let mut owners = Vec::new();
         let all = networks::of_project(&mut tx, id).await?;
         for network in &all {
             refuse_used(&mut tx, network).await?;
             networks::leave_project(&mut tx, network.id).await?;
             scrubbed(&mut tx, id, "network.disassociate", &network.cidr).await?;
-            things.push(PlanOwner::Network(network.id));
+            owners.push(PlanOwner::Network(network.id));
         }
         let floats = floating_ips::of_project(&mut tx, id).await?;
         if !force {
@@ -207,10 +207,10 @@ impl Cloud {
             floating_ips::release(&mut tx, float.id).await?;
             let object = float.address.to_string();
             scrubbed(&mut tx, id, "floating_ip.release", &object).await?;
-            things.push(PlanOwner::FloatingIp(float.id));
+            owners.push(PlanOwner::FloatingIp(float.id));
         }
         scrubbed(&mut tx, id, "project.scrub", id.as_str()).await?;
-        self.plan(&mut tx, things).await?;
+        self.plan(&mut tx, owners).await?;
         let change = tx.commit().await?;
         Ok(Scrubbed {
             networks: all.into_iter().map(|n| n.cidr).collect(),

@@ -1,4 +1,4 @@
-//! Host objects: one keyed thing that a host must have. A host's objects are its desired state.
+//! Host objects: one keyed part of what a host must have. A host's objects are its desired state.
 //!
 //! Rows make objects ([`crate::plan`]), the server sends objects, the agent makes them true. The
 //! body is JSON; a change of a field here is a change of the protocol between server and agent.

@@ -27,7 +27,7 @@ pub struct Arrival<'a> {
 
 /// Instances were placed. Answers with what has to be planned again because of that.
 pub async fn arrive(tx: &mut Tx, arrivals: &[Arrival<'_>]) -> Result<BTreeSet<PlanOwner>> {
-    let mut things: BTreeSet<PlanOwner> = arrivals.iter().flat_map(|a| own(a.instance)).collect();
+    let mut owners: BTreeSet<PlanOwner> = arrivals.iter().flat_map(|a| own(a.instance)).collect();
     let mut groups: BTreeMap<(i64, &str), i64> = BTreeMap::new();
     let mut projects: BTreeMap<(&str, &str), [i64; 3]> = BTreeMap::new();
     for a in arrivals {
@@ -40,12 +40,12 @@ pub async fn arrive(tx: &mut Tx, arrivals: &[Arrival<'_>]) -> Result<BTreeSet<Pl
         }
     }
     for group in first_of_groups(tx, &groups).await? {
-        things.extend(of_group(tx, group).await?);
+        owners.extend(of_group(tx, group).await?);
     }
     for project in first_of_projects(tx, &projects).await? {
-        things.extend(of_project(tx, &project).await?);
+        owners.extend(of_project(tx, &project).await?);
     }
-    Ok(things)
+    Ok(owners)
 }
 
 /// Counts members of groups on hosts; the groups that were new to a host.
@@ -122,7 +122,7 @@ pub async fn leave(
     of_groups: &[GroupId],
     host: &str,
 ) -> Result<BTreeSet<PlanOwner>> {
-    let mut things = own(instance);
+    let mut owners = own(instance);
     for &group in of_groups {
         let last = sqlx::query(
             "DELETE FROM group_hosts WHERE group_id = $1 AND host = $2 AND members = 1",
@@ -133,7 +133,7 @@ pub async fn leave(
         .await?
         .rows_affected();
         if last == 1 {
-            things.extend(of_group(tx, group).await?);
+            owners.extend(of_group(tx, group).await?);
         } else {
             sqlx::query(
                 "UPDATE group_hosts SET members = members - 1 WHERE group_id = $1 AND host = $2",
@@ -153,7 +153,7 @@ pub async fn leave(
     .await?
     .rows_affected();
     if last == 1 {
-        things.extend(of_project(tx, project).await?);
+        owners.extend(of_project(tx, project).await?);
     } else {
         sqlx::query(
             "UPDATE project_hosts SET members = members - 1, \
@@ -167,7 +167,7 @@ pub async fn leave(
         .execute(&mut **tx)
         .await?;
     }
-    Ok(things)
+    Ok(owners)
 }
 
 fn own(instance: InstanceId) -> BTreeSet<PlanOwner> {
@@ -179,7 +179,7 @@ fn own(instance: InstanceId) -> BTreeSet<PlanOwner> {
 
 /// Everything about a group that depends on where its members are.
 async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<PlanOwner>> {
-    let mut things = BTreeSet::from([PlanOwner::Group(group)]);
+    let mut owners = BTreeSet::from([PlanOwner::Group(group)]);
     // Not parsed: one rule that somebody spoiled must not keep others from being planned.
     let rules: Vec<(i64, Option<i64>)> = sqlx::query_as(
         "SELECT id, group_id FROM security_group_rules WHERE parent_group_id = $1 ORDER BY id",
@@ -188,15 +188,15 @@ async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<PlanOwner>> {
     .fetch_all(&mut *c)
     .await?;
     for (rule, source) in rules {
-        things.insert(PlanOwner::Rule(RuleId(rule)));
+        owners.insert(PlanOwner::Rule(RuleId(rule)));
         if let Some(source) = source {
-            things.extend(memberships(c, GroupId(source)).await?);
+            owners.extend(memberships(c, GroupId(source)).await?);
         }
     }
-    Ok(things)
+    Ok(owners)
 }
 
-/// The members of a group, as things: what a rule with this source is about.
+/// The memberships in a group: the owners of the objects that a rule with this source needs.
 pub async fn memberships(c: &mut Conn, group: GroupId) -> Result<BTreeSet<PlanOwner>> {
     Ok(groups::members(c, group)
         .await?

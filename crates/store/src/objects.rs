@@ -11,24 +11,25 @@ use std::collections::BTreeMap;
 /// How long a tombstone is kept for followers that have not seen it: an hour, in microseconds.
 pub const TOMBSTONE_LIFE: i64 = 3_600_000_000;
 
-/// Makes `placed` the objects of `thing`: the same body is no write and no new version, what is
-/// missing becomes a tombstone. Answers how many changed.
-pub async fn put(tx: &mut Tx, thing: PlanOwner, placed: &[Placed]) -> Result<usize> {
-    put_all(tx, &[(thing, placed.to_vec())]).await
+/// Makes `placed` the objects of `owner`: an equal body is neither written nor a new version, and an
+/// object that is not in `placed` becomes a tombstone. Answers with the number of changed objects.
+pub async fn put(tx: &mut Tx, owner: PlanOwner, placed: &[Placed]) -> Result<usize> {
+    put_all(tx, &[(owner, placed.to_vec())]).await
 }
 
-/// [`put`] for many things, in as few statements as for one. When two want the same object, the
-/// later one gets it.
-pub(crate) async fn put_all(tx: &mut Tx, things: &[(PlanOwner, Vec<Placed>)]) -> Result<usize> {
+/// [`put`] for many owners, in as few statements as for one. When two owners have the same object,
+/// the later one gets it.
+pub(crate) async fn put_all(tx: &mut Tx, owners: &[(PlanOwner, Vec<Placed>)]) -> Result<usize> {
     // Without the clock they would have no version, and no follower would ever see them.
     tx.require_change("host objects written")?;
-    let (gone, there): (Vec<_>, Vec<_>) = things.iter().partition(|(_, placed)| placed.is_empty());
-    // First: another thing may want an object of one that is gone.
-    let lost = bury_of(tx, &owners(&gone)).await?;
-    let mut old = living_of(tx, &owners(&there)).await?;
+    let (without, with): (Vec<_>, Vec<_>) =
+        owners.iter().partition(|(_, placed)| placed.is_empty());
+    // First: another owner may get an object of an owner that has none now.
+    let removed = tombstone_all_of(tx, &columns(&without)).await?;
+    let mut old = living_of(tx, &columns(&with)).await?;
     let mut wanted: BTreeMap<Place, Wanted> = BTreeMap::new();
-    for (thing, placed) in there {
-        let owner = thing.to_string();
+    for (owner, placed) in with {
+        let owner = owner.to_string();
         for (host, object) in placed {
             let body = serde_json::to_string(object)
                 .map_err(|e| StoreError::Refused(format!("host object {}: {e}", object.key())))?;
@@ -40,17 +41,17 @@ pub(crate) async fn put_all(tx: &mut Tx, things: &[(PlanOwner, Vec<Placed>)]) ->
             wanted.insert((host.clone(), object.key().0), new);
         }
     }
-    let mut fresh = Vec::new();
+    let mut changed = Vec::new();
     for (place, new) in wanted {
         let same = |(owner, body)| owner == new.owner && body == new.body;
         if !old.remove(&place).is_some_and(same) {
-            fresh.push((place, new));
+            changed.push((place, new));
         }
     }
-    let rest: Vec<Place> = old.into_keys().collect();
-    write(tx, &fresh).await?;
-    bury(tx, &rest).await?;
-    Ok(fresh.len() + lost.len() + rest.len())
+    let unwanted: Vec<Place> = old.into_keys().collect();
+    write(tx, &changed).await?;
+    tombstone(tx, &unwanted).await?;
+    Ok(changed.len() + removed.len() + unwanted.len())
 }
 
 /// Host and key.
@@ -62,11 +63,12 @@ struct Wanted {
     body: String,
 }
 
-fn owners(things: &[&(PlanOwner, Vec<Placed>)]) -> Vec<String> {
-    things.iter().map(|(thing, _)| thing.to_string()).collect()
+/// The `owner` column's values.
+fn columns(owners: &[&(PlanOwner, Vec<Placed>)]) -> Vec<String> {
+    owners.iter().map(|(owner, _)| owner.to_string()).collect()
 }
 
-/// What there is of these: owner and body.
+/// The living objects of these owners: owner and body.
 async fn living_of(tx: &mut Tx, owners: &[String]) -> Result<BTreeMap<Place, (String, String)>> {
     let mut old = BTreeMap::new();
     for owners in chunks::padded(owners) {
@@ -118,10 +120,10 @@ async fn write(tx: &mut Tx, objects: &[(Place, Wanted)]) -> Result<()> {
     Ok(())
 }
 
-/// Buries all of these, unseen.
-async fn bury_of(tx: &mut Tx, owners: &[String]) -> Result<Vec<Place>> {
+/// Turns all objects of these owners into tombstones without reading them first.
+async fn tombstone_all_of(tx: &mut Tx, owners: &[String]) -> Result<Vec<Place>> {
     let (version, now) = (tx.version, tx.now);
-    let mut lost: Vec<Place> = Vec::new();
+    let mut removed: Vec<Place> = Vec::new();
     for owners in chunks::padded(owners) {
         let sql = format!(
             "UPDATE host_objects SET deleted = 1, deleted_at = $1, version = $2 \
@@ -134,13 +136,14 @@ async fn bury_of(tx: &mut Tx, owners: &[String]) -> Result<Vec<Place>> {
         for owner in owners {
             query = query.bind(owner);
         }
-        lost.extend(query.fetch_all(&mut **tx).await?);
+        removed.extend(query.fetch_all(&mut **tx).await?);
     }
-    tx.touched.extend(lost.iter().map(|(host, _)| host.clone()));
-    Ok(lost)
+    tx.touched
+        .extend(removed.iter().map(|(host, _)| host.clone()));
+    Ok(removed)
 }
 
-async fn bury(tx: &mut Tx, places: &[Place]) -> Result<()> {
+async fn tombstone(tx: &mut Tx, places: &[Place]) -> Result<()> {
     let (version, now) = (tx.version, tx.now);
     for places in chunks::padded(places) {
         let these: Vec<String> = (0..places.len())
@@ -276,26 +279,32 @@ pub async fn full_digest(c: &mut Conn, host: &str) -> Result<Digest> {
     .bind(host)
     .fetch_all(c)
     .await?;
-    let mut there: Vec<(String, i64)> = Vec::with_capacity(rows.len());
+    let mut objects: Vec<(String, i64)> = Vec::with_capacity(rows.len());
     let mut digest = Digest::default();
     for row in &rows {
         digest.epoch = row.try_get(0)?;
         digest.version = row.try_get(1)?;
         if let Some(key) = row.try_get::<Option<String>, _>(2)? {
-            there.push((key, row.try_get(3)?));
+            objects.push((key, row.try_get(3)?));
         }
     }
-    digest.count = i64::try_from(there.len()).unwrap_or(i64::MAX);
-    digest.max = there.iter().map(|(_, version)| *version).max().unwrap_or(0);
-    digest.sum = there.iter().map(|(_, version)| *version).sum();
-    let all = there.iter().map(|(key, version)| (key.as_str(), *version));
+    digest.count = i64::try_from(objects.len()).unwrap_or(i64::MAX);
+    digest.max = objects
+        .iter()
+        .map(|(_, version)| *version)
+        .max()
+        .unwrap_or(0);
+    digest.sum = objects.iter().map(|(_, version)| *version).sum();
+    let all = objects
+        .iter()
+        .map(|(key, version)| (key.as_str(), *version));
     digest.fingerprint = Some(fingerprint(all));
     Ok(digest)
 }
 
-/// Whether every host has let go of all that `thing` had: no object, and no tombstone that its host
-/// has not applied without error.
-pub async fn gone_everywhere(c: &mut Conn, thing: PlanOwner) -> Result<bool> {
+/// Whether every host has removed all objects of `owner`: none is left, and each host has applied its
+/// tombstones without error.
+pub async fn removed_everywhere(c: &mut Conn, owner: PlanOwner) -> Result<bool> {
     let waiting: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM host_objects o LEFT JOIN hosts h ON h.name = o.host \
          WHERE o.owner = $1 AND (o.deleted = 0 OR h.name IS NULL OR h.applied_version < o.version \
@@ -303,7 +312,7 @@ pub async fn gone_everywhere(c: &mut Conn, thing: PlanOwner) -> Result<bool> {
          OR EXISTS (SELECT 1 FROM host_errors e \
                     WHERE e.host = o.host AND e.object_key = o.object_key))",
     )
-    .bind(thing.to_string())
+    .bind(owner.to_string())
     .fetch_one(c)
     .await?;
     Ok(waiting == 0)

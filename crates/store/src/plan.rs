@@ -12,7 +12,7 @@ use novanet_model::{GroupId, InstanceId, ModelError, NetworkId, ProjectId, RuleI
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is planned again: a thing whose row is to be read, or a row as this transaction made it.
+/// What to plan again: an owner whose row has to be read, or a row as this transaction wrote it.
 #[derive(Debug, Clone)]
 pub enum Subject {
     /// Its row is read.
@@ -26,15 +26,15 @@ pub enum Subject {
 }
 
 impl From<PlanOwner> for Subject {
-    fn from(thing: PlanOwner) -> Self {
-        Self::PlanOwner(thing)
+    fn from(owner: PlanOwner) -> Self {
+        Self::PlanOwner(owner)
     }
 }
 
 impl Subject {
-    fn thing(&self) -> PlanOwner {
+    fn owner(&self) -> PlanOwner {
         match self {
-            Self::PlanOwner(thing) => *thing,
+            Self::PlanOwner(owner) => *owner,
             Self::FloatingIp(float) => PlanOwner::FloatingIp(float.id),
             Self::Rule(rule) => PlanOwner::Rule(rule.id),
             Self::NoRule(id) => PlanOwner::Rule(*id),
@@ -50,17 +50,17 @@ pub async fn replan(
     subjects: impl IntoIterator<Item = impl Into<Subject>>,
 ) -> Result<usize> {
     let subjects: Vec<Subject> = subjects.into_iter().map(Into::into).collect();
-    let things: BTreeSet<PlanOwner> = subjects.iter().map(Subject::thing).collect();
-    let mut known = Known::load(tx, &things).await?;
+    let owners: BTreeSet<PlanOwner> = subjects.iter().map(Subject::owner).collect();
+    let mut known = Known::load(tx, &owners).await?;
     for subject in subjects {
         known.note(subject);
     }
-    let mut good = Vec::with_capacity(things.len());
-    for thing in things {
-        match known.objects_of(tx, settings, thing).await {
-            Ok(placed) => good.push((thing, placed)),
+    let mut good = Vec::with_capacity(owners.len());
+    for owner in owners {
+        match known.objects_of(tx, settings, owner).await {
+            Ok(placed) => good.push((owner, placed)),
             Err(StoreError::BadRow { row, source }) => {
-                tracing::error!(%thing, row, %source, "not planned: kept as it was last good");
+                tracing::error!(%owner, row, %source, "not planned: kept as it was last good");
             }
             Err(other) => return Err(other),
         }
@@ -68,21 +68,22 @@ pub async fn replan(
     objects::put_all(tx, &good).await
 }
 
-/// The host objects that follow from a thing's row now; none if the row is gone.
+/// The host objects that follow from an owner's row now; none if the row is deleted.
 pub async fn objects_of(
     c: &mut Conn,
     settings: &CloudSettings,
-    thing: PlanOwner,
+    owner: PlanOwner,
 ) -> Result<Vec<Placed>> {
-    let mut known = Known::load(c, &BTreeSet::from([thing])).await?;
-    known.objects_of(c, settings, thing).await
+    let mut known = Known::load(c, &BTreeSet::from([owner])).await?;
+    known.objects_of(c, settings, owner).await
 }
 
 fn bad_row((row, source): &(String, ModelError)) -> StoreError {
     StoreError::bad_row(row)(source.clone())
 }
 
-/// What is read once for all things that are planned together. Only host objects change meanwhile.
+/// Rows that are read once for all owners that are planned together. Only host objects change
+/// meanwhile.
 #[derive(Default)]
 struct Known {
     floats: BTreeMap<i64, FloatingIp>,
@@ -94,10 +95,10 @@ struct Known {
 }
 
 impl Known {
-    async fn load(c: &mut Conn, things: &BTreeSet<PlanOwner>) -> Result<Self> {
-        let ids: BTreeSet<InstanceId> = things
+    async fn load(c: &mut Conn, owners: &BTreeSet<PlanOwner>) -> Result<Self> {
+        let ids: BTreeSet<InstanceId> = owners
             .iter()
-            .filter_map(|thing| match thing {
+            .filter_map(|owner| match owner {
                 PlanOwner::Instance(id) | PlanOwner::Membership(id) => Some(*id),
                 _ => None,
             })
@@ -135,9 +136,9 @@ impl Known {
         &mut self,
         c: &mut Conn,
         settings: &CloudSettings,
-        thing: PlanOwner,
+        owner: PlanOwner,
     ) -> Result<Vec<Placed>> {
-        Ok(match thing {
+        Ok(match owner {
             PlanOwner::Network(id) => match networks::by_id(c, id).await? {
                 Some(network) => {
                     networks::refuse_overlap(c, &network).await?;
@@ -206,8 +207,8 @@ impl Known {
 /// Rows that do not validate, and why: what hangs on them is as it was when they last did.
 pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(PlanOwner, String)>> {
     let mut bad = Vec::new();
-    for thing in all_things(c).await? {
-        let validated = match thing {
+    for owner in all_owners(c).await? {
+        let validated = match owner {
             // Also one that leads nowhere: its next owner would find out.
             PlanOwner::FloatingIp(id) => match floating_ips::by_id(c, id).await? {
                 Some(float) => floating_ips::check(&float),
@@ -217,34 +218,34 @@ pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(Pla
         };
         match validated {
             Ok(()) => {}
-            Err(error @ StoreError::BadRow { .. }) => bad.push((thing, error.to_string())),
+            Err(error @ StoreError::BadRow { .. }) => bad.push((owner, error.to_string())),
             Err(other) => return Err(other),
         }
     }
     Ok(bad)
 }
 
-/// Everything that could own host objects: all rows, and the owners of objects whose row is gone.
-pub async fn all_things(c: &mut Conn) -> Result<BTreeSet<PlanOwner>> {
-    let mut things = BTreeSet::new();
+/// Everything that could own host objects: all rows, and the owners of objects whose row is deleted.
+pub async fn all_owners(c: &mut Conn) -> Result<BTreeSet<PlanOwner>> {
+    let mut owners = BTreeSet::new();
     for id in ids(c, "SELECT id FROM networks WHERE deleting = 0").await? {
-        things.insert(PlanOwner::Network(NetworkId(id)));
+        owners.insert(PlanOwner::Network(NetworkId(id)));
     }
     for id in ids(c, "SELECT id FROM floating_ips").await? {
-        things.insert(PlanOwner::FloatingIp(id));
+        owners.insert(PlanOwner::FloatingIp(id));
     }
     for id in instances::living(c).await? {
-        things.insert(PlanOwner::Instance(id));
-        things.insert(PlanOwner::Membership(id));
+        owners.insert(PlanOwner::Instance(id));
+        owners.insert(PlanOwner::Membership(id));
     }
-    things.extend(groups::all(c).await?.into_iter().map(PlanOwner::Group));
-    things.extend(groups::all_rules(c).await?.into_iter().map(PlanOwner::Rule));
-    let owners: Vec<String> =
+    owners.extend(groups::all(c).await?.into_iter().map(PlanOwner::Group));
+    owners.extend(groups::all_rules(c).await?.into_iter().map(PlanOwner::Rule));
+    let stored: Vec<String> =
         sqlx::query_scalar("SELECT DISTINCT owner FROM host_objects WHERE deleted = 0")
             .fetch_all(c)
             .await?;
-    things.extend(owners.iter().filter_map(|o| o.parse::<PlanOwner>().ok()));
-    Ok(things)
+    owners.extend(stored.iter().filter_map(|o| o.parse::<PlanOwner>().ok()));
+    Ok(owners)
 }
 
 async fn ids(c: &mut Conn, sql: &'static str) -> Result<Vec<i64>> {

@@ -43,7 +43,7 @@ impl Adoption<'_> {
             for rule in groups::rules_of(&mut self.tx, group).await? {
                 if !known.contains(&rule.id) {
                     groups::delete_rule(&mut self.tx, rule.id).await?;
-                    self.things.insert(PlanOwner::Rule(rule.id));
+                    self.owners.insert(PlanOwner::Rule(rule.id));
                     let id = rule.id;
                     self.done
                         .push(format!("rule {id} of {group}: revoked, as on the host"));
@@ -60,7 +60,7 @@ impl Adoption<'_> {
             let kept = held.iter().any(|h| h.address == float.address);
             if past && here && !kept {
                 floating_ips::point(&mut self.tx, float.id, None).await?;
-                self.things.insert(PlanOwner::FloatingIp(float.id));
+                self.owners.insert(PlanOwner::FloatingIp(float.id));
                 let address = float.address;
                 self.done.push(format!(
                     "floating IP {address}: disassociated, as on the host"
@@ -115,7 +115,7 @@ impl Adoption<'_> {
             return Ok(Ok(None));
         }
         floating_ips::point(&mut self.tx, row.id, Some(*fixed_id)).await?;
-        self.things.insert(PlanOwner::FloatingIp(row.id));
+        self.owners.insert(PlanOwner::FloatingIp(row.id));
         Ok(Ok(Some(format!("adopted, leads to {owner} {fixed}"))))
     }
 }

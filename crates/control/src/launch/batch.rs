@@ -302,12 +302,12 @@ impl Cloud {
         }
         rows::insert(&mut tx, &all).await?;
         let arrivals: Vec<Arrival<'_>> = all.iter().map(Written::arrival).collect();
-        let things = members::arrive(&mut tx, &arrivals).await?;
+        let owners = members::arrive(&mut tx, &arrivals).await?;
         for (ready, ids) in ready.iter().zip(&made) {
             self.assign(&mut tx, ready, ids).await?;
         }
         rows::record(&mut tx, &all).await?;
-        self.plan(&mut tx, things).await?;
+        self.plan(&mut tx, owners).await?;
         let committed = tx.commit().await?;
         Ok(made
             .into_iter()

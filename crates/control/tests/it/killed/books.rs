@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Actions that begin something, actions that end it, and the rows for which it has begun and not
 /// ended.
-const THINGS: &[(&[&str], &[&str], &str)] = &[
+const COUNTED: &[(&[&str], &[&str], &str)] = &[
     (
         &["security_group.create"],
         &["security_group.delete"],
@@ -96,7 +96,7 @@ pub(super) async fn agree(cloud: &Cloud) -> Result<()> {
     for entry in &mut entries {
         entry.object = with_number(&entry.object);
     }
-    for (begin, end, sql) in THINGS {
+    for (begin, end, sql) in COUNTED {
         let told = told(&entries, begin, end);
         let there: BTreeSet<String> = column(cloud, sql).await?.into_iter().collect();
         ensure!(

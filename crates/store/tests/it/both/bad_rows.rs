@@ -37,15 +37,15 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
     let bad = plan::bad_rows(&mut tx, &settings).await?;
     let rows: Vec<_> = bad
         .iter()
-        .map(|(thing, why)| format!("{thing}: {why}"))
+        .map(|(owner, why)| format!("{owner}: {why}"))
         .collect();
     insta::allow_duplicates! { insta::assert_snapshot!(rows.join("\n"), @r#"
         network:1: network 1: gateway "nonsense": invalid IPv4 address syntax
         float:1: floating_ip 1 (203.0.113.1): interface "eth0/x": may have letters, digits, '.', '_', '-' and ':' only, and not start with '-'
         rule:1: security_group_rule 1: protocol "carrier pigeon": must be tcp, udp, icmp or -1 (all)
         "#); }
-    let things = plan::all_things(&mut tx).await?;
-    plan::replan(&mut tx, &settings, things).await?;
+    let owners = plan::all_owners(&mut tx).await?;
+    plan::replan(&mut tx, &settings, owners).await?;
     tx.commit().await?;
     assert_eq!(kinds(&t, "gw").await?, before);
 
@@ -55,9 +55,9 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
     let instance = insert_instance(&mut tx, &name("web"), &[cloud.group], Some("h2")).await?;
     let (id, address) = allocate(&mut tx, &other).await?.expect("free");
     give(&mut tx, id, interface(instance, &other, 0, mac_of(address))).await?;
-    let things = arrive(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
-    assert!(things.contains(&PlanOwner::Rule(cloud.rule)));
-    plan::replan(&mut tx, &settings, things).await?;
+    let owners = arrive(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
+    assert!(owners.contains(&PlanOwner::Rule(cloud.rule)));
+    plan::replan(&mut tx, &settings, owners).await?;
     tx.commit().await?;
     let there = kinds(&t, "h2").await?;
     assert!(
@@ -109,9 +109,9 @@ async fn a_row_that_network_create_would_refuse_keeps_its_last_good_objects(
         assert_eq!(bad.len(), 1, "{spoil}: {bad:?}");
         assert_eq!(bad[0].0, PlanOwner::Network(NetworkId(1)), "{spoil}");
         said.push(bad[0].1.clone());
-        let things = plan::all_things(&mut tx).await?;
+        let owners = plan::all_owners(&mut tx).await?;
         assert_eq!(
-            plan::replan(&mut tx, &settings, things).await?,
+            plan::replan(&mut tx, &settings, owners).await?,
             0,
             "{spoil}"
         );

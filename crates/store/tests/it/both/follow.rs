@@ -7,7 +7,7 @@ use novanet_model::InstanceId;
 use novanet_model::wire::{Digest, fingerprint};
 use novanet_store::{PlanOwner, StoreError, clock, objects};
 
-const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
+const OWNER: PlanOwner = PlanOwner::Membership(InstanceId(1));
 const OTHER: PlanOwner = PlanOwner::Membership(InstanceId(2));
 
 both! {
@@ -29,7 +29,7 @@ async fn a_follower_gets_a_list_then_deltas_then_tombstones(t: Fresh) -> Result<
     let mut tx = t.begin_planned().await?;
     let changed = objects::put(
         &mut tx,
-        THING,
+        OWNER,
         &[placed("h1", 1, 1), placed("h1", 1, 2), placed("h2", 1, 3)],
     )
     .await?;
@@ -40,7 +40,7 @@ async fn a_follower_gets_a_list_then_deltas_then_tombstones(t: Fresh) -> Result<
 
     // One stays, one goes, one is new.
     let mut tx = t.begin_planned().await?;
-    let changed = objects::put(&mut tx, THING, &[placed("h1", 1, 2), placed("h1", 1, 4)]).await?;
+    let changed = objects::put(&mut tx, OWNER, &[placed("h1", 1, 2), placed("h1", 1, 4)]).await?;
     assert_eq!(changed, 3, "one new, two gone");
     tx.commit().await?;
     let answer = follower.catch_up(&t).await?;
@@ -65,13 +65,13 @@ async fn a_follower_gets_a_list_then_deltas_then_tombstones(t: Fresh) -> Result<
 
 async fn the_same_body_is_no_write_and_no_new_version(t: Fresh) -> Result<()> {
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     let before = objects::digest(&mut *t.connection().await?, "h1").await?;
     let hints = t.hints().follow("h1");
     let mut tx = t.begin_planned().await?;
     assert_eq!(
-        objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?,
+        objects::put(&mut tx, OWNER, &[placed("h1", 1, 1)]).await?,
         0
     );
     assert!(tx.commit().await?.hosts.is_empty());
@@ -90,7 +90,7 @@ async fn a_thing_that_comes_back_is_new_again(t: Fresh) -> Result<()> {
     for round in 0..3 {
         for wanted in [vec![placed("h1", 1, 1)], vec![]] {
             let mut tx = t.begin_planned().await?;
-            assert_eq!(objects::put(&mut tx, THING, &wanted).await?, 1);
+            assert_eq!(objects::put(&mut tx, OWNER, &wanted).await?, 1);
             tx.commit().await?;
             follower.catch_up(&t).await?;
             assert_eq!(follower.keys().len(), wanted.len(), "round {round}");
@@ -102,7 +102,7 @@ async fn a_thing_that_comes_back_is_new_again(t: Fresh) -> Result<()> {
 async fn an_object_that_moves_to_another_thing_stays(t: Fresh) -> Result<()> {
     let mut follower = Follower::of("h1");
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     // Whichever of the two is planned first.
     for (first, second) in [
@@ -110,7 +110,7 @@ async fn an_object_that_moves_to_another_thing_stays(t: Fresh) -> Result<()> {
         (vec![placed("h1", 1, 1)], vec![]),
     ] {
         let mut tx = t.begin_planned().await?;
-        objects::put(&mut tx, THING, &first).await?;
+        objects::put(&mut tx, OWNER, &first).await?;
         objects::put(&mut tx, OTHER, &second).await?;
         tx.commit().await?;
         follower.catch_up(&t).await?;
@@ -118,7 +118,7 @@ async fn an_object_that_moves_to_another_thing_stays(t: Fresh) -> Result<()> {
         // And back, the new owner first.
         let mut tx = t.begin_planned().await?;
         objects::put(&mut tx, OTHER, &first).await?;
-        objects::put(&mut tx, THING, &second).await?;
+        objects::put(&mut tx, OWNER, &second).await?;
         tx.commit().await?;
         follower.catch_up(&t).await?;
         assert_eq!(follower.keys(), [member(1, 1).key()]);
@@ -137,7 +137,7 @@ async fn one_change_among_a_thousand_objects_is_told_as_one(t: Fresh) -> Result<
     assert_eq!(follower.catch_up(&t).await?.changes.len(), 1000);
     let mut tx = t.begin_planned().await?;
     assert_eq!(
-        objects::put(&mut tx, THING, &[placed("h1", 9, 1)]).await?,
+        objects::put(&mut tx, OWNER, &[placed("h1", 9, 1)]).await?,
         1
     );
     tx.commit().await?;
@@ -147,7 +147,7 @@ async fn one_change_among_a_thousand_objects_is_told_as_one(t: Fresh) -> Result<
 
 async fn a_follower_of_another_epoch_lists_again(t: Fresh) -> Result<()> {
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     let mut follower = Follower::of("h1");
     follower.catch_up(&t).await?;
@@ -205,11 +205,11 @@ async fn a_digest_is_what_a_follower_that_is_up_to_date_computes(t: Fresh) -> Re
 async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) -> Result<()> {
     let mut follower = Follower::of("h1");
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     let copy = t.copy().await?;
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 2)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 2)]).await?;
     tx.commit().await?;
     follower.catch_up(&t).await?;
     // Restored, and nobody said so: the follower is ahead of the clock.
@@ -240,7 +240,7 @@ async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) 
 
 async fn an_object_that_was_edited_by_hand_is_named(t: Fresh) -> Result<()> {
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     t.by_hand("UPDATE host_objects SET body = 'nonsense'")
         .await?;

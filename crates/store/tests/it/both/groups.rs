@@ -196,9 +196,9 @@ async fn an_instance_shows_its_groups_and_a_group_its_members(t: Fresh) -> Resul
     assert_eq!(names, ["front", "back"]);
     assert_eq!(groups::members(&mut tx, back).await?, [one, two]);
     assert_eq!(groups::members(&mut tx, front).await?, [one]);
-    let things = members::memberships(&mut tx, back).await?;
+    let owners = members::memberships(&mut tx, back).await?;
     assert_eq!(
-        things,
+        owners,
         BTreeSet::from([PlanOwner::Membership(one), PlanOwner::Membership(two)])
     );
     Ok(())
@@ -221,7 +221,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     );
 
     let first = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
-    let things = arrive(&mut tx, first, &project, &[back], "h2").await?;
+    let owners = arrive(&mut tx, first, &project, &[back], "h2").await?;
     let own = |id| BTreeSet::from([PlanOwner::Instance(id), PlanOwner::Membership(id)]);
     let mut wanted = own(first);
     // The group is new on h2, so are its rule, the members of the rule's source, the project.
@@ -230,7 +230,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
         PlanOwner::Rule(rule.id),
         PlanOwner::Membership(source),
     ]);
-    assert_eq!(things, wanted);
+    assert_eq!(owners, wanted);
     assert_eq!(members::hosts_with_source(&mut tx, front).await?, ["h2"]);
     assert_eq!(
         members::hosts_of_project(&mut tx, &project).await?,
@@ -248,8 +248,8 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
         own(first)
     );
     assert_eq!(members::hosts_of_group(&mut tx, back).await?, ["h2"]);
-    let things = members::leave(&mut tx, second, &project, &[back], "h2").await?;
-    assert!(things.is_superset(&BTreeSet::from([
+    let owners = members::leave(&mut tx, second, &project, &[back], "h2").await?;
+    assert!(owners.is_superset(&BTreeSet::from([
         PlanOwner::Group(back),
         PlanOwner::Rule(rule.id),
         PlanOwner::Membership(source)
@@ -344,7 +344,7 @@ async fn many_arrivals_at_once_count_like_one_after_the_other(t: Fresh) -> Resul
         vcpus,
         memory_mb: 512,
     };
-    let things = members::arrive(
+    let owners = members::arrive(
         &mut tx,
         &[
             arrival(a, &of_first[..], "h1", 1),
@@ -362,7 +362,7 @@ async fn many_arrivals_at_once_count_like_one_after_the_other(t: Fresh) -> Resul
         PlanOwner::Rule(rule.id),
     ]);
     wanted.insert(PlanOwner::Membership(there));
-    assert_eq!(things, wanted);
+    assert_eq!(owners, wanted);
     assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1", "h2"]);
     assert_eq!(members::hosts_of_group(&mut tx, back).await?, ["h1"]);
     let usage = members::usage(&mut tx, &project).await?.unwrap();

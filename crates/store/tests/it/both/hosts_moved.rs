@@ -12,14 +12,14 @@ both! {
     a_deleted_host_leaves_nothing_that_anybody_waits_for,
 }
 
-const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
+const OWNER: PlanOwner = PlanOwner::Membership(InstanceId(1));
 
 async fn a_renamed_host_keeps_its_objects_and_their_versions(t: Fresh) -> Result<()> {
     let mut tx = t.begin_planned().await?;
     join(&mut tx, "h1").await?;
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     networks::set_host(&mut tx, network.id, "h1").await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1)]).await?;
     let cleanup = ObjectError {
         key: ObjectKey("host/cleanup".to_owned()),
         message: "cleaned up".to_owned(),
@@ -47,13 +47,13 @@ async fn a_renamed_host_keeps_its_objects_and_their_versions(t: Fresh) -> Result
 async fn a_deleted_host_leaves_nothing_that_anybody_waits_for(t: Fresh) -> Result<()> {
     let mut tx = t.begin_planned().await?;
     join(&mut tx, "h1").await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1)]).await?;
     tx.commit().await?;
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[]).await?;
-    assert!(!objects::gone_everywhere(&mut tx, THING).await?);
+    objects::put(&mut tx, OWNER, &[]).await?;
+    assert!(!objects::removed_everywhere(&mut tx, OWNER).await?);
     hosts::delete(&mut tx, "h1").await?;
-    assert!(objects::gone_everywhere(&mut tx, THING).await?);
+    assert!(objects::removed_everywhere(&mut tx, OWNER).await?);
     assert_eq!(hosts::by_name(&mut tx, "h1").await?, None);
     Ok(())
 }

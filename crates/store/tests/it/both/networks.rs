@@ -279,9 +279,9 @@ async fn a_network_is_held_by_every_host_that_may_still_have_something_of_it(
         (PlanOwner::Network(other.id), "h3"),
         (PlanOwner::Instance(outside), "h4"),
     ];
-    for (group, (thing, host)) in (0..).zip(owners) {
+    for (group, (owner, host)) in (0..).zip(owners) {
         join(&mut tx, host).await?;
-        objects::put(&mut tx, thing, &[placed(host, group, 1)]).await?;
+        objects::put(&mut tx, owner, &[placed(host, group, 1)]).await?;
     }
     assert_eq!(
         networks::holders(&mut tx, network.id).await?,
@@ -291,8 +291,8 @@ async fn a_network_is_held_by_every_host_that_may_still_have_something_of_it(
     // Tombstones hold it as long as their host has not applied them.
     let mut tx = t.begin_planned().await?;
     let version = tx.version;
-    for (thing, _) in &owners[..3] {
-        objects::put(&mut tx, *thing, &[]).await?;
+    for (owner, _) in &owners[..3] {
+        objects::put(&mut tx, *owner, &[]).await?;
     }
     hosts::report(&mut tx, "gw", &epoch, version, &[]).await?;
     hosts::report(&mut tx, "h1", &epoch, version - 1, &[]).await?;

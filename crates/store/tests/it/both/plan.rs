@@ -1,4 +1,4 @@
-//! The plan, written: each kind of thing, edited rows, and that planning again changes nothing.
+//! The plan, written: each kind of owner, edited rows, and that planning again changes nothing.
 
 use super::seed::{
     Follower, a_network, a_project, arrive, insert_instance, insert_network, ip, name, placed, plug,
@@ -36,7 +36,7 @@ pub(super) async fn a_cloud(tx: &mut Tx) -> Result<Cloud> {
         .id;
     let instance = insert_instance(tx, &project, &[group], Some("h1")).await?;
     let (fixed, _) = plug(tx, instance, &network).await?;
-    let things = arrive(tx, instance, &project, &[group], "h1").await?;
+    let owners = arrive(tx, instance, &project, &[group], "h1").await?;
     floating_ips::insert(tx, &[ip("203.0.113.1")], "nova", None).await?;
     floating_ips::allocate(tx, "nova", &project).await?;
     let float = floating_ips::by_address(tx, ip("203.0.113.1"))
@@ -45,7 +45,7 @@ pub(super) async fn a_cloud(tx: &mut Tx) -> Result<Cloud> {
         .id;
     floating_ips::point(tx, float, Some(fixed)).await?;
     let settings = CloudSettings::default();
-    plan::replan(tx, &settings, things).await?;
+    plan::replan(tx, &settings, owners).await?;
     let rest = [PlanOwner::Network(network.id), PlanOwner::FloatingIp(float)];
     plan::replan(tx, &settings, rest).await?;
     plan::take_dirty(tx).await?;
@@ -71,15 +71,15 @@ pub(super) async fn kinds(db: &Db, host: &'static str) -> Result<Vec<&'static st
     Ok(kinds)
 }
 
-/// Which things are marked, taking the marks.
+/// Takes the marks: the owners that were marked.
 async fn marks(db: &Db) -> Result<Vec<String>> {
     let mut tx = db.begin_planned().await?;
     let any = plan::has_dirty(&mut tx).await?;
-    let things = plan::take_dirty(&mut tx).await?;
-    assert_eq!(any, !things.is_empty());
+    let owners = plan::take_dirty(&mut tx).await?;
+    assert_eq!(any, !owners.is_empty());
     assert!(!plan::has_dirty(&mut tx).await?);
     tx.commit().await?;
-    Ok(things.iter().map(ToString::to_string).collect())
+    Ok(owners.iter().map(ToString::to_string).collect())
 }
 
 both! {
@@ -96,7 +96,7 @@ async fn every_kind_of_row_becomes_objects_on_the_hosts_that_need_them(t: Fresh)
     let cloud = a_cloud(&mut tx).await?;
     let settings = CloudSettings::default();
     let mut found = vec![];
-    for thing in [
+    for owner in [
         PlanOwner::Network(cloud.network.id),
         PlanOwner::Instance(cloud.instance),
         PlanOwner::Membership(cloud.instance),
@@ -104,8 +104,8 @@ async fn every_kind_of_row_becomes_objects_on_the_hosts_that_need_them(t: Fresh)
         PlanOwner::Group(cloud.group),
         PlanOwner::Rule(cloud.rule),
     ] {
-        for (host, object) in plan::objects_of(&mut tx, &settings, thing).await? {
-            found.push(format!("{thing} {host} {}", object.kind()));
+        for (host, object) in plan::objects_of(&mut tx, &settings, owner).await? {
+            found.push(format!("{owner} {host} {}", object.kind()));
         }
     }
     insta::allow_duplicates! { insta::assert_snapshot!(found.join("\n"), @r"
@@ -139,7 +139,7 @@ async fn planning_everything_again_changes_nothing_and_repairs_what_was_spoiled(
     let mut tx = t.begin_planned().await?;
     let cloud = a_cloud(&mut tx).await?;
     let settings = CloudSettings::default();
-    let things = plan::all_things(&mut tx).await?;
+    let owners = plan::all_owners(&mut tx).await?;
     let wanted = BTreeSet::from([
         PlanOwner::Network(cloud.network.id),
         PlanOwner::Instance(cloud.instance),
@@ -148,16 +148,16 @@ async fn planning_everything_again_changes_nothing_and_repairs_what_was_spoiled(
         PlanOwner::Group(cloud.group),
         PlanOwner::Rule(cloud.rule),
     ]);
-    assert_eq!(things, wanted);
-    assert_eq!(plan::replan(&mut tx, &settings, things).await?, 0);
+    assert_eq!(owners, wanted);
+    assert_eq!(plan::replan(&mut tx, &settings, owners).await?, 0);
     // An object of a row that is long gone, and one of the row's missing.
     objects::put(&mut tx, PlanOwner::FloatingIp(77), &[placed("gw", 1, 1)]).await?;
     objects::put(&mut tx, PlanOwner::FloatingIp(cloud.float), &[]).await?;
     tx.commit().await?;
     let mut tx = t.begin_planned().await?;
-    let things = plan::all_things(&mut tx).await?;
-    assert!(things.contains(&PlanOwner::FloatingIp(77)));
-    assert_eq!(plan::replan(&mut tx, &settings, things).await?, 2);
+    let owners = plan::all_owners(&mut tx).await?;
+    assert!(owners.contains(&PlanOwner::FloatingIp(77)));
+    assert_eq!(plan::replan(&mut tx, &settings, owners).await?, 2);
     tx.commit().await?;
     assert!(kinds(&t, "gw").await?.contains(&"float"));
     assert!(!kinds(&t, "gw").await?.contains(&"member"));
@@ -171,10 +171,10 @@ async fn what_is_gone_or_going_has_no_objects(t: Fresh) -> Result<()> {
     instances::set_state(&mut tx, cloud.instance, State::Deleting, None).await?;
     networks::set_deleting(&mut tx, cloud.network.id).await?;
     floating_ips::release(&mut tx, cloud.float).await?;
-    let things =
+    let owners =
         members::leave(&mut tx, cloud.instance, &name("web"), &[cloud.group], "h1").await?;
-    plan::replan(&mut tx, &settings, things).await?;
-    for thing in [
+    plan::replan(&mut tx, &settings, owners).await?;
+    for owner in [
         PlanOwner::Network(cloud.network.id),
         PlanOwner::Instance(cloud.instance),
         PlanOwner::Membership(cloud.instance),
@@ -187,13 +187,13 @@ async fn what_is_gone_or_going_has_no_objects(t: Fresh) -> Result<()> {
         PlanOwner::Membership(InstanceId(99)),
     ] {
         assert_eq!(
-            plan::objects_of(&mut tx, &settings, thing).await?,
+            plan::objects_of(&mut tx, &settings, owner).await?,
             [],
-            "{thing}"
+            "{owner}"
         );
     }
-    let things = plan::all_things(&mut tx).await?;
-    plan::replan(&mut tx, &settings, things).await?;
+    let owners = plan::all_owners(&mut tx).await?;
+    plan::replan(&mut tx, &settings, owners).await?;
     tx.commit().await?;
     assert_eq!(kinds(&t, "gw").await?, Vec::<&str>::new());
     assert_eq!(kinds(&t, "h1").await?, Vec::<&str>::new());

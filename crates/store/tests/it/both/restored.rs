@@ -9,7 +9,7 @@ use novanet_model::wire::Follow;
 use novanet_model::{GroupId, InstanceId, RuleId};
 use novanet_store::{PlanOwner, StoreError, clock, counters, groups, instances, objects};
 
-const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
+const OWNER: PlanOwner = PlanOwner::Membership(InstanceId(1));
 
 both! {
     a_list_says_what_is_gone,
@@ -21,10 +21,10 @@ both! {
 
 async fn a_list_says_what_is_gone(t: Fresh) -> Result<()> {
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1), placed("h1", 1, 2)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1), placed("h1", 1, 2)]).await?;
     tx.commit().await?;
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[placed("h1", 1, 2)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 2)]).await?;
     tx.commit().await?;
     let list = objects::follow(&mut *t.connection().await?, "h1", &Follow::default()).await?;
     let told: Vec<_> = list

@@ -214,17 +214,17 @@ async fn objects_of_instances_of_an_older_release_get_their_disk_size_and_are_no
 ) -> Result<()> {
     let mut tx = t.begin_planned().await?;
     let project = a_project(&mut tx, "web").await?;
-    let mut things = vec![];
+    let mut owners = vec![];
     for size in novanet_model::instance_type::INSTANCE_TYPES {
         let mut row = an_instance(&mut tx, &project, &[]).await?;
         row.host = Some("h1".to_owned());
         row.instance_type = size.name.to_owned();
         (row.memory_mb, row.vcpus) = (size.memory_mb, size.vcpus);
         insert(&mut tx, &row, &[]).await?;
-        things.push(PlanOwner::Instance(row.id));
+        owners.push(PlanOwner::Instance(row.id));
     }
     let settings = CloudSettings::default();
-    plan::replan(&mut tx, &settings, things.clone()).await?;
+    plan::replan(&mut tx, &settings, owners.clone()).await?;
     // As the older release wrote them.
     for size in ["20", "40", "80", "160"] {
         let part = format!(",\"disk_gb\":{size},");
@@ -240,7 +240,7 @@ async fn objects_of_instances_of_an_older_release_get_their_disk_size_and_are_no
 
     t.migrate().await?;
     let mut tx = t.begin_planned().await?;
-    let changed = plan::replan(&mut tx, &settings, things).await?;
+    let changed = plan::replan(&mut tx, &settings, owners).await?;
     assert_eq!(changed, 0);
     Ok(())
 }

@@ -8,7 +8,7 @@ use novanet_model::{InstanceId, ObjectKey};
 use novanet_store::objects::TOMBSTONE_LIFE;
 use novanet_store::{PlanOwner, clock, hosts, objects};
 
-const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
+const OWNER: PlanOwner = PlanOwner::Membership(InstanceId(1));
 const OTHER: PlanOwner = PlanOwner::Membership(InstanceId(2));
 
 both! {
@@ -24,28 +24,28 @@ async fn a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_erro
     for host in ["h1", "h2"] {
         join(&mut tx, host).await?;
     }
-    objects::put(&mut tx, THING, &[placed("h1", 1, 1), placed("h2", 1, 1)]).await?;
+    objects::put(&mut tx, OWNER, &[placed("h1", 1, 1), placed("h2", 1, 1)]).await?;
     assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
+        !objects::removed_everywhere(&mut tx, OWNER).await?,
         "it is there"
     );
     tx.commit().await?;
     let mut tx = t.begin_planned().await?;
     let version = tx.version;
-    objects::put(&mut tx, THING, &[]).await?;
+    objects::put(&mut tx, OWNER, &[]).await?;
     hosts::report(&mut tx, "h1", &epoch, version, &[]).await?;
     assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
+        !objects::removed_everywhere(&mut tx, OWNER).await?,
         "h2 has it"
     );
     hosts::report(&mut tx, "h2", "another epoch", version, &[]).await?;
     assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
+        !objects::removed_everywhere(&mut tx, OWNER).await?,
         "h2 is in another epoch"
     );
     hosts::report(&mut tx, "h2", &epoch, version - 1, &[]).await?;
     assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
+        !objects::removed_everywhere(&mut tx, OWNER).await?,
         "h2 is behind"
     );
     let stuck = ObjectError {
@@ -54,13 +54,13 @@ async fn a_thing_is_gone_when_every_host_has_applied_its_tombstones_without_erro
     };
     hosts::report(&mut tx, "h2", &epoch, version, &[stuck]).await?;
     assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
+        !objects::removed_everywhere(&mut tx, OWNER).await?,
         "h2 could not"
     );
     hosts::report(&mut tx, "h2", &epoch, version, &[]).await?;
-    assert!(objects::gone_everywhere(&mut tx, THING).await?);
+    assert!(objects::removed_everywhere(&mut tx, OWNER).await?);
     assert!(
-        objects::gone_everywhere(&mut tx, OTHER).await?,
+        objects::removed_everywhere(&mut tx, OTHER).await?,
         "never there"
     );
     Ok(())
@@ -75,7 +75,7 @@ async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
         join(&mut tx, host).await?;
         objects::put(
             &mut tx,
-            THING,
+            OWNER,
             &[
                 placed("h1", 1, 1),
                 placed("h2", 1, 2),
@@ -89,7 +89,7 @@ async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
     let mut late = Follower::of("h1");
     late.catch_up(&t).await?;
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[]).await?;
+    objects::put(&mut tx, OWNER, &[]).await?;
     let version = tx.commit().await?.version;
 
     let mut tx = t.begin_planned().await?;
@@ -112,7 +112,7 @@ async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
     assert_eq!(objects::sweep_tombstones(&mut tx).await?, 2);
     assert_eq!(clock::read(&mut tx).await?.horizon, version);
     assert!(
-        !objects::gone_everywhere(&mut tx, THING).await?,
+        !objects::removed_everywhere(&mut tx, OWNER).await?,
         "h2 is behind, h3 could not"
     );
     hosts::report(&mut tx, "h2", "another epoch", version, &[]).await?;

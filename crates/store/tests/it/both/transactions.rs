@@ -8,7 +8,7 @@ use novanet_store::{Engine, PlanOwner, clock, counters, objects, users};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const THING: PlanOwner = PlanOwner::Membership(InstanceId(1));
+const OWNER: PlanOwner = PlanOwner::Membership(InstanceId(1));
 
 both! {
     a_change_that_is_dropped_leaves_nothing_behind,
@@ -26,7 +26,7 @@ async fn a_change_that_is_dropped_leaves_nothing_behind(t: Fresh) -> Result<()> 
     let before = clock::read(&mut *t.read().await?).await?;
     let mut tx = t.begin_planned().await?;
     users::insert(&mut tx, &a_user("alice")).await?;
-    objects::put(&mut tx, THING, &[("h1".to_owned(), member(1, 2))]).await?;
+    objects::put(&mut tx, OWNER, &[("h1".to_owned(), member(1, 2))]).await?;
     drop(tx);
     let mut tx = t.begin_planned().await?;
     assert_eq!(
@@ -72,7 +72,7 @@ async fn objects_are_not_written_without_the_clock(t: Fresh) -> Result<()> {
     let mut tx = t.begin_unplanned().await?;
     let placed = [("h1".to_owned(), member(1, 2))];
     // They would have no version, and no follower would ever see them.
-    objects::put(&mut tx, THING, &placed).await.unwrap_err();
+    objects::put(&mut tx, OWNER, &placed).await.unwrap_err();
     Ok(())
 }
 
@@ -144,7 +144,7 @@ async fn a_commit_tells_the_followers_of_the_hosts_it_touched_and_no_others(
     let mut mine = t.hints().follow("h1");
     let mut other = t.hints().follow("h2");
     let mut tx = t.begin_planned().await?;
-    objects::put(&mut tx, THING, &[("h1".to_owned(), member(1, 2))]).await?;
+    objects::put(&mut tx, OWNER, &[("h1".to_owned(), member(1, 2))]).await?;
     assert!(!mine.has_changed()?, "not before it is true");
     let committed = tx.commit().await?;
     let version = committed.version;
