@@ -51,13 +51,13 @@ pub async fn replan(
 ) -> Result<usize> {
     let subjects: Vec<Subject> = subjects.into_iter().map(Into::into).collect();
     let owners: BTreeSet<PlanOwner> = subjects.iter().map(Subject::owner).collect();
-    let mut known = Known::load(tx, &owners).await?;
+    let mut cache = PlanCache::load(tx, &owners).await?;
     for subject in subjects {
-        known.note(subject);
+        cache.note(subject);
     }
     let mut good = Vec::with_capacity(owners.len());
     for owner in owners {
-        match known.objects_of(tx, settings, owner).await {
+        match cache.objects_of(tx, settings, owner).await {
             Ok(placed) => good.push((owner, placed)),
             Err(StoreError::BadRow { row, source }) => {
                 tracing::error!(%owner, row, %source, "not planned: kept as it was last good");
@@ -74,8 +74,8 @@ pub async fn objects_of(
     settings: &CloudSettings,
     owner: PlanOwner,
 ) -> Result<Vec<Placed>> {
-    let mut known = Known::load(c, &BTreeSet::from([owner])).await?;
-    known.objects_of(c, settings, owner).await
+    let mut cache = PlanCache::load(c, &BTreeSet::from([owner])).await?;
+    cache.objects_of(c, settings, owner).await
 }
 
 fn bad_row((row, source): &(String, ModelError)) -> StoreError {
@@ -85,7 +85,7 @@ fn bad_row((row, source): &(String, ModelError)) -> StoreError {
 /// Rows that are read once for all owners that are planned together. Only host objects change
 /// meanwhile.
 #[derive(Default)]
-struct Known {
+struct PlanCache {
     floats: BTreeMap<i64, FloatingIp>,
     rules: BTreeMap<RuleId, Option<SecurityRule>>,
     instances: BTreeMap<InstanceId, Planned>,
@@ -94,7 +94,7 @@ struct Known {
     hosts_of_project: BTreeMap<ProjectId, Vec<String>>,
 }
 
-impl Known {
+impl PlanCache {
     async fn load(c: &mut Conn, owners: &BTreeSet<PlanOwner>) -> Result<Self> {
         let ids: BTreeSet<InstanceId> = owners
             .iter()

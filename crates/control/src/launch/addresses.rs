@@ -1,7 +1,7 @@
 //! The fixed IPs of the launches of one transaction: taken from each network in one go, dealt out in
 //! the order of the calls.
 
-use super::batch::{Plan, Stop};
+use super::batch::{Plan, PrepareError};
 use super::queue::Call;
 use crate::{ControlError, Kind, Result};
 use novanet_model::rows::Network;
@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 /// A fixed IP out of the pool: its row's id, and itself.
-pub(super) type Taken = (i64, Ipv4Addr);
+pub(super) type AllocatedIp = (i64, Ipv4Addr);
 
 /// What was taken out of the pools and belongs to nobody yet.
 #[derive(Default)]
-pub(super) struct Addresses(BTreeMap<NetworkId, VecDeque<Taken>>);
+pub(super) struct Addresses(BTreeMap<NetworkId, VecDeque<AllocatedIp>>);
 
 impl Addresses {
     /// Takes as many as the plans want, or as there are.
@@ -39,7 +39,7 @@ impl Addresses {
 
     /// Addresses for a plan's instances, one in each network for each: `count` of them, or as many as
     /// there are but not less than `min` (EC2 launches as many as it can).
-    pub(super) fn deal(&mut self, plan: &Plan, min: usize) -> Result<Vec<Vec<Taken>>> {
+    pub(super) fn assign(&mut self, plan: &Plan, min: usize) -> Result<Vec<Vec<AllocatedIp>>> {
         let left = |n: &Network| self.0.get(&n.id).map_or(0, VecDeque::len);
         let scarce = plan.networks.iter().min_by_key(|n| left(n));
         let count = scarce.map_or(0, left).min(plan.count);
@@ -68,11 +68,11 @@ impl Addresses {
 }
 
 /// The fixed IP that the caller chose.
-pub(super) async fn chosen(
+pub(super) async fn requested_address(
     tx: &mut Tx,
     call: &Call,
     networks: &[Network],
-) -> Result<Option<Taken>, Stop> {
+) -> Result<Option<AllocatedIp>, PrepareError> {
     let Some(ip) = call.launch.private_address else {
         return Ok(None);
     };

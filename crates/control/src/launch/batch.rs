@@ -4,11 +4,11 @@
 //! A call that is refused leaves nothing behind, although the others' transaction commits: before a
 //! call is certain to succeed nothing is written for it, unless it has the transaction for itself.
 
-use super::addresses::{self, Addresses, Taken};
+use super::addresses::{self, Addresses, AllocatedIp};
+use super::context::LaunchContext;
 use super::idempotency::earlier;
-use super::known::Known;
 use super::queue::Call;
-use super::rows::{self, Written};
+use super::rows::{self, NewInstance};
 use crate::floating_ips::Association;
 use crate::placement::Place;
 use crate::{Cloud, ControlError, Kind, Result};
@@ -21,24 +21,24 @@ use novanet_store::members::{self, Arrival, Usage};
 use novanet_store::{Committed, Tx, counters, floating_ips, instances, pool as address_pool};
 use std::collections::BTreeSet;
 
-/// What became of a call.
+/// The result of a call.
 pub(super) enum Outcome {
     Done(Vec<InstanceId>, Committed),
     Refused(ControlError),
-    /// It has to be tried in a transaction of its own.
-    Alone,
+    /// Another attempt in a transaction of its own can succeed.
+    RetryAlone,
 }
 
-/// Why a call does not go on.
-pub(super) enum Stop {
+/// Why [`Cloud::prepare`] has no plan for a call.
+pub(super) enum PrepareError {
     Failed(ControlError),
-    /// It would have to write before it is certain.
-    Alone,
-    /// These were launched earlier, with the same token.
-    Before(Vec<InstanceId>),
+    /// It would have to write before it is certain to succeed.
+    RetryAlone,
+    /// An earlier call with the same client token launched these.
+    AlreadyLaunched(Vec<InstanceId>),
 }
 
-impl<E: Into<ControlError>> From<E> for Stop {
+impl<E: Into<ControlError>> From<E> for PrepareError {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
@@ -54,14 +54,14 @@ pub(super) struct Plan {
     pub(super) groups: Vec<GroupId>,
     pub(super) combination: CombinationId,
     places: Vec<Place>,
-    chosen: Option<Taken>,
+    requested: Option<AllocatedIp>,
 }
 
 /// A plan with the addresses of its instances, one in each network for each.
 struct Ready<'a> {
     call: &'a Call,
     plan: Plan,
-    addresses: Vec<Vec<Taken>>,
+    addresses: Vec<Vec<AllocatedIp>>,
     floats: Vec<std::net::Ipv4Addr>,
 }
 
@@ -69,33 +69,36 @@ impl Cloud {
     /// Launches for all calls; an outcome for each. An error is the transaction's: nobody got
     /// anything.
     pub(super) async fn launch_all(&self, mut tx: Tx, calls: &[&Call]) -> Result<Vec<Outcome>> {
-        let mut known = Known::load(&mut tx, calls.len() == 1).await?;
+        let mut context = LaunchContext::load(&mut tx, calls.len() == 1).await?;
         let mut plans = Vec::with_capacity(calls.len());
         let mut tokens = BTreeSet::new();
         for call in calls {
             let token = call.launch.client_token.as_deref();
             let again = token.is_some_and(|t| !tokens.insert((&call.caller.project, t)));
             let planned = if again {
-                Err(Stop::Alone)
+                Err(PrepareError::RetryAlone)
             } else {
-                self.prepare(&mut tx, &mut known, call).await
+                self.prepare(&mut tx, &mut context, call).await
             };
-            plans.push(settled(planned, known.alone)?);
+            plans.push(classify(planned, context.alone)?);
         }
-        let chosen_by_us = |plan: &&Plan| plan.chosen.is_none();
+        let from_pool = |plan: &&Plan| plan.requested.is_none();
         let wanting = plans
             .iter()
             .filter_map(|p| p.as_ref().ok())
-            .filter(chosen_by_us);
+            .filter(from_pool);
         let mut pool = Addresses::take(&mut tx, wanting).await?;
         let mut ready = Vec::new();
         let mut outcomes = Vec::with_capacity(calls.len());
         for (call, plan) in calls.iter().zip(plans) {
-            let dealt = match plan {
-                Ok(plan) => self.deal(&mut tx, &mut pool, call, plan).await?,
+            let assigned = match plan {
+                Ok(plan) => {
+                    self.assign_addresses(&mut tx, &mut pool, call, plan)
+                        .await?
+                }
                 Err(outcome) => Err(outcome),
             };
-            outcomes.push(dealt.map(|r| ready.push(r)).err());
+            outcomes.push(assigned.map(|r| ready.push(r)).err());
         }
         pool.give_back(&mut tx).await?;
         let launched = if ready.is_empty() {
@@ -106,7 +109,7 @@ impl Cloud {
         let mut launched = launched.into_iter();
         let mut done = || match launched.next() {
             Some((ids, committed)) => Outcome::Done(ids, committed),
-            None => Outcome::Alone,
+            None => Outcome::RetryAlone,
         };
         Ok(outcomes
             .into_iter()
@@ -115,20 +118,27 @@ impl Cloud {
     }
 
     /// Everything that can refuse a call.
-    async fn prepare(&self, tx: &mut Tx, known: &mut Known, call: &Call) -> Result<Plan, Stop> {
+    async fn prepare(
+        &self,
+        tx: &mut Tx,
+        context: &mut LaunchContext,
+        call: &Call,
+    ) -> Result<Plan, PrepareError> {
         let Call { caller, launch } = call;
         if let Some(token) = &launch.client_token {
             let before = instances::by_client_token(tx, &caller.project, token).await?;
             if !before.is_empty() {
-                return Err(Stop::Before(earlier(self, token, launch, &before)?));
+                return Err(PrepareError::AlreadyLaunched(earlier(
+                    self, token, launch, &before,
+                )?));
             }
         }
         // An address that is taken and not given must be taken back with everything else.
-        if !known.alone && self.wants_float(call) {
-            return Err(Stop::Alone);
+        if !context.alone && self.wants_float(call) {
+            return Err(PrepareError::RetryAlone);
         }
-        known.usage(tx, &caller.project).await?;
-        let image = known.image(tx, call).await?;
+        context.usage(tx, &caller.project).await?;
+        let image = context.image(tx, call).await?;
         let name = launch.instance_type.as_deref().unwrap_or("m1.small");
         let size = instance_type::find(name)
             .ok_or_else(|| ControlError::not_found(Kind::InstanceType, name))?;
@@ -140,17 +150,17 @@ impl Cloud {
                     .ok_or_else(|| ControlError::not_found(Kind::KeyPair, name))?,
             ),
         };
-        let groups = known.groups(self, tx, call).await?;
-        let networks = known.networks_for(tx, caller).await?;
+        let groups = context.groups(self, tx, call).await?;
+        let networks = context.networks_for(tx, caller).await?;
         let zone = launch.availability_zone.as_deref();
-        let able = known.hosts.able(self, &networks, zone)?;
-        let count = self.count(tx, known, call, size, networks.len()).await?;
-        let chosen = addresses::chosen(tx, call, &networks).await?;
+        let able = context.hosts.able(self, &networks, zone)?;
+        let count = self.count(tx, context, call, size, networks.len()).await?;
+        let requested = addresses::requested_address(tx, call, &networks).await?;
         let places = (0..count)
-            .map(|_| known.hosts.choose(&able))
+            .map(|_| context.hosts.choose(&able))
             .collect::<Result<_>>()?;
         Ok(Plan {
-            combination: known.combination(tx, &groups).await?,
+            combination: context.combination(tx, &groups).await?,
             count: usize::try_from(count).unwrap_or(0),
             networks,
             image,
@@ -158,7 +168,7 @@ impl Cloud {
             key,
             groups,
             places,
-            chosen,
+            requested,
         })
     }
 
@@ -172,17 +182,17 @@ impl Cloud {
     async fn count(
         &self,
         tx: &mut Tx,
-        known: &mut Known,
+        context: &mut LaunchContext,
         call: &Call,
         size: &InstanceType,
         networks: usize,
     ) -> Result<i64> {
         let project = &call.caller.project;
         let each = i64::try_from(networks).unwrap_or(i64::MAX);
-        let usage = *known.usage(tx, project).await?;
+        let usage = *context.usage(tx, project).await?;
         // All addresses of the project are counted only if somebody limited them.
         let addresses = match self.room_within(usage.fixed_ips, "fixed_ips", 0) {
-            Some(_) => Some(known.addresses(tx, project).await?),
+            Some(_) => Some(context.addresses(tx, project).await?),
             None => None,
         };
         let used = addresses.as_deref().copied().unwrap_or(0);
@@ -191,7 +201,7 @@ impl Cloud {
         if let Some(addresses) = addresses {
             *addresses += count * each;
         }
-        let usage = known.usage(tx, project).await?;
+        let usage = context.usage(tx, project).await?;
         usage.instances.0 += count;
         usage.cores.0 += count * vcpus;
         usage.ram.0 += count * memory;
@@ -230,7 +240,7 @@ impl Cloud {
     }
 
     /// The addresses of a plan's instances: fixed ones, and floating ones where each instance gets one.
-    async fn deal<'a>(
+    async fn assign_addresses<'a>(
         &self,
         tx: &mut Tx,
         pool: &mut Addresses,
@@ -238,11 +248,11 @@ impl Cloud {
         plan: Plan,
     ) -> Result<Result<Ready<'a>, Outcome>> {
         let min = usize::try_from(call.launch.min).unwrap_or(usize::MAX);
-        let dealt = match plan.chosen {
+        let assigned = match plan.requested {
             Some(taken) => Ok(vec![vec![taken]]),
-            None => pool.deal(&plan, min),
+            None => pool.assign(&plan, min),
         };
-        let mut addresses = match dealt {
+        let mut addresses = match assigned {
             Ok(addresses) => addresses,
             Err(none_left) => return Ok(Err(Outcome::Refused(none_left))),
         };
@@ -290,7 +300,7 @@ impl Cloud {
             for ((index, (addresses, place)), id) in (0..).zip(one).zip(&mut ids) {
                 let place = (InstanceId(id), ReservationId(reservation), index, place);
                 let vault = self.vault().ok();
-                all.push(Written::new(
+                all.push(NewInstance::new(
                     ready.call,
                     &ready.plan,
                     addresses,
@@ -301,7 +311,7 @@ impl Cloud {
             made.push(all[before..].iter().map(|new| new.row.id).collect());
         }
         rows::insert(&mut tx, &all).await?;
-        let arrivals: Vec<Arrival<'_>> = all.iter().map(Written::arrival).collect();
+        let arrivals: Vec<Arrival<'_>> = all.iter().map(NewInstance::arrival).collect();
         let owners = members::arrive(&mut tx, &arrivals).await?;
         for (ready, ids) in ready.iter().zip(&made) {
             self.assign(&mut tx, ready, ids).await?;
@@ -329,15 +339,19 @@ impl Cloud {
     }
 }
 
-/// What a call's preparation came to. The store's errors are everybody's.
-fn settled(planned: Result<Plan, Stop>, alone: bool) -> Result<Result<Plan, Outcome>> {
+/// The plan or the outcome of a call. A store error fails the transaction of all calls.
+fn classify(planned: Result<Plan, PrepareError>, alone: bool) -> Result<Result<Plan, Outcome>> {
     Ok(Err(match planned {
         Ok(plan) => return Ok(Ok(plan)),
-        Err(Stop::Failed(error @ ControlError::Store(_))) => return Err(error),
-        // Those before it may not get all that they were counted with.
-        Err(Stop::Failed(ControlError::Quota { .. }) | Stop::Alone) if !alone => Outcome::Alone,
-        Err(Stop::Failed(error)) => Outcome::Refused(error),
-        Err(Stop::Before(ids)) => Outcome::Done(ids, Committed::default()),
-        Err(Stop::Alone) => Outcome::Alone,
+        Err(PrepareError::Failed(error @ ControlError::Store(_))) => return Err(error),
+        // The calls before it may launch fewer instances than they were counted with.
+        Err(PrepareError::Failed(ControlError::Quota { .. }) | PrepareError::RetryAlone)
+            if !alone =>
+        {
+            Outcome::RetryAlone
+        }
+        Err(PrepareError::Failed(error)) => Outcome::Refused(error),
+        Err(PrepareError::AlreadyLaunched(ids)) => Outcome::Done(ids, Committed::default()),
+        Err(PrepareError::RetryAlone) => Outcome::RetryAlone,
     }))
 }

@@ -3,8 +3,8 @@
 
 mod addresses;
 mod batch;
+mod context;
 mod idempotency;
-mod known;
 mod networks;
 mod queue;
 mod rows;

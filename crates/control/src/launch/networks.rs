@@ -4,7 +4,7 @@
 //! hold up everybody's instances: it is left out while there is another. A project's own networks are
 //! what the project was promised: none of them is left out, and trouble with one has to be seen.
 
-use super::batch::Stop;
+use super::batch::PrepareError;
 use crate::caller::record;
 use crate::{Caller, ControlError, Kind, Result};
 use novanet_model::NetworkKind;
@@ -40,7 +40,7 @@ impl Networks {
         tx: &mut Tx,
         caller: &Caller,
         alone: bool,
-    ) -> Result<Vec<Network>, Stop> {
+    ) -> Result<Vec<Network>, PrepareError> {
         let project = caller.project.as_str();
         let is_own = |b: &&BadNetwork| b.brief.project.as_deref() == Some(project);
         if let Some(bad) = self.bad.iter().find(is_own) {
@@ -99,13 +99,13 @@ impl Networks {
         tx: &mut Tx,
         caller: &Caller,
         alone: bool,
-    ) -> Result<Vec<Network>, Stop> {
+    ) -> Result<Vec<Network>, PrepareError> {
         let Some(network) = self.good.iter_mut().find(|n| n.project.is_none()) else {
             let unowned = self.bad.iter().find(|b| b.brief.project.is_none());
             return Err(unowned.map_or_else(none, spoiled).into());
         };
         if !alone {
-            return Err(Stop::Alone);
+            return Err(PrepareError::RetryAlone);
         }
         networks::set_project(tx, network.id, &caller.project).await?;
         record(tx, caller, "network.associate", network.cidr, "").await?;

@@ -121,13 +121,13 @@ impl Cloud {
                 error = &error as &dyn std::error::Error,
                 "each launch on its own now"
             );
-            calls.iter().map(|_| Outcome::Alone).collect()
+            calls.iter().map(|_| Outcome::RetryAlone).collect()
         });
         for (Waiting { call, answer, .. }, outcome) in waiting.into_iter().zip(outcomes) {
             let result = match outcome {
                 Outcome::Done(ids, committed) => Ok((ids, committed)),
                 Outcome::Refused(error) => Err(error),
-                Outcome::Alone => self.launch_alone(&call, None).await,
+                Outcome::RetryAlone => self.launch_alone(&call, None).await,
             };
             let _gone_away = answer.send(result);
         }
@@ -147,7 +147,7 @@ impl Cloud {
                 Err(ControlError::Store(StoreError::Conflict(_))) if tries < TRIES => tries += 1,
                 Err(error) | Ok(Some(Outcome::Refused(error))) => return Err(error),
                 Ok(Some(Outcome::Done(ids, committed))) => return Ok((ids, committed)),
-                Ok(Some(Outcome::Alone) | None) => return Err(cut_off()),
+                Ok(Some(Outcome::RetryAlone) | None) => return Err(cut_off()),
             }
         }
     }

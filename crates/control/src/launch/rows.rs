@@ -1,6 +1,6 @@
 //! The rows of new instances, for as many as one transaction launches.
 
-use super::addresses::Taken;
+use super::addresses::AllocatedIp;
 use super::batch::Plan;
 use super::idempotency::digest;
 use super::queue::Call;
@@ -15,18 +15,18 @@ use novanet_store::pool::{self, Given};
 use novanet_store::{Tx, audit};
 
 /// An instance to be written.
-pub(super) struct Written<'a> {
+pub(super) struct NewInstance<'a> {
     pub(super) row: Row,
     call: &'a Call,
     plan: &'a Plan,
-    addresses: &'a [Taken],
+    addresses: &'a [AllocatedIp],
 }
 
-impl<'a> Written<'a> {
+impl<'a> NewInstance<'a> {
     pub(super) fn new(
         call: &'a Call,
         plan: &'a Plan,
-        addresses: &'a [Taken],
+        addresses: &'a [AllocatedIp],
         place: (InstanceId, ReservationId, i64, &Place),
         vault: Option<&Vault>,
     ) -> Result<Self> {
@@ -43,7 +43,7 @@ impl<'a> Written<'a> {
         })
     }
 
-    fn interfaces(&self) -> impl Iterator<Item = (Interface, &'a Taken)> {
+    fn interfaces(&self) -> impl Iterator<Item = (Interface, &'a AllocatedIp)> {
         let instance = self.row.id;
         let in_networks = self.plan.networks.iter().zip(self.addresses);
         (0..)
@@ -76,16 +76,16 @@ impl<'a> Written<'a> {
 }
 
 /// Inserts instances with their interfaces and addresses, a table at a time.
-pub(super) async fn insert(tx: &mut Tx, all: &[Written<'_>]) -> Result<()> {
+pub(super) async fn insert(tx: &mut Tx, all: &[NewInstance<'_>]) -> Result<()> {
     let rows: Vec<(&Row, &[GroupId])> = all
         .iter()
         .map(|new| (&new.row, &new.plan.groups[..]))
         .collect();
     instances::insert(tx, &rows).await?;
-    let (interfaces, taken): (Vec<Interface>, Vec<&Taken>) =
-        all.iter().flat_map(Written::interfaces).unzip();
+    let (interfaces, taken): (Vec<Interface>, Vec<&AllocatedIp>) =
+        all.iter().flat_map(NewInstance::interfaces).unzip();
     instances::insert_interfaces(tx, &interfaces).await?;
-    let given = |(interface, taken): (&Interface, &&Taken)| Given {
+    let given = |(interface, taken): (&Interface, &&AllocatedIp)| Given {
         id: taken.0,
         instance: interface.instance,
         interface: interface.id(),
@@ -95,7 +95,7 @@ pub(super) async fn insert(tx: &mut Tx, all: &[Written<'_>]) -> Result<()> {
 }
 
 /// Records who launched them.
-pub(super) async fn record(tx: &mut Tx, all: &[Written<'_>]) -> Result<()> {
+pub(super) async fn record(tx: &mut Tx, all: &[NewInstance<'_>]) -> Result<()> {
     let texts: Vec<(String, String)> = all
         .iter()
         .map(|new| {

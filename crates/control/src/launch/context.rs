@@ -1,6 +1,6 @@
 //! What launches of one transaction have to know, read once for all of them.
 
-use super::batch::Stop;
+use super::batch::PrepareError;
 use super::networks::Networks;
 use super::queue::Call;
 use crate::groups::{self, DEFAULT};
@@ -14,7 +14,7 @@ use novanet_store::{Tx, fixed_ips, groups as group_rows, members};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known in this transaction, and whether one call has it for itself.
-pub(super) struct Known {
+pub(super) struct LaunchContext {
     /// One call only: it may write before it is certain to succeed, as all is taken back with it.
     pub(super) alone: bool,
     pub(super) hosts: Hosts,
@@ -26,7 +26,7 @@ pub(super) struct Known {
     combinations: BTreeMap<Vec<GroupId>, CombinationId>,
 }
 
-impl Known {
+impl LaunchContext {
     pub(super) async fn load(tx: &mut Tx, alone: bool) -> Result<Self> {
         Ok(Self {
             alone,
@@ -82,7 +82,7 @@ impl Known {
         cloud: &Cloud,
         tx: &mut Tx,
         call: &Call,
-    ) -> Result<Vec<GroupId>, Stop> {
+    ) -> Result<Vec<GroupId>, PrepareError> {
         let caller = &call.caller;
         if call.launch.groups.is_empty() {
             return Ok(vec![self.default_group(cloud, tx, caller).await?]);
@@ -99,14 +99,14 @@ impl Known {
         cloud: &Cloud,
         tx: &mut Tx,
         caller: &Caller,
-    ) -> Result<GroupId, Stop> {
+    ) -> Result<GroupId, PrepareError> {
         let project = &caller.project;
         if let Some(id) = self.defaults.get(project) {
             return Ok(*id);
         }
         let id = match group_rows::by_name(tx, project, DEFAULT).await? {
             Some(group) => group.id,
-            None if !self.alone => return Err(Stop::Alone),
+            None if !self.alone => return Err(PrepareError::RetryAlone),
             None => {
                 let user = &caller.actor.who;
                 cloud
@@ -136,7 +136,7 @@ impl Known {
         &mut self,
         tx: &mut Tx,
         caller: &Caller,
-    ) -> Result<Vec<Network>, Stop> {
+    ) -> Result<Vec<Network>, PrepareError> {
         self.networks.of(tx, caller, self.alone).await
     }
 }
