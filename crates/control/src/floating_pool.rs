@@ -11,7 +11,7 @@ use novanet_store::{Conn, Tx, audit, floating_ips, networks};
 use std::net::Ipv4Addr;
 
 /// The most addresses that one `floating create` adds.
-const MOST: usize = 65_536;
+const MAX_RANGE_ADDRESSES: usize = 65_536;
 
 impl Cloud {
     /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new. Refused
@@ -139,12 +139,12 @@ impl Cloud {
 
 /// nova leaves out the network and broadcast addresses of a range, and takes a /32 as it is.
 fn addresses_of(range: Ipv4Net) -> Result<Vec<Ipv4Addr>> {
-    let addresses: Vec<Ipv4Addr> = range.hosts().take(MOST + 1).collect();
-    if addresses.len() > MOST {
+    let addresses: Vec<Ipv4Addr> = range.hosts().take(MAX_RANGE_ADDRESSES + 1).collect();
+    if addresses.len() > MAX_RANGE_ADDRESSES {
         return Err(ModelError::new(
             "range",
             range,
-            format!("has more than {MOST} addresses (add it in parts)"),
+            format!("has more than {MAX_RANGE_ADDRESSES} addresses (add it in parts)"),
         )
         .into());
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long an API call waits for a host (DESIGN: at most 2 s, not for a host that is down).
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Between two looks into the database.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ impl Reports {
 }
 
 impl Cloud {
-    /// Waits until the hosts of a change have applied it, [`PATIENCE`] at most. `false`: one of
+    /// Waits until the hosts of a change have applied it, [`APPLY_TIMEOUT`] at most. `false`: one of
     /// them has not, or is down.
     pub async fn applied(&self, change: &Committed) -> bool {
         let all = async {
@@ -48,7 +48,9 @@ impl Cloud {
             true
         };
         // Around everything: a database that does not answer delays the call no longer either.
-        tokio::time::timeout(PATIENCE, all).await.unwrap_or(false)
+        tokio::time::timeout(APPLY_TIMEOUT, all)
+            .await
+            .unwrap_or(false)
     }
 
     async fn applied_by(&self, host: &str, version: i64) -> bool {

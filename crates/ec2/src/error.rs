@@ -268,8 +268,8 @@ impl Ec2Error {
 
 /// A value in a message: an excerpt, so that a long value does not come back whole.
 fn shown(value: &str) -> std::borrow::Cow<'_, str> {
-    const LONGEST: usize = 100;
-    match value.char_indices().nth(LONGEST) {
+    const MAX_QUOTED_CHARS: usize = 100;
+    match value.char_indices().nth(MAX_QUOTED_CHARS) {
         None => value.into(),
         Some((end, _)) => format!("{}…", &value[..end]).into(),
     }

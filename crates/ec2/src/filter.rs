@@ -6,13 +6,13 @@ use crate::error::{Code, Ec2Error};
 use crate::fields::Fields;
 
 /// EC2's limits.
-const MOST: usize = 50;
-const MOST_VALUES: usize = 200;
+const MAX_FILTERS: usize = 50;
+const MAX_FILTER_VALUES: usize = 200;
 
 fn too_many() -> Ec2Error {
     Ec2Error::new(
         Code::FilterLimitExceeded,
-        format!("A request can have {MOST} filters with {MOST_VALUES} values in all."),
+        format!("A request can have {MAX_FILTERS} filters with {MAX_FILTER_VALUES} values in all."),
     )
 }
 
@@ -38,7 +38,7 @@ impl Filter {
     /// Reads the filters of a request.
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Vec<Self>, Ec2Error> {
         let mut filters = Vec::new();
-        let mut room = MOST_VALUES;
+        let mut room = MAX_FILTER_VALUES;
         for item in fields.items("Filter")? {
             let values: Vec<_> = item.list("Value")?.into_iter().map(str::to_owned).collect();
             room = room.checked_sub(values.len()).ok_or_else(too_many)?;
@@ -47,7 +47,7 @@ impl Filter {
                 values,
             });
         }
-        if filters.len() > MOST {
+        if filters.len() > MAX_FILTERS {
             return Err(too_many());
         }
         Ok(filters)

@@ -17,7 +17,7 @@ use time::{Duration, OffsetDateTime};
 /// The only algorithm.
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The longest life of a presigned request, a week.
-const LONGEST: i64 = 7 * 24 * 3600;
+const MAX_EXPIRES_SECONDS: i64 = 7 * 24 * 3600;
 
 /// A version 4 signature and what it should be over.
 pub(crate) struct Signed {
@@ -96,7 +96,7 @@ impl Signed {
         let seconds = seconds
             .parse()
             .ok()
-            .filter(|seconds| (1..=LONGEST).contains(seconds))
+            .filter(|seconds| (1..=MAX_EXPIRES_SECONDS).contains(seconds))
             .ok_or_else(|| {
                 Ec2Error::invalid_value("X-Amz-Expires", seconds, "must be 1 to 604800 seconds")
             })?;

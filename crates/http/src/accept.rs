@@ -74,7 +74,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_secs(1);
+    const MAX_PAUSE: Duration = Duration::from_secs(1);
 
     pub(crate) fn new() -> Self {
         Self {
@@ -105,6 +105,6 @@ impl Backoff {
             );
         }
         tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(Self::LONGEST);
+        self.pause = (self.pause * 2).min(Self::MAX_PAUSE);
     }
 }

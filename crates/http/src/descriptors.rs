@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 /// look at every possible descriptor when they start.
 const ENOUGH: u64 = 65_536;
 
-/// More connections than this help nobody, however many descriptors there are.
-const MOST: usize = 1024;
+/// The limit on a host with many descriptors.
+const MAX_CONNECTIONS: usize = 1024;
 
 /// Largest number of connections that each listener may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,10 @@ impl Shares {
     /// Of a process that may have `descriptors`. At least three eighths stay for everything else:
     /// netlink sockets, databases, files, and the pipes of child processes.
     fn of(descriptors: u64) -> Self {
-        let part = |n: u64| usize::try_from(descriptors / n).map_or(MOST, |p| p.clamp(1, MOST));
+        let part = |n: u64| {
+            usize::try_from(descriptors / n)
+                .map_or(MAX_CONNECTIONS, |p| p.clamp(1, MAX_CONNECTIONS))
+        };
         Self {
             ec2: part(4),
             metadata: part(4),

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 /// A client that is refused while it sends gets this long to stop and read why.
 const LINGER: Duration = Duration::from_secs(5);
 /// Of what it still sends, so many bytes are read.
-const MOST_DISCARDED: usize = 8 << 20;
+const MAX_DISCARDED_BYTES: usize = 8 << 20;
 
 /// What a listener needs besides its handler.
 #[derive(Clone)]
@@ -172,7 +172,7 @@ where
         return;
     }
     let mut piece = vec![0; 16 << 10];
-    let mut left = MOST_DISCARDED;
+    let mut left = MAX_DISCARDED_BYTES;
     while left > 0 {
         match stream.read(&mut piece).await {
             Ok(0) | Err(_) => return,

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// How long a host may think. A plan waits for the rooms that are busy.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// How long a host may take to answer. A plan waits for busy subsystems.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(45);
 
 pub(crate) fn router(state: Arc<Shared>) -> axum::Router {
     axum::Router::new()
@@ -65,7 +65,7 @@ async fn ask(
         let text = format!("host {name}: is down, {heard}: see whether novanet agent runs there");
         return Err(refused(StatusCode::SERVICE_UNAVAILABLE, text));
     }
-    let answer = state.questions.ask(&name, question, PATIENCE).await;
+    let answer = state.questions.ask(&name, question, QUESTION_TIMEOUT).await;
     answer.map(Json).map_err(|why| match why {
         NoAnswer::Away => refused(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -81,7 +81,7 @@ async fn ask(
             StatusCode::GATEWAY_TIMEOUT,
             format!(
                 "host {name}: no answer within {} s, {heard}: its agent is busy, see its log there",
-                PATIENCE.as_secs()
+                QUESTION_TIMEOUT.as_secs()
             ),
         ),
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 /// At most so many questions wait for one host; more mean that it does not answer.
-const MOST: usize = 64;
+const MAX_OPEN_QUESTIONS: usize = 64;
 
 /// How long a question may wait for the host to fetch it. An agent that follows is away for
 /// milliseconds, one that lost its server comes back within five seconds.
@@ -80,7 +80,7 @@ impl Questions {
         let (sender, receiver) = oneshot::channel();
         let mut hosts = self.lock();
         let waiting = hosts.entry(host.to_owned()).or_default();
-        if waiting.open.len() >= MOST {
+        if waiting.open.len() >= MAX_OPEN_QUESTIONS {
             return Err(NoAnswer::Crowded);
         }
         waiting.new.push(Asked {

@@ -19,7 +19,7 @@ const BREATH: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 impl Db {
     /// Hears of other processes' changes and passes them on as hints, until it is dropped. It comes
@@ -37,7 +37,7 @@ impl Db {
                 tracing::warn!(%error, "no notifications from PostgreSQL; polling goes on");
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
 
 /// How many calls one transaction takes: it has a time limit, and others want to write too.
-const MOST: usize = 32;
+const MAX_CALLS: usize = 32;
 
 /// How often a launch is tried with other MACs.
 const TRIES: usize = 3;
@@ -62,7 +62,7 @@ impl Queue {
         waiting.retain(|w| !w.answer.is_closed());
         // It has waited for the turn, but others may have joined before it.
         waiting.sort_by_key(|w| (w.number != number, w.number));
-        let count = waiting.len().min(MOST);
+        let count = waiting.len().min(MAX_CALLS);
         waiting.drain(..count).collect()
     }
 

@@ -13,7 +13,7 @@ use novanet_model::{AmiId, InstanceId};
 use std::net::Ipv4Addr;
 
 /// The most instances of one call; quotas are below it.
-const MOST: i64 = 1000;
+const MAX_INSTANCES: i64 = 1000;
 /// What EC2 and nova take when nobody says.
 const DEFAULT_TYPE: &str = "m1.small";
 
@@ -170,7 +170,7 @@ fn counts(fields: &Fields<'_>) -> Result<(u32, u32), Ec2Error> {
             .map(|number| {
                 u32::try_from(number)
                     .ok()
-                    .filter(|_| (1..=MOST).contains(&number))
+                    .filter(|_| (1..=MAX_INSTANCES).contains(&number))
                     .ok_or_else(|| fields.invalid(name, &number.to_string(), "must be 1 to 1000"))
             })
             .transpose()

@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 const RANGE: &str = "fixed_range_v4";
 
 /// Far more than a cloud has; a slip like `10.0.0.0/8 1000000 4` must not make a million rows.
-const MOST_NETWORKS: u32 = 65_536;
+const MAX_NETWORKS: u32 = 65_536;
 
 /// Reads a range like `10.0.0.0/24`: no host bits, room for a network, addresses that hosts can have.
 pub fn parse_range(text: &str) -> Result<Ipv4Net, ModelError> {
@@ -75,11 +75,11 @@ pub(super) fn size_of_each(
 ) -> Result<u64, ModelError> {
     check_range(request.range)?;
     let num = request.num_networks;
-    if num == 0 || num > MOST_NETWORKS {
+    if num == 0 || num > MAX_NETWORKS {
         return Err(ModelError::new(
             "num_networks",
             num,
-            format!("must be 1 to {MOST_NETWORKS}"),
+            format!("must be 1 to {MAX_NETWORKS}"),
         ));
     }
     let size = match request.network_size {

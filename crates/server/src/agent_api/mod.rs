@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The longest that a follower may wait, in milliseconds.
-const LONGEST_WAIT: u64 = 30_000;
+const MAX_WAIT_MS: u64 = 30_000;
 
 /// A status with errors for ten thousand objects fits.
 const MAX_BODY: usize = 16 << 20;
@@ -58,7 +58,7 @@ async fn objects(
     Path(host): Path<String>,
     Query(mut follow): Query<Follow>,
 ) -> Result<Json<Objects>> {
-    let until = Instant::now() + Duration::from_millis(follow.wait_ms.min(LONGEST_WAIT));
+    let until = Instant::now() + Duration::from_millis(follow.wait_ms.min(MAX_WAIT_MS));
     let mut hints = state.cloud.db().hints().follow(&host);
     loop {
         hints.borrow_and_update();

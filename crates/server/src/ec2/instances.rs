@@ -19,7 +19,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 /// How long GetConsoleOutput waits for the instance's host.
-const CONSOLE_PATIENCE: Duration = Duration::from_secs(5);
+const CONSOLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(state: &State, caller: &Caller, request: RunInstances) -> Answered {
     let launch = Launch {
@@ -107,7 +107,7 @@ pub(super) async fn console(
             let question = Question::Console {
                 instance: request.id,
             };
-            match state.questions.ask(host, question, CONSOLE_PATIENCE).await {
+            match state.questions.ask(host, question, CONSOLE_TIMEOUT).await {
                 Ok(Answer::Text { text }) => text,
                 Ok(Answer::Failed { message }) => {
                     tracing::warn!(host, instance = %request.id, message, "console");

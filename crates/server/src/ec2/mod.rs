@@ -30,7 +30,7 @@ const MAX_BODY: usize = 256 * 1024;
 
 /// A longer body is taken in up to here and thrown away: a client that is still sending when its
 /// connection is closed does not read why.
-const MOST_DISCARDED: usize = 4 << 20;
+const MAX_DISCARDED_BYTES: usize = 4 << 20;
 
 /// Of every answer.
 const CONTENT_TYPE: &str = "text/xml;charset=UTF-8";
@@ -100,7 +100,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Ec2Error> {
         length += chunk.len();
         if length <= MAX_BODY {
             whole.extend_from_slice(&chunk);
-        } else if length > MOST_DISCARDED {
+        } else if length > MAX_DISCARDED_BYTES {
             break;
         }
     }
