@@ -9,7 +9,7 @@ use novanet_agent::ledger;
 use novanet_control::Cloud;
 use novanet_model::flags::Flags;
 use novanet_model::wire::{Follow, Objects};
-use novanet_server::seen;
+use novanet_server::clock_file;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -34,7 +34,7 @@ impl Known {
             ledger => ledger.map_err(|e| Failure::because(&e))?,
         };
         let known = Self {
-            seen: seen::read(&seen::path(&state_path)),
+            seen: clock_file::read(&clock_file::path(&state_path)),
             ledger,
         };
         Ok((known.seen.is_some() || known.ledger.is_some()).then_some(known))
@@ -140,7 +140,7 @@ pub(crate) async fn compare(cloud: &Cloud, flags: &Flags) -> Result<Verdict, Fai
 
 /// What a database of another schema can be asked.
 async fn clock_of(cloud: &Cloud) -> Result<Objects, Failure> {
-    let (epoch, version) = cloud.seen().await?;
+    let (epoch, version) = cloud.clock().await?;
     Ok(Objects {
         epoch,
         version,
@@ -150,7 +150,7 @@ async fn clock_of(cloud: &Cloud) -> Result<Objects, Failure> {
 
 /// Compares the database with the server's note alone, which costs next to nothing.
 pub(crate) async fn glance(cloud: &Cloud, flags: &Flags) -> Result<Verdict, Failure> {
-    let seen = seen::read(&seen::path(&flags.state_path()));
+    let seen = clock_file::read(&clock_file::path(&flags.state_path()));
     Ok(match unlike_seen(cloud, seen.as_ref()).await? {
         None => Verdict::Same,
         Some(doubt) => Verdict::Doubtful(Known { seen, ledger: None }, doubt),
@@ -164,7 +164,7 @@ async fn unlike_seen(
     let Some((epoch, version)) = seen else {
         return Ok(None);
     };
-    let (there, clock) = cloud.seen().await?;
+    let (there, clock) = cloud.clock().await?;
     let reason = if there != *epoch {
         Reason::Other {
             here: epoch.clone(),

@@ -160,7 +160,7 @@ impl Cloud {
     }
 
     /// Epoch and version now, to note beside the database.
-    pub async fn seen(&self) -> Result<(String, i64)> {
+    pub async fn clock(&self) -> Result<(String, i64)> {
         let mut tx = self.db().read().await?;
         let clock = clock::read(&mut tx).await?;
         Ok((clock.epoch, clock.version))

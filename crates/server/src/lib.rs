@@ -5,11 +5,11 @@
 
 mod admin;
 pub mod agent_api;
+pub mod clock_file;
 mod ec2;
 mod listeners;
 mod questions;
 mod regions;
-pub mod seen;
 mod server;
 
 pub use questions::{NoAnswer, Questions};

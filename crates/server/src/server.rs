@@ -3,7 +3,7 @@
 use crate::listeners::{agent_gate, ec2_gate, serve_agents, serve_ec2};
 use crate::questions::Questions;
 use crate::regions::Regions;
-use crate::{admin, agent_api, ec2, seen};
+use crate::{admin, agent_api, clock_file, ec2};
 use novanet_control::{Cloud, error_chain};
 use novanet_http::Gate;
 use std::future::Future;
@@ -35,7 +35,7 @@ pub struct ServerConfig {
     /// Name of this server, for leases.
     pub name: String,
     /// Where it notes how far the database is ([`seen`]).
-    pub seen_file: PathBuf,
+    pub clock_file: PathBuf,
 }
 
 /// Why a server could not start.
@@ -138,7 +138,7 @@ impl Server {
         tokio::select! {
             _ = agents.join_next() => {}
             _ = ec2.join_next() => {}
-            () = poll_clock(&self.state.cloud, &self.config.seen_file) => {}
+            () = poll_clock(&self.state.cloud, &self.config.clock_file) => {}
             () = self.state.cloud.db().listen() => {}
             () = self.state.cloud.run_controllers(&self.config.name) => {}
             () = shutdown => {}
@@ -147,8 +147,8 @@ impl Server {
         stop.send_replace(true);
         let _ = tokio::time::timeout(DRAIN, ec2.join_next()).await;
         let _ = std::fs::remove_file(&self.config.agent_socket);
-        if let Ok((epoch, version)) = self.state.cloud.seen().await {
-            note(&self.config.seen_file, &epoch, version, true);
+        if let Ok((epoch, version)) = self.state.cloud.clock().await {
+            note(&self.config.clock_file, &epoch, version, true);
         }
         Ok(())
     }
@@ -161,13 +161,13 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 /// Hints of other processes, whatever becomes of notifications: looks at the clock row ten times a
 /// second (54–99 µs each), and notes what it says. A note that is behind is right: only a database that
 /// is older than the note is another one.
-async fn poll_clock(cloud: &Cloud, seen_file: &Path) {
+async fn poll_clock(cloud: &Cloud, clock_file: &Path) {
     let mut last = (String::new(), 0);
     let mut synced_at = Instant::now();
     let mut synced = true;
     loop {
         let mut moved = false;
-        match cloud.seen().await {
+        match cloud.clock().await {
             Ok(now) if now != last => {
                 last = now;
                 moved = true;
@@ -186,7 +186,7 @@ async fn poll_clock(cloud: &Cloud, seen_file: &Path) {
         }
         let durable = !synced && synced_at.elapsed() > DURABLE;
         if moved || durable {
-            let (file, (epoch, version)) = (seen_file.to_owned(), last.clone());
+            let (file, (epoch, version)) = (clock_file.to_owned(), last.clone());
             let write = move || note(&file, &epoch, version, durable);
             let _ended = tokio::task::spawn_blocking(write).await; // it does not panic
         }
@@ -198,7 +198,7 @@ async fn poll_clock(cloud: &Cloud, seen_file: &Path) {
 }
 
 fn note(file: &Path, epoch: &str, version: i64, durable: bool) {
-    if let Err(error) = seen::write(file, epoch, version, durable) {
+    if let Err(error) = clock_file::write(file, epoch, version, durable) {
         tracing::debug!(%error, file = %file.display(), "not noted");
     }
 }

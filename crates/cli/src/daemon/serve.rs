@@ -221,7 +221,7 @@ pub(super) async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure
         agent_socket: flags.path("server_socket"),
         regions: follow::endpoints(flags),
         name: format!("{}:{}", flags.host(), std::process::id()),
-        seen_file: novanet_server::seen::path(&flags.state_path()),
+        clock_file: novanet_server::clock_file::path(&flags.state_path()),
     };
     Server::bind(config, cloud.clone())
         .await

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::identity::{self, Known, Verdict};
 use novanet_agent::engine::Table;
 use novanet_model::wire::Objects;
-use novanet_server::seen;
+use novanet_server::clock_file;
 use std::fmt::Write as _;
 
 /// Who is right.
@@ -60,9 +60,9 @@ pub(crate) async fn run(choice: Option<Choice>, cx: &Context) -> Result<String, 
         }
         Choice::Adopt => adopt(&held, cx).await?,
     };
-    let (epoch, version) = cx.cloud.seen().await?;
-    let note = seen::path(&state_path);
-    seen::write(&note, &epoch, version, true)
+    let (epoch, version) = cx.cloud.clock().await?;
+    let note = clock_file::path(&state_path);
+    clock_file::write(&note, &epoch, version, true)
         .map_err(|e| Failure::failed(format!("{}: {e}", note.display())))?;
     Ok(text)
 }

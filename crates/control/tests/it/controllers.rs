@@ -66,10 +66,10 @@ fn a_check_of_what_is_right_changes_nothing() {
             w.network(&format!("10.0.{n}.0/24")).await;
         }
         w.floats("203.0.113.0/24").await;
-        let before = w.seen().await?;
+        let before = w.clock().await?;
         rounds(w, "s1", 20).await?;
         w.assert_planned().await;
-        assert_eq!(w.seen().await?, before);
+        assert_eq!(w.clock().await?, before);
         Ok(())
     });
 }

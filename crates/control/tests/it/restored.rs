@@ -147,7 +147,7 @@ fn an_adoption_that_would_lose_an_instance_changes_nothing_and_names_it() {
         let (_, host, _) = early(&w).await?;
         let held = held(&host);
         let empty = World::on(w.db().engine(), |_| {}).await?;
-        let before = empty.seen().await?;
+        let before = empty.clock().await?;
         let why = refused(empty.adopt_restored("h1", &held).await);
         for part in [
             "host h1: nothing was adopted",
@@ -156,7 +156,7 @@ fn an_adoption_that_would_lose_an_instance_changes_nothing_and_names_it() {
         ] {
             assert!(why.contains(part), "{part} is not in {why}");
         }
-        assert_eq!(empty.seen().await?, before);
+        assert_eq!(empty.clock().await?, before);
         // A copy that has gone on has another instance of the same number.
         let (w, copy) = w.copy().await?;
         let web = crate::world::caller("boss-of-web", "web", true);

@@ -57,7 +57,7 @@ impl World {
             agent_socket: folder.path().join("agent.sock"),
             regions: vec![("nova".to_owned(), "127.0.0.1".to_owned())],
             name: "s1".to_owned(),
-            seen_file: folder.path().join("seen"),
+            clock_file: folder.path().join("seen"),
         };
         let server = Server::bind(config.clone(), cloud.clone()).await.unwrap();
         let ec2 = server.ec2_address().unwrap();

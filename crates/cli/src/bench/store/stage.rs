@@ -94,7 +94,7 @@ impl Stage {
 
     /// A host says that it has applied everything there is.
     pub(super) async fn settle(&self, host: &str) -> Result<()> {
-        let (epoch, version) = self.cloud.seen().await?;
+        let (epoch, version) = self.cloud.clock().await?;
         let status = Status {
             epoch,
             version,

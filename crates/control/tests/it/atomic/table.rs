@@ -362,7 +362,7 @@ async fn controllers(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> 
     tx.commit().await?;
     t.one("check", async |c| c.check().await).await?;
 
-    let (epoch, version) = t.w.seen().await?;
+    let (epoch, version) = t.w.clock().await?;
     let held = Objects {
         epoch: "another".to_owned(),
         version,
@@ -378,7 +378,7 @@ async fn controllers(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> 
         c.adopt_restored("h1", &held).await.map(drop)
     })
     .await?;
-    assert_eq!(t.w.seen().await?.0, epoch);
+    assert_eq!(t.w.clock().await?.0, epoch);
 
     // Something for each step of a round: a row edited by hand, a deletion that no report ended
     // (what was in its way is over, but the host has nothing new to say), objects that are wrong.
