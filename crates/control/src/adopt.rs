@@ -12,7 +12,7 @@ use novanet_model::object::{FloatingIp, Group, Instance, Port, Rule};
 use novanet_model::wire::{Follow, Objects};
 use novanet_model::{GroupId, HostObject, InstanceId, ObjectKey, ProjectNumber, ReservationId};
 use novanet_store::instances::{self, Interface, Row, State};
-use novanet_store::members::{self, Arrival};
+use novanet_store::members::{self, Placement};
 use novanet_store::projects::{self, Project};
 use novanet_store::{
     PlanOwner, Tx, audit, clock, counters, fixed_ips, groups, images, networks, objects, plan, pool,
@@ -254,7 +254,7 @@ impl Adoption<'_> {
             })
             .collect();
         pool::give(&mut self.tx, &given).await?;
-        let arrival = Arrival {
+        let placement = Placement {
             instance: row.id,
             project: &row.project,
             groups: &first.groups,
@@ -263,7 +263,7 @@ impl Adoption<'_> {
             memory_mb: row.memory_mb,
         };
         self.owners
-            .extend(members::arrive(&mut self.tx, &[arrival]).await?);
+            .extend(members::add_members(&mut self.tx, &[placement]).await?);
         let addresses: Vec<String> = ports.iter().map(|p| p.address.to_string()).collect();
         let (id, project) = (row.id, &row.project);
         self.done.push(format!(

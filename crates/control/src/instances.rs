@@ -182,7 +182,7 @@ impl Cloud {
                 .into_iter()
                 .map(|g| g.id)
                 .collect();
-            owners.extend(members::leave(tx, row.id, &row.project, &groups, host).await?);
+            owners.extend(members::remove_member(tx, row.id, &row.project, &groups, host).await?);
         }
         record(tx, caller, "instance.terminate", row).await?;
         Ok(owners)

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An instance that was placed on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrival<'a> {
+pub struct Placement<'a> {
     /// The instance.
     pub instance: InstanceId,
     /// Its project.
@@ -25,12 +25,12 @@ pub struct Arrival<'a> {
     pub memory_mb: u32,
 }
 
-/// Instances were placed. Answers with what has to be planned again because of that.
-pub async fn arrive(tx: &mut Tx, arrivals: &[Arrival<'_>]) -> Result<BTreeSet<PlanOwner>> {
-    let mut owners: BTreeSet<PlanOwner> = arrivals.iter().flat_map(|a| own(a.instance)).collect();
+/// Counts new members of groups and projects on their hosts. Answers with the owners to plan again.
+pub async fn add_members(tx: &mut Tx, placements: &[Placement<'_>]) -> Result<BTreeSet<PlanOwner>> {
+    let mut owners: BTreeSet<PlanOwner> = placements.iter().flat_map(|a| own(a.instance)).collect();
     let mut groups: BTreeMap<(i64, &str), i64> = BTreeMap::new();
     let mut projects: BTreeMap<(&str, &str), [i64; 3]> = BTreeMap::new();
-    for a in arrivals {
+    for a in placements {
         for group in a.groups {
             *groups.entry((group.0, a.host)).or_default() += 1;
         }
@@ -51,11 +51,11 @@ pub async fn arrive(tx: &mut Tx, arrivals: &[Arrival<'_>]) -> Result<BTreeSet<Pl
 /// Counts members of groups on hosts; the groups that were new to a host.
 async fn first_of_groups(
     tx: &mut Tx,
-    arrived: &BTreeMap<(i64, &str), i64>,
+    added: &BTreeMap<(i64, &str), i64>,
 ) -> Result<BTreeSet<GroupId>> {
-    let arrived: Vec<_> = arrived.iter().collect();
+    let added: Vec<_> = added.iter().collect();
     let mut first = BTreeSet::new();
-    for some in chunks::exact(&arrived) {
+    for some in chunks::exact(&added) {
         let sql = format!(
             "INSERT INTO group_hosts (group_id, host, members) VALUES {} \
              ON CONFLICT (group_id, host) DO UPDATE SET \
@@ -78,11 +78,11 @@ async fn first_of_groups(
 /// Counts instances of projects on hosts, and what they use; the projects that were new to a host.
 async fn first_of_projects(
     tx: &mut Tx,
-    arrived: &BTreeMap<(&str, &str), [i64; 3]>,
+    added: &BTreeMap<(&str, &str), [i64; 3]>,
 ) -> Result<BTreeSet<ProjectId>> {
-    let arrived: Vec<_> = arrived.iter().collect();
+    let added: Vec<_> = added.iter().collect();
     let mut first = BTreeSet::new();
-    for some in chunks::exact(&arrived) {
+    for some in chunks::exact(&added) {
         let sql = format!(
             "INSERT INTO project_hosts (project_id, host, members, vcpus, memory_mb) VALUES {} \
              ON CONFLICT (project_id, host) DO UPDATE SET \
@@ -114,8 +114,8 @@ async fn first_of_projects(
     Ok(first)
 }
 
-/// An instance is no longer on `host`. Answers with what has to be planned again because of that.
-pub async fn leave(
+/// Counts an instance out that is no longer on `host`. Answers with the owners to plan again.
+pub async fn remove_member(
     tx: &mut Tx,
     instance: InstanceId,
     project: &ProjectId,

@@ -17,7 +17,7 @@ use novanet_model::rows::Network;
 use novanet_model::{CombinationId, GroupId, InstanceId, ReservationId};
 use novanet_store::images::Image;
 use novanet_store::key_pairs::{self, KeyPair};
-use novanet_store::members::{self, Arrival, Usage};
+use novanet_store::members::{self, Placement, Usage};
 use novanet_store::{Committed, Tx, counters, floating_ips, instances, pool as address_pool};
 use std::collections::BTreeSet;
 
@@ -311,8 +311,8 @@ impl Cloud {
             made.push(all[before..].iter().map(|new| new.row.id).collect());
         }
         rows::insert(&mut tx, &all).await?;
-        let arrivals: Vec<Arrival<'_>> = all.iter().map(NewInstance::arrival).collect();
-        let owners = members::arrive(&mut tx, &arrivals).await?;
+        let placements: Vec<Placement<'_>> = all.iter().map(NewInstance::placement).collect();
+        let owners = members::add_members(&mut tx, &placements).await?;
         for (ready, ids) in ready.iter().zip(&made) {
             self.assign(&mut tx, ready, ids).await?;
         }

@@ -10,7 +10,7 @@ use crate::{Result, user_data};
 use novanet_model::{GroupId, InstanceId, ReservationId};
 use novanet_pki::Vault;
 use novanet_store::instances::{self, Interface, Row, State};
-use novanet_store::members::Arrival;
+use novanet_store::members::Placement;
 use novanet_store::pool::{self, Given};
 use novanet_store::{Tx, audit};
 
@@ -63,8 +63,8 @@ impl<'a> NewInstance<'a> {
         self.row.host.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn arrival(&self) -> Arrival<'_> {
-        Arrival {
+    pub(super) fn placement(&self) -> Placement<'_> {
+        Placement {
             instance: self.row.id,
             project: &self.row.project,
             groups: &self.plan.groups,

@@ -3,7 +3,7 @@
 
 use super::plan::{a_cloud, kinds};
 use super::seed::{
-    a_network, allocate, arrive, give, insert_instance, insert_network, interface, ip, mac_of, name,
+    a_network, allocate, give, insert_instance, insert_network, interface, ip, mac_of, name, place,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
@@ -55,7 +55,7 @@ async fn a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other
     let instance = insert_instance(&mut tx, &name("web"), &[cloud.group], Some("h2")).await?;
     let (id, address) = allocate(&mut tx, &other).await?.expect("free");
     give(&mut tx, id, interface(instance, &other, 0, mac_of(address))).await?;
-    let owners = arrive(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
+    let owners = place(&mut tx, instance, &name("web"), &[cloud.group], "h2").await?;
     assert!(owners.contains(&PlanOwner::Rule(cloud.rule)));
     plan::replan(&mut tx, &settings, owners).await?;
     tx.commit().await?;

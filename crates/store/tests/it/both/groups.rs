@@ -1,13 +1,13 @@
 //! Security groups, their rules, combinations, and the hosts that need to know them.
 
-use super::seed::{a_project, an_instance, arrive, insert, insert_instance, name};
+use super::seed::{a_project, an_instance, insert, insert_instance, name, place};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{GroupId, InstanceId, ProjectNumber, RuleId};
 use novanet_store::groups::Group;
-use novanet_store::members::{Arrival, Usage};
+use novanet_store::members::{Placement, Usage};
 use novanet_store::{PlanOwner, StoreError, Tx, groups, members, projects};
 use std::collections::BTreeSet;
 
@@ -213,7 +213,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     // Whoever is in `back` lets in whoever is in `front`.
     let rule = groups::insert_rule(&mut tx, back, SSH, Source::Group(front)).await?;
     let source = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
-    arrive(&mut tx, source, &project, &[front], "h1").await?;
+    place(&mut tx, source, &project, &[front], "h1").await?;
     assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1"]);
     assert_eq!(
         members::hosts_with_source(&mut tx, front).await?,
@@ -221,7 +221,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     );
 
     let first = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
-    let owners = arrive(&mut tx, first, &project, &[back], "h2").await?;
+    let owners = place(&mut tx, first, &project, &[back], "h2").await?;
     let own = |id| BTreeSet::from([PlanOwner::Instance(id), PlanOwner::Membership(id)]);
     let mut wanted = own(first);
     // The group is new on h2, so are its rule, the members of the rule's source, the project.
@@ -239,16 +239,16 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
 
     let second = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
     assert_eq!(
-        arrive(&mut tx, second, &project, &[back], "h2").await?,
+        place(&mut tx, second, &project, &[back], "h2").await?,
         own(second),
         "one more costs one more"
     );
     assert_eq!(
-        members::leave(&mut tx, first, &project, &[back], "h2").await?,
+        members::remove_member(&mut tx, first, &project, &[back], "h2").await?,
         own(first)
     );
     assert_eq!(members::hosts_of_group(&mut tx, back).await?, ["h2"]);
-    let owners = members::leave(&mut tx, second, &project, &[back], "h2").await?;
+    let owners = members::remove_member(&mut tx, second, &project, &[back], "h2").await?;
     assert!(owners.is_superset(&BTreeSet::from([
         PlanOwner::Group(back),
         PlanOwner::Rule(rule.id),
@@ -293,16 +293,16 @@ async fn what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave(
         let mut row = an_instance(&mut tx, project, &[]).await?;
         (row.vcpus, row.memory_mb) = (vcpus, 512 * vcpus);
         insert(&mut tx, &row, &[]).await?;
-        arrive(&mut tx, row.id, project, &[], host).await?;
+        place(&mut tx, row.id, project, &[], host).await?;
         there.push(row.id);
     }
     let all = Some(uses(3, 7, 7 * 512));
     assert_eq!(members::usage(&mut tx, &web).await?, all);
-    members::leave(&mut tx, there[1], &web, &[], "h1").await?;
+    members::remove_member(&mut tx, there[1], &web, &[], "h1").await?;
     let rest = Some(uses(2, 5, 5 * 512));
     assert_eq!(members::usage(&mut tx, &web).await?, rest);
-    members::leave(&mut tx, there[0], &web, &[], "h1").await?;
-    members::leave(&mut tx, there[2], &web, &[], "h2").await?;
+    members::remove_member(&mut tx, there[0], &web, &[], "h1").await?;
+    members::remove_member(&mut tx, there[2], &web, &[], "h2").await?;
     assert_eq!(members::usage(&mut tx, &web).await?, Some(uses(0, 0, 0)));
     Ok(())
 }
@@ -330,13 +330,13 @@ async fn many_arrivals_at_once_count_like_one_after_the_other(t: Fresh) -> Resul
     let project = name("web");
     let (front, back) = two_groups(&mut tx).await?;
     let there = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
-    arrive(&mut tx, there, &project, &[front], "h1").await?;
+    place(&mut tx, there, &project, &[front], "h1").await?;
     let rule = groups::insert_rule(&mut tx, front, SSH, Source::Group(back)).await?;
 
     let of_first = [front, back];
     let of_second = [front];
     let (a, b, c) = (InstanceId(901), InstanceId(902), InstanceId(903));
-    let arrival = |instance, groups, host, vcpus| Arrival {
+    let placement = |instance, groups, host, vcpus| Placement {
         instance,
         project: &project,
         groups,
@@ -344,12 +344,12 @@ async fn many_arrivals_at_once_count_like_one_after_the_other(t: Fresh) -> Resul
         vcpus,
         memory_mb: 512,
     };
-    let owners = members::arrive(
+    let owners = members::add_members(
         &mut tx,
         &[
-            arrival(a, &of_first[..], "h1", 1),
-            arrival(b, &of_second[..], "h2", 2),
-            arrival(c, &of_second[..], "h2", 4),
+            placement(a, &of_first[..], "h1", 1),
+            placement(b, &of_second[..], "h2", 2),
+            placement(c, &of_second[..], "h2", 4),
         ],
     )
     .await?;

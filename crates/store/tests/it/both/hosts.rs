@@ -1,6 +1,6 @@
 //! Hosts and their heartbeats, leases of controllers, the audit trail, image bytes.
 
-use super::seed::{a_project, an_instance, arrive, insert, insert_instance, name};
+use super::seed::{a_project, an_instance, insert, insert_instance, name, place};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::wire::{Hello, HostRole, ObjectError};
@@ -136,13 +136,13 @@ async fn the_load_of_a_host_counts_what_is_there(t: Fresh) -> Result<()> {
     let mut there = vec![];
     for host in ["h1", "h1", "h1", "h2"] {
         let id = insert_instance(&mut tx, &web, &[], Some(host)).await?;
-        arrive(&mut tx, id, &web, &[], host).await?;
+        place(&mut tx, id, &web, &[], host).await?;
         there.push(id);
     }
     insert_instance(&mut tx, &web, &[], None).await?;
     for (id, state) in [(there[0], State::Deleting), (there[1], State::Terminated)] {
         instances::set_state(&mut tx, id, state, None).await?;
-        members::leave(&mut tx, id, &web, &[], "h1").await?;
+        members::remove_member(&mut tx, id, &web, &[], "h1").await?;
     }
     let mut load = hosts::load(&mut tx).await?;
     load.sort();

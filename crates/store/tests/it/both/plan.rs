@@ -1,7 +1,7 @@
 //! The plan, written: each kind of owner, edited rows, and that planning again changes nothing.
 
 use super::seed::{
-    Follower, a_network, a_project, arrive, insert_instance, insert_network, ip, name, placed, plug,
+    Follower, a_network, a_project, insert_instance, insert_network, ip, name, place, placed, plug,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
@@ -36,7 +36,7 @@ pub(super) async fn a_cloud(tx: &mut Tx) -> Result<Cloud> {
         .id;
     let instance = insert_instance(tx, &project, &[group], Some("h1")).await?;
     let (fixed, _) = plug(tx, instance, &network).await?;
-    let owners = arrive(tx, instance, &project, &[group], "h1").await?;
+    let owners = place(tx, instance, &project, &[group], "h1").await?;
     floating_ips::insert(tx, &[ip("203.0.113.1")], "nova", None).await?;
     floating_ips::allocate(tx, "nova", &project).await?;
     let float = floating_ips::by_address(tx, ip("203.0.113.1"))
@@ -172,7 +172,7 @@ async fn what_is_gone_or_going_has_no_objects(t: Fresh) -> Result<()> {
     networks::set_deleting(&mut tx, cloud.network.id).await?;
     floating_ips::release(&mut tx, cloud.float).await?;
     let owners =
-        members::leave(&mut tx, cloud.instance, &name("web"), &[cloud.group], "h1").await?;
+        members::remove_member(&mut tx, cloud.instance, &name("web"), &[cloud.group], "h1").await?;
     plan::replan(&mut tx, &settings, owners).await?;
     for owner in [
         PlanOwner::Network(cloud.network.id),

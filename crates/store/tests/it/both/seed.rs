@@ -9,7 +9,7 @@ use novanet_model::{
     ObjectKey, ProjectId, ReservationId, object,
 };
 use novanet_store::instances::{Interface, Row, State};
-use novanet_store::members::Arrival;
+use novanet_store::members::Placement;
 use novanet_store::networks::Reserved;
 use novanet_store::pool::Given;
 use novanet_store::users::User;
@@ -251,7 +251,7 @@ pub(crate) async fn join(tx: &mut Tx, host: &str) -> Result<()> {
 }
 
 /// An instance was placed.
-pub(crate) async fn arrive(
+pub(crate) async fn place(
     tx: &mut Tx,
     instance: InstanceId,
     project: &ProjectId,
@@ -259,7 +259,7 @@ pub(crate) async fn arrive(
     host: &str,
 ) -> Result<BTreeSet<PlanOwner>> {
     let row = instances::by_id(tx, instance).await?.expect("inserted");
-    let arrival = Arrival {
+    let placement = Placement {
         instance,
         project,
         groups,
@@ -267,7 +267,7 @@ pub(crate) async fn arrive(
         vcpus: row.vcpus,
         memory_mb: row.memory_mb,
     };
-    Ok(members::arrive(tx, &[arrival]).await?)
+    Ok(members::add_members(tx, &[placement]).await?)
 }
 
 /// One address out of the pool.
