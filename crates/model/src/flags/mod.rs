@@ -20,7 +20,7 @@ mod tests;
 
 pub use accepted::{accepted, accepted_names, is_accepted_switch};
 pub use file::{Parsed, parse_file};
-pub use registry::{Face, Flag, Kind, find, registry};
+pub use registry::{Flag, Kind, Scope, find, registry};
 pub use resolve::{FlagError, FlagErrors};
 pub use suggest::nearest;
 pub use typed::Quotas;

@@ -1,10 +1,10 @@
-//! The flags that novanet honours: name, kind, default, faces, help. nova's names and defaults
+//! The flags that novanet honours: name, kind, default, scopes, help. nova's names and defaults
 //! (2011.3), except where a comment says why not.
 
-/// Who uses a flag; every face accepts all of them, since one nova.conf serves all.
+/// Who uses a flag; every scope accepts all of them, since one nova.conf serves all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Face {
-    /// All faces.
+pub enum Scope {
+    /// All commands.
     All,
     /// The server (`novanet server`, `novanet up`).
     Server,
@@ -66,13 +66,13 @@ pub struct Flag {
     /// Default, before interpolation. `$hostname` and `$address` are the machine's own.
     pub default: &'static str,
     /// Who uses it.
-    pub face: Face,
+    pub scope: Scope,
     /// One line for people.
     pub help: &'static str,
 }
 
 const fn flag(
-    face: Face,
+    scope: Scope,
     name: &'static str,
     kind: Kind,
     default: &'static str,
@@ -82,7 +82,7 @@ const fn flag(
         name,
         kind,
         default,
-        face,
+        scope,
         help,
     }
 }
@@ -91,7 +91,7 @@ const PORT: Kind = Kind::Number(1, 65_535);
 const QUOTA: Kind = Kind::Number(-1, 1_000_000_000);
 const SECONDS: Kind = Kind::Number(1, 31_536_000);
 
-use Face::{Agent, All, Manage, Server};
+use Scope::{Agent, All, Manage, Server};
 
 #[rustfmt::skip] // one flag a line
 const FLAGS: &[Flag] = &[
