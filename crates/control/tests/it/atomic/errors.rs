@@ -1,7 +1,7 @@
 //! The database fails at every statement that a use case sends: the caller hears that it cannot be
 //! done now, the use case is done whole or not at all, and the first write after that works.
 
-use super::photo::Photo;
+use super::db_snapshot::DbSnapshot;
 use super::{Trial, same};
 use anyhow::{Context as _, Result, bail, ensure};
 use novanet_control::{Cloud, ControlError, StoreError};
@@ -160,12 +160,12 @@ impl Trial<'_> {
         use_case: impl AsyncFn(&Cloud, P) -> novanet_control::Result<T>,
     ) -> Result<()> {
         let (c, engine) = (&self.w.cloud, self.w.db().engine());
-        let start = self.camera.photo().await?;
+        let start = self.snapshots.take().await?;
         let prepared = ready(c).await?;
-        let before = self.camera.photo().await?;
+        let before = self.snapshots.take().await?;
         let (done, sent, _) = errors_of.run(None, "", use_case(c, prepared)).await;
         done.context(name)?;
-        let after = self.camera.photo().await?;
+        let after = self.snapshots.take().await?;
         start.put_back(c.db()).await?;
         for (index, sql) in sent.iter().enumerate() {
             for attempt in 0.. {
@@ -187,7 +187,7 @@ impl Trial<'_> {
                         done.as_ref().err()
                     )
                 };
-                let now = self.camera.photo().await.with_context(when)?;
+                let now = self.snapshots.take().await.with_context(when)?;
                 let failed = failed.as_deref().with_context(when)?;
                 let unavailable = match &done {
                     Err(ControlError::Store(StoreError::Unavailable { .. })) => true,
@@ -211,9 +211,9 @@ impl Trial<'_> {
 }
 
 fn whole_or_not_at_all(
-    now: &Photo,
-    before: &Photo,
-    after: &Photo,
+    now: &DbSnapshot,
+    before: &DbSnapshot,
+    after: &DbSnapshot,
     failed: (&str, Stage),
 ) -> Result<()> {
     if failed == ("COMMIT", Stage::After) {

@@ -1,19 +1,19 @@
 //! A use case that ends at any of its statements has done nothing, and the next run of it ends as if
 //! that had not been.
 
+mod abort_injector;
+pub(crate) mod db_snapshot;
 mod errors;
-mod knife;
-pub(crate) mod photo;
 mod table;
 
 use crate::world::{World, on};
+use abort_injector::AbortInjector;
 use anyhow::{Context, Result, ensure};
+use db_snapshot::{DbSnapshot, DbSnapshots, settled};
 use errors::{Errors, Parts};
-use knife::Knife;
 use novanet_control::Cloud;
 use novanet_store::Engine;
 use novanet_store::inject::FaultInjector;
-use photo::{Camera, Photo, settled};
 use sqlx::AssertSqlSafe;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -59,9 +59,9 @@ async fn try_all(w: &World) -> Result<()> {
     let trial = Trial::of(w).await?;
     table::all(&trial).await?;
     trial.has_tried_all_use_cases();
-    // So many that a knife that does not cut would be noticed.
-    let cuts = trial.cuts.get();
-    ensure!(cuts > 600, "{cuts} cuts only");
+    // So many that an injector that does not abort would be noticed.
+    let aborts = trial.aborts.get();
+    ensure!(aborts > 600, "{aborts} aborts only");
     Ok(())
 }
 
@@ -74,12 +74,12 @@ const SETTING_UP: usize = 2;
 /// Where use cases are tried, one after the other, in one cloud.
 pub(crate) struct Trial<'w> {
     pub(crate) w: &'w World,
-    knife: Knife,
-    camera: Camera,
-    /// What fails, where nothing is cut off.
+    injector: AbortInjector,
+    snapshots: DbSnapshots,
+    /// What fails, where nothing is aborted.
     errors: Option<Arc<Errors>>,
     tried: RefCell<BTreeSet<&'static str>>,
-    cuts: Cell<usize>,
+    aborts: Cell<usize>,
 }
 
 impl<'w> Trial<'w> {
@@ -94,15 +94,15 @@ impl<'w> Trial<'w> {
         drop(opened);
         Ok(Self {
             w,
-            knife: Knife::new(),
-            camera: Camera::of(w.db()).await?,
+            injector: AbortInjector::new(),
+            snapshots: DbSnapshots::of(w.db()).await?,
             errors: None,
             tried: RefCell::default(),
-            cuts: Cell::new(0),
+            aborts: Cell::new(0),
         })
     }
 
-    /// One transaction: cut off after each statement it has changed not one byte, or, after its
+    /// One transaction: aborted after each statement it has changed not one byte, or, after its
     /// commit, everything. Then it is done whole.
     pub(crate) async fn one<T>(
         &self,
@@ -118,20 +118,20 @@ impl<'w> Trial<'w> {
         let (before, after, statements) = self.whole(name, &use_case).await?;
         let mut committed = false;
         for at in 1..=statements + SETTING_UP {
-            let when = || format!("{name} cut off after statement {at} of {statements}");
+            let when = || format!("{name} aborted after statement {at} of {statements}");
             let mut tries = 0;
             loop {
                 let this = if tries == 0 { at } else { statements };
-                if self.cut(this, use_case(self.w)).await?.is_none() {
+                if self.abort_at(this, use_case(self.w)).await?.is_none() {
                     break;
                 }
-                // A connection that was cut off at its BEGIN or COMMIT is closed: this run did not
+                // A connection that was aborted at its BEGIN or COMMIT is closed: this run did not
                 // have to set one up, and had fewer statements.
                 tries += 1;
                 ensure!(tries < 20, "{}: was not", when());
                 before.put_back(self.w.db()).await?;
             }
-            let now = self.camera.photo().await?;
+            let now = self.snapshots.take().await?;
             if now != before {
                 ensure!(
                     at + SETTING_UP >= statements,
@@ -146,14 +146,14 @@ impl<'w> Trial<'w> {
                 break;
             }
         }
-        ensure!(committed, "{name}: its commit is not among the cuts");
+        ensure!(committed, "{name}: its commit is not among the aborts");
         use_case(self.w).await.context(name)?;
-        let again = self.camera.photo().await?;
-        same(&again, &after, &[]).with_context(|| format!("{name} after the cuts"))
+        let again = self.snapshots.take().await?;
+        same(&again, &after, &[]).with_context(|| format!("{name} after the aborts"))
     }
 
-    /// Several transactions: cut off after each statement what is planned follows from the rows, and
-    /// doing it again ends as if it had not been cut off, but for some columns. Then it is done whole.
+    /// Several transactions: aborted after each statement what is planned follows from the rows, and
+    /// doing it again ends as if it had not been aborted, but for some columns. Then it is done whole.
     pub(crate) async fn several<T>(
         &self,
         name: &'static str,
@@ -165,7 +165,7 @@ impl<'w> Trial<'w> {
         self.prepared(name, but_for, ready, use_case).await
     }
 
-    /// [`Trial::several`] of something that has to get ready, without being cut off.
+    /// [`Trial::several`] of something that has to get ready, without an abort.
     pub(crate) async fn prepared<P, T>(
         &self,
         name: &'static str,
@@ -178,17 +178,17 @@ impl<'w> Trial<'w> {
             return Box::pin(self.fail(errors, name, Parts::Some, ready, use_case)).await;
         }
         let c = &self.w.cloud;
-        let start = self.camera.photo().await?;
+        let start = self.snapshots.take().await?;
         let whole = async |c: &Cloud| use_case(c, ready(c).await?).await;
         let (_, after, _) = self.whole(name, &whole).await?;
-        let (_, statements) = self.knife.count(use_case(c, ready(c).await?)).await;
+        let (_, statements) = self.injector.count(use_case(c, ready(c).await?)).await;
         start.put_back(c.db()).await?;
         for at in 1..=statements {
-            let when = || format!("{name} cut off after statement {at} of {statements}");
+            let when = || format!("{name} aborted after statement {at} of {statements}");
             let ready = ready(c).await?;
-            let before = self.camera.photo().await?;
-            self.cut(at, use_case(c, ready)).await?;
-            let now = self.camera.photo().await?;
+            let before = self.snapshots.take().await?;
+            self.abort_at(at, use_case(c, ready)).await?;
+            let now = self.snapshots.take().await?;
             if now
                 .differs_in(&before)
                 .iter()
@@ -200,7 +200,7 @@ impl<'w> Trial<'w> {
             if same(&now, &after, but_for).is_err() {
                 self.sql("UPDATE leases SET expires_at = 1").await?;
                 whole(c).await.with_context(when)?;
-                let again = self.camera.photo().await?;
+                let again = self.snapshots.take().await?;
                 same(&again, &after, but_for).with_context(when)?;
             }
             start.put_back(c.db()).await?;
@@ -210,7 +210,7 @@ impl<'w> Trial<'w> {
     }
 
     pub(crate) async fn rows(&self, table: &str) -> Result<usize> {
-        Ok(self.camera.photo().await?.rows(table))
+        Ok(self.snapshots.take().await?.rows(table))
     }
 
     /// Changes something behind everybody's back.
@@ -228,23 +228,23 @@ impl<'w> Trial<'w> {
         &self,
         name: &str,
         use_case: &impl AsyncFn(&Cloud) -> novanet_control::Result<T>,
-    ) -> Result<(Photo, Photo, usize)> {
-        let before = self.camera.photo().await?;
-        let (done, statements) = self.knife.count(use_case(self.w)).await;
+    ) -> Result<(DbSnapshot, DbSnapshot, usize)> {
+        let before = self.snapshots.take().await?;
+        let (done, statements) = self.injector.count(use_case(self.w)).await;
         done.with_context(|| name.to_owned())?;
-        let after = self.camera.photo().await?;
+        let after = self.snapshots.take().await?;
         ensure!(after != before, "{name} changes nothing");
         self.w.assert_planned().await;
         before.put_back(self.w.db()).await?;
-        ensure!(self.camera.photo().await? == before);
+        ensure!(self.snapshots.take().await? == before);
         Ok((before, after, statements))
     }
 
-    async fn cut<F: Future>(&self, at: usize, work: F) -> Result<Option<F::Output>> {
-        self.cuts.set(self.cuts.get() + 1);
-        // One is there: the last cut may have closed it.
+    async fn abort_at<F: Future>(&self, at: usize, work: F) -> Result<Option<F::Output>> {
+        self.aborts.set(self.aborts.get() + 1);
+        // One is there: the last abort may have closed it.
         Box::pin(async { self.w.db().begin_unplanned().await?.commit().await }).await?;
-        let answer = self.knife.within(at, work).await;
+        let answer = self.injector.within(at, work).await;
         settled(self.w.db()).await?;
         Ok(answer)
     }
@@ -278,7 +278,7 @@ fn public_functions(folder: &Path) -> BTreeSet<String> {
     names
 }
 
-fn same(is: &Photo, wanted: &Photo, but_for: &[&str]) -> Result<()> {
+fn same(is: &DbSnapshot, wanted: &DbSnapshot, but_for: &[&str]) -> Result<()> {
     let (is, wanted) = (is.essence(but_for), wanted.essence(but_for));
     let only = |one: &[String], other: &[String]| -> Vec<String> {
         let missing = one.iter().filter(|line| !other.contains(line));

@@ -1,10 +1,10 @@
-//! Processes that do use cases are killed, really, at moments drawn by lot: nothing is half done, and
-//! whoever comes next can write at once.
+//! Kills processes that run use cases at random moments: no use case is half done, and the next
+//! process can write at once.
 
 mod books;
 mod writer;
 
-use crate::atomic::photo::settled;
+use crate::atomic::db_snapshot::settled;
 use crate::world::{World, on};
 use anyhow::{Context, Result, ensure};
 use novanet_control::Cloud;
@@ -12,7 +12,7 @@ use novanet_store::Engine;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use writer::Lot;
+use writer::Rng;
 
 /// Set in a process that is to be killed: the database it writes to.
 const WRITE_TO: &str = "NOVANET_TEST_USE_CASES_IN";
@@ -65,11 +65,11 @@ async fn kill_again_and_again(w: &World, name: &str) -> Result<()> {
     w.floats("203.0.113.0/28").await;
     let mut killed_at_work = 0;
     for round in 0..ROUNDS {
-        let mut lot = Lot(round);
+        let mut rng = Rng(round);
         let [mut one, mut other] = [0, 1].map(|n| Writer::start(w, name, 2 * round + n).unwrap());
         other.wait_for(1)?;
-        one.wait_for(1 + lot.below(20))?;
-        tokio::time::sleep(Duration::from_micros(lot.below(5000))).await;
+        one.wait_for(1 + rng.below(20))?;
+        tokio::time::sleep(Duration::from_micros(rng.below(5000))).await;
         killed_at_work += one.kill()?;
         // Who lives goes on at once.
         let began = Instant::now();

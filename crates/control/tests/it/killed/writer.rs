@@ -22,10 +22,10 @@ pub(super) const HOSTS: [&str; 2] = ["h1", "h2"];
 
 const CLIENTS: u64 = 8;
 
-/// Numbers by lot, the same for the same seed.
-pub(super) struct Lot(pub(super) u64);
+/// Random numbers, the same for the same seed.
+pub(super) struct Rng(pub(super) u64);
 
-impl Lot {
+impl Rng {
     pub(super) fn below(&mut self, limit: u64) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -51,8 +51,8 @@ pub(super) fn for_ever(url: &str, seed: u64) {
         let config = config(url.to_owned());
         let cloud = Cloud::open(config, Some(Vault::generate())).await.unwrap();
         for client in 0..CLIENTS {
-            let lot = Lot(seed * CLIENTS + client);
-            tokio::spawn(client_for_ever(cloud.clone(), lot, client));
+            let rng = Rng(seed * CLIENTS + client);
+            tokio::spawn(client_for_ever(cloud.clone(), rng, client));
         }
         let mut host = FakeHost::new(cloud, HOSTS[usize::try_from(seed % 2).unwrap()]);
         loop {
@@ -61,12 +61,12 @@ pub(super) fn for_ever(url: &str, seed: u64) {
     });
 }
 
-async fn client_for_ever(cloud: Cloud, mut lot: Lot, client: u64) {
+async fn client_for_ever(cloud: Cloud, mut rng: Rng, client: u64) {
     let boss = boss_of(PROJECTS[usize::try_from(client % 2).unwrap()]);
     loop {
         say(BEGUN);
         // Many are refused: full, not there any more. That is a use case too.
-        let _refused = something(&cloud, &boss, &mut lot).await;
+        let _refused = something(&cloud, &boss, &mut rng).await;
         say(ENDED);
     }
 }
@@ -79,28 +79,28 @@ fn say(what: &str) {
     }
 }
 
-async fn something(c: &Cloud, boss: &Caller, lot: &mut Lot) -> Result<()> {
-    let which = lot.below(20);
+async fn something(c: &Cloud, boss: &Caller, rng: &mut Rng) -> Result<()> {
+    let which = rng.below(20);
     match which {
-        0..=8 => with_instances(c, boss, lot, which).await,
-        9..=13 => with_groups(c, boss, lot, which).await,
-        _ => as_operator(c, boss, lot, which).await,
+        0..=8 => with_instances(c, boss, rng, which).await,
+        9..=13 => with_groups(c, boss, rng, which).await,
+        _ => as_operator(c, boss, rng, which).await,
     }
 }
 
-async fn with_instances(c: &Cloud, boss: &Caller, lot: &mut Lot, which: u64) -> Result<()> {
+async fn with_instances(c: &Cloud, boss: &Caller, rng: &mut Rng, which: u64) -> Result<()> {
     let living = c.instances(boss).await?.into_iter();
     let living = living.filter(|i| i.row.terminated_at.is_none());
-    let instance = lot.one_of(living.map(|i| i.row.id).collect());
-    let float = lot.one_of(c.addresses(boss).await?);
+    let instance = rng.one_of(living.map(|i| i.row.id).collect());
+    let float = rng.one_of(c.addresses(boss).await?);
     match (which, instance, float) {
         (0..=2, ..) => {
-            let max = i64::try_from(1 + lot.below(3)).unwrap();
+            let max = i64::try_from(1 + rng.below(3)).unwrap();
             let mut launch = Launch {
                 max,
                 ..launch(ImageId(1))
             };
-            if lot.below(2) == 0 {
+            if rng.below(2) == 0 {
                 launch.groups = vec![group("default"), group("g1")];
             }
             c.run_instances(boss, &launch).await?;
@@ -128,9 +128,9 @@ async fn with_instances(c: &Cloud, boss: &Caller, lot: &mut Lot, which: u64) -> 
     Ok(())
 }
 
-async fn with_groups(c: &Cloud, boss: &Caller, lot: &mut Lot, which: u64) -> Result<()> {
-    let name = format!("g{}", lot.below(3));
-    let port = u16::try_from(1 + lot.below(3)).unwrap();
+async fn with_groups(c: &Cloud, boss: &Caller, rng: &mut Rng, which: u64) -> Result<()> {
+    let name = format!("g{}", rng.below(3));
+    let port = u16::try_from(1 + rng.below(3)).unwrap();
     let rule = [
         (tcp(port), from("0.0.0.0/0")),
         (tcp(port), from_group("default")),
@@ -150,8 +150,8 @@ async fn with_groups(c: &Cloud, boss: &Caller, lot: &mut Lot, which: u64) -> Res
     Ok(())
 }
 
-async fn as_operator(c: &Cloud, boss: &Caller, lot: &mut Lot, which: u64) -> Result<()> {
-    let number = lot.below(3);
+async fn as_operator(c: &Cloud, boss: &Caller, rng: &mut Rng, which: u64) -> Result<()> {
+    let number = rng.below(3);
     let user = format!("user{number}");
     let address = [ip(&format!("10.0.0.{}", 100 + number))];
     let range = format!("10.9.{number}.0/24");
@@ -166,7 +166,7 @@ async fn as_operator(c: &Cloud, boss: &Caller, lot: &mut Lot, which: u64) -> Res
         }
         16 => c.reserve_fixed_ips(&address).await?,
         17 => c.unreserve_fixed_ips(&address).await?,
-        18 if lot.below(2) == 0 => {
+        18 if rng.below(2) == 0 => {
             // Not for the instances: those get an address in each that is not a VLAN's.
             let request = Request::new(NetworkKind::Vlan, "v", range.parse().unwrap());
             c.create_networks(&request).await?;
@@ -174,7 +174,7 @@ async fn as_operator(c: &Cloud, boss: &Caller, lot: &mut Lot, which: u64) -> Res
         18 => {
             c.delete_network(&range).await?;
         }
-        _ if lot.below(2) == 0 => {
+        _ if rng.below(2) == 0 => {
             c.create_key_pair(boss, &format!("key{number}"), KeyKind::Ed25519)
                 .await?;
         }

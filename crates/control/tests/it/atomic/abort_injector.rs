@@ -1,13 +1,15 @@
-//! Ends a use case at its n-th statement, as the death of its process or of its client does.
+//! Aborts a use case at its n-th statement, as the death of its process or of its client does.
+//! Depends on the tracing events and spans of sqlx.
 //!
-//! The store's driver says for every statement when it is through: on SQLite its thread enters and
-//! leaves the span of whoever sent the statement, on PostgreSQL it writes an event. So a cut is not a
-//! guess about how often a future has to be polled: it is counted, and it is known to have happened.
+//! sqlx reports the end of every statement: SQLite's thread enters and leaves the span of the task
+//! that sent the statement, PostgreSQL's driver writes an event. So the injector counts statements
+//! instead of polls, and knows that the abort has happened.
 //!
-//! * SQLite: the n-th statement is executed, nobody hears the answer, the next is not sent.
-//! * PostgreSQL: the answer to the n-th was heard, the next is not sent: a panic that nobody sees ends
-//!   the poll right there. (Dropping the future when it waits would be later: on a busy machine the
-//!   answers to some statements are there before anybody has to wait for them.)
+//! * SQLite: the database executes the n-th statement, the use case does not receive the answer, and
+//!   sends no other statement.
+//! * PostgreSQL: the use case receives the answer to the n-th statement and sends no other: a caught
+//!   panic ends the poll right there. (Dropping the future at its next wait would be too late: on a
+//!   busy machine the answers to some statements arrive before the future has to wait for them.)
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -20,15 +22,15 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_core::span::Current;
 
 thread_local! {
-    /// Set while this thread polls a use case: what happens on other threads is its statements.
+    /// Set while this thread polls a use case: other threads execute its statements.
     static POLLING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Cuts, one at a time.
-pub(crate) struct Knife {
+/// Aborts use cases, one at a time.
+pub(crate) struct AbortInjector {
     dispatch: Dispatch,
-    /// While a process has one subscriber only, `tracing` asks the subscriber of the thread that gets
-    /// first to a place whether events there are wanted, and remembers its no for all threads.
+    /// With only one subscriber in the process, `tracing` would cache the first thread's answer
+    /// whether a call site is enabled for all threads.
     _other: Dispatch,
     watch: Watch,
 }
@@ -36,26 +38,26 @@ pub(crate) struct Knife {
 #[derive(Clone, Default)]
 struct Watch {
     count: Arc<Mutex<Count>>,
-    /// Held while the use case is polled, so that it cannot go on behind the back of the last statement.
+    /// Locked during a poll, so that the use case cannot continue while its last statement runs.
     gate: Arc<Mutex<()>>,
 }
 
-/// Ends a poll.
-struct Cut;
+/// The panic that ends a poll.
+struct Abort;
 
 #[derive(Default)]
 struct Count {
-    /// The span of this cut; news of an earlier one is ignored.
+    /// The span of this abort; the injector ignores events of earlier ones.
     span: u64,
     metadata: Option<&'static Metadata<'static>>,
-    /// After how many statements to cut.
+    /// Abort after this many statements.
     at: usize,
     begun: usize,
     ended: usize,
     waker: Option<Waker>,
 }
 
-impl Knife {
+impl AbortInjector {
     pub(crate) fn new() -> Self {
         let watch = Watch::default();
         Self {
@@ -65,14 +67,14 @@ impl Knife {
         }
     }
 
-    /// Lets `work` through; how many statements that took.
+    /// Runs `work` to its end. Answers with its number of statements.
     pub(crate) async fn count<F: Future>(&self, work: F) -> (F::Output, usize) {
         let done = self.within(usize::MAX, work).await;
-        let done = done.expect("nobody has so many statements");
+        let done = done.expect("no use case has so many statements");
         (done, self.watch.count().begun)
     }
 
-    /// Drops `work` when `at` statements of it are through; `None`: it was dropped.
+    /// Drops `work` after `at` of its statements; `None`: it was dropped.
     pub(crate) async fn within<F: Future>(&self, at: usize, work: F) -> Option<F::Output> {
         let span = self.watch.count().span + 1;
         *self.watch.count() = Count {
@@ -80,9 +82,9 @@ impl Knife {
             at,
             ..Count::default()
         };
-        // Only for its metadata: what the driver takes along as the current span is made of that.
+        // Only for its metadata: the span that sqlx takes as the current one is made of it.
         tracing::dispatcher::with_default(&self.dispatch, || {
-            drop(tracing::debug_span!(target: "knife", "use case"));
+            drop(tracing::debug_span!(target: "aborts", "use case"));
         });
         let mut work = Some(Box::pin(work));
         poll_fn(|cx| self.poll(cx, &mut work)).await
@@ -95,8 +97,8 @@ impl Knife {
     ) -> Poll<Option<F::Output>> {
         let gate = self.watch.gate.lock().unwrap();
         if self.watch.count().listen(cx) {
-            // Now, while the last statement is executed: SQLite's thread waits with the end of a
-            // transaction until somebody has heard of it or nobody will.
+            // Now, during the last statement: SQLite's thread ends a transaction only after its
+            // client has received the answer or was dropped.
             *work = None;
         }
         let polled = work.as_mut().map(|work| {
@@ -105,7 +107,7 @@ impl Knife {
                 || tracing::dispatcher::with_default(&self.dispatch, || work.as_mut().poll(cx));
             let polled = catch_unwind(AssertUnwindSafe(poll));
             POLLING.set(false);
-            polled.unwrap_or_else(|end| match end.downcast::<Cut>() {
+            polled.unwrap_or_else(|end| match end.downcast::<Abort>() {
                 Ok(_) => Poll::Pending,
                 Err(other) => resume_unwind(other),
             })
@@ -135,7 +137,7 @@ impl Watch {
 }
 
 impl Count {
-    /// Wakes this task from now on. Whether the last statement has begun.
+    /// Wakes this task from now on. `true`: the last statement has begun.
     fn listen(&mut self, cx: &Context<'_>) -> bool {
         self.waker = Some(cx.waker().clone());
         self.begun >= self.at
@@ -166,7 +168,7 @@ impl Count {
 
 impl Subscriber for Watch {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "knife"
+        metadata.target() == "aborts"
             || metadata.target() == "sqlx::query" && *metadata.level() <= Level::DEBUG
     }
 
@@ -193,14 +195,14 @@ impl Subscriber for Watch {
         }
     }
 
-    /// SQLite's thread is through with it.
+    /// SQLite's thread ends it.
     fn exit(&self, span: &Id) {
         if self.is_mine(span) {
             self.count().end();
         }
     }
 
-    /// PostgreSQL's answer to a statement was read. It is read while the use case is polled.
+    /// sqlx has read PostgreSQL's answer to a statement, during a poll of the use case.
     fn event(&self, event: &Event<'_>) {
         if POLLING.get() && event.metadata().target() == "sqlx::query" {
             let mut count = self.count();
@@ -208,7 +210,7 @@ impl Subscriber for Watch {
             count.ended += 1;
             if count.ended == count.at {
                 drop(count);
-                resume_unwind(Box::new(Cut));
+                resume_unwind(Box::new(Abort));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Everything that is in a database: to compare, and to put back.
+//! Snapshots of all rows of a database, to compare and to restore. Depends on sqlx for both engines.
 
 use anyhow::{Context, Result};
 use novanet_lab::eventually_async;
@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Takes photos of one database.
-pub(crate) struct Camera {
+/// Takes snapshots of one database.
+pub(crate) struct DbSnapshots {
     db: Db,
     tables: BTreeMap<String, Table>,
     /// Reads all of them.
@@ -18,7 +18,7 @@ pub(crate) struct Camera {
 
 /// All rows of all tables (of the bytes of images, the first). Two are equal if not one byte differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Photo {
+pub(crate) struct DbSnapshot {
     tables: BTreeMap<String, Table>,
 }
 
@@ -29,8 +29,8 @@ struct Table {
     rows: Vec<Vec<String>>,
 }
 
-/// What another run of the same use case may write otherwise: times, and what is drawn by lot.
-const BY_LOT: &[&str] = &[
+/// What another run of the same use case may write otherwise: times and random values.
+const RANDOM: &[&str] = &[
     "at",
     "created_at",
     "updated_at",
@@ -56,7 +56,7 @@ const BY_LOT: &[&str] = &[
 /// Between the values of a row; no text has it.
 const GAP: char = '\u{1f}';
 
-impl Camera {
+impl DbSnapshots {
     pub(crate) async fn of(db: &Db) -> Result<Self> {
         let mut tx = db.read().await?;
         let columns = match db.engine() {
@@ -88,7 +88,7 @@ impl Camera {
         })
     }
 
-    pub(crate) async fn photo(&self) -> Result<Photo> {
+    pub(crate) async fn take(&self) -> Result<DbSnapshot> {
         let mut tables = self.tables.clone();
         let mut tx = self.db.read().await?;
         let rows: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(self.sql.clone()))
@@ -101,11 +101,11 @@ impl Camera {
         for table in tables.values_mut() {
             table.rows.sort();
         }
-        Ok(Photo { tables })
+        Ok(DbSnapshot { tables })
     }
 }
 
-impl Photo {
+impl DbSnapshot {
     /// Makes the database what it was.
     pub(crate) async fn put_back(&self, db: &Db) -> Result<()> {
         let mut sql = match db.engine() {
@@ -133,9 +133,9 @@ impl Photo {
                 let cells = table.columns.iter().zip(row).map(|(column, value)| {
                     let full = format!("{name}.{column}");
                     let any = |of: &[&str]| of.contains(&column.as_str()) || of.contains(&&*full);
-                    // Whether there is one at all is no lot.
+                    // Its presence is not random.
                     let set = !["NULL", "0", "'0'", "''"].contains(&value.as_str());
-                    if set && (any(BY_LOT) || any(without)) {
+                    if set && (any(RANDOM) || any(without)) {
                         format!("{column}=…")
                     } else {
                         format!("{column}={}", without_macs(value))
@@ -184,7 +184,7 @@ fn everything(engine: Engine, tables: &BTreeMap<String, Table>) -> String {
     all.join(" UNION ALL ")
 }
 
-/// MACs are drawn by lot, and are in host objects too.
+/// MACs are random, and are in host objects too.
 fn without_macs(text: &str) -> String {
     const LENGTH: usize = "02:16:3e:00:00:01".len();
     let is_mac = |text: &[u8]| {
