@@ -8,7 +8,7 @@ use super::{none, root};
 const LONGEST: usize = 500;
 
 /// All files of the work tree but what is built, fetched or locked.
-fn files() -> Vec<PathBuf> {
+pub(super) fn files() -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let (path, name) = (entry.path(), entry.file_name());

@@ -3,6 +3,7 @@
 mod files;
 mod licenses;
 mod rooms;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
