@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod link;
 pub mod local;
 pub mod metadata_proxy;
+mod netlink;
 mod private;
 pub mod reserve;
 pub mod settings;

@@ -1,14 +1,11 @@
 //! Notices that a bridge was made again under a running dnsmasq, which stays bound to the old one
 //! and answers nobody. The moment to act is when the server's address is on the new bridge.
 
-use crate::link::netlink::Packets;
+use crate::netlink::subscription::{Received, Subscription};
 use novanet_model::IfName;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::sys::{
-    AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
-};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,9 +14,6 @@ use tokio::sync::Notify;
 
 /// `RTNLGRP_IPV4_IFADDR`.
 const GROUP: u32 = 5;
-/// Between two tries to subscribe.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
-const BUFFER: usize = 64 * 1024;
 
 /// What the processes are bound to.
 #[derive(Debug, Default)]
@@ -46,7 +40,7 @@ impl Drop for Watch {
 impl Watch {
     /// Subscribes, in the network namespace of this thread.
     pub(crate) fn start(changed_externally: Arc<Notify>) -> io::Result<Self> {
-        let events = subscribe()?;
+        let events = Subscription::open(&[GROUP], |_| Ok(()))?;
         let bound = Arc::<Mutex<Bound>>::default();
         let task = tokio::spawn(watch(events, Arc::clone(&bound), changed_externally));
         Ok(Self { bound, task })
@@ -58,36 +52,18 @@ impl Watch {
     }
 }
 
-fn subscribe() -> io::Result<TokioSocket> {
-    let mut events = TokioSocket::new(NETLINK_ROUTE)?;
-    let socket = events.socket_mut();
-    socket.bind(&SocketAddr::new(0, 0))?;
-    socket.add_membership(GROUP)?;
-    Ok(events)
-}
-
-async fn watch(mut events: TokioSocket, bound: Arc<Mutex<Bound>>, changed_externally: Arc<Notify>) {
-    let mut buffer = Vec::with_capacity(BUFFER);
+async fn watch(
+    mut events: Subscription,
+    bound: Arc<Mutex<Bound>>,
+    changed_externally: Arc<Notify>,
+) {
     loop {
-        buffer.clear();
-        match events.recv(&mut buffer).await {
-            Ok(()) => {}
-            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
-                changed_externally.notify_one();
-                continue;
-            }
-            Err(error) => {
-                tracing::error!(%error, "rtnetlink: subscribing again");
-                tokio::time::sleep(AGAIN).await;
-                if let Ok(new) = subscribe() {
-                    events = new;
-                    changed_externally.notify_one(); // nobody told us what happened meanwhile
-                }
-                continue;
-            }
-        }
+        let Received::Packet(mut messages) = events.next().await else {
+            changed_externally.notify_one();
+            continue;
+        };
         let bound = bound.lock().unwrap_or_else(PoisonError::into_inner);
-        let wrong = Packets(&buffer).any(|message| match message.payload {
+        let wrong = messages.any(|message| match message.payload {
             NetlinkPayload::InnerMessage(Message::NewAddress(message)) => {
                 is_elsewhere(&bound, &message)
             }

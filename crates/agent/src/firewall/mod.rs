@@ -7,9 +7,7 @@
 //!
 //! Must not know: SQL, EC2, how ports and bridges are made.
 
-mod conntrack;
 mod item;
-mod netlink;
 mod nft;
 
 pub use item::{Key, Set, Slot, Value};

@@ -3,9 +3,9 @@
 
 use super::item::{BridgeSpec, LinkValue, bridge_alias, host_end_mac};
 use super::mtu::{self, Mtu};
-use super::netlink::{Request, Socket};
 use super::seen::{self, Link};
 use super::{Links, fdb, message, observe, sysctl};
+use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::Settings;
 use crate::subsystem::SubsystemError;
 use novanet_model::IfName;

@@ -3,12 +3,12 @@
 
 use super::fdb::Entry;
 use super::item::{LinkKey, LinkValue};
-use super::message::PORTS;
 use super::metadata;
 use super::mtu::{self, Mtu};
 use super::observe::{has_other_mac, is_our_bridge};
 use super::options::Role;
 use super::seen::{self, Link};
+use crate::netlink::ownership::PORTS;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::AddressAttribute;

@@ -1,8 +1,8 @@
 //! The entries of bridges that tell where a MAC is: the instances', which we make (`static sticky`:
 //! no frame moves them), and a bridge's own, which the kernel makes and `bridge fdb flush` removes.
 
-use super::netlink::{Request, Socket};
 use super::seen::Link;
+use crate::netlink::rtnetlink::{Request, Socket};
 use crate::subsystem::SubsystemError;
 use novanet_model::MacAddr;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};

@@ -4,9 +4,9 @@
 use super::announce::Announcer;
 use super::item::{FloatSpec, LinkKey, LinkValue};
 use super::message;
-use super::netlink::{Request, Socket};
 use super::seen;
 use super::sysctl;
+use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::FloatingAddressMode;
 use crate::subsystem::{Change, SubsystemError};
 use ipnet::Ipv4Net;

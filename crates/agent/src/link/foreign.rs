@@ -2,10 +2,11 @@
 //! must not conflict with (`novanet_model::host_addresses`), and what the server is told.
 
 use super::Links;
-use super::message::{self, PROTOCOL, TABLE_MAIN};
+use super::message::{self, TABLE_MAIN};
 use super::moved::{Record, local};
-use super::netlink::Socket;
-use super::seen::{self, Snapshot};
+use super::seen::Snapshot;
+use crate::netlink::rtnetlink::Socket;
+use crate::netlink::{address, ownership::PROTOCOL};
 use crate::settings::Settings;
 use crate::subsystem::SubsystemError;
 use ipnet::Ipv4Net;
@@ -223,7 +224,7 @@ impl Moved {
 pub(super) fn is_about_the_host(message: &Message) -> bool {
     match message {
         Message::NewAddress(address) | Message::DelAddress(address) => {
-            address.header.family == AddressFamily::Inet && !seen::is_ours(address)
+            address.header.family == AddressFamily::Inet && !address::is_ours(address)
         }
         _ => false,
     }

@@ -1,8 +1,10 @@
 //! The netlink messages that the links subsystem sends. Pure: names and numbers in, messages out.
 
 use super::item::host_end_mac;
-use super::netlink::Request;
+
 use super::options;
+use crate::netlink::ownership::{PORTS, PROTOCOL};
+use crate::netlink::rtnetlink::Request;
 use ipnet::Ipv4Net;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -17,21 +19,10 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-    RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{LinkUnspec, LinkVeth};
 use std::net::{IpAddr, Ipv4Addr};
-
-/// Marks routes and addresses as ours (`ip route show proto 78`, `ip address show proto 78`). Free
-/// in the kernel's and iproute2's lists.
-pub const PROTOCOL: u8 = 78;
-
-/// The group of devices that instances' ports are in from their making on (`ip link show group 0x4e000000`):
-/// by it the firewall knows them, whatever their names, and leaves alone what is named like them.
-pub const PORTS: u32 = 0x4e00_0000;
-/// Groups of ports that are being removed are like that one in these bits, and guarded as well.
-pub(crate) const PORTS_MASK: u32 = 0xff00_0000;
 
 /// The kernel's number of its table of local addresses.
 const TABLE_LOCAL: u8 = 255;
@@ -315,16 +306,6 @@ pub(crate) fn remove_float_route(address: Ipv4Addr) -> Request {
     Request::new(Message::DelRoute(float_route(address)), 0)
 }
 
-/// Asks which route packets to an address would take, as it was made.
-pub(crate) fn find_route(address: Ipv4Addr) -> Message {
-    let mut route = RouteMessage::default();
-    route.header.address_family = AddressFamily::Inet;
-    route.header.destination_prefix_length = 32;
-    route.header.flags = RouteFlags::FibMatch;
-    route.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(address))];
-    Message::GetRoute(route)
-}
-
 /// Asks for our `local` routes only; the kernel sorts them out.
 pub(crate) fn list_float_routes() -> Message {
     let mut route = RouteMessage::default();
@@ -341,14 +322,6 @@ pub(crate) fn list_routes(family: AddressFamily, table: u8) -> Message {
     route.header.address_family = family;
     route.header.table = table;
     Message::GetRoute(route)
-}
-
-/// Asks for all addresses of a family, on one device (0: on all).
-pub(crate) fn list_addresses(family: AddressFamily, device: u32) -> Message {
-    let mut message = AddressMessage::default();
-    message.header.family = family;
-    message.header.index = device;
-    Message::GetAddress(message)
 }
 
 /// Asks for all links, without their counters.

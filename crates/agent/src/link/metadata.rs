@@ -4,8 +4,9 @@
 //! of an outer cloud itself, which it would not with the address on one of its devices.
 
 use super::item::{LinkKey, LinkValue, METADATA_ADDRESS};
-use super::message::{self, PROTOCOL};
-use super::netlink::{Request, Socket};
+use super::message;
+use crate::netlink::ownership::PROTOCOL;
+use crate::netlink::rtnetlink::{Request, Socket};
 use crate::subsystem::{Desired, SubsystemError};
 use novanet_model::IfName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};

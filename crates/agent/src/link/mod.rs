@@ -9,7 +9,6 @@
 //! Must not know: addresses given to instances, filters, DHCP.
 
 mod announce;
-pub(crate) mod answers;
 mod bridge;
 mod event;
 mod fdb;
@@ -23,7 +22,6 @@ mod message;
 mod metadata;
 mod moved;
 mod mtu;
-pub(crate) mod netlink;
 mod notes;
 mod observe;
 mod options;
@@ -34,24 +32,22 @@ mod sysctl;
 mod uplink;
 mod watch;
 
+pub use crate::netlink::ownership::{PORTS, PROTOCOL};
 pub use foreign::{host_addresses, host_source};
 pub use item::{
     BridgeSpec, FloatSpec, LinkKey, LinkValue, METADATA_ADDRESS, PortSpec, UplinkSpec,
     bridge_alias, port_alias,
 };
-#[cfg(test)]
-pub(crate) use message::PORTS_MASK;
-pub use message::{PORTS, PROTOCOL};
 pub use mtu::Mtu;
 pub use port::{Cables, plug};
 
+use crate::netlink::rtnetlink::Socket;
 use crate::settings::Settings;
 use crate::subsystem::{Change, Desired, Foreign, ForeignDevices, Subsystem, SubsystemError};
 use announce::Announcer;
 use ipnet::Ipv4Net;
 use mark::Marked;
 use moved::Record;
-use netlink::Socket;
 use novanet_model::{HostObject, IfName, ObjectKey};
 use seen::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};

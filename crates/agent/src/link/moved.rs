@@ -2,10 +2,10 @@
 //! of what was moved, written before the kernel hears of it.
 
 use super::message;
-use super::netlink::{self, Request, Socket};
 use super::notes;
-use super::seen;
 use crate::boot::boot_id;
+use crate::netlink::address;
+use crate::netlink::rtnetlink::{Request, Socket, decode, encode};
 use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
@@ -34,7 +34,7 @@ impl Belongings {
     pub(crate) fn of(socket: &mut Socket, device: u32) -> Result<Self, SubsystemError> {
         let mut found = Self::default();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            for message in dump(socket, &message::list_addresses(family, device))? {
+            for message in dump(socket, &address::list(family, device))? {
                 if let Message::NewAddress(address) = message
                     && address.header.index == device
                     && goes_along(&address)
@@ -150,7 +150,7 @@ fn dump(socket: &mut Socket, message: &Message) -> Result<Vec<Message>, Subsyste
 
 /// Link-local and automatic IPv6 addresses stay: the bridge gets its own.
 fn goes_along(address: &AddressMessage) -> bool {
-    if seen::is_ours(address) || address.header.scope == AddressScope::Host {
+    if address::is_ours(address) || address.header.scope == AddressScope::Host {
         return false;
     }
     match address.header.family {
@@ -354,7 +354,7 @@ fn file(notes: &Path, uplink: &IfName) -> PathBuf {
 
 fn hex(message: Message) -> String {
     let mut text = String::new();
-    for byte in netlink::encode(message) {
+    for byte in encode(message) {
         let _infallible = write!(text, "{byte:02x}");
     }
     text
@@ -364,5 +364,5 @@ fn unhex(text: &str) -> Option<Message> {
     let bytes: Option<Vec<u8>> = (0..text.len() / 2)
         .map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
         .collect();
-    netlink::decode(&bytes?)
+    decode(&bytes?)
 }

@@ -6,10 +6,10 @@ use super::item::{
     UplinkSpec, bridge_alias, host_end_mac,
 };
 use super::mark::Marked;
-use super::message::{PORTS, PORTS_MASK};
 use super::mtu::{self, Mtu};
 use super::options::{self, Role};
 use super::seen::{Link, Snapshot};
+use crate::netlink::ownership::{PORTS, PORTS_MASK};
 use crate::settings::{FloatingAddressMode, Settings};
 use crate::subsystem::{Desired, ForeignDevice};
 use novanet_model::{IfName, MacAddr};

@@ -4,10 +4,11 @@
 use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
 use super::message::{self, Cable, Device};
 use super::mtu::{self, Mtu, RightMtus};
-use super::netlink::{Request, Socket};
 use super::options::{self, Role};
 use super::seen::{self, Link};
 use super::{fdb, observe};
+use crate::netlink::ownership::{PORTS, PORTS_MASK};
+use crate::netlink::rtnetlink::{Request, Socket};
 use crate::subsystem::SubsystemError;
 use novanet_model::object::Port;
 use novanet_model::{IfName, MacAddr};
@@ -184,8 +185,8 @@ fn plug_in(
     instance: &Instance,
 ) -> Result<(), SubsystemError> {
     let mut requests = Vec::new();
-    if link.group != message::PORTS {
-        requests.push(message::set_group(link.index, message::PORTS));
+    if link.group != PORTS {
+        requests.push(message::set_group(link.index, PORTS));
     }
     if mtu::without(&link.alias) != instance.mark {
         let mark = mtu::mark(&instance.mark, mtu::marked(link));
@@ -343,8 +344,8 @@ fn fresh_group() -> u32 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.subsec_nanos());
-    let number = now.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) & !message::PORTS_MASK;
-    message::PORTS | number.max(1)
+    let number = now.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) & !PORTS_MASK;
+    PORTS | number.max(1)
 }
 
 #[cfg(test)]
@@ -355,8 +356,8 @@ mod tests {
     fn ports_that_are_removed_together_are_guarded_and_in_no_group_of_others() {
         for _ in 0..100 {
             let group = fresh_group();
-            assert_eq!(group & message::PORTS_MASK, message::PORTS);
-            assert_ne!(group, message::PORTS);
+            assert_eq!(group & PORTS_MASK, PORTS);
+            assert_ne!(group, PORTS);
         }
     }
 }

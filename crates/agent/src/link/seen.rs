@@ -1,19 +1,20 @@
 //! What the kernel answers about links, addresses and routes, reduced to what this subsystem asks.
 
 use super::fdb::Entries;
-use super::message::{self, PROTOCOL};
-use super::netlink::Socket;
+use super::message;
 use super::options::{self, Role, Wrong};
+use crate::netlink::address::{self, Address};
+use crate::netlink::ownership::PROTOCOL;
+use crate::netlink::rtnetlink::Socket;
 use crate::subsystem::SubsystemError;
 use novanet_model::{IfName, MacAddr};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
     LinkInfo, LinkMessage,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 /// A link.
 #[allow(clippy::struct_excessive_bools)] // the kernel's own switches
@@ -117,46 +118,6 @@ impl Link {
     }
 }
 
-/// An IPv4 address on a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) device: u32,
-    pub(crate) ip: Ipv4Addr,
-    pub(crate) prefix: u8,
-    /// With our protocol number.
-    pub(crate) ours: bool,
-}
-
-impl Address {
-    fn read(message: &AddressMessage) -> Option<Self> {
-        let mut seen = Self {
-            device: message.header.index,
-            ip: Ipv4Addr::UNSPECIFIED,
-            prefix: message.header.prefix_len,
-            ours: is_ours(message),
-        };
-        let mut local = None;
-        for attribute in &message.attributes {
-            match attribute {
-                AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
-                AddressAttribute::Address(IpAddr::V4(address)) => seen.ip = *address,
-                _ => {}
-            }
-        }
-        seen.ip = local.unwrap_or(seen.ip);
-        (!seen.ip.is_unspecified()).then_some(seen)
-    }
-}
-
-/// Whether an address has our protocol number.
-pub(crate) fn is_ours(message: &AddressMessage) -> bool {
-    message
-        .attributes
-        .contains(&AddressAttribute::Protocol(AddressProtocol::Other(
-            PROTOCOL,
-        )))
-}
-
 /// Links and IPv4 addresses of the host, and our float routes.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
@@ -242,14 +203,7 @@ pub(crate) fn addresses_of(
     socket: &mut Socket,
     device: u32,
 ) -> Result<Vec<Address>, SubsystemError> {
-    let messages = socket
-        .dump(&message::list_addresses(AddressFamily::Inet, device))
-        .map_err(|e| SubsystemError::kernel("list addresses", e))?;
-    let read = |message: &Message| match message {
-        Message::NewAddress(message) => Address::read(message),
-        _ => None,
-    };
-    Ok(messages.iter().filter_map(read).collect())
+    address::addresses_of(socket, device).map_err(|e| SubsystemError::kernel("list addresses", e))
 }
 
 /// One link by name; `None`: it is not there.

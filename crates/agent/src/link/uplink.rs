@@ -7,10 +7,10 @@
 
 use super::message::{self, Device};
 use super::moved::{Belongings, Record};
-use super::netlink::{Request, Socket};
 use super::observe::{is_our_bridge, must_pass};
 use super::options::Role;
 use super::seen::{self, Link};
+use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::Settings;
 use crate::subsystem::SubsystemError;
 use novanet_model::IfName;

@@ -7,18 +7,15 @@
 
 use super::foreign::is_about_the_host;
 use super::item::{LinkKey, LinkValue};
-use super::netlink::{Packets, Socket};
 use super::observe::{is_our_bridge, must_pass};
 use super::seen::{self, Link};
 use super::sysctl;
 use super::{event, fdb, filter};
+use crate::netlink::rtnetlink::{Packets, Socket};
+use crate::netlink::subscription::{Received, Subscription};
 use crate::subsystem::Desired;
 use novanet_model::IfName;
 use rtnetlink::packet_core::NetlinkPayload;
-use rtnetlink::sys::{
-    AsyncSocket, AsyncSocketExt, Socket as RawSocket, SocketAddr, TokioSocket,
-    protocols::NETLINK_ROUTE,
-};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,11 +26,6 @@ use tokio::sync::Notify;
 const SETTLE: Duration = Duration::from_millis(50);
 /// Settings under /proc/sys tell nobody that they changed.
 const SETTINGS_EVERY: Duration = Duration::from_secs(2);
-
-/// Between two tries to subscribe.
-const AGAIN: Duration = Duration::from_secs(1);
-/// A packet of events is smaller.
-const BUFFER: usize = 64 * 1024;
 
 /// The multicast groups: links, entries of bridges (and neighbours, see `filter`), IPv4 addresses,
 /// IPv4 routes, IPv4 rules (`RTNLGRP_*`).
@@ -64,7 +56,7 @@ impl Watch {
         if self.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
         }
-        let events = subscribe()?;
+        let events = Subscription::open(&GROUPS, filter::attach)?;
         let watcher = Watcher {
             expected: Arc::clone(&self.expected),
             changed_externally: Arc::clone(&self.changed_externally),
@@ -98,17 +90,6 @@ impl Watch {
     }
 }
 
-fn subscribe() -> io::Result<TokioSocket> {
-    let mut events = TokioSocket::new(NETLINK_ROUTE)?;
-    let socket = events.socket_mut();
-    socket.bind(&SocketAddr::new(0, 0))?;
-    filter::attach(socket)?;
-    for group in GROUPS {
-        socket.add_membership(group)?;
-    }
-    Ok(events)
-}
-
 struct Watcher {
     expected: Expected,
     changed_externally: Arc<Notify>,
@@ -125,26 +106,12 @@ enum Doubt {
 }
 
 impl Watcher {
-    async fn run(mut self, mut events: TokioSocket) {
+    async fn run(mut self, mut events: Subscription) {
         let mut settings = tokio::time::interval(SETTINGS_EVERY);
         settings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut buffer = Vec::with_capacity(BUFFER);
         loop {
-            buffer.clear();
             let mut doubts = tokio::select! {
-                received = events.recv(&mut buffer) => match received {
-                    Ok(()) => self.doubts_in(&buffer),
-                    Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => vec![Doubt::Everything],
-                    Err(error) => {
-                        tracing::error!(%error, "rtnetlink: subscribing again");
-                        tokio::time::sleep(AGAIN).await;
-                        if let Ok(new) = subscribe() {
-                            events = new;
-                            self.changed_externally.notify_one(); // nobody told us what happened meanwhile
-                        }
-                        continue;
-                    }
-                },
+                received = events.next() => self.doubts_of(received),
                 _ = settings.tick() => {
                     if self.a_setting_is_wrong() {
                         self.changed_externally.notify_one();
@@ -157,30 +124,25 @@ impl Watcher {
             }
             // Let what belongs together arrive, then look at how things are now.
             tokio::time::sleep(SETTLE).await;
-            doubts.extend(self.read(events.socket_ref()));
+            while let Some(received) = events.arrived() {
+                doubts.extend(self.doubts_of(received));
+            }
             if self.is_wrong(doubts) {
                 self.changed_externally.notify_one();
             }
         }
     }
 
-    /// Everything that has arrived by now.
-    fn read(&mut self, events: &RawSocket) -> Vec<Doubt> {
-        let mut doubts = Vec::new();
-        let mut buffer = Vec::with_capacity(BUFFER);
-        loop {
-            buffer.clear();
-            match events.recv(&mut buffer, 0) {
-                Ok(_) => doubts.extend(self.doubts_in(&buffer)),
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => doubts.push(Doubt::Everything),
-                Err(_) => return doubts,
-            }
+    fn doubts_of(&mut self, received: Received<'_>) -> Vec<Doubt> {
+        match received {
+            Received::Packet(messages) => self.doubts_in(messages),
+            Received::Lost => vec![Doubt::Everything],
         }
     }
 
-    fn doubts_in(&mut self, packet: &[u8]) -> Vec<Doubt> {
+    fn doubts_in(&mut self, messages: Packets<'_>) -> Vec<Doubt> {
         let mut doubts = Vec::new();
-        for message in Packets(packet) {
+        for message in messages {
             if let NetlinkPayload::InnerMessage(message) = message.payload {
                 if is_about_the_host(&message) {
                     doubts.push(Doubt::Everything);

@@ -3,7 +3,7 @@
 use super::super::item::{Key, Set, Slot, Value};
 use super::consequence::clashes;
 use super::{Changes, Errors, Wanted};
-use crate::link::answers::Answers;
+use crate::netlink::answers::Answers;
 use crate::subsystem::SubsystemError;
 use std::collections::{BTreeMap, BTreeSet};
 

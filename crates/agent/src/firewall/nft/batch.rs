@@ -2,10 +2,10 @@
 //! without a program. This is the hot path; one floating address is three messages.
 
 use super::super::item::{Key, Set, Slot, Value};
-use super::super::netlink::{ACK, CREATE, Messages, REQUEST, Socket};
 use super::dump::{BRIDGE, IPV4, SUBSYSTEM, TABLE_NAME};
 use super::element;
 use super::skeleton::TABLE;
+use crate::netlink::nfnetlink::{ACK, CREATE, Messages, REQUEST, Socket};
 use std::io;
 
 const BATCH_BEGIN: u16 = 0x10;

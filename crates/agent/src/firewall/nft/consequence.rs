@@ -1,8 +1,8 @@
 //! What follows from a change beyond itself: networks that cannot be together, flows that must end.
 //! Pure.
 
-use super::super::conntrack::Cut;
 use super::super::item::{Key, Set, Slot, Value};
+use crate::netlink::conntrack::Cut;
 use crate::subsystem::{Change, Desired};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -1,9 +1,9 @@
 //! Reads our tables out of the kernel.
 
 use super::super::item::{Key, Set, Value};
-use super::super::netlink::{Received, Socket, big, text, walk};
 use super::element::{self, Raw};
 use super::skeleton::{TABLE, hex};
+use crate::netlink::nfnetlink::{Received, Socket, big, text, walk};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;

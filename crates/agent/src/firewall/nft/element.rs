@@ -2,7 +2,7 @@
 //! network order, marks in the host's, interface names 16 bytes with NULs behind.
 
 use super::super::item::{Set, Slot, Value};
-use super::super::netlink::{Attributes, big, text, walk};
+use crate::netlink::nfnetlink::{Attributes, big, text, walk};
 use novanet_model::{IfName, MacAddr};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -3,7 +3,7 @@
 //!
 //! Only what holds for every packet counts: a rule that asks for something may be about others.
 
-use super::super::netlink::{Received, big, text, walk};
+use crate::netlink::nfnetlink::{Received, big, text, walk};
 use std::collections::{BTreeMap, BTreeSet};
 
 const RULE_CHAIN: u16 = 2;

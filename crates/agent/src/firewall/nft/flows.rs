@@ -1,9 +1,9 @@
 //! Flows that must end because of what has changed: kept until the kernel has ended them, and found
 //! again by an agent whose predecessor was killed before it could.
 
-use super::super::conntrack::{self, Cut, Ends};
 use super::super::item::{Key, Set, Slot, Value};
-use super::super::netlink::Socket;
+use crate::netlink::conntrack::{self, Cut, Ends};
+use crate::netlink::nfnetlink::Socket;
 use crate::settings::{FloatingAddressMode, Settings};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;

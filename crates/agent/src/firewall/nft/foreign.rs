@@ -2,10 +2,10 @@
 //! chain, and one whose policy is to drop (a host firewall, a container engine) ends it there. We
 //! never touch what is not ours; we say what to do.
 
-use super::super::netlink::{Received, Socket, big, text, walk};
 use super::dump;
 use super::ending::Rules;
 use super::skeleton::TABLE;
+use crate::netlink::nfnetlink::{Received, Socket, big, text, walk};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};

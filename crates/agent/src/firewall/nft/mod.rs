@@ -23,8 +23,8 @@ mod watch;
 mod write;
 
 use super::item::{Key, Slot, Value};
-use super::netlink::Socket;
-use crate::link::answers::Answers;
+use crate::netlink::answers::Answers;
+use crate::netlink::nfnetlink::Socket;
 use crate::settings::Settings;
 use crate::subsystem::{Change, Desired, SubsystemError};
 use apart::Apart;

@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn ports_are_known_by_the_group_that_they_are_made_in() {
-        use crate::link::{PORTS, PORTS_MASK};
+        use crate::netlink::ownership::{PORTS, PORTS_MASK};
         let text = Skeleton::example().text(1);
         let known = format!("group & 0x{PORTS_MASK:08x} == 0x{PORTS:08x} ");
         assert_eq!(text.matches(&known).count(), 4);

@@ -6,8 +6,8 @@
 //! the port is taken; then the program is a stranger, once, and what it wrote is written again).
 //! Counting would not do: a script that asks for what is so already makes no transaction.
 
-use super::super::netlink::{Received, Socket, big};
 use super::dump::{self, SUBSYSTEM};
+use crate::netlink::nfnetlink::{Received, Socket, big};
 use crate::subsystem::SubsystemError;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};

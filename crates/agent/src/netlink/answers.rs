@@ -1,15 +1,17 @@
-//! Which floating IPs the host still answers for, by our own routes and addresses. For the
-//! firewall, which must not open the host under a floating IP that is on its way out.
+//! Tells which floating IPs the host still answers for, by novanet's routes and addresses. The
+//! firewall asks before it removes the guard of a floating IP; depends on rtnetlink only.
 
-use super::message::{self, PROTOCOL};
-use super::netlink::Socket;
-use super::seen;
-use rtnetlink::packet_route::RouteNetlinkMessage as Message;
-use rtnetlink::packet_route::route::RouteType;
+use super::address;
+use super::ownership::PROTOCOL;
+use super::rtnetlink::Socket;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use std::io;
 use std::net::Ipv4Addr;
 
-/// Asks the kernel, in the network namespace of the thread that made it.
+/// A socket in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub(crate) struct Answers {
     socket: Socket,
@@ -22,10 +24,10 @@ impl Answers {
         })
     }
 
-    /// Whether what comes for this address is the host's because of what we made. The host's own
-    /// addresses are none of ours. When the kernel does not say, it may be.
+    /// Whether the host answers for this address because of a route or address of novanet's. An
+    /// address of the host's own: no. An error of the kernel: yes, so that a guard stays.
     pub(crate) fn holds(&mut self, address: Ipv4Addr) -> bool {
-        let route = match self.socket.get(message::find_route(address)) {
+        let route = match self.socket.get(find_route(address)) {
             Ok(Some(Message::NewRoute(route))) => route,
             Ok(_) => return false,
             Err(error) => return !leads_nowhere(&error),
@@ -36,12 +38,12 @@ impl Answers {
         if u8::from(route.header.protocol) == PROTOCOL {
             return true;
         }
-        let addresses = seen::addresses_of(&mut self.socket, 0);
+        let addresses = address::addresses_of(&mut self.socket, 0);
         addresses.map_or(true, |all| all.iter().any(|a| a.ours && a.ip == address))
     }
 }
 
-/// The kernel's words for an address without a route, or with one that refuses: it is nobody's.
+/// Errors that mean: this address has no route, or a route that refuses.
 fn leads_nowhere(error: &io::Error) -> bool {
     let nowhere = [
         libc::ENETUNREACH,
@@ -53,6 +55,16 @@ fn leads_nowhere(error: &io::Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|code| nowhere.contains(&code))
+}
+
+/// A request for the route of an address, as it was added (`RTM_F_FIB_MATCH`).
+fn find_route(address: Ipv4Addr) -> Message {
+    let mut route = RouteMessage::default();
+    route.header.address_family = AddressFamily::Inet;
+    route.header.destination_prefix_length = 32;
+    route.header.flags = RouteFlags::FibMatch;
+    route.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(address))];
+    Message::GetRoute(route)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! Must not know: which rules there are.
 
-use super::netlink::{ACK, Attributes, Messages, REQUEST, Received, Socket, walk};
+use super::nfnetlink::{ACK, Attributes, Messages, REQUEST, Received, Socket, walk};
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
@@ -28,7 +28,7 @@ const FLAG_DESTINATION: u32 = 2;
 /// Which flows to end: all conditions that are given must hold. The original direction is the one
 /// that the first packet went; the reply direction has the addresses after NAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Cut {
+pub(crate) struct Cut {
     original: Pair,
     reply: Pair,
 }
@@ -42,32 +42,32 @@ struct Pair {
 
 impl Cut {
     /// Flows that somebody began towards `address`.
-    pub(super) fn to(address: Ipv4Addr) -> Self {
+    pub(crate) fn to(address: Ipv4Addr) -> Self {
         let mut cut = Self::default();
         cut.original.destination = Some(address);
         cut
     }
 
     /// Flows that `address` began.
-    pub(super) fn from(address: Ipv4Addr) -> Self {
+    pub(crate) fn from(address: Ipv4Addr) -> Self {
         let mut cut = Self::default();
         cut.original.source = Some(address);
         cut
     }
 
     /// Flows in which `address` answers, whatever it was called by.
-    pub(super) fn to_real(address: Ipv4Addr) -> Self {
+    pub(crate) fn to_real(address: Ipv4Addr) -> Self {
         Self::default().answered_by(address)
     }
 
     /// … whose answers come from `address`.
-    pub(super) fn answered_by(mut self, address: Ipv4Addr) -> Self {
+    pub(crate) fn answered_by(mut self, address: Ipv4Addr) -> Self {
         self.reply.source = Some(address);
         self
     }
 
     /// … whose answers go to `address`.
-    pub(super) fn answered_to(mut self, address: Ipv4Addr) -> Self {
+    pub(crate) fn answered_to(mut self, address: Ipv4Addr) -> Self {
         self.reply.destination = Some(address);
         self
     }
@@ -136,7 +136,7 @@ const FEW: usize = 8;
 
 /// Ends what any of `cuts` means. The kernel finds them and deletes them in one call each, since
 /// 6.10; before, and when there are many, all flows are listed once and deleted by their tuples.
-pub(super) fn cut(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
+pub(crate) fn cut(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
     if cuts.len() > FEW {
         return by_list(socket, cuts);
     }
@@ -246,11 +246,11 @@ fn by_list(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
 
 /// The addresses of a flow: as it was begun, and as it is answered.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
-    pub(super) from: Ipv4Addr,
-    pub(super) to: Ipv4Addr,
-    pub(super) answered_by: Ipv4Addr,
-    pub(super) answered_to: Ipv4Addr,
+pub(crate) struct Ends {
+    pub(crate) from: Ipv4Addr,
+    pub(crate) to: Ipv4Addr,
+    pub(crate) answered_by: Ipv4Addr,
+    pub(crate) answered_to: Ipv4Addr,
 }
 
 impl Ends {
@@ -265,7 +265,7 @@ impl Ends {
 }
 
 /// Ends the flows that `ends` picks of all, and says how many.
-pub(super) fn cut_if(socket: &mut Socket, ends: impl Fn(&Ends) -> bool) -> io::Result<usize> {
+pub(crate) fn cut_if(socket: &mut Socket, ends: impl Fn(&Ends) -> bool) -> io::Result<usize> {
     let found: Vec<Flow> = socket.dump(
         GET,
         IPV4,
