@@ -1,7 +1,7 @@
 //! Announces floating IPs on the public side by gratuitous ARP. Keeps the link-layer address of each
 //! interface between announcements; depends on `netlink::arp`.
 
-use super::seen::{self, Snapshot};
+use super::kernel_state::{self, Snapshot};
 use crate::netlink::arp::{self, ArpSender};
 use crate::netlink::rtnetlink::Socket;
 use nix::sys::socket::LinkAddr;
@@ -26,11 +26,11 @@ impl Announcer {
 
     /// Forgets the interfaces that are other than they were: made again, with another MAC, or
     /// enslaved since. The others stay: looking one up lists all links.
-    pub(crate) fn check(&mut self, seen: &Snapshot) {
+    pub(crate) fn check(&mut self, snapshot: &Snapshot) {
         self.interfaces.retain(|name, known| {
-            let link = seen.link(name);
-            let sender = link.and_then(|link| match seen.bridge_of(link) {
-                Some(bridge) => seen.link(&bridge),
+            let link = snapshot.link(name);
+            let sender = link.and_then(|link| match snapshot.bridge_of(link) {
+                Some(bridge) => snapshot.link(&bridge),
                 None => Some(link),
             });
             sender.is_some_and(|sender| {
@@ -60,7 +60,7 @@ impl Announcer {
 
 /// The link-layer address to send from, in the form that packet sockets take.
 fn look_up(netlink: &mut Socket, interface: &IfName) -> io::Result<LinkAddr> {
-    let link = seen::link(netlink, interface)
+    let link = kernel_state::link(netlink, interface)
         .map_err(io::Error::other)?
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
     arp::link_address(link.master.unwrap_or(link.index))

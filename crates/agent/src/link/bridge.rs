@@ -2,8 +2,8 @@
 //! them that is not ours.
 
 use super::item::{BridgeSpec, LinkValue, bridge_alias, host_end_mac};
+use super::kernel_state::{self, Link};
 use super::mtu::{self, Mtu};
-use super::seen::{self, Link};
 use super::{Links, fdb, message, observe, sysctl};
 use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::Settings;
@@ -22,7 +22,7 @@ impl Links {
             return self.wait_for_bridge(name);
         };
         let alias = bridge_alias(name);
-        let results = match seen::link(&mut self.socket, name)? {
+        let results = match kernel_state::link(&mut self.socket, name)? {
             None => {
                 let mtu = match spec.mtu {
                     Mtu::Fixed(mtu) => Some(mtu),
@@ -75,7 +75,7 @@ impl Links {
 
     /// Gives a bridge of ours its mark back, before anything else is done with it.
     pub(super) fn mark_again(&mut self, name: &IfName) -> Result<(), SubsystemError> {
-        let Some(link) = seen::link(&mut self.socket, name)? else {
+        let Some(link) = kernel_state::link(&mut self.socket, name)? else {
             return Ok(());
         };
         let mac = if self.borrows_mac(&link)? {
@@ -93,7 +93,7 @@ impl Links {
 
     /// The MTU to give a bridge; `None`: it has it. One that nobody set is best left to the kernel.
     fn other_mtu(&mut self, bridge: &Link, wanted: Mtu) -> Result<Option<u32>, SubsystemError> {
-        let links = seen::links(&mut self.socket)?;
+        let links = kernel_state::links(&mut self.socket)?;
         let right = mtu::right(wanted, bridge, links.iter());
         Ok(Some(right).filter(|right| *right != bridge.mtu))
     }
@@ -101,7 +101,7 @@ impl Links {
     /// The bridge carries the addresses of an uplink, and so its MAC.
     fn borrows_mac(&mut self, bridge: &Link) -> Result<bool, SubsystemError> {
         for uplink in self.uplinks() {
-            let link = seen::link(&mut self.socket, &uplink)?;
+            let link = kernel_state::link(&mut self.socket, &uplink)?;
             if link.is_some_and(|l| l.master == Some(bridge.index) && l.mac == bridge.mac) {
                 return Ok(true);
             }
@@ -110,7 +110,7 @@ impl Links {
     }
 
     fn wait_for_bridge(&mut self, name: &IfName) -> Result<(), SubsystemError> {
-        match seen::link(&mut self.socket, name)? {
+        match kernel_state::link(&mut self.socket, name)? {
             Some(link) if link.is_bridge() => Ok(()),
             Some(link) => Err(SubsystemError::Refused(format!(
                 "bridge {name}: it is {}, not a bridge",
@@ -124,7 +124,7 @@ impl Links {
     }
 
     pub(super) fn remove_bridge(&mut self, name: &IfName) -> Result<(), SubsystemError> {
-        match seen::link(&mut self.socket, name)? {
+        match kernel_state::link(&mut self.socket, name)? {
             Some(link) if observe::is_our_bridge(&link, name) => {
                 self.must_be_released(name)?;
                 if let Some(why) = self.foreign_on(&link, name)? {
@@ -145,7 +145,7 @@ impl Links {
     /// With its bridge an uplink that could not be released would lose the host's addresses.
     fn must_be_released(&mut self, bridge: &IfName) -> Result<(), SubsystemError> {
         for uplink in self.uplinks_of(bridge) {
-            if seen::link(&mut self.socket, &uplink)?.is_some() {
+            if kernel_state::link(&mut self.socket, &uplink)?.is_some() {
                 return Err(SubsystemError::Refused(format!(
                     "bridge {bridge} still carries what belongs to {uplink}: \
                      it goes when {uplink} is released"

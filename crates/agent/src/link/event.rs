@@ -3,11 +3,11 @@
 
 use super::fdb::Entry;
 use super::item::{LinkKey, LinkValue};
+use super::kernel_state::{self, Link};
 use super::metadata;
 use super::mtu::{self, Mtu};
 use super::observe::{has_other_mac, is_our_bridge};
 use super::options::Role;
-use super::seen::{self, Link};
 use crate::netlink::ownership::PORTS;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
@@ -89,7 +89,7 @@ pub(super) fn doubts_of(
             let ports = about_mac(expected, &message).map(LinkKey::Port);
             ports.chain(bridge).collect()
         }
-        Message::DelRoute(_) | Message::DelRule(_) => seen::float_of(&message)
+        Message::DelRoute(_) | Message::DelRule(_) => kernel_state::float_of(&message)
             .map(LinkKey::FloatingIp)
             .into_iter()
             .chain(metadata::of_event(&message))

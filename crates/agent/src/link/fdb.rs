@@ -1,7 +1,7 @@
 //! The entries of bridges that tell where a MAC is: the instances', which we make (`static sticky`:
 //! no frame moves them), and a bridge's own, which the kernel makes and `bridge fdb flush` removes.
 
-use super::seen::Link;
+use super::kernel_state::Link;
 use crate::netlink::rtnetlink::{Request, Socket};
 use crate::subsystem::SubsystemError;
 use novanet_model::MacAddr;

@@ -3,8 +3,8 @@
 
 use super::announce::Announcer;
 use super::item::{FloatSpec, LinkKey, LinkValue};
+use super::kernel_state;
 use super::message;
-use super::seen;
 use super::sysctl;
 use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::FloatingAddressMode;
@@ -142,7 +142,7 @@ fn request(
 /// The number of an interface, or of the bridge that it is enslaved to: an address on a bridge's
 /// port would not answer.
 fn device(socket: &mut Socket, name: &IfName) -> Result<u32, SubsystemError> {
-    let link = seen::link(socket, name)?.ok_or_else(|| {
+    let link = kernel_state::link(socket, name)?.ok_or_else(|| {
         SubsystemError::Refused(format!(
             "interface {name} is not there: check the flag public_interface \
              (or the floating IP's interface)"
@@ -187,9 +187,9 @@ fn finish(
 
 /// The kernel has such a route or address: ours of before, or the host's own?
 fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), SubsystemError> {
-    let seen = seen::Snapshot::take(socket)?;
-    let ours =
-        seen.floats.contains(&address) || seen.addresses.iter().any(|a| a.ip == address && a.ours);
+    let snapshot = kernel_state::Snapshot::take(socket)?;
+    let ours = snapshot.floats.contains(&address)
+        || snapshot.addresses.iter().any(|a| a.ip == address && a.ours);
     if ours {
         return Ok(());
     }

@@ -2,9 +2,9 @@
 //! must not conflict with (`novanet_model::host_addresses`), and what the server is told.
 
 use super::Links;
+use super::kernel_state::Snapshot;
 use super::message::{self, TABLE_MAIN};
 use super::moved::{Record, local};
-use super::seen::Snapshot;
 use crate::netlink::rtnetlink::Socket;
 use crate::netlink::{address, ownership::PROTOCOL};
 use crate::settings::Settings;
@@ -23,9 +23,9 @@ use std::path::Path;
 /// The host's own addresses and routes now, in the network namespace of this thread.
 pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, SubsystemError> {
     let mut socket = Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
-    let seen = Snapshot::take(&mut socket)?;
+    let snapshot = Snapshot::take(&mut socket)?;
     let notes = settings.state_path.join("links");
-    collect(&mut socket, &seen, &notes, settings)
+    collect(&mut socket, &snapshot, &notes, settings)
 }
 
 /// The address that this host uses towards others; `None`: it has none yet. The answer is quick
@@ -42,10 +42,10 @@ pub fn host_source(
 }
 
 /// See [`host_source`]: the kernel's choice; without one the public interface's first address.
-pub(super) fn source(seen: &Snapshot, public_interface: &IfName) -> Option<Ipv4Addr> {
-    let of_cloud = |ip| seen.addresses.iter().any(|a| a.ours && a.ip == ip);
+pub(super) fn source(snapshot: &Snapshot, public_interface: &IfName) -> Option<Ipv4Addr> {
+    let of_cloud = |ip| snapshot.addresses.iter().any(|a| a.ours && a.ip == ip);
     let chosen = kernels_choice().filter(|ip| !of_cloud(*ip));
-    chosen.or_else(|| addresses_of(seen, public_interface).next())
+    chosen.or_else(|| addresses_of(snapshot, public_interface).next())
 }
 
 /// What the kernel sends to the internet with: connecting a UDP socket asks the routing table and
@@ -60,10 +60,10 @@ fn kernels_choice() -> Option<Ipv4Addr> {
 }
 
 /// The host's own addresses on an interface, or on the bridge that it is enslaved to.
-fn addresses_of(seen: &Snapshot, interface: &IfName) -> impl Iterator<Item = Ipv4Addr> {
-    let link = seen.link(interface);
+fn addresses_of(snapshot: &Snapshot, interface: &IfName) -> impl Iterator<Item = Ipv4Addr> {
+    let link = snapshot.link(interface);
     let devices = link.map(|link| [Some(link.index), link.master]);
-    let addresses = seen.addresses.iter();
+    let addresses = snapshot.addresses.iter();
     addresses.filter_map(move |address| {
         let there = devices?.contains(&Some(address.device));
         (there && !address.ours && !address.ip.is_loopback()).then_some(address.ip)
@@ -71,15 +71,15 @@ fn addresses_of(seen: &Snapshot, interface: &IfName) -> impl Iterator<Item = Ipv
 }
 
 /// What the host waits for before instances reach anything outside; `None`: nothing.
-pub(super) fn waits(seen: &Snapshot, settings: &Settings) -> Option<String> {
+pub(super) fn waits(snapshot: &Snapshot, settings: &Settings) -> Option<String> {
     let name = &settings.public_interface;
-    if seen.link(name).is_none() {
+    if snapshot.link(name).is_none() {
         return Some(format!(
             "interface {name} is not there: floating IPs and the instances' way out wait for it \
              (another one: flag public_interface)"
         ));
     }
-    let none = addresses_of(seen, name).next().is_none();
+    let none = addresses_of(snapshot, name).next().is_none();
     (settings.source_follows && none).then(|| {
         format!(
             "interface {name} has no address: instances without a floating IP wait for one to \
@@ -91,22 +91,22 @@ pub(super) fn waits(seen: &Snapshot, settings: &Settings) -> Option<String> {
 impl Links {
     pub(super) fn host_addresses(
         &mut self,
-        seen: &Snapshot,
+        snapshot: &Snapshot,
     ) -> Result<HostAddresses, SubsystemError> {
-        collect(&mut self.socket, seen, &self.notes, &self.settings)
+        collect(&mut self.socket, snapshot, &self.notes, &self.settings)
     }
 }
 
 fn collect(
     socket: &mut Socket,
-    seen: &Snapshot,
+    snapshot: &Snapshot,
     notes: &Path,
     settings: &Settings,
 ) -> Result<HostAddresses, SubsystemError> {
     let moved = Moved::load(notes);
-    let addresses = seen.addresses.iter().filter_map(|address| {
+    let addresses = snapshot.addresses.iter().filter_map(|address| {
         let net = Ipv4Net::new(address.ip, address.prefix).ok()?;
-        let device = seen.name(address.device)?;
+        let device = snapshot.name(address.device)?;
         (!address.ours && !address.ip.is_loopback()).then(|| HostAddress {
             address: net,
             interface: moved.interface_of(device, address.ip).to_owned(),
@@ -124,7 +124,7 @@ fn collect(
         _ => None,
     });
     let routes = routes.flatten().filter_map(|(destination, via, device)| {
-        let device = seen.name(device)?;
+        let device = snapshot.name(device)?;
         Some(HostRoute {
             destination,
             via,

@@ -2,8 +2,8 @@
 //! without a word, so such a bridge is kept, and whoever removes it is told why.
 
 use super::item::{LinkKey, LinkValue};
+use super::kernel_state::{self, Link};
 use super::moved::{Belongings, local};
-use super::seen::{self, Link};
 use super::{Links, observe, sysctl};
 use crate::subsystem::{Desired, SubsystemError};
 use novanet_model::IfName;
@@ -28,7 +28,7 @@ impl Links {
         for (key, value) in items {
             if let (LinkKey::Bridge(name), LinkValue::Bridge(_)) = (key, &*value)
                 && desired.get(key).is_none()
-                && let Some(link) = seen::link(&mut self.socket, name)?
+                && let Some(link) = kernel_state::link(&mut self.socket, name)?
                 && let Some(why) = self.foreign_on(&link, name)?
             {
                 *value = LinkValue::Kept(why);
@@ -45,7 +45,7 @@ impl Links {
     ) -> Result<Option<String>, SubsystemError> {
         let uplinks = self.uplinks_of(name);
         let mut things = Vec::new();
-        for link in seen::links(&mut self.socket)? {
+        for link in kernel_state::links(&mut self.socket)? {
             let ours = observe::is_our_port(&link)
                 || uplinks.iter().any(|uplink| uplink.as_str() == link.name);
             if link.master == Some(bridge.index) && !ours {

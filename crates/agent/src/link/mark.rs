@@ -6,7 +6,7 @@
 //! A bridge whose mark somebody replaced by words of their own is theirs until they say otherwise.
 
 use super::item::{LinkKey, LinkValue, bridge_alias};
-use super::seen::{Link, Snapshot};
+use super::kernel_state::{Link, Snapshot};
 use super::{notes, observe};
 use crate::boot::boot_id;
 use crate::settings::Settings;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "bridge-";
 
-/// The bridges that carried our mark when they were last seen.
+/// The bridges that carried our mark when they were last snapshot.
 #[derive(Debug)]
 pub(super) struct Marked {
     notes: PathBuf,
@@ -55,8 +55,8 @@ impl Marked {
 
     /// Notes the bridges that are ours, and forgets those that are gone and not wanted. A disk that is
     /// full keeps nobody from looking after the links.
-    pub(super) fn note(&mut self, seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
-        for link in seen.links() {
+    pub(super) fn note(&mut self, snapshot: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
+        for link in snapshot.links() {
             if let Ok(name) = IfName::new(link.name.as_str())
                 && observe::is_our_bridge(link, &name)
                 && (self.numbers.get(&name) != Some(&link.index) || self.unwritten.contains(&name))
@@ -73,7 +73,9 @@ impl Marked {
             }
         }
         let is_gone = |(name, number): &(&IfName, &u32)| {
-            let there = seen.link(name).is_some_and(|link| link.index == **number);
+            let there = snapshot
+                .link(name)
+                .is_some_and(|link| link.index == **number);
             !there && desired.get(&LinkKey::Bridge((*name).clone())).is_none()
         };
         let gone = self.numbers.iter().filter(is_gone);

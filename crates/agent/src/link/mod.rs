@@ -17,6 +17,7 @@ mod float;
 mod foreign;
 mod item;
 mod keep;
+mod kernel_state;
 mod mark;
 mod message;
 mod metadata;
@@ -26,7 +27,6 @@ mod notes;
 mod observe;
 mod options;
 mod port;
-mod seen;
 mod setting;
 mod sysctl;
 mod uplink;
@@ -46,10 +46,10 @@ use crate::settings::Settings;
 use crate::subsystem::{Change, Desired, Foreign, ForeignDevices, Subsystem, SubsystemError};
 use announce::Announcer;
 use ipnet::Ipv4Net;
+use kernel_state::Snapshot;
 use mark::Marked;
 use moved::Record;
 use novanet_model::{HostObject, IfName, ObjectKey};
-use seen::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -97,8 +97,8 @@ impl Links {
 
     /// The cables of instances that are there.
     pub(crate) fn ports(&mut self) -> Result<Vec<String>, SubsystemError> {
-        let seen = Snapshot::take(&mut self.socket)?;
-        let ours = seen.links().filter(|link| observe::is_our_port(link));
+        let snapshot = Snapshot::take(&mut self.socket)?;
+        let ours = snapshot.links().filter(|link| observe::is_our_port(link));
         let mut names: Vec<_> = ours.map(|link| link.name.clone()).collect();
         names.sort();
         Ok(names)
@@ -132,13 +132,13 @@ impl Links {
     }
 
     /// One message of the kernel does not tell what the ports of a bridge make of its MTU.
-    fn watch_mtus(&self, seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
+    fn watch_mtus(&self, snapshot: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
         let mut all = BTreeMap::new();
         for (key, value) in desired.iter() {
             if let (LinkKey::Bridge(name), LinkValue::Bridge(spec)) = (key, value)
-                && let Some(link) = seen.link(name)
+                && let Some(link) = snapshot.link(name)
             {
-                let right = mtu::right(spec.mtu, link, seen.links());
+                let right = mtu::right(spec.mtu, link, snapshot.links());
                 all.insert(name.clone(), (spec.mtu, right));
                 let mtu = Mtu::Fixed(right);
                 let exact = BridgeSpec {
@@ -197,25 +197,25 @@ impl Subsystem for Links {
         let watching = self.watch.start();
         watching.map_err(|e| SubsystemError::kernel("watch rtnetlink", e))?;
         self.watch.expect_all(desired);
-        let mut seen = Snapshot::take(&mut self.socket)?;
-        let macs = observe::macs(&seen, desired);
-        seen.entries = fdb::entries(&mut self.socket, &macs)?;
-        self.announcer.check(&seen);
-        self.marked.note(&seen, desired);
+        let mut snapshot = Snapshot::take(&mut self.socket)?;
+        let macs = observe::macs(&snapshot, desired);
+        snapshot.entries = fdb::entries(&mut self.socket, &macs)?;
+        self.announcer.check(&snapshot);
+        self.marked.note(&snapshot, desired);
         let uplinks = self.uplinks();
         self.foreign_devices = Arc::new(Foreign {
-            devices: observe::foreign_devices(&seen, &uplinks, &self.marked),
-            addresses: self.host_addresses(&seen)?,
-            source: foreign::source(&seen, &self.settings.public_interface),
-            waits: foreign::waits(&seen, &self.settings),
+            devices: observe::foreign_devices(&snapshot, &uplinks, &self.marked),
+            addresses: self.host_addresses(&snapshot)?,
+            source: foreign::source(&snapshot, &self.settings.public_interface),
+            waits: foreign::waits(&snapshot, &self.settings),
         });
-        let mut items = observe::items(&seen, desired, &uplinks, &self.marked);
+        let mut items = observe::items(&snapshot, desired, &uplinks, &self.marked);
         items.iter_mut().for_each(float::unheard);
         Self::mark_unanswered(&mut items);
         self.mark_kept(desired, &mut items)?;
-        self.watch_mtus(&seen, desired);
+        self.watch_mtus(&snapshot, desired);
         metadata::observe(&mut self.socket, desired, &mut items)?;
-        self.observe_settings(desired, &seen, &mut items)?;
+        self.observe_settings(desired, &snapshot, &mut items)?;
         Ok(items)
     }
 
@@ -327,7 +327,7 @@ impl Links {
         prefix: u8,
     ) -> Result<(), SubsystemError> {
         let net = net(address, prefix)?;
-        let link = seen::link(&mut self.socket, device)?.ok_or_else(|| {
+        let link = kernel_state::link(&mut self.socket, device)?.ok_or_else(|| {
             SubsystemError::Refused(format!("address {net}: {device} is not there"))
         })?;
         if device.as_str() != "lo" && !observe::is_our_bridge(&link, device) {
@@ -351,7 +351,7 @@ impl Links {
     }
 
     fn remove_address(&mut self, device: &IfName, address: Ipv4Addr) -> Result<(), SubsystemError> {
-        match seen::link(&mut self.socket, device)? {
+        match kernel_state::link(&mut self.socket, device)? {
             Some(link) => {
                 keep::spare_secondaries(&link, device)?;
                 self.remove_addresses(device, link.index, address, None)
@@ -368,7 +368,7 @@ impl Links {
         address: Ipv4Addr,
         keep: Option<u8>,
     ) -> Result<(), SubsystemError> {
-        for found in seen::addresses_of(&mut self.socket, index)? {
+        for found in kernel_state::addresses_of(&mut self.socket, index)? {
             if found.ours && found.ip == address && keep != Some(found.prefix) {
                 let net = net(address, found.prefix)?;
                 self.socket

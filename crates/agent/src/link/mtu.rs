@@ -7,7 +7,7 @@
 //! Must not know: the kernel, settings.
 
 use super::item::PORT_ALIAS_PREFIX;
-use super::seen::Link;
+use super::kernel_state::Link;
 use novanet_model::IfName;
 use std::collections::BTreeMap;
 use std::fmt;

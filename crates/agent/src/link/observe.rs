@@ -5,10 +5,10 @@ use super::item::{
     BridgeSpec, FloatSpec, LinkKey, LinkValue, PORT_ALIAS_PREFIX, PORT_NAME_PREFIX, PortSpec,
     UplinkSpec, bridge_alias, host_end_mac,
 };
+use super::kernel_state::{Link, Snapshot};
 use super::mark::Marked;
 use super::mtu::{self, Mtu};
 use super::options::{self, Role};
-use super::seen::{Link, Snapshot};
 use crate::netlink::ownership::{PORTS, PORTS_MASK};
 use crate::settings::{FloatingAddressMode, Settings};
 use crate::subsystem::{Desired, ForeignDevice};
@@ -19,22 +19,22 @@ type Items = BTreeMap<LinkKey, LinkValue>;
 
 /// What the host has. `uplinks` are the interfaces that our records say we enslaved.
 pub(crate) fn items(
-    seen: &Snapshot,
+    snapshot: &Snapshot,
     desired: &Desired<LinkKey, LinkValue>,
     uplinks: &BTreeSet<IfName>,
     marked: &Marked,
 ) -> Items {
     let mut items = Items::new();
-    for link in seen.links() {
+    for link in snapshot.links() {
         let Ok(name) = IfName::new(link.name.as_str()) else {
             continue; // A name that we cannot have given.
         };
         let key = LinkKey::Bridge(name.clone());
-        if let Some(value) = bridge(seen, link, &name, desired.get(&key), (uplinks, marked)) {
+        if let Some(value) = bridge(snapshot, link, &name, desired.get(&key), (uplinks, marked)) {
             items.insert(key, value);
         }
         let key = LinkKey::Port(name.clone());
-        if let Some(value) = port(seen, link, desired.get(&key)) {
+        if let Some(value) = port(snapshot, link, desired.get(&key)) {
             items.insert(key, value);
         }
     }
@@ -44,7 +44,7 @@ pub(crate) fn items(
         _ => None,
     });
     for name in wanted.chain(uplinks) {
-        if let Some(value) = seen.link(name).map(|link| uplink(seen, link)) {
+        if let Some(value) = snapshot.link(name).map(|link| uplink(snapshot, link)) {
             items.insert(LinkKey::Uplink(name.clone()), LinkValue::Uplink(value));
         } else if uplinks.contains(name) {
             let gone = UplinkSpec {
@@ -56,7 +56,7 @@ pub(crate) fn items(
             items.insert(LinkKey::Uplink(name.clone()), LinkValue::Uplink(gone));
         }
     }
-    addresses(seen, desired, &mut items);
+    addresses(snapshot, desired, &mut items);
     items
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn describe_port(link: &Link) -> String {
 
 /// The MACs whose place in a bridge is asked for: those of instances, and our bridges' own.
 pub(crate) fn macs(
-    seen: &Snapshot,
+    snapshot: &Snapshot,
     desired: &Desired<LinkKey, LinkValue>,
 ) -> BTreeSet<(u32, MacAddr)> {
     let of_link = |link: &Link| {
@@ -109,19 +109,19 @@ pub(crate) fn macs(
             _ => None,
         }
     };
-    seen.links().filter_map(of_link).collect()
+    snapshot.links().filter_map(of_link).collect()
 }
 
 /// The devices that are neither bridges nor cables of ours.
 pub(crate) fn foreign_devices(
-    seen: &Snapshot,
+    snapshot: &Snapshot,
     uplinks: &BTreeSet<IfName>,
     marked: &Marked,
 ) -> BTreeMap<IfName, ForeignDevice> {
-    let foreign_devices = seen.links().filter_map(|link| {
+    let foreign_devices = snapshot.links().filter_map(|link| {
         let name = IfName::new(link.name.as_str()).ok()?;
         let ours = is_our_bridge(link, &name)
-            || marked.lost(link, &name, mac(seen, link, &name, uplinks))
+            || marked.lost(link, &name, mac(snapshot, link, &name, uplinks))
             || is_our_port(link);
         if ours {
             return None;
@@ -136,21 +136,21 @@ pub(crate) fn foreign_devices(
 }
 
 fn bridge(
-    seen: &Snapshot,
+    snapshot: &Snapshot,
     link: &Link,
     name: &IfName,
     wanted: Option<&LinkValue>,
     (uplinks, marked): (&BTreeSet<IfName>, &Marked),
 ) -> Option<LinkValue> {
     let is_marked = is_our_bridge(link, name);
-    let mac = mac(seen, link, name, uplinks);
+    let mac = mac(snapshot, link, name, uplinks);
     let ours = is_marked || marked.lost(link, name, mac);
     let is = |mac, mtu| {
         Some(LinkValue::Bridge(BridgeSpec {
             mac,
             mtu,
             up: link.up,
-            changed: changed_of_bridge(seen, link),
+            changed: changed_of_bridge(snapshot, link),
             marked: is_marked,
         }))
     };
@@ -160,7 +160,7 @@ fn bridge(
             Some(LinkValue::AdministratorsBridge)
         }
         Some(LinkValue::Bridge(spec)) if ours => {
-            let right = mtu::right(spec.mtu, link, seen.links());
+            let right = mtu::right(spec.mtu, link, snapshot.links());
             is(mac?, mtu::of_bridge(spec.mtu, link, right))
         }
         _ if ours => is(link.mac?, Mtu::AsMade),
@@ -171,10 +171,15 @@ fn bridge(
 
 /// The bridge's MAC; its uplink's, which it has when it carries that one's addresses, is as good
 /// as its own.
-fn mac(seen: &Snapshot, link: &Link, name: &IfName, uplinks: &BTreeSet<IfName>) -> Option<MacAddr> {
+fn mac(
+    snapshot: &Snapshot,
+    link: &Link,
+    name: &IfName,
+    uplinks: &BTreeSet<IfName>,
+) -> Option<MacAddr> {
     let borrowed = uplinks
         .iter()
-        .filter_map(|uplink| seen.link(uplink))
+        .filter_map(|uplink| snapshot.link(uplink))
         .any(|uplink| uplink.master == Some(link.index) && uplink.mac == link.mac);
     if borrowed {
         Some(Settings::bridge_mac(name))
@@ -183,7 +188,7 @@ fn mac(seen: &Snapshot, link: &Link, name: &IfName, uplinks: &BTreeSet<IfName>) 
     }
 }
 
-fn port(seen: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<LinkValue> {
+fn port(snapshot: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<LinkValue> {
     if wanted == Some(&LinkValue::Left) {
         return Some(LinkValue::Left);
     }
@@ -193,11 +198,11 @@ fn port(seen: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<Link
             _ => None,
         };
         Some(LinkValue::Port(PortSpec {
-            bridge: seen.bridge_of(link),
+            bridge: snapshot.bridge_of(link),
             up: link.up,
             mac: wanted.map_or(MacAddr([0; 6]), |spec| spec.mac),
             mark: mtu::without(&link.alias).to_owned(),
-            changed: wanted.map_or(Vec::new(), |spec| changed_of_port(seen, link, spec)),
+            changed: wanted.map_or(Vec::new(), |spec| changed_of_port(snapshot, link, spec)),
             guarded: link.group == PORTS,
             mtu: mtu::of_port(link),
         }))
@@ -207,7 +212,7 @@ fn port(seen: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<Link
 }
 
 /// What somebody changed of a bridge of ours, in words for the plan.
-fn changed_of_bridge(seen: &Snapshot, link: &Link) -> Vec<&'static str> {
+fn changed_of_bridge(snapshot: &Snapshot, link: &Link) -> Vec<&'static str> {
     let mut changed: Vec<_> = link
         .wrong_in_bridge
         .iter()
@@ -215,7 +220,7 @@ fn changed_of_bridge(seen: &Snapshot, link: &Link) -> Vec<&'static str> {
         .collect();
     let own = link
         .mac
-        .and_then(|mac| seen.entries.get(&(link.index, mac)));
+        .and_then(|mac| snapshot.entries.get(&(link.index, mac)));
     if !own.is_some_and(|entry| entry.local) {
         changed.push("fdb entry of its own MAC");
     }
@@ -225,19 +230,19 @@ fn changed_of_bridge(seen: &Snapshot, link: &Link) -> Vec<&'static str> {
     changed
 }
 
-fn changed_of_port(seen: &Snapshot, link: &Link, wanted: &PortSpec) -> Vec<&'static str> {
+fn changed_of_port(snapshot: &Snapshot, link: &Link, wanted: &PortSpec) -> Vec<&'static str> {
     let mut changed = wrong_names(link, Role::Instance);
     let Some(bridge) = link.master else {
         return changed; // A port of none has no options.
     };
-    let entry = seen.entries.get(&(bridge, wanted.mac));
+    let entry = snapshot.entries.get(&(bridge, wanted.mac));
     if !entry.is_some_and(|entry| entry.is_instances_on(link.index)) {
         changed.push("fdb entry of the instance's MAC");
     }
     if has_other_mac(link) {
         changed.push("address");
     }
-    if seen
+    if snapshot
         .numbered(bridge)
         .is_some_and(|bridge| must_pass(link, bridge))
     {
@@ -275,16 +280,16 @@ fn as_they_must_be(desired: &Desired<LinkKey, LinkValue>, items: &mut Items) {
     }
 }
 
-fn uplink(seen: &Snapshot, link: &Link) -> UplinkSpec {
-    let bridge = link.master.and_then(|master| seen.numbered(master));
+fn uplink(snapshot: &Snapshot, link: &Link) -> UplinkSpec {
+    let bridge = link.master.and_then(|master| snapshot.numbered(master));
     let mut changed = wrong_names(link, Role::Uplink);
     if bridge.is_some_and(|bridge| must_pass(link, bridge)) {
         changed.push("state");
     }
     UplinkSpec {
-        bridge: seen.bridge_of(link),
+        bridge: snapshot.bridge_of(link),
         up: link.up,
-        addressed: seen
+        addressed: snapshot
             .addresses
             .iter()
             .any(|address| address.device == link.index),
@@ -292,9 +297,12 @@ fn uplink(seen: &Snapshot, link: &Link) -> UplinkSpec {
     }
 }
 
-fn addresses(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: &mut Items) {
-    for address in &seen.addresses {
-        let Some(name) = seen.name(address.device).and_then(|n| IfName::new(n).ok()) else {
+fn addresses(snapshot: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: &mut Items) {
+    for address in &snapshot.addresses {
+        let Some(name) = snapshot
+            .name(address.device)
+            .and_then(|n| IfName::new(n).ok())
+        else {
             continue;
         };
         let key = LinkKey::Address(name.clone(), address.ip);
@@ -304,13 +312,18 @@ fn addresses(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: &mut
             }
         } else if address.ours && address.prefix == 32 && name.as_str() != "lo" {
             let key = LinkKey::FloatingIp(address.ip);
-            let value = float(seen, desired.get(&key), FloatingAddressMode::Address, &name);
+            let value = float(
+                snapshot,
+                desired.get(&key),
+                FloatingAddressMode::Address,
+                &name,
+            );
             items.insert(key, LinkValue::FloatingIp(value));
         } else if address.ours {
             items.insert(key, LinkValue::Address(address.prefix));
         }
     }
-    for address in &seen.floats {
+    for address in &snapshot.floats {
         let key = LinkKey::FloatingIp(*address);
         let lo = || IfName::new("lo").ok();
         let wanted = desired.get(&key);
@@ -323,7 +336,7 @@ fn addresses(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: &mut
         if let Some(name) = name
             && !(right && items.contains_key(&key))
         {
-            let value = float(seen, wanted, FloatingAddressMode::Route, &name);
+            let value = float(snapshot, wanted, FloatingAddressMode::Route, &name);
             items.insert(key, LinkValue::FloatingIp(value));
         }
     }
@@ -331,7 +344,7 @@ fn addresses(seen: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: &mut
 
 /// A floating IP as it is. An address that should be on an enslaved interface is on its bridge.
 fn float(
-    seen: &Snapshot,
+    snapshot: &Snapshot,
     wanted: Option<&LinkValue>,
     mode: FloatingAddressMode,
     device: &IfName,
@@ -339,9 +352,9 @@ fn float(
     if let Some(LinkValue::FloatingIp(spec)) = wanted
         && spec.mode == mode
         && (spec.interface == *device
-            || seen
+            || snapshot
                 .link(&spec.interface)
-                .and_then(|l| seen.bridge_of(l))
+                .and_then(|l| snapshot.bridge_of(l))
                 .as_ref()
                 == Some(device))
     {

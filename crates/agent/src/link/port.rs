@@ -2,10 +2,10 @@
 //! starting an instance ([`plug`]); the subsystem keeps it plugged, and removes it with its object.
 
 use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
+use super::kernel_state::{self, Link};
 use super::message::{self, Cable, Device};
 use super::mtu::{self, Mtu, RightMtus};
 use super::options::{self, Role};
-use super::seen::{self, Link};
 use super::{fdb, observe};
 use crate::netlink::ownership::{PORTS, PORTS_MASK};
 use crate::netlink::rtnetlink::{Request, Socket};
@@ -60,7 +60,7 @@ fn plug_now(
         SubsystemError::Refused(format!("plug {}: no process {netns_pid}", port.name))
     })?;
     let bridge = bridge_link(&mut socket, &port.name, &port.bridge)?;
-    if let Some(old) = seen::link(&mut socket, &port.name)? {
+    if let Some(old) = kernel_state::link(&mut socket, &port.name)? {
         must_be_ours(&port.name, &old)?;
         let namespace = namespace_of(&mut socket, pid)?;
         if namespace.is_some() && old.peer_namespace == namespace {
@@ -74,7 +74,7 @@ fn plug_now(
     }
     let mtu = match mtus.of(&port.bridge) {
         Some((wanted, right)) if right != bridge.mtu => {
-            let links = seen::links(&mut socket)?;
+            let links = kernel_state::links(&mut socket)?;
             mtu::right(wanted, &bridge, links.iter())
         }
         _ => bridge.mtu,
@@ -148,7 +148,7 @@ pub(crate) fn mend(
     name: &IfName,
     spec: &PortSpec,
 ) -> Result<(), SubsystemError> {
-    let Some(link) = seen::link(socket, name)? else {
+    let Some(link) = kernel_state::link(socket, name)? else {
         return Ok(());
     };
     must_be_ours(name, &link)?;
@@ -253,7 +253,7 @@ fn bridge_link(
     port: &IfName,
     bridge: &IfName,
 ) -> Result<Link, SubsystemError> {
-    match seen::link(socket, bridge)? {
+    match kernel_state::link(socket, bridge)? {
         Some(link) if link.is_bridge() => Ok(link),
         Some(link) => Err(SubsystemError::Refused(format!(
             "port {port}: {bridge} is {}, not a bridge",
@@ -308,7 +308,7 @@ fn remove_now(names: &[IfName]) -> io::Result<Vec<(LinkKey, SubsystemError)>> {
     let mut doomed = Vec::new();
     for name in names {
         let key = LinkKey::Port(name.clone());
-        match seen::link(&mut socket, name) {
+        match kernel_state::link(&mut socket, name) {
             Ok(Some(link)) if observe::is_our_port(&link) => doomed.push(link.index),
             Ok(_) => {}
             Err(error) => failed.push((key, error)),

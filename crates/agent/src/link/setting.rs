@@ -6,7 +6,7 @@
 //! nothing about one that is turned off later.
 
 use super::item::{LinkKey, LinkValue};
-use super::seen::{self, Snapshot};
+use super::kernel_state::{self, Snapshot};
 use super::{Links, observe, sysctl};
 use crate::subsystem::{Desired, SubsystemError};
 use novanet_model::IfName;
@@ -17,7 +17,7 @@ impl Links {
     pub(super) fn observe_settings(
         &self,
         desired: &Desired<LinkKey, LinkValue>,
-        seen: &Snapshot,
+        snapshot: &Snapshot,
         items: &mut BTreeMap<LinkKey, LinkValue>,
     ) -> Result<(), SubsystemError> {
         for path in sysctl::ALL {
@@ -32,7 +32,7 @@ impl Links {
             let LinkKey::Conf(name, setting) = key else {
                 continue;
             };
-            let is = if self.is_ours_to_set(name, seen.link(name)) {
+            let is = if self.is_ours_to_set(name, snapshot.link(name)) {
                 read(&sysctl::conf(name, setting))?
             } else {
                 None
@@ -76,7 +76,7 @@ impl Links {
     }
 
     /// The public interface, or a bridge of ours.
-    fn is_ours_to_set(&self, name: &IfName, link: Option<&seen::Link>) -> bool {
+    fn is_ours_to_set(&self, name: &IfName, link: Option<&kernel_state::Link>) -> bool {
         link.is_some_and(|link| {
             *name == self.settings.public_interface || observe::is_our_bridge(link, name)
         })
@@ -88,7 +88,7 @@ impl Links {
         setting: &str,
         value: &str,
     ) -> Result<(), SubsystemError> {
-        let link = seen::link(&mut self.socket, name)?;
+        let link = kernel_state::link(&mut self.socket, name)?;
         if !self.is_ours_to_set(name, link.as_ref()) {
             return Ok(()); // The bridge's own item says why.
         }

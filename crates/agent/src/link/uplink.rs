@@ -5,11 +5,11 @@
 //! between "enslaved" and "address moved". It is no transaction, though: every answer is read, and
 //! when the interface cannot be enslaved its addresses are put back at once.
 
+use super::kernel_state::{self, Link};
 use super::message::{self, Device};
 use super::moved::{Belongings, Record};
 use super::observe::{is_our_bridge, must_pass};
 use super::options::Role;
-use super::seen::{self, Link};
 use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::Settings;
 use crate::subsystem::SubsystemError;
@@ -102,9 +102,10 @@ pub(crate) fn release(
     let Some(record) = Record::load(notes, uplink) else {
         return Ok(()); // Not enslaved by us.
     };
-    let nic = seen::link(socket, uplink)?;
+    let nic = kernel_state::link(socket, uplink)?;
     // One that somebody else has put in its place carries nothing of the interface's.
-    let bridge = seen::link(socket, &record.bridge)?.filter(|b| is_our_bridge(b, &record.bridge));
+    let bridge =
+        kernel_state::link(socket, &record.bridge)?.filter(|b| is_our_bridge(b, &record.bridge));
     match (nic, bridge) {
         (Some(nic), Some(bridge)) if nic.master == Some(bridge.index) => {
             move_back(socket, &nic, &bridge, &record)?;
@@ -152,13 +153,13 @@ fn check(
     uplink: &IfName,
     bridge: &IfName,
 ) -> Result<(Link, Link), SubsystemError> {
-    let nic = seen::link(socket, uplink)?.ok_or_else(|| {
+    let nic = kernel_state::link(socket, uplink)?.ok_or_else(|| {
         SubsystemError::Refused(format!(
             "interface {uplink} is not there, so bridge {bridge} has no uplink: \
              check the flag flat_interface (or the network's bridge_interface)"
         ))
     })?;
-    let link = seen::link(socket, bridge)?
+    let link = kernel_state::link(socket, bridge)?
         .filter(|link| is_our_bridge(link, bridge))
         .ok_or_else(|| {
             SubsystemError::Refused(format!(

@@ -7,8 +7,8 @@
 
 use super::foreign::is_about_the_host;
 use super::item::{LinkKey, LinkValue};
+use super::kernel_state::{self, Link};
 use super::observe::{is_our_bridge, must_pass};
-use super::seen::{self, Link};
 use super::sysctl;
 use super::{event, fdb, filter};
 use crate::netlink::rtnetlink::{Packets, Socket};
@@ -160,7 +160,7 @@ impl Watcher {
         // An interface that is a stranger under a bridge's name keeps its settings.
         self.the_hosts_is_wrong()
             || off.into_iter().any(|(name, is_bridge)| {
-                let link = seen::link(&mut self.queries, &name).ok().flatten();
+                let link = kernel_state::link(&mut self.queries, &name).ok().flatten();
                 link.is_some_and(|link| !is_bridge || is_our_bridge(&link, &name))
             })
     }
@@ -208,7 +208,7 @@ impl Watcher {
     fn is_missing(&mut self, key: &LinkKey, wanted: &LinkValue) -> bool {
         match key {
             LinkKey::Bridge(name) | LinkKey::Uplink(name) | LinkKey::Port(name) => {
-                match seen::link(&mut self.queries, name) {
+                match kernel_state::link(&mut self.queries, name) {
                     Ok(Some(link)) => {
                         event::differs(wanted, &link, name)
                             || self.is_elsewhere(wanted, &link)
@@ -260,11 +260,11 @@ impl Watcher {
         let Some(bridge) = bridge else {
             return false;
         };
-        let master = seen::link(&mut self.queries, bridge).ok().flatten();
+        let master = kernel_state::link(&mut self.queries, bridge).ok().flatten();
         master.is_none_or(|master| {
             link.master != Some(master.index) || !uplink && must_pass(link, &master)
         }) || uplink
-            && seen::addresses_of(&mut self.queries, link.index)
+            && kernel_state::addresses_of(&mut self.queries, link.index)
                 .is_ok_and(|addresses| !addresses.is_empty())
     }
 }

@@ -134,19 +134,19 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Asks the kernel.
     pub(crate) fn take(socket: &mut Socket) -> Result<Self, SubsystemError> {
-        let mut seen = Self::default();
+        let mut snapshot = Self::default();
         for link in links(socket)? {
-            seen.names.insert(link.index, link.name.clone());
-            seen.links.insert(link.name.clone(), link);
+            snapshot.names.insert(link.index, link.name.clone());
+            snapshot.links.insert(link.name.clone(), link);
         }
-        seen.addresses = addresses_of(socket, 0)?;
+        snapshot.addresses = addresses_of(socket, 0)?;
         let routes = match socket.dump(&message::list_float_routes()) {
             // A host without a single address has no such table yet.
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
             other => other.map_err(|e| SubsystemError::kernel("list routes", e))?,
         };
-        seen.floats = routes.iter().filter_map(float_of).collect();
-        Ok(seen)
+        snapshot.floats = routes.iter().filter_map(float_of).collect();
+        Ok(snapshot)
     }
 
     /// A link by name.
