@@ -4,7 +4,7 @@
 use super::Links;
 use super::kernel_state::Snapshot;
 use super::message::{self, TABLE_MAIN};
-use super::moved::{Record, local};
+use super::uplink_migration::{MigrationRecord, local};
 use crate::netlink::rtnetlink::Socket;
 use crate::netlink::{address, ownership::PROTOCOL};
 use crate::settings::Settings;
@@ -188,11 +188,11 @@ struct Moved(BTreeMap<String, Vec<(Ipv4Net, String)>>);
 impl Moved {
     fn load(notes: &Path) -> Self {
         let mut all: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for uplink in Record::all(notes) {
-            let Some(record) = Record::load(notes, &uplink) else {
+        for uplink in MigrationRecord::all(notes) {
+            let Some(record) = MigrationRecord::load(notes, &uplink) else {
                 continue;
             };
-            let addresses = record.belongings.addresses.iter().filter_map(|message| {
+            let addresses = record.config.addresses.iter().filter_map(|message| {
                 let IpAddr::V4(address) = local(message)? else {
                     return None;
                 };

@@ -3,7 +3,7 @@
 
 use super::item::{LinkKey, LinkValue};
 use super::kernel_state::{self, Link};
-use super::moved::{Belongings, local};
+use super::uplink_migration::{InterfaceConfig, local};
 use super::{Links, observe, sysctl};
 use crate::subsystem::{Desired, SubsystemError};
 use novanet_model::IfName;
@@ -62,7 +62,7 @@ impl Links {
         }
         // An uplink takes back what is on its bridge.
         if uplinks.is_empty() {
-            let found = Belongings::of(&mut self.socket, bridge.index)?;
+            let found = InterfaceConfig::of(&mut self.socket, bridge.index)?;
             things.extend(found.addresses.iter().filter_map(|message| {
                 let address = address(message)?;
                 Some(Thing {

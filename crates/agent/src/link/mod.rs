@@ -21,7 +21,6 @@ mod kernel_state;
 mod mark;
 mod message;
 mod metadata;
-mod moved;
 mod mtu;
 mod notes;
 mod observe;
@@ -30,6 +29,7 @@ mod port;
 mod setting;
 mod sysctl;
 mod uplink;
+mod uplink_migration;
 mod watch;
 
 pub use crate::netlink::ownership::{PORTS, PROTOCOL};
@@ -48,13 +48,13 @@ use announce::Announcer;
 use ipnet::Ipv4Net;
 use kernel_state::Snapshot;
 use mark::Marked;
-use moved::Record;
 use novanet_model::{HostObject, IfName, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use uplink_migration::MigrationRecord;
 use watch::Watch;
 
 type LinkChange = Change<LinkKey, LinkValue>;
@@ -105,13 +105,13 @@ impl Links {
     }
 
     fn uplinks(&self) -> BTreeSet<IfName> {
-        Record::all(&self.notes).into_iter().collect()
+        MigrationRecord::all(&self.notes).into_iter().collect()
     }
 
     /// Those that went to this bridge, by our records.
     fn uplinks_of(&self, bridge: &IfName) -> Vec<IfName> {
-        let record = |uplink: &IfName| Record::load(&self.notes, uplink);
-        let mut all = Record::all(&self.notes);
+        let record = |uplink: &IfName| MigrationRecord::load(&self.notes, uplink);
+        let mut all = MigrationRecord::all(&self.notes);
         all.retain(|uplink| record(uplink).is_some_and(|record| record.bridge == *bridge));
         all
     }

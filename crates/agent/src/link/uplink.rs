@@ -7,9 +7,9 @@
 
 use super::kernel_state::{self, Link};
 use super::message::{self, Device};
-use super::moved::{Belongings, Record};
 use super::observe::{is_our_bridge, must_pass};
 use super::options::Role;
+use super::uplink_migration::{InterfaceConfig, MigrationRecord};
 use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::Settings;
 use crate::subsystem::SubsystemError;
@@ -26,11 +26,11 @@ pub(crate) fn enslave(
     bridge: &IfName,
 ) -> Result<(), SubsystemError> {
     // It was another network's so far: back to the interface first, with what it carried.
-    if Record::load(notes, uplink).is_some_and(|record| record.bridge != *bridge) {
+    if MigrationRecord::load(notes, uplink).is_some_and(|record| record.bridge != *bridge) {
         release(socket, notes, uplink)?;
     }
     let (nic, bridge) = check(socket, uplink, bridge)?;
-    let found = Belongings::of(socket, nic.index)?;
+    let found = InterfaceConfig::of(socket, nic.index)?;
     if let Some(address) = found.leased() {
         return Err(SubsystemError::Refused(format!(
             "interface {uplink} has {address} from DHCP, which nobody would renew on {}: \
@@ -39,22 +39,22 @@ pub(crate) fn enslave(
             bridge.name, bridge.name
         )));
     }
-    let before = Record::load(notes, uplink);
+    let before = MigrationRecord::load(notes, uplink);
     let moving = match (&before, found.is_empty()) {
         // It was enslaved, and somebody removed the bridge with what it carried.
-        (Some(record), true) if nic.master.is_none() => record.belongings_on(nic.index),
+        (Some(record), true) if nic.master.is_none() => record.config_on(nic.index),
         _ => found,
     };
     if before.is_none() || !moving.is_empty() {
-        let mut belongings = moving.clone();
+        let mut config = moving.clone();
         if let (Some(record), Some(_)) = (&before, nic.master) {
             // A DHCP client found its interface again: what went before is still on the bridge.
-            belongings.add(record.belongings_on(nic.index));
+            config.add(record.config_on(nic.index));
         }
-        let record = Record {
+        let record = MigrationRecord {
             bridge: name_of(&bridge)?,
             device: nic.index,
-            belongings,
+            config,
         };
         record.save(notes, uplink)?;
     }
@@ -75,7 +75,7 @@ pub(crate) fn enslave(
     if let Some(Err(error)) = results.get(decisive) {
         let error = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
         put_back(socket, &moving, &nic, &bridge);
-        Record::remove(notes, uplink)?;
+        MigrationRecord::remove(notes, uplink)?;
         return Err(SubsystemError::kernel(what, error));
     }
     all_went(&what, results)
@@ -99,7 +99,7 @@ pub(crate) fn release(
     notes: &Path,
     uplink: &IfName,
 ) -> Result<(), SubsystemError> {
-    let Some(record) = Record::load(notes, uplink) else {
+    let Some(record) = MigrationRecord::load(notes, uplink) else {
         return Ok(()); // Not enslaved by us.
     };
     let nic = kernel_state::link(socket, uplink)?;
@@ -112,7 +112,7 @@ pub(crate) fn release(
         }
         // Somebody removed the bridge: what it carried is the interface's again.
         (Some(nic), None) if nic.master.is_none() => {
-            let moving = record.belongings_on(nic.index);
+            let moving = record.config_on(nic.index);
             let mut requests = moving.addresses_to(nic.index, &nic.name);
             requests.extend(moving.routes_to(nic.index, nic.index));
             let what = format!("give {uplink} its addresses back");
@@ -123,16 +123,16 @@ pub(crate) fn release(
         }
         _ => {}
     }
-    Record::remove(notes, uplink)
+    MigrationRecord::remove(notes, uplink)
 }
 
 fn move_back(
     socket: &mut Socket,
     nic: &Link,
     bridge: &Link,
-    record: &Record,
+    record: &MigrationRecord,
 ) -> Result<(), SubsystemError> {
-    let moving = Belongings::of(socket, bridge.index)?;
+    let moving = InterfaceConfig::of(socket, bridge.index)?;
     let mut requests = moving.addresses_to(nic.index, &nic.name);
     requests.push(message::free(nic.index));
     requests.extend(moving.addresses_off(bridge.index));
@@ -180,7 +180,7 @@ fn name_of(bridge: &Link) -> Result<IfName, SubsystemError> {
 }
 
 /// The interface could not be enslaved: its addresses are its own again.
-fn put_back(socket: &mut Socket, moving: &Belongings, nic: &Link, bridge: &Link) {
+fn put_back(socket: &mut Socket, moving: &InterfaceConfig, nic: &Link, bridge: &Link) {
     let mut requests = moving.addresses_to(nic.index, &nic.name);
     requests.extend(moving.routes_to(nic.index, nic.index));
     requests.extend(moving.addresses_off(bridge.index));

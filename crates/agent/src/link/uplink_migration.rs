@@ -24,12 +24,12 @@ use std::path::{Path, PathBuf};
 
 /// What belongs to a device and goes with its place in the network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Belongings {
+pub(crate) struct InterfaceConfig {
     pub(crate) addresses: Vec<AddressMessage>,
     pub(crate) routes: Vec<RouteMessage>,
 }
 
-impl Belongings {
+impl InterfaceConfig {
     /// What a device has, without what is ours and what the kernel makes by itself.
     pub(crate) fn of(socket: &mut Socket, device: u32) -> Result<Self, SubsystemError> {
         let mut found = Self::default();
@@ -255,13 +255,13 @@ fn route_for(route: &RouteMessage, from: u32, to: u32) -> RouteMessage {
 
 /// What was moved from an uplink, for the time when a bridge that had it is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct MigrationRecord {
     /// Where it went.
     pub(crate) bridge: IfName,
     /// The uplink's number then, which its routes name.
     pub(crate) device: u32,
     /// What went.
-    pub(crate) belongings: Belongings,
+    pub(crate) config: InterfaceConfig,
 }
 
 /// The record as it is on disk: netlink messages in hex, so that nothing of a route is lost.
@@ -274,11 +274,11 @@ struct OnDisk {
     routes: Vec<String>,
 }
 
-impl Record {
+impl MigrationRecord {
     /// Writes it: whole or not at all, and before the kernel is told.
     pub(crate) fn save(&self, notes: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
-        let addresses = self.belongings.addresses.iter().cloned();
-        let routes = self.belongings.routes.iter().cloned();
+        let addresses = self.config.addresses.iter().cloned();
+        let routes = self.config.routes.iter().cloned();
         let disk = OnDisk {
             bridge: self.bridge.clone(),
             boot: boot_id(),
@@ -298,7 +298,7 @@ impl Record {
     pub(crate) fn load(notes: &Path, uplink: &IfName) -> Option<Self> {
         let text = std::fs::read_to_string(file(notes, uplink)).ok()?;
         let disk: OnDisk = serde_json::from_str(&text).ok()?;
-        let mut belongings = Belongings::default();
+        let mut config = InterfaceConfig::default();
         if disk.boot == boot_id() {
             for message in disk
                 .addresses
@@ -307,8 +307,8 @@ impl Record {
                 .filter_map(|h| unhex(h))
             {
                 match message {
-                    Message::NewAddress(address) => belongings.addresses.push(address),
-                    Message::NewRoute(route) => belongings.routes.push(route),
+                    Message::NewAddress(address) => config.addresses.push(address),
+                    Message::NewRoute(route) => config.routes.push(route),
                     _ => {}
                 }
             }
@@ -316,15 +316,15 @@ impl Record {
         Some(Self {
             bridge: disk.bridge,
             device: disk.device,
-            belongings,
+            config,
         })
     }
 
-    /// What went, as belongings of the device with this number now.
-    pub(crate) fn belongings_on(&self, device: u32) -> Belongings {
-        let routes = &self.belongings.routes;
-        Belongings {
-            addresses: self.belongings.addresses.clone(),
+    /// What went, as the configuration of the device with this number now.
+    pub(crate) fn config_on(&self, device: u32) -> InterfaceConfig {
+        let routes = &self.config.routes;
+        InterfaceConfig {
+            addresses: self.config.addresses.clone(),
             routes: routes
                 .iter()
                 .map(|r| route_for(r, self.device, device))
