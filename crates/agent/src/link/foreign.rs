@@ -24,8 +24,8 @@ use std::path::Path;
 pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, SubsystemError> {
     let mut socket = Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
     let snapshot = Snapshot::take(&mut socket)?;
-    let notes = settings.state_path.join("links");
-    collect(&mut socket, &snapshot, &notes, settings)
+    let state_dir = settings.state_path.join("links");
+    collect(&mut socket, &snapshot, &state_dir, settings)
 }
 
 /// The address that this host uses towards others; `None`: it has none yet. The answer is quick
@@ -93,17 +93,17 @@ impl Links {
         &mut self,
         snapshot: &Snapshot,
     ) -> Result<HostAddresses, SubsystemError> {
-        collect(&mut self.socket, snapshot, &self.notes, &self.settings)
+        collect(&mut self.socket, snapshot, &self.state_dir, &self.settings)
     }
 }
 
 fn collect(
     socket: &mut Socket,
     snapshot: &Snapshot,
-    notes: &Path,
+    state_dir: &Path,
     settings: &Settings,
 ) -> Result<HostAddresses, SubsystemError> {
-    let moved = Moved::load(notes);
+    let moved = Moved::load(state_dir);
     let addresses = snapshot.addresses.iter().filter_map(|address| {
         let net = Ipv4Net::new(address.ip, address.prefix).ok()?;
         let device = snapshot.name(address.device)?;
@@ -186,10 +186,10 @@ fn via(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
 struct Moved(BTreeMap<String, Vec<(Ipv4Net, String)>>);
 
 impl Moved {
-    fn load(notes: &Path) -> Self {
+    fn load(state_dir: &Path) -> Self {
         let mut all: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for uplink in MigrationRecord::all(notes) {
-            let Some(record) = MigrationRecord::load(notes, &uplink) else {
+        for uplink in MigrationRecord::all(state_dir) {
+            let Some(record) = MigrationRecord::load(state_dir, &uplink) else {
                 continue;
             };
             let addresses = record.config.addresses.iter().filter_map(|message| {

@@ -7,7 +7,7 @@
 
 use super::item::{LinkKey, LinkValue, bridge_alias};
 use super::kernel_state::{Link, Snapshot};
-use super::{notes, observe};
+use super::{observe, state_dir};
 use crate::boot::boot_id;
 use crate::settings::Settings;
 use crate::subsystem::Desired;
@@ -21,7 +21,7 @@ const PREFIX: &str = "bridge-";
 /// The bridges that carried our mark when they were last snapshot.
 #[derive(Debug)]
 pub(super) struct Marked {
-    notes: PathBuf,
+    state_dir: PathBuf,
     /// This namespace since the host was booted.
     here: String,
     numbers: BTreeMap<IfName, u32>,
@@ -31,14 +31,14 @@ pub(super) struct Marked {
 
 impl Marked {
     /// What the notes say.
-    pub(super) fn load(notes: &Path) -> Self {
+    pub(super) fn load(state_dir: &Path) -> Self {
         let namespace = std::fs::read_link("/proc/thread-self/ns/net").unwrap_or_default();
         let here = format!("{} {}", boot_id(), namespace.display());
         let number = |name: &IfName| -> Option<u32> {
-            let text = std::fs::read_to_string(file(notes, name)).ok()?;
+            let text = std::fs::read_to_string(file(state_dir, name)).ok()?;
             text.strip_prefix(&here)?.trim().parse().ok()
         };
-        let noted = notes::interfaces(notes, PREFIX, "")
+        let noted = state_dir::interfaces(state_dir, PREFIX, "")
             .into_iter()
             .map(|name| {
                 // Of another boot: a number that no device has.
@@ -48,22 +48,22 @@ impl Marked {
         Self {
             numbers: noted.collect(),
             unwritten: BTreeSet::new(),
-            notes: notes.to_owned(),
+            state_dir: state_dir.to_owned(),
             here,
         }
     }
 
     /// Notes the bridges that are ours, and forgets those that are gone and not wanted. A disk that is
     /// full keeps nobody from looking after the links.
-    pub(super) fn note(&mut self, snapshot: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
+    pub(super) fn record(&mut self, snapshot: &Snapshot, desired: &Desired<LinkKey, LinkValue>) {
         for link in snapshot.links() {
             if let Ok(name) = IfName::new(link.name.as_str())
                 && observe::is_our_bridge(link, &name)
                 && (self.numbers.get(&name) != Some(&link.index) || self.unwritten.contains(&name))
             {
-                let path = file(&self.notes, &name);
+                let path = file(&self.state_dir, &name);
                 let text = format!("{} {}\n", self.here, link.index);
-                let written = notes::write(&path, text.as_bytes());
+                let written = state_dir::write(&path, text.as_bytes());
                 if written.is_ok() {
                     self.unwritten.remove(&name);
                 } else if self.unwritten.insert(name.clone()) {
@@ -89,8 +89,8 @@ impl Marked {
     pub(super) fn forget(&mut self, name: &IfName) {
         self.unwritten.remove(name);
         self.numbers.remove(name);
-        let path = file(&self.notes, name);
-        told(&path, notes::remove(&path));
+        let path = file(&self.state_dir, name);
+        told(&path, state_dir::remove(&path));
     }
 
     /// A bridge of ours that somebody took the mark of; `mac` is its own, not one that it borrows.
@@ -120,8 +120,8 @@ impl Marked {
     }
 }
 
-fn file(notes: &Path, bridge: &IfName) -> PathBuf {
-    notes.join(format!("{PREFIX}{bridge}"))
+fn file(state_dir: &Path, bridge: &IfName) -> PathBuf {
+    state_dir.join(format!("{PREFIX}{bridge}"))
 }
 
 fn told(path: &Path, done: io::Result<()>) {

@@ -22,11 +22,11 @@ mod mark;
 mod message;
 mod metadata;
 mod mtu;
-mod notes;
 mod observe;
 mod options;
 mod port;
 mod setting;
+mod state_dir;
 mod sysctl;
 mod uplink;
 mod uplink_migration;
@@ -65,7 +65,7 @@ type Failures = Vec<(LinkKey, SubsystemError)>;
 pub struct Links {
     settings: Settings,
     /// What we note about the host: settings and uplinks as they were before us.
-    notes: PathBuf,
+    state_dir: PathBuf,
     socket: Socket,
     announcer: Announcer,
     watch: Watch,
@@ -77,11 +77,11 @@ pub struct Links {
 impl Links {
     /// Connects to the kernel. The watching begins with the first observation, on its thread.
     pub fn new(settings: &Settings) -> Result<Self, SubsystemError> {
-        let notes = settings.state_path.join("links");
+        let state_dir = settings.state_path.join("links");
         Ok(Self {
             settings: settings.clone(),
-            marked: Marked::load(&notes),
-            notes,
+            marked: Marked::load(&state_dir),
+            state_dir,
             socket: Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
             watch: Watch::default(),
@@ -105,13 +105,13 @@ impl Links {
     }
 
     fn uplinks(&self) -> BTreeSet<IfName> {
-        MigrationRecord::all(&self.notes).into_iter().collect()
+        MigrationRecord::all(&self.state_dir).into_iter().collect()
     }
 
     /// Those that went to this bridge, by our records.
     fn uplinks_of(&self, bridge: &IfName) -> Vec<IfName> {
-        let record = |uplink: &IfName| MigrationRecord::load(&self.notes, uplink);
-        let mut all = MigrationRecord::all(&self.notes);
+        let record = |uplink: &IfName| MigrationRecord::load(&self.state_dir, uplink);
+        let mut all = MigrationRecord::all(&self.state_dir);
         all.retain(|uplink| record(uplink).is_some_and(|record| record.bridge == *bridge));
         all
     }
@@ -201,7 +201,7 @@ impl Subsystem for Links {
         let macs = observe::macs(&snapshot, desired);
         snapshot.entries = fdb::entries(&mut self.socket, &macs)?;
         self.announcer.check(&snapshot);
-        self.marked.note(&snapshot, desired);
+        self.marked.record(&snapshot, desired);
         let uplinks = self.uplinks();
         self.foreign_devices = Arc::new(Foreign {
             devices: observe::foreign_devices(&snapshot, &uplinks, &self.marked),
@@ -275,14 +275,14 @@ impl Links {
     fn apply_one(&mut self, change: &LinkChange) -> Result<(), SubsystemError> {
         match (&change.key, &change.to) {
             (LinkKey::Sysctl(path), Some(LinkValue::Setting(value))) => {
-                sysctl::set(&self.notes, path, value)
+                sysctl::set(&self.state_dir, path, value)
             }
-            (LinkKey::Sysctl(path), None) => sysctl::restore(&self.notes, path),
+            (LinkKey::Sysctl(path), None) => sysctl::restore(&self.state_dir, path),
             (LinkKey::Conf(name, setting), Some(LinkValue::Setting(value))) => {
                 self.set_conf(name, setting, value)
             }
             (LinkKey::Conf(name, setting), None) => {
-                sysctl::restore(&self.notes, &sysctl::conf(name, setting))
+                sysctl::restore(&self.state_dir, &sysctl::conf(name, setting))
             }
             (LinkKey::Bridge(name), Some(value)) if *value != LinkValue::Left => {
                 self.ensure_bridge(name, value)
@@ -292,7 +292,9 @@ impl Links {
             (LinkKey::Uplink(name), Some(LinkValue::Uplink(spec))) => {
                 self.ensure_uplink(name, spec)
             }
-            (LinkKey::Uplink(name), None) => uplink::release(&mut self.socket, &self.notes, name),
+            (LinkKey::Uplink(name), None) => {
+                uplink::release(&mut self.socket, &self.state_dir, name)
+            }
             (LinkKey::Address(device, address), Some(LinkValue::Address(prefix))) => {
                 self.ensure_address(device, *address, *prefix)
             }
@@ -317,7 +319,7 @@ impl Links {
         let Some(bridge) = &spec.bridge else {
             return Ok(());
         };
-        uplink::enslave(&mut self.socket, &self.notes, name, bridge)
+        uplink::enslave(&mut self.socket, &self.state_dir, name, bridge)
     }
 
     fn ensure_address(

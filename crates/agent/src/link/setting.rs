@@ -41,7 +41,7 @@ impl Links {
             let is = is.map_or_else(|| wanted.clone(), LinkValue::Setting);
             items.insert(key.clone(), is);
         }
-        for name in sysctl::forwarding_noted(&self.notes) {
+        for name in sysctl::recorded_forwarding(&self.state_dir) {
             let (setting, _) = sysctl::FORWARDING;
             let path = sysctl::conf(&name, setting);
             let key = LinkKey::Conf(name, setting);
@@ -67,7 +67,7 @@ impl Links {
 
     /// A setting that is not wanted any more, if it was another before us.
     fn goes_back(&self, path: &str) -> Result<Option<LinkValue>, SubsystemError> {
-        let Some(was) = sysctl::noted(&self.notes, path)? else {
+        let Some(was) = sysctl::recorded(&self.state_dir, path)? else {
             return Ok(None);
         };
         // The setting of an interface that is gone went with it; the note is still to go.
@@ -96,7 +96,7 @@ impl Links {
         if link.is_some_and(|link| observe::is_our_bridge(&link, name)) {
             sysctl::write(&path, value)
         } else {
-            sysctl::set(&self.notes, &path, value)
+            sysctl::set(&self.state_dir, &path, value)
         }
     }
 }

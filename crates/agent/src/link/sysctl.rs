@@ -1,7 +1,7 @@
 //! Kernel settings that a host needs: forwarding, and bridged packets passing the ip rules. What
 //! was there before is remembered, so that removing novanet from a host gives it back.
 
-use super::notes;
+use super::state_dir;
 use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
 use std::io;
@@ -44,8 +44,8 @@ pub(crate) fn conf(interface: &IfName, setting: &str) -> String {
 }
 
 /// Interfaces whose forwarding was off before us, by our notes.
-pub(crate) fn forwarding_noted(notes: &Path) -> Vec<IfName> {
-    notes::interfaces(notes, "sysctl-net.ipv4.conf.", ".forwarding")
+pub(crate) fn recorded_forwarding(state_dir: &Path) -> Vec<IfName> {
+    state_dir::interfaces(state_dir, "sysctl-net.ipv4.conf.", ".forwarding")
 }
 
 fn file(path: &str) -> PathBuf {
@@ -77,7 +77,7 @@ pub(crate) fn nobody_answers() -> bool {
 }
 
 /// Sets it, after noting what it was in `notes`.
-pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), SubsystemError> {
+pub(crate) fn set(state_dir: &Path, path: &str, value: &str) -> Result<(), SubsystemError> {
     let before = match read_or_refuse(path)? {
         Some(before) => before,
         None if path.starts_with("net/bridge/") => {
@@ -86,43 +86,43 @@ pub(crate) fn set(notes: &Path, path: &str, value: &str) -> Result<(), Subsystem
         }
         None => return Err(missing(path)),
     };
-    let note = note(notes, path);
-    if before != value && !note.exists() {
-        notes::write(&note, before.as_bytes())
-            .map_err(|e| SubsystemError::kernel(format!("write {}", note.display()), e))?;
+    let record = record(state_dir, path);
+    if before != value && !record.exists() {
+        state_dir::write(&record, before.as_bytes())
+            .map_err(|e| SubsystemError::kernel(format!("write {}", record.display()), e))?;
     }
     write(path, value)
 }
 
 /// Gives back the value that was there before us, if we changed it.
-pub(crate) fn restore(notes: &Path, path: &str) -> Result<(), SubsystemError> {
-    let Some(before) = noted(notes, path)? else {
+pub(crate) fn restore(state_dir: &Path, path: &str) -> Result<(), SubsystemError> {
+    let Some(before) = recorded(state_dir, path)? else {
         return Ok(());
     };
     // The setting of an interface that is gone is gone with it.
     if read_or_refuse(path)?.is_some() {
         write(path, &before)?;
     }
-    let note = note(notes, path);
-    notes::remove(&note)
-        .map_err(|e| SubsystemError::kernel(format!("remove {}", note.display()), e))
+    let record = record(state_dir, path);
+    state_dir::remove(&record)
+        .map_err(|e| SubsystemError::kernel(format!("remove {}", record.display()), e))
 }
 
 /// What [`restore`] has to give back.
-pub(crate) fn noted(notes: &Path, path: &str) -> Result<Option<String>, SubsystemError> {
-    let note = note(notes, path);
-    match std::fs::read_to_string(&note) {
+pub(crate) fn recorded(state_dir: &Path, path: &str) -> Result<Option<String>, SubsystemError> {
+    let record = record(state_dir, path);
+    match std::fs::read_to_string(&record) {
         Ok(before) => Ok(Some(before)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(SubsystemError::kernel(
-            format!("read {}", note.display()),
+            format!("read {}", record.display()),
             error,
         )),
     }
 }
 
-fn note(notes: &Path, path: &str) -> PathBuf {
-    notes.join(format!("sysctl-{}", path.replace('/', ".")))
+fn record(state_dir: &Path, path: &str) -> PathBuf {
+    state_dir.join(format!("sysctl-{}", path.replace('/', ".")))
 }
 
 fn read_or_refuse(path: &str) -> Result<Option<String>, SubsystemError> {

@@ -21,13 +21,13 @@ use std::path::Path;
 /// Makes `uplink` a port of `bridge`, which takes over its addresses, routes and (then) MAC.
 pub(crate) fn enslave(
     socket: &mut Socket,
-    notes: &Path,
+    state_dir: &Path,
     uplink: &IfName,
     bridge: &IfName,
 ) -> Result<(), SubsystemError> {
     // It was another network's so far: back to the interface first, with what it carried.
-    if MigrationRecord::load(notes, uplink).is_some_and(|record| record.bridge != *bridge) {
-        release(socket, notes, uplink)?;
+    if MigrationRecord::load(state_dir, uplink).is_some_and(|record| record.bridge != *bridge) {
+        release(socket, state_dir, uplink)?;
     }
     let (nic, bridge) = check(socket, uplink, bridge)?;
     let found = InterfaceConfig::of(socket, nic.index)?;
@@ -39,7 +39,7 @@ pub(crate) fn enslave(
             bridge.name, bridge.name
         )));
     }
-    let before = MigrationRecord::load(notes, uplink);
+    let before = MigrationRecord::load(state_dir, uplink);
     let moving = match (&before, found.is_empty()) {
         // It was enslaved, and somebody removed the bridge with what it carried.
         (Some(record), true) if nic.master.is_none() => record.config_on(nic.index),
@@ -56,7 +56,7 @@ pub(crate) fn enslave(
             device: nic.index,
             config,
         };
-        record.save(notes, uplink)?;
+        record.save(state_dir, uplink)?;
     }
     let mut requests = Vec::new();
     if let (false, Some(mac)) = (moving.addresses.is_empty(), nic.mac) {
@@ -75,7 +75,7 @@ pub(crate) fn enslave(
     if let Some(Err(error)) = results.get(decisive) {
         let error = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
         put_back(socket, &moving, &nic, &bridge);
-        MigrationRecord::remove(notes, uplink)?;
+        MigrationRecord::remove(state_dir, uplink)?;
         return Err(SubsystemError::kernel(what, error));
     }
     all_went(&what, results)
@@ -96,10 +96,10 @@ fn mends(nic: &Link, bridge: &Link) -> Vec<Request> {
 /// Gives the interface back: what is on the bridge and not ours becomes the interface's.
 pub(crate) fn release(
     socket: &mut Socket,
-    notes: &Path,
+    state_dir: &Path,
     uplink: &IfName,
 ) -> Result<(), SubsystemError> {
-    let Some(record) = MigrationRecord::load(notes, uplink) else {
+    let Some(record) = MigrationRecord::load(state_dir, uplink) else {
         return Ok(()); // Not enslaved by us.
     };
     let nic = kernel_state::link(socket, uplink)?;
@@ -123,7 +123,7 @@ pub(crate) fn release(
         }
         _ => {}
     }
-    MigrationRecord::remove(notes, uplink)
+    MigrationRecord::remove(state_dir, uplink)
 }
 
 fn move_back(

@@ -2,7 +2,7 @@
 //! of what was moved, written before the kernel hears of it.
 
 use super::message;
-use super::notes;
+use super::state_dir;
 use crate::boot::boot_id;
 use crate::netlink::address;
 use crate::netlink::rtnetlink::{Request, Socket, decode, encode};
@@ -276,7 +276,7 @@ struct OnDisk {
 
 impl MigrationRecord {
     /// Writes it: whole or not at all, and before the kernel is told.
-    pub(crate) fn save(&self, notes: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
+    pub(crate) fn save(&self, state_dir: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
         let addresses = self.config.addresses.iter().cloned();
         let routes = self.config.routes.iter().cloned();
         let disk = OnDisk {
@@ -286,17 +286,17 @@ impl MigrationRecord {
             addresses: addresses.map(|a| hex(Message::NewAddress(a))).collect(),
             routes: routes.map(|r| hex(Message::NewRoute(r))).collect(),
         };
-        let path = file(notes, uplink);
+        let path = file(state_dir, uplink);
         serde_json::to_vec(&disk)
             .map_err(io::Error::from)
-            .and_then(|bytes| notes::write_for_good(&path, &bytes))
+            .and_then(|bytes| state_dir::write_durable(&path, &bytes))
             .map_err(|e| SubsystemError::kernel(format!("write {}", path.display()), e))
     }
 
     /// Reads it; `None`: none, or not to be read. What was moved before the host's last boot is
     /// left out: the administrator's configuration has spoken since.
-    pub(crate) fn load(notes: &Path, uplink: &IfName) -> Option<Self> {
-        let text = std::fs::read_to_string(file(notes, uplink)).ok()?;
+    pub(crate) fn load(state_dir: &Path, uplink: &IfName) -> Option<Self> {
+        let text = std::fs::read_to_string(file(state_dir, uplink)).ok()?;
         let disk: OnDisk = serde_json::from_str(&text).ok()?;
         let mut config = InterfaceConfig::default();
         if disk.boot == boot_id() {
@@ -333,23 +333,23 @@ impl MigrationRecord {
     }
 
     /// Forgets it.
-    pub(crate) fn remove(notes: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
-        let path = file(notes, uplink);
-        notes::remove(&path)
+    pub(crate) fn remove(state_dir: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
+        let path = file(state_dir, uplink);
+        state_dir::remove(&path)
             .map_err(|e| SubsystemError::kernel(format!("remove {}", path.display()), e))
     }
 
     /// The uplinks that have one.
-    pub(crate) fn all(notes: &Path) -> Vec<IfName> {
-        notes::interfaces(notes, PREFIX, SUFFIX)
+    pub(crate) fn all(state_dir: &Path) -> Vec<IfName> {
+        state_dir::interfaces(state_dir, PREFIX, SUFFIX)
     }
 }
 
 const PREFIX: &str = "uplink-";
 const SUFFIX: &str = ".json";
 
-fn file(notes: &Path, uplink: &IfName) -> PathBuf {
-    notes.join(format!("{PREFIX}{uplink}{SUFFIX}"))
+fn file(state_dir: &Path, uplink: &IfName) -> PathBuf {
+    state_dir.join(format!("{PREFIX}{uplink}{SUFFIX}"))
 }
 
 fn hex(message: Message) -> String {
