@@ -127,7 +127,7 @@ impl Links {
         match kernel_state::link(&mut self.socket, name)? {
             Some(link) if observe::is_our_bridge(&link, name) => {
                 self.must_be_released(name)?;
-                if let Some(why) = self.foreign_on(&link, name)? {
+                if let Some(why) = self.removal_blocker(&link, name)? {
                     return Err(SubsystemError::Refused(format!(
                         "bridge {name} is kept, {why}"
                     )));

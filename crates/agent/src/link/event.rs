@@ -1,4 +1,4 @@
-//! What the kernel tells of links, addresses, routes and entries of bridges: which things of ours an
+//! What the kernel tells of links, addresses, routes and entries of bridges: which blockers of ours an
 //! event is about, and leaves other than they should be. Pure, and cheap: our own changes are told too.
 
 use super::fdb::Entry;
@@ -16,7 +16,7 @@ use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, Nei
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Which things of ours an event is about, and leaves other than they should be.
+/// Which blockers of ours an event is about, and leaves other than they should be.
 pub(super) fn doubts_of(
     message: Message,
     expected: &BTreeMap<LinkKey, LinkValue>,

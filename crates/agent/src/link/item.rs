@@ -73,7 +73,7 @@ pub enum LinkValue {
     Foreign(String),
     /// A bridge of ours that is not removed, because something on it is not ours; the text says
     /// what, and what to do. Only ever observed.
-    Kept(String),
+    RemovalBlocked(String),
     /// Of a network that this host cannot have: whatever is there stays as it is.
     Left,
     /// An enslaved interface.
@@ -108,7 +108,7 @@ impl fmt::Display for LinkValue {
             }
             Self::AdministratorsBridge => f.write_str("made by the administrator"),
             Self::Foreign(what) => f.write_str(what),
-            Self::Kept(why) => write!(f, "is kept, {why}"),
+            Self::RemovalBlocked(why) => write!(f, "is kept, {why}"),
             Self::Left => f.write_str("left as it is"),
             Self::Uplink(spec) => {
                 let addressed = if spec.addressed {

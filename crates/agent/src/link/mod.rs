@@ -10,13 +10,13 @@
 
 mod announce;
 mod bridge;
+mod bridge_removal;
 mod event;
 mod fdb;
 mod filter;
 mod float;
 mod foreign;
 mod item;
-mod keep;
 mod kernel_state;
 mod mark;
 mod message;
@@ -212,7 +212,7 @@ impl Subsystem for Links {
         let mut items = observe::items(&snapshot, desired, &uplinks, &self.marked);
         items.iter_mut().for_each(float::unheard);
         Self::mark_unanswered(&mut items);
-        self.mark_kept(desired, &mut items)?;
+        self.mark_blocked_removals(desired, &mut items)?;
         self.watch_mtus(&snapshot, desired);
         metadata::observe(&mut self.socket, desired, &mut items)?;
         self.observe_settings(desired, &snapshot, &mut items)?;
@@ -355,7 +355,7 @@ impl Links {
     fn remove_address(&mut self, device: &IfName, address: Ipv4Addr) -> Result<(), SubsystemError> {
         match kernel_state::link(&mut self.socket, device)? {
             Some(link) => {
-                keep::spare_secondaries(&link, device)?;
+                bridge_removal::promote_secondaries(&link, device)?;
                 self.remove_addresses(device, link.index, address, None)
             }
             None => Ok(()),

@@ -122,7 +122,7 @@ impl Watcher {
             if doubts.is_empty() {
                 continue;
             }
-            // Let what belongs together arrive, then look at how things are now.
+            // Let what belongs together arrive, then look at how blockers are now.
             tokio::time::sleep(SETTLE).await;
             while let Some(received) = events.arrived() {
                 doubts.extend(self.doubts_of(received));

@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A thing that is not ours, and the command that takes it off.
-struct Thing {
+struct Blocker {
     what: String,
     remedy: String,
 }
 
 impl Links {
     /// Bridges that would not be removed are shown as such.
-    pub(super) fn mark_kept(
+    pub(super) fn mark_blocked_removals(
         &mut self,
         desired: &Desired<LinkKey, LinkValue>,
         items: &mut BTreeMap<LinkKey, LinkValue>,
@@ -29,32 +29,32 @@ impl Links {
             if let (LinkKey::Bridge(name), LinkValue::Bridge(_)) = (key, &*value)
                 && desired.get(key).is_none()
                 && let Some(link) = kernel_state::link(&mut self.socket, name)?
-                && let Some(why) = self.foreign_on(&link, name)?
+                && let Some(why) = self.removal_blocker(&link, name)?
             {
-                *value = LinkValue::Kept(why);
+                *value = LinkValue::RemovalBlocked(why);
             }
         }
         Ok(())
     }
 
     /// What keeps a bridge of ours, and what to do about it.
-    pub(super) fn foreign_on(
+    pub(super) fn removal_blocker(
         &mut self,
         bridge: &Link,
         name: &IfName,
     ) -> Result<Option<String>, SubsystemError> {
         let uplinks = self.uplinks_of(name);
-        let mut things = Vec::new();
+        let mut blockers = Vec::new();
         for link in kernel_state::links(&mut self.socket)? {
             let ours = observe::is_our_port(&link)
                 || uplinks.iter().any(|uplink| uplink.as_str() == link.name);
             if link.master == Some(bridge.index) && !ours {
-                things.push(Thing {
+                blockers.push(Blocker {
                     what: format!("port {}", link.name),
                     remedy: format!("ip link set dev {} nomaster", link.name),
                 });
             } else if link.lower == Some(bridge.index) {
-                things.push(Thing {
+                blockers.push(Blocker {
                     what: format!("{} {}", link.kind, link.name),
                     remedy: format!("ip link delete dev {}", link.name),
                 });
@@ -63,27 +63,27 @@ impl Links {
         // An uplink takes back what is on its bridge.
         if uplinks.is_empty() {
             let found = InterfaceConfig::of(&mut self.socket, bridge.index)?;
-            things.extend(found.addresses.iter().filter_map(|message| {
+            blockers.extend(found.addresses.iter().filter_map(|message| {
                 let address = address(message)?;
-                Some(Thing {
+                Some(Blocker {
                     what: format!("address {address}"),
                     remedy: format!("ip address delete {address} dev {name}"),
                 })
             }));
-            things.extend(found.routes.iter().map(|message| {
+            blockers.extend(found.routes.iter().map(|message| {
                 let route = destination(message);
-                Thing {
+                Blocker {
                     what: format!("route {route}"),
                     remedy: format!("ip route delete {route} dev {name}"),
                 }
             }));
         }
-        Ok(sentence(&things))
+        Ok(sentence(&blockers))
     }
 }
 
 /// Without this the kernel takes the addresses of others in the same network along with ours.
-pub(super) fn spare_secondaries(link: &Link, name: &IfName) -> Result<(), SubsystemError> {
+pub(super) fn promote_secondaries(link: &Link, name: &IfName) -> Result<(), SubsystemError> {
     if observe::is_our_bridge(link, name) {
         let path = format!("net/ipv4/conf/{name}/promote_secondaries");
         sysctl::write(&path, sysctl::ON)?;
@@ -106,8 +106,8 @@ fn destination(message: &RouteMessage) -> String {
     to.map_or("default".to_owned(), |to| format!("{to}/{length}"))
 }
 
-fn sentence(things: &[Thing]) -> Option<String> {
-    let [first, rest @ ..] = things else {
+fn sentence(blockers: &[Blocker]) -> Option<String> {
+    let [first, rest @ ..] = blockers else {
         return None;
     };
     let (mut what, mut remedy) = (first.what.clone(), first.remedy.clone());
