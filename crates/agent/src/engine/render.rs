@@ -143,7 +143,7 @@ mod tests {
             mtu: Mtu::Fixed(1400),
             up: true,
             changed: Vec::new(),
-            marked: true,
+            tagged: true,
         });
         assert_eq!(bridge.to_string(), "mac 02:16:3e:00:00:01 mtu 1400 up");
         let host = DhcpValue::Host(HostSpec {

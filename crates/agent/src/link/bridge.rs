@@ -39,7 +39,7 @@ impl Links {
                 return Err(SubsystemError::Refused(format!(
                     "bridge {name}: the name is taken by {}; rename or remove it, \
                      or give the network another bridge name",
-                    self.marked.describe(&link, name)
+                    self.tagged.describe(&link, name)
                 )));
             }
         };
@@ -74,7 +74,7 @@ impl Links {
     }
 
     /// Gives a bridge of ours its mark back, before anything else is done with it.
-    pub(super) fn mark_again(&mut self, name: &IfName) -> Result<(), SubsystemError> {
+    pub(super) fn restore_alias(&mut self, name: &IfName) -> Result<(), SubsystemError> {
         let Some(link) = kernel_state::link(&mut self.socket, name)? else {
             return Ok(());
         };
@@ -83,7 +83,7 @@ impl Links {
         } else {
             link.mac
         };
-        if !self.marked.lost(&link, name, mac) {
+        if !self.tagged.has_lost_alias(&link, name, mac) {
             return Ok(());
         }
         self.socket
@@ -135,7 +135,7 @@ impl Links {
                 self.socket
                     .request(&message::remove_link(link.index))
                     .map_err(|e| SubsystemError::kernel(format!("remove bridge {name}"), e))?;
-                self.marked.forget(name);
+                self.tagged.forget(name);
                 Ok(())
             }
             _ => Ok(()), // gone, or never ours

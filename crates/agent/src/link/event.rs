@@ -161,7 +161,7 @@ pub(super) fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
                 || link.up != spec.up
                 || !link.wrong_as(Role::Instance).is_empty()
                 || has_other_mac(link)
-                || mtu::without(&link.alias) != spec.mark
+                || mtu::alias_without(&link.alias) != spec.alias
                 || (link.group == PORTS) != spec.guarded
                 || mtu::of_port(link) != spec.mtu
         }

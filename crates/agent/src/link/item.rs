@@ -97,7 +97,7 @@ impl fmt::Display for LinkValue {
             Self::Setting(value) => f.write_str(value),
             Self::GoesBack { is, was } => write!(f, "{is}, goes back to {was}"),
             Self::Bridge(spec) => {
-                let mark = if spec.marked {
+                let mark = if spec.tagged {
                     ""
                 } else {
                     " without novanet's mark"
@@ -134,7 +134,7 @@ impl fmt::Display for LinkValue {
                     " out of its group"
                 };
                 let (up, mtu) = (up(spec.up), spec.mtu);
-                let mark = if spec.mark.is_empty() {
+                let mark = if spec.alias.is_empty() {
                     " without novanet's mark"
                 } else {
                     ""
@@ -172,7 +172,7 @@ pub struct BridgeSpec {
     /// What somebody changed of it, as `ip` and `bridge` call it. Only observed so.
     pub changed: Vec<&'static str>,
     /// It has our mark, as one of ours must.
-    pub marked: bool,
+    pub tagged: bool,
 }
 
 /// An enslaved interface.
@@ -198,7 +198,7 @@ pub struct PortSpec {
     /// The instance's MAC: the bridge has it as an entry of this port that no frame moves.
     pub mac: MacAddr,
     /// The mark that says whose it is; its MTU is behind that.
-    pub mark: String,
+    pub alias: String,
     /// What somebody changed of it, as `ip` and `bridge` call it. Only observed so.
     pub changed: Vec<&'static str>,
     /// In the group of devices by which the firewall knows ports.
@@ -267,7 +267,7 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
                 bridge: Some(port.bridge.clone()),
                 up: true,
                 mac: port.mac,
-                mark: port_alias(port),
+                alias: port_alias(port),
                 changed: Vec::new(),
                 guarded: true,
                 mtu: Mtu::AsMade,
@@ -318,7 +318,7 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
             mtu: mtu.map_or(Mtu::AsMade, Mtu::Fixed),
             up: true,
             changed: Vec::new(),
-            marked: true,
+            tagged: true,
         }),
     )];
     let settings_of_bridge = sysctl::OF_OUR_BRIDGES.into_iter();

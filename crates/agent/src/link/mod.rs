@@ -18,12 +18,12 @@ mod float;
 mod foreign;
 mod item;
 mod kernel_state;
-mod mark;
 mod message;
 mod metadata;
 mod mtu;
 mod observe;
 mod options;
+mod ownership;
 mod port;
 mod setting;
 mod state_dir;
@@ -47,8 +47,8 @@ use crate::subsystem::{Change, Desired, Foreign, ForeignDevices, Subsystem, Subs
 use announce::Announcer;
 use ipnet::Ipv4Net;
 use kernel_state::Snapshot;
-use mark::Marked;
 use novanet_model::{HostObject, IfName, ObjectKey};
+use ownership::TaggedBridges;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ pub struct Links {
     announcer: Announcer,
     watch: Watch,
     cables: Cables,
-    marked: Marked,
+    tagged: TaggedBridges,
     foreign_devices: ForeignDevices,
 }
 
@@ -80,7 +80,7 @@ impl Links {
         let state_dir = settings.state_path.join("links");
         Ok(Self {
             settings: settings.clone(),
-            marked: Marked::load(&state_dir),
+            tagged: TaggedBridges::load(&state_dir),
             state_dir,
             socket: Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
@@ -117,13 +117,13 @@ impl Links {
     }
 
     /// All that is done with a bridge asks for its mark.
-    fn mark_lost(&mut self, changes: &[LinkChange]) -> Failures {
+    fn restore_lost_aliases(&mut self, changes: &[LinkChange]) -> Failures {
         let mut failed = Failures::new();
         for change in changes {
             if let (LinkKey::Bridge(name), Some(LinkValue::Bridge(spec))) =
                 (&change.key, &change.from)
-                && !spec.marked
-                && let Err(error) = self.mark_again(name)
+                && !spec.tagged
+                && let Err(error) = self.restore_alias(name)
             {
                 failed.push((change.key.clone(), error));
             }
@@ -201,15 +201,15 @@ impl Subsystem for Links {
         let macs = observe::macs(&snapshot, desired);
         snapshot.entries = fdb::entries(&mut self.socket, &macs)?;
         self.announcer.check(&snapshot);
-        self.marked.record(&snapshot, desired);
+        self.tagged.record(&snapshot, desired);
         let uplinks = self.uplinks();
         self.foreign_devices = Arc::new(Foreign {
-            devices: observe::foreign_devices(&snapshot, &uplinks, &self.marked),
+            devices: observe::foreign_devices(&snapshot, &uplinks, &self.tagged),
             addresses: self.host_addresses(&snapshot)?,
             source: foreign::source(&snapshot, &self.settings.public_interface),
             waits: foreign::waits(&snapshot, &self.settings),
         });
-        let mut items = observe::items(&snapshot, desired, &uplinks, &self.marked);
+        let mut items = observe::items(&snapshot, desired, &uplinks, &self.tagged);
         items.iter_mut().for_each(float::unheard);
         Self::mark_unanswered(&mut items);
         self.mark_blocked_removals(desired, &mut items)?;
@@ -227,7 +227,7 @@ impl Subsystem for Links {
         for change in changes {
             self.watch.expect(&change.key, change.to.as_ref());
         }
-        let mut failed = self.mark_lost(changes);
+        let mut failed = self.restore_lost_aliases(changes);
         for run in changes.chunk_by(|a, b| together(a).is_some() && together(a) == together(b)) {
             match together(&run[0]) {
                 Some(Together::Floats) => {

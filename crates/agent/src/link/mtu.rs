@@ -63,12 +63,12 @@ impl RightMtus {
 }
 
 /// The whole mark of a port that is made with this MTU.
-pub(super) fn mark(mark: &str, mtu: u32) -> String {
-    format!("{mark}{WORD}{mtu}")
+pub(super) fn alias_with(alias: &str, mtu: u32) -> String {
+    format!("{alias}{WORD}{mtu}")
 }
 
 /// A mark without the MTU.
-pub(super) fn without(alias: &str) -> &str {
+pub(super) fn alias_without(alias: &str) -> &str {
     alias.rsplit_once(WORD).map_or(alias, |(mark, _)| mark)
 }
 
@@ -79,7 +79,7 @@ fn made_with(port: &Link) -> Option<u32> {
 }
 
 /// What the mark of a port says, or must say if it says nothing.
-pub(super) fn marked(port: &Link) -> u32 {
+pub(super) fn recorded(port: &Link) -> u32 {
     made_with(port).unwrap_or(port.mtu)
 }
 
@@ -89,7 +89,7 @@ pub(super) fn right<'a>(wanted: Mtu, bridge: &Link, links: impl Iterator<Item = 
         return mtu;
     }
     let ports = links.filter(|link| link.master == Some(bridge.index));
-    ports.map(marked).min().unwrap_or(OF_NOTHING)
+    ports.map(recorded).min().unwrap_or(OF_NOTHING)
 }
 
 /// What a bridge has that is wanted so and must have `right`.
@@ -102,7 +102,7 @@ pub(super) fn of_bridge(wanted: Mtu, bridge: &Link, right: u32) -> Mtu {
 
 /// What a port has.
 pub(super) fn of_port(port: &Link) -> Mtu {
-    compared(port.mtu, marked(port))
+    compared(port.mtu, recorded(port))
 }
 
 fn compared(is: u32, right: u32) -> Mtu {

@@ -6,9 +6,9 @@ use super::item::{
     UplinkSpec, bridge_alias, host_end_mac,
 };
 use super::kernel_state::{Link, Snapshot};
-use super::mark::Marked;
 use super::mtu::{self, Mtu};
 use super::options::{self, Role};
+use super::ownership::TaggedBridges;
 use crate::netlink::ownership::{PORTS, PORTS_MASK};
 use crate::settings::{FloatingAddressMode, Settings};
 use crate::subsystem::{Desired, ForeignDevice};
@@ -22,7 +22,7 @@ pub(crate) fn items(
     snapshot: &Snapshot,
     desired: &Desired<LinkKey, LinkValue>,
     uplinks: &BTreeSet<IfName>,
-    marked: &Marked,
+    tagged: &TaggedBridges,
 ) -> Items {
     let mut items = Items::new();
     for link in snapshot.links() {
@@ -30,7 +30,7 @@ pub(crate) fn items(
             continue; // A name that we cannot have given.
         };
         let key = LinkKey::Bridge(name.clone());
-        if let Some(value) = bridge(snapshot, link, &name, desired.get(&key), (uplinks, marked)) {
+        if let Some(value) = bridge(snapshot, link, &name, desired.get(&key), (uplinks, tagged)) {
             items.insert(key, value);
         }
         let key = LinkKey::Port(name.clone());
@@ -116,19 +116,19 @@ pub(crate) fn macs(
 pub(crate) fn foreign_devices(
     snapshot: &Snapshot,
     uplinks: &BTreeSet<IfName>,
-    marked: &Marked,
+    tagged: &TaggedBridges,
 ) -> BTreeMap<IfName, ForeignDevice> {
     let foreign_devices = snapshot.links().filter_map(|link| {
         let name = IfName::new(link.name.as_str()).ok()?;
         let ours = is_our_bridge(link, &name)
-            || marked.lost(link, &name, mac(snapshot, link, &name, uplinks))
+            || tagged.has_lost_alias(link, &name, mac(snapshot, link, &name, uplinks))
             || is_our_port(link);
         if ours {
             return None;
         }
         let stranger = ForeignDevice {
             is_bridge: link.is_bridge(),
-            what: marked.describe(link, &name),
+            what: tagged.describe(link, &name),
         };
         Some((name, stranger))
     });
@@ -140,18 +140,18 @@ fn bridge(
     link: &Link,
     name: &IfName,
     wanted: Option<&LinkValue>,
-    (uplinks, marked): (&BTreeSet<IfName>, &Marked),
+    (uplinks, tagged): (&BTreeSet<IfName>, &TaggedBridges),
 ) -> Option<LinkValue> {
-    let is_marked = is_our_bridge(link, name);
+    let is_tagged = is_our_bridge(link, name);
     let mac = mac(snapshot, link, name, uplinks);
-    let ours = is_marked || marked.lost(link, name, mac);
+    let ours = is_tagged || tagged.has_lost_alias(link, name, mac);
     let is = |mac, mtu| {
         Some(LinkValue::Bridge(BridgeSpec {
             mac,
             mtu,
             up: link.up,
             changed: changed_of_bridge(snapshot, link),
-            marked: is_marked,
+            tagged: is_tagged,
         }))
     };
     match wanted {
@@ -164,7 +164,7 @@ fn bridge(
             is(mac?, mtu::of_bridge(spec.mtu, link, right))
         }
         _ if ours => is(link.mac?, Mtu::AsMade),
-        Some(_) => Some(LinkValue::Foreign(marked.describe(link, name))),
+        Some(_) => Some(LinkValue::Foreign(tagged.describe(link, name))),
         None => None,
     }
 }
@@ -201,7 +201,7 @@ fn port(snapshot: &Snapshot, link: &Link, wanted: Option<&LinkValue>) -> Option<
             bridge: snapshot.bridge_of(link),
             up: link.up,
             mac: wanted.map_or(MacAddr([0; 6]), |spec| spec.mac),
-            mark: mtu::without(&link.alias).to_owned(),
+            alias: mtu::alias_without(&link.alias).to_owned(),
             changed: wanted.map_or(Vec::new(), |spec| changed_of_port(snapshot, link, spec)),
             guarded: link.group == PORTS,
             mtu: mtu::of_port(link),

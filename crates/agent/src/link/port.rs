@@ -81,7 +81,7 @@ fn plug_now(
     };
     let cable = Cable {
         name: &port.name,
-        alias: &mtu::mark(&port_alias(port), mtu),
+        alias: &mtu::alias_with(&port_alias(port), mtu),
         inside: ifname_inside,
         mac: port.mac,
         pid,
@@ -158,7 +158,7 @@ pub(crate) fn mend(
     let bridge = bridge_link(socket, name, bridge)?;
     let instance = Instance {
         mac: spec.mac,
-        mark: spec.mark.clone(),
+        alias: spec.alias.clone(),
     };
     plug_in(socket, &link, &bridge, &instance)
 }
@@ -166,14 +166,14 @@ pub(crate) fn mend(
 /// What a port has of its instance.
 struct Instance {
     mac: MacAddr,
-    mark: String,
+    alias: String,
 }
 
 impl Instance {
     fn of(port: &Port) -> Self {
         Self {
             mac: port.mac,
-            mark: port_alias(port),
+            alias: port_alias(port),
         }
     }
 }
@@ -188,8 +188,8 @@ fn plug_in(
     if link.group != PORTS {
         requests.push(message::set_group(link.index, PORTS));
     }
-    if mtu::without(&link.alias) != instance.mark {
-        let mark = mtu::mark(&instance.mark, mtu::marked(link));
+    if mtu::alias_without(&link.alias) != instance.alias {
+        let mark = mtu::alias_with(&instance.alias, mtu::recorded(link));
         requests.push(message::set_alias(link.index, &mark));
     }
     if observe::has_other_mac(link)

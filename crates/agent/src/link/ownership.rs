@@ -20,7 +20,7 @@ const PREFIX: &str = "bridge-";
 
 /// The bridges that carried our mark when they were last snapshot.
 #[derive(Debug)]
-pub(super) struct Marked {
+pub(super) struct TaggedBridges {
     state_dir: PathBuf,
     /// This namespace since the host was booted.
     here: String,
@@ -29,7 +29,7 @@ pub(super) struct Marked {
     unwritten: BTreeSet<IfName>,
 }
 
-impl Marked {
+impl TaggedBridges {
     /// What the notes say.
     pub(super) fn load(state_dir: &Path) -> Self {
         let namespace = std::fs::read_link("/proc/thread-self/ns/net").unwrap_or_default();
@@ -94,7 +94,7 @@ impl Marked {
     }
 
     /// A bridge of ours that somebody took the mark of; `mac` is its own, not one that it borrows.
-    pub(super) fn lost(&self, link: &Link, name: &IfName, mac: Option<MacAddr>) -> bool {
+    pub(super) fn has_lost_alias(&self, link: &Link, name: &IfName, mac: Option<MacAddr>) -> bool {
         link.alias.is_empty()
             && self.is_noted(link, name)
             && mac == Some(Settings::bridge_mac(name))
