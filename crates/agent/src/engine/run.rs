@@ -130,7 +130,7 @@ fn real_rooms(
     let images = Images::new(&settings.state_path, settings.instance_uid_base, source);
     let images = images.map_err(|e| failed("images")(SubsystemError::Refused(e.to_string())))?;
     let links = Links::new(settings).map_err(failed(Links::NAME))?;
-    let plug = Arc::new(Cables(links.cables()));
+    let plug = Arc::new(Cables(links.veth_attacher()));
     Ok(Subsystems {
         links,
         firewall: Firewall::new(settings).map_err(failed(Firewall::NAME))?,
@@ -249,7 +249,7 @@ impl Console for Consoles {
 }
 
 /// Plugs instances by the link subsystem's means.
-struct Cables(link::Cables);
+struct Cables(link::VethAttacher);
 
 impl Plug for Cables {
     fn plug<'a>(
@@ -258,7 +258,7 @@ impl Plug for Cables {
         pid: i32,
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), SubsystemError>> {
-        Box::pin(self.0.plug(port, pid, ifname))
+        Box::pin(self.0.attach(port, pid, ifname))
     }
 }
 

@@ -131,7 +131,7 @@ pub(crate) fn set_mtu(index: u32, mtu: u32) -> Request {
 }
 
 /// Plugs a device into a bridge.
-pub(crate) fn plug(index: u32, bridge: u32) -> Request {
+pub(crate) fn set_controller(index: u32, bridge: u32) -> Request {
     let link = LinkUnspec::new_with_index(index).controller(bridge);
     Request::new(Message::SetLink(link.build()), 0)
 }
@@ -168,7 +168,7 @@ impl Device<'_> {
 }
 
 /// An instance's cable.
-pub(crate) struct Cable<'a> {
+pub(crate) struct NewVeth<'a> {
     /// Host end.
     pub(crate) name: &'a IfName,
     /// Mark of the host end.
@@ -187,16 +187,16 @@ pub(crate) struct Cable<'a> {
 
 /// Makes a cable with its inside end in the instance, marks and plugs it: one send, for the same
 /// reason as [`make_bridge`]. It stays down: a bridge learns from a port that is up.
-pub(crate) fn make_cable(cable: &Cable<'_>) -> [Request; 3] {
+pub(crate) fn make_veth(veth: &NewVeth<'_>) -> [Request; 3] {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
-        LinkAttribute::IfName(cable.inside.to_owned()),
-        LinkAttribute::Address(cable.mac.0.to_vec()),
-        LinkAttribute::Mtu(cable.mtu),
-        LinkAttribute::NetNsPid(cable.pid),
+        LinkAttribute::IfName(veth.inside.to_owned()),
+        LinkAttribute::Address(veth.mac.0.to_vec()),
+        LinkAttribute::Mtu(veth.mtu),
+        LinkAttribute::NetNsPid(veth.pid),
     ];
-    let mut link = LinkVeth::new(cable.name.as_str(), cable.inside)
-        .mtu(cable.mtu)
+    let mut link = LinkVeth::new(veth.name.as_str(), veth.inside)
+        .mtu(veth.mtu)
         .build();
     for attribute in &mut link.attributes {
         if let LinkAttribute::LinkInfo(_) = attribute {
@@ -208,17 +208,17 @@ pub(crate) fn make_cable(cable: &Cable<'_>) -> [Request; 3] {
     }
     link.attributes.push(LinkAttribute::Group(PORTS));
     // In this message: udev gives another one to a device that has the kernel's.
-    let mac = host_end_mac(cable.name);
+    let mac = host_end_mac(veth.name);
     link.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
     link.header.flags = LinkFlags::default();
     link.header.change_mask = LinkFlags::default();
-    let plug = LinkUnspec::new_with_name(cable.name.as_str())
-        .alias(cable.alias)
-        .controller(cable.bridge);
+    let plug = LinkUnspec::new_with_name(veth.name.as_str())
+        .alias(veth.alias)
+        .controller(veth.bridge);
     [
         Request::new(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL),
         Request::new(Message::SetLink(plug.build()), 0),
-        set_port_options(&Device::Name(cable.name), options::of_new_port()),
+        set_port_options(&Device::Name(veth.name), options::of_new_port()),
     ]
 }
 

@@ -39,7 +39,7 @@ pub use item::{
     bridge_alias, port_alias,
 };
 pub use mtu::Mtu;
-pub use port::{Cables, plug};
+pub use port::{VethAttacher, attach};
 
 use crate::netlink::rtnetlink::Socket;
 use crate::settings::Settings;
@@ -69,7 +69,7 @@ pub struct Links {
     socket: Socket,
     announcer: Announcer,
     watch: Watch,
-    cables: Cables,
+    attacher: VethAttacher,
     tagged: TaggedBridges,
     foreign_devices: ForeignDevices,
 }
@@ -85,14 +85,14 @@ impl Links {
             socket: Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?,
             announcer: Announcer::default(),
             watch: Watch::default(),
-            cables: Cables::default(),
+            attacher: VethAttacher::default(),
             foreign_devices: ForeignDevices::default(),
         })
     }
 
     /// What makes cables of instances into this subsystem's bridges.
-    pub fn cables(&self) -> Cables {
-        self.cables.clone()
+    pub fn veth_attacher(&self) -> VethAttacher {
+        self.attacher.clone()
     }
 
     /// The cables of instances that are there.
@@ -148,7 +148,7 @@ impl Links {
                 self.watch.expect(key, Some(&LinkValue::Bridge(exact)));
             }
         }
-        self.cables.mtus.replace(all);
+        self.attacher.mtus.replace(all);
     }
 }
 

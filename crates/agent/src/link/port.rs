@@ -1,9 +1,9 @@
 //! The host ends of instances' cables. The instance's driver makes a cable between creating and
-//! starting an instance ([`plug`]); the subsystem keeps it plugged, and removes it with its object.
+//! starting an instance ([`attach`]); the subsystem keeps it plugged, and removes it with its object.
 
 use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
 use super::kernel_state::{self, Link};
-use super::message::{self, Cable, Device};
+use super::message::{self, Device, NewVeth};
 use super::mtu::{self, Mtu, RightMtus};
 use super::options::{self, Role};
 use super::{fdb, observe};
@@ -19,37 +19,41 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// See [`Cables::plug`], where no subsystem knows what MTU a bridge must have.
-pub async fn plug(port: &Port, netns_pid: i32, ifname_inside: &str) -> Result<(), SubsystemError> {
-    let cables = Cables::default();
-    cables.plug(port, netns_pid, ifname_inside).await
+/// See [`VethAttacher::attach`], where no subsystem knows what MTU a bridge must have.
+pub async fn attach(
+    port: &Port,
+    netns_pid: i32,
+    ifname_inside: &str,
+) -> Result<(), SubsystemError> {
+    let attacher = VethAttacher::default();
+    attacher.attach(port, netns_pid, ifname_inside).await
 }
 
 /// Makes cables of instances. Each gets the MTU that its bridge must have, whatever it has at that
 /// moment.
 #[derive(Debug, Clone, Default)]
-pub struct Cables {
+pub struct VethAttacher {
     /// What bridges must have, by the subsystem's last observation.
     pub(super) mtus: RightMtus,
 }
 
-impl Cables {
+impl VethAttacher {
     /// Makes the cable of an instance: the host end, named by the port, marked, in its bridge and up;
     /// the other end in the network namespace of process `netns_pid`, as `ifname_inside`, with the
     /// port's MAC. Does nothing but plug it where the cable is there already. The caller's thread must
     /// be in the host's network namespace.
     #[allow(clippy::unused_async)] // what it asks of the kernel takes a millisecond; callers need not know
-    pub async fn plug(
+    pub async fn attach(
         &self,
         port: &Port,
         netns_pid: i32,
         ifname_inside: &str,
     ) -> Result<(), SubsystemError> {
-        plug_now(&self.mtus, port, netns_pid, ifname_inside)
+        attach_now(&self.mtus, port, netns_pid, ifname_inside)
     }
 }
 
-fn plug_now(
+fn attach_now(
     mtus: &RightMtus,
     port: &Port,
     netns_pid: i32,
@@ -64,7 +68,7 @@ fn plug_now(
         must_be_ours(&port.name, &old)?;
         let namespace = namespace_of(&mut socket, pid)?;
         if namespace.is_some() && old.peer_namespace == namespace {
-            return plug_in(&mut socket, &old, &bridge, &Instance::of(port));
+            return attach_to_bridge(&mut socket, &old, &bridge, &Instance::of(port));
         }
         // The cable of an earlier run, whose namespace the kernel has not taken down yet.
         socket
@@ -79,7 +83,7 @@ fn plug_now(
         }
         _ => bridge.mtu,
     };
-    let cable = Cable {
+    let veth = NewVeth {
         name: &port.name,
         alias: &mtu::alias_with(&port_alias(port), mtu),
         inside: ifname_inside,
@@ -88,7 +92,7 @@ fn plug_now(
         bridge: bridge.index,
         mtu,
     };
-    make(&mut socket, &cable).map_err(|e| {
+    make(&mut socket, &veth).map_err(|e| {
         let full = if e.raw_os_error() == Some(libc::EXFULL) {
             ", which has as many ports as the kernel allows (1024)"
         } else {
@@ -104,22 +108,20 @@ fn plug_now(
 
 /// All of it or nothing: a cable that could not be plugged has no mark, and would be taken for
 /// somebody else's.
-fn make(socket: &mut Socket, cable: &Cable<'_>) -> io::Result<()> {
-    let mut results = socket
-        .send_together(&message::make_cable(cable))?
-        .into_iter();
+fn make(socket: &mut Socket, veth: &NewVeth<'_>) -> io::Result<()> {
+    let mut results = socket.send_together(&message::make_veth(veth))?.into_iter();
     results.next().unwrap_or(Ok(()))?;
-    let Some(Message::NewLink(link)) = socket.get(message::get_link(cable.name))? else {
+    let Some(Message::NewLink(link)) = socket.get(message::get_link(veth.name))? else {
         return Ok(()); // Its namespace has ended.
     };
     let index = link.header.index;
     let done = results.collect::<io::Result<()>>().and_then(|()| {
         // The entry before it is up: what comes from a MAC that the bridge does not know is dropped.
-        let last = [fdb::set(index, cable.mac), message::take_up(index)];
+        let last = [fdb::set(index, veth.mac), message::take_up(index)];
         socket.send_together(&last)?.into_iter().collect()
     });
     match done {
-        Ok(()) => no_ipv6(cable.name.as_str()),
+        Ok(()) => no_ipv6(veth.name.as_str()),
         Err(_) => socket.request(&message::remove_link(index))?,
     }
     done
@@ -160,7 +162,7 @@ pub(crate) fn mend(
         mac: spec.mac,
         alias: spec.alias.clone(),
     };
-    plug_in(socket, &link, &bridge, &instance)
+    attach_to_bridge(socket, &link, &bridge, &instance)
 }
 
 /// What a port has of its instance.
@@ -178,7 +180,7 @@ impl Instance {
     }
 }
 
-fn plug_in(
+fn attach_to_bridge(
     socket: &mut Socket,
     link: &Link,
     bridge: &Link,
@@ -203,7 +205,7 @@ fn plug_in(
         let device = Device::Index(link.index);
         // Down, or the bridge would learn from it before it is told not to.
         requests.push(message::take_down(link.index));
-        requests.push(message::plug(link.index, bridge.index));
+        requests.push(message::set_controller(link.index, bridge.index));
         requests.push(message::set_port_options(&device, options::of_new_port()));
         requests.push(fdb::set(link.index, instance.mac));
     }

@@ -4,7 +4,7 @@ use crate::link::{State, sh};
 use crate::subsystem::{Driven, binding, bridge, dhcp, gateway, name, port};
 use novanet_agent::dhcp::{DhcpServers, Files, bridge as face};
 use novanet_agent::firewall::Firewall;
-use novanet_agent::link::{Links, plug};
+use novanet_agent::link::{Links, attach};
 use novanet_agent::settings::Settings;
 use novanet_lab::{Host, eventually_async};
 use novanet_model::MacAddr;
@@ -98,7 +98,7 @@ impl Cloud {
         let port = port(i64::from(number), "br100");
         self.links.want(&HostObject::Port(port.clone()));
         let vm = Host::new(&format!("vm{number}")).unwrap();
-        plug(&port, i32::try_from(vm.pid()).unwrap(), "eth0")
+        attach(&port, i32::try_from(vm.pid()).unwrap(), "eth0")
             .await
             .unwrap();
         vm.sh("ip link set dev eth0 up").unwrap();

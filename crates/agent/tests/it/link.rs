@@ -1,7 +1,7 @@
 //! Links on a real kernel.
 
 use crate::subsystem::{Driven, bridge, gateway, name, port, settings};
-use novanet_agent::link::{Links, plug};
+use novanet_agent::link::{Links, attach};
 use novanet_agent::settings::Settings;
 use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::{Host, HostOptions, eventually_async, inside_host};
@@ -282,9 +282,9 @@ fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
 
         let vm = Host::new("vm").unwrap();
         let pid = i32::try_from(vm.pid()).unwrap();
-        plug(&nv1, pid, "eth0").await.unwrap();
+        attach(&nv1, pid, "eth0").await.unwrap();
         let first = sh("cat /sys/class/net/nv1/ifindex");
-        plug(&nv1, pid, "eth0").await.unwrap();
+        attach(&nv1, pid, "eth0").await.unwrap();
         assert_eq!(
             first,
             sh("cat /sys/class/net/nv1/ifindex"),
@@ -331,7 +331,7 @@ fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
 
         // The instance's next run, before the kernel took the last one's namespace down.
         let again = Host::new("again").unwrap();
-        plug(&nv1, i32::try_from(again.pid()).unwrap(), "eth0")
+        attach(&nv1, i32::try_from(again.pid()).unwrap(), "eth0")
             .await
             .unwrap();
         assert!(vm.sh("ip link show dev eth0").is_err());
@@ -353,7 +353,7 @@ fn a_hundred_ports_are_removed_at_once() {
         links.converge().await;
         for port in &ports {
             links.want(&HostObject::Port(port.clone()));
-            plug(
+            attach(
                 port,
                 i32::try_from(vm.pid()).unwrap(),
                 &format!("eth{}", port.instance.0),

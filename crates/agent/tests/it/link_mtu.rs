@@ -3,7 +3,7 @@
 
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, name, port};
-use novanet_agent::link::{LinkValue, Links, plug};
+use novanet_agent::link::{LinkValue, Links, attach};
 use novanet_agent::subsystem::{Change, Subsystem};
 use novanet_lab::Host;
 use novanet_model::object::HostObject;
@@ -24,7 +24,7 @@ async fn plugged(links: &mut Driven<Links>, number: u8) -> Host {
     links.want(&HostObject::Port(port.clone()));
     let vm = Host::new(&format!("mtu{number}")).unwrap();
     let pid = i32::try_from(vm.pid()).unwrap();
-    plug(&port, pid, "eth0").await.unwrap();
+    attach(&port, pid, "eth0").await.unwrap();
     links.settled().await;
     vm
 }
@@ -146,8 +146,8 @@ fn a_new_port_has_what_its_bridge_must_have_and_not_what_somebody_has_just_set()
             let pid = i32::try_from(vm.pid()).unwrap();
             links
                 .subsystem
-                .cables()
-                .plug(&port, pid, "eth0")
+                .veth_attacher()
+                .attach(&port, pid, "eth0")
                 .await
                 .unwrap();
             links.converge().await;

@@ -3,7 +3,7 @@
 
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, gateway, name, port};
-use novanet_agent::link::{Links, plug};
+use novanet_agent::link::{Links, attach};
 use novanet_agent::subsystem::Subsystem;
 use novanet_lab::packet::ethernet;
 use novanet_lab::{Host, Mac, Wire, eventually_async};
@@ -27,7 +27,7 @@ async fn instance(links: &mut Driven<Links>, number: u8) -> Host {
     links.want(&HostObject::Port(port.clone()));
     let vm = Host::new(&format!("port{number}")).unwrap();
     let pid = i32::try_from(vm.pid()).unwrap();
-    plug(&port, pid, "eth0").await.unwrap();
+    attach(&port, pid, "eth0").await.unwrap();
     address(&vm, number);
     vm
 }
@@ -384,7 +384,7 @@ fn an_administrators_bridge_keeps_its_mac_when_instances_come_and_go() {
         links.want(&HostObject::Port(new.clone()));
         let vm = Host::new("flat3").unwrap();
         let pid = i32::try_from(vm.pid()).unwrap();
-        plug(&new, pid, "eth0").await.unwrap();
+        attach(&new, pid, "eth0").await.unwrap();
         address(&vm, 3);
         assert_eq!(mac(), UPLINK);
         assert!(sh("ip link show dev nv3").contains("link/ether fe:ff:"));

@@ -120,7 +120,7 @@ impl Plug for Cables {
         pid: i32,
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), SubsystemError>> {
-        Box::pin(novanet_agent::link::plug(port, pid, ifname))
+        Box::pin(novanet_agent::link::attach(port, pid, ifname))
     }
 }
 
