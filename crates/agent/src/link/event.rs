@@ -89,7 +89,7 @@ pub(super) fn doubts_of(
             let ports = about_mac(expected, &message).map(LinkKey::Port);
             ports.chain(bridge).collect()
         }
-        Message::DelRoute(_) | Message::DelRule(_) => kernel_state::float_of(&message)
+        Message::DelRoute(_) | Message::DelRule(_) => kernel_state::floating_ip_of(&message)
             .map(LinkKey::FloatingIp)
             .into_iter()
             .chain(metadata::of_event(&message))
@@ -138,9 +138,9 @@ fn about_address(expected: &BTreeMap<LinkKey, LinkValue>, address: Ipv4Addr) -> 
         .keys()
         .filter(|key| matches!(key, LinkKey::Address(_, a) if *a == address))
         .cloned();
-    let float = LinkKey::FloatingIp(address);
-    let float = expected.contains_key(&float).then_some(float);
-    addresses.chain(float).collect()
+    let floating_ip = LinkKey::FloatingIp(address);
+    let floating_ip = expected.contains_key(&floating_ip).then_some(floating_ip);
+    addresses.chain(floating_ip).collect()
 }
 
 /// Whether a link is other than it should be, as far as one message tells.

@@ -85,7 +85,7 @@ pub enum LinkValue {
     /// A plugged port.
     Port(PortSpec),
     /// A floating IP.
-    FloatingIp(FloatSpec),
+    FloatingIp(FloatingIpSpec),
 }
 
 impl fmt::Display for LinkValue {
@@ -209,7 +209,7 @@ pub struct PortSpec {
 
 /// How a floating IP is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FloatSpec {
+pub struct FloatingIpSpec {
     /// Route or address.
     pub mode: FloatingAddressMode,
     /// The interface where it is announced (and, in address mode, where it is).
@@ -273,11 +273,11 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
                 mtu: Mtu::AsMade,
             }),
         )],
-        HostObject::FloatingIp(float) => vec![(
-            LinkKey::FloatingIp(float.address),
-            LinkValue::FloatingIp(FloatSpec {
+        HostObject::FloatingIp(floating_ip) => vec![(
+            LinkKey::FloatingIp(floating_ip.address),
+            LinkValue::FloatingIp(FloatingIpSpec {
                 mode: settings.floating_address_mode,
-                interface: float
+                interface: floating_ip
                     .interface
                     .clone()
                     .unwrap_or_else(|| settings.public_interface.clone()),

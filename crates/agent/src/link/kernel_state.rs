@@ -118,7 +118,7 @@ impl Link {
     }
 }
 
-/// Links and IPv4 addresses of the host, and our float routes.
+/// Links and IPv4 addresses of the host, and our floating IP routes.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     links: HashMap<String, Link>,
@@ -126,7 +126,7 @@ pub(crate) struct Snapshot {
     /// All IPv4 addresses.
     pub(crate) addresses: Vec<Address>,
     /// Floating IPs with a route of ours.
-    pub(crate) floats: BTreeSet<Ipv4Addr>,
+    pub(crate) floating_ips: BTreeSet<Ipv4Addr>,
     /// Where bridges have the MACs that were asked for.
     pub(crate) entries: Entries,
 }
@@ -140,12 +140,12 @@ impl Snapshot {
             snapshot.links.insert(link.name.clone(), link);
         }
         snapshot.addresses = addresses_of(socket, 0)?;
-        let routes = match socket.dump(&message::list_float_routes()) {
+        let routes = match socket.dump(&message::list_floating_ip_routes()) {
             // A host without a single address has no such table yet.
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
             other => other.map_err(|e| SubsystemError::kernel("list routes", e))?,
         };
-        snapshot.floats = routes.iter().filter_map(float_of).collect();
+        snapshot.floating_ips = routes.iter().filter_map(floating_ip_of).collect();
         Ok(snapshot)
     }
 
@@ -188,7 +188,7 @@ pub(crate) fn links(socket: &mut Socket) -> Result<Vec<Link>, SubsystemError> {
 }
 
 /// The floating IP of a route of ours.
-pub(crate) fn float_of(message: &Message) -> Option<Ipv4Addr> {
+pub(crate) fn floating_ip_of(message: &Message) -> Option<Ipv4Addr> {
     let (Message::NewRoute(route) | Message::DelRoute(route)) = message else {
         return None;
     };

@@ -260,7 +260,7 @@ pub(crate) fn remove_address(device: u32, address: Ipv4Net) -> Request {
 }
 
 /// A local route of ours to one address, in the table of local addresses.
-pub(crate) fn float_route(address: Ipv4Addr) -> RouteMessage {
+pub(crate) fn floating_ip_route(address: Ipv4Addr) -> RouteMessage {
     let mut route = RouteMessage::default();
     route.header = our_local_routes();
     route.header.destination_prefix_length = 32;
@@ -294,20 +294,20 @@ fn our_local_routes() -> RouteHeader {
 }
 
 /// Makes the host answer to a floating IP.
-pub(crate) fn add_float_route(address: Ipv4Addr) -> Request {
+pub(crate) fn add_floating_ip_route(address: Ipv4Addr) -> Request {
     Request::new(
-        Message::NewRoute(float_route(address)),
+        Message::NewRoute(floating_ip_route(address)),
         NLM_F_CREATE | NLM_F_EXCL,
     )
 }
 
 /// Ends that.
-pub(crate) fn remove_float_route(address: Ipv4Addr) -> Request {
-    Request::new(Message::DelRoute(float_route(address)), 0)
+pub(crate) fn remove_floating_ip_route(address: Ipv4Addr) -> Request {
+    Request::new(Message::DelRoute(floating_ip_route(address)), 0)
 }
 
 /// Asks for our `local` routes only; the kernel sorts them out.
-pub(crate) fn list_float_routes() -> Message {
+pub(crate) fn list_floating_ip_routes() -> Message {
     let mut route = RouteMessage::default();
     route.header = RouteHeader {
         scope: RouteScope::Universe,

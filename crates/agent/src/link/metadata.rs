@@ -124,7 +124,7 @@ fn is_ours(found: &RuleMessage) -> bool {
 }
 
 fn route() -> RouteMessage {
-    let mut route = message::float_route(METADATA_ADDRESS);
+    let mut route = message::floating_ip_route(METADATA_ADDRESS);
     route.header.table = 0; // too large for the header
     route.attributes.push(RouteAttribute::Table(TABLE));
     route

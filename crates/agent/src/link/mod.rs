@@ -14,7 +14,7 @@ mod bridge_removal;
 mod event;
 mod fdb;
 mod filter;
-mod float;
+mod floating_ip;
 mod foreign;
 mod item;
 mod kernel_state;
@@ -35,7 +35,7 @@ mod watch;
 pub use crate::netlink::ownership::{PORTS, PROTOCOL};
 pub use foreign::{host_addresses, host_source};
 pub use item::{
-    BridgeSpec, FloatSpec, LinkKey, LinkValue, METADATA_ADDRESS, PortSpec, UplinkSpec,
+    BridgeSpec, FloatingIpSpec, LinkKey, LinkValue, METADATA_ADDRESS, PortSpec, UplinkSpec,
     bridge_alias, port_alias,
 };
 pub use mtu::Mtu;
@@ -210,7 +210,7 @@ impl Subsystem for Links {
             waits: foreign::waits(&snapshot, &self.settings),
         });
         let mut items = observe::items(&snapshot, desired, &uplinks, &self.tagged);
-        items.iter_mut().for_each(float::unheard);
+        items.iter_mut().for_each(floating_ip::mark_unanswered);
         Self::mark_unanswered(&mut items);
         self.mark_blocked_removals(desired, &mut items)?;
         self.watch_mtus(&snapshot, desired);
@@ -230,8 +230,12 @@ impl Subsystem for Links {
         let mut failed = self.restore_lost_aliases(changes);
         for run in changes.chunk_by(|a, b| together(a).is_some() && together(a) == together(b)) {
             match together(&run[0]) {
-                Some(Together::Floats) => {
-                    failed.extend(float::apply(&mut self.socket, &mut self.announcer, run));
+                Some(Together::FloatingIps) => {
+                    failed.extend(floating_ip::apply(
+                        &mut self.socket,
+                        &mut self.announcer,
+                        run,
+                    ));
                 }
                 Some(Together::PortRemovals) => {
                     failed.extend(port::remove(run.iter().filter_map(port_name).collect()).await);
@@ -252,13 +256,13 @@ impl Subsystem for Links {
 /// Changes that cost less together.
 #[derive(PartialEq, Eq)]
 enum Together {
-    Floats,
+    FloatingIps,
     PortRemovals,
 }
 
 fn together(change: &LinkChange) -> Option<Together> {
     match (&change.key, &change.to) {
-        (LinkKey::FloatingIp(_), _) => Some(Together::Floats),
+        (LinkKey::FloatingIp(_), _) => Some(Together::FloatingIps),
         (LinkKey::Port(_), None) => Some(Together::PortRemovals),
         _ => None,
     }

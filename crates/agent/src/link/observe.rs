@@ -2,7 +2,7 @@
 //! something of ours should be. Pure.
 
 use super::item::{
-    BridgeSpec, FloatSpec, LinkKey, LinkValue, PORT_ALIAS_PREFIX, PORT_NAME_PREFIX, PortSpec,
+    BridgeSpec, FloatingIpSpec, LinkKey, LinkValue, PORT_ALIAS_PREFIX, PORT_NAME_PREFIX, PortSpec,
     UplinkSpec, bridge_alias, host_end_mac,
 };
 use super::kernel_state::{Link, Snapshot};
@@ -312,7 +312,7 @@ fn addresses(snapshot: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: 
             }
         } else if address.ours && address.prefix == 32 && name.as_str() != "lo" {
             let key = LinkKey::FloatingIp(address.ip);
-            let value = float(
+            let value = floating_ip(
                 snapshot,
                 desired.get(&key),
                 FloatingAddressMode::Address,
@@ -323,7 +323,7 @@ fn addresses(snapshot: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: 
             items.insert(key, LinkValue::Address(address.prefix));
         }
     }
-    for address in &snapshot.floats {
+    for address in &snapshot.floating_ips {
         let key = LinkKey::FloatingIp(*address);
         let lo = || IfName::new("lo").ok();
         let wanted = desired.get(&key);
@@ -336,19 +336,19 @@ fn addresses(snapshot: &Snapshot, desired: &Desired<LinkKey, LinkValue>, items: 
         if let Some(name) = name
             && !(right && items.contains_key(&key))
         {
-            let value = float(snapshot, wanted, FloatingAddressMode::Route, &name);
+            let value = floating_ip(snapshot, wanted, FloatingAddressMode::Route, &name);
             items.insert(key, LinkValue::FloatingIp(value));
         }
     }
 }
 
 /// A floating IP as it is. An address that should be on an enslaved interface is on its bridge.
-fn float(
+fn floating_ip(
     snapshot: &Snapshot,
     wanted: Option<&LinkValue>,
     mode: FloatingAddressMode,
     device: &IfName,
-) -> FloatSpec {
+) -> FloatingIpSpec {
     if let Some(LinkValue::FloatingIp(spec)) = wanted
         && spec.mode == mode
         && (spec.interface == *device
@@ -360,7 +360,7 @@ fn float(
     {
         return spec.clone();
     }
-    FloatSpec {
+    FloatingIpSpec {
         mode,
         interface: device.clone(),
     }

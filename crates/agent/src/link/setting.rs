@@ -1,6 +1,6 @@
 //! Kernel settings as items of the subsystem: those of the host, and those of the interfaces between which
 //! packets of instances go. What others may want otherwise (`net.ipv4.conf.all.*`: LVS, keepalived and
-//! kube-proxy set `arp_ignore`) is not set: what suffers from it says so (`float`).
+//! kube-proxy set `arp_ignore`) is not set: what suffers from it says so (`floating_ip`).
 //!
 //! `ip_forward` is not enough: it sets every interface's own switch when it is written and says
 //! nothing about one that is turned off later.

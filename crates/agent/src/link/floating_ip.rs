@@ -2,7 +2,7 @@
 //! announcement; nothing is listed.
 
 use super::announce::Announcer;
-use super::item::{FloatSpec, LinkKey, LinkValue};
+use super::item::{FloatingIpSpec, LinkKey, LinkValue};
 use super::kernel_state;
 use super::message;
 use super::sysctl;
@@ -21,7 +21,7 @@ type LinkChange = Change<LinkKey, LinkValue>;
 struct Step<'a> {
     change: &'a LinkChange,
     address: Ipv4Addr,
-    adds: Option<&'a FloatSpec>,
+    adds: Option<&'a FloatingIpSpec>,
 }
 
 /// Makes a run of changes true, together.
@@ -117,12 +117,12 @@ fn request(
     socket: &mut Socket,
     devices: &mut Devices,
     address: Ipv4Addr,
-    spec: &FloatSpec,
+    spec: &FloatingIpSpec,
     add: bool,
 ) -> Result<Request, SubsystemError> {
     Ok(match (spec.mode, add) {
-        (FloatingAddressMode::Route, true) => message::add_float_route(address),
-        (FloatingAddressMode::Route, false) => message::remove_float_route(address),
+        (FloatingAddressMode::Route, true) => message::add_floating_ip_route(address),
+        (FloatingAddressMode::Route, false) => message::remove_floating_ip_route(address),
         (FloatingAddressMode::Address, add) => {
             let device = match devices.get(&spec.interface) {
                 Some(device) => *device,
@@ -188,7 +188,7 @@ fn finish(
 /// The kernel has such a route or address: ours of before, or the host's own?
 fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), SubsystemError> {
     let snapshot = kernel_state::Snapshot::take(socket)?;
-    let ours = snapshot.floats.contains(&address)
+    let ours = snapshot.floating_ips.contains(&address)
         || snapshot.addresses.iter().any(|a| a.ip == address && a.ours);
     if ours {
         return Ok(());
@@ -201,7 +201,7 @@ fn must_be_ours(socket: &mut Socket, address: Ipv4Addr) -> Result<(), SubsystemE
 
 /// A floating IP that only has a route, on an interface that answers for its own addresses only: it
 /// is as if it were on the loopback.
-pub(crate) fn unheard((key, value): (&LinkKey, &mut LinkValue)) {
+pub(crate) fn mark_unanswered((key, value): (&LinkKey, &mut LinkValue)) {
     if let (LinkKey::FloatingIp(_), LinkValue::FloatingIp(spec)) = (key, value)
         && spec.mode == FloatingAddressMode::Route
         && sysctl::is_quiet(spec.interface.as_str())
