@@ -7,7 +7,7 @@ use super::kernel_state::{self, Link};
 use super::metadata;
 use super::mtu::{self, Mtu};
 use super::observe::{has_other_mac, is_our_bridge};
-use super::options::Role;
+use super::options::PortKind;
 use crate::netlink::ownership::PORTS;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
@@ -159,7 +159,7 @@ pub(super) fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
         LinkValue::Port(spec) => {
             link.master.is_none()
                 || link.up != spec.up
-                || !link.wrong_as(Role::Instance).is_empty()
+                || !link.wrong_as(PortKind::Instance).is_empty()
                 || has_other_mac(link)
                 || mtu::alias_without(&link.alias) != spec.alias
                 || (link.group == PORTS) != spec.guarded

@@ -2,7 +2,7 @@
 
 use super::fdb::Entries;
 use super::message;
-use super::options::{self, Role, Wrong};
+use super::options::{self, PortKind, Wrong};
 use crate::netlink::address::{self, Address};
 use crate::netlink::ownership::PROTOCOL;
 use crate::netlink::rtnetlink::Socket;
@@ -50,8 +50,8 @@ impl Link {
     }
 
     /// What is other than such a port must have it.
-    pub(crate) fn wrong_as(&self, role: Role) -> Vec<Wrong<InfoBridgePort>> {
-        options::wrong_of_port(&self.port_options, role)
+    pub(crate) fn wrong_as(&self, kind: PortKind) -> Vec<Wrong<InfoBridgePort>> {
+        options::wrong_of_port(&self.port_options, kind)
     }
 
     /// In words, for an error about something foreign.

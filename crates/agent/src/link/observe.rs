@@ -7,7 +7,7 @@ use super::item::{
 };
 use super::kernel_state::{Link, Snapshot};
 use super::mtu::{self, Mtu};
-use super::options::{self, Role};
+use super::options::{self, PortKind};
 use super::ownership::TaggedBridges;
 use crate::netlink::ownership::{PORTS, PORTS_MASK};
 use crate::settings::{FloatingAddressMode, Settings};
@@ -231,7 +231,7 @@ fn changed_of_bridge(snapshot: &Snapshot, link: &Link) -> Vec<&'static str> {
 }
 
 fn changed_of_port(snapshot: &Snapshot, link: &Link, wanted: &PortSpec) -> Vec<&'static str> {
-    let mut changed = wrong_names(link, Role::Instance);
+    let mut changed = wrong_names(link, PortKind::Instance);
     let Some(bridge) = link.master else {
         return changed; // A port of none has no options.
     };
@@ -251,8 +251,8 @@ fn changed_of_port(snapshot: &Snapshot, link: &Link, wanted: &PortSpec) -> Vec<&
     changed
 }
 
-fn wrong_names(link: &Link, role: Role) -> Vec<&'static str> {
-    let wrong = link.wrong_as(role).into_iter();
+fn wrong_names(link: &Link, kind: PortKind) -> Vec<&'static str> {
+    let wrong = link.wrong_as(kind).into_iter();
     wrong.map(|wrong| wrong.name).collect()
 }
 
@@ -282,7 +282,7 @@ fn as_they_must_be(desired: &Desired<LinkKey, LinkValue>, items: &mut Items) {
 
 fn uplink(snapshot: &Snapshot, link: &Link) -> UplinkSpec {
     let bridge = link.master.and_then(|master| snapshot.numbered(master));
-    let mut changed = wrong_names(link, Role::Uplink);
+    let mut changed = wrong_names(link, PortKind::Uplink);
     if bridge.is_some_and(|bridge| must_pass(link, bridge)) {
         changed.push("state");
     }

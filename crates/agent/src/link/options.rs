@@ -88,7 +88,7 @@ fn no_linklocal_learn() -> InfoBridge {
 
 /// What a port of a bridge leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum PortKind {
     /// An instance.
     Instance,
     /// The network outside: the bridge learns there where everybody is.
@@ -96,14 +96,17 @@ pub(crate) enum Role {
 }
 
 /// The options of a port that are wrong.
-pub(crate) fn wrong_of_port(options: &[InfoBridgePort], role: Role) -> Vec<Wrong<InfoBridgePort>> {
+pub(crate) fn wrong_of_port(
+    options: &[InfoBridgePort],
+    kind: PortKind,
+) -> Vec<Wrong<InfoBridgePort>> {
     let options = options.iter();
-    options.filter_map(|o| wrong_in_port(o, role)).collect()
+    options.filter_map(|o| wrong_in_port(o, kind)).collect()
 }
 
-fn wrong_in_port(option: &InfoBridgePort, role: Role) -> Option<Wrong<InfoBridgePort>> {
+fn wrong_in_port(option: &InfoBridgePort, kind: PortKind) -> Option<Wrong<InfoBridgePort>> {
     use InfoBridgePort as Port;
-    let (instance, uplink) = (role == Role::Instance, role == Role::Uplink);
+    let (instance, uplink) = (kind == PortKind::Instance, kind == PortKind::Uplink);
     let (name, right) = match option {
         Port::HairpinMode(_) => ("hairpin", Port::HairpinMode(instance)),
         Port::Guard(_) => ("guard", Port::Guard(false)),
@@ -145,7 +148,7 @@ mod tests {
     #[test]
     fn what_is_made_is_not_wrong_and_spanning_tree_is_set_before_what_it_forbids() {
         assert!(wrong_of_bridge(&of_new_bridge()).is_empty());
-        assert!(wrong_of_port(&of_new_port(), Role::Instance).is_empty());
+        assert!(wrong_of_port(&of_new_port(), PortKind::Instance).is_empty());
         let changed = [
             InfoBridge::ForwardDelay(1500),
             InfoBridge::GroupFwdMask(8),
@@ -158,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_uplink_learns_and_floods_and_an_instances_port_does_not() {
-        let names = |role| -> Vec<_> {
+        let names = |kind| -> Vec<_> {
             let kernels_own = [
                 InfoBridgePort::HairpinMode(false),
                 InfoBridgePort::Learning(true),
@@ -167,19 +170,19 @@ mod tests {
                 InfoBridgePort::Isolated(false),
                 InfoBridgePort::Locked(false),
             ];
-            let wrong = wrong_of_port(&kernels_own, role);
+            let wrong = wrong_of_port(&kernels_own, kind);
             wrong.into_iter().map(|wrong| wrong.name).collect()
         };
-        assert!(names(Role::Uplink).is_empty());
+        assert!(names(PortKind::Uplink).is_empty());
         assert_eq!(
-            names(Role::Instance),
+            names(PortKind::Instance),
             ["hairpin", "learning", "flood", "locked"]
         );
     }
 
     #[test]
     fn an_option_that_the_kernel_does_not_have_is_not_missed() {
-        assert!(wrong_of_port(&[], Role::Instance).is_empty());
+        assert!(wrong_of_port(&[], PortKind::Instance).is_empty());
         let other_kernel = BridgeBooleanOptions {
             value: BridgeBooleanOptionFlags::empty(),
             mask: BridgeBooleanOptionFlags::empty(),

@@ -5,7 +5,7 @@ use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
 use super::kernel_state::{self, Link};
 use super::message::{self, Device, NewVeth};
 use super::mtu::{self, Mtu, RightMtus};
-use super::options::{self, Role};
+use super::options::{self, PortKind};
 use super::{fdb, observe};
 use crate::netlink::ownership::{PORTS, PORTS_MASK};
 use crate::netlink::rtnetlink::{Request, Socket};
@@ -226,7 +226,7 @@ fn mends(link: &Link, bridge: &Link, mac: MacAddr) -> Vec<Request> {
     let device = Device::Index(link.index);
     let set = |option| message::set_port_options(&device, vec![option]);
     let mut requests = vec![fdb::set(link.index, mac)];
-    for wrong in link.wrong_as(Role::Instance) {
+    for wrong in link.wrong_as(PortKind::Instance) {
         let learned = wrong.right == InfoBridgePort::Learning(false);
         requests.push(set(wrong.right));
         if learned {

@@ -8,7 +8,7 @@
 use super::kernel_state::{self, Link};
 use super::message::{self, Device};
 use super::observe::{is_our_bridge, must_pass};
-use super::options::Role;
+use super::options::PortKind;
 use super::uplink_migration::{InterfaceConfig, MigrationRecord};
 use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::Settings;
@@ -84,7 +84,7 @@ pub(crate) fn enslave(
 /// Gives an interface that is a port already what somebody changed of its options.
 fn mends(nic: &Link, bridge: &Link) -> Vec<Request> {
     let device = Device::Index(nic.index);
-    let wrong = nic.wrong_as(Role::Uplink).into_iter();
+    let wrong = nic.wrong_as(PortKind::Uplink).into_iter();
     let mut options: Vec<_> = wrong.map(|wrong| wrong.right).collect();
     if nic.master == Some(bridge.index) && must_pass(nic, bridge) {
         options.push(InfoBridgePort::State(BridgePortState::Forwarding));
