@@ -51,11 +51,12 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-# The figures: a table here, and the same in target/bench.json.
+# The figures: a table here, and the same in target/bench.json. AGAINST=OTHER_BINARY compares the
+# whole-system figures with another build, alternately in the same run.
 bench:
 	scripts/deps test
-	cargo build --release -p novanet-cli
-	venv=$$(scripts/venv) && NOVANET_VENV=$$venv $(RELEASE) bench --json $(TARGET)/bench.json
+	cargo build --release -p novanet-cli -p novanet-bench
+	$(RELEASE)-bench --json $(TARGET)/bench.json $(if $(AGAINST),--against $(AGAINST))
 
 install: build
 	install -D -m 755 $(RELEASE) $(BIN)/novanet

@@ -1,9 +1,8 @@
 //! The `novanet` binary as a library: argument parsing, tables, exit codes and wiring. Only this
-//! crate reads the environment, writes to the terminal, or exits. Only `demo` and `bench`, which
-//! people run by hand, print; everything else says what it has to say by [`say`].
+//! crate reads the environment, writes to the terminal, or exits. Only `demo`, which people
+//! run by hand, prints; everything else says what it has to say by [`say`].
 
 mod args;
-mod bench;
 mod daemon;
 mod demo;
 mod environment;

@@ -26,8 +26,6 @@ pub(crate) enum Face {
     Image,
     /// The main job in a sandbox.
     Demo,
-    /// The figures.
-    Bench,
     /// The version.
     Version,
 }
@@ -62,9 +60,12 @@ pub(crate) const FACES: &[(&str, Face, &str)] = &[
         "build and register images (nova-manage image)",
     ),
     ("demo", Face::Demo, "the main job in a sandbox"),
-    ("bench", Face::Bench, "measure"),
     ("version", Face::Version, "the version"),
 ];
+
+/// `novanet bench` was a command; scripts may still call it.
+const BENCH_MOVED: &str = "novanet bench: the benchmark is a program of its own: run `make bench` in \
+     the sources (target/release/novanet-bench)";
 
 /// Runs the face that the program's name or the first word asks for; what it answers goes to stdout.
 pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
@@ -81,6 +82,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     match word.as_str() {
         "--help" | "-h" | "help" => return Ok(overview()),
         "--version" | "-V" => return start(Face::Version, &[]),
+        "bench" => return Err(Failure::usage(BENCH_MOVED)),
         _ => {}
     }
     match FACES.iter().find(|(name, ..)| name == word) {
@@ -104,7 +106,6 @@ fn start(face: Face, args: &[String]) -> Result<String, Failure> {
         Face::Euca => crate::euca::run(args),
         Face::Dhcpbridge => dhcpbridge::run(args),
         Face::Demo => crate::demo::run(args),
-        Face::Bench => crate::bench::run(args),
     }
 }
 

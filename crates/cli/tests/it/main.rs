@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod bench;
 mod check;
 mod cloud;
 mod database;

@@ -392,7 +392,6 @@ fn the_binary_says_what_it_can_do() {
         euca         a small EC2 client (euca-*)
         image        build and register images (nova-manage image)
         demo         the main job in a sandbox
-        bench        measure
         version      the version
 
     novanet COMMAND --help says more. Links named nova-manage, nova-api, nova-network,

@@ -2,8 +2,8 @@
 
 use super::World;
 use super::stage::{self, HOST, Stage};
-use crate::bench::Scale;
-use crate::bench::harness::{Judged, Limit, Row, Unit, pairs, timed};
+use crate::Scale;
+use crate::harness::{Judged, Limit, Row, Unit, pairs, timed};
 use anyhow::Result;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use super::World;
 use super::stage::HOST;
-use crate::bench::Scale;
-use crate::bench::harness::{Row, Samples, Unit, timed};
+use crate::Scale;
+use crate::harness::{Row, Samples, Unit, timed};
 use anyhow::{Result, ensure};
 use novanet_control::floating_ips::Association;
 use novanet_model::wire::Follow;

@@ -2,8 +2,8 @@
 
 use super::ping::Pinger;
 use super::world::{BOOT, World};
-use crate::bench::Scale;
-use crate::bench::harness::{Row, Samples, Unit};
+use crate::Scale;
+use crate::harness::{Row, Samples, Unit};
 use anyhow::{Context as _, Result};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};

@@ -1,18 +1,16 @@
 //! A cloud to measure on: opened as the faces open theirs, with quotas off, a project, an image, and
 //! a host that has said hello.
 
-use crate::environment;
-use crate::keyfile;
-use anyhow::{Context as _, Result, anyhow, ensure};
+use crate::cloud::CloudFlags;
+use anyhow::Result;
 use novanet_control::instances::Launch;
-use novanet_control::{Caller, Cloud, CloudConfig, Engine};
+use novanet_control::{Caller, Cloud, Engine};
 use novanet_lab::{Database, Postgres};
 use novanet_model::carve::Request;
-use novanet_model::flags::{Given, Origin};
 use novanet_model::wire::{Hello, HostRole, Status};
 use novanet_model::{ImageId, InstanceId, Ipv4Net, NetworkKind, ProjectId};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,43 +18,42 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The host that gets everything, unless there are more.
-pub(in crate::bench) const HOST: &str = "host00";
+pub(crate) const HOST: &str = "host00";
 
 /// How many use cases run at once.
 pub(super) const WRITERS: usize = 8;
 
 /// A cloud, and what is needed to use it.
-pub(in crate::bench) struct Stage {
+pub(crate) struct Stage {
     /// The cloud.
-    pub(in crate::bench) cloud: Cloud,
+    pub(crate) cloud: Cloud,
     /// Its engine's name, for rows.
-    pub(in crate::bench) title: &'static str,
+    pub(crate) title: &'static str,
     /// An administrator in the project `bench`.
-    pub(in crate::bench) caller: Caller,
+    pub(crate) caller: Caller,
     /// An image that no host will ever unpack.
-    pub(in crate::bench) image: ImageId,
-    folder: TempDir,
+    pub(crate) image: ImageId,
+    flags: CloudFlags,
+    /// The product's binary.
+    program: PathBuf,
+    _folder: TempDir,
     postgres: Option<(Arc<Postgres>, Database)>,
 }
 
 impl Stage {
     /// A fresh one: on SQLite, or on a PostgreSQL.
-    pub(super) async fn new(postgres: Option<Arc<Postgres>>) -> Result<Self> {
+    pub(super) async fn new(program: &Path, postgres: Option<Arc<Postgres>>) -> Result<Self> {
         // Not in memory, as /tmp often is: what is measured is durable.
         let folder = tempfile::Builder::new()
             .prefix("novanet-bench-")
             .tempdir_in("/var/tmp")?;
         let database = postgres.as_ref().map(|p| p.fresh_database()).transpose()?;
         let postgres = postgres.zip(database);
-        let url = postgres
-            .as_ref()
-            .map(|(_, database)| database.socket_url.as_str());
-        let given = flags(folder.path(), url);
-        let flags = environment::flags(&given).map_err(|e| anyhow!("{e}"))?;
-        let vault =
-            keyfile::open(&flags.path("secret_key_file"), true).map_err(|e| anyhow!("{e}"))?;
-        let cloud = Cloud::open(CloudConfig::from_flags(&flags), Some(vault)).await?;
-        cloud.migrate().await?;
+        let mut flags = CloudFlags::new(folder.path(), HOST);
+        if let Some((_, database)) = &postgres {
+            flags = flags.with("sql_connection", &database.socket_url);
+        }
+        let cloud = flags.create().await?;
         cloud.create_user("bench", None, true).await?;
         let project: ProjectId = "bench".parse()?;
         cloud.create_project(&project, "bench", "figures").await?;
@@ -72,7 +69,9 @@ impl Stage {
             caller: Caller::operator(project),
             image: image.id,
             cloud,
-            folder,
+            flags,
+            program: program.to_owned(),
+            _folder: folder,
             postgres,
         };
         stage.hello(HOST).await?;
@@ -126,43 +125,26 @@ impl Stage {
     }
 
     /// Runs SQL on the database, for a fixture that would take too long to come about.
-    pub(super) fn sql(&self, sql: &str) -> Result<()> {
+    pub(super) async fn sql(&self, sql: &str) -> Result<()> {
         if let Some((postgres, database)) = &self.postgres {
             postgres.psql(&database.name, sql)?;
             return Ok(());
         }
-        let script =
-            "import sqlite3,sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2])";
-        let said = Command::new("python3")
-            .args(["-c", script])
-            .arg(self.folder.path().join("nova.sqlite"))
-            .arg(sql)
-            .output()
-            .context("python3")?;
-        let errors = String::from_utf8_lossy(&said.stderr);
-        ensure!(said.status.success(), "python3: {errors}");
-        Ok(())
+        self.flags.sqlite(sql).await
     }
 
     /// What PostgreSQL does by itself a minute after many rows came: it counts them, so that it knows
     /// which index is worth its while. SQLite does not.
-    pub(super) fn counted(&self) -> Result<()> {
+    pub(super) async fn counted(&self) -> Result<()> {
         if self.postgres.is_some() {
-            self.sql("ANALYZE fixed_ips")?;
+            self.sql("ANALYZE fixed_ips").await?;
         }
         Ok(())
     }
 
-    /// Another process of this program on the same cloud: `novanet FACE --state_path=…`.
-    pub(super) fn child(&self, face: &str) -> Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(face);
-        let url = self.postgres.as_ref().map(|(_, d)| d.socket_url.as_str());
-        for flag in flags(self.folder.path(), url) {
-            let value = flag.value.unwrap_or_default();
-            command.arg(format!("--{}={value}", flag.name));
-        }
-        Ok(command)
+    /// A process of the product on the same cloud: `novanet COMMAND --state_path=…`.
+    pub(super) fn child(&self, command: &str) -> Command {
+        self.flags.command(&self.program, command)
     }
 }
 
@@ -175,7 +157,7 @@ pub(super) fn request(range: &str) -> Result<Request> {
 }
 
 /// So many of the smallest instances.
-pub(in crate::bench) fn launch(image: ImageId, count: usize) -> Launch {
+pub(crate) fn launch(image: ImageId, count: usize) -> Launch {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     Launch {
         image,
@@ -190,24 +172,6 @@ pub(in crate::bench) fn launch(image: ImageId, count: usize) -> Launch {
         availability_zone: None,
         private_address: None,
     }
-}
-
-/// What the cloud and its other processes are given: no file of this machine, no limits.
-fn flags(state_path: &Path, database: Option<&str>) -> Vec<Given> {
-    let mut all = vec![
-        ("flagfile", String::new()),
-        ("state_path", state_path.display().to_string()),
-        ("host", HOST.to_owned()),
-    ];
-    all.extend(super::super::NO_QUOTAS.map(|quota| (quota, "-1".to_owned())));
-    all.extend(database.map(|url| ("sql_connection", url.to_owned())));
-    all.into_iter()
-        .map(|(name, value)| Given {
-            name: name.to_owned(),
-            value: Some(value),
-            origin: Origin::CommandLine,
-        })
-        .collect()
 }
 
 /// Does a job `jobs` times by [`WRITERS`] at once, each as soon as one is free. A job is told whose it is

@@ -1,15 +1,21 @@
-//! `novanet bench`: that it measures what it says, not how quick this machine is while tests run.
+//! `novanet-bench`: that it measures what it says, not how quick this machine is while tests run.
+//! Runs the `novanet` of the same target folder, which a build of the workspace puts there.
 
-use crate::check::show;
-use std::path::Path;
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use std::process::{Command, Output};
 
 fn bench(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_novanet"))
-        .arg("bench")
+    Command::new(env!("CARGO_BIN_EXE_novanet-bench"))
         .args(args)
         .output()
         .unwrap()
+}
+
+fn show(run: &Output) -> String {
+    let code = run.status.code();
+    let errors = String::from_utf8_lossy(&run.stderr);
+    format!("exit {code:?}\n{errors}")
 }
 
 #[test]
@@ -23,7 +29,7 @@ fn a_quick_run_measures_every_figure_of_the_store_on_both_engines() {
         "--json",
         file.to_str().unwrap(),
     ]);
-    assert!(run.status.success(), "{}", show(&run, Path::new("DIR")));
+    assert!(run.status.success(), "{}", show(&run));
     let text = std::fs::read_to_string(&file).unwrap();
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(report["quick"], true);
@@ -55,19 +61,26 @@ fn a_quick_run_measures_every_figure_of_the_store_on_both_engines() {
 #[test]
 fn a_figure_that_is_none_is_named_with_one_that_is() {
     let run = bench(&["--only", "store/allocation"]);
-    insta::assert_snapshot!(show(&run, Path::new("DIR")), @r"
-    exit 2
-    --- stderr
-    error: novanet bench --only store/allocation: did you mean store/allocate?
+    insta::assert_snapshot!(show(&run), @r"
+    exit Some(2)
+    error: --only store/allocation: did you mean store/allocate?
     ");
 }
 
 #[test]
-fn a_clouds_flag_is_refused() {
+fn a_flag_of_a_cloud_is_refused() {
     let run = bench(&["--state_path=/nowhere"]);
-    insta::assert_snapshot!(show(&run, Path::new("DIR")), @r"
-    exit 2
-    --- stderr
-    error: novanet bench --state_path: a cloud's flags mean nothing here (--help)
+    insta::assert_snapshot!(show(&run), @r"
+    exit Some(2)
+    error: unknown argument --state_path=/nowhere: --help shows what there is
+    ");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named_before_anything_is_measured() {
+    let run = bench(&["--only", "store", "--binary", "/nowhere/novanet"]);
+    insta::assert_snapshot!(show(&run), @r"
+    exit Some(1)
+    error: no program /nowhere/novanet: build it (cargo build -p novanet-cli) or name it with --binary
     ");
 }

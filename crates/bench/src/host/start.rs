@@ -3,8 +3,8 @@
 
 use super::World;
 use super::objects::{float, gateway, host, ports, settings};
-use crate::bench::Scale;
-use crate::bench::harness::{Row, Samples, Unit};
+use crate::Scale;
+use crate::harness::{Row, Samples, Unit};
 use anyhow::{Result, ensure};
 use novanet_agent::engine::Reconciler;
 use novanet_agent::firewall::Firewall;

@@ -3,8 +3,8 @@
 
 use super::World;
 use super::stage::{Stage, WRITERS, flat_out, launch, per_second};
-use crate::bench::Scale;
-use crate::bench::harness::{Judged, Limit, Row, Unit};
+use crate::Scale;
+use crate::harness::{Judged, Limit, Row, Unit};
 use anyhow::{Context as _, Result};
 use novanet_control::floating_ips::Association;
 use novanet_control::groups::{GroupRef, SourceRef};

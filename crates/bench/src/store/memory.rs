@@ -2,9 +2,9 @@
 
 use super::World;
 use super::stage::Stage;
-use crate::bench::Scale;
-use crate::bench::client::Client;
-use crate::bench::harness::{Judged, Limit, Row, Unit};
+use crate::Scale;
+use crate::client::Client;
+use crate::harness::{Judged, Limit, Row, Unit};
 use anyhow::{Context as _, Result, ensure};
 use novanet_ec2::client::Credentials;
 use novanet_lab::eventually;
@@ -50,7 +50,7 @@ fn serve(stage: &Stage, keys: &Credentials, rounds: usize) -> Result<(f64, f64)>
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port();
-    let mut command = stage.child("server")?;
+    let mut command = stage.child("server");
     command
         .args([
             "--ec2_listen=127.0.0.1",

@@ -18,6 +18,7 @@ use super::harness::Row;
 use anyhow::{Result, anyhow};
 use novanet_control::Engine;
 use novanet_lab::Postgres;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -65,18 +66,21 @@ pub(super) const FIGURES: &[Measurement<World>] = &[
 
 /// What the measurements share.
 pub(super) struct World {
+    /// The product's binary.
+    program: PathBuf,
     runtime: Runtime,
     postgres: Result<Arc<Postgres>, String>,
 }
 
 impl World {
     /// Starts PostgreSQL. Without one its figures fail, and SQLite's do not.
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(program: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()?;
         Ok(Self {
+            program: program.to_owned(),
             runtime,
             postgres: Postgres::start()
                 .map(Arc::new)
@@ -90,7 +94,7 @@ impl World {
             Engine::Sqlite => None,
             Engine::Postgres => Some(self.postgres.clone().map_err(|e| anyhow!(e))?),
         };
-        self.runtime.block_on(Stage::new(postgres))
+        self.runtime.block_on(Stage::new(&self.program, postgres))
     }
 
     /// Measures on a fresh cloud of each engine. What fails on one is a row, and the other goes on.

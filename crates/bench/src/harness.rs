@@ -124,8 +124,20 @@ pub(super) struct Row {
     pub(super) nova: Option<&'static str>,
     /// What became of it.
     pub(super) verdict: Verdict,
+    /// The same figure of the build that `--against` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) other_build: Option<OtherBuild>,
     /// What one has to know to read it; why it failed.
     pub(super) notes: Vec<String>,
+}
+
+/// What another build measured in the same run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct OtherBuild {
+    /// What came out.
+    pub(super) measured: Summary,
+    /// Our median by its median; `None`: its median is zero, or ours was not measured.
+    pub(super) ratio: Option<f64>,
 }
 
 impl Row {
@@ -147,6 +159,7 @@ impl Row {
             } else {
                 Verdict::Failed
             },
+            other_build: None,
             notes: Vec::new(),
         }
     }
@@ -167,12 +180,21 @@ impl Row {
     pub(super) fn floor(mut self, is: &'static str, floor: &Samples) -> Self {
         self.floor_is = Some(is);
         self.floor = floor.summary();
-        self.ratio = self
-            .measured
-            .zip(self.floor)
-            .filter(|(_, floor)| floor.p50 > 0.0)
-            .map(|(measured, floor)| measured.p50 / floor.p50);
+        self.ratio = ratio(self.measured, self.floor);
         self
+    }
+
+    /// Puts the same figure of another build beside it; why that one failed becomes a note.
+    pub(super) fn compare(&mut self, other: &Self) {
+        self.other_build = other.measured.map(|measured| OtherBuild {
+            measured,
+            ratio: ratio(self.measured, Some(measured)),
+        });
+        if other.verdict == Verdict::Failed {
+            let notes = other.notes.iter();
+            self.notes
+                .extend(notes.map(|note| format!("other build: {note}")));
+        }
     }
 
     /// What is asked of one of its numbers.
@@ -216,6 +238,14 @@ impl Row {
         self.notes.push(note.into());
         self
     }
+}
+
+/// Median by median.
+fn ratio(measured: Option<Summary>, by: Option<Summary>) -> Option<f64> {
+    measured
+        .zip(by)
+        .filter(|(_, by)| by.p50 > 0.0)
+        .map(|(measured, by)| measured.p50 / by.p50)
 }
 
 /// Measures two things in turn, the other one first in every second round, so that whatever else the
@@ -280,6 +310,17 @@ mod tests {
         assert_eq!(row().at_least(11.0).verdict, Verdict::Missed);
         let nothing = Row::new("x", Unit::Micros, &samples(&[]));
         assert_eq!(nothing.at_least(0.0).verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn a_row_is_compared_with_the_same_row_of_another_build() {
+        let mut row = Row::new("x", Unit::Micros, &samples(&[10.0]));
+        row.compare(&Row::new("x", Unit::Micros, &samples(&[8.0])));
+        let other = row.other_build.unwrap();
+        assert_eq!((other.measured.p50, other.ratio), (8.0, Some(1.25)));
+        row.compare(&Row::failed("x", &anyhow::anyhow!("no such flag")));
+        assert_eq!(row.other_build, None);
+        assert_eq!(row.notes, ["other build: no such flag"]);
     }
 
     #[tokio::test]

@@ -3,9 +3,9 @@
 
 use super::ping::Pinger;
 use super::world::World;
-use crate::bench::Scale;
-use crate::bench::harness::{Row, Samples, Unit};
-use crate::bench::store::launch;
+use crate::Scale;
+use crate::harness::{Row, Samples, Unit};
+use crate::store::launch;
 use anyhow::{Context as _, Result};
 use novanet_control::Caller;
 use novanet_model::wire::{Hello, HostRole};

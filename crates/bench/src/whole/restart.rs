@@ -4,8 +4,8 @@
 
 use super::ping::Pinger;
 use super::world::{BOOT, World};
-use crate::bench::Scale;
-use crate::bench::harness::{Judged, Limit, Row, Samples, Unit};
+use crate::Scale;
+use crate::harness::{Judged, Limit, Row, Samples, Unit};
 use anyhow::{Context as _, Result, ensure};
 use novanet_control::Caller;
 use novanet_control::floating_ips::Association;

@@ -24,6 +24,9 @@ pub(super) struct Report {
     pub(super) machine: Machine,
     /// How long it took.
     pub(super) seconds: f64,
+    /// The build that the whole-system figures are compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) against: Option<String>,
     /// What came out.
     pub(super) figures: Vec<Figure>,
 }
@@ -111,7 +114,9 @@ impl Report {
 
     /// For programs.
     pub(super) fn json(&self) -> String {
-        crate::table::json(self)
+        let text = serde_json::to_string_pretty(self)
+            .unwrap_or_else(|e| unreachable!("a report is plain data: {e}"));
+        text + "\n"
     }
 
     /// For people.
@@ -150,12 +155,16 @@ impl Report {
         table
             .load_style(UTF8_FULL_CONDENSED)
             .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header([
-                "figure", "measured", "floor", "ratio", "limit", "nova", "verdict",
-            ]);
+            .set_header(
+                [
+                    "figure", "measured", "floor", "ratio", "limit", "nova", "verdict",
+                ]
+                .into_iter()
+                .chain(self.against.iter().flat_map(|_| ["other build", "÷ other"])),
+            );
         for row in self.rows() {
             let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
-            table.add_row([
+            let mut cells = vec![
                 Cell::new(&row.what),
                 right(
                     row.measured
@@ -174,7 +183,17 @@ impl Report {
                     Verdict::Shown => "",
                     Verdict::Failed => "FAILED",
                 }),
-            ]);
+            ];
+            if self.against.is_some() {
+                let other = row.other_build;
+                let shown = other.map_or_else(String::new, |o| measured(row.unit, o.measured));
+                let ratio = other.and_then(|o| o.ratio);
+                cells.push(right(shown));
+                cells.push(right(
+                    ratio.map_or_else(String::new, |r| format!("{r:.2}×")),
+                ));
+            }
+            table.add_row(cells);
         }
         table
     }
@@ -229,8 +248,8 @@ fn number(unit: Unit, n: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::Samples;
     use super::*;
+    use crate::harness::Samples;
     use std::time::Duration;
 
     #[test]
@@ -253,6 +272,7 @@ mod tests {
             quick: false,
             machine: Machine::here(),
             seconds: 1.0,
+            against: None,
             figures: vec![Figure {
                 name: "group/thing",
                 seconds: 1.0,

@@ -6,8 +6,8 @@
 
 use super::World;
 use super::stage::{HOST, Stage, WRITERS, flat_out, launch, per_second};
-use crate::bench::Scale;
-use crate::bench::harness::{Row, Samples, Unit};
+use crate::Scale;
+use crate::harness::{Row, Samples, Unit};
 use anyhow::Result;
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
     }));
     rows.extend(world.on_both("allocation, /16 with holes", async |stage| {
         stage.network("10.0.0.0/16").await?;
-        stage.sql(&holes())?;
-        stage.counted()?;
+        stage.sql(&holes()).await?;
+        stage.counted().await?;
         measure(stage, "/16 with random holes", scale, false).await
     }));
     Ok(rows)

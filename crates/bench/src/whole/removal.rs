@@ -2,8 +2,8 @@
 //! they are when nothing of them is left on the host.
 
 use super::world::World;
-use crate::bench::Scale;
-use crate::bench::harness::{Row, Samples, Unit};
+use crate::Scale;
+use crate::harness::{Row, Samples, Unit};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 

@@ -1,18 +1,15 @@
 //! A running cloud: the sandbox, `novanet up` in it with its state on disk, a client, and a second
 //! handle on the same database to look with.
 
-use crate::bench::NO_QUOTAS;
-use crate::bench::client::{Client, texts};
-use crate::environment;
-use crate::keyfile;
+use crate::client::{Client, texts};
+use crate::cloud::CloudFlags;
 use anyhow::{Context as _, Result, anyhow, ensure};
-use novanet_control::{Cloud, CloudConfig};
+use novanet_control::Cloud;
 use novanet_ec2::client::Credentials;
 use novanet_lab::{Process, Sandbox, eventually};
-use novanet_model::flags::{Given, Origin};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -31,7 +28,7 @@ pub(super) struct Running {
 }
 
 /// The cloud. Fields are dropped in this order: first what runs, then where it ran.
-pub(in crate::bench) struct World {
+pub(crate) struct World {
     pub(super) runtime: Runtime,
     pub(super) cloud: Cloud,
     pub(super) client: Client,
@@ -41,11 +38,13 @@ pub(in crate::bench) struct World {
     /// Those that were started and not ended.
     pub(super) running: Vec<Running>,
     state: TempDir,
+    /// The product's binary.
+    program: PathBuf,
 }
 
 impl World {
     /// From nothing to a cloud that lets pings in.
-    pub(in crate::bench) fn new() -> Result<Self> {
+    pub(crate) fn new(program: &Path) -> Result<Self> {
         // Not in memory, as the sandbox's own state path is: a commit has to cost what it costs.
         let state = tempfile::Builder::new()
             .prefix("novanet-bench-")
@@ -59,14 +58,14 @@ impl World {
         sandbox
             .cloud
             .sh(&format!("ip route add blackhole {FLOATING}"))?;
-        let up = start(&sandbox, state.path())?;
+        let up = start(program, &sandbox, state.path())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()?;
         let keys = keys(state.path())?;
         let mut world = Self {
-            cloud: runtime.block_on(look(state.path()))?,
+            cloud: runtime.block_on(flags(state.path()).open())?,
             client: connect(&sandbox, &keys)?,
             runtime,
             keys,
@@ -74,6 +73,7 @@ impl World {
             sandbox,
             running: Vec::new(),
             state,
+            program: program.to_owned(),
         };
         world.client.call(
             "AuthorizeSecurityGroupIngress",
@@ -198,7 +198,7 @@ impl World {
 
     /// Starts it again, without waiting for anything.
     pub(super) fn start_again(&mut self) -> Result<()> {
-        self.up = spawn(&self.sandbox, self.state.path())?;
+        self.up = spawn(&self.program, &self.sandbox, self.state.path())?;
         Ok(())
     }
 
@@ -212,16 +212,8 @@ impl World {
 
     /// Changes a row by hand.
     pub(super) fn sql(&self, sql: &str) -> Result<()> {
-        let script = "import sqlite3,sys; c = sqlite3.connect(sys.argv[1], timeout=20); c.executescript(sys.argv[2])";
-        let said = Command::new("python3")
-            .args(["-c", script])
-            .arg(self.state.path().join("nova.sqlite"))
-            .arg(sql)
-            .output()
-            .context("python3")?;
-        let errors = String::from_utf8_lossy(&said.stderr);
-        ensure!(said.status.success(), "python3: {errors}");
-        Ok(())
+        let flags = flags(self.state.path());
+        self.runtime.block_on(flags.sqlite(sql))
     }
 
     /// The end of the cloud's log, for errors.
@@ -232,26 +224,16 @@ impl World {
     }
 }
 
-fn flags(state: &Path) -> Vec<(&'static str, String)> {
-    let mut all = vec![
-        ("flagfile", String::new()),
-        ("state_path", state.display().to_string()),
-        ("host", "cloud".to_owned()),
-        ("public_interface", "eth0".to_owned()),
-        ("my_ip", Sandbox::CLOUD.to_string()),
-        ("floating_range", FLOATING.to_owned()),
-        ("fixed_range", "10.0.0.0/16".to_owned()),
-    ];
-    all.extend(NO_QUOTAS.map(|quota| (quota, "-1".to_owned())));
-    all
+fn flags(state: &Path) -> CloudFlags {
+    CloudFlags::new(state, "cloud")
+        .with("public_interface", "eth0")
+        .with("my_ip", Sandbox::CLOUD.to_string())
+        .with("floating_range", FLOATING)
+        .with("fixed_range", "10.0.0.0/16")
 }
 
-fn spawn(sandbox: &Sandbox, state: &Path) -> Result<Process> {
-    let mut up = Command::new(std::env::current_exe()?);
-    up.arg("up");
-    for (name, value) in flags(state) {
-        up.arg(format!("--{name}={value}"));
-    }
+fn spawn(program: &Path, sandbox: &Sandbox, state: &Path) -> Result<Process> {
+    let mut up = flags(state).command(program, "up");
     let file = |name| {
         std::fs::File::options()
             .create(true)
@@ -264,8 +246,8 @@ fn spawn(sandbox: &Sandbox, state: &Path) -> Result<Process> {
     sandbox.cloud.spawn(&mut up)
 }
 
-fn start(sandbox: &Sandbox, state: &Path) -> Result<Process> {
-    let up = spawn(sandbox, state)?;
+fn start(program: &Path, sandbox: &Sandbox, state: &Path) -> Result<Process> {
+    let up = spawn(program, sandbox, state)?;
     eventually(BOOT, || {
         let said = std::fs::read_to_string(state.join("out"))?;
         if said.contains("the cloud is up") {
@@ -298,19 +280,4 @@ fn connect(sandbox: &Sandbox, keys: &Credentials) -> Result<Client> {
     sandbox
         .cloud
         .exec_in(|| Client::connect(address, keys.clone()))?
-}
-
-/// The same database from out here.
-async fn look(state: &Path) -> Result<Cloud> {
-    let given: Vec<Given> = flags(state)
-        .into_iter()
-        .map(|(name, value)| Given {
-            name: name.to_owned(),
-            value: Some(value),
-            origin: Origin::CommandLine,
-        })
-        .collect();
-    let flags = environment::flags(&given).map_err(|e| anyhow!("{e}"))?;
-    let vault = keyfile::open(&flags.path("secret_key_file"), false).map_err(|e| anyhow!("{e}"))?;
-    Ok(Cloud::open(CloudConfig::from_flags(&flags), Some(vault)).await?)
 }

@@ -4,8 +4,8 @@
 use super::bare::Bare;
 use super::objects::{float, gateway, host, settings};
 use super::{World, objects};
-use crate::bench::Scale;
-use crate::bench::harness::{Judged, Limit, Row, Samples, Unit};
+use crate::Scale;
+use crate::harness::{Judged, Limit, Row, Samples, Unit};
 use anyhow::{Result, anyhow, ensure};
 use novanet_agent::engine::Reconciler;
 use novanet_agent::firewall::Firewall;

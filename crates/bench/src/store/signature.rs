@@ -2,8 +2,8 @@
 //! signature of both versions.
 
 use super::World;
-use crate::bench::Scale;
-use crate::bench::harness::{Row, Samples, Unit};
+use crate::Scale;
+use crate::harness::{Row, Samples, Unit};
 use anyhow::{Result, anyhow};
 use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder, SignedRequest, V2Method};
 use novanet_ec2::{Params, RawRequest, credentials};

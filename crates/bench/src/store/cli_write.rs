@@ -3,8 +3,8 @@
 
 use super::World;
 use super::stage::{Stage, WRITERS};
-use crate::bench::Scale;
-use crate::bench::harness::{Judged, Limit, Row, Samples, Unit};
+use crate::Scale;
+use crate::harness::{Judged, Limit, Row, Samples, Unit};
 use anyhow::{Result, ensure};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
 }
 
 async fn write(stage: &Stage, third: usize, round: usize) -> Result<Duration> {
-    let mut command = stage.child("manage")?;
+    let mut command = stage.child("manage");
     command
         .args(["floating", "create", &format!("198.18.{third}.{round}/32")])
         .stdin(Stdio::null())
