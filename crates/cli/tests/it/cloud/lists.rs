@@ -15,7 +15,7 @@ fn json(cloud: &Cloud, words: &str) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{words}: {e}: {output:?}"))
 }
 
-/// The keys of a command's JSON are those of its line in the documentation.
+/// The keys of a command's JSON are those of its list item in the documentation.
 fn documented(cloud: &Cloud, words: &str) {
     let said = json(cloud, words);
     let first = said.get(0).unwrap_or(&said);
@@ -23,11 +23,11 @@ fn documented(cloud: &Cloud, words: &str) {
     let keys = keys.unwrap_or_else(|| panic!("{words}: {said}"));
     let name: Vec<&str> = words.split(' ').take(2).collect();
     let name = format!("`{}`", name.join(" "));
-    let mut lines = KEYS.lines();
-    let line = lines.find(|l| l.split('|').nth(1).is_some_and(|c| c.contains(&name)));
-    let line = line.unwrap_or_else(|| panic!("{name} is not documented"));
+    let mut items = KEYS.split("\n* ");
+    let item = items.find(|item| item.split(": ").next().is_some_and(|c| c.contains(&name)));
+    let item = item.unwrap_or_else(|| panic!("{name} is not documented"));
     for key in keys {
-        assert!(line.contains(&format!("`{key}`")), "{name}: {key}");
+        assert!(item.contains(&format!("`{key}`")), "{name}: {key}");
     }
 }
 
