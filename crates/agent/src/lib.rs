@@ -16,7 +16,7 @@ pub mod instance;
 pub mod ledger;
 pub mod link;
 pub mod local;
-pub mod metadata_proxy;
+pub mod metadata;
 mod netlink;
 mod private;
 pub mod reserve;

@@ -11,9 +11,9 @@ use crate::dhcp::DhcpServers;
 use crate::dhcp::journal::Journal;
 use crate::firewall::Firewall;
 use crate::image::{ImageError, ImageSource, Images};
-use crate::instance::{Consoles, Gate, Instances, Plug};
+use crate::instance::{Consoles, Gate, Instances, PortAttacher};
 use crate::link::{self, Links};
-use crate::metadata_proxy::{self, MetadataError, MetadataSource};
+use crate::metadata::{self, MetadataError, MetadataSource};
 use crate::settings::Settings;
 use crate::subsystem::{Subsystem, SubsystemError};
 use crate::upstream::{Client, LeaseSource, Pace, ServerAddress};
@@ -156,7 +156,7 @@ fn beside(settings: &Settings, listener: TcpListener, client: Client) -> Beside 
                     engine: engine.clone(),
                 });
                 let find = move |address| engine.instance_at(address);
-                let served = metadata_proxy::serve(listener, find, source, kept);
+                let served = metadata::serve(listener, find, source, kept);
                 if let Err(error) = served.await {
                     tracing::error!(%error, "metadata service");
                 }
@@ -224,20 +224,20 @@ impl Shows for Instances {
     }
 
     async fn finish(&mut self) {
-        self.quiet().await;
+        self.wait_idle().await;
     }
 
     fn set_firewall_gate(&mut self, firewall_gate: FirewallGate) {
-        self.behind(Arc::new(firewall_gate));
+        self.set_gate(Arc::new(firewall_gate));
     }
 }
 
 impl Gate for FirewallGate {
-    fn gap(&self, instance: InstanceId) -> Option<String> {
+    fn reason_not_ready(&self, instance: InstanceId) -> Option<String> {
         FirewallGate::gap(self, instance)
     }
 
-    fn closed(&self, instance: InstanceId) -> BoxFuture<'_, ()> {
+    fn ready(&self, instance: InstanceId) -> BoxFuture<'_, ()> {
         Box::pin(FirewallGate::closed(self, instance))
     }
 }
@@ -251,8 +251,8 @@ impl Console for Consoles {
 /// Plugs instances by the link subsystem's means.
 struct Cables(link::VethAttacher);
 
-impl Plug for Cables {
-    fn plug<'a>(
+impl PortAttacher for Cables {
+    fn attach<'a>(
         &'a self,
         port: &'a Port,
         pid: i32,

@@ -58,7 +58,7 @@ pub(super) fn open_writer(folder: &Path) -> io::Result<File> {
         .open(fifo(folder))
 }
 
-/// Source to it that the instance's end never blocks: runc's Go runtime makes it blocking when it
+/// Makes sure that the instance's end never blocks: runc's Go runtime makes it blocking when it
 /// passes it on.
 pub(super) fn never_blocks(writer: &File) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(writer)?;

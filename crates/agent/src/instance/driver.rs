@@ -33,10 +33,10 @@ pub struct Machine {
 /// before a first instruction and before a cable, as there may be a long download in between.
 pub trait Gate: Send + Sync {
     /// Why the firewall is not around this instance now; `None`: it is.
-    fn gap(&self, instance: InstanceId) -> Option<String>;
+    fn reason_not_ready(&self, instance: InstanceId) -> Option<String>;
 
     /// Waits until it is.
-    fn closed(&self, instance: InstanceId) -> BoxFuture<'_, ()>;
+    fn ready(&self, instance: InstanceId) -> BoxFuture<'_, ()>;
 }
 
 /// Runs machines. Every call may have been made before by an agent that was killed in the middle.

@@ -2,20 +2,20 @@
 //! are known, and goes when its object goes.
 //!
 //! What takes time (fetching, making, stopping, removing) happens in one background task per instance
-//! ([`life`]); a round only sets goals and looks at what is known. Instances are not our children and
+//! ([`supervisor`]); a round only sets goals and looks at what is known. Instances are not our children and
 //! outlive the agent; their folders and their processes' start times are how it knows them again.
-//! Must not know: how bridges and veths are made ([`Plug`]), what a runtime is ([`Driver`]).
+//! Must not know: how bridges and veths are made ([`PortAttacher`]), what a runtime is ([`Driver`]).
 
 mod console;
 mod disk;
 mod driver;
 mod files;
 mod inject;
-mod life;
 pub mod oci;
 mod process;
 mod program;
 mod range;
+mod supervisor;
 
 pub use driver::{Driver, Gate, Machine};
 
@@ -24,21 +24,21 @@ use crate::settings::Settings;
 use crate::subsystem::{Change, Desired, Subsystem, SubsystemError};
 use files::{Folders, Spec};
 use futures_util::future::BoxFuture;
-use life::{Goal, Lives};
 use novanet_model::object::{Instance, Port};
 use novanet_model::wire::InstanceReport;
 use novanet_model::{HostObject, InstanceId, NetworkId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use supervisor::{Goal, InstanceSupervisor};
 use tokio::sync::{Notify, mpsc};
 
 /// Plugs an instance's card into its bridge; the link subsystem does it.
-pub trait Plug: Send + Sync {
+pub trait PortAttacher: Send + Sync {
     /// Makes the cable `port.name` (in this network namespace, in its bridge) to `ifname` with the port's MAC
     /// in the network namespace of `pid`, up on the host's side. What is left of an earlier cable of that
     /// name is removed first.
-    fn plug<'a>(
+    fn attach<'a>(
         &'a self,
         port: &'a Port,
         pid: i32,
@@ -46,7 +46,7 @@ pub trait Plug: Send + Sync {
     ) -> BoxFuture<'a, Result<(), SubsystemError>>;
 
     /// Whether the host's end is there.
-    fn is_plugged(&self, port: &Port) -> bool {
+    fn is_attached(&self, port: &Port) -> bool {
         nix::net::if_::if_nametoindex(port.name.as_str()).is_ok()
     }
 }
@@ -83,7 +83,7 @@ pub enum Value {
     /// See [`Key::Port`].
     Port(Port),
     /// A port in a network that this host cannot have: its instance stays as it is until it can.
-    Groundless {
+    Unavailable {
         /// Which.
         network: NetworkId,
         /// For people.
@@ -108,7 +108,7 @@ impl fmt::Display for Value {
                     port.mac, port.address, port.name, port.bridge
                 )
             }
-            Self::Groundless { network, .. } => {
+            Self::Unavailable { network, .. } => {
                 write!(f, "of network {network}, which this host cannot have")
             }
             Self::Instance { instance, plugged } => {
@@ -129,7 +129,7 @@ impl fmt::Display for Value {
 
 /// The subsystem. See the head of this file.
 pub struct Instances {
-    lives: Arc<Lives>,
+    supervisor: Arc<InstanceSupervisor>,
     /// Ports that we were told of.
     ports: BTreeMap<(InstanceId, u32), Port>,
     adopted: bool,
@@ -141,7 +141,7 @@ impl Instances {
     pub fn new(
         settings: &Settings,
         images: Arc<Images>,
-        plug: Arc<dyn Plug>,
+        attacher: Arc<dyn PortAttacher>,
         reports: mpsc::UnboundedSender<InstanceReport>,
     ) -> Self {
         let driver = oci::Oci::probe(settings).map(|oci| {
@@ -157,7 +157,7 @@ impl Instances {
         if let Err(error) = &driver {
             tracing::warn!(%error, "this host cannot run instances");
         }
-        Self::with_driver(settings, driver, images, plug, reports)
+        Self::with_driver(settings, driver, images, attacher, reports)
     }
 
     /// Instances by another driver.
@@ -165,17 +165,17 @@ impl Instances {
         settings: &Settings,
         driver: Result<Arc<dyn Driver>, SubsystemError>,
         images: Arc<Images>,
-        plug: Arc<dyn Plug>,
+        attacher: Arc<dyn PortAttacher>,
         reports: mpsc::UnboundedSender<InstanceReport>,
     ) -> Self {
         let folders = Folders::new(&settings.state_path, settings.instance_uid_base);
         Self {
-            lives: Lives::new(
+            supervisor: InstanceSupervisor::new(
                 folders,
                 driver.map_err(|e| e.to_string()),
                 images,
                 settings.tiny_disk_mb,
-                plug,
+                attacher,
                 reports,
             ),
             ports: BTreeMap::new(),
@@ -184,39 +184,39 @@ impl Instances {
     }
 
     /// From now on nothing is started or plugged without this gate's leave. The first one stays.
-    pub fn behind(&self, gate: Arc<dyn Gate>) {
-        self.lives.behind(gate);
+    pub fn set_gate(&self, gate: Arc<dyn Gate>) {
+        self.supervisor.set_gate(gate);
     }
 
     /// The last 64 KiB that an instance wrote to its console. `None`: there is no such instance here.
     pub fn console(&self, instance: InstanceId) -> Option<std::io::Result<String>> {
-        self.lives.console(instance)
+        self.supervisor.console(instance)
     }
 
     /// A handle for reading consoles while the engine owns the subsystem.
     pub fn consoles(&self) -> Consoles {
-        Consoles(Arc::clone(&self.lives))
+        Consoles(Arc::clone(&self.supervisor))
     }
 
     /// Why this host cannot run instances, with the remedy. `None`: it can.
     pub fn problem(&self) -> Option<&str> {
-        self.lives.problem()
+        self.supervisor.problem()
     }
 
     /// Waits until no instance is being worked on.
-    pub async fn quiet(&self) {
-        self.lives.quiet().await;
+    pub async fn wait_idle(&self) {
+        self.supervisor.wait_idle().await;
     }
 
     /// Says every instance's state again (a server that was restored has forgotten them).
     pub fn report_all(&self) {
-        self.lives.report_all();
+        self.supervisor.report_all();
     }
 }
 
 /// Reads consoles.
 #[derive(Clone)]
-pub struct Consoles(Arc<Lives>);
+pub struct Consoles(Arc<InstanceSupervisor>);
 
 impl Consoles {
     /// As [`Instances::console`].
@@ -234,7 +234,7 @@ fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, S
     for (_, value) in desired.range(Key::Port(id, 0)..=Key::Port(id, u32::MAX)) {
         match value {
             Value::Port(port) => ports.push(port.clone()),
-            Value::Groundless { .. } => return Ok(None),
+            Value::Unavailable { .. } => return Ok(None),
             Value::Instance { .. } => {}
         }
     }
@@ -282,7 +282,7 @@ impl Subsystem for Instances {
         match object {
             HostObject::Port(port) => vec![(
                 Key::Port(port.instance, port.index),
-                Value::Groundless {
+                Value::Unavailable {
                     network: port.network,
                     why: why.to_owned(),
                 },
@@ -293,16 +293,16 @@ impl Subsystem for Instances {
 
     fn hold_back(&mut self, _: &Key, value: &Value, why: &str) {
         if let Value::Instance { instance, .. } = value {
-            self.lives.wait(instance, why);
+            self.supervisor.wait(instance, why);
         }
     }
 
     fn changed_externally(&self) -> Arc<Notify> {
-        self.lives.changed_externally()
+        self.supervisor.changed_externally()
     }
 
     fn takes_away(&self, removal: &Change<Key, Value>) -> bool {
-        self.lives.is_made(removal.key.instance())
+        self.supervisor.is_made(removal.key.instance())
     }
 
     async fn observe(
@@ -310,7 +310,7 @@ impl Subsystem for Instances {
         desired: &Desired<Key, Value>,
     ) -> Result<BTreeMap<Key, Value>, SubsystemError> {
         if !self.adopted {
-            for spec in self.lives.adopt().await? {
+            for spec in self.supervisor.adopt().await? {
                 for port in spec.ports {
                     let key = (port.instance, port.index);
                     self.ports.insert(key, port);
@@ -327,7 +327,7 @@ impl Subsystem for Instances {
             .iter()
             .map(|(&(id, index), port)| (Key::Port(id, index), Value::Port(port.clone())))
             .collect();
-        for (instance, plugged) in self.lives.observe(wanted) {
+        for (instance, plugged) in self.supervisor.observe(wanted) {
             there.insert(
                 Key::Instance(instance.instance),
                 Value::Instance { instance, plugged },
@@ -335,13 +335,13 @@ impl Subsystem for Instances {
         }
         // Whatever is there of these is as it must be.
         for (port, value) in desired.iter() {
-            let Value::Groundless { why, .. } = value else {
+            let Value::Unavailable { why, .. } = value else {
                 continue;
             };
             there.insert(port.clone(), value.clone());
             let key = Key::Instance(port.instance());
             if let Some(wanted @ Value::Instance { instance, .. }) = desired.get(&key) {
-                self.lives.wait(instance, why);
+                self.supervisor.wait(instance, why);
                 there.insert(key, wanted.clone());
             }
         }
@@ -367,12 +367,12 @@ impl Subsystem for Instances {
         let mut errors = Vec::new();
         for id in touched {
             let done = match goal(id, desired) {
-                Ok(Some(goal)) => self.lives.set_goal(id, goal),
+                Ok(Some(goal)) => self.supervisor.set_goal(id, goal),
                 Ok(None) => Ok(()),
                 Err(error) => {
                     if let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id))
                     {
-                        self.lives.wait(instance, &error.to_string());
+                        self.supervisor.wait(instance, &error.to_string());
                     }
                     Err(error)
                 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) const SHARED: u32 = 0;
 const FILE: &str = "range";
 /// More than a host has bridge ports for.
-const MOST: u32 = 4093;
+const MAX_RANGE: u32 = 4093;
 /// From here on ids belong to systemd (foreign images), and beyond them programs with signed ids
 /// break.
 const END: u64 = 0x7ffe_0000;
@@ -51,7 +51,7 @@ impl Ranges {
             none => none.insert(read_all(all)?),
         };
         let taken = subordinate_ids();
-        let number = (SHARED + 1..=MOST)
+        let number = (SHARED + 1..=MAX_RANGE)
             .filter(|number| !used.contains(number))
             .find(|number| self.is_ours(*number, &taken))
             .ok_or_else(|| {
@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn a_range_is_neither_systemds_nor_a_users() {
         let ranges = Ranges::new(0x7000_0000);
-        assert!(ranges.is_ours(MOST, &[]));
-        assert!(!ranges.is_ours(MOST + 1, &[]));
+        assert!(ranges.is_ours(MAX_RANGE, &[]));
+        assert!(!ranges.is_ours(MAX_RANGE + 1, &[]));
         let taken = [subordinate("alice:1879113727:65536").unwrap()];
         assert!(!ranges.is_ours(1, &taken), "its first id");
         assert!(!ranges.is_ours(2, &[(0, u64::from(u32::MAX))]));

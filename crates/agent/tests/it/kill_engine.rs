@@ -3,7 +3,7 @@
 //! ends in the same state as one that nobody killed.
 
 use crate::engine_support::{eventually, list};
-use crate::instance::parts::{self, Cables, sh};
+use crate::instance::parts::{self, VethAttacher, sh};
 use crate::subsystem;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -142,7 +142,7 @@ async fn agent<T>(settings: &Settings, fuse: &Fuse, work: impl AsyncFnOnce(&Engi
             fuse: fuse(),
         },
         instances: Mortal {
-            subsystem: parts::subsystem(settings, sender, Arc::new(Cables)),
+            subsystem: parts::subsystem(settings, sender, Arc::new(VethAttacher)),
             fuse: fuse(),
         },
     };

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::future::BoxFuture;
-use novanet_agent::metadata_proxy::{MetadataError, MetadataSource, forget, serve};
+use novanet_agent::metadata::{MetadataError, MetadataSource, forget, serve};
 use novanet_model::InstanceId;
 use novanet_model::wire::Metadata;
 use std::net::Ipv4Addr;

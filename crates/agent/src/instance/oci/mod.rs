@@ -313,12 +313,12 @@ impl Oci {
 }
 
 /// How long the runtime may take for one thing.
-const PATIENCE: Duration = Duration::from_mins(1);
+const RUNTIME_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Runs a program to its end, or to ours with it.
 fn bounded(command: &mut Command) -> std::io::Result<ExitStatus> {
     let mut child = command.spawn()?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + RUNTIME_TIMEOUT;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
@@ -326,7 +326,7 @@ fn bounded(command: &mut Command) -> std::io::Result<ExitStatus> {
         if Instant::now() >= until {
             child.kill()?;
             child.wait()?;
-            let message = format!("not done after {} s, ended it", PATIENCE.as_secs());
+            let message = format!("not done after {} s, ended it", RUNTIME_TIMEOUT.as_secs());
             return Err(std::io::Error::other(message));
         }
         std::thread::sleep(Duration::from_millis(2));

@@ -1,7 +1,7 @@
 //! The console: an instance can neither fill the host's disk with it nor be stopped by it.
 
 use super::host::Host;
-use super::parts::{Cables, on_a_host, subsystem};
+use super::parts::{VethAttacher, on_a_host, subsystem};
 use base64::Engine;
 use novanet_lab::eventually_async;
 use novanet_model::wire::{InstanceState, Metadata};
@@ -55,7 +55,7 @@ fn a_console_that_is_flooded_stays_small_and_stops_nobody_without_an_agent() {
         let other = super::host::settings(elsewhere.path().join("state"));
         drop(std::mem::replace(
             &mut host.subsystem,
-            subsystem(&other, sender, Arc::new(Cables)),
+            subsystem(&other, sender, Arc::new(VethAttacher)),
         ));
         host.inside(1, "touch /tmp/go2");
         until_there(&host, "/tmp/done2").await;

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use novanet_agent::engine::{Engine, Subsystems, Timing, Workers};
 use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeLinks, FakeRoom};
 use novanet_agent::image::{ImageError, ImageSource, Images};
-use novanet_agent::instance::{Driver, Instances, Machine, Plug};
+use novanet_agent::instance::{Driver, Instances, Machine, PortAttacher};
 use novanet_agent::subsystem::SubsystemError;
 use novanet_model::object::{Instance, Port};
 use novanet_model::wire::{InstanceReport, InstanceState};
@@ -106,8 +106,8 @@ impl Driver for Idle {
 
 struct NoCable;
 
-impl Plug for NoCable {
-    fn plug<'a>(
+impl PortAttacher for NoCable {
+    fn attach<'a>(
         &'a self,
         _: &'a Port,
         _: i32,
@@ -116,7 +116,7 @@ impl Plug for NoCable {
         Box::pin(async { Ok(()) })
     }
 
-    fn is_plugged(&self, _: &Port) -> bool {
+    fn is_attached(&self, _: &Port) -> bool {
         true
     }
 }

@@ -2,11 +2,11 @@
 //! engine that a test needs. Everything goes when it is dropped, on panic too.
 
 use super::parts::{
-    Cables, Says, Tiny, address, image, instance, mac, port, sh, subsystem, succeeds,
+    Says, Tiny, VethAttacher, address, image, instance, mac, port, sh, subsystem, succeeds,
 };
 use novanet_agent::image::Images;
 use novanet_agent::instance::{Instances, Key, Value};
-use novanet_agent::metadata_proxy::serve;
+use novanet_agent::metadata::serve;
 use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_agent::subsystem::{Desired, Subsystem, SubsystemError, diff};
 use novanet_lab::eventually_async;
@@ -80,7 +80,7 @@ impl Host {
         let mut settings = settings(folder.path().join("state"));
         change(&mut settings);
         let (sender, reports) = mpsc::unbounded_channel();
-        let subsystem = subsystem(&settings, sender, Arc::new(Cables));
+        let subsystem = subsystem(&settings, sender, Arc::new(VethAttacher));
         Self {
             folder,
             desired: Desired::new(subsystem.base_items()),
@@ -144,7 +144,7 @@ impl Host {
     /// The agent was killed and a new one starts on the same state.
     pub(crate) fn restart_agent(&mut self) {
         let (sender, reports) = mpsc::unbounded_channel();
-        self.subsystem = subsystem(&self.settings, sender, Arc::new(Cables));
+        self.subsystem = subsystem(&self.settings, sender, Arc::new(VethAttacher));
         self.reports = reports;
         self.seen.clear();
     }

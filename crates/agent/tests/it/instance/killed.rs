@@ -2,11 +2,11 @@
 
 use super::disk::until_no_loops;
 use super::host::Host;
-use super::parts::{Cables, Tiny, mac, on_a_host, sh, until_fails};
+use super::parts::{Tiny, VethAttacher, mac, on_a_host, sh, until_fails};
 use futures_util::future::BoxFuture;
 use novanet_agent::image::Images;
 use novanet_agent::instance::oci::Oci;
-use novanet_agent::instance::{Driver, Instances, Machine, Plug};
+use novanet_agent::instance::{Driver, Instances, Machine, PortAttacher};
 use novanet_agent::subsystem::{Subsystem, SubsystemError};
 use novanet_model::InstanceId;
 use novanet_model::object::Port;
@@ -65,17 +65,17 @@ impl Driver for Stops {
     }
 }
 
-struct StopsPlug(Arc<Stops>);
+struct KillsAttach(Arc<Stops>);
 
-impl Plug for StopsPlug {
-    fn plug<'a>(
+impl PortAttacher for KillsAttach {
+    fn attach<'a>(
         &'a self,
         port: &'a Port,
         pid: i32,
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), SubsystemError>> {
         Box::pin(async move {
-            let done = Cables.plug(port, pid, ifname).await;
+            let done = VethAttacher.attach(port, pid, ifname).await;
             self.0.point().await;
             done
         })
@@ -103,15 +103,15 @@ async fn dies_at(host: &mut Host, at: usize) -> bool {
     let images = Images::new(&settings.state_path, settings.instance_uid_base, source).unwrap();
     let desired = host.desired.clone();
     let work = agent.spawn(async move {
-        let plug = Arc::new(StopsPlug(Arc::clone(&stops)));
+        let attacher = Arc::new(KillsAttach(Arc::clone(&stops)));
         let driver: Arc<dyn Driver> = stops;
         let mut subsystem =
-            Instances::with_driver(&settings, Ok(driver), Arc::new(images), plug, sender);
+            Instances::with_driver(&settings, Ok(driver), Arc::new(images), attacher, sender);
         loop {
             let there = subsystem.observe(&desired).await.unwrap();
             let changes = novanet_agent::subsystem::diff(&desired, &there);
             subsystem.apply(&changes, &desired).await;
-            subsystem.quiet().await;
+            subsystem.wait_idle().await;
             if changes.is_empty() {
                 return;
             }
@@ -150,9 +150,9 @@ fn an_agent_killed_at_any_point_is_followed_by_one_that_ends_in_the_same_state()
                 } else {
                     host.round().await;
                 }
-                host.subsystem.quiet().await;
+                host.subsystem.wait_idle().await;
                 host.round().await;
-                host.subsystem.quiet().await;
+                host.subsystem.wait_idle().await;
                 assert_eq!(running(&host), 0, "at {at}");
                 until_fails("ip link show dev nv1").await;
                 let folder = host.settings.state_path.join("instances");

@@ -1,7 +1,7 @@
 //! Reboots, ends, restarts of the agent.
 
 use super::host::Host;
-use super::parts::{Cables, Tiny, instance, on_a_host, port, sh, subsystem, succeeds};
+use super::parts::{Tiny, VethAttacher, instance, on_a_host, port, sh, subsystem, succeeds};
 use futures_util::future::BoxFuture;
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::Instances;
@@ -69,7 +69,7 @@ fn an_instance_that_powers_off_is_stopped_until_the_next_boot() {
         inside(&host, 1, "poweroff");
         notified.notified().await;
         host.until(1, InstanceState::Stopped, 1).await;
-        host.subsystem.quiet().await;
+        host.subsystem.wait_idle().await;
         let (changes, errors) = host.round().await;
         assert_eq!((changes, errors.len()), (0, 0), "it stays stopped");
         host.restart_agent();
@@ -99,7 +99,7 @@ fn while_a_host_cannot_have_the_network_what_runs_stays_and_what_is_new_waits_in
         }
         let (_, errors) = host.round().await;
         assert_eq!(errors.len(), 0, "{errors:?}");
-        host.subsystem.quiet().await;
+        host.subsystem.wait_idle().await;
         let (changes, errors) = host.round().await;
         assert_eq!((changes, errors.len()), (0, 0), "nothing is left to do");
         assert_eq!(host.console(2), "", "it was started");
@@ -150,7 +150,7 @@ fn instances_outlive_the_agent_and_are_adopted() {
 
         // While no agent is there: one ends, one is terminated.
         let (sender, _) = mpsc::unbounded_channel();
-        host.subsystem = subsystem(&host.settings, sender, Arc::new(Cables));
+        host.subsystem = subsystem(&host.settings, sender, Arc::new(VethAttacher));
         sh(&format!("kill -KILL {}", host.pid(2)));
         host.unwant_instance(3);
 
@@ -204,7 +204,7 @@ fn a_cable_that_was_pulled_is_put_in_again_and_the_instance_answers_again() {
         sh("ip link del dev nv1");
         let (changes, errors) = host.round().await;
         assert_eq!((changes, errors.len()), (1, 0));
-        host.subsystem.quiet().await;
+        host.subsystem.wait_idle().await;
         assert_eq!(host.round().await.0, 0);
         host.until_ping(1).await;
         assert_eq!(host.pid(1), pid, "without a reboot");
@@ -249,7 +249,7 @@ fn a_removal_does_not_wait_for_a_download() {
         let settings = &host.settings;
         let base = settings.instance_uid_base;
         let images = Images::new(&settings.state_path, base, Arc::new(Slow)).unwrap();
-        host.subsystem = Instances::new(settings, Arc::new(images), Arc::new(Cables), sender);
+        host.subsystem = Instances::new(settings, Arc::new(images), Arc::new(VethAttacher), sender);
         host.reports = reports;
         host.want_instance(1);
         host.until(1, InstanceState::Pending, 1).await;
@@ -273,7 +273,7 @@ fn a_host_without_a_runtime_says_what_to_install_and_still_removes() {
             &host.settings,
             Err(SubsystemError::Refused(missing.to_owned())),
             Arc::new(images),
-            Arc::new(Cables),
+            Arc::new(VethAttacher),
             sender,
         );
         host.reports = reports;

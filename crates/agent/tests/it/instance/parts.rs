@@ -3,8 +3,8 @@
 use futures_util::future::BoxFuture;
 use novanet_agent::image::build::tiny;
 use novanet_agent::image::{ImageError, ImageSource, Images};
-use novanet_agent::instance::{Instances, Plug};
-use novanet_agent::metadata_proxy::{MetadataError, MetadataSource};
+use novanet_agent::instance::{Instances, PortAttacher};
+use novanet_agent::metadata::{MetadataError, MetadataSource};
 use novanet_agent::settings::Settings;
 use novanet_agent::subsystem::SubsystemError;
 use novanet_model::object::{Instance, Port, port_name};
@@ -110,11 +110,11 @@ impl MetadataSource for Says {
     }
 }
 
-/// The link subsystem's cables.
-pub(crate) struct Cables;
+/// Attaches with the veth pairs of the link subsystem.
+pub(crate) struct VethAttacher;
 
-impl Plug for Cables {
-    fn plug<'a>(
+impl PortAttacher for VethAttacher {
+    fn attach<'a>(
         &'a self,
         port: &'a Port,
         pid: i32,
@@ -127,11 +127,11 @@ impl Plug for Cables {
 pub(crate) fn subsystem(
     settings: &Settings,
     reports: mpsc::UnboundedSender<InstanceReport>,
-    plug: Arc<dyn Plug>,
+    attacher: Arc<dyn PortAttacher>,
 ) -> Instances {
     let source = Arc::new(Tiny);
     let images = Images::new(&settings.state_path, settings.instance_uid_base, source).unwrap();
-    Instances::new(settings, Arc::new(images), plug, reports)
+    Instances::new(settings, Arc::new(images), attacher, reports)
 }
 
 pub(crate) fn mac(number: i64, index: u32) -> MacAddr {

@@ -2,7 +2,7 @@
 //! its end, the reminder of the next try, and housekeeping.
 
 use super::step::{self, Step};
-use super::{Lives, Phase};
+use super::{InstanceSupervisor, Phase};
 use crate::instance::process::{Process, ProcessId};
 use novanet_model::InstanceId;
 use std::sync::{Arc, Weak};
@@ -15,10 +15,10 @@ const COLLECT_IMAGES: Duration = Duration::from_mins(10);
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// Works on one instance until there is nothing left to do.
-pub(super) async fn drive(lives: Arc<Lives>, id: InstanceId) {
+pub(super) async fn drive(supervisor: Arc<InstanceSupervisor>, id: InstanceId) {
     loop {
         let (step, phase) = {
-            let mut slots = lives.slots();
+            let mut slots = supervisor.slots();
             let Some(slot) = slots.get_mut(&id) else {
                 break;
             };
@@ -36,21 +36,27 @@ pub(super) async fn drive(lives: Arc<Lives>, id: InstanceId) {
             }
             (step, slot.phase.clone())
         };
-        let next = lives.perform(id, step, phase).await;
-        lives.enter(id, next);
+        let next = supervisor.perform(id, step, phase).await;
+        supervisor.enter(id, next);
     }
-    lives.idle.notify_waiters();
-    lives.changed_externally.notify_one();
+    supervisor.idle.notify_waiters();
+    supervisor.changed_externally.notify_one();
 }
 
 /// Notices the end of an instance that was not asked for.
-pub(super) async fn watch(lives: Weak<Lives>, id: InstanceId, process: Arc<Process>) {
+pub(super) async fn watch(
+    supervisor: Weak<InstanceSupervisor>,
+    id: InstanceId,
+    process: Arc<Process>,
+) {
     if let Err(error) = process.ended().await {
         tracing::error!(instance = %id, %error, "cannot watch an instance");
         return;
     }
-    let Some(lives) = lives.upgrade() else { return };
-    lives.ended(id, &process);
+    let Some(supervisor) = supervisor.upgrade() else {
+        return;
+    };
+    supervisor.ended(id, &process);
 }
 
 /// Asks for a round when a failed instance may be tried again.
@@ -59,16 +65,18 @@ pub(super) async fn remind(changed_externally: Arc<Notify>, again: Instant) {
     changed_externally.notify_one();
 }
 
-pub(super) async fn housekeeping(lives: Weak<Lives>) {
+pub(super) async fn housekeeping(supervisor: Weak<InstanceSupervisor>) {
     let mut every = tokio::time::interval(HOUSEKEEPING);
     let mut collected = Instant::now();
     loop {
         every.tick().await;
-        let Some(lives) = lives.upgrade() else { return };
+        let Some(supervisor) = supervisor.upgrade() else {
+            return;
+        };
         let collect = collected.elapsed() >= COLLECT_IMAGES;
         if collect {
             collected = Instant::now();
         }
-        lives.keep_house(collect).await;
+        supervisor.keep_house(collect).await;
     }
 }

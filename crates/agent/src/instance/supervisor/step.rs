@@ -12,7 +12,7 @@ pub(super) enum Step {
     /// Make it run.
     Boot(Arc<Spec>),
     /// Put cables in that were found missing.
-    Plug,
+    Attach,
     /// Stop it, politely; its disk stays.
     Halt,
     /// Let the driver forget one that ended.
@@ -27,7 +27,7 @@ impl Step {
         match self {
             Self::Rest => "rest",
             Self::Boot(_) => "boot",
-            Self::Plug => "plug",
+            Self::Attach => "plug",
             Self::Halt => "halt",
             Self::Clean => "clean",
             Self::Remove => "remove",
@@ -57,7 +57,7 @@ pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
             } else if *plugged {
                 Step::Rest
             } else {
-                Step::Plug
+                Step::Attach
             }
         }
         (Some(Goal::Run(spec)), Phase::Stopped { boot, .. }) => {

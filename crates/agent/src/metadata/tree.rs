@@ -1,4 +1,5 @@
-//! nova's metadata tree, from what the server says of an instance; pure. Folders end in `/` in listings.
+//! nova's metadata tree, made from the server's metadata of an instance. Pure; depends on model
+//! only. Folders end in `/` in listings.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +21,8 @@ const VERSIONS: [&str; 9] = [
 
 enum Node {
     Leaf(Bytes),
-    /// Children in the order of the listing. A child's listed name may say more than its path (`0=web`).
+    /// Children in the order of the listing. A child's listed name may be longer than its path
+    /// (`0=web` for `0`).
     Folder(Vec<Child>),
 }
 
@@ -30,7 +32,7 @@ struct Child {
     node: Node,
 }
 
-/// The answer to a request for `path`. `None`: there is no such thing.
+/// The answer to a request for `path`. `None`: the tree has no such path.
 pub(super) fn find(metadata: &Metadata, path: &str) -> Option<Bytes> {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let Some(version) = parts.next() else {
@@ -79,7 +81,7 @@ fn root(metadata: &Metadata, version: &str) -> Node {
     Node::Folder(children)
 }
 
-/// User-data as the user gave it. Text that is no base64 was never encoded: it is handed out as it is.
+/// User-data as the user gave it. Text that is not base64 was never encoded and stays as it is.
 fn decoded(data: &str) -> Bytes {
     let compact: String = data.split_whitespace().collect();
     STANDARD

@@ -1,20 +1,20 @@
-//! The metadata service at 169.254.169.254, as instances see it: nova's tree over HTTP, for the instance
-//! that asks and nobody else.
+//! The metadata service at 169.254.169.254: serves nova's tree over HTTP to the instances of this
+//! host, each its own. Depends on a [`MetadataSource`] (the server) and on `novanet_http`.
 //!
-//! Who asks is known by the source address of the connection, which the firewall keeps honest; headers such
-//! as `X-Forwarded-For` are not looked at. What an instance may know comes from the server and is kept
-//! on disk (0600: user-data holds secrets) for when the server is down. Nothing of it is ever logged.
-//! Must not know: how the server is reached ([`MetadataSource`]).
+//! The source address of the connection names the instance; the firewall refuses forged source
+//! addresses, and the service ignores headers such as `X-Forwarded-For`. The service caches the
+//! server's answers on disk (0600: user-data holds secrets) for times when the server is down, and
+//! logs no part of them.
 
-mod kept;
+mod cache;
 mod tree;
 
 use bytes::Bytes;
+use cache::Cache;
 use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, SERVER};
 use hyper::{Method, Response, StatusCode};
-use kept::Kept;
 use novanet_http::{Config, Gate, Limits, Refusal, RequestBody, Times, WhenFull, shares};
 use novanet_model::InstanceId;
 use novanet_model::wire::Metadata;
@@ -31,52 +31,52 @@ type Request = hyper::Request<RequestBody>;
 /// Why there is no metadata.
 #[derive(Debug, Error)]
 pub enum MetadataError {
-    /// The server knows no such instance: what was kept of it is forgotten.
+    /// The server knows no such instance. The cache forgets it.
     #[error("there is no instance {0}")]
     Unknown(InstanceId),
-    /// The server cannot be asked.
+    /// The server did not answer.
     #[error("the server cannot be asked: {0}")]
     Unavailable(String),
 }
 
 /// Where metadata comes from: the server.
 pub trait MetadataSource: Send + Sync {
-    /// What this instance may know.
+    /// The metadata of this instance, and of no other.
     fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>>;
 }
 
-/// Connections that one address may have at a time. A client that wants more is waiting for itself.
+/// Connections that one address may have at a time.
 const CONNECTIONS_EACH: usize = 16;
 /// How long an instance may take for each part of a request.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest request line with all headers, in bytes.
-const HEAD: usize = 16 << 10;
+const MAX_HEAD: usize = 16 << 10;
 
-/// How often the server is asked whether what is kept is of instances that still exist.
+/// How often the service asks the server whether the cached instances still exist.
 const SWEEP: Duration = Duration::from_mins(10);
 
-/// Forgets what `cache_dir` keeps of an instance that is gone: its user-data may hold secrets.
+/// Removes a deleted instance from the cache in `cache_dir`: its user-data may hold secrets.
 pub fn forget(cache_dir: &Path, instance: InstanceId) -> std::io::Result<()> {
-    kept::forget(cache_dir, instance)
+    cache::forget(cache_dir, instance)
 }
 
-type Finder = Arc<dyn Fn(Ipv4Addr) -> Option<InstanceId> + Send + Sync>;
+type FindInstance = Arc<dyn Fn(Ipv4Addr) -> Option<InstanceId> + Send + Sync>;
 
-/// Answers on `listener` for as long as it is polled. `instances` says which instance has an address on
-/// this host's networks; `cache_dir` is made if it is not there.
+/// Answers on `listener` for as long as the caller polls it. `instances` says which instance has an
+/// address on this host's networks; `serve` makes `cache_dir` if it is missing.
 pub async fn serve(
     listener: TcpListener,
     instances: impl Fn(Ipv4Addr) -> Option<InstanceId> + Send + Sync + 'static,
     source: Arc<dyn MetadataSource>,
     cache_dir: PathBuf,
 ) -> std::io::Result<()> {
-    let instances: Finder = Arc::new(instances);
-    let kept = Arc::new(Kept::new(cache_dir, source)?);
+    let instances: FindInstance = Arc::new(instances);
+    let cache = Arc::new(Cache::new(cache_dir, source)?);
     let mut sweeper = JoinSet::new(); // ends with this function
-    sweeper.spawn(sweep(Arc::clone(&kept)));
+    sweeper.spawn(sweep(Arc::clone(&cache)));
     let handler = move |request: Request, peer: SocketAddr| {
-        let (instances, kept) = (Arc::clone(&instances), Arc::clone(&kept));
-        async move { answer(&request, peer.ip(), &instances, &kept).await }
+        let (instances, cache) = (Arc::clone(&instances), Arc::clone(&cache));
+        async move { answer(&request, peer.ip(), &instances, &cache).await }
     };
     novanet_http::serve(listener, config(), handler, std::future::pending()).await;
     Ok(())
@@ -89,22 +89,22 @@ fn config() -> Config {
         when_full: WhenFull::Refuse,
     };
     let times = Times {
-        headers: PATIENCE,
-        idle: PATIENCE,
-        body: PATIENCE,
-        write: PATIENCE,
+        headers: REQUEST_TIMEOUT,
+        idle: REQUEST_TIMEOUT,
+        body: REQUEST_TIMEOUT,
+        write: REQUEST_TIMEOUT,
     };
     Config {
         gate: Gate::new("metadata service", limits),
         times,
-        head: HEAD,
+        head: MAX_HEAD,
         refusal: Refusal::plain,
     }
 }
 
-async fn sweep(kept: Arc<Kept>) {
+async fn sweep(cache: Arc<Cache>) {
     loop {
-        kept.forget_unknown().await;
+        cache.forget_unknown().await;
         tokio::time::sleep(SWEEP).await;
     }
 }
@@ -112,8 +112,8 @@ async fn sweep(kept: Arc<Kept>) {
 async fn answer(
     request: &Request,
     address: IpAddr,
-    instances: &Finder,
-    kept: &Kept,
+    instances: &FindInstance,
+    cache: &Cache,
 ) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refusal = reply(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
@@ -128,7 +128,7 @@ async fn answer(
     let Some(instance) = instance else {
         return reply(StatusCode::NOT_FOUND, "no instance has this address\n");
     };
-    match kept.get(instance).await {
+    match cache.get(instance).await {
         Ok(metadata) => match tree::find(&metadata, request.uri().path()) {
             Some(bytes) => reply(StatusCode::OK, bytes),
             None => reply(StatusCode::NOT_FOUND, "not found\n"),

@@ -8,7 +8,7 @@ mod step;
 mod task;
 mod work;
 
-use super::Plug;
+use super::PortAttacher;
 use super::console::{self, Copiers};
 use super::driver::{Driver, Gate};
 use super::files::{Folders, Spec};
@@ -46,13 +46,13 @@ struct Slot {
 }
 
 /// All of them.
-pub(super) struct Lives {
+pub(super) struct InstanceSupervisor {
     folders: Folders,
     driver: Result<Arc<dyn Driver>, String>,
     images: Arc<Images>,
     /// See [`crate::settings::Settings::tiny_disk_mb`].
     tiny_disk_mb: u64,
-    plug: Arc<dyn Plug>,
+    attacher: Arc<dyn PortAttacher>,
     gate: OnceLock<Arc<dyn Gate>>,
     reports: mpsc::UnboundedSender<InstanceReport>,
     changed_externally: Arc<Notify>,
@@ -67,13 +67,13 @@ pub(super) struct Lives {
 /// Images that nobody has run for so long go.
 const KEEP_IMAGES: Duration = Duration::from_hours(24);
 
-impl Lives {
+impl InstanceSupervisor {
     pub(super) fn new(
         folders: Folders,
         driver: Result<Arc<dyn Driver>, String>,
         images: Arc<Images>,
         tiny_disk_mb: u64,
-        plug: Arc<dyn Plug>,
+        attacher: Arc<dyn PortAttacher>,
         reports: mpsc::UnboundedSender<InstanceReport>,
     ) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
@@ -82,7 +82,7 @@ impl Lives {
             driver,
             images,
             tiny_disk_mb,
-            plug,
+            attacher,
             gate: OnceLock::new(),
             reports,
             changed_externally: Arc::default(),
@@ -93,7 +93,7 @@ impl Lives {
         })
     }
 
-    pub(super) fn behind(&self, gate: Arc<dyn Gate>) {
+    pub(super) fn set_gate(&self, gate: Arc<dyn Gate>) {
         let _ = self.gate.set(gate);
     }
 
@@ -247,7 +247,10 @@ impl Lives {
                 continue;
             }
             if let Phase::Running { spec, plugged, .. } = &mut slot.phase {
-                *plugged = spec.ports.iter().all(|port| self.plug.is_plugged(port));
+                *plugged = spec
+                    .ports
+                    .iter()
+                    .all(|port| self.attacher.is_attached(port));
             }
             there.extend(slot.phase.seen(id, want));
         }
@@ -305,7 +308,7 @@ impl Lives {
             .then(|| console::tail(&console::log(folder.path())))
     }
 
-    pub(super) async fn quiet(&self) {
+    pub(super) async fn wait_idle(&self) {
         loop {
             let idle = self.idle.notified();
             if !self.slots().values().any(|slot| slot.busy) {

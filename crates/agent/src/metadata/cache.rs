@@ -1,4 +1,5 @@
-//! Metadata as it was last heard from the server, in memory for a moment and on disk for bad times.
+//! A cache of the server's answers about instances: in memory for seconds, and on disk for times
+//! when the server does not answer. Depends on a [`MetadataSource`] and the file system.
 
 use super::{MetadataError, MetadataSource};
 use novanet_model::InstanceId;
@@ -9,63 +10,64 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 
-/// An instance that boots asks a dozen questions in a row; one answer of the server is good for all.
+/// How long an answer of the server is used without asking again: an instance that boots asks a
+/// dozen questions in a row.
 const FRESH: Duration = Duration::from_secs(2);
-/// How long the server may take before what is kept must do.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// After the server did not answer: how long it is not asked again for what is kept.
+/// How long the server may take before the cached answer is used.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// After the server did not answer: how long the cached answer is used without asking again.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Questions to the server at a time: each needs a connection, and a thousand instances that boot
-/// together must not take the agent's file descriptors for it.
-const QUESTIONS: usize = 16;
-/// What nobody has asked for so long is forgotten.
-const FORGET: Duration = Duration::from_hours(30 * 24);
+/// together must not use up the agent's file descriptors.
+const MAX_QUESTIONS: usize = 16;
+/// A cached answer that no instance has asked for in this time is removed.
+const MAX_AGE: Duration = Duration::from_hours(30 * 24);
 
-pub(super) struct Kept {
+pub(super) struct Cache {
     folder: PathBuf,
     source: Arc<dyn MetadataSource>,
     questions: Semaphore,
-    /// One question at a time for each instance; the others get the same answer.
-    heard: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<Option<Heard>>>>>,
+    /// By instance. The inner lock lets one caller ask the server; the others get the same answer.
+    answers: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<Option<CachedAnswer>>>>>,
 }
 
-struct Heard {
+struct CachedAnswer {
     metadata: Arc<Metadata>,
     until: Instant,
 }
 
-impl Kept {
+impl Cache {
     pub(super) fn new(folder: PathBuf, source: Arc<dyn MetadataSource>) -> std::io::Result<Self> {
         crate::private::folder(&folder)?;
         forget_old(&folder);
         Ok(Self {
             folder,
             source,
-            questions: Semaphore::new(QUESTIONS),
-            heard: Mutex::default(),
+            questions: Semaphore::new(MAX_QUESTIONS),
+            answers: Mutex::default(),
         })
     }
 
-    /// What this instance may know: from the server if it answers, else as it was last heard.
+    /// The metadata of this instance: from the server if it answers, else its last answer.
     pub(super) async fn get(&self, instance: InstanceId) -> Result<Arc<Metadata>, MetadataError> {
         let cell = {
-            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            if heard.len() > 4096 {
-                heard.retain(|_, cell| Arc::strong_count(cell) > 1);
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            if answers.len() > 4096 {
+                answers.retain(|_, cell| Arc::strong_count(cell) > 1);
             }
-            Arc::clone(heard.entry(instance).or_default())
+            Arc::clone(answers.entry(instance).or_default())
         };
         let mut last = cell.lock().await;
-        if let Some(heard) = last.as_ref()
-            && Instant::now() < heard.until
+        if let Some(answer) = last.as_ref()
+            && Instant::now() < answer.until
         {
-            return Ok(Arc::clone(&heard.metadata));
+            return Ok(Arc::clone(&answer.metadata));
         }
         let asked = self.ask(instance).await;
         let (metadata, good_for) = match asked {
             Ok(Ok(metadata)) => {
                 let metadata = Arc::new(metadata);
-                self.keep(instance, &metadata).await;
+                self.store(instance, &metadata).await;
                 (metadata, FRESH)
             }
             Ok(Err(error @ MetadataError::Unknown(_))) => {
@@ -73,34 +75,34 @@ impl Kept {
                 self.forget(instance);
                 return Err(error);
             }
-            Ok(Err(error)) => (self.kept(instance).await.ok_or(error)?, PAUSE),
+            Ok(Err(error)) => (self.cached(instance).await.ok_or(error)?, PAUSE),
             Err(_) => {
                 let error = MetadataError::Unavailable("no answer in time".to_owned());
-                (self.kept(instance).await.ok_or(error)?, PAUSE)
+                (self.cached(instance).await.ok_or(error)?, PAUSE)
             }
         };
-        *last = Some(Heard {
+        *last = Some(CachedAnswer {
             metadata: Arc::clone(&metadata),
             until: Instant::now() + good_for,
         });
         Ok(metadata)
     }
 
-    /// The server's answer, if it comes in time.
+    /// The server's answer, if it comes within [`SERVER_TIMEOUT`].
     async fn ask(
         &self,
         instance: InstanceId,
     ) -> Result<Result<Metadata, MetadataError>, tokio::time::error::Elapsed> {
-        tokio::time::timeout(PATIENCE, async {
+        tokio::time::timeout(SERVER_TIMEOUT, async {
             // The semaphore is never closed.
-            let _turn = self.questions.acquire().await;
+            let _permit = self.questions.acquire().await;
             self.source.metadata(instance).await
         })
         .await
     }
 
-    /// Forgets the instances that the server no longer knows. If it does not answer, nothing is
-    /// forgotten.
+    /// Forgets the instances that the server no longer knows. Stops at the first question that the
+    /// server does not answer.
     pub(super) async fn forget_unknown(&self) {
         for instance in self.instances() {
             match self.ask(instance).await {
@@ -111,7 +113,7 @@ impl Kept {
         }
     }
 
-    /// Those of which something is kept.
+    /// The instances with a file in the cache.
     fn instances(&self) -> Vec<InstanceId> {
         let files = std::fs::read_dir(&self.folder).into_iter().flatten();
         files
@@ -133,19 +135,19 @@ impl Kept {
         path(&self.folder, instance)
     }
 
-    async fn kept(&self, instance: InstanceId) -> Option<Arc<Metadata>> {
+    async fn cached(&self, instance: InstanceId) -> Option<Arc<Metadata>> {
         let path = self.path(instance);
         let read = tokio::task::spawn_blocking(move || std::fs::read(path));
         let bytes = read.await.ok()?.ok()?;
         serde_json::from_slice(&bytes).ok().map(Arc::new)
     }
 
-    /// Not on the runtime's threads: a disk that hangs holds up this instance only.
-    async fn keep(&self, instance: InstanceId, metadata: &Arc<Metadata>) {
+    /// Writes on a blocking thread: a disk that hangs delays this instance only.
+    async fn store(&self, instance: InstanceId, metadata: &Arc<Metadata>) {
         let (path, metadata) = (self.path(instance), Arc::clone(metadata));
         let write = move || {
             if let Err(error) = write(&path, &metadata) {
-                tracing::warn!(path = %path.display(), %error, "metadata: cannot keep");
+                tracing::warn!(path = %path.display(), %error, "metadata: cannot write the cache");
             }
         };
         let _ = tokio::task::spawn_blocking(write).await; // a panic is in the log already
@@ -165,7 +167,7 @@ fn path(folder: &Path, instance: InstanceId) -> PathBuf {
     folder.join(format!("{instance}.json"))
 }
 
-/// Removes what is kept of an instance, if anything is.
+/// Removes the instance's file, if there is one.
 pub(super) fn forget(folder: &Path, instance: InstanceId) -> std::io::Result<()> {
     match std::fs::remove_file(path(folder, instance)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -179,7 +181,7 @@ fn forget_old(folder: &Path) {
         let age = modified
             .ok()
             .and_then(|at| SystemTime::now().duration_since(at).ok());
-        if age.is_some_and(|age| age > FORGET) {
+        if age.is_some_and(|age| age > MAX_AGE) {
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -1,9 +1,9 @@
 //! The steps themselves. Each may be cut off after any of its actions by the agent's death: what it then
-//! leaves is known from the folder ([`super::Lives::adopt`]) and met by the next agent.
+//! leaves is known from the folder ([`super::InstanceSupervisor::adopt`]) and met by the next agent.
 
 use super::phase::pending;
 use super::step::Step;
-use super::{Goal, KEEP_IMAGES, Lives, Phase, Spec, blocking};
+use super::{Goal, InstanceSupervisor, KEEP_IMAGES, Phase, Spec, blocking};
 use crate::boot::boot_id;
 use crate::instance::console;
 use crate::instance::disk;
@@ -26,9 +26,9 @@ const KILLED: Duration = Duration::from_secs(20);
 /// How long an instance that is made waits for the firewall before it is unmade.
 const BRIEF: Duration = Duration::from_secs(1);
 /// The longest pause between two tries.
-const LONGEST_PAUSE: u64 = 60;
+const MAX_RETRY_DELAY_SECONDS: u64 = 60;
 
-impl Lives {
+impl InstanceSupervisor {
     /// Takes one step and answers with the phase it led to.
     pub(super) async fn perform(&self, id: InstanceId, step: Step, phase: Phase) -> Phase {
         let (spec, boot) = (phase.spec().cloned(), phase.boot());
@@ -41,7 +41,7 @@ impl Lives {
                 self.say_booting(id, want.instance.boot);
                 (self.boot(id, &want, &phase).await, (Some(want), boot))
             }
-            Step::Plug => (Ok(self.replug(id, &phase).await), (spec, boot)),
+            Step::Attach => (Ok(self.reattach(id, &phase).await), (spec, boot)),
             Step::Halt => (self.halt(id, &phase).await, (spec, boot)),
             Step::Clean => (self.clean(id, &phase).await, (spec, boot)),
             Step::Remove => (self.remove(id, &phase).await, (spec, boot)),
@@ -58,7 +58,7 @@ impl Lives {
                     Phase::Failed { tries, .. } => tries.saturating_add(1),
                     _ => 0,
                 };
-                let pause = Duration::from_secs((1 << tries.min(10)).min(LONGEST_PAUSE));
+                let pause = Duration::from_secs((1 << tries.min(10)).min(MAX_RETRY_DELAY_SECONDS));
                 Phase::Failed {
                     spec: about.0,
                     boot: about.1,
@@ -109,20 +109,20 @@ impl Lives {
     }
 
     /// Why the firewall is not around an instance now.
-    fn gap(&self, id: InstanceId) -> Option<String> {
-        self.gate.get()?.gap(id)
+    fn reason_not_ready(&self, id: InstanceId) -> Option<String> {
+        self.gate.get()?.reason_not_ready(id)
     }
 
     /// Returns when the firewall is around an instance.
-    async fn closed(&self, id: InstanceId, boot: i64) {
+    async fn ready(&self, id: InstanceId, boot: i64) {
         let Some(gate) = self.gate.get() else {
             return;
         };
-        if let Some(why) = gate.gap(id) {
+        if let Some(why) = gate.reason_not_ready(id) {
             tracing::warn!(instance = %id, why, "not started yet");
             self.say_waiting(id, boot, &why);
         }
-        gate.closed(id).await;
+        gate.ready(id).await;
     }
 
     async fn boot(
@@ -141,15 +141,15 @@ impl Lives {
         };
         loop {
             // Without a permit: who waits here must not be in the way of others.
-            let closed = async {
+            let ready = async {
                 tokio::select! {
-                    () = self.closed(id, spec.instance.boot) => true,
+                    () = self.ready(id, spec.instance.boot) => true,
                     () = self.unwanted(id) => false,
                 }
             };
             // The disk is made meanwhile.
-            let (folder, closed) = tokio::join!(self.make_folder(spec), closed);
-            if !closed {
+            let (folder, ready) = tokio::join!(self.make_folder(spec), ready);
+            if !ready {
                 // There is a folder, which the removal has to find.
                 return Ok(unmade(spec));
             }
@@ -223,11 +223,11 @@ impl Lives {
         let process = ProcessId::of(pid)
             .and_then(ProcessId::open)
             .ok_or_else(|| SubsystemError::Refused(format!("{id}: ended before it was started")))?;
-        self.plug_all(spec, &process).await?;
+        self.attach_all(spec, &process).await?;
         // A change of its rules may be under way: no reason to make it anew.
-        let closed = self.closed(id, spec.instance.boot);
+        let ready = self.ready(id, spec.instance.boot);
         tokio::select! {
-            closed = tokio::time::timeout(BRIEF, closed) => if closed.is_err() {
+            ready = tokio::time::timeout(BRIEF, ready) => if ready.is_err() {
                 return Ok(None);
             },
             () = self.unwanted(id) => return Ok(None),
@@ -238,29 +238,29 @@ impl Lives {
         Ok(Some(process))
     }
 
-    async fn plug_all(&self, spec: &Spec, process: &Process) -> Result<(), SubsystemError> {
+    async fn attach_all(&self, spec: &Spec, process: &Process) -> Result<(), SubsystemError> {
         for port in &spec.ports {
             let card = format!("eth{}", port.index);
-            self.plug.plug(port, process.id.pid, &card).await?;
+            self.attacher.attach(port, process.id.pid, &card).await?;
         }
         Ok(())
     }
 
     /// A cable that cannot be put in is a fault of an instance that runs, no reason to end it. The next
     /// observation finds it missing again.
-    async fn replug(&self, id: InstanceId, phase: &Phase) -> Phase {
+    async fn reattach(&self, id: InstanceId, phase: &Phase) -> Phase {
         let Phase::Running { spec, process, .. } = phase else {
             return phase.clone();
         };
         let mut fault = None;
         for port in &spec.ports {
-            if !self.plug.is_plugged(port) {
+            if !self.attacher.is_attached(port) {
                 let card = format!("eth{}", port.index);
-                if let Some(gap) = self.gap(id) {
-                    fault = Some(gap);
+                if let Some(why) = self.reason_not_ready(id) {
+                    fault = Some(why);
                     break;
                 }
-                if let Err(error) = self.plug.plug(port, process.id.pid, &card).await {
+                if let Err(error) = self.attacher.attach(port, process.id.pid, &card).await {
                     tracing::warn!(instance = %id, port = %port.name, %error, "cannot plug");
                     fault = Some(error.to_string());
                 }
