@@ -1,7 +1,7 @@
 //! The lease journal of a host: who has which lease, and what the server has not been told yet.
 //!
 //! A file of JSON lines under `state_path`. Lease events are appended by the process that dnsmasq
-//! starts for each ([`super::bridge`]), so that none is lost while no agent runs, and none needs
+//! starts for each ([`super::applet`]), so that none is lost while no agent runs, and none needs
 //! one. `lease` lines are what was told; `event` lines follow, oldest first, until the server has
 //! them. Writers hold a lock file: the journal itself is replaced when events are acknowledged.
 //!
@@ -54,9 +54,9 @@ pub struct Journal {
 #[derive(Debug, Default)]
 struct Content {
     /// Leases as told to the server.
-    told: Leases,
+    acknowledged: Leases,
     /// What happened since; news only.
-    news: Vec<(LeaseChange, Lease)>,
+    pending: Vec<(LeaseChange, Lease)>,
     /// Leases now.
     now: Leases,
 }
@@ -68,7 +68,7 @@ impl Content {
             // A line that was cut short by a full disk is no reason to forget the others.
             match serde_json::from_str(line) {
                 Ok(Line::Lease(lease)) => {
-                    content.told.insert(key(&lease), lease.clone());
+                    content.acknowledged.insert(key(&lease), lease.clone());
                     content.now.insert(key(&lease), lease);
                 }
                 Ok(Line::Event { change, lease }) => content.take(change, lease),
@@ -82,13 +82,13 @@ impl Content {
     /// somebody else has by now.
     fn take(&mut self, change: LeaseChange, lease: Lease) {
         if fold(&mut self.now, change, &lease) {
-            self.news.push((change, lease));
+            self.pending.push((change, lease));
         }
     }
 
     fn write(&self) -> io::Result<String> {
-        let leases = self.told.values().cloned().map(Line::Lease);
-        let events = self.news.iter().cloned();
+        let leases = self.acknowledged.values().cloned().map(Line::Lease);
+        let events = self.pending.iter().cloned();
         let events = events.map(|(change, lease)| Line::Event { change, lease });
         leases.chain(events).try_fold(String::new(), |text, line| {
             Ok(text + &serde_json::to_string(&line)? + "\n")
@@ -180,7 +180,7 @@ impl Journal {
 
     /// What the server has not been told, oldest first.
     pub fn pending(&self) -> io::Result<Vec<LeaseEvent>> {
-        let events = self.content()?.news.into_iter();
+        let events = self.content()?.pending.into_iter();
         Ok(events
             .map(|(event, lease)| LeaseEvent {
                 event,
@@ -194,9 +194,9 @@ impl Journal {
     pub fn acknowledge(&self, count: usize) -> io::Result<()> {
         let _lock = self.lock()?;
         let mut content = self.content()?;
-        let count = count.min(content.news.len());
-        for (change, lease) in content.news.drain(..count) {
-            fold(&mut content.told, change, &lease);
+        let count = count.min(content.pending.len());
+        for (change, lease) in content.pending.drain(..count) {
+            fold(&mut content.acknowledged, change, &lease);
         }
         crate::whole::replace(&self.path(), 0o600, content.write()?.as_bytes())
     }
@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    fn told(journal: &Journal) -> Vec<String> {
+    fn pending_of(journal: &Journal) -> Vec<String> {
         let pending = journal.pending().unwrap();
         let text = |e: LeaseEvent| format!("{:?} {} {}", e.event, e.address, e.mac);
         pending.into_iter().map(text).collect()
@@ -242,7 +242,7 @@ mod tests {
         journal.append(LeaseChange::Leased, &lease(3, 5)).unwrap();
         journal.append(LeaseChange::Released, &lease(3, 1)).unwrap(); // has another owner by now
         assert_eq!(
-            told(&journal),
+            pending_of(&journal),
             [
                 "Leased 10.0.0.3 02:16:3e:00:00:01",
                 "Leased 10.0.0.4 02:16:3e:00:00:02",
@@ -253,14 +253,14 @@ mod tests {
         journal.append(LeaseChange::Released, &lease(4, 2)).unwrap();
         let again = Journal::new(folder.path().join("dhcp"));
         assert_eq!(
-            told(&again),
+            pending_of(&again),
             [
                 "Leased 10.0.0.3 02:16:3e:00:00:05",
                 "Released 10.0.0.4 02:16:3e:00:00:02",
             ]
         );
         again.acknowledge(2).unwrap();
-        assert!(told(&again).is_empty());
+        assert!(pending_of(&again).is_empty());
         assert_eq!(again.leases().unwrap(), [lease(3, 5)]);
     }
 

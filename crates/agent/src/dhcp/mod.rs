@@ -7,7 +7,7 @@
 //!
 //! Must not know: how bridges are made, who reports leases to the server.
 
-pub mod bridge;
+pub mod applet;
 mod files;
 mod item;
 pub mod journal;
@@ -103,10 +103,10 @@ impl DhcpServers {
     }
 }
 
-/// Takes the hints of [`bridge::run`].
+/// Takes the hints of [`applet::run`].
 fn listen(journal: &Journal, changed: Arc<Notify>) -> io::Result<tokio::task::JoinHandle<()>> {
     private::folder(journal.folder())?;
-    let path = journal.folder().join(bridge::SOCKET);
+    let path = journal.folder().join(applet::SOCKET);
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}

@@ -19,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 /// How long a dnsmasq may take to end when asked to.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running dnsmasq of ours.
 #[derive(Debug)]
@@ -72,11 +72,11 @@ impl Running {
             watcher,
         };
         // It may have ended, and its number be another's, between the two looks.
-        running.lives(files).then_some(running)
+        running.is_alive(files).then_some(running)
     }
 
     /// Whether it has not ended (an ended one that nobody has waited for has no command line).
-    pub(crate) fn lives(&self, files: &Files) -> bool {
+    pub(crate) fn is_alive(&self, files: &Files) -> bool {
         !self.watcher.is_finished()
             && arguments_of(self.pid, files).is_some_and(|now| now == self.arguments)
     }
@@ -95,14 +95,14 @@ impl Running {
         let began = tokio::time::Instant::now();
         loop {
             let stopped = self.stopped();
-            if stopped.is_empty() || began.elapsed() > PATIENCE {
+            if stopped.is_empty() || began.elapsed() > SIGNAL_TIMEOUT {
                 return stopped.is_empty();
             }
             for pid in stopped {
                 // It may have ended meanwhile; what has its number then is not stopped.
                 let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::CONT));
             }
-            tokio::time::sleep(BETWEEN_TRIES).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
@@ -118,7 +118,7 @@ impl Running {
                 Err(rustix::io::Errno::SRCH) => return Ok(()),
                 other => other?,
             }
-            let ended = tokio::time::timeout(PATIENCE, self.handle.readable()).await;
+            let ended = tokio::time::timeout(SIGNAL_TIMEOUT, self.handle.readable()).await;
             if let Ok(ended) = ended {
                 return ended.map(drop);
             }
@@ -220,7 +220,7 @@ pub(crate) async fn start(
             // One that was killed a moment ago has no command line any more, but still its sockets.
             Ok(Some(said)) if said.contains(IN_USE) && tries < TRIES => {
                 tries += 1;
-                tokio::time::sleep(BETWEEN_TRIES).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
             Ok(Some(said)) if said.contains(IN_USE) => {
                 return Err(failed(taken(&said, bridge)));
@@ -250,10 +250,10 @@ fn taken(said: &str, bridge: &str) -> String {
 }
 
 /// How long it may take to go into the background.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 const IN_USE: &str = "in use";
 const TRIES: u32 = 10;
-const BETWEEN_TRIES: Duration = Duration::from_millis(30);
+const RETRY_DELAY: Duration = Duration::from_millis(30);
 
 /// `None`: it runs; otherwise what it said.
 async fn try_start(
@@ -272,9 +272,9 @@ async fn try_start(
         .stdout(Stdio::null())
         .stderr(said.try_clone()?)
         .kill_on_drop(true);
-    let ended = tokio::time::timeout(START, command.status()).await;
+    let ended = tokio::time::timeout(START_TIMEOUT, command.status()).await;
     let status = ended.map_err(|_| {
-        let message = format!("not started after {} s, ended it", START.as_secs());
+        let message = format!("not started after {} s, ended it", START_TIMEOUT.as_secs());
         io::Error::new(io::ErrorKind::TimedOut, message)
     })??;
     if status.success() {

@@ -1,6 +1,6 @@
 //! One bridge's DHCP server: how it is, and how it is made what it should be.
 
-use super::bridge as face;
+use super::applet;
 use super::files::{self, Files, has_script, script, write_whole};
 use super::item::{DhcpKey, DhcpValue, HostSpec};
 use super::process::{self, Running};
@@ -62,11 +62,11 @@ impl Server {
     }
 
     /// Finds the process again, or that it has ended.
-    fn look(&mut self) {
+    fn refresh(&mut self) {
         if self
             .running
             .as_ref()
-            .is_some_and(|running| running.lives(&self.files))
+            .is_some_and(|running| running.is_alive(&self.files))
         {
             return;
         }
@@ -109,7 +109,7 @@ impl Server {
         hosts: &Hosts,
         items: &mut BTreeMap<DhcpKey, DhcpValue>,
     ) {
-        self.look();
+        self.refresh();
         let wrong = self.process_is_wrong(ranges);
         let wrong = wrong.or_else(|| self.a_file_is_wrong());
         let mut networks: Vec<NetworkId> = ranges.keys().copied().collect();
@@ -325,10 +325,10 @@ impl Server {
         let seconds = ranges.values().map(|range| range.lease_seconds).max();
         let networks: Vec<_> = ranges.keys().map(ToString::to_string).collect();
         let environment = [
-            (face::FOLDER, leases.display().to_string()),
-            (face::HOSTS, self.files.hosts().display().to_string()),
-            (face::BRIDGE, self.bridge.to_string()),
-            (face::SECONDS, seconds.unwrap_or_default().to_string()),
+            (applet::FOLDER, leases.display().to_string()),
+            (applet::HOSTS, self.files.hosts().display().to_string()),
+            (applet::BRIDGE, self.bridge.to_string()),
+            (applet::SECONDS, seconds.unwrap_or_default().to_string()),
             ("NETWORK_ID", networks.join(",")), // nova's
         ];
         process::start(&self.arguments(ranges), &environment).await?;
@@ -383,7 +383,7 @@ impl Server {
 
     /// Ends the process and removes its files.
     pub(crate) async fn remove(&mut self) -> Result<(), SubsystemError> {
-        self.look();
+        self.refresh();
         self.stop().await?;
         self.loaded = false;
         let what = format!("remove the files of dnsmasq on {}", self.bridge);

@@ -2,7 +2,7 @@
 
 use crate::link::{State, sh};
 use crate::subsystem::{Driven, binding, bridge, dhcp, gateway, name, port};
-use novanet_agent::dhcp::{DhcpServers, Files, bridge as face};
+use novanet_agent::dhcp::{DhcpServers, Files, applet};
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::{Links, attach};
 use novanet_agent::settings::Settings;
@@ -30,7 +30,7 @@ fn the_face_that_dnsmasq_calls() {
         // Called by nobody: without a journal it has nothing to say.
         let mut out = Vec::new();
         let nowhere = |_: &str| Some(folder.path().display().to_string());
-        face::run(&["init".into()], &nowhere, &mut out).unwrap();
+        applet::run(&["init".into()], &nowhere, &mut out).unwrap();
         assert!(out.is_empty());
         return;
     };
@@ -39,7 +39,7 @@ fn the_face_that_dnsmasq_calls() {
         .write(true)
         .open("/dev/fd/3")
         .unwrap();
-    face::run(&arguments, &env, &mut out).unwrap();
+    applet::run(&arguments, &env, &mut out).unwrap();
 }
 
 pub(crate) fn settings(state: &Path) -> Settings {

@@ -2,7 +2,7 @@
 //! reads no flags and starts no runtime: dnsmasq waits for it.
 
 use crate::failure::Failure;
-use novanet_agent::dhcp::bridge;
+use novanet_agent::dhcp::applet;
 
 const USAGE: &str = "\
 usage: novanet dhcpbridge add|old|del MAC ADDRESS [NAME]
@@ -21,9 +21,9 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     }
     let mut out = Vec::new();
     let environment = |name: &str| std::env::var(name).ok();
-    bridge::run(args, &environment, &mut out).map_err(|e| match e {
-        bridge::BridgeError::Usage(_) => Failure::usage(format!("dhcpbridge: {e}")),
-        bridge::BridgeError::Journal { .. } => Failure::failed(format!("dhcpbridge: {e}")),
+    applet::run(args, &environment, &mut out).map_err(|e| match e {
+        applet::BridgeError::Usage(_) => Failure::usage(format!("dhcpbridge: {e}")),
+        applet::BridgeError::Journal { .. } => Failure::failed(format!("dhcpbridge: {e}")),
     })?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
