@@ -19,13 +19,13 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    /// Forgets the interfaces: they may have been made again.
+    /// Drops all cached interfaces: they may have been made again.
     pub(crate) fn forget(&mut self) {
         self.interfaces.clear();
     }
 
-    /// Forgets the interfaces that are other than they were: made again, with another MAC, or
-    /// enslaved since. The others stay: looking one up lists all links.
+    /// Drops cached interfaces that were made again, have another MAC or are enslaved since. The others
+    /// stay, because looking one up lists all links.
     pub(crate) fn check(&mut self, snapshot: &Snapshot) {
         self.interfaces.retain(|name, known| {
             let link = snapshot.link(name);

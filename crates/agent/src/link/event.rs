@@ -1,170 +1,133 @@
-//! What the kernel tells of links, addresses, routes and entries of bridges: which blockers of ours an
-//! event is about, and leaves other than they should be. Pure, and cheap: our own changes are told too.
+//! Notifications of rtnetlink: which items an event is about, and leaves different from what they must
+//! be. Pure, and cheap, because the kernel sends novanet's own changes too.
 
+use super::bridge::{self, BridgeValue};
+use super::expected::Expected;
 use super::fdb::Entry;
-use super::item::{LinkKey, LinkValue};
+use super::item::{LinkKey, LinkValue, device_keys};
 use super::kernel_state::{self, Link};
-use super::metadata;
-use super::mtu::{self, Mtu};
-use super::observe::{has_other_mac, is_our_bridge};
-use super::options::PortKind;
-use crate::netlink::ownership::PORTS;
+use super::{metadata_route, port, uplink};
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-/// Which blockers of ours an event is about, and leaves other than they should be.
+/// Names of devices by index, for events that have the index only.
+pub(super) type Indexes = BTreeMap<u32, IfName>;
+
+/// The items that an event may leave different from what they must be.
 pub(super) fn doubts_of(
     message: Message,
-    expected: &BTreeMap<LinkKey, LinkValue>,
-    indexes: &mut BTreeMap<u32, IfName>,
+    expected: &Expected,
+    indexes: &mut Indexes,
 ) -> Vec<LinkKey> {
     match message {
-        Message::NewLink(message) => {
-            let link = Link::from(message);
-            let Ok(name) = IfName::new(link.name.as_str()) else {
-                return Vec::new();
-            };
-            let before = indexes.insert(link.index, name.clone());
-            let new = before.is_none();
-            let wrong = keys_of(&name)
-                .into_iter()
-                .filter(|key| match expected.get(key) {
-                    // The one that was waited for: only the subsystem knows.
-                    Some(LinkValue::AdministratorsBridge) => new,
-                    Some(value) => differs(value, &link, &name),
-                    None => false,
-                });
-            // A name that it had and has no longer is free.
-            let freed = before.into_iter().filter(|before| *before != name);
-            let freed = freed.flat_map(|before| gone(expected, &before));
-            wrong.chain(freed).collect()
-        }
+        Message::NewLink(message) => of_new_link(message, expected, indexes),
         Message::DelLink(message) => {
             let link = Link::from(message);
             indexes.remove(&link.index);
             let Ok(name) = IfName::new(link.name.as_str()) else {
                 return Vec::new();
             };
-            gone(expected, &name)
+            missing(expected, &name)
         }
         Message::DelAddress(message) => {
             let address = message.attributes.iter().find_map(|a| match a {
                 AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
                 _ => None,
             });
-            address
-                .into_iter()
-                .flat_map(|address| about_address(expected, address))
-                .collect()
+            address.map_or(Vec::new(), |address| expected.with_address(address))
         }
         Message::NewAddress(message) => indexes
             .get(&message.header.index)
             .map(|name| LinkKey::Uplink(name.clone()))
             .into_iter()
-            .filter(|key| expected.contains_key(key))
+            .filter(|key| expected.contains(key))
             .collect(),
-        // What a device listens to by itself is no entry of a bridge.
+        // A device's list of the MACs it listens to is no part of a bridge's database.
         Message::NewNeighbour(message) | Message::DelNeighbour(message)
             if message.header.flags.contains(NeighbourFlags::Own) =>
         {
             Vec::new()
         }
         Message::NewNeighbour(message) => {
-            // Ours are told too, where they belong.
+            // Novanet's own entry, on the port of its instance, leaves nothing different.
             let entry = Entry::of(&message);
-            let place = indexes.get(&entry.device);
-            about_mac(expected, &message)
-                .filter(|name| !entry.sticky || place != Some(name))
+            let device = indexes.get(&entry.device);
+            ports_of(expected, &message)
+                .filter(|name| !entry.sticky || device != Some(name))
                 .map(LinkKey::Port)
                 .collect()
         }
         Message::DelNeighbour(message) => {
             let bridge = indexes.get(&message.header.ifindex);
             let bridge = bridge.cloned().map(LinkKey::Bridge);
-            let bridge = bridge.filter(|key| expected.contains_key(key));
-            let ports = about_mac(expected, &message).map(LinkKey::Port);
+            let bridge = bridge.filter(|key| expected.contains(key));
+            let ports = ports_of(expected, &message).map(LinkKey::Port);
             ports.chain(bridge).collect()
         }
         Message::DelRoute(_) | Message::DelRule(_) => kernel_state::floating_ip_of(&message)
             .map(LinkKey::FloatingIp)
             .into_iter()
-            .chain(metadata::of_event(&message))
-            .filter(|key| expected.contains_key(key))
+            .chain(metadata_route::removed_by(&message).map(LinkKey::from))
+            .filter(|key| expected.contains(key))
             .collect(),
         _ => Vec::new(),
     }
 }
 
-fn keys_of(name: &IfName) -> [LinkKey; 3] {
-    [
-        LinkKey::Bridge(name.clone()),
-        LinkKey::Uplink(name.clone()),
-        LinkKey::Port(name.clone()),
-    ]
+fn of_new_link(message: LinkMessage, expected: &Expected, indexes: &mut Indexes) -> Vec<LinkKey> {
+    let link = Link::from(message);
+    let Ok(name) = IfName::new(link.name.as_str()) else {
+        return Vec::new();
+    };
+    let before = indexes.insert(link.index, name.clone());
+    let is_new = before.is_none();
+    let wrong = device_keys(&name).into_iter();
+    let wrong = wrong.filter(|key| match expected.get(key) {
+        // A bridge of the administrator's may be the one that its network waits for.
+        Some(LinkValue::Bridge(BridgeValue::Administrators)) => is_new,
+        Some(value) => differs(value, &link, &name),
+        None => false,
+    });
+    // After a renaming, no device has the name before.
+    let renamed = before.into_iter().filter(|before| *before != name);
+    let missing = renamed.flat_map(|before| missing(expected, &before));
+    wrong.chain(missing).collect()
 }
 
-/// What is missing when a device of this name is gone. A port without a cable is as it should be.
-fn gone(expected: &BTreeMap<LinkKey, LinkValue>, name: &IfName) -> Vec<LinkKey> {
-    let mut keys = Vec::from(keys_of(name));
-    keys.retain(|key| !matches!(key, LinkKey::Port(_)) && expected.contains_key(key));
+/// The items that miss a device of this name. A port without a device is as it must be.
+fn missing(expected: &Expected, name: &IfName) -> Vec<LinkKey> {
+    let mut keys = Vec::from(device_keys(name));
+    keys.retain(|key| !matches!(key, LinkKey::Port(_)) && expected.contains(key));
     keys
 }
 
-/// The ports whose instance has the MAC of an entry.
-fn about_mac<'a>(
-    expected: &'a BTreeMap<LinkKey, LinkValue>,
+/// The ports whose instance has the MAC of an fdb entry.
+fn ports_of<'a>(
+    expected: &'a Expected,
     message: &NeighbourMessage,
-) -> impl Iterator<Item = IfName> + 'a {
+) -> impl Iterator<Item = IfName> + use<'a> {
     let mac = message.attributes.iter().find_map(|a| match a {
         NeighbourAttribute::LinkLayerAddress(mac) => mac.clone().try_into().ok().map(MacAddr),
         _ => None,
     });
-    expected
-        .iter()
-        .filter_map(move |(key, value)| match (key, value) {
-            (LinkKey::Port(name), LinkValue::Port(spec)) if Some(spec.mac) == mac => {
-                Some(name.clone())
-            }
-            _ => None,
-        })
+    let ports = mac.into_iter().flat_map(|mac| expected.ports_with(mac));
+    ports.cloned()
 }
 
-fn about_address(expected: &BTreeMap<LinkKey, LinkValue>, address: Ipv4Addr) -> Vec<LinkKey> {
-    let addresses = expected
-        .keys()
-        .filter(|key| matches!(key, LinkKey::Address(_, a) if *a == address))
-        .cloned();
-    let floating_ip = LinkKey::FloatingIp(address);
-    let floating_ip = expected.contains_key(&floating_ip).then_some(floating_ip);
-    addresses.chain(floating_ip).collect()
-}
-
-/// Whether a link is other than it should be, as far as one message tells.
-pub(super) fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
+/// Whether a link is different from what it must be, as far as one message tells.
+fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
     match wanted {
-        LinkValue::Bridge(spec) => {
-            !is_our_bridge(link, name)
-                || link.up != spec.up
-                || !link.arp
-                || !link.wrong_in_bridge.is_empty()
-                || matches!(spec.mtu, Mtu::Fixed(mtu) if mtu != link.mtu)
-        }
-        LinkValue::AdministratorsBridge => true,
-        LinkValue::Left => is_our_bridge(link, name), // given back
-        LinkValue::Uplink(spec) => link.master.is_none() || link.up != spec.up,
-        LinkValue::Port(spec) => {
-            link.master.is_none()
-                || link.up != spec.up
-                || !link.wrong_as(PortKind::Instance).is_empty()
-                || has_other_mac(link)
-                || mtu::alias_without(&link.alias) != spec.alias
-                || (link.group == PORTS) != spec.guarded
-                || mtu::of_port(link) != spec.mtu
-        }
-        _ => false,
+        LinkValue::Bridge(value) => bridge::differs(value, link, name),
+        LinkValue::Uplink(spec) => uplink::differs(spec, link),
+        LinkValue::Port(value) => port::differs(value, link),
+        LinkValue::Sysctl(_)
+        | LinkValue::Address(_)
+        | LinkValue::Metadata
+        | LinkValue::FloatingIp(_) => false,
     }
 }

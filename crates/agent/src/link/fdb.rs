@@ -1,7 +1,7 @@
-//! The entries of bridges that tell where a MAC is: the instances', which we make (`static sticky`:
-//! no frame moves them), and a bridge's own, which the kernel makes and `bridge fdb flush` removes.
+//! Forwarding database of bridges: entries of instances, which novanet makes (`static sticky`: no
+//! frame moves them), and a bridge's own, which the kernel makes and `bridge fdb flush` removes.
+//! Depends on rtnetlink.
 
-use super::kernel_state::Link;
 use crate::netlink::rtnetlink::{Request, Socket};
 use crate::subsystem::SubsystemError;
 use novanet_model::MacAddr;
@@ -15,16 +15,16 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where a bridge sends frames for a MAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The number of the port; of the bridge itself, for the bridge's own MAC.
+    /// Index of the port; of the bridge itself, for the bridge's own MAC.
     pub(crate) device: u32,
-    /// As we make it: no frame moves it.
+    /// `static sticky`, as novanet makes it: no frame moves it.
     pub(crate) sticky: bool,
-    /// Frames for it are the host's.
+    /// The host itself receives frames for it.
     pub(crate) local: bool,
 }
 
 impl Entry {
-    /// One that counts where no VLANs are filtered: those of a VLAN are not looked up.
+    /// An entry without a VLAN: a bridge that filters no VLANs uses no others.
     fn read(message: &Message) -> Option<(MacAddr, Self)> {
         let Message::NewNeighbour(message) = message else {
             return None;
@@ -39,12 +39,12 @@ impl Entry {
                 _ => {}
             }
         }
-        // A device's own list of what it listens to is none of the bridge.
+        // A device's list of the MACs it listens to is no part of the bridge's database.
         let own = message.header.flags.contains(NeighbourFlags::Own);
         Some((mac.filter(|_| !own)?, Self::of(message)))
     }
 
-    /// What a message says.
+    /// Reads a message about one entry.
     pub(crate) fn of(message: &NeighbourMessage) -> Self {
         let header = &message.header;
         Self {
@@ -55,17 +55,17 @@ impl Entry {
         }
     }
 
-    /// As the entry of an instance on this port must be.
+    /// Whether this is a right entry for the instance on this port.
     pub(crate) fn is_instances_on(self, port: u32) -> bool {
         self.sticky && self.device == port
     }
 }
 
-/// Entries by the number of the bridge and MAC.
+/// Entries by the index of the bridge and the MAC.
 pub(crate) type Entries = BTreeMap<(u32, MacAddr), Entry>;
 
-/// Asks for these: a list of each bridge, because one question each would wait for the kernel's lock
-/// as often, and the other changes of links with it.
+/// The wanted entries, with one dump per bridge: one query per entry would take the kernel's lock each
+/// time, for which other changes of links wait.
 pub(crate) fn entries(
     socket: &mut Socket,
     wanted: &BTreeSet<(u32, MacAddr)>,
@@ -74,7 +74,7 @@ pub(crate) fn entries(
     let mut found = Entries::new();
     for bridge in bridges {
         let listed = match socket.dump(&list(bridge)) {
-            // It went while we looked.
+            // The bridge was removed meanwhile.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => Vec::new(),
             other => other.map_err(|e| SubsystemError::kernel("list entries of bridges", e))?,
         };
@@ -95,29 +95,34 @@ fn entry(socket: &mut Socket, bridge: u32, mac: MacAddr) -> Result<Option<Entry>
         .map(|(_, entry)| entry))
 }
 
-/// Whether a bridge knows its own MAC: without that entry nothing reaches the host over it.
-pub(crate) fn knows_itself(socket: &mut Socket, bridge: &Link) -> Result<bool, SubsystemError> {
-    let Some(mac) = bridge.mac else {
+/// Whether a bridge has the entry of its own MAC: without it no frame reaches the host.
+pub(crate) fn knows_itself(
+    socket: &mut Socket,
+    bridge: u32,
+    mac: Option<MacAddr>,
+) -> Result<bool, SubsystemError> {
+    let Some(mac) = mac else {
         return Ok(true);
     };
-    Ok(entry(socket, bridge.index, mac)?.is_some_and(|entry| entry.local))
+    Ok(entry(socket, bridge, mac)?.is_some_and(|entry| entry.local))
 }
 
-/// Whether the bridge that a port is in sends what is for this MAC to that port, whatever comes.
+/// Whether `bridge` has the right entry for an instance's MAC on `port`; no without a bridge.
 pub(crate) fn knows(
     socket: &mut Socket,
-    port: &Link,
+    bridge: Option<u32>,
+    port: u32,
     mac: MacAddr,
 ) -> Result<bool, SubsystemError> {
-    let Some(bridge) = port.master else {
+    let Some(bridge) = bridge else {
         return Ok(false);
     };
     let found = entry(socket, bridge, mac)?;
-    Ok(found.is_some_and(|entry| entry.is_instances_on(port.index)))
+    Ok(found.is_some_and(|entry| entry.is_instances_on(port)))
 }
 
-/// Tells the bridge of a port that this MAC is there, and nowhere else. The kernel adds it for each
-/// VLAN of the port, too.
+/// Adds the entry of an instance's MAC on its port, in place of any other entry of the MAC. The kernel
+/// adds one for each VLAN of the port, too.
 pub(crate) fn set(port: u32, mac: MacAddr) -> Request {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;

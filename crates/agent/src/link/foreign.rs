@@ -1,14 +1,15 @@
-//! The addresses and routes of the host that are not ours: what the cloud's ranges and addresses
-//! must not conflict with (`novanet_model::host_addresses`), and what the server is told.
+//! Devices, addresses and routes of the host that are not novanet's. The cloud's ranges must not
+//! conflict with them (`novanet_model::host_addresses`); depends on the kernel's state and rtnetlink.
 
-use super::Links;
+use super::context::Context;
 use super::kernel_state::Snapshot;
 use super::message::{self, TABLE_MAIN};
+use super::ownership::{self, TaggedBridges};
 use super::uplink_migration::{MigrationRecord, local};
 use crate::netlink::rtnetlink::Socket;
 use crate::netlink::{address, ownership::PROTOCOL};
 use crate::settings::Settings;
-use crate::subsystem::SubsystemError;
+use crate::subsystem::{ForeignDevice, SubsystemError};
 use ipnet::Ipv4Net;
 use novanet_model::IfName;
 use novanet_model::host_addresses::{HostAddress, HostAddresses, HostRoute};
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 
-/// The host's own addresses and routes now, in the network namespace of this thread.
+/// The host's own IPv4 addresses and routes now, in the network namespace of this thread.
 pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, SubsystemError> {
     let mut socket = Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
     let snapshot = Snapshot::take(&mut socket)?;
@@ -28,8 +29,8 @@ pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, SubsystemErr
     collect(&mut socket, &snapshot, &state_dir, settings)
 }
 
-/// The address that this host uses towards others; `None`: it has none yet. The answer is quick
-/// while it is still the `known` one.
+/// The address that this host uses as a source; `None`: it has none yet. Quick while the kernel still
+/// chooses `known`.
 pub fn host_source(
     public_interface: &IfName,
     known: Ipv4Addr,
@@ -48,7 +49,7 @@ pub(super) fn source(snapshot: &Snapshot, public_interface: &IfName) -> Option<I
     chosen.or_else(|| addresses_of(snapshot, public_interface).next())
 }
 
-/// What the kernel sends to the internet with: connecting a UDP socket asks the routing table and
+/// The kernel's source address towards the internet: connecting a UDP socket looks up a route and
 /// sends nothing.
 fn kernels_choice() -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
@@ -65,12 +66,13 @@ fn addresses_of(snapshot: &Snapshot, interface: &IfName) -> impl Iterator<Item =
     let devices = link.map(|link| [Some(link.index), link.master]);
     let addresses = snapshot.addresses.iter();
     addresses.filter_map(move |address| {
-        let there = devices?.contains(&Some(address.device));
-        (there && !address.ours && !address.ip.is_loopback()).then_some(address.ip)
+        let is_on = devices?.contains(&Some(address.device));
+        (is_on && !address.ours && !address.ip.is_loopback()).then_some(address.ip)
     })
 }
 
-/// What the host waits for before instances reach anything outside; `None`: nothing.
+/// What instances need to reach anything outside and the host does not have yet, with the remedy;
+/// `None`: nothing.
 pub(super) fn waits(snapshot: &Snapshot, settings: &Settings) -> Option<String> {
     let name = &settings.public_interface;
     if snapshot.link(name).is_none() {
@@ -88,13 +90,42 @@ pub(super) fn waits(snapshot: &Snapshot, settings: &Settings) -> Option<String> 
     })
 }
 
-impl Links {
-    pub(super) fn host_addresses(
-        &mut self,
-        snapshot: &Snapshot,
-    ) -> Result<HostAddresses, SubsystemError> {
-        collect(&mut self.socket, snapshot, &self.state_dir, &self.settings)
-    }
+/// See [`host_addresses`], of a snapshot.
+pub(super) fn addresses(
+    context: &mut Context,
+    snapshot: &Snapshot,
+) -> Result<HostAddresses, SubsystemError> {
+    let Context {
+        socket,
+        state_dir,
+        settings,
+        ..
+    } = context;
+    collect(socket, snapshot, state_dir, settings)
+}
+
+/// Devices that are neither bridges nor ports of novanet's, by name.
+pub(super) fn devices(
+    snapshot: &Snapshot,
+    uplinks: &BTreeSet<IfName>,
+    tagged: &TaggedBridges,
+) -> BTreeMap<IfName, ForeignDevice> {
+    let devices = snapshot.links().filter_map(|link| {
+        let name = IfName::new(link.name.as_str()).ok()?;
+        let own_mac = || ownership::own_mac(snapshot, link, &name, uplinks);
+        let ours = ownership::is_our_bridge(link, &name)
+            || tagged.has_lost_alias(link, &name, own_mac())
+            || ownership::is_our_port(link);
+        if ours {
+            return None;
+        }
+        let device = ForeignDevice {
+            is_bridge: link.is_bridge(),
+            what: tagged.describe(link, &name),
+        };
+        Some((name, device))
+    });
+    devices.collect()
 }
 
 fn collect(
@@ -103,7 +134,7 @@ fn collect(
     state_dir: &Path,
     settings: &Settings,
 ) -> Result<HostAddresses, SubsystemError> {
-    let moved = Moved::load(state_dir);
+    let moved = MovedAddresses::load(state_dir);
     let addresses = snapshot.addresses.iter().filter_map(|address| {
         let net = Ipv4Net::new(address.ip, address.prefix).ok()?;
         let device = snapshot.name(address.device)?;
@@ -115,7 +146,7 @@ fn collect(
     let addresses: BTreeSet<_> = addresses.collect();
     let dumped = socket.dump(&message::list_routes(AddressFamily::Inet, TABLE_MAIN));
     let dumped = match dumped {
-        // A host without a single route has no such table yet.
+        // The kernel makes the table with the first route of the host.
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
         other => other.map_err(|e| SubsystemError::kernel("list routes", e))?,
     };
@@ -138,8 +169,8 @@ fn collect(
     })
 }
 
-/// Destination, next hop and device of a route that somebody else made; several for a multipath
-/// route.
+/// Destination, next hop and device index of a foreign route; several for a multipath route, none for
+/// a route that the kernel made with an address.
 fn hops(route: &RouteMessage) -> Vec<(Ipv4Net, Option<Ipv4Addr>, u32)> {
     let protocol = route.header.protocol;
     let made_of_an_address = protocol == RouteProtocol::Kernel;
@@ -182,10 +213,11 @@ fn via(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
     })
 }
 
-/// The addresses that we moved from interfaces to bridges of ours: they are still the interfaces'.
-struct Moved(BTreeMap<String, Vec<(Ipv4Net, String)>>);
+/// The host's addresses that novanet moved from interfaces to bridges, by bridge: reported with their
+/// interface.
+struct MovedAddresses(BTreeMap<String, Vec<(Ipv4Net, String)>>);
 
-impl Moved {
+impl MovedAddresses {
     fn load(state_dir: &Path) -> Self {
         let mut all: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for uplink in MigrationRecord::all(state_dir) {
@@ -220,7 +252,7 @@ impl Moved {
     }
 }
 
-/// Whether an event is about an address that is not ours: another host may live here now.
+/// Whether an event adds or removes an address of the host itself.
 pub(super) fn is_about_the_host(message: &Message) -> bool {
     match message {
         Message::NewAddress(address) | Message::DelAddress(address) => {

@@ -1,37 +1,40 @@
-//! What a host's links are made of: the keys and values of the links subsystem, and which of them
-//! follow from which host object. Pure.
+//! Keys and values of the links subsystem: one variant for each kind of link, and which of them follow
+//! from which host object. Pure; depends on the kinds, which do not know this file.
 
-use super::mtu::Mtu;
-use super::sysctl;
-use crate::settings::{FloatingAddressMode, Settings};
-use ipnet::Ipv4Net;
-use novanet_model::object::{Bridge, Gateway, HostObject, Port};
-use novanet_model::{IfName, MacAddr, ObjectKey};
+use super::address::AddressValue;
+use super::bridge::{self, BridgeValue};
+use super::floating_ip::{self, FloatingIpSpec};
+use super::metadata_route::Part;
+use super::port::PortValue;
+use super::sysctl::{self, SysctlValue};
+use super::uplink::{self, UplinkSpec};
+use crate::settings::Settings;
+use crate::subsystem::Desired;
+use novanet_model::object::{Bridge, Gateway, HostObject};
+use novanet_model::{IfName, ObjectKey};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-/// Where metadata is asked for, whatever the network.
-pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-
-/// Names one thing; the order is the order of making.
+/// Names one item. The order is the order of applying.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkKey {
-    /// A kernel setting, by its path below `/proc/sys`.
+    /// A kernel setting of the host, by its path below `/proc/sys`.
     Sysctl(&'static str),
     /// A bridge.
     Bridge(IfName),
     /// An interface enslaved to a bridge.
     Uplink(IfName),
-    /// An address that we put on a device.
+    /// An address on a device.
     Address(IfName, Ipv4Addr),
     /// The route to the metadata service's address.
     MetadataRoute,
-    /// The rule that leads a bridge's packets for that address to the route.
+    /// The rule that leads a bridge's packets for the metadata service to the route.
     MetadataRule(IfName),
-    /// A kernel setting of an interface (`net.ipv4.conf.<interface>.<setting>`): the public interface
-    /// forwards, and so does each bridge of ours, of which more is set.
+    /// A kernel setting of an interface (`net.ipv4.conf.<interface>.<setting>`). The public interface
+    /// has `forwarding`, a bridge of novanet's has more.
     Conf(IfName, &'static str),
-    /// The host end of an instance's cable.
+    /// The host end of an instance's veth pair.
     Port(IfName),
     /// A floating IP, answered on the public interface.
     FloatingIp(Ipv4Addr),
@@ -44,203 +47,144 @@ impl fmt::Display for LinkKey {
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Uplink(name) => write!(f, "uplink {name}"),
             Self::Address(device, address) => write!(f, "address {address} on {device}"),
-            Self::MetadataRoute => write!(f, "route to {METADATA_ADDRESS}"),
-            Self::MetadataRule(bridge) => write!(f, "rule for {METADATA_ADDRESS} from {bridge}"),
+            Self::MetadataRoute => Part::Route.fmt(f),
+            Self::MetadataRule(bridge) => Part::Rule(bridge.clone()).fmt(f),
             Self::Conf(name, setting) => write!(f, "sysctl net.ipv4.conf.{name}.{setting}"),
             Self::Port(name) => write!(f, "port {name}"),
-            Self::FloatingIp(address) => write!(f, "floating address {address}"),
+            Self::FloatingIp(address) => f.write_str(&floating_ip::label(*address)),
         }
     }
 }
 
-/// What a thing is like.
+impl From<Part> for LinkKey {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Route => Self::MetadataRoute,
+            Part::Rule(bridge) => Self::MetadataRule(bridge),
+        }
+    }
+}
+
+/// Keys of everything that a device of this name can be.
+pub(super) fn device_keys(name: &IfName) -> [LinkKey; 3] {
+    [
+        LinkKey::Bridge(name.clone()),
+        LinkKey::Uplink(name.clone()),
+        LinkKey::Port(name.clone()),
+    ]
+}
+
+/// What an item is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkValue {
-    /// A setting's value.
-    Setting(String),
-    /// A setting that we changed and that goes back to what it was. Only ever observed.
-    GoesBack {
-        /// What it is.
-        is: String,
-        /// What it was before us.
-        was: String,
-    },
-    /// A bridge of ours.
-    Bridge(BridgeSpec),
-    /// A bridge that the administrator makes: it is there.
-    AdministratorsBridge,
-    /// Something without our mark stands where ours should be. Only ever observed.
-    Foreign(String),
-    /// A bridge of ours that is not removed, because something on it is not ours; the text says
-    /// what, and what to do. Only ever observed.
-    RemovalBlocked(String),
-    /// Of a network that this host cannot have: whatever is there stays as it is.
-    Left,
+    /// A kernel setting, of the host or of an interface.
+    Sysctl(SysctlValue),
+    /// A bridge.
+    Bridge(BridgeValue),
     /// An enslaved interface.
     Uplink(UplinkSpec),
-    /// An address, by its prefix length.
-    Address(u8),
-    /// The rule or route is there.
+    /// An address.
+    Address(AddressValue),
+    /// The route or a rule to the metadata service: it exists.
     Metadata,
-    /// A plugged port.
-    Port(PortSpec),
+    /// A port.
+    Port(PortValue),
     /// A floating IP.
     FloatingIp(FloatingIpSpec),
 }
 
 impl fmt::Display for LinkValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or_none =
-            |name: &Option<IfName>| name.as_ref().map_or("none".to_owned(), IfName::to_string);
-        let up = |up| if up { "up" } else { "down" };
         match self {
-            Self::Setting(value) => f.write_str(value),
-            Self::GoesBack { is, was } => write!(f, "{is}, goes back to {was}"),
-            Self::Bridge(spec) => {
-                let mark = if spec.tagged {
-                    ""
-                } else {
-                    " without novanet's mark"
-                };
-                let (mac, mtu) = (spec.mac, spec.mtu);
-                write!(f, "mac {mac}{mtu} {}{mark}", up(spec.up))?;
-                changed(f, &spec.changed)
-            }
-            Self::AdministratorsBridge => f.write_str("made by the administrator"),
-            Self::Foreign(what) => f.write_str(what),
-            Self::RemovalBlocked(why) => write!(f, "is kept, {why}"),
-            Self::Left => f.write_str("left as it is"),
-            Self::Uplink(spec) => {
-                let addressed = if spec.addressed {
-                    " with addresses"
-                } else {
-                    ""
-                };
-                write!(
-                    f,
-                    "in bridge {} {}{addressed}",
-                    or_none(&spec.bridge),
-                    up(spec.up)
-                )?;
-                changed(f, &spec.changed)
-            }
+            Self::Sysctl(value) => value.fmt(f),
+            Self::Bridge(value) => value.fmt(f),
+            Self::Uplink(spec) => spec.fmt(f),
+            Self::Address(value) => value.fmt(f),
             Self::Metadata => f.write_str("leads to the metadata service"),
-            Self::Address(prefix) => write!(f, "/{prefix}"),
-            Self::Port(spec) => {
-                let bridge = or_none(&spec.bridge);
-                let guarded = if spec.guarded {
-                    ""
-                } else {
-                    " out of its group"
-                };
-                let (up, mtu) = (up(spec.up), spec.mtu);
-                let mark = if spec.alias.is_empty() {
-                    " without novanet's mark"
-                } else {
-                    ""
-                };
-                write!(f, "in bridge {bridge} {up}{guarded}{mark}{mtu}")?;
-                changed(f, &spec.changed)
-            }
-            Self::FloatingIp(spec) => match spec.mode {
-                FloatingAddressMode::Route => {
-                    write!(f, "answered on {} by a route", spec.interface)
-                }
-                FloatingAddressMode::Address => write!(f, "an address on {}", spec.interface),
-            },
+            Self::Port(value) => value.fmt(f),
+            Self::FloatingIp(spec) => spec.fmt(f),
         }
     }
 }
 
-/// To be read behind the rest.
-fn changed(f: &mut fmt::Formatter<'_>, what: &[&str]) -> fmt::Result {
-    match what {
-        [] => Ok(()),
-        what => write!(f, ", changed: {}", what.join(", ")),
+impl LinkValue {
+    /// Whether novanet leaves the device as it is, because its network is unavailable on this host.
+    pub(super) fn is_unmanaged(&self) -> bool {
+        match self {
+            Self::Bridge(value) => *value == BridgeValue::Unmanaged,
+            Self::Port(value) => *value == PortValue::Unmanaged,
+            Self::Sysctl(_)
+            | Self::Uplink(_)
+            | Self::Address(_)
+            | Self::Metadata
+            | Self::FloatingIp(_) => false,
+        }
     }
 }
 
-/// A bridge of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BridgeSpec {
-    /// Its MAC (or that of an uplink whose addresses it carries).
-    pub mac: MacAddr,
-    /// Without a setting: what the kernel makes of its ports.
-    pub mtu: Mtu,
-    /// Administratively up.
-    pub up: bool,
-    /// What somebody changed of it, as `ip` and `bridge` call it. Only observed so.
-    pub changed: Vec<&'static str>,
-    /// It has our mark, as one of ours must.
-    pub tagged: bool,
+/// The wanted items, by kind.
+#[derive(Debug, Default)]
+pub(super) struct Wanted<'a> {
+    pub(super) sysctls: BTreeMap<&'static str, &'a SysctlValue>,
+    pub(super) bridges: BTreeMap<&'a IfName, &'a BridgeValue>,
+    pub(super) uplinks: BTreeMap<&'a IfName, &'a UplinkSpec>,
+    pub(super) addresses: BTreeSet<(&'a IfName, Ipv4Addr)>,
+    pub(super) confs: BTreeMap<(&'a IfName, &'static str), &'a SysctlValue>,
+    pub(super) ports: BTreeMap<&'a IfName, &'a PortValue>,
+    pub(super) floating_ips: BTreeMap<Ipv4Addr, &'a FloatingIpSpec>,
+    pub(super) metadata: BTreeSet<&'a LinkKey>,
 }
 
-/// An enslaved interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UplinkSpec {
-    /// Whose port it is; `None`: nobody's. Only observed so.
-    pub bridge: Option<IfName>,
-    /// Administratively up.
-    pub up: bool,
-    /// It still has addresses, which belong on the bridge. Only observed so.
-    pub addressed: bool,
-    /// What somebody changed of it, as `ip` and `bridge` call it. Only observed so.
-    pub changed: Vec<&'static str>,
+impl<'a> Wanted<'a> {
+    pub(super) fn of(desired: &'a Desired<LinkKey, LinkValue>) -> Self {
+        let mut wanted = Self::default();
+        for (key, value) in desired.iter() {
+            match (key, value) {
+                (LinkKey::Sysctl(path), LinkValue::Sysctl(value)) => {
+                    wanted.sysctls.insert(path, value);
+                }
+                (LinkKey::Bridge(name), LinkValue::Bridge(value)) => {
+                    wanted.bridges.insert(name, value);
+                }
+                (LinkKey::Uplink(name), LinkValue::Uplink(spec)) => {
+                    wanted.uplinks.insert(name, spec);
+                }
+                (LinkKey::Address(device, address), LinkValue::Address(_)) => {
+                    wanted.addresses.insert((device, *address));
+                }
+                (LinkKey::MetadataRoute | LinkKey::MetadataRule(_), LinkValue::Metadata) => {
+                    wanted.metadata.insert(key);
+                }
+                (LinkKey::Conf(name, setting), LinkValue::Sysctl(value)) => {
+                    wanted.confs.insert((name, setting), value);
+                }
+                (LinkKey::Port(name), LinkValue::Port(value)) => {
+                    wanted.ports.insert(name, value);
+                }
+                (LinkKey::FloatingIp(address), LinkValue::FloatingIp(spec)) => {
+                    wanted.floating_ips.insert(*address, spec);
+                }
+                (
+                    LinkKey::Sysctl(_)
+                    | LinkKey::Bridge(_)
+                    | LinkKey::Uplink(_)
+                    | LinkKey::Address(..)
+                    | LinkKey::MetadataRoute
+                    | LinkKey::MetadataRule(_)
+                    | LinkKey::Conf(..)
+                    | LinkKey::Port(_)
+                    | LinkKey::FloatingIp(_),
+                    _,
+                ) => {} // `items` makes no such pair
+            }
+        }
+        wanted
+    }
 }
 
-/// A plugged port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortSpec {
-    /// The bridge it is in; `None`: none. Only observed so.
-    pub bridge: Option<IfName>,
-    /// Administratively up.
-    pub up: bool,
-    /// The instance's MAC: the bridge has it as an entry of this port that no frame moves.
-    pub mac: MacAddr,
-    /// The mark that says whose it is; its MTU is behind that.
-    pub alias: String,
-    /// What somebody changed of it, as `ip` and `bridge` call it. Only observed so.
-    pub changed: Vec<&'static str>,
-    /// In the group of devices by which the firewall knows ports.
-    pub guarded: bool,
-    /// The one that it was made with.
-    pub mtu: Mtu,
-}
-
-/// How a floating IP is answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FloatingIpSpec {
-    /// Route or address.
-    pub mode: FloatingAddressMode,
-    /// The interface where it is announced (and, in address mode, where it is).
-    pub interface: IfName,
-}
-
-/// Alias of a bridge of ours.
-pub fn bridge_alias(name: &IfName) -> String {
-    format!("novanet:bridge:{name}")
-}
-
-/// Alias of an instance's port.
-pub fn port_alias(port: &Port) -> String {
-    format!("novanet:port:{}.{}", port.instance, port.index)
-}
-
-/// What marks a port as ours, whosever it is.
-pub(crate) const PORT_ALIAS_PREFIX: &str = "novanet:port:";
-
-/// How names of ports begin ([`novanet_model::object::port_name`]).
-pub(crate) const PORT_NAME_PREFIX: &str = "nv";
-
-/// MAC of the host end of a port: by its name, and so high that no bridge takes it for its own (a
-/// bridge whose MAC nobody set has the lowest one of its ports).
-pub(crate) fn host_end_mac(name: &IfName) -> MacAddr {
-    let [a, b, c, d] = Settings::hash(name).to_be_bytes();
-    MacAddr([0xfe, 0xff, a, b, c, d])
-}
-
-/// What every host has.
-pub(crate) fn base_items(settings: &Settings) -> Vec<(LinkKey, LinkValue)> {
+/// Items of every host.
+pub(super) fn base_items(settings: &Settings) -> Vec<(LinkKey, LinkValue)> {
+    let on = || LinkValue::Sysctl(SysctlValue::new(sysctl::ON));
     let everywhere = sysctl::ALL.iter().map(|path| (LinkKey::Sysctl(path), on()));
     everywhere
         .chain([conf(&settings.public_interface, sysctl::FORWARDING)])
@@ -249,39 +193,21 @@ pub(crate) fn base_items(settings: &Settings) -> Vec<(LinkKey, LinkValue)> {
 
 fn conf(interface: &IfName, (setting, value): (&'static str, &str)) -> (LinkKey, LinkValue) {
     let key = LinkKey::Conf(interface.clone(), setting);
-    (key, LinkValue::Setting(value.to_owned()))
+    (key, LinkValue::Sysctl(SysctlValue::new(value)))
 }
 
-fn on() -> LinkValue {
-    LinkValue::Setting(sysctl::ON.to_owned())
-}
-
-/// What follows from one object.
-pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+/// Items that follow from one object.
+pub(super) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
     match object {
         HostObject::Bridge(bridge) => of_bridge(settings, bridge),
         HostObject::Gateway(gateway) => of_gateway(gateway),
         HostObject::Port(port) => vec![(
             LinkKey::Port(port.name.clone()),
-            LinkValue::Port(PortSpec {
-                bridge: Some(port.bridge.clone()),
-                up: true,
-                mac: port.mac,
-                alias: port_alias(port),
-                changed: Vec::new(),
-                guarded: true,
-                mtu: Mtu::AsMade,
-            }),
+            LinkValue::Port(PortValue::wanted(port)),
         )],
         HostObject::FloatingIp(floating_ip) => vec![(
             LinkKey::FloatingIp(floating_ip.address),
-            LinkValue::FloatingIp(FloatingIpSpec {
-                mode: settings.floating_address_mode,
-                interface: floating_ip
-                    .interface
-                    .clone()
-                    .unwrap_or_else(|| settings.public_interface.clone()),
-            }),
+            LinkValue::FloatingIp(FloatingIpSpec::wanted(settings, floating_ip)),
         )],
         HostObject::Dhcp(_)
         | HostObject::Binding(_)
@@ -293,34 +219,39 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
     }
 }
 
-/// What stays of an object whose network this host cannot have. The bridge's name is watched, and
-/// an instance's cable lives as long as its instance.
-pub(crate) fn items_when_unavailable(object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
+/// Items of an object whose network this host cannot have: novanet watches the bridge's name, and
+/// leaves a port as long as its instance lives.
+pub(super) fn items_when_unavailable(object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
     match object {
-        HostObject::Bridge(bridge) if bridge.vlan.is_none() => {
-            vec![(LinkKey::Bridge(bridge.bridge.clone()), LinkValue::Left)]
-        }
-        HostObject::Port(port) => vec![(LinkKey::Port(port.name.clone()), LinkValue::Left)],
-        _ => Vec::new(),
+        HostObject::Bridge(bridge) if bridge.vlan.is_none() => vec![(
+            LinkKey::Bridge(bridge.bridge.clone()),
+            LinkValue::Bridge(BridgeValue::Unmanaged),
+        )],
+        HostObject::Port(port) => vec![(
+            LinkKey::Port(port.name.clone()),
+            LinkValue::Port(PortValue::Unmanaged),
+        )],
+        HostObject::Bridge(_)
+        | HostObject::Gateway(_)
+        | HostObject::FloatingIp(_)
+        | HostObject::Dhcp(_)
+        | HostObject::Binding(_)
+        | HostObject::Group(_)
+        | HostObject::Rule(_)
+        | HostObject::Member(_)
+        | HostObject::ProjectAddress(_)
+        | HostObject::Instance(_) => Vec::new(),
     }
 }
 
 fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> {
-    let key = LinkKey::Bridge(bridge.bridge.clone());
-    if bridge.foreign {
-        return vec![(key, LinkValue::AdministratorsBridge)];
-    }
-    let mtu = bridge.mtu.or(settings.network_device_mtu);
     let mut items = vec![(
-        key,
-        LinkValue::Bridge(BridgeSpec {
-            mac: Settings::bridge_mac(&bridge.bridge),
-            mtu: mtu.map_or(Mtu::AsMade, Mtu::Fixed),
-            up: true,
-            changed: Vec::new(),
-            tagged: true,
-        }),
+        LinkKey::Bridge(bridge.bridge.clone()),
+        LinkValue::Bridge(BridgeValue::wanted(settings, bridge)),
     )];
+    if bridge.foreign {
+        return items;
+    }
     let settings_of_bridge = sysctl::OF_OUR_BRIDGES.into_iter();
     items.extend(settings_of_bridge.map(|setting| conf(&bridge.bridge, setting)));
     let uplink = bridge
@@ -330,19 +261,27 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
     if let Some(uplink) = uplink {
         items.push((
             LinkKey::Uplink(uplink.clone()),
-            LinkValue::Uplink(UplinkSpec {
-                bridge: Some(bridge.bridge.clone()),
-                up: true,
-                addressed: false,
-                changed: Vec::new(),
-            }),
+            LinkValue::Uplink(UplinkSpec::wanted(&bridge.bridge)),
         ));
     }
     items
 }
 
-/// What to tell a network that does not get its uplink, or its bridge as it wants it.
-pub(crate) fn detect_conflict(
+/// The gateway address, and the way to the metadata service for the instances behind it.
+fn of_gateway(gateway: &Gateway) -> Vec<(LinkKey, LinkValue)> {
+    let (bridge, address) = (&gateway.bridge, gateway.address);
+    vec![
+        (
+            LinkKey::Address(bridge.clone(), address.addr()),
+            LinkValue::Address(AddressValue::Prefix(address.prefix_len())),
+        ),
+        (LinkKey::MetadataRoute, LinkValue::Metadata),
+        (LinkKey::MetadataRule(bridge.clone()), LinkValue::Metadata),
+    ]
+}
+
+/// Why a network does not get its uplink, or its bridge as it wants it. `None`: the objects agree.
+pub(super) fn detect_conflict(
     key: &LinkKey,
     (first, had): (&ObjectKey, &LinkValue),
     (late, wish): (&ObjectKey, &LinkValue),
@@ -350,56 +289,12 @@ pub(crate) fn detect_conflict(
     let network = |object: &'_ ObjectKey| object.0.split('/').nth(1).unwrap_or_default().to_owned();
     let (first, late) = (network(first), network(late));
     match (key, had, wish) {
-        (LinkKey::Uplink(uplink), LinkValue::Uplink(had), LinkValue::Uplink(wish)) => {
-            let name = |spec: &UplinkSpec| spec.bridge.as_ref().map(ToString::to_string);
-            let [bridge, late_bridge] = [had, wish].map(|spec| name(spec).unwrap_or_default());
-            Some(format!(
-                "interface {uplink} is the uplink of bridge {bridge} (network {first}) and cannot be that \
-                 of bridge {late_bridge} (network {late}) too: create one of the two networks with another \
-                 bridge_interface, or both with the same bridge"
-            ))
+        (LinkKey::Uplink(name), LinkValue::Uplink(had), LinkValue::Uplink(wish)) => {
+            Some(uplink::conflict(name, (&first, had), (&late, wish)))
         }
-        (LinkKey::Bridge(bridge), LinkValue::Bridge(had), LinkValue::Bridge(wish)) => {
-            let mtu = |spec: &BridgeSpec| match spec.mtu {
-                Mtu::Fixed(mtu) => format!("MTU {mtu}"),
-                _ => "the kernel's MTU".to_owned(),
-            };
-            Some(format!(
-                "bridge {bridge} has {} (network {first}) and cannot have {} (network {late}) too: \
-                 give both networks the same mtu, or one of them another bridge",
-                mtu(had),
-                mtu(wish)
-            ))
-        }
-        (LinkKey::Bridge(bridge), had, _) => {
-            let (theirs, ours) = match had {
-                LinkValue::AdministratorsBridge => (first, late),
-                _ => (late, first),
-            };
-            Some(format!(
-                "bridge {bridge} cannot be made by the administrator (flat network {theirs}) and by novanet \
-                 (network {ours}): create one of the two networks with another bridge"
-            ))
+        (LinkKey::Bridge(name), LinkValue::Bridge(had), LinkValue::Bridge(wish)) => {
+            Some(bridge::conflict(name, (&first, had), (&late, wish)))
         }
         _ => None,
     }
-}
-
-/// The gateway address, and the way to the metadata service for those behind it.
-fn of_gateway(gateway: &Gateway) -> Vec<(LinkKey, LinkValue)> {
-    vec![
-        address(gateway.bridge.clone(), gateway.address),
-        (LinkKey::MetadataRoute, LinkValue::Metadata),
-        (
-            LinkKey::MetadataRule(gateway.bridge.clone()),
-            LinkValue::Metadata,
-        ),
-    ]
-}
-
-fn address(device: IfName, address: Ipv4Net) -> (LinkKey, LinkValue) {
-    (
-        LinkKey::Address(device, address.addr()),
-        LinkValue::Address(address.prefix_len()),
-    )
 }

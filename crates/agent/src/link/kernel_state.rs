@@ -1,4 +1,5 @@
-//! What the kernel answers about links, addresses and routes, reduced to what this subsystem asks.
+//! The kernel's links, addresses and routes, reduced to what this subsystem needs. Depends on
+//! rtnetlink.
 
 use super::fdb::Entries;
 use super::message;
@@ -16,31 +17,32 @@ use rtnetlink::packet_route::link::{
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-/// A link.
+/// A network device.
 #[allow(clippy::struct_excessive_bools)] // the kernel's own switches
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
-    /// `bridge`, `veth` …; empty for a physical one.
+    /// `bridge`, `veth` …; empty for a physical device.
     pub(crate) kind: String,
     pub(crate) up: bool,
     pub(crate) mtu: u32,
     pub(crate) mac: Option<MacAddr>,
+    /// Index of the bridge or bond that it is a port of.
     pub(crate) master: Option<u32>,
-    /// The device that it stands on, and goes with.
+    /// Index of the device below a VLAN or macvlan, which the kernel removes with that device.
     pub(crate) lower: Option<u32>,
     pub(crate) alias: String,
     pub(crate) group: u32,
-    /// Answers ARP, as every device but a few does.
+    /// Answers ARP (no `NOARP` flag).
     pub(crate) arp: bool,
-    /// Up, and so is the other end.
+    /// Up with a carrier: for a veth, the other end is up too.
     pub(crate) running: bool,
-    /// As a bridge: what is other than a bridge of ours must have it.
+    /// For a bridge: the options that differ from those of novanet's bridges.
     pub(crate) wrong_in_bridge: Vec<Wrong<InfoBridge>>,
-    /// As a bridge's port.
+    /// For a bridge's port: its options.
     pub(crate) port_options: Vec<InfoBridgePort>,
-    /// Our number for the namespace of the other end of a cable.
+    /// For a veth: the id, in this namespace, of the other end's network namespace.
     pub(crate) peer_namespace: Option<i32>,
 }
 
@@ -49,12 +51,19 @@ impl Link {
         self.kind == "bridge"
     }
 
-    /// What is other than such a port must have it.
+    /// The options that differ from those of such a port.
     pub(crate) fn wrong_as(&self, kind: PortKind) -> Vec<Wrong<InfoBridgePort>> {
         options::wrong_of_port(&self.port_options, kind)
     }
 
-    /// In words, for an error about something foreign.
+    /// Whether a port passes no frames, although it and the bridge are up and spanning tree is off.
+    pub(crate) fn is_blocked_in(&self, bridge: &Link) -> bool {
+        let tree = bridge.wrong_in_bridge.iter();
+        let tree = tree.map(|wrong| wrong.name).any(|name| name == "stp_state");
+        options::is_blocked(&self.port_options) && self.up && self.running && bridge.up && !tree
+    }
+
+    /// A foreign link in words for an error.
     pub(crate) fn describe(&self) -> String {
         let kind = match self.kind.as_str() {
             "" => "an interface".to_owned(),
@@ -91,7 +100,7 @@ impl From<LinkMessage> for Link {
                 _ => {}
             }
         }
-        // The number that a cable tells is its other end's, maybe in another namespace.
+        // For a veth this is the index of the other end, maybe in another namespace.
         let stacked = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"];
         if !stacked.contains(&link.kind.as_str()) {
             link.lower = None;
@@ -118,21 +127,21 @@ impl Link {
     }
 }
 
-/// Links and IPv4 addresses of the host, and our floating IP routes.
+/// Links and IPv4 addresses of the host, and novanet's routes of floating IPs.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     links: HashMap<String, Link>,
     names: HashMap<u32, String>,
     /// All IPv4 addresses.
     pub(crate) addresses: Vec<Address>,
-    /// Floating IPs with a route of ours.
+    /// Floating IPs with a route of novanet's.
     pub(crate) floating_ips: BTreeSet<Ipv4Addr>,
-    /// Where bridges have the MACs that were asked for.
+    /// The fdb entries that the caller added.
     pub(crate) entries: Entries,
 }
 
 impl Snapshot {
-    /// Asks the kernel.
+    /// Lists everything but fdb entries.
     pub(crate) fn take(socket: &mut Socket) -> Result<Self, SubsystemError> {
         let mut snapshot = Self::default();
         for link in links(socket)? {
@@ -141,7 +150,7 @@ impl Snapshot {
         }
         snapshot.addresses = addresses_of(socket, 0)?;
         let routes = match socket.dump(&message::list_floating_ip_routes()) {
-            // A host without a single address has no such table yet.
+            // The kernel makes the table with the first address of the host.
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
             other => other.map_err(|e| SubsystemError::kernel("list routes", e))?,
         };
@@ -149,33 +158,36 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// A link by name.
     pub(crate) fn link(&self, name: &IfName) -> Option<&Link> {
         self.links.get(name.as_str())
     }
 
-    /// All links.
     pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.values()
     }
 
-    /// A link by its number.
+    /// A link by its index.
     pub(crate) fn numbered(&self, index: u32) -> Option<&Link> {
         self.links.get(self.names.get(&index)?)
     }
 
-    /// A link's name by its number.
+    /// A link's name by its index.
     pub(crate) fn name(&self, index: u32) -> Option<&str> {
         self.names.get(&index).map(String::as_str)
     }
 
+    /// A link's name by its index; `None` also for a name that novanet does not accept.
+    pub(crate) fn interface(&self, index: u32) -> Option<IfName> {
+        IfName::new(self.name(index)?).ok()
+    }
+
     /// The bridge that a link is a port of.
     pub(crate) fn bridge_of(&self, link: &Link) -> Option<IfName> {
-        IfName::new(self.name(link.master?)?).ok()
+        self.interface(link.master?)
     }
 }
 
-/// All links.
+/// All links of the host.
 pub(crate) fn links(socket: &mut Socket) -> Result<Vec<Link>, SubsystemError> {
     let messages = socket
         .dump(&message::list_links())
@@ -187,7 +199,7 @@ pub(crate) fn links(socket: &mut Socket) -> Result<Vec<Link>, SubsystemError> {
     Ok(messages.into_iter().filter_map(read).collect())
 }
 
-/// The floating IP of a route of ours.
+/// The floating IP of a route of novanet's.
 pub(crate) fn floating_ip_of(message: &Message) -> Option<Ipv4Addr> {
     let (Message::NewRoute(route) | Message::DelRoute(route)) = message else {
         return None;
@@ -206,7 +218,7 @@ pub(crate) fn addresses_of(
     address::addresses_of(socket, device).map_err(|e| SubsystemError::kernel("list addresses", e))
 }
 
-/// One link by name; `None`: it is not there.
+/// One link by name; `None`: it does not exist.
 pub(crate) fn link(socket: &mut Socket, name: &IfName) -> Result<Option<Link>, SubsystemError> {
     match socket.get(message::get_link(name)) {
         Ok(Some(Message::NewLink(message))) => Ok(Some(Link::from(message))),

@@ -1,6 +1,6 @@
-//! The netlink messages that the links subsystem sends. Pure: names and numbers in, messages out.
+//! The netlink messages that several kinds of links send. Pure: names and indexes in, messages out.
 
-use super::item::host_end_mac;
+use super::alias::host_end_mac;
 
 use super::options;
 use crate::netlink::ownership::{PORTS, PROTOCOL};

@@ -1,41 +1,38 @@
-//! The MTU of bridges and ports: what it must be, and whether it is that.
+//! The MTU of bridges and ports: which one each must have, and whether it has it. Pure: depends on
+//! links as they were observed.
 //!
-//! Unless a setting says it, a bridge has the smallest MTU of its ports. The kernel sees to that until
-//! somebody sets one by hand: then it keeps what it was told, whatever its ports. A port has what its
-//! bridge had when the port was made, as its inside end has; the mark of the port tells it.
-//!
-//! Must not know: the kernel, settings.
+//! Without a setting, a bridge has the smallest MTU of its ports. The kernel maintains that until
+//! somebody sets the MTU by hand; from then on it keeps the MTU that was set. A port has the MTU that
+//! its bridge had when the port was made, as its inside end has; the port's alias records it.
 
-use super::item::PORT_ALIAS_PREFIX;
+use super::alias;
 use super::kernel_state::Link;
 use novanet_model::IfName;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What the kernel gives a bridge without ports.
+/// MTU that the kernel gives a bridge without ports.
 const OF_NOTHING: u32 = 1500;
-/// Between a port's name and its MTU, in its alias.
-const WORD: &str = " mtu ";
 
 /// The MTU of a bridge or port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mtu {
-    /// As a setting says.
+    /// From a setting.
     Fixed(u32),
-    /// A bridge's: the smallest of its ports'. A port's: the one that it was made with.
+    /// Of a bridge: the smallest of its ports. Of a port: the one that it was made with.
     AsMade,
-    /// Another than that, which somebody set. Only ever observed.
+    /// Another one, which others set. Observed only.
     Changed {
-        /// What it is.
+        /// The MTU now.
         is: u32,
-        /// What it must be.
+        /// The MTU that it must have.
         right: u32,
     },
 }
 
 impl fmt::Display for Mtu {
-    /// To be read behind something else.
+    /// Continues a sentence: begins with a space, or is empty.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(mtu) => write!(f, " mtu {mtu}"),
@@ -45,45 +42,30 @@ impl fmt::Display for Mtu {
     }
 }
 
-/// What the MTU of each bridge of ours must be: as it is wanted, and what that comes to.
+/// The MTU of each of novanet's bridges: as it is wanted, and as a number. Shared between the
+/// subsystem, which observes it, and the attacher of ports.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RightMtus(Arc<Mutex<BTreeMap<IfName, (Mtu, u32)>>>);
 
 impl RightMtus {
-    /// By an observation.
+    /// Replaces all, after an observation.
     pub(super) fn replace(&self, all: BTreeMap<IfName, (Mtu, u32)>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// Of one bridge; `None`: it is none of ours.
+    /// Of one bridge; `None`: it is none of novanet's.
     pub(super) fn of(&self, bridge: &IfName) -> Option<(Mtu, u32)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(bridge).copied()
     }
 }
 
-/// The whole mark of a port that is made with this MTU.
-pub(super) fn alias_with(alias: &str, mtu: u32) -> String {
-    format!("{alias}{WORD}{mtu}")
-}
-
-/// A mark without the MTU.
-pub(super) fn alias_without(alias: &str) -> &str {
-    alias.rsplit_once(WORD).map_or(alias, |(mark, _)| mark)
-}
-
-/// What a port of ours was made with. Marks of earlier versions do not tell.
-fn made_with(port: &Link) -> Option<u32> {
-    let mark = port.alias.strip_prefix(PORT_ALIAS_PREFIX)?;
-    mark.rsplit_once(WORD)?.1.parse().ok()
-}
-
-/// What the mark of a port says, or must say if it says nothing.
+/// The MTU in a port's alias, or its MTU now if the alias has none.
 pub(super) fn recorded(port: &Link) -> u32 {
-    made_with(port).unwrap_or(port.mtu)
+    alias::mtu_in(&port.alias).unwrap_or(port.mtu)
 }
 
-/// What a bridge must have that is wanted so, among all links of the host.
+/// The MTU that a bridge must have, as a number. `links`: all links of the host.
 pub(super) fn right<'a>(wanted: Mtu, bridge: &Link, links: impl Iterator<Item = &'a Link>) -> u32 {
     if let Mtu::Fixed(mtu) = wanted {
         return mtu;
@@ -92,15 +74,15 @@ pub(super) fn right<'a>(wanted: Mtu, bridge: &Link, links: impl Iterator<Item = 
     ports.map(recorded).min().unwrap_or(OF_NOTHING)
 }
 
-/// What a bridge has that is wanted so and must have `right`.
+/// The observed MTU of a bridge, which must be `right`.
 pub(super) fn of_bridge(wanted: Mtu, bridge: &Link, right: u32) -> Mtu {
     match wanted {
         Mtu::Fixed(_) => Mtu::Fixed(bridge.mtu),
-        _ => compared(bridge.mtu, right),
+        Mtu::AsMade | Mtu::Changed { .. } => compared(bridge.mtu, right),
     }
 }
 
-/// What a port has.
+/// The observed MTU of a port.
 pub(super) fn of_port(port: &Link) -> Mtu {
     compared(port.mtu, recorded(port))
 }
@@ -138,7 +120,7 @@ mod tests {
         let made = "novanet:port:i-00000001.0 mtu 1500";
         assert_eq!(right(Mtu::AsMade, &[]), 1500);
         assert_eq!(right(Mtu::Fixed(1400), &[port(1300, "")]), 1400);
-        // Somebody's port counts as it is, one of ours as it was made.
+        // A foreign port counts with its MTU now, one of novanet's with the MTU it was made with.
         assert_eq!(right(Mtu::AsMade, &[port(9000, "")]), 9000);
         assert_eq!(right(Mtu::AsMade, &[port(1000, made)]), 1500);
         assert_eq!(

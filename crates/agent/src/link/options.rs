@@ -1,12 +1,12 @@
-//! The options of our bridges and of instances' ports: what each must be for the data path, and which
-//! ones are not. One table for making, observing and repairing. Pure.
+//! The options of novanet's bridges and of their ports: what each must be, and which ones differ. One
+//! table for making, observing and repairing. Pure.
 //!
-//! An option that the kernel does not report is one that it does not have; nothing is asked of it then
-//! (`locked` came with 5.18). A kernel ignores attributes that it does not know.
+//! The kernel reports no option that it does not have, and ignores attributes that it does not know
+//! (`locked` came with 5.18); so a missing option never differs.
 //!
-//! Instances' ports: the bridge learns nothing from what an instance sends (its MAC is an entry that
-//! we make, see `fdb`), sends it no frames for MACs that it does not know, and drops what comes with
-//! another MAC. Broadcasts reach it: ARP needs them.
+//! On an instance's port the bridge learns nothing from frames (novanet makes the fdb entry of the
+//! instance's MAC), sends no frames for MACs that it does not know, and drops frames with another
+//! source MAC. Broadcasts reach the instance: ARP needs them.
 
 use rtnetlink::packet_route::link::{
     BridgeBooleanOptionFlags, BridgeBooleanOptions, BridgePortState, BridgeStpState, InfoBridge,
@@ -16,16 +16,16 @@ use rtnetlink::packet_route::link::{
 /// The kernel's default, in hundredths of a second.
 const AGEING_TIME: u32 = 300 * 100;
 
-/// An option that is other than it must be.
+/// An option that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wrong<O> {
-    /// As `ip` and `bridge` call it.
+    /// Name in `ip` and `bridge`.
     pub(crate) name: &'static str,
-    /// What to set.
+    /// The value to set.
     pub(crate) right: O,
 }
 
-/// What a bridge of ours is made with besides the kernel's defaults.
+/// Options of a new bridge, besides the kernel's defaults.
 pub(crate) fn of_new_bridge() -> Vec<InfoBridge> {
     vec![
         InfoBridge::StpState(BridgeStpState::Disabled),
@@ -34,7 +34,7 @@ pub(crate) fn of_new_bridge() -> Vec<InfoBridge> {
     ]
 }
 
-/// What an instance's port is made with besides the kernel's defaults.
+/// Options of a new port of an instance, besides the kernel's defaults.
 pub(crate) fn of_new_port() -> Vec<InfoBridgePort> {
     vec![
         InfoBridgePort::HairpinMode(true),
@@ -46,7 +46,7 @@ pub(crate) fn of_new_port() -> Vec<InfoBridgePort> {
     ]
 }
 
-/// The options of a bridge that are wrong, in the order in which the kernel takes them: with spanning
+/// The options of a bridge that differ, in the order in which the kernel accepts them: with spanning
 /// tree on it refuses a forward delay of 0.
 pub(crate) fn wrong_of_bridge(options: &[InfoBridge]) -> Vec<Wrong<InfoBridge>> {
     let mut wrong: Vec<_> = options.iter().filter_map(wrong_in_bridge).collect();
@@ -86,16 +86,16 @@ fn no_linklocal_learn() -> InfoBridge {
     })
 }
 
-/// What a port of a bridge leads to.
+/// What is behind a port of a bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PortKind {
     /// An instance.
     Instance,
-    /// The network outside: the bridge learns there where everybody is.
+    /// The network outside: the bridge learns its MACs from frames.
     Uplink,
 }
 
-/// The options of a port that are wrong.
+/// The options of a port that differ.
 pub(crate) fn wrong_of_port(
     options: &[InfoBridgePort],
     kind: PortKind,
@@ -133,7 +133,7 @@ fn wrong_in_port(option: &InfoBridgePort, kind: PortKind) -> Option<Wrong<InfoBr
     (right != *option).then_some(Wrong { name, right })
 }
 
-/// Whether a port passes nothing, by its state.
+/// Whether a port is in a state that passes no frames.
 pub(crate) fn is_blocked(options: &[InfoBridgePort]) -> bool {
     options.iter().any(|option| match option {
         InfoBridgePort::State(state) => *state != BridgePortState::Forwarding,

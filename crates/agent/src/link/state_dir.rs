@@ -1,25 +1,24 @@
-//! What the subsystem notes on disk about the host: small files, in a folder that is there as long as it has any.
-//!
-//! Must not know: what is in them.
+//! The state directory of the links subsystem: small files, and no directory without a file. Depends
+//! on atomic file replacement only; callers own the content.
 
 use crate::whole;
 use novanet_model::IfName;
 use std::io;
 use std::path::Path;
 
-/// Writes one. Half of one, or an empty one, would be taken for what it says.
+/// Replaces a file atomically: no reader sees half of one.
 pub(super) fn write(record: &Path, bytes: &[u8]) -> io::Result<()> {
     make_folder(record)?;
     whole::replace(record, 0o600, bytes)
 }
 
-/// As [`write()`], and it is there after a power cut, too.
+/// As [`write()`], and the file survives a power loss.
 pub(super) fn write_durable(record: &Path, bytes: &[u8]) -> io::Result<()> {
     make_folder(record)?;
     whole::replace_for_good(record, 0o600, bytes)
 }
 
-/// Removes one, if it is there, and with the last one the folder.
+/// Removes a file, if it exists, and the directory with its last file.
 pub(super) fn remove(record: &Path) -> io::Result<()> {
     match std::fs::remove_file(record) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -29,7 +28,7 @@ pub(super) fn remove(record: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The interfaces that have a note of this name.
+/// The interfaces that have a file named `<prefix><interface><suffix>`.
 pub(super) fn interfaces(state_dir: &Path, prefix: &str, suffix: &str) -> Vec<IfName> {
     let entries = std::fs::read_dir(state_dir).into_iter().flatten();
     let interface = |entry: io::Result<std::fs::DirEntry>| {

@@ -1,163 +1,192 @@
-//! Kernel settings that a host needs: forwarding, and bridged packets passing the ip rules. What
-//! was there before is remembered, so that removing novanet from a host gives it back.
+//! Kernel settings: those of the host (forwarding, bridged packets in the firewall), and those of the
+//! public interface and of bridges. Depends on `/proc/sys`, and on records of what each was before.
+//!
+//! `ip_forward` alone is not enough: a write sets every interface's own switch, and nothing tells
+//! when one is turned off later. Others may want `net.ipv4.conf.all.*` different (LVS, keepalived and
+//! kube-proxy set `arp_ignore`), so it is not set: the items that suffer from it report it.
 
-use super::state_dir;
+use super::context::Context;
+use super::kernel_state::{self, Link, Snapshot};
+use super::ownership::is_our_bridge;
+use super::procfs;
+use crate::settings::Settings;
 use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
 
-/// All of them, by their path below `/proc/sys`; each must be 1.
-pub(crate) const ALL: [&str; 3] = [
+/// Settings of every host, by their path below `/proc/sys`; each must be [`ON`].
+pub(super) const ALL: [&str; 3] = [
     "net/bridge/bridge-nf-call-ip6tables",
     "net/bridge/bridge-nf-call-iptables",
     "net/ipv4/ip_forward",
 ];
 
-/// What each of them must be.
-pub(crate) const ON: &str = "1";
+/// Value of a setting that is on.
+pub(super) const ON: &str = "1";
 
-/// What comes in by an interface is sent on. Each has its own; one that comes later begins with what
-/// `ip_forward` was set to last.
-pub(crate) const FORWARDING: (&str, &str) = ("forwarding", ON);
+/// An interface forwards what it receives. Each has its own setting; a new one begins with the last
+/// value that `ip_forward` was set to.
+pub(super) const FORWARDING: (&str, &str) = ("forwarding", ON);
 
-/// What is set of each bridge of ours, whose settings are ours alone. What `all` says counts too: of
-/// `rp_filter` and `arp_ignore` the larger number is in force, the others are on if one of both is.
-pub(crate) const OF_OUR_BRIDGES: [(&str, &str); 7] = [
+/// Settings of each bridge of novanet's. The values of `all` count too: of `rp_filter` and
+/// `arp_ignore` the larger number is in force, the others are on if one of both is.
+pub(super) const OF_OUR_BRIDGES: [(&str, &str); 7] = [
     FORWARDING,
     // An instance with several addresses may answer by another port: 1 would drop that, 2 of the
     // bridge is larger than a 1 of `all`.
     ("rp_filter", "2"),
-    // The gateway's address is answered.
+    // The bridge answers ARP for the gateway's address,
     ("arp_ignore", "0"),
     ("arp_filter", "0"),
-    // And nobody else's.
+    // and for no other.
     ("proxy_arp", "0"),
     ("proxy_arp_pvlan", "0"),
-    // 127.0.0.0/8 is the host's own.
+    // Packets for 127.0.0.0/8 stay inside the host.
     ("route_localnet", "0"),
 ];
 
-/// Where a setting of an interface is.
-pub(crate) fn conf(interface: &IfName, setting: &str) -> String {
-    format!("net/ipv4/conf/{interface}/{setting}")
+/// The value of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SysctlValue {
+    /// Its text, without white space around it.
+    Value(String),
+    /// No longer wanted, and to be set to what it was before novanet changed it. Observed only.
+    ToRestore {
+        /// The value now.
+        is: String,
+        /// The recorded value.
+        was: String,
+    },
 }
 
-/// Interfaces whose forwarding was off before us, by our notes.
-pub(crate) fn recorded_forwarding(state_dir: &Path) -> Vec<IfName> {
-    state_dir::interfaces(state_dir, "sysctl-net.ipv4.conf.", ".forwarding")
-}
-
-fn file(path: &str) -> PathBuf {
-    Path::new("/proc/sys").join(path)
-}
-
-/// The value; `None`: this kernel (or namespace) has no such setting.
-pub(crate) fn read(path: &str) -> io::Result<Option<String>> {
-    match std::fs::read_to_string(file(path)) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether an interface keeps quiet about addresses that are not its own, which a floating IP with
-/// only a route is.
-pub(crate) fn is_quiet(interface: &str) -> bool {
-    ["all", interface].into_iter().any(|name| {
-        let value = read(&format!("net/ipv4/conf/{name}/arp_ignore"));
-        value.is_ok_and(|value| value.is_some_and(|value| value != "0"))
-    })
-}
-
-/// Whether no device answers ARP for any address of the host, because somebody set that for all.
-pub(crate) fn nobody_answers() -> bool {
-    let value = read("net/ipv4/conf/all/arp_ignore");
-    value.is_ok_and(|value| value.as_deref() == Some("8"))
-}
-
-/// Sets it, after noting what it was in `notes`.
-pub(crate) fn set(state_dir: &Path, path: &str, value: &str) -> Result<(), SubsystemError> {
-    let before = match read_or_refuse(path)? {
-        Some(before) => before,
-        None if path.starts_with("net/bridge/") => {
-            load_br_netfilter(path)?;
-            read_or_refuse(path)?.ok_or_else(|| missing(path))?
+impl fmt::Display for SysctlValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => f.write_str(value),
+            Self::ToRestore { is, was } => write!(f, "{is}, goes back to {was}"),
         }
-        None => return Err(missing(path)),
+    }
+}
+
+impl SysctlValue {
+    pub(super) fn new(value: &str) -> Self {
+        Self::Value(value.to_owned())
+    }
+}
+
+/// Settings of the host: the wanted ones, and those to restore.
+pub(super) fn observe_host(
+    state_dir: &Path,
+    wanted: &BTreeMap<&'static str, &SysctlValue>,
+) -> Result<BTreeMap<&'static str, SysctlValue>, SubsystemError> {
+    let mut found = BTreeMap::new();
+    for path in ALL {
+        let value = if wanted.contains_key(path) {
+            read(path)?.map(SysctlValue::Value)
+        } else {
+            to_restore(state_dir, path)?
+        };
+        found.extend(value.map(|value| (path, value)));
+    }
+    Ok(found)
+}
+
+/// Settings of interfaces: the wanted ones, and `forwarding` where it is to be restored.
+pub(super) fn observe_interfaces(
+    context: &Context,
+    snapshot: &Snapshot,
+    wanted: &BTreeMap<(&IfName, &'static str), &SysctlValue>,
+) -> Result<BTreeMap<(IfName, &'static str), SysctlValue>, SubsystemError> {
+    let mut found = BTreeMap::new();
+    for ((name, setting), value) in wanted {
+        let is = if is_ours_to_set(&context.settings, name, snapshot.link(name)) {
+            read(&procfs::conf(name, setting))?
+        } else {
+            None
+        };
+        // Without the interface, or with a foreign one in its place, there is nothing to set.
+        let is = is.map_or_else(|| (*value).clone(), SysctlValue::Value);
+        found.insert(((*name).clone(), *setting), is);
+    }
+    for name in procfs::recorded_forwarding(&context.state_dir) {
+        let (setting, _) = FORWARDING;
+        if !wanted.contains_key(&(&name, setting)) {
+            let value = to_restore(&context.state_dir, &procfs::conf(&name, setting))?;
+            found.extend(value.map(|value| ((name, setting), value)));
+        }
+    }
+    Ok(found)
+}
+
+/// A setting that is no longer wanted, if it had another value before novanet changed it.
+fn to_restore(state_dir: &Path, path: &str) -> Result<Option<SysctlValue>, SubsystemError> {
+    let Some(was) = procfs::recorded(state_dir, path)? else {
+        return Ok(None);
     };
-    let record = record(state_dir, path);
-    if before != value && !record.exists() {
-        state_dir::write(&record, before.as_bytes())
-            .map_err(|e| SubsystemError::kernel(format!("write {}", record.display()), e))?;
-    }
-    write(path, value)
+    // The kernel removed the setting with its interface; the record is still to be removed.
+    let is = read(path)?.unwrap_or_else(|| "gone".to_owned());
+    Ok(Some(SysctlValue::ToRestore { is, was }))
 }
 
-/// Gives back the value that was there before us, if we changed it.
-pub(crate) fn restore(state_dir: &Path, path: &str) -> Result<(), SubsystemError> {
-    let Some(before) = recorded(state_dir, path)? else {
-        return Ok(());
+/// Whether this is the public interface, or a bridge of novanet's.
+fn is_ours_to_set(settings: &Settings, name: &IfName, link: Option<&Link>) -> bool {
+    link.is_some_and(|link| *name == settings.public_interface || is_our_bridge(link, name))
+}
+
+/// Changes a setting of the host; `None`: restores it.
+pub(super) fn apply_host(
+    state_dir: &Path,
+    path: &str,
+    to: Option<&SysctlValue>,
+) -> Result<(), SubsystemError> {
+    match to {
+        Some(value) => procfs::change(state_dir, path, text(path, value)?),
+        None => procfs::restore(state_dir, path),
+    }
+}
+
+/// Changes a setting of an interface; `None`: restores it.
+pub(super) fn apply_interface(
+    context: &mut Context,
+    name: &IfName,
+    setting: &str,
+    to: Option<&SysctlValue>,
+) -> Result<(), SubsystemError> {
+    let path = procfs::conf(name, setting);
+    let Some(value) = to else {
+        return procfs::restore(&context.state_dir, &path);
     };
-    // The setting of an interface that is gone is gone with it.
-    if read_or_refuse(path)?.is_some() {
-        write(path, &before)?;
+    let value = text(&path, value)?;
+    let link = kernel_state::link(&mut context.socket, name)?;
+    if !is_ours_to_set(&context.settings, name, link.as_ref()) {
+        return Ok(()); // the bridge's own item tells why
     }
-    let record = record(state_dir, path);
-    state_dir::remove(&record)
-        .map_err(|e| SubsystemError::kernel(format!("remove {}", record.display()), e))
-}
-
-/// What [`restore`] has to give back.
-pub(crate) fn recorded(state_dir: &Path, path: &str) -> Result<Option<String>, SubsystemError> {
-    let record = record(state_dir, path);
-    match std::fs::read_to_string(&record) {
-        Ok(before) => Ok(Some(before)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(SubsystemError::kernel(
-            format!("read {}", record.display()),
-            error,
-        )),
+    if link.is_some_and(|link| is_our_bridge(&link, name)) {
+        procfs::write(&path, value)
+    } else {
+        procfs::change(&context.state_dir, &path, value)
     }
 }
 
-fn record(state_dir: &Path, path: &str) -> PathBuf {
-    state_dir.join(format!("sysctl-{}", path.replace('/', ".")))
-}
-
-fn read_or_refuse(path: &str) -> Result<Option<String>, SubsystemError> {
-    read(path).map_err(|e| SubsystemError::kernel(format!("read {}", file(path).display()), e))
-}
-
-/// Sets it, of a thing of ours: nothing to note, it goes with the thing.
-pub(crate) fn write(path: &str, value: &str) -> Result<(), SubsystemError> {
-    std::fs::write(file(path), value).map_err(|e| {
-        SubsystemError::kernel(
-            format!("set sysctl {} to {value}", path.replace('/', ".")),
-            e,
-        )
-    })
-}
-
-fn missing(path: &str) -> SubsystemError {
-    SubsystemError::Refused(format!(
-        "sysctl {} is not there: load the kernel module (modprobe br_netfilter; \
-         echo br_netfilter > /etc/modules-load.d/br_netfilter.conf), \
-         without it security groups do not hold between instances of one bridge",
-        path.replace('/', ".")
-    ))
-}
-
-fn load_br_netfilter(path: &str) -> Result<(), SubsystemError> {
-    // Not by PATH: cron and sudo leave sbin out of it.
-    let places = ["/usr/sbin/modprobe", "/sbin/modprobe"];
-    let program = places.iter().find(|place| Path::new(place).exists());
-    let loaded = program.map(|program| {
-        let mut command = std::process::Command::new(program);
-        command.arg("br_netfilter").output()
-    });
-    match loaded {
-        Some(Ok(output)) if output.status.success() => Ok(()),
-        _ => Err(missing(path)),
+fn text<'a>(path: &str, value: &'a SysctlValue) -> Result<&'a str, SubsystemError> {
+    match value {
+        SysctlValue::Value(value) => Ok(value),
+        SysctlValue::ToRestore { .. } => Err(SubsystemError::Refused(format!(
+            "sysctl {path} cannot be made {value:?}"
+        ))),
     }
+}
+
+/// Whether a setting has another value than the wanted one. An unreadable or missing one: no.
+pub(super) fn is_changed(path: &str, wanted: &SysctlValue) -> bool {
+    matches!(
+        (wanted, procfs::read(path)),
+        (SysctlValue::Value(wanted), Ok(Some(is))) if *wanted != is
+    )
+}
+
+fn read(path: &str) -> Result<Option<String>, SubsystemError> {
+    procfs::read(path).map_err(|e| SubsystemError::kernel(format!("read sysctl {path}"), e))
 }

@@ -1,31 +1,169 @@
-//! Enslaving an interface, also one that carries the host's own addresses, and giving it back.
+//! Uplinks: enslaves an interface to a bridge, also one with addresses of the host, and releases it.
+//! Depends on rtnetlink, on ownership tags and on the migration's records.
 //!
-//! All messages go to the kernel in one send, which it works off without coming back to us: an
-//! established connection over the interface lives on (longest gap 4 ms), and a kill cannot come
-//! between "enslaved" and "address moved". It is no transaction, though: every answer is read, and
-//! when the interface cannot be enslaved its addresses are put back at once.
+//! All messages go to the kernel in one send, which it works off inside the system call: an
+//! established connection over the interface survives (longest gap 4 ms), and a kill cannot come
+//! between "enslaved" and "address moved". A send is no transaction: every answer is read, and when
+//! the interface cannot be enslaved its addresses are put back at once.
 
-use super::kernel_state::{self, Link};
+use super::display;
+use super::kernel_state::{self, Link, Snapshot};
 use super::message::{self, Device};
-use super::observe::{is_our_bridge, must_pass};
 use super::options::PortKind;
+use super::ownership::is_our_bridge;
 use super::uplink_migration::{InterfaceConfig, MigrationRecord};
 use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::Settings;
 use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
 use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::Path;
 
+/// An enslaved interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UplinkSpec {
+    /// The bridge it is a port of. `None`: none; observed only.
+    pub bridge: Option<IfName>,
+    /// Administratively up.
+    pub up: bool,
+    /// It has addresses of its own, which belong on the bridge. Wanted false.
+    pub addressed: bool,
+    /// Options that others changed, as `ip` and `bridge` call them. Wanted empty.
+    pub changed: Vec<&'static str>,
+}
+
+impl fmt::Display for UplinkSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addressed = if self.addressed {
+            " with addresses"
+        } else {
+            ""
+        };
+        let bridge = display::or_none(self.bridge.as_ref());
+        let up = display::up_or_down(self.up);
+        write!(f, "in bridge {bridge} {up}{addressed}")?;
+        display::write_changed(f, &self.changed)
+    }
+}
+
+impl UplinkSpec {
+    /// The uplink that a network wants for its bridge.
+    pub(super) fn wanted(bridge: &IfName) -> Self {
+        Self {
+            bridge: Some(bridge.clone()),
+            up: true,
+            addressed: false,
+            changed: Vec::new(),
+        }
+    }
+
+    fn read(snapshot: &Snapshot, link: &Link) -> Self {
+        let bridge = link.master.and_then(|master| snapshot.numbered(master));
+        let wrong = link.wrong_as(PortKind::Uplink).into_iter();
+        let mut changed: Vec<_> = wrong.map(|wrong| wrong.name).collect();
+        if bridge.is_some_and(|bridge| link.is_blocked_in(bridge)) {
+            changed.push("state");
+        }
+        let mut addresses = snapshot.addresses.iter();
+        Self {
+            bridge: snapshot.bridge_of(link),
+            up: link.up,
+            addressed: addresses.any(|address| address.device == link.index),
+            changed,
+        }
+    }
+
+    /// An uplink by its record only: the interface does not exist.
+    fn missing() -> Self {
+        Self {
+            bridge: None,
+            up: false,
+            addressed: false,
+            changed: Vec::new(),
+        }
+    }
+}
+
+/// Why a network (`late`) does not get this uplink.
+pub(super) fn conflict(
+    uplink: &IfName,
+    (first, had): (&str, &UplinkSpec),
+    (late, wish): (&str, &UplinkSpec),
+) -> String {
+    let name = |spec: &UplinkSpec| spec.bridge.as_ref().map(ToString::to_string);
+    let [bridge, late_bridge] = [had, wish].map(|spec| name(spec).unwrap_or_default());
+    format!(
+        "interface {uplink} is the uplink of bridge {bridge} (network {first}) and cannot be that \
+         of bridge {late_bridge} (network {late}) too: create one of the two networks with another \
+         bridge_interface, or both with the same bridge"
+    )
+}
+
+/// Wanted uplinks, and those of `recorded`: enslaved by novanet, by the records.
+pub(super) fn observe(
+    snapshot: &Snapshot,
+    wanted: &BTreeMap<&IfName, &UplinkSpec>,
+    recorded: &BTreeSet<IfName>,
+) -> BTreeMap<IfName, UplinkSpec> {
+    let mut found = BTreeMap::new();
+    for name in wanted.keys().copied().chain(recorded) {
+        if let Some(link) = snapshot.link(name) {
+            found.insert(name.clone(), UplinkSpec::read(snapshot, link));
+        } else if recorded.contains(name) {
+            found.insert(name.clone(), UplinkSpec::missing());
+        }
+    }
+    found
+}
+
+/// Enslaves an interface; `None`: releases it.
+pub(super) fn apply(
+    socket: &mut Socket,
+    state_dir: &Path,
+    uplink: &IfName,
+    to: Option<&UplinkSpec>,
+) -> Result<(), SubsystemError> {
+    match to {
+        Some(UplinkSpec {
+            bridge: Some(bridge),
+            ..
+        }) => enslave(socket, state_dir, uplink, bridge),
+        Some(UplinkSpec { bridge: None, .. }) => Ok(()), // observed only
+        None => release(socket, state_dir, uplink),
+    }
+}
+
+/// Whether a link event leaves an uplink different from what it must be.
+pub(super) fn differs(wanted: &UplinkSpec, link: &Link) -> bool {
+    link.master.is_none() || link.up != wanted.up
+}
+
+/// Whether an uplink differs now, after an event: as [`differs`], or it is a port of another bridge,
+/// or it has addresses again.
+pub(super) fn is_changed(socket: &mut Socket, wanted: &UplinkSpec, link: &Link) -> bool {
+    if differs(wanted, link) {
+        return true;
+    }
+    let Some(bridge) = &wanted.bridge else {
+        return false;
+    };
+    let master = kernel_state::link(socket, bridge).ok().flatten();
+    master.is_none_or(|master| link.master != Some(master.index))
+        || kernel_state::addresses_of(socket, link.index)
+            .is_ok_and(|addresses| !addresses.is_empty())
+}
+
 /// Makes `uplink` a port of `bridge`, which takes over its addresses, routes and (then) MAC.
-pub(crate) fn enslave(
+fn enslave(
     socket: &mut Socket,
     state_dir: &Path,
     uplink: &IfName,
     bridge: &IfName,
 ) -> Result<(), SubsystemError> {
-    // It was another network's so far: back to the interface first, with what it carried.
+    // Another network had the uplink: first the interface gets its addresses back.
     if MigrationRecord::load(state_dir, uplink).is_some_and(|record| record.bridge != *bridge) {
         release(socket, state_dir, uplink)?;
     }
@@ -41,14 +179,15 @@ pub(crate) fn enslave(
     }
     let before = MigrationRecord::load(state_dir, uplink);
     let moving = match (&before, found.is_empty()) {
-        // It was enslaved, and somebody removed the bridge with what it carried.
+        // It was enslaved, and its bridge was removed with the addresses of the uplink.
         (Some(record), true) if nic.master.is_none() => record.config_on(nic.index),
         _ => found,
     };
     if before.is_none() || !moving.is_empty() {
         let mut config = moving.clone();
         if let (Some(record), Some(_)) = (&before, nic.master) {
-            // A DHCP client found its interface again: what went before is still on the bridge.
+            // A DHCP client configured the interface again; the addresses that moved before are still
+            // on the bridge.
             config.add(record.config_on(nic.index));
         }
         let record = MigrationRecord {
@@ -67,7 +206,7 @@ pub(crate) fn enslave(
     requests.push(message::enslave(nic.index, bridge.index));
     requests.extend(moving.addresses_off(nic.index));
     requests.extend(moving.routes_to(nic.index, bridge.index));
-    requests.extend(mends(&nic, &bridge));
+    requests.extend(repairs(&nic, &bridge));
     let what = format!("enslave {uplink} to {}", bridge.name);
     let results = socket
         .send_together(&requests)
@@ -78,39 +217,35 @@ pub(crate) fn enslave(
         MigrationRecord::remove(state_dir, uplink)?;
         return Err(SubsystemError::kernel(what, error));
     }
-    all_went(&what, results)
+    first_failure(&what, results)
 }
 
-/// Gives an interface that is a port already what somebody changed of its options.
-fn mends(nic: &Link, bridge: &Link) -> Vec<Request> {
+/// Requests that undo what others changed of a port's options.
+fn repairs(nic: &Link, bridge: &Link) -> Vec<Request> {
     let device = Device::Index(nic.index);
     let wrong = nic.wrong_as(PortKind::Uplink).into_iter();
     let mut options: Vec<_> = wrong.map(|wrong| wrong.right).collect();
-    if nic.master == Some(bridge.index) && must_pass(nic, bridge) {
+    if nic.master == Some(bridge.index) && nic.is_blocked_in(bridge) {
         options.push(InfoBridgePort::State(BridgePortState::Forwarding));
     }
     let set = |option| message::set_port_options(&device, vec![option]);
     options.into_iter().map(set).collect()
 }
 
-/// Gives the interface back: what is on the bridge and not ours becomes the interface's.
-pub(crate) fn release(
-    socket: &mut Socket,
-    state_dir: &Path,
-    uplink: &IfName,
-) -> Result<(), SubsystemError> {
+/// Releases an interface: foreign addresses and routes of its bridge become the interface's.
+fn release(socket: &mut Socket, state_dir: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
     let Some(record) = MigrationRecord::load(state_dir, uplink) else {
-        return Ok(()); // Not enslaved by us.
+        return Ok(()); // not enslaved by novanet
     };
     let nic = kernel_state::link(socket, uplink)?;
-    // One that somebody else has put in its place carries nothing of the interface's.
+    // A foreign device under the bridge's name has nothing of the interface's.
     let bridge =
         kernel_state::link(socket, &record.bridge)?.filter(|b| is_our_bridge(b, &record.bridge));
     match (nic, bridge) {
         (Some(nic), Some(bridge)) if nic.master == Some(bridge.index) => {
             move_back(socket, &nic, &bridge, &record)?;
         }
-        // Somebody removed the bridge: what it carried is the interface's again.
+        // The bridge was removed: the interface gets its addresses and routes back.
         (Some(nic), None) if nic.master.is_none() => {
             let moving = record.config_on(nic.index);
             let mut requests = moving.addresses_to(nic.index, &nic.name);
@@ -119,7 +254,7 @@ pub(crate) fn release(
             let results = socket
                 .send_together(&requests)
                 .map_err(|e| SubsystemError::kernel(what.clone(), e))?;
-            all_went(&what, results)?;
+            first_failure(&what, results)?;
         }
         _ => {}
     }
@@ -145,7 +280,7 @@ fn move_back(
     let results = socket
         .send_together(&requests)
         .map_err(|e| SubsystemError::kernel(what.clone(), e))?;
-    all_went(&what, results)
+    first_failure(&what, results)
 }
 
 fn check(
@@ -179,7 +314,7 @@ fn name_of(bridge: &Link) -> Result<IfName, SubsystemError> {
     IfName::new(bridge.name.as_str()).map_err(|e| SubsystemError::Refused(e.to_string()))
 }
 
-/// The interface could not be enslaved: its addresses are its own again.
+/// Gives the interface its addresses and routes back after it could not be enslaved.
 fn put_back(socket: &mut Socket, moving: &InterfaceConfig, nic: &Link, bridge: &Link) {
     let mut requests = moving.addresses_to(nic.index, &nic.name);
     requests.extend(moving.routes_to(nic.index, nic.index));
@@ -189,8 +324,8 @@ fn put_back(socket: &mut Socket, moving: &InterfaceConfig, nic: &Link, bridge: &
     }
 }
 
-/// The first failure that means something: an address that is gone already is where it should be.
-fn all_went(what: &str, results: Vec<io::Result<()>>) -> Result<(), SubsystemError> {
+/// The first failure that matters. An address that exists, or is removed, already does not.
+fn first_failure(what: &str, results: Vec<io::Result<()>>) -> Result<(), SubsystemError> {
     let harmless = [Some(libc::EEXIST), Some(libc::EADDRNOTAVAIL)];
     results
         .into_iter()

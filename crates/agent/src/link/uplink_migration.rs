@@ -1,5 +1,5 @@
-//! Addresses and routes of an uplink, made into those of a bridge and back; and the record on disk
-//! of what was moved, written before the kernel hears of it.
+//! Turns the addresses and routes of an uplink into those of its bridge, and back. The record on disk
+//! of what moved is written before the kernel's state changes. Depends on rtnetlink.
 
 use super::message;
 use super::state_dir;
@@ -22,7 +22,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// What belongs to a device and goes with its place in the network.
+/// Addresses and routes that move with a device's place in the network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct InterfaceConfig {
     pub(crate) addresses: Vec<AddressMessage>,
@@ -30,14 +30,14 @@ pub(crate) struct InterfaceConfig {
 }
 
 impl InterfaceConfig {
-    /// What a device has, without what is ours and what the kernel makes by itself.
+    /// The foreign addresses and routes of a device, without those that the kernel makes by itself.
     pub(crate) fn of(socket: &mut Socket, device: u32) -> Result<Self, SubsystemError> {
         let mut found = Self::default();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             for message in dump(socket, &address::list(family, device))? {
                 if let Message::NewAddress(address) = message
                     && address.header.index == device
-                    && goes_along(&address)
+                    && is_movable(&address)
                 {
                     found.addresses.push(address);
                 }
@@ -45,7 +45,7 @@ impl InterfaceConfig {
             for message in dump(socket, &message::list_routes(family, 0))? {
                 if let Message::NewRoute(route) = message
                     && leaves_by(&route, device)
-                    && is_somebodys(&route, &found.addresses)
+                    && is_configured(&route, &found.addresses)
                 {
                     found.routes.push(route);
                 }
@@ -58,8 +58,8 @@ impl InterfaceConfig {
         self.addresses.is_empty() && self.routes.is_empty()
     }
 
-    /// An IPv4 address that a DHCP client keeps alive: on another device nobody would renew it, and
-    /// the host would lose it when its lease ends.
+    /// An IPv4 address that a DHCP client renews. On another device it would not be renewed, and the
+    /// host would lose it at the end of its lease.
     pub(crate) fn leased(&self) -> Option<IpAddr> {
         let mut leased = self.addresses.iter().filter(|address| {
             address.header.family == AddressFamily::Inet
@@ -71,7 +71,7 @@ impl InterfaceConfig {
         })
     }
 
-    /// Takes up what is not there yet.
+    /// Adds the addresses and routes that this one does not have.
     pub(crate) fn add(&mut self, other: Self) {
         for address in other.addresses {
             if !self.addresses.iter().any(|a| same_address(a, &address)) {
@@ -85,7 +85,7 @@ impl InterfaceConfig {
         }
     }
 
-    /// Messages that give the addresses to a device.
+    /// Requests that add the addresses to a device. `name`: for their labels.
     pub(crate) fn addresses_to(&self, device: u32, name: &str) -> Vec<Request> {
         self.addresses
             .iter()
@@ -96,7 +96,7 @@ impl InterfaceConfig {
             .collect()
     }
 
-    /// Messages that take the addresses from a device.
+    /// Requests that remove the addresses from a device.
     pub(crate) fn addresses_off(&self, device: u32) -> Vec<Request> {
         self.addresses
             .iter()
@@ -104,7 +104,7 @@ impl InterfaceConfig {
             .collect()
     }
 
-    /// Messages that turn the routes from one device to another.
+    /// Requests that move the routes from one device to another.
     pub(crate) fn routes_to(&self, from: u32, to: u32) -> Vec<Request> {
         self.routes
             .iter()
@@ -148,8 +148,8 @@ fn dump(socket: &mut Socket, message: &Message) -> Result<Vec<Message>, Subsyste
         .map_err(|e| SubsystemError::kernel("list addresses and routes", e))
 }
 
-/// Link-local and automatic IPv6 addresses stay: the bridge gets its own.
-fn goes_along(address: &AddressMessage) -> bool {
+/// Whether an address moves. Link-local and automatic IPv6 addresses stay: the bridge gets its own.
+fn is_movable(address: &AddressMessage) -> bool {
     if address::is_ours(address) || address.header.scope == AddressScope::Host {
         return false;
     }
@@ -182,9 +182,9 @@ fn leaves_by(route: &RouteMessage, device: u32) -> bool {
         })
 }
 
-/// Not made by the kernel with an address (it makes those again), unless the addresses were set
-/// without their route; and not learnt from a router.
-fn is_somebodys(route: &RouteMessage, addresses: &[AddressMessage]) -> bool {
+/// Whether somebody added a route: it was not learnt from a router, and the kernel did not make it
+/// with an address (it makes those again), unless the addresses were added with `noprefixroute`.
+fn is_configured(route: &RouteMessage, addresses: &[AddressMessage]) -> bool {
     match route.header.protocol {
         RouteProtocol::Ra | RouteProtocol::IcmpRedirect => false,
         RouteProtocol::Kernel => {
@@ -215,7 +215,7 @@ fn address_for(address: &AddressMessage, device: u32, name: Option<&str>) -> Add
         AddressAttribute::Flags(flags) => {
             *flags &= AddressFlags::Noprefixroute;
             if address.header.family == AddressFamily::Inet6 {
-                // It has been in use: looking for its double now would only silence it.
+                // It is in use: duplicate detection would only make it unusable for a while.
                 *flags |= AddressFlags::Nodad;
             }
             !flags.is_empty()
@@ -244,7 +244,7 @@ fn route_for(route: &RouteMessage, from: u32, to: u32) -> RouteMessage {
                     }
                 }
             }
-            // What the kernel tells about a route, and what names a next-hop object of the old device.
+            // Statistics of the kernel, and the id of a next-hop object of the old device.
             RouteAttribute::CacheInfo(_) | RouteAttribute::NhId(_) => return false,
             _ => {}
         }
@@ -253,18 +253,17 @@ fn route_for(route: &RouteMessage, from: u32, to: u32) -> RouteMessage {
     new
 }
 
-/// What was moved from an uplink, for the time when a bridge that had it is gone.
+/// What moved from an uplink, for an uplink whose bridge was removed with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MigrationRecord {
-    /// Where it went.
+    /// The bridge that has it.
     pub(crate) bridge: IfName,
-    /// The uplink's number then, which its routes name.
+    /// The index that the uplink had, which its routes have.
     pub(crate) device: u32,
-    /// What went.
     pub(crate) config: InterfaceConfig,
 }
 
-/// The record as it is on disk: netlink messages in hex, so that nothing of a route is lost.
+/// The record on disk: netlink messages in hex, so that no attribute of a route is lost.
 #[derive(Serialize, Deserialize)]
 struct OnDisk {
     bridge: IfName,
@@ -275,7 +274,7 @@ struct OnDisk {
 }
 
 impl MigrationRecord {
-    /// Writes it: whole or not at all, and before the kernel is told.
+    /// Writes the record atomically and durably.
     pub(crate) fn save(&self, state_dir: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
         let addresses = self.config.addresses.iter().cloned();
         let routes = self.config.routes.iter().cloned();
@@ -293,8 +292,8 @@ impl MigrationRecord {
             .map_err(|e| SubsystemError::kernel(format!("write {}", path.display()), e))
     }
 
-    /// Reads it; `None`: none, or not to be read. What was moved before the host's last boot is
-    /// left out: the administrator's configuration has spoken since.
+    /// Reads the record; `None`: there is none, or it is unreadable. A record of an earlier boot has no
+    /// addresses and routes: the administrator's configuration has set them since.
     pub(crate) fn load(state_dir: &Path, uplink: &IfName) -> Option<Self> {
         let text = std::fs::read_to_string(file(state_dir, uplink)).ok()?;
         let disk: OnDisk = serde_json::from_str(&text).ok()?;
@@ -320,7 +319,7 @@ impl MigrationRecord {
         })
     }
 
-    /// What went, as the configuration of the device with this number now.
+    /// The configuration, for the device that has this index now.
     pub(crate) fn config_on(&self, device: u32) -> InterfaceConfig {
         let routes = &self.config.routes;
         InterfaceConfig {
@@ -332,14 +331,14 @@ impl MigrationRecord {
         }
     }
 
-    /// Forgets it.
+    /// Removes the record's file.
     pub(crate) fn remove(state_dir: &Path, uplink: &IfName) -> Result<(), SubsystemError> {
         let path = file(state_dir, uplink);
         state_dir::remove(&path)
             .map_err(|e| SubsystemError::kernel(format!("remove {}", path.display()), e))
     }
 
-    /// The uplinks that have one.
+    /// The uplinks that have a record.
     pub(crate) fn all(state_dir: &Path) -> Vec<IfName> {
         state_dir::interfaces(state_dir, PREFIX, SUFFIX)
     }

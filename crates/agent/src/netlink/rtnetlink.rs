@@ -215,6 +215,14 @@ fn is_absence(error: &ErrorMessage) -> bool {
     matches!(code, Some(libc::ENODEV | libc::ENOENT | libc::ESRCH))
 }
 
+/// Turns one errno of a request into success, as in `.or_else(ignore(libc::ENODEV))`.
+pub(crate) fn ignore(errno: i32) -> impl Fn(io::Error) -> io::Result<()> {
+    move |error| match error.raw_os_error() {
+        Some(code) if code == errno => Ok(()),
+        _ => Err(error),
+    }
+}
+
 fn append(bytes: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16, sequence: u32) {
     let mut header = NetlinkHeader::default();
     header.flags = flags;

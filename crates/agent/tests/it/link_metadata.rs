@@ -3,7 +3,7 @@
 
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{bridge, gateway, name};
-use novanet_agent::link::{LinkKey, LinkValue, METADATA_ADDRESS};
+use novanet_agent::link::{AddressValue, LinkKey, LinkValue, METADATA_ADDRESS};
 use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::{Host, in_network_of};
 use novanet_model::ObjectKey;
@@ -79,7 +79,7 @@ fn the_host_reaches_an_outer_metadata_service_and_instances_never_do() {
         // An agent of before had the address on the loopback.
         let before = ObjectKey("before".to_owned());
         let address = LinkKey::Address(name("lo"), METADATA_ADDRESS);
-        let items = vec![(address, LinkValue::Address(32))];
+        let items = vec![(address, LinkValue::Address(AddressValue::Prefix(32)))];
         links.desired.set_object(&before, items);
         links.converge().await;
         assert!(sh("ip address show dev lo").contains("169.254.169.254"));

@@ -1,6 +1,6 @@
-//! Keeps the watch of the links asleep for what bridges learn and for neighbours: the kernel itself
-//! throws these messages away, by a small program at the socket. What passes are entries of bridges
-//! that somebody made or removed by hand, and everything that is no entry.
+//! Drops learned fdb entries and neighbours before they wake the watch: a BPF program at the socket.
+//! It passes fdb entries that were made or removed by hand, and every message that is no entry.
+//! Depends on the kernel's message layout only.
 
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::sys::Socket;
@@ -12,7 +12,7 @@ const NEIGHBOURS: u16 = 28;
 /// `NUD_NOARP` and `NUD_PERMANENT`: an entry that was not learned.
 const MADE: u16 = 0x40 | 0x80;
 
-/// Where in a message: `nlmsghdr`'s type, `ndmsg`'s family and state.
+/// Offsets in a message: `nlmsghdr`'s type, `ndmsg`'s family and state.
 const TYPE: u32 = 4;
 const FAMILY: u32 = 16;
 const STATE: u32 = 24;
@@ -24,7 +24,7 @@ const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 const JUMP_SET: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
-/// Lets through what the watch has to know of.
+/// Attaches the program.
 pub(crate) fn attach(socket: &Socket) -> io::Result<()> {
     SockRef::from(socket).attach_filter(&program())
 }

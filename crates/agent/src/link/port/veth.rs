@@ -1,14 +1,15 @@
-//! The host ends of instances' cables. The instance's driver makes a cable between creating and
-//! starting an instance ([`attach`]); the subsystem keeps it plugged, and removes it with its object.
+//! Makes the veth pair of an instance and keeps its host end in the bridge. Depends on rtnetlink, on
+//! a socket of its own, and on the MTUs that the subsystem last observed.
 
-use super::item::{LinkKey, PortSpec, host_end_mac, port_alias};
-use super::kernel_state::{self, Link};
-use super::message::{self, Device, NewVeth};
-use super::mtu::{self, Mtu, RightMtus};
-use super::options::{self, PortKind};
-use super::{fdb, observe};
-use crate::netlink::ownership::{PORTS, PORTS_MASK};
-use crate::netlink::rtnetlink::{Request, Socket};
+use super::super::alias::{host_end_mac, port_alias, with_mtu, without_mtu};
+use super::super::fdb;
+use super::super::kernel_state::{self, Link};
+use super::super::message::{self, Device, NewVeth};
+use super::super::mtu::{self, Mtu, RightMtus};
+use super::super::options::{self, PortKind};
+use super::super::ownership::{describe_port, has_other_mac, is_our_port};
+use crate::netlink::ownership::PORTS;
+use crate::netlink::rtnetlink::{Request, Socket, ignore};
 use crate::subsystem::SubsystemError;
 use novanet_model::object::Port;
 use novanet_model::{IfName, MacAddr};
@@ -16,10 +17,8 @@ use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort};
 use rtnetlink::packet_route::nsid::NsidAttribute;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// See [`VethAttacher::attach`], where no subsystem knows what MTU a bridge must have.
+/// As [`VethAttacher::attach`], with the MTU that the bridge has now.
 pub async fn attach(
     port: &Port,
     netns_pid: i32,
@@ -29,20 +28,20 @@ pub async fn attach(
     attacher.attach(port, netns_pid, ifname_inside).await
 }
 
-/// Makes cables of instances. Each gets the MTU that its bridge must have, whatever it has at that
-/// moment.
+/// Makes veth pairs of instances. Each gets the MTU that its bridge must have, also while the bridge
+/// has another one.
 #[derive(Debug, Clone, Default)]
 pub struct VethAttacher {
-    /// What bridges must have, by the subsystem's last observation.
-    pub(super) mtus: RightMtus,
+    /// MTUs of bridges, by the subsystem's last observation.
+    pub(in super::super) mtus: RightMtus,
 }
 
 impl VethAttacher {
-    /// Makes the cable of an instance: the host end, named by the port, marked, in its bridge and up;
-    /// the other end in the network namespace of process `netns_pid`, as `ifname_inside`, with the
-    /// port's MAC. Does nothing but plug it where the cable is there already. The caller's thread must
-    /// be in the host's network namespace.
-    #[allow(clippy::unused_async)] // what it asks of the kernel takes a millisecond; callers need not know
+    /// Makes the veth pair of an instance. The host end has the port's name and alias, and is up in
+    /// its bridge; the other end is in the network namespace of process `netns_pid`, as
+    /// `ifname_inside`, with the port's MAC. If the pair exists, it only attaches it to the bridge.
+    /// The caller's thread must be in the host's network namespace.
+    #[allow(clippy::unused_async)] // the kernel takes a millisecond; later it may be a task
     pub async fn attach(
         &self,
         port: &Port,
@@ -65,12 +64,12 @@ fn attach_now(
     })?;
     let bridge = bridge_link(&mut socket, &port.name, &port.bridge)?;
     if let Some(old) = kernel_state::link(&mut socket, &port.name)? {
-        must_be_ours(&port.name, &old)?;
+        refuse_foreign(&port.name, &old)?;
         let namespace = namespace_of(&mut socket, pid)?;
         if namespace.is_some() && old.peer_namespace == namespace {
-            return attach_to_bridge(&mut socket, &old, &bridge, &Instance::of(port));
+            return attach_to_bridge(&mut socket, &old, &bridge, &InstanceTags::of(port));
         }
-        // The cable of an earlier run, whose namespace the kernel has not taken down yet.
+        // The pair of an earlier run, whose namespace the kernel has not removed yet.
         socket
             .request(&message::remove_link(old.index))
             .or_else(ignore(libc::ENODEV))
@@ -85,7 +84,7 @@ fn attach_now(
     };
     let veth = NewVeth {
         name: &port.name,
-        alias: &mtu::alias_with(&port_alias(port), mtu),
+        alias: &with_mtu(&port_alias(port), mtu),
         inside: ifname_inside,
         mac: port.mac,
         pid,
@@ -106,17 +105,16 @@ fn attach_now(
     })
 }
 
-/// All of it or nothing: a cable that could not be plugged has no mark, and would be taken for
-/// somebody else's.
+/// Makes a pair with its alias, in its bridge, or none: without an alias it would stay foreign.
 fn make(socket: &mut Socket, veth: &NewVeth<'_>) -> io::Result<()> {
     let mut results = socket.send_together(&message::make_veth(veth))?.into_iter();
     results.next().unwrap_or(Ok(()))?;
     let Some(Message::NewLink(link)) = socket.get(message::get_link(veth.name))? else {
-        return Ok(()); // Its namespace has ended.
+        return Ok(()); // the namespace of the instance has ended
     };
     let index = link.header.index;
     let done = results.collect::<io::Result<()>>().and_then(|()| {
-        // The entry before it is up: what comes from a MAC that the bridge does not know is dropped.
+        // The fdb entry first: a locked port drops frames from a MAC that the bridge does not know.
         let last = [fdb::set(index, veth.mac), message::take_up(index)];
         socket.send_together(&last)?.into_iter().collect()
     });
@@ -144,34 +142,28 @@ fn namespace_of(socket: &mut Socket, pid: u32) -> Result<Option<i32>, SubsystemE
     Ok(id.filter(|id| *id >= 0))
 }
 
-/// Plugs a port again, if its cable is there.
-pub(crate) fn mend(
+/// Attaches a port to its bridge again and undoes what others changed of it, if its device exists.
+pub(super) fn repair(
     socket: &mut Socket,
     name: &IfName,
-    spec: &PortSpec,
+    bridge: &IfName,
+    instance: &InstanceTags,
 ) -> Result<(), SubsystemError> {
     let Some(link) = kernel_state::link(socket, name)? else {
         return Ok(());
     };
-    must_be_ours(name, &link)?;
-    let Some(bridge) = &spec.bridge else {
-        return Ok(());
-    };
+    refuse_foreign(name, &link)?;
     let bridge = bridge_link(socket, name, bridge)?;
-    let instance = Instance {
-        mac: spec.mac,
-        alias: spec.alias.clone(),
-    };
-    attach_to_bridge(socket, &link, &bridge, &instance)
+    attach_to_bridge(socket, &link, &bridge, instance)
 }
 
-/// What a port has of its instance.
-struct Instance {
-    mac: MacAddr,
-    alias: String,
+/// What a port has from its instance.
+pub(super) struct InstanceTags {
+    pub(super) mac: MacAddr,
+    pub(super) alias: String,
 }
 
-impl Instance {
+impl InstanceTags {
     fn of(port: &Port) -> Self {
         Self {
             mac: port.mac,
@@ -184,26 +176,26 @@ fn attach_to_bridge(
     socket: &mut Socket,
     link: &Link,
     bridge: &Link,
-    instance: &Instance,
+    instance: &InstanceTags,
 ) -> Result<(), SubsystemError> {
     let mut requests = Vec::new();
     if link.group != PORTS {
         requests.push(message::set_group(link.index, PORTS));
     }
-    if mtu::alias_without(&link.alias) != instance.alias {
-        let mark = mtu::alias_with(&instance.alias, mtu::recorded(link));
+    if without_mtu(&link.alias) != instance.alias {
+        let mark = with_mtu(&instance.alias, mtu::recorded(link));
         requests.push(message::set_alias(link.index, &mark));
     }
-    if observe::has_other_mac(link)
+    if has_other_mac(link)
         && let Ok(name) = IfName::new(link.name.as_str())
     {
         requests.push(message::set_mac(link.index, host_end_mac(&name)));
     }
     if link.master == Some(bridge.index) {
-        requests.extend(mends(link, bridge, instance.mac));
+        requests.extend(repairs(link, bridge, instance.mac));
     } else {
         let device = Device::Index(link.index);
-        // Down, or the bridge would learn from it before it is told not to.
+        // Down first, or the bridge would learn from the port before learning is off.
         requests.push(message::take_down(link.index));
         requests.push(message::set_controller(link.index, bridge.index));
         requests.push(message::set_port_options(&device, options::of_new_port()));
@@ -220,27 +212,27 @@ fn attach_to_bridge(
         .map_err(|e| SubsystemError::kernel(format!("plug {} into {}", link.name, bridge.name), e))
 }
 
-/// Gives a port in its bridge what it lacks. The entry first: without flooding nothing else leads
-/// frames to the instance.
-fn mends(link: &Link, bridge: &Link, mac: MacAddr) -> Vec<Request> {
+/// Requests that undo what others changed of a port in its bridge. The fdb entry first: without
+/// flooding nothing else leads frames to the instance.
+fn repairs(link: &Link, bridge: &Link, mac: MacAddr) -> Vec<Request> {
     let device = Device::Index(link.index);
     let set = |option| message::set_port_options(&device, vec![option]);
     let mut requests = vec![fdb::set(link.index, mac)];
     for wrong in link.wrong_as(PortKind::Instance) {
-        let learned = wrong.right == InfoBridgePort::Learning(false);
+        let stops_learning = wrong.right == InfoBridgePort::Learning(false);
         requests.push(set(wrong.right));
-        if learned {
-            requests.push(set(InfoBridgePort::Flush)); // what it has learned by now
+        if stops_learning {
+            requests.push(set(InfoBridgePort::Flush)); // drops the learned entries
         }
     }
-    if observe::must_pass(link, bridge) {
+    if link.is_blocked_in(bridge) {
         requests.push(set(InfoBridgePort::State(BridgePortState::Forwarding)));
     }
     requests
 }
 
-/// The port's own end speaks no IPv6: it would listen to frames that the bridge does not look at.
-/// (The firewall drops them too.) A kernel without IPv6 has no such setting.
+/// Turns IPv6 off on the host end, which would receive frames that the bridge does not look at. (The
+/// firewall drops them too.) A kernel without IPv6 has no such setting.
 fn no_ipv6(port: &str) {
     let path = format!("/proc/sys/net/ipv6/conf/{port}/disable_ipv6");
     if let Err(error) = std::fs::write(&path, "1")
@@ -267,99 +259,12 @@ fn bridge_link(
     }
 }
 
-fn must_be_ours(name: &IfName, link: &Link) -> Result<(), SubsystemError> {
-    if observe::is_our_port(link) {
+fn refuse_foreign(name: &IfName, link: &Link) -> Result<(), SubsystemError> {
+    if is_our_port(link) {
         return Ok(());
     }
     Err(SubsystemError::Refused(format!(
         "port {name}: the name is taken by {}; remove or rename it (ip link set {name} name …)",
-        observe::describe_port(link)
+        describe_port(link)
     )))
-}
-
-fn ignore(errno: i32) -> impl Fn(io::Error) -> io::Result<()> {
-    move |error| match error.raw_os_error() {
-        Some(code) if code == errno => Ok(()),
-        _ => Err(error),
-    }
-}
-
-/// Removes cables, all in one go: the kernel waits for its readers once (about 40 ms) instead of
-/// once for each (20 ms). Runs aside, so that others are not kept waiting.
-pub(crate) async fn remove(names: Vec<IfName>) -> Vec<(LinkKey, SubsystemError)> {
-    let keys = names.clone();
-    let done = tokio::task::spawn_blocking(move || remove_now(&names)).await;
-    let error = match done {
-        Ok(Ok(failed)) => return failed,
-        Ok(Err(error)) => error,
-        Err(error) => io::Error::other(error),
-    };
-    let same = |name| {
-        let error = io::Error::new(error.kind(), error.to_string());
-        (
-            LinkKey::Port(name),
-            SubsystemError::kernel("remove cables", error),
-        )
-    };
-    keys.into_iter().map(same).collect()
-}
-
-fn remove_now(names: &[IfName]) -> io::Result<Vec<(LinkKey, SubsystemError)>> {
-    let mut socket = Socket::open()?;
-    let mut failed = Vec::new();
-    let mut doomed = Vec::new();
-    for name in names {
-        let key = LinkKey::Port(name.clone());
-        match kernel_state::link(&mut socket, name) {
-            Ok(Some(link)) if observe::is_our_port(&link) => doomed.push(link.index),
-            Ok(_) => {}
-            Err(error) => failed.push((key, error)),
-        }
-    }
-    match doomed[..] {
-        [] => {}
-        [index] => socket
-            .request(&message::remove_link(index))
-            .or_else(ignore(libc::ENODEV))?,
-        _ => {
-            let group = fresh_group();
-            let marks: Vec<_> = doomed
-                .iter()
-                .map(|index| message::set_group(*index, group))
-                .collect();
-            for result in socket.send_all(&marks)? {
-                result.or_else(ignore(libc::ENODEV))?;
-            }
-            // Nothing in the group any more: their namespaces ended meanwhile.
-            socket
-                .request(&message::remove_group(group))
-                .or_else(ignore(libc::ENODEV))?;
-        }
-    }
-    Ok(failed)
-}
-
-/// A group number that nothing is in: what a killed run marked must not be removed by a later one,
-/// when its object is back.
-fn fresh_group() -> u32 {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.subsec_nanos());
-    let number = now.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)) & !PORTS_MASK;
-    PORTS | number.max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_that_are_removed_together_are_guarded_and_in_no_group_of_others() {
-        for _ in 0..100 {
-            let group = fresh_group();
-            assert_eq!(group & PORTS_MASK, PORTS);
-            assert_ne!(group, PORTS);
-        }
-    }
 }

@@ -1,43 +1,63 @@
-//! 169.254.169.254 for instances, and for nobody else: a routing rule for each bridge with a gateway
-//! leads packets for it to a table with one local route. So the host answers instances that look for
-//! it on their link or by their gateway, whatever the firewall does, and reaches the metadata service
-//! of an outer cloud itself, which it would not with the address on one of its devices.
+//! Routes for 169.254.169.254: one local route in a table of its own, and a rule for each bridge with
+//! a gateway that leads its packets there. Depends on rtnetlink.
+//!
+//! So the host answers instances, on their link or by their gateway, whatever the firewall does. The
+//! host itself still reaches the metadata service of an outer cloud, which it would not with the
+//! address on one of its devices.
 
-use super::item::{LinkKey, LinkValue, METADATA_ADDRESS};
 use super::message;
 use crate::netlink::ownership::PROTOCOL;
 use crate::netlink::rtnetlink::{Request, Socket};
-use crate::subsystem::{Desired, SubsystemError};
+use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-/// The table of the route, and the order of the rules: behind the kernel's table of local addresses,
-/// before all that others usually have.
+/// The address of the metadata service, in every network.
+pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// Number of the table with the route.
 const TABLE: u32 = 8775;
+/// Preference of the rules: after the kernel's table of local addresses (0), before the usual rules
+/// of others.
 const PRIORITY: u32 = 100;
 
-type Items = BTreeMap<LinkKey, LinkValue>;
+/// The route or a rule of novanet's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Route,
+    /// The rule for packets from this bridge.
+    Rule(IfName),
+}
 
-/// Adds the rules and the route as they are.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route => write!(f, "route to {METADATA_ADDRESS}"),
+            Self::Rule(bridge) => write!(f, "rule for {METADATA_ADDRESS} from {bridge}"),
+        }
+    }
+}
+
+/// Novanet's route and rules, and foreign rules like the wanted ones, which serve as well.
 pub(super) fn observe(
     socket: &mut Socket,
-    desired: &Desired<LinkKey, LinkValue>,
-    items: &mut Items,
-) -> Result<(), SubsystemError> {
+    is_wanted: impl Fn(&Part) -> bool,
+) -> Result<BTreeSet<Part>, SubsystemError> {
+    let mut found = BTreeSet::new();
     for message in dump(socket, &list_rules(), "list routing rules")? {
         if let Message::NewRule(rule) = message
             && let Some(bridge) = bridge_of(&rule)
         {
-            let key = LinkKey::MetadataRule(bridge);
-            // One like ours does as well; only ours is ever removed.
-            if is_ours(&rule) || desired.get(&key).is_some() {
-                items.insert(key, LinkValue::Metadata);
+            let part = Part::Rule(bridge);
+            if is_ours(&rule) || is_wanted(&part) {
+                found.insert(part);
             }
         }
     }
@@ -46,34 +66,35 @@ pub(super) fn observe(
             && message::destination(&route) == Some(METADATA_ADDRESS)
             && u8::from(route.header.protocol) == PROTOCOL
         {
-            items.insert(LinkKey::MetadataRoute, LinkValue::Metadata);
+            found.insert(Part::Route);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Makes one of them, or removes it.
-pub(super) fn apply(socket: &mut Socket, key: &LinkKey, there: bool) -> Result<(), SubsystemError> {
-    let message = match key {
-        LinkKey::MetadataRule(bridge) if there => Message::NewRule(rule(bridge)),
-        LinkKey::MetadataRule(bridge) => Message::DelRule(rule(bridge)),
-        _ if there => Message::NewRoute(route()),
-        _ => Message::DelRoute(route()),
+/// Adds the route or a rule, or removes it. Removing finds novanet's only, by the protocol number.
+pub(super) fn apply(socket: &mut Socket, part: &Part, add: bool) -> Result<(), SubsystemError> {
+    let message = match (part, add) {
+        (Part::Rule(bridge), true) => Message::NewRule(rule(bridge)),
+        (Part::Rule(bridge), false) => Message::DelRule(rule(bridge)),
+        (Part::Route, true) => Message::NewRoute(route()),
+        (Part::Route, false) => Message::DelRoute(route()),
     };
-    let flags = if there { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
+    let flags = if add { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
     match socket.request(&Request::new(message, flags)) {
-        Err(e) if there && e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-        Err(e) if !there && matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(()),
-        other => other.map_err(|e| SubsystemError::kernel(key.to_string(), e)),
+        Err(e) if add && e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        Err(e) if !add && matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(()),
+        other => other.map_err(|e| SubsystemError::kernel(part.to_string(), e)),
     }
 }
 
-/// The rule or route of ours that an event is about.
-pub(super) fn of_event(message: &Message) -> Option<LinkKey> {
+/// The rule or route that a removal event is about, if it is like one of novanet's.
+pub(super) fn removed_by(message: &Message) -> Option<Part> {
     match message {
-        Message::DelRule(rule) => bridge_of(rule).map(LinkKey::MetadataRule),
-        Message::DelRoute(route) => (message::destination(route) == Some(METADATA_ADDRESS))
-            .then_some(LinkKey::MetadataRoute),
+        Message::DelRule(rule) => bridge_of(rule).map(Part::Rule),
+        Message::DelRoute(route) => {
+            (message::destination(route) == Some(METADATA_ADDRESS)).then_some(Part::Route)
+        }
         _ => None,
     }
 }
@@ -102,7 +123,7 @@ fn list_rules() -> Message {
     Message::GetRule(rule)
 }
 
-/// The bridge of a rule that is as ours are.
+/// The bridge of a rule that is like novanet's, whatever its protocol number.
 fn bridge_of(found: &RuleMessage) -> Option<IfName> {
     let bridge = found.attributes.iter().find_map(|a| match a {
         RuleAttribute::Iifname(name) => IfName::new(name.as_str()).ok(),
@@ -125,7 +146,7 @@ fn is_ours(found: &RuleMessage) -> bool {
 
 fn route() -> RouteMessage {
     let mut route = message::floating_ip_route(METADATA_ADDRESS);
-    route.header.table = 0; // too large for the header
+    route.header.table = 0; // the header has one byte, the number is in an attribute
     route.attributes.push(RouteAttribute::Table(TABLE));
     route
 }
@@ -146,7 +167,7 @@ fn dump(
     what: &str,
 ) -> Result<Vec<Message>, SubsystemError> {
     match socket.dump(message) {
-        // There is no such table yet.
+        // The kernel makes a table with its first route.
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
         other => other.map_err(|e: io::Error| SubsystemError::kernel(what, e)),
     }
