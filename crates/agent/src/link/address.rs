@@ -31,7 +31,7 @@ impl fmt::Display for AddressValue {
     }
 }
 
-/// Wanted addresses, whoever set them, and novanet's that are no floating IPs.
+/// Wanted addresses, also foreign ones, and novanet's that are no floating IPs.
 pub(super) fn observe(
     snapshot: &Snapshot,
     wanted: &BTreeSet<(&IfName, Ipv4Addr)>,

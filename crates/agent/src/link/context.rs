@@ -1,5 +1,5 @@
 //! What the kinds of links work with: the rtnetlink socket, the settings and the state directory.
-//! Depends on the records of uplinks, which tell the bridges that have one.
+//! Depends on the records of uplinks.
 
 use super::announce::Announcer;
 use super::ownership::TaggedBridges;

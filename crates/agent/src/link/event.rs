@@ -119,7 +119,7 @@ fn ports_of<'a>(
     ports.cloned()
 }
 
-/// Whether a link is different from what it must be, as far as one message tells.
+/// Whether a link is different from what it must be, by one message.
 fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
     match wanted {
         LinkValue::Bridge(value) => bridge::differs(value, link, name),

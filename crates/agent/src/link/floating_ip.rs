@@ -49,7 +49,7 @@ type Wanted<'a> = BTreeMap<Ipv4Addr, &'a FloatingIpSpec>;
 /// One floating IP to change, with its value before and after.
 pub(super) type FloatingIpChange<'a> = Change<Ipv4Addr, &'a FloatingIpSpec>;
 
-/// Novanet's floating IPs. `is_address` tells the addresses that are wanted as such.
+/// Novanet's floating IPs. `is_address`: whether an address is wanted as one of a device.
 pub(super) fn observe(
     snapshot: &Snapshot,
     wanted: &Wanted<'_>,
@@ -234,8 +234,8 @@ fn request(
     })
 }
 
-/// The number of an interface, or of the bridge that it is enslaved to: an address on a bridge's
-/// port would not answer.
+/// Index of an interface, or of the bridge that it is enslaved to: an address on a bridge's port
+/// would not answer.
 fn device(socket: &mut Socket, name: &IfName) -> Result<u32, SubsystemError> {
     let link = kernel_state::link(socket, name)?.ok_or_else(|| {
         SubsystemError::Refused(format!(

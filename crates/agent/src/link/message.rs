@@ -24,15 +24,15 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::{LinkUnspec, LinkVeth};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The kernel's number of its table of local addresses.
+/// `RT_TABLE_LOCAL`.
 const TABLE_LOCAL: u8 = 255;
-/// The kernel's number of the table that routes are in unless somebody says otherwise.
+/// `RT_TABLE_MAIN`: the table of a route that names none.
 pub(crate) const TABLE_MAIN: u8 = 254;
-/// The kernel gives the first device of a namespace, the loopback, this number.
+/// Index of the loopback, the first device of every namespace.
 const LOOPBACK: u32 = 1;
 
-/// Makes a bridge, marks it and takes it up: two messages for one send, so that a kill between
-/// them cannot leave a bridge without our mark, which we would then not dare to touch.
+/// Makes a bridge, sets its alias and takes it up: two messages for one send, so that a kill between
+/// them cannot leave a bridge without an alias, which novanet would take for foreign.
 pub(crate) fn make_bridge(
     name: &IfName,
     mac: MacAddr,
@@ -57,7 +57,7 @@ fn of_bridge(options: Vec<InfoBridge>) -> LinkAttribute {
     ])
 }
 
-/// Sets one option of a bridge. One, because the kernel stops at the first that it refuses.
+/// Sets one option of a bridge. Only one, because the kernel stops at the first that it refuses.
 pub(crate) fn set_bridge_option(index: u32, option: InfoBridge) -> Request {
     let mut link = Device::Index(index).message();
     link.attributes.push(of_bridge(vec![option]));
@@ -71,13 +71,11 @@ pub(crate) fn take_up(index: u32) -> Request {
     Request::new(Message::SetLink(link), 0)
 }
 
-/// Takes a device down.
 pub(crate) fn take_down(index: u32) -> Request {
     let link = LinkUnspec::new_with_index(index).down();
     Request::new(Message::SetLink(link.build()), 0)
 }
 
-/// Removes a device.
 pub(crate) fn remove_link(index: u32) -> Request {
     Request::new(
         Message::DelLink(LinkUnspec::new_with_index(index).build()),
@@ -85,52 +83,48 @@ pub(crate) fn remove_link(index: u32) -> Request {
     )
 }
 
-/// Puts a device into a group, to be removed with the others there.
 pub(crate) fn set_group(index: u32, group: u32) -> Request {
     let link = LinkUnspec::new_with_index(index).link_group(group).build();
     Request::new(Message::SetLink(link), 0)
 }
 
-/// Removes every device of a group: one wait for the kernel instead of one for each.
+/// Removes every device of a group: the kernel waits once instead of once for each device.
 pub(crate) fn remove_group(group: u32) -> Request {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::Group(group));
     Request::new(Message::DelLink(link), 0)
 }
 
-/// Plugs a device into a bridge and takes it up.
+/// Makes a device a port of a bridge and takes it up.
 pub(crate) fn enslave(index: u32, bridge: u32) -> Request {
     let link = LinkUnspec::new_with_index(index).controller(bridge).up();
     Request::new(Message::SetLink(link.build()), 0)
 }
 
-/// Takes a device out of its bridge.
-pub(crate) fn free(index: u32) -> Request {
+/// Takes a port out of its bridge.
+pub(crate) fn unset_controller(index: u32) -> Request {
     Request::new(
         Message::SetLink(LinkUnspec::new_with_index(index).nocontroller().build()),
         0,
     )
 }
 
-/// Sets a device's MAC.
 pub(crate) fn set_mac(index: u32, mac: MacAddr) -> Request {
     let link = LinkUnspec::new_with_index(index).address(mac.0.to_vec());
     Request::new(Message::SetLink(link.build()), 0)
 }
 
-/// Marks a device.
 pub(crate) fn set_alias(index: u32, alias: &str) -> Request {
     let link = LinkUnspec::new_with_index(index).alias(alias);
     Request::new(Message::SetLink(link.build()), 0)
 }
 
-/// Sets a device's MTU.
 pub(crate) fn set_mtu(index: u32, mtu: u32) -> Request {
     let link = LinkUnspec::new_with_index(index).mtu(mtu);
     Request::new(Message::SetLink(link.build()), 0)
 }
 
-/// Plugs a device into a bridge.
+/// Makes a device a port of a bridge.
 pub(crate) fn set_controller(index: u32, bridge: u32) -> Request {
     let link = LinkUnspec::new_with_index(index).controller(bridge);
     Request::new(Message::SetLink(link.build()), 0)
@@ -146,11 +140,9 @@ pub(crate) fn set_port_options(device: &Device<'_>, options: Vec<InfoBridgePort>
     Request::new(Message::NewLink(link), 0)
 }
 
-/// A device by number, or by name where it is made in the same send.
+/// A device by index, or by name if the same send makes it.
 pub(crate) enum Device<'a> {
-    /// By number.
     Index(u32),
-    /// By name.
     Name(&'a IfName),
 }
 
@@ -167,26 +159,27 @@ impl Device<'_> {
     }
 }
 
-/// An instance's cable.
+/// A veth pair to make for an instance.
 pub(crate) struct NewVeth<'a> {
-    /// Host end.
+    /// Name of the host end.
     pub(crate) name: &'a IfName,
-    /// Mark of the host end.
+    /// Alias of the host end.
     pub(crate) alias: &'a str,
-    /// Name inside.
+    /// Name of the inside end.
     pub(crate) inside: &'a str,
-    /// MAC inside.
+    /// MAC of the inside end.
     pub(crate) mac: MacAddr,
     /// A process in the namespace of the inside end.
     pub(crate) pid: u32,
-    /// The bridge of the host end.
+    /// Index of the bridge of the host end.
     pub(crate) bridge: u32,
-    /// Of both ends: the bridge's.
+    /// MTU of both ends.
     pub(crate) mtu: u32,
 }
 
-/// Makes a cable with its inside end in the instance, marks and plugs it: one send, for the same
-/// reason as [`make_bridge`]. It stays down: a bridge learns from a port that is up.
+/// Makes a veth pair with its inside end in the instance, sets the alias and attaches the host end to
+/// its bridge: one send, for the same reason as [`make_bridge`]. The host end stays down, because a
+/// bridge learns from a port that is up.
 pub(crate) fn make_veth(veth: &NewVeth<'_>) -> [Request; 3] {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
@@ -207,17 +200,17 @@ pub(crate) fn make_veth(veth: &NewVeth<'_>) -> [Request; 3] {
         }
     }
     link.attributes.push(LinkAttribute::Group(PORTS));
-    // In this message: udev gives another one to a device that has the kernel's.
+    // In this message, because udev changes a MAC that the kernel chose.
     let mac = host_end_mac(veth.name);
     link.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
     link.header.flags = LinkFlags::default();
     link.header.change_mask = LinkFlags::default();
-    let plug = LinkUnspec::new_with_name(veth.name.as_str())
+    let attach = LinkUnspec::new_with_name(veth.name.as_str())
         .alias(veth.alias)
         .controller(veth.bridge);
     [
         Request::new(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL),
-        Request::new(Message::SetLink(plug.build()), 0),
+        Request::new(Message::SetLink(attach.build()), 0),
         set_port_options(&Device::Name(veth.name), options::of_new_port()),
     ]
 }
@@ -227,7 +220,7 @@ fn our_address(device: u32, address: Ipv4Net) -> AddressMessage {
     message.header.family = AddressFamily::Inet;
     message.header.prefix_len = address.prefix_len();
     message.header.index = device;
-    // A link-local address must not be taken as the source of packets to elsewhere.
+    // The kernel must not use a link-local address as the source of packets to other networks.
     if address.addr().is_link_local() {
         message.header.scope = AddressScope::Link;
     }
@@ -246,7 +239,7 @@ fn our_address(device: u32, address: Ipv4Net) -> AddressMessage {
     message
 }
 
-/// Puts an address of ours on a device.
+/// Adds an address to a device, with novanet's protocol number.
 pub(crate) fn add_address(device: u32, address: Ipv4Net) -> Request {
     Request::new(
         Message::NewAddress(our_address(device, address)),
@@ -254,12 +247,11 @@ pub(crate) fn add_address(device: u32, address: Ipv4Net) -> Request {
     )
 }
 
-/// Takes it away.
 pub(crate) fn remove_address(device: u32, address: Ipv4Net) -> Request {
     Request::new(Message::DelAddress(our_address(device, address)), 0)
 }
 
-/// A local route of ours to one address, in the table of local addresses.
+/// A route of novanet's to one address, in the table of local addresses.
 pub(crate) fn floating_ip_route(address: Ipv4Addr) -> RouteMessage {
     let mut route = RouteMessage::default();
     route.header = our_local_routes();
@@ -271,7 +263,7 @@ pub(crate) fn floating_ip_route(address: Ipv4Addr) -> RouteMessage {
     route
 }
 
-/// Where a route leads.
+/// Destination of a route; `None`: a default route.
 pub(crate) fn destination(route: &RouteMessage) -> Option<Ipv4Addr> {
     route
         .attributes
@@ -293,7 +285,7 @@ fn our_local_routes() -> RouteHeader {
     }
 }
 
-/// Makes the host answer to a floating IP.
+/// Makes the host answer for a floating IP.
 pub(crate) fn add_floating_ip_route(address: Ipv4Addr) -> Request {
     Request::new(
         Message::NewRoute(floating_ip_route(address)),
@@ -301,12 +293,11 @@ pub(crate) fn add_floating_ip_route(address: Ipv4Addr) -> Request {
     )
 }
 
-/// Ends that.
 pub(crate) fn remove_floating_ip_route(address: Ipv4Addr) -> Request {
     Request::new(Message::DelRoute(floating_ip_route(address)), 0)
 }
 
-/// Asks for our `local` routes only; the kernel sorts them out.
+/// A request for novanet's routes of floating IPs only; the kernel filters them.
 pub(crate) fn list_floating_ip_routes() -> Message {
     let mut route = RouteMessage::default();
     route.header = RouteHeader {
@@ -316,7 +307,7 @@ pub(crate) fn list_floating_ip_routes() -> Message {
     Message::GetRoute(route)
 }
 
-/// Asks for every IPv4 route outside of the local table, or every IPv6 one.
+/// A request for the routes of a family in a table (0: in all but the local one).
 pub(crate) fn list_routes(family: AddressFamily, table: u8) -> Message {
     let mut route = RouteMessage::default();
     route.header.address_family = family;
@@ -324,7 +315,7 @@ pub(crate) fn list_routes(family: AddressFamily, table: u8) -> Message {
     Message::GetRoute(route)
 }
 
-/// Asks for all links, without their counters.
+/// A request for all links, without their counters.
 pub(crate) fn list_links() -> Message {
     let mut link = LinkMessage::default();
     link.attributes
@@ -332,7 +323,7 @@ pub(crate) fn list_links() -> Message {
     Message::GetLink(link)
 }
 
-/// Asks for one link by name.
+/// A request for one link.
 pub(crate) fn get_link(name: &IfName) -> Message {
     let mut link = Device::Name(name).message();
     link.attributes
@@ -340,7 +331,7 @@ pub(crate) fn get_link(name: &IfName) -> Message {
     Message::GetLink(link)
 }
 
-/// Asks which number this namespace has for the network namespace of a process.
+/// A request for the id that this namespace has for the network namespace of a process.
 pub(crate) fn get_namespace_of(pid: u32) -> Message {
     let mut message = NsidMessage::default();
     message.attributes.push(NsidAttribute::Pid(pid));

@@ -100,8 +100,8 @@ impl Links {
         Ok(names)
     }
 
-    /// Lets the watch and the attacher of ports know the MTU of each bridge as a number: one event
-    /// does not tell the MTUs of a bridge's ports.
+    /// Gives the MTU of each bridge as a number to the watch and to the attacher of ports: an event
+    /// does not have the MTUs of a bridge's ports.
     fn expect_mtus(&self, snapshot: &Snapshot, wanted: &Wanted<'_>) {
         let mut all = BTreeMap::new();
         for (name, (spec, right)) in bridge::right_mtus(snapshot, &wanted.bridges) {

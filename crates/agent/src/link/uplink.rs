@@ -179,7 +179,7 @@ fn enslave(
     }
     let before = MigrationRecord::load(state_dir, uplink);
     let moving = match (&before, found.is_empty()) {
-        // It was enslaved, and its bridge was removed with the addresses of the uplink.
+        // It was enslaved, and others removed its bridge with the addresses of the uplink.
         (Some(record), true) if nic.master.is_none() => record.config_on(nic.index),
         _ => found,
     };
@@ -245,7 +245,7 @@ fn release(socket: &mut Socket, state_dir: &Path, uplink: &IfName) -> Result<(),
         (Some(nic), Some(bridge)) if nic.master == Some(bridge.index) => {
             move_back(socket, &nic, &bridge, &record)?;
         }
-        // The bridge was removed: the interface gets its addresses and routes back.
+        // Others removed the bridge: the interface gets its addresses and routes back.
         (Some(nic), None) if nic.master.is_none() => {
             let moving = record.config_on(nic.index);
             let mut requests = moving.addresses_to(nic.index, &nic.name);
@@ -269,7 +269,7 @@ fn move_back(
 ) -> Result<(), SubsystemError> {
     let moving = InterfaceConfig::of(socket, bridge.index)?;
     let mut requests = moving.addresses_to(nic.index, &nic.name);
-    requests.push(message::free(nic.index));
+    requests.push(message::unset_controller(nic.index));
     requests.extend(moving.addresses_off(bridge.index));
     requests.extend(moving.routes_to(bridge.index, nic.index));
     if bridge.mac == nic.mac {

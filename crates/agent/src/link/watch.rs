@@ -1,7 +1,7 @@
 //! Watches the kernel for changes of novanet's links by others. Depends on rtnetlink notifications;
 //! settings below /proc/sys have none and are read every two seconds.
 //!
-//! The kernel sends every change, novanet's too, and mostly not who made it. So the watch compares
+//! The kernel sends every change, novanet's too, and mostly without its author. So the watch compares
 //! content: an event that leaves an item different from what is expected ([`Watch::expect`]) makes
 //! it wait a moment, because novanet may be changing that item, and read it again; only then it
 //! notifies. A floating IP that novanet sets costs a comparison, never a listing.

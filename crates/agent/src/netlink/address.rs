@@ -1,5 +1,5 @@
-//! IPv4 addresses of devices, as rtnetlink lists them. Depends on the rtnetlink socket and on the
-//! protocol number that says whose an address is.
+//! IPv4 addresses of devices, as rtnetlink lists them. Depends on the rtnetlink socket and on
+//! novanet's protocol number.
 
 use super::ownership::PROTOCOL;
 use super::rtnetlink::Socket;

@@ -1,7 +1,5 @@
-//! Ends flows: a NAT decision is made once for a flow and kept in its conntrack entry, so a
-//! floating address that moves must take its old flows along into the grave.
-//!
-//! Must not know: which rules there are.
+//! Ends flows by deleting their conntrack entries. The kernel decides NAT once per flow and stores it
+//! in the entry, so the old flows of a floating IP that moves must end. Depends on nfnetlink.
 
 use super::nfnetlink::{ACK, Attributes, Messages, REQUEST, Received, Socket, walk};
 use std::collections::HashMap;
@@ -41,21 +39,21 @@ struct Pair {
 }
 
 impl Cut {
-    /// Flows that somebody began towards `address`.
+    /// Flows whose first packet went to `address`.
     pub(crate) fn to(address: Ipv4Addr) -> Self {
         let mut cut = Self::default();
         cut.original.destination = Some(address);
         cut
     }
 
-    /// Flows that `address` began.
+    /// Flows whose first packet came from `address`.
     pub(crate) fn from(address: Ipv4Addr) -> Self {
         let mut cut = Self::default();
         cut.original.source = Some(address);
         cut
     }
 
-    /// Flows in which `address` answers, whatever it was called by.
+    /// Flows in which `address` answers, whatever the destination of the first packet.
     pub(crate) fn to_real(address: Ipv4Addr) -> Self {
         Self::default().answered_by(address)
     }
@@ -93,7 +91,7 @@ impl Pair {
         pair
     }
 
-    /// Whether `other` has what is given here.
+    /// Whether `other` has the same addresses, as far as they are given here.
     fn fits(self, other: Self) -> bool {
         let same = |mine: Option<_>, theirs| mine.is_none() || mine == theirs;
         same(self.source, other.source) && same(self.destination, other.destination)
@@ -131,11 +129,13 @@ impl Cut {
     }
 }
 
-/// Above this number one list of all flows is cheaper than a walk of the kernel's table for each.
+/// Above this number one dump of all flows is cheaper than one filtered deletion each, for which the
+/// kernel walks its whole table.
 const FEW: usize = 8;
 
-/// Ends what any of `cuts` means. The kernel finds them and deletes them in one call each, since
-/// 6.10; before, and when there are many, all flows are listed once and deleted by their tuples.
+/// Ends the flows that any of `cuts` selects. Since 6.10 the kernel finds and deletes them in one call
+/// each. On older kernels, and for many cuts, one dump finds the flows, and each is deleted by its
+/// tuple.
 pub(crate) fn cut(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
     if cuts.len() > FEW {
         return by_list(socket, cuts);
@@ -167,7 +167,7 @@ fn delete(socket: &mut Socket, fill: impl FnOnce(&mut Attributes<'_>)) -> io::Re
 struct Flow {
     original: Pair,
     reply: Pair,
-    /// What names it: its original tuple, id and zone, as they came.
+    /// Its original tuple, id and zone, as received: the kernel finds the flow by them.
     name: Vec<(u16, Vec<u8>)>,
 }
 
@@ -187,7 +187,7 @@ impl Flow {
         flow
     }
 
-    /// Its addresses, of which a cut names at least one.
+    /// Its addresses. A cut that selects it has at least one of them.
     fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
         let Self {
             original, reply, ..
@@ -244,7 +244,7 @@ fn by_list(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
     end(socket, &found)
 }
 
-/// The addresses of a flow: as it was begun, and as it is answered.
+/// The addresses of a flow: of its first packet, and of its answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ends {
     pub(crate) from: Ipv4Addr,
@@ -264,7 +264,7 @@ impl Ends {
     }
 }
 
-/// Ends the flows that `ends` picks of all, and says how many.
+/// Ends the flows for which `ends` is true; returns how many.
 pub(crate) fn cut_if(socket: &mut Socket, ends: impl Fn(&Ends) -> bool) -> io::Result<usize> {
     let found: Vec<Flow> = socket.dump(
         GET,
@@ -283,14 +283,14 @@ pub(crate) fn cut_if(socket: &mut Socket, ends: impl Fn(&Ends) -> bool) -> io::R
 fn end(socket: &mut Socket, flows: &[Flow]) -> io::Result<()> {
     for flow in flows {
         match delete(socket, |message| flow.put(message)) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // ended by itself
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // ended meanwhile
             other => other?,
         }
     }
     Ok(())
 }
 
-/// Attributes two deep, as they came: a tuple holds nests of plain attributes.
+/// Copies a tuple: nests of plain attributes.
 fn copy(into: &mut Attributes<'_>, data: &[u8]) {
     for (kind, part) in walk(data) {
         into.nest(kind, |nest| {

@@ -1,8 +1,6 @@
-//! Netlink to netfilter: one socket, attributes in and out. By hand, because the hot path (two map
-//! elements) and the dumps need a dozen attributes of two subsystems, and half of those would be raw
-//! bytes in any crate's types too.
-//!
-//! Must not know: what a table, an element or a connection is.
+//! An nfnetlink socket, and netlink attributes to and from bytes. By hand: the hot path (two map
+//! elements) and the dumps need a dozen attributes of two subsystems, half of which would be raw
+//! bytes in any crate's types too. Depends on the socket only.
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -65,7 +63,6 @@ impl Messages {
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
-    /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -82,7 +79,7 @@ impl Attributes<'_> {
         self.open(kind, |a| a.bytes.extend_from_slice(data));
     }
 
-    /// A text, NUL-terminated as the kernel wants it.
+    /// A text, with the NUL that the kernel expects.
     pub(crate) fn text(&mut self, kind: u16, text: &str) {
         self.open(kind, |a| {
             a.bytes.extend_from_slice(text.as_bytes());
@@ -113,17 +110,16 @@ impl Attributes<'_> {
 pub(crate) struct Received<'a> {
     /// Subsystem and message number.
     pub(crate) kind: u16,
-    /// Flags.
     pub(crate) flags: u16,
     /// Sequence number of the request it answers.
     pub(crate) seq: u32,
-    /// Netlink port of whoever sent the request.
+    /// Netlink port of the sender of the request.
     pub(crate) port: u32,
     body: &'a [u8],
 }
 
 impl<'a> Received<'a> {
-    /// Its attributes, behind the netfilter header.
+    /// The attributes behind the netfilter header.
     pub(crate) fn attributes(&self) -> Walk<'a> {
         walk(self.body.get(4..).unwrap_or_default())
     }
@@ -200,7 +196,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens one; `groups` are the bits of multicast groups to join.
+    /// Opens a socket; `groups` are the bits of multicast groups to join.
     pub(crate) fn open(groups: u32) -> io::Result<Self> {
         let fd = socket(
             AddressFamily::Netlink,
@@ -210,7 +206,7 @@ impl Socket {
         )?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         let port = getsockname::<NetlinkAddr>(fd.as_raw_fd())?.pid();
-        // Without the right to go above the limits, what fits below them still works.
+        // Without CAP_NET_ADMIN the limits hold; smaller transactions still work.
         let _ = setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER);
         let _ = setsockopt(&fd, sockopt::RcvBufForce, &(8 * 1024 * 1024));
         let limit = if groups == 0 { 10 } else { 1 };
@@ -223,12 +219,12 @@ impl Socket {
         })
     }
 
-    /// Its netlink port: notifications of what it did carry it.
+    /// The netlink port, which notifications of this socket's changes carry.
     pub(crate) fn port(&self) -> u32 {
         self.port
     }
 
-    /// A fresh sequence number.
+    /// The next sequence number; never 0.
     pub(crate) fn next_seq(&mut self) -> u32 {
         self.seq = self.seq.wrapping_add(1).max(1);
         self.seq
@@ -260,7 +256,7 @@ impl Socket {
     }
 
     /// Sends `request` messages numbered `first..=last`, of which the last asks for an ACK, and
-    /// collects what the kernel says against any of them: sequence number and errno.
+    /// collects the errors: sequence number and errno.
     pub(crate) fn transact(
         &mut self,
         request: &Messages,
@@ -278,15 +274,15 @@ impl Socket {
                 if m.errno() != 0 {
                     refused.push((m.seq, m.errno()));
                 }
-                // An error on the first (the batch's begin) is about the whole.
+                // An error on the first message (the batch's begin) is an error of the whole batch.
                 done |= m.seq == last || (m.seq == first && m.errno() != 0);
             })?;
         }
         Ok(refused)
     }
 
-    /// A dump. Starts again when the kernel says that things changed meanwhile (EINTR) or that
-    /// the buffer overran; `each` then sees a fresh collection.
+    /// A dump. Starts again, with an empty collection, when the list changed meanwhile (EINTR) or the
+    /// buffer overran.
     pub(crate) fn dump<T: Default>(
         &mut self,
         kind: u16,
@@ -345,13 +341,13 @@ impl Socket {
         each: impl Fn(&mut T, Received<'_>),
     ) -> io::Result<Option<T>> {
         let mut found = T::default();
-        let (mut done, mut torn, mut failed) = (false, false, 0);
+        let (mut done, mut interrupted, mut failed) = (false, false, 0);
         while !done {
             self.receive(|m| {
                 if m.seq != seq {
                     return;
                 }
-                torn |= m.flags & DUMP_INTR != 0 || m.kind == OVERRUN;
+                interrupted |= m.flags & DUMP_INTR != 0 || m.kind == OVERRUN;
                 match m.kind {
                     DONE | ERROR => {
                         done = true;
@@ -362,7 +358,7 @@ impl Socket {
             })?;
         }
         match failed {
-            0 if torn => Ok(None),
+            0 if interrupted => Ok(None),
             0 => Ok(Some(found)),
             libc::EINTR => Ok(None),
             errno => Err(io::Error::from_raw_os_error(errno)),

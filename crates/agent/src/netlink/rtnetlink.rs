@@ -1,11 +1,9 @@
-//! A blocking rtnetlink socket: one request, one dump, or many messages in one `send`.
+//! A blocking rtnetlink socket: one request, one dump, or many messages in one `send`. Depends on the
+//! message types of `netlink-packet-route`.
 //!
 //! Why not `rtnetlink::Handle`: moving an uplink's addresses needs several messages in *one* send
 //! (the kernel works them off inside the system call, so a kill cannot come between them), and a
-//! floating IP's route is 35 µs, less than a hop to another task and back. Message types are those
-//! of `netlink-packet-route`.
-//!
-//! Must not know what the messages are for.
+//! floating IP's route is 35 µs, less than a hop to another task and back.
 
 use rtnetlink::packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
@@ -19,20 +17,18 @@ use std::io;
 const BUFFER: usize = 64 * 1024;
 /// Messages per send: their ACKs together must fit the receive buffer.
 const BATCH: usize = 64;
-/// How often a dump that was interrupted by changes is begun again.
+/// Tries of a dump that changes interrupt.
 const DUMP_TRIES: u32 = 8;
 
 /// A message and its flags besides REQUEST and ACK.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// The message.
     pub(crate) message: RouteNetlinkMessage,
-    /// `NLM_F_CREATE`, `NLM_F_EXCL` …
+    /// `NLM_F_CREATE`, `NLM_F_EXCL` …; 0: none.
     pub(crate) flags: u16,
 }
 
 impl Request {
-    /// A message with its flags.
     pub(crate) fn new(message: RouteNetlinkMessage, flags: u16) -> Self {
         Self { message, flags }
     }
@@ -47,7 +43,6 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens one.
     pub(crate) fn open() -> io::Result<Self> {
         let mut socket = RawSocket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
@@ -62,15 +57,15 @@ impl Socket {
         })
     }
 
-    /// Does one thing.
+    /// Sends one request and waits for its ACK.
     pub(crate) fn request(&mut self, request: &Request) -> io::Result<()> {
         self.send_all(std::slice::from_ref(request))?
             .pop()
             .unwrap_or(Ok(()))
     }
 
-    /// Does many things, in order, and answers how each went: a failed one does not stop those
-    /// after it. Up to [`BATCH`] messages are one system call.
+    /// Sends requests in order and returns the result of each: the kernel goes on after a failed one.
+    /// Up to [`BATCH`] messages are one system call.
     pub(crate) fn send_all(&mut self, requests: &[Request]) -> io::Result<Vec<io::Result<()>>> {
         let mut results = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {
@@ -79,8 +74,7 @@ impl Socket {
         Ok(results)
     }
 
-    /// Does all of these in one system call. Their ACKs must fit the receive buffer: what has no
-    /// answer by then is reported as lost.
+    /// Sends all requests in one system call. Their ACKs must fit the receive buffer.
     pub(crate) fn send_together(
         &mut self,
         requests: &[Request],
@@ -118,7 +112,7 @@ impl Socket {
         Ok(results.into_iter().flatten().collect())
     }
 
-    /// Asks for one thing; `None`: there is none.
+    /// Sends a request for one object; `None`: it does not exist.
     pub(crate) fn get(
         &mut self,
         message: RouteNetlinkMessage,
@@ -146,7 +140,7 @@ impl Socket {
         }
     }
 
-    /// Lists what `message` asks for. Again from the start when somebody changed the list meanwhile.
+    /// Sends a request for a list. Starts again when the list changed meanwhile.
     pub(crate) fn dump(
         &mut self,
         message: &RouteNetlinkMessage,
@@ -156,7 +150,7 @@ impl Socket {
                 return Ok(all);
             }
         }
-        // What changes all the time is never seen at one moment: take it as it is.
+        // A list that changes all the time: the last try, consistent or not.
         Ok(self.dump_once(message)?.0)
     }
 
@@ -209,7 +203,7 @@ impl Socket {
     }
 }
 
-/// There is no such thing.
+/// Whether the kernel says that the object does not exist.
 fn is_absence(error: &ErrorMessage) -> bool {
     let code = error.code.map(|code| -code.get());
     matches!(code, Some(libc::ENODEV | libc::ENOENT | libc::ESRCH))
@@ -235,14 +229,14 @@ fn append(bytes: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16, sequenc
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// A message as bytes, to be kept.
+/// A message as bytes, for a file.
 pub(crate) fn encode(message: RouteNetlinkMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
     append(&mut bytes, message, 0, 0);
     bytes
 }
 
-/// A message from its bytes.
+/// A message from the bytes of [`encode`]; `None`: they are none.
 pub(crate) fn decode(bytes: &[u8]) -> Option<RouteNetlinkMessage> {
     match Packets(bytes).next()?.payload {
         NetlinkPayload::InnerMessage(message) => Some(message),
@@ -250,8 +244,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<RouteNetlinkMessage> {
     }
 }
 
-/// The messages of one packet. One that does not parse (an attribute of a newer kernel) is left
-/// out: it must not hide the others.
+/// The messages of one packet. A message that does not parse (it has an attribute of a newer kernel)
+/// is left out, so that it does not hide the others.
 pub(crate) struct Packets<'a>(pub(crate) &'a [u8]);
 
 impl Iterator for Packets<'_> {
