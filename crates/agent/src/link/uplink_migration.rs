@@ -17,7 +17,6 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -282,8 +281,8 @@ impl MigrationRecord {
             bridge: self.bridge.clone(),
             boot: boot_id(),
             device: self.device,
-            addresses: addresses.map(|a| hex(Message::NewAddress(a))).collect(),
-            routes: routes.map(|r| hex(Message::NewRoute(r))).collect(),
+            addresses: addresses.map(|a| to_hex(Message::NewAddress(a))).collect(),
+            routes: routes.map(|r| to_hex(Message::NewRoute(r))).collect(),
         };
         let path = file(state_dir, uplink);
         serde_json::to_vec(&disk)
@@ -303,7 +302,7 @@ impl MigrationRecord {
                 .addresses
                 .iter()
                 .chain(&disk.routes)
-                .filter_map(|h| unhex(h))
+                .filter_map(|h| from_hex(h))
             {
                 match message {
                     Message::NewAddress(address) => config.addresses.push(address),
@@ -351,17 +350,10 @@ fn file(state_dir: &Path, uplink: &IfName) -> PathBuf {
     state_dir.join(format!("{PREFIX}{uplink}{SUFFIX}"))
 }
 
-fn hex(message: Message) -> String {
-    let mut text = String::new();
-    for byte in encode(message) {
-        let _infallible = write!(text, "{byte:02x}");
-    }
-    text
+fn to_hex(message: Message) -> String {
+    hex::encode(encode(message))
 }
 
-fn unhex(text: &str) -> Option<Message> {
-    let bytes: Option<Vec<u8>> = (0..text.len() / 2)
-        .map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
-        .collect();
-    decode(&bytes?)
+fn from_hex(text: &str) -> Option<Message> {
+    decode(&hex::decode(text).ok()?)
 }
