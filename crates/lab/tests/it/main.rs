@@ -3,9 +3,9 @@
 
 mod dhcp;
 mod host;
-mod house;
 mod machine;
 mod postgres;
 mod sandbox;
 mod waiting;
 mod wire;
+mod workspace_rules;

@@ -1,13 +1,13 @@
-//! What every file keeps to.
+//! The form of every file, and what no source may do. Reads the work tree.
 
 use std::path::{Path, PathBuf};
 
 use super::{none, root};
 
-/// A room with more lines has more than one reason to change.
-const LONGEST: usize = 500;
+/// A file with more lines has more than one reason to change.
+const MAX_LINES: usize = 500;
 
-/// All files of the work tree but what is built, fetched or locked.
+/// All files of the work tree without build output, downloads and lock files.
 pub(super) fn files() -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -46,7 +46,7 @@ fn sources() -> impl Iterator<Item = (PathBuf, String)> {
 }
 
 #[test]
-fn every_source_file_says_first_why_it_exists() {
+fn every_source_file_has_a_module_head() {
     let silent = sources()
         .filter(|(_, text)| !text.starts_with("//! "))
         .map(|(path, _)| path.display().to_string());
@@ -57,7 +57,7 @@ fn every_source_file_says_first_why_it_exists() {
 fn no_source_file_is_too_long_to_read() {
     let long = sources()
         .map(|(path, text)| (path, text.lines().count()))
-        .filter(|(_, lines)| *lines > LONGEST);
+        .filter(|(_, lines)| *lines > MAX_LINES);
     none(
         "files with more than 500 lines",
         &long
@@ -67,7 +67,7 @@ fn no_source_file_is_too_long_to_read() {
 }
 
 #[test]
-fn nothing_is_left_to_do_and_no_test_is_passed_over() {
+fn nothing_is_left_to_do_and_no_test_is_ignored() {
     // In pieces, so that this file is not found itself.
     let marks = [
         ["to", "do!("],
@@ -89,7 +89,7 @@ fn nothing_is_left_to_do_and_no_test_is_passed_over() {
 #[test]
 fn only_the_binary_reads_the_environment_or_exits() {
     let marks = ["env::var(", "env::var_os(", "env::vars(", "process::exit("];
-    // The laboratory stands in for the outside world; and what a test asks about its surroundings is its own affair.
+    // `lab` makes the surroundings of tests; `bench` and `cli` are programs; tests may ask.
     let bound = sources().filter(|(path, _)| {
         !["crates/bench", "crates/cli", "crates/lab"]
             .iter()
@@ -103,7 +103,10 @@ fn only_the_binary_reads_the_environment_or_exits() {
             .map(|mark| format!("{}: {mark}", path.display()));
         found.collect::<Vec<_>>()
     });
-    none("rooms that look outside", &found.collect::<Vec<_>>());
+    none(
+        "files that read the environment or exit",
+        &found.collect::<Vec<_>>(),
+    );
 }
 
 /// Whether `path` is named in `line`, and not as the end of a longer path.

@@ -1,8 +1,9 @@
-//! The rules of the house (ARCHITECTURE.md, "Invariants"), held over the whole workspace: who may use whom, which licenses, and what every file keeps to.
+//! The workspace's rules (ARCHITECTURE.md, "Invariants"): which crate may use which, licenses, and the
+//! form of every file. They read `cargo metadata` and the sources, and build nothing.
 
+mod crates;
 mod files;
 mod licenses;
-mod rooms;
 mod words;
 
 use std::collections::BTreeMap;
@@ -27,11 +28,12 @@ struct Package {
     license: Option<String>,
     folder: PathBuf,
     targets: Vec<(String, String)>,
-    /// Names of what it uses, and whether the built crate does (`normal`), only its tests (`dev`) or its build script (`build`).
+    /// Ids of its dependencies and their kind: `normal`, `dev` or `build`.
     uses: Vec<(String, &'static str)>,
 }
 
-/// All packages that are in use on this platform, by `cargo metadata`. More than one version of a name is more than one package.
+/// All packages of the lock file for this platform, by id, from `cargo metadata`. Two versions of a
+/// name are two packages.
 fn packages() -> &'static BTreeMap<String, Package> {
     static PACKAGES: OnceLock<BTreeMap<String, Package>> = OnceLock::new();
     PACKAGES.get_or_init(|| {
@@ -105,7 +107,7 @@ fn read(metadata: &Value) -> BTreeMap<String, Package> {
 }
 
 /// Our crates by their short names (`store` for `novanet-store`).
-fn rooms() -> impl Iterator<Item = (&'static str, &'static Package)> {
+fn crates() -> impl Iterator<Item = (&'static str, &'static Package)> {
     packages()
         .values()
         .filter(|package| package.ours)
@@ -116,7 +118,7 @@ fn short(name: &str) -> &str {
     name.strip_prefix("novanet-").unwrap_or(name)
 }
 
-/// No more than a reminder where each rule is broken.
+/// Fails with every place that breaks the rule.
 #[track_caller]
 fn none(what: &str, broken: &[String]) {
     assert!(broken.is_empty(), "{what}:\n  {}", broken.join("\n  "));

@@ -1,10 +1,12 @@
-//! The binary is Apache-2.0 and contains nothing that asks for more: no package under a GPL, of any kind, unless it may be had under another license too.
+//! The binary is Apache-2.0: it contains no package that is under a GPL of any kind only. Reads the
+//! license expressions in `cargo metadata`.
 
 use std::collections::BTreeSet;
 
 use super::{none, packages};
 
-/// What is linked into the binary: everything it uses, without what is only for tests or build scripts.
+/// The packages that are linked into the binary: normal dependencies, not those of tests and build
+/// scripts.
 fn linked() -> BTreeSet<&'static str> {
     let binary = packages()
         .iter()
@@ -27,7 +29,7 @@ fn linked() -> BTreeSet<&'static str> {
     seen
 }
 
-/// Whether a license expression (SPDX) leaves a choice without a GPL: all of what AND joins, one of what OR joins.
+/// Whether a license expression (SPDX) leaves a choice without a GPL: all operands of AND, one of OR.
 fn free_of_gpl(expression: &str) -> bool {
     // The old way to write OR.
     let expression = expression

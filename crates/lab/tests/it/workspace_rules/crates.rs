@@ -1,6 +1,6 @@
-//! Who may use whom. Every rule has its reason beside it.
+//! Dependencies between our crates and on packages from outside. Every rule has its reason beside it.
 
-use super::{none, packages, rooms, short};
+use super::{crates, none, packages, short};
 
 /// The arrows between our crates. All may also use `model`, which uses none. `bench` may use
 /// everything, and nothing uses it.
@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent", &["pki", "http"]),
 ];
 
-/// Who alone may use what from outside, because it knows the thing that nobody else must know.
+/// Packages from outside that only some of our crates may use: the knowledge stays in one place.
 const ONLY: &[(&str, &[&str])] = &[
     // SQL
     ("sqlx", &["store"]),
@@ -30,17 +30,17 @@ const ONLY: &[(&str, &[&str])] = &[
     // keys and certificates
     ("rcgen", &["pki"]),
     ("ssh-key", &["pki"]),
-    // talking to people
+    // output for people
     ("clap", &["cli"]),
     ("comfy-table", &["cli"]),
     ("indicatif", &["cli"]),
     ("tracing-subscriber", &["cli"]),
-    // errors without a type: fine where nobody decides by them
+    // errors without a type: fine where no code decides by them
     ("anyhow", &["cli", "lab"]),
     ("dhcproto", &["lab"]),
 ];
 
-/// Pure rooms and what would make them impure.
+/// Crates without I/O, and the packages that would bring it in.
 const PURE: &[(&str, &[&str])] = &[
     (
         "model",
@@ -52,91 +52,92 @@ const PURE: &[(&str, &[&str])] = &[
     ("pki", &["tokio", "hyper", "axum", "sqlx"]),
 ];
 
+/// Every dependency of this kind: our crate, the package, whether that is ours too.
 fn used(kind: &'static str) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
-    rooms().flat_map(move |(room, package)| {
+    crates().flat_map(move |(name, package)| {
         let of_kind = package.uses.iter().filter(move |(_, how)| *how == kind);
-        of_kind.map(move |(id, _)| (room, short(&packages()[id].name), packages()[id].ours))
+        of_kind.map(move |(id, _)| (name, short(&packages()[id].name), packages()[id].ours))
     })
 }
 
-fn allowed(room: &str, other: &str) -> bool {
+fn allowed(name: &str, other: &str) -> bool {
     other == "model"
-        || room == "bench"
+        || name == "bench"
         || ARROWS
             .iter()
-            .any(|(from, to)| *from == room && to.contains(&other))
+            .any(|(from, to)| *from == name && to.contains(&other))
 }
 
 #[test]
-fn rooms_use_each_other_only_along_the_arrows() {
-    let broken = used("normal").filter(|(room, other, ours)| *ours && !allowed(room, other));
+fn crates_use_each_other_only_along_the_arrows() {
+    let broken = used("normal").filter(|(name, other, ours)| *ours && !allowed(name, other));
     let broken: Vec<_> = broken
-        .map(|(room, other, _)| format!("{room} must not use {other}"))
+        .map(|(name, other, _)| format!("{name} must not use {other}"))
         .collect();
-    none("arrows that DESIGN does not have", &broken);
+    none("arrows that are not drawn", &broken);
 }
 
 #[test]
-fn tests_may_use_the_laboratory_too() {
+fn tests_may_use_lab_too() {
     let broken =
-        used("dev").filter(|(room, other, ours)| *ours && *other != "lab" && !allowed(room, other));
+        used("dev").filter(|(name, other, ours)| *ours && *other != "lab" && !allowed(name, other));
     let broken: Vec<_> = broken
-        .map(|(room, other, _)| format!("the tests of {room} must not use {other}"))
+        .map(|(name, other, _)| format!("the tests of {name} must not use {other}"))
         .collect();
-    none("arrows that DESIGN does not have", &broken);
+    none("arrows that are not drawn", &broken);
 }
 
 #[test]
-fn every_arrow_starts_and_ends_at_a_room() {
-    let known: Vec<&str> = rooms().map(|(room, _)| room).collect();
+fn every_arrow_starts_and_ends_at_a_crate() {
+    let known: Vec<&str> = crates().map(|(name, _)| name).collect();
     let named = ARROWS
         .iter()
         .flat_map(|(from, to)| to.iter().chain([from]))
-        .chain(ONLY.iter().flat_map(|(_, rooms)| rooms.iter()));
+        .chain(ONLY.iter().flat_map(|(_, crates)| crates.iter()));
     let unknown: Vec<_> = named
         .filter(|name| !known.contains(name))
         .map(|name| (*name).to_owned())
         .collect();
-    none("rules about rooms that there are not", &unknown);
+    none("rules about crates that do not exist", &unknown);
     assert!(known.len() >= 11, "{known:?}");
 }
 
 #[test]
-fn what_one_room_alone_knows_no_other_uses() {
+fn packages_for_some_crates_are_used_by_no_other() {
     let only = |other: &str| {
         ONLY.iter()
             .find(|(name, _)| *name == other)
-            .map(|(_, rooms)| *rooms)
+            .map(|(_, crates)| *crates)
     };
-    let broken = used("normal").filter(|(room, other, _)| {
-        *room != "bench" && only(other).is_some_and(|rooms| !rooms.contains(room))
+    let broken = used("normal").filter(|(name, other, _)| {
+        *name != "bench" && only(other).is_some_and(|crates| !crates.contains(name))
     });
     let broken: Vec<_> = broken
-        .map(|(room, other, _)| {
+        .map(|(name, other, _)| {
             format!(
-                "{room} must not use {other}: that is for {:?}",
+                "{name} must not use {other}: that is for {:?}",
                 only(other).unwrap()
             )
         })
         .collect();
-    none("rooms that know too much", &broken);
+    none("packages in the wrong crate", &broken);
 }
 
 #[test]
-fn pure_rooms_stay_pure() {
-    let forbidden = |room: &str, other: &str| {
+fn pure_crates_stay_pure() {
+    let forbidden = |name: &str, other: &str| {
         PURE.iter()
-            .any(|(pure, impure)| *pure == room && impure.contains(&other))
+            .any(|(pure, impure)| *pure == name && impure.contains(&other))
     };
     let broken: Vec<_> = used("normal")
-        .filter(|(room, other, _)| forbidden(room, other))
-        .map(|(room, other, _)| format!("{room} must not use {other}"))
+        .filter(|(name, other, _)| forbidden(name, other))
+        .map(|(name, other, _)| format!("{name} must not use {other}"))
         .collect();
-    none("pure rooms", &broken);
+    none("pure crates", &broken);
 }
 
 #[test]
-fn a_room_has_one_binary_of_integration_tests() {
+fn a_crate_has_one_binary_of_integration_tests() {
     // Linking is what costs on two cores.
     let tests = |package: &'static super::Package| {
         package
@@ -144,24 +145,24 @@ fn a_room_has_one_binary_of_integration_tests() {
             .iter()
             .filter(|(name, kind)| kind == "test" && name != "it")
     };
-    let broken: Vec<_> = rooms()
-        .flat_map(|(room, package)| {
-            tests(package).map(move |(name, _)| format!("{room}: tests/{name}"))
+    let broken: Vec<_> = crates()
+        .flat_map(|(name, package)| {
+            tests(package).map(move |(test, _)| format!("{name}: tests/{test}"))
         })
         .collect();
     none("tests outside tests/it/", &broken);
 }
 
 #[test]
-fn every_room_keeps_the_workspaces_lints() {
+fn every_crate_keeps_the_workspaces_lints() {
     let lints = |package: &super::Package| {
         std::fs::read_to_string(package.folder.join("Cargo.toml"))
             .unwrap()
             .contains("[lints]\nworkspace = true\n")
     };
-    let broken: Vec<_> = rooms()
+    let broken: Vec<_> = crates()
         .filter(|(_, package)| !lints(package))
-        .map(|(room, _)| room.to_owned())
+        .map(|(name, _)| name.to_owned())
         .collect();
-    none("rooms with lints of their own", &broken);
+    none("crates with lints of their own", &broken);
 }
