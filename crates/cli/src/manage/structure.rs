@@ -6,8 +6,8 @@ use serde::Serialize;
 /// An item of a host's plan, or a change of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
-    /// The part of the agent that sees to it: links, firewall, dhcp, instances.
-    pub(crate) room: String,
+    /// The part of the agent that keeps it: links, firewall, dhcp, instances.
+    pub(crate) subsystem: String,
     /// `create`, `change`, `remove`, `refuse`, `not in force`; absent where the item is to be there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) action: Option<String>,
@@ -28,11 +28,11 @@ const NOT_IN_FORCE: &str = "not in force: ";
 
 /// The items of `host plan` and `host cleanup`.
 pub(crate) fn plan(text: &str, changes: bool) -> Vec<Entry> {
-    let mut room = String::new();
+    let mut subsystem = String::new();
     let mut items = Vec::new();
     for line in text.lines() {
         let Some(line) = line.strip_prefix("  ") else {
-            line.trim().clone_into(&mut room);
+            line.trim().clone_into(&mut subsystem);
             continue;
         };
         if matches!(line, "nothing" | "nothing differs") {
@@ -54,7 +54,7 @@ pub(crate) fn plan(text: &str, changes: bool) -> Vec<Entry> {
             _ => (None, value),
         };
         items.push(Entry {
-            room: room.clone(),
+            subsystem: subsystem.clone(),
             action,
             item: item.to_owned(),
             from,
@@ -164,15 +164,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_is_items_with_their_room_and_a_difference_says_what_is_done() {
+    fn a_plan_is_items_with_their_subsystem_and_a_difference_says_what_is_done() {
         let text = "links\n  bridge br100: mac 02:16:3e:00:00:01 mtu 1400 up\ndhcp\n  nothing\n";
         let item =
-            |room: &str, action: Option<&str>, item: &str, from: Option<&str>, value: &str| Entry {
-                room: room.to_owned(),
-                action: action.map(str::to_owned),
-                item: item.to_owned(),
-                from: from.map(str::to_owned),
-                value: value.to_owned(),
+            |subsystem: &str, action: Option<&str>, item: &str, from: Option<&str>, value: &str| {
+                Entry {
+                    subsystem: subsystem.to_owned(),
+                    action: action.map(str::to_owned),
+                    item: item.to_owned(),
+                    from: from.map(str::to_owned),
+                    value: value.to_owned(),
+                }
             };
         let mac = "mac 02:16:3e:00:00:01 mtu 1400 up";
         assert_eq!(

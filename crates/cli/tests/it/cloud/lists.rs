@@ -111,7 +111,7 @@ fn lists_name_owner_address_and_usage_fit_the_terminal_and_have_documented_keys(
     );
     let plan = json(&cloud, "host plan");
     let mut items = plan.as_array().unwrap().iter();
-    let bridge = items.find(|i| i["room"] == "links" && i["item"] == "bridge br100");
+    let bridge = items.find(|i| i["subsystem"] == "links" && i["item"] == "bridge br100");
     assert!(bridge.is_some(), "{plan}");
 
     // Nobody repairs it: the difference is there to see.
@@ -125,7 +125,7 @@ fn lists_name_owner_address_and_usage_fit_the_terminal_and_have_documented_keys(
     documented(&cloud, "host plan --diff");
     let diff = json(&cloud, "host plan --diff");
     let mut items = diff.as_array().unwrap().iter();
-    let port = items.find(|i| i["action"] == "change" && i["room"] == "links");
+    let port = items.find(|i| i["action"] == "change" && i["subsystem"] == "links");
     let port = port.unwrap_or_else(|| panic!("{diff}"));
     assert!(
         port["from"].is_string() && port["value"].is_string(),
