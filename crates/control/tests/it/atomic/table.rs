@@ -26,6 +26,7 @@ pub(super) const READERS: &[&str] = &[
     "bad_rows",
     "caller",
     "claim",
+    "clock",
     "close",
     "console_host",
     "credentials",
@@ -54,7 +55,6 @@ pub(super) const READERS: &[&str] = &[
     "require_schema",
     "roles",
     "schema_version",
-    "seen",
     "users",
     // The store's tests cut it off.
     "migrate",
