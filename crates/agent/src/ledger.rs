@@ -5,8 +5,8 @@
 //! synced behind; when the log outgrows the list, a new generation is written in the background. So
 //! one change among ten thousand costs one line. Must not know: subsystems, the server.
 
-use crate::engine::AgentError;
-use crate::engine::table::{Table, Taken};
+use crate::runtime::error::AgentError;
+use crate::runtime::table::{Table, Taken};
 use crate::{private, whole};
 use novanet_model::wire::Objects;
 use serde::{Deserialize, Serialize};

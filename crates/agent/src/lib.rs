@@ -1,15 +1,11 @@
-//! Programs one host: observe → diff → apply.
+//! Programs one host: observe → diff → apply. Depends on `novanet-reconcile`, which says what a
+//! subsystem is and keeps it as it must be, and on `novanet-model` for the host objects.
 //!
-//! Each part of a host is a *subsystem* ([`subsystem::Subsystem`]): links, firewall, DHCP, instances. A subsystem says
-//! which items follow from the host objects (pure), what is there (observe), and makes changes
-//! (apply). The [`engine`] does the rest, the same for all subsystems.
-//!
-//! Must not know: SQL, EC2.
+//! The subsystems are [`link`], [`firewall`], [`dhcp`] and [`instance`]; [`runtime`] is the only
+//! module that knows all of them.
 
 mod boot;
 pub mod dhcp;
-pub mod engine;
-pub mod fake;
 pub mod firewall;
 pub mod image;
 pub mod instance;
@@ -20,7 +16,17 @@ pub mod metadata;
 mod netlink;
 mod private;
 pub mod reserve;
+pub mod runtime;
+pub mod server_client;
 pub mod settings;
-pub mod subsystem;
-pub mod upstream;
 mod whole;
+
+pub use novanet_reconcile::fake;
+
+/// The contract of a subsystem.
+pub mod subsystem {
+    pub use novanet_reconcile::{
+        Change, Desired, Foreign, ForeignDevice, ForeignDevices, Origin, Subsystem, SubsystemError,
+        diff,
+    };
+}

@@ -1,7 +1,8 @@
 //! Questions to the host itself, over `state_path/agent.sock` (0600): a line of JSON each way,
 //! [`Question`] in, [`Answer`] out, as many as the asker likes. Works while the server is down.
 
-use crate::engine::{AgentError, Answers};
+use crate::runtime::error::AgentError;
+use crate::runtime::questions::Answers;
 use novanet_model::wire::{Answer, Question};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -3,9 +3,9 @@
 //! copy is never taken for it: the operator decides (`nova-manage db restored`, docs/restore.md).
 
 use crate::failure::Failure;
-use novanet_agent::engine::lineage::{Doubt, REMEDY, Reason};
-use novanet_agent::engine::{self, AgentError, Table, lock};
 use novanet_agent::ledger;
+use novanet_agent::runtime::lineage::{Doubt, REMEDY, Reason};
+use novanet_agent::runtime::{self, AgentError, Table, lock};
 use novanet_control::Cloud;
 use novanet_model::flags::Flags;
 use novanet_model::wire::{Follow, Objects};
@@ -94,7 +94,7 @@ impl Verdict {
 
 /// The host of this state folder; what the flags say, if no agent has run here.
 pub(crate) fn host(flags: &Flags) -> String {
-    engine::identity::owner(&flags.state_path()).unwrap_or_else(|| flags.host().to_owned())
+    runtime::identity::owner(&flags.state_path()).unwrap_or_else(|| flags.host().to_owned())
 }
 
 /// Before a database is opened, as that would make its file.

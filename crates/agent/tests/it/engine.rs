@@ -2,8 +2,8 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
-use novanet_agent::engine::{Engine, Takes, Timing};
 use novanet_agent::fake::FakeHost;
+use novanet_agent::runtime::{Engine, Takes, Timing};
 use novanet_model::HostObject;
 use std::time::Duration;
 

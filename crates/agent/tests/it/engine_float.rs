@@ -3,8 +3,8 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, reached};
-use novanet_agent::engine::{Engine, Timing};
 use novanet_agent::fake::FakeHost;
+use novanet_agent::runtime::{Engine, Timing};
 use std::time::Duration;
 use tokio::time::Instant;
 

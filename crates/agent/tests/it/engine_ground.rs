@@ -3,8 +3,8 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
-use novanet_agent::engine::Engine;
 use novanet_agent::fake::FakeHost;
+use novanet_agent::runtime::Engine;
 use novanet_model::HostObject;
 use novanet_model::host_addresses::{HostAddress, HostAddresses, HostRoute};
 use std::time::Duration;

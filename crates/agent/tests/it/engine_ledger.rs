@@ -2,9 +2,9 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list};
-use novanet_agent::engine::{Engine, Lock, Offline, Table, Takes, Timing, offline_with};
 use novanet_agent::fake::FakeHost;
 use novanet_agent::ledger::{self, Ledger};
+use novanet_agent::runtime::{Engine, Lock, Offline, Table, Takes, Timing, offline_with};
 use novanet_model::HostObject;
 use novanet_model::wire::Objects;
 use std::fs;

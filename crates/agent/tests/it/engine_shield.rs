@@ -2,8 +2,8 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
-use novanet_agent::engine::{Answers, Console};
 use novanet_agent::fake::FakeHost;
+use novanet_agent::runtime::{Answers, Console};
 use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Question};
 use std::sync::Arc;

@@ -2,147 +2,18 @@
 
 use crate::link::sh;
 use novanet_agent::dhcp::DhcpServers;
-use novanet_agent::engine::{Engine, Subsystems, Timing};
 use novanet_agent::fake::{FakeDhcp, FakeHost, FakeInstances};
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
-use novanet_model::object::{
-    Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, Instance, Member, Port, ProjectAddress,
-    Rule, port_name,
-};
-use novanet_model::rule::{Ports, Source, Traffic};
+use novanet_agent::runtime::{Engine, Subsystems, Timing};
+use novanet_model::HostObject;
 use novanet_model::wire::{Change, Objects};
-use novanet_model::{
-    CombinationId, GroupId, HostObject, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber,
-    RuleId,
-};
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-pub(crate) fn bridge(network: i64, name: &str) -> HostObject {
-    HostObject::Bridge(Bridge {
-        network: NetworkId(network),
-        bridge: IfName::new(name).unwrap(),
-        interface: None,
-        vlan: None,
-        mtu: None,
-        foreign: false,
-        cidr: None,
-    })
-}
-
-pub(crate) fn gateway(network: i64, name: &str) -> HostObject {
-    HostObject::Gateway(Gateway {
-        network: NetworkId(network),
-        bridge: IfName::new(name).unwrap(),
-        address: format!("10.0.{network}.1/24").parse().unwrap(),
-    })
-}
-
-pub(crate) fn dhcp(network: i64, name: &str) -> HostObject {
-    HostObject::Dhcp(Dhcp {
-        network: NetworkId(network),
-        bridge: IfName::new(name).unwrap(),
-        server: format!("10.0.{network}.1").parse().unwrap(),
-        cidr: format!("10.0.{network}.0/24").parse().unwrap(),
-        start: format!("10.0.{network}.2").parse().unwrap(),
-        lease_seconds: 120,
-        domain: "novalocal".to_owned(),
-        dns: Vec::new(),
-    })
-}
-
-pub(crate) fn float(n: u32, fixed: u32) -> HostObject {
-    HostObject::FloatingIp(FloatingIp {
-        address: Ipv4Addr::from(0xcb00_0000 + n),
-        fixed: Ipv4Addr::from(0x0a00_0000 + fixed),
-        interface: None,
-    })
-}
-
-pub(crate) fn group(group: i64) -> HostObject {
-    HostObject::Group(Group {
-        group: GroupId(group),
-        project: ProjectNumber(1),
-    })
-}
-
-pub(crate) fn rule(group: i64, rule: i64, port: u16) -> HostObject {
-    HostObject::Rule(Rule {
-        rule: RuleId(rule),
-        group: GroupId(group),
-        traffic: Traffic::Tcp(Ports {
-            from: port,
-            to: port,
-        }),
-        source: Source::Cidr("0.0.0.0/0".parse().unwrap()),
-    })
-}
-
-pub(crate) fn member(group: i64, n: u32) -> HostObject {
-    HostObject::Member(Member {
-        group: GroupId(group),
-        address: Ipv4Addr::from(0x0a00_0000 + n),
-    })
-}
-
-pub(crate) fn project_address(n: u32) -> HostObject {
-    HostObject::ProjectAddress(ProjectAddress {
-        project: ProjectNumber(1),
-        address: Ipv4Addr::from(0x0a00_0000 + n),
-    })
-}
-
-/// The port of an instance; ports of one combination share an item of the firewall.
-pub(crate) fn port(instance: i64, bridge: &str, combination: i64) -> HostObject {
-    HostObject::Port(Port {
-        instance: InstanceId(instance),
-        index: 0,
-        network: NetworkId(1),
-        name: port_name(InstanceId(instance), 0),
-        bridge: IfName::new(bridge).unwrap(),
-        mac: mac(instance),
-        address: address(instance),
-        siblings: Vec::new(),
-        combination: CombinationId(combination),
-        groups: vec![GroupId(combination)],
-    })
-}
-
-pub(crate) fn binding(instance: i64, bridge: &str) -> HostObject {
-    HostObject::Binding(Binding {
-        network: NetworkId(1),
-        bridge: IfName::new(bridge).unwrap(),
-        mac: mac(instance),
-        address: address(instance),
-        hostname: format!("host-{instance}"),
-        instance: InstanceId(instance),
-    })
-}
-
-pub(crate) fn instance(instance: i64, boot: i64) -> HostObject {
-    HostObject::Instance(Instance {
-        instance: InstanceId(instance),
-        hostname: format!("host-{instance}"),
-        image: "sha256:00".to_owned(),
-        memory_mb: 64,
-        vcpus: 1,
-        disk_gb: 0,
-        ports: 1,
-        boot,
-        injected: None,
-        more_injected: Vec::new(),
-    })
-}
-
-fn mac(instance: i64) -> MacAddr {
-    MacAddr([2, 0, 0, 0, 0, u8::try_from(instance).unwrap()])
-}
-
-fn address(instance: i64) -> Ipv4Addr {
-    Ipv4Addr::from(0x0a00_0002 + u32::try_from(instance).unwrap())
-}
+pub(crate) use novanet_reconcile::fake::objects::{
+    binding, bridge, dhcp, float, gateway, group, instance, member, port, rule,
+};
 
 /// A network with one instance.
 pub(crate) fn small_cloud() -> Vec<HostObject> {

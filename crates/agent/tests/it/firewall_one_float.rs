@@ -3,8 +3,8 @@
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use anyhow::Result;
-use novanet_agent::engine::{Reconciler, Round};
 use novanet_agent::firewall::Firewall;
+use novanet_agent::runtime::{Reconciler, Round};
 use novanet_lab::Host;
 use std::collections::BTreeSet;
 use tokio::time::Instant;

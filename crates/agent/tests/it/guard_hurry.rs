@@ -1,9 +1,9 @@
 //! What failed is tried again as soon as there is a reason, and never all the time.
 
 use crate::engine_support::{bridge, dhcp, gateway};
-use novanet_agent::engine::reconcile::LONGEST_WAIT;
-use novanet_agent::engine::{Engine, Reconciler, Timing};
 use novanet_agent::fake::{FakeHost, FakeLinks};
+use novanet_agent::runtime::{Engine, Reconciler, Timing};
+use novanet_reconcile::LONGEST_WAIT;
 use std::time::{Duration, Instant as Clock};
 use tokio::time::Instant;
 

@@ -4,9 +4,9 @@
 use crate::engine_support::{delta, eventually, list, reached};
 use crate::link::{State, sh};
 use crate::subsystem::name;
-use novanet_agent::engine::{Engine, Reconciler, Subsystems, Timing};
 use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeInstances};
 use novanet_agent::link::Links;
+use novanet_agent::runtime::{Engine, Reconciler, Subsystems, Timing};
 use novanet_agent::settings::Settings;
 use novanet_model::HostObject;
 use novanet_model::object::Bridge;

@@ -51,7 +51,6 @@ mod link_removal;
 mod link_setting;
 mod link_uplink;
 mod metadata;
-mod property;
 mod protocol;
 mod protocol_addresses;
 mod protocol_restored;

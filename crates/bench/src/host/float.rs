@@ -7,9 +7,9 @@ use super::{World, objects};
 use crate::Scale;
 use crate::harness::{Judged, Limit, Row, Samples, Unit};
 use anyhow::{Result, anyhow, ensure};
-use novanet_agent::engine::Reconciler;
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
+use novanet_agent::runtime::Reconciler;
 use novanet_agent::subsystem::Subsystem;
 use novanet_model::HostObject;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -231,7 +231,7 @@ impl Subsystems {
 
 fn settled<R: Subsystem>(
     name: &str,
-    round: &novanet_agent::engine::Round,
+    round: &novanet_agent::runtime::Round,
     room: &Reconciler<R>,
 ) -> Result<()> {
     ensure!(round.failed == 0, "{name}: {:?}", room.errors());

@@ -2,7 +2,7 @@
 //! else has must not be found out after half of the work.
 
 use crate::failure::Failure;
-use novanet_agent::engine::AgentError;
+use novanet_agent::runtime::AgentError;
 use novanet_model::flags::Flags;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;

@@ -4,10 +4,10 @@ use super::{Stop, follow, host, ports, server_half, setup};
 use crate::failure::Failure;
 use crate::{identity, keyfile, running};
 use futures_util::FutureExt as _;
-use novanet_agent::engine::{self, AgentError, NamespaceLock, Options, preflight, run_with};
 use novanet_agent::link::host_addresses;
+use novanet_agent::runtime::{self, AgentError, NamespaceLock, Options, preflight, run_with};
+use novanet_agent::server_client::{Pace, ServerAddress};
 use novanet_agent::settings::Settings;
-use novanet_agent::upstream::{Pace, ServerAddress};
 use novanet_agent::{local, reserve};
 use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
@@ -27,7 +27,8 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     host::say_what_is_missing(&flags);
     // Before anything is made; the agent takes it for good.
     drop(NamespaceLock::take().map_err(|e| Failure::because(&e))?);
-    engine::identity::check(&flags.state_path(), flags.host()).map_err(|e| Failure::because(&e))?;
+    runtime::identity::check(&flags.state_path(), flags.host())
+        .map_err(|e| Failure::because(&e))?;
     let able = if setup::is_first_start(&flags) {
         preflight::check_to_build(&flags.roles())
     } else {

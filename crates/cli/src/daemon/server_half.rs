@@ -7,7 +7,7 @@ use super::serve::{bind, open};
 use super::{Stop, announce, follow, setup};
 use crate::failure::Failure;
 use crate::say;
-use novanet_agent::engine;
+use novanet_agent::runtime;
 use novanet_control::Cloud;
 use novanet_model::flags::Flags;
 use novanet_server::Server;
@@ -34,7 +34,7 @@ pub(super) async fn begin(
     first: &setup::First,
     held: Held,
 ) -> Result<Option<ServerHalf>, Failure> {
-    let has_ledger = engine::has_ledger(&flags.state_path());
+    let has_ledger = runtime::has_ledger(&flags.state_path());
     let error = match open(flags, true).await {
         Ok(cloud) => match prepare(flags, first, cloud, Some(held)).await {
             Ok(half) => return Ok(Some(half)),

@@ -6,7 +6,7 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
-use novanet_agent::engine::{AgentError, Lock, identity};
+use novanet_agent::runtime::{AgentError, Lock, identity};
 use novanet_model::wire::HostRole;
 use serde::Serialize;
 

@@ -4,7 +4,7 @@
 
 use crate::environment::given;
 use crate::failure::Failure;
-use novanet_agent::engine::{kept, kept_path};
+use novanet_agent::runtime::{kept, kept_path};
 use novanet_agent::settings::Settings;
 use novanet_model::flags::Flags;
 

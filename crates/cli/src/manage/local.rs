@@ -5,8 +5,8 @@ use super::{firewall, host, kept, remote, structure};
 use crate::args::Format;
 use crate::failure::Failure;
 use crate::table;
-use novanet_agent::engine::Offline;
 use novanet_agent::local;
+use novanet_agent::runtime::Offline;
 use novanet_model::flags::Flags;
 use novanet_model::wire::{Answer, Question};
 use std::io::ErrorKind;
@@ -82,7 +82,7 @@ async fn told(command: host::Command, flags: &Flags) -> Result<String, Failure> 
     match ask(flags, &question).await {
         Err(NoAnswer::NoAgent) => {
             let settings = kept::settings(flags)?;
-            let done = novanet_agent::engine::offline(&settings, offline).await;
+            let done = novanet_agent::runtime::offline(&settings, offline).await;
             done.map_err(|e| Failure::failed(e.to_string()))?
                 .map(line)
                 .map_err(Failure::failed)

@@ -4,7 +4,7 @@
 use super::context::Context;
 use crate::failure::Failure;
 use crate::identity::{self, Known, Verdict};
-use novanet_agent::engine::Table;
+use novanet_agent::runtime::Table;
 use novanet_model::wire::Objects;
 use novanet_server::clock_file;
 use std::fmt::Write as _;

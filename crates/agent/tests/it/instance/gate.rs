@@ -4,10 +4,10 @@
 use super::parts::{Tiny, image, instance, port};
 use crate::engine_support::{delta, eventually, list, reached};
 use futures_util::future::BoxFuture;
-use novanet_agent::engine::{Engine, Subsystems, Timing, Workers};
 use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeLinks, FakeRoom};
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::{Driver, Instances, Machine, PortAttacher};
+use novanet_agent::runtime::{Engine, Subsystems, Timing, Workers};
 use novanet_agent::subsystem::SubsystemError;
 use novanet_model::object::{Instance, Port};
 use novanet_model::wire::{InstanceReport, InstanceState};

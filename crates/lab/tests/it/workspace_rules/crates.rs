@@ -9,7 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["control", "ec2", "http"]),
     ("control", &["store", "pki"]),
     // `pki` for its enrolment
-    ("agent", &["pki", "http"]),
+    ("agent", &["reconcile", "pki", "http"]),
 ];
 
 /// Packages from outside that only some of our crates may use: the knowledge stays in one place.

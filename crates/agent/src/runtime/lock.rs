@@ -1,0 +1,94 @@
+//! One agent per host: the agent that changes a host holds two locks, one on its state folder and one
+//! on its network namespace. The kernel lets them go with the process, however that ends.
+
+use super::error::AgentError;
+use crate::ledger::make_private_dir;
+use crate::private;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{getsockopt, sockopt};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// The agent's own files under the host's state path.
+pub fn agent_dir(state_path: &Path) -> PathBuf {
+    state_path.join("agent")
+}
+
+/// The name of the lock on a network namespace: an abstract socket, which is one per namespace and goes
+/// with its process (unix(7)).
+const NAMESPACE: &str = "novanet/agent";
+
+/// The lock on a network namespace, held until it is dropped.
+#[derive(Debug)]
+pub struct NamespaceLock {
+    /// `None`: a process of another user has the name.
+    _socket: Option<UnixListener>,
+}
+
+impl NamespaceLock {
+    /// Takes it, or says which agent has it. Any user can take a name: one of somebody else's keeps no
+    /// agent from its work.
+    pub fn take() -> Result<Self, AgentError> {
+        let refused = |e| AgentError::file(format!("@{NAMESPACE}"), e);
+        let name = SocketAddr::from_abstract_name(NAMESPACE).map_err(refused)?;
+        match UnixListener::bind_addr(&name) {
+            Ok(socket) => Ok(Self {
+                _socket: Some(socket),
+            }),
+            Err(e) if e.kind() == ErrorKind::AddrInUse => Self::taken(&name),
+            Err(e) => Err(refused(e)),
+        }
+    }
+
+    fn taken(name: &SocketAddr) -> Result<Self, AgentError> {
+        let holder = UnixStream::connect_addr(name)
+            .ok()
+            .and_then(|socket| getsockopt(&socket, sockopt::PeerCredentials).ok());
+        let me = rustix::process::geteuid().as_raw();
+        match holder {
+            Some(holder) if holder.uid() != me => {
+                tracing::warn!(
+                    process = holder.pid(),
+                    user = holder.uid(),
+                    "a process that is no agent has the name @{NAMESPACE}: a second agent in this \
+                     network namespace would not be noticed"
+                );
+                Ok(Self { _socket: None })
+            }
+            Some(holder) => Err(AgentError::NamespaceTaken {
+                holder: format!("process {}", holder.pid()),
+            }),
+            None => Err(AgentError::NamespaceTaken {
+                holder: format!("it holds @{NAMESPACE}"),
+            }),
+        }
+    }
+}
+
+/// The lock on a state folder, held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Takes it, or says that somebody else has it.
+    pub fn take(state_path: &Path) -> Result<Self, AgentError> {
+        let dir = agent_dir(state_path);
+        make_private_dir(&dir)?;
+        let path = dir.join("lock");
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(false);
+        let file = private::open(options, &path);
+        let file = file.map_err(|e| AgentError::file(&path, e))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Self { _file: file }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(AgentError::AlreadyRunning(path)),
+            Err((_, errno)) => Err(AgentError::file(path, errno)),
+        }
+    }
+}

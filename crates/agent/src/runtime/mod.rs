@@ -1,0 +1,31 @@
+//! The agent of one host at work: keeps the objects that the server sends, hands them to the
+//! subsystems' workers (`novanet-reconcile`), and reports how far they are.
+
+mod addresses;
+mod describe;
+pub mod engine;
+pub mod error;
+pub mod identity;
+mod kept;
+pub mod lineage;
+pub mod lock;
+pub mod offline;
+pub mod preflight;
+pub mod questions;
+pub mod run;
+pub mod serve;
+pub mod table;
+
+pub use engine::{Engine, Takes};
+pub use error::AgentError;
+pub use kept::{kept, kept_path};
+pub use lineage::Doubt;
+pub use lock::{Lock, NamespaceLock};
+pub use novanet_reconcile::{
+    Blocked, FirewallGate, Reconciler, Round, Shows, Subsystems, Timing, Workers,
+};
+pub use offline::{Offline, has_ledger, offline_with};
+pub use questions::{Answers, Console};
+pub use run::{Options, offline, run, run_with};
+pub use serve::{Parts, serve};
+pub use table::Table;

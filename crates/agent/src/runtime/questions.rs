@@ -1,0 +1,164 @@
+//! Answers to questions, the same for the server's and for those of the host's own socket.
+
+use super::engine::Engine;
+use novanet_model::InstanceId;
+use novanet_model::wire::{Answer, Question};
+use novanet_reconcile::{DHCP, FIREWALL, INSTANCES, LINKS, Query};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Longest answer, in bytes.
+const LONGEST: usize = 1024 * 1024;
+
+/// Where the console of an instance can be read, without waiting for the instances' worker.
+pub trait Console: Send + Sync {
+    /// The last 64 KiB; `None`: there is no such instance here.
+    fn read(&self, instance: InstanceId) -> Option<std::io::Result<String>>;
+}
+
+/// An engine that answers questions.
+#[derive(Clone)]
+pub struct Answers {
+    engine: Engine,
+    console: Arc<dyn Console>,
+}
+
+impl Answers {
+    /// Answers of this engine and these consoles.
+    pub fn new(engine: Engine, console: Arc<dyn Console>) -> Self {
+        Self { engine, console }
+    }
+
+    /// Answers. Takes as long as the subsystems are busy, within limits.
+    ///
+    /// After a `Cleanup` (not a dry run) the host stays empty: the engine makes nothing until the
+    /// agent is started again, and says so in its status.
+    pub async fn answer(&self, question: &Question) -> Answer {
+        let result = match question {
+            Question::Plan { diff } => self.engine.plan(*diff).await,
+            Question::Firewall => self.engine.ask(FIREWALL, Query::Show).await,
+            Question::Cleanup { dry_run, force } => self.engine.cleanup(*dry_run, *force).await,
+            Question::Console { instance } => self.console(*instance).await,
+        };
+        match result {
+            Ok(text) => Answer::Text {
+                text: shortened(text),
+            },
+            Err(message) => Answer::Failed {
+                message: shortened(message),
+            },
+        }
+    }
+
+    /// Answers a question of the server. While its database is not this host's, an instance's number
+    /// may mean another one there, so its console stays here.
+    pub async fn of_server(&self, question: &Question) -> Answer {
+        match (question, self.engine.held()) {
+            (Question::Console { .. }, Some(message)) => Answer::Failed { message },
+            _ => self.answer(question).await,
+        }
+    }
+
+    async fn console(&self, instance: InstanceId) -> Result<String, String> {
+        let console = Arc::clone(&self.console);
+        let read = tokio::task::spawn_blocking(move || console.read(instance));
+        match read.await {
+            Ok(Some(Ok(text))) => Ok(text),
+            Ok(Some(Err(error))) => Err(format!("console of {instance}: {error}")),
+            Ok(None) => Err(format!("{instance}: not on this host")),
+            Err(error) => Err(format!("console of {instance}: {error}")),
+        }
+    }
+}
+
+impl Engine {
+    /// What the host must have, or what would change now, by subsystem.
+    pub async fn plan(&self, diff: bool) -> Result<String, String> {
+        let mut text = String::new();
+        if let Some(why) = self.held() {
+            text.extend(["# the server is not followed: ", &why, "\n"]);
+        }
+        for worker in self.progress() {
+            for warning in worker.warnings.values() {
+                text.extend(["# ", warning, "\n"]);
+            }
+        }
+        for place in 0..self.places() {
+            text.push_str(&self.ask(place, Query::Plan { diff }).await?);
+        }
+        Ok(text)
+    }
+
+    /// From now on nothing is made or removed, except by [`Self::cleanup`].
+    pub async fn pause(&self) -> Result<(), String> {
+        for place in 0..self.places() {
+            self.ask(place, Query::Pause).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything of ours, from the instances down; goes on after failures, but takes no link
+    /// and no rule from under an instance that still runs. Rules go last: as long as the host
+    /// answers for a floating IP, they keep it from being the host's own. Instances that run have to be
+    /// meant: without `force` they refuse it.
+    pub async fn cleanup(&self, dry_run: bool, force: bool) -> Result<String, String> {
+        if !dry_run {
+            if !force {
+                let running = running(&self.ask(LINKS, Query::InUse).await?);
+                if !running.is_empty() {
+                    return Err(format!(
+                        "{running} run on this host: cleanup ends them and removes their disks; if that \
+                         is meant: nova-manage host cleanup --force (--dry-run shows all that it removes)"
+                    ));
+                }
+            }
+            self.pause().await?;
+        }
+        let (mut text, mut failures) = (String::new(), String::new());
+        for place in [INSTANCES, DHCP, LINKS, FIREWALL] {
+            match self.ask(place, Query::Cleanup { dry_run }).await {
+                Ok(removed) => text.push_str(&removed),
+                Err(failed) => failures.push_str(&failed),
+            }
+            if place == INSTANCES && !failures.is_empty() && !dry_run {
+                let in_use = self.ask(LINKS, Query::InUse).await?;
+                if !in_use.is_empty() {
+                    return Err(format!(
+                        "{failures}dhcp, firewall and links stay as they are, \
+                         because of instances that still run: {in_use}; \
+                         end their processes and clean up again\n"
+                    ));
+                }
+            }
+        }
+        if failures.is_empty() {
+            Ok(text)
+        } else {
+            Err(failures)
+        }
+    }
+}
+
+/// The instances whose ports these are, by name: `nv1f, nv1f.1` are one.
+fn running(ports: &str) -> String {
+    let number = |port: &str| {
+        let hex = port.strip_prefix("nv")?.split('.').next()?;
+        i64::from_str_radix(hex, 16).ok()
+    };
+    let all: BTreeSet<i64> = ports.split(", ").filter_map(number).collect();
+    let names: Vec<String> = all.into_iter().map(|n| InstanceId(n).to_string()).collect();
+    names.join(", ")
+}
+
+fn shortened(mut text: String) -> String {
+    const NOTE: &str = "\n(shortened: the answer was longer than 1 MiB)\n";
+    if text.len() > LONGEST {
+        let mut end = LONGEST - NOTE.len();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str(NOTE);
+    }
+    text
+}

@@ -1,0 +1,341 @@
+//! The agent with the real subsystems: the only place that knows all of them.
+
+use super::engine::Engine;
+use super::error::AgentError;
+use super::identity;
+use super::kept::keep;
+use super::lock::{Lock, NamespaceLock};
+use super::offline::{Offline, offline_with};
+use super::preflight;
+use super::questions::Console;
+use super::serve::{Beside, Parts, serve};
+use crate::dhcp::DhcpServers;
+use crate::dhcp::journal::Journal;
+use crate::firewall::Firewall;
+use crate::image::{ImageError, ImageSource, Images};
+use crate::instance::{Consoles, Gate, Instances, PortAttacher};
+use crate::link::{self, Links};
+use crate::metadata::{self, MetadataError, MetadataSource};
+use crate::server_client::{Client, LeaseSource, Pace, ServerAddress};
+use crate::settings::Settings;
+use crate::subsystem::{Subsystem, SubsystemError};
+use futures_util::future::BoxFuture;
+use novanet_model::object::Port;
+use novanet_model::wire::{Hello, HostRole, InstanceReport, LeaseEvent, Metadata};
+use novanet_model::{InstanceId, NetworkKind, ObjectKey};
+use novanet_reconcile::{FirewallGate, Shows, Subsystems, Timing, host_key};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+
+/// What the agent can be told besides the host's settings.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the host does.
+    pub roles: Vec<HostRole>,
+    /// The conversation's times; `heartbeat` is the `report_interval` flag.
+    pub pace: Pace,
+    /// The engine's times.
+    pub timing: Timing,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            roles: vec![HostRole::Network, HostRole::Compute],
+            pace: Pace::default(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// Runs the agent of this host until `shutdown`, with both roles. Instances and rules stay as they
+/// are then. Call it in a multi-threaded runtime, in the host's network namespace.
+pub async fn run(
+    settings: Settings,
+    server: ServerAddress,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    run_with(settings, Options::default(), server, shutdown).await
+}
+
+/// As [`run`], with options.
+pub async fn run_with(
+    settings: Settings,
+    options: Options,
+    server: ServerAddress,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    preflight::check(&options.roles)?;
+    let lock = Lock::take(&settings.state_path)?;
+    let _namespace = NamespaceLock::take()?;
+    identity::check(&settings.state_path, &settings.host)?;
+    identity::claim(&settings.state_path, &settings.host)?;
+    if let Err(error) = keep(&settings) {
+        tracing::warn!(%error, "the settings cannot be kept for host plan while no agent runs");
+    }
+    let metadata = listen(settings.metadata_port).await?;
+    let client = Client::new(server, &settings.host);
+    let (reporter, reports) = mpsc::unbounded_channel();
+    let subsystems = real_rooms(&settings, Arc::new(client.clone()), reporter)?;
+    let leases = Leases {
+        journal: subsystems.dhcp.journal(),
+        changed: subsystems.dhcp.leases_changed(),
+    };
+    let console = Arc::new(subsystems.instances.consoles());
+    tracing::info!(host = settings.host, "the agent starts");
+    let parts = Parts {
+        beside: beside(&settings, metadata, client.clone()),
+        hello: hello(&settings, &options.roles),
+        my_ip_follows: settings.my_ip_follows,
+        state_path: settings.state_path,
+        lock,
+        subsystems,
+        client,
+        console,
+        leases: Some(Arc::new(leases)),
+        reports,
+        timing: options.timing,
+        pace: options.pace,
+    };
+    serve(parts, shutdown).await
+}
+
+/// `host plan` and `host cleanup` while no agent runs here.
+pub async fn offline(
+    settings: &Settings,
+    what: Offline,
+) -> Result<Result<String, String>, AgentError> {
+    preflight::check(&[HostRole::Network])?;
+    // The subsystems take over sockets of a running agent: not before the lock is known to be free.
+    let lock = Lock::take(&settings.state_path)?;
+    let _namespace = NamespaceLock::take()?;
+    if identity::owner(&settings.state_path).is_some() {
+        identity::check(&settings.state_path, &settings.host)?;
+    }
+    let (reporter, _reports) = mpsc::unbounded_channel();
+    let subsystems = real_rooms(settings, Arc::new(NoServer), reporter)?;
+    Box::pin(offline_with(&settings.state_path, lock, subsystems, what)).await
+}
+
+type RealRooms = Subsystems<Links, Firewall, DhcpServers, Instances>;
+
+fn real_rooms(
+    settings: &Settings,
+    source: Arc<dyn ImageSource>,
+    reporter: mpsc::UnboundedSender<InstanceReport>,
+) -> Result<RealRooms, AgentError> {
+    let failed = |subsystem| move |source| AgentError::Subsystem { subsystem, source };
+    let images = Images::new(&settings.state_path, settings.instance_uid_base, source);
+    let images = images.map_err(|e| failed("images")(SubsystemError::Refused(e.to_string())))?;
+    let links = Links::new(settings).map_err(failed(Links::NAME))?;
+    let plug = Arc::new(Cables(links.veth_attacher()));
+    Ok(Subsystems {
+        links,
+        firewall: Firewall::new(settings).map_err(failed(Firewall::NAME))?,
+        dhcp: DhcpServers::new(settings).map_err(failed(DhcpServers::NAME))?,
+        instances: Instances::new(settings, Arc::new(images), plug, reporter),
+    })
+}
+
+async fn listen(port: u16) -> Result<TcpListener, AgentError> {
+    // On every address: the firewall redirects from the bridges, and keeps others away.
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
+    listener.map_err(|source| AgentError::Port { port, source })
+}
+
+fn beside(settings: &Settings, listener: TcpListener, client: Client) -> Beside {
+    let kept = super::lock::agent_dir(&settings.state_path).join("metadata");
+    vec![(
+        "metadata service",
+        Box::new(move |engine| {
+            Box::pin(async move {
+                let source = Arc::new(Followed {
+                    client,
+                    engine: engine.clone(),
+                });
+                let find = move |address| engine.instance_at(address);
+                let served = metadata::serve(listener, find, source, kept);
+                if let Err(error) = served.await {
+                    tracing::error!(%error, "metadata service");
+                }
+            })
+        }),
+    )]
+}
+
+fn hello(settings: &Settings, roles: &[HostRole]) -> Hello {
+    let memory = rustix::system::sysinfo();
+    let bytes = u128::from(memory.totalram) * u128::from(memory.mem_unit);
+    let cpus = std::thread::available_parallelism();
+    Hello {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        roles: roles.to_vec(),
+        my_ip: settings.my_ip,
+        kinds: vec![NetworkKind::Flat, NetworkKind::FlatDhcp],
+        vcpus: cpus.map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+        memory_mb: u64::try_from(bytes >> 20).unwrap_or(u64::MAX),
+    }
+}
+
+impl Shows for Links {
+    fn describe(value: &Self::Value) -> String {
+        value.to_string()
+    }
+
+    async fn in_use(&mut self) -> Result<String, SubsystemError> {
+        Ok(self.ports()?.join(", "))
+    }
+}
+
+impl Shows for DhcpServers {
+    fn describe(value: &Self::Value) -> String {
+        value.to_string()
+    }
+}
+
+impl Shows for Firewall {
+    /// Until its rules are back the host is open: somebody who flushes them twice waits for no pause.
+    const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+    fn describe(value: &Self::Value) -> String {
+        super::describe::firewall(value)
+    }
+
+    fn warnings(&self) -> BTreeMap<ObjectKey, String> {
+        let keyed = |(chain, why): (&String, &String)| {
+            (host_key(&format!("{}/{chain}", Self::NAME)), why.clone())
+        };
+        Firewall::warnings(self).iter().map(keyed).collect()
+    }
+
+    async fn show(&mut self) -> Result<String, SubsystemError> {
+        Firewall::show(self).await
+    }
+}
+
+impl Shows for Instances {
+    /// Its tries may cost a download.
+    const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+    fn describe(value: &Self::Value) -> String {
+        value.to_string()
+    }
+
+    async fn finish(&mut self) {
+        self.wait_idle().await;
+    }
+
+    fn set_firewall_gate(&mut self, firewall_gate: FirewallGate) {
+        self.set_gate(Arc::new(firewall_gate));
+    }
+}
+
+impl Gate for FirewallGate {
+    fn reason_not_ready(&self, instance: InstanceId) -> Option<String> {
+        FirewallGate::gap(self, instance)
+    }
+
+    fn ready(&self, instance: InstanceId) -> BoxFuture<'_, ()> {
+        Box::pin(FirewallGate::closed(self, instance))
+    }
+}
+
+impl Console for Consoles {
+    fn read(&self, instance: InstanceId) -> Option<std::io::Result<String>> {
+        Consoles::read(self, instance)
+    }
+}
+
+/// Plugs instances by the link subsystem's means.
+struct Cables(link::VethAttacher);
+
+impl PortAttacher for Cables {
+    fn attach<'a>(
+        &'a self,
+        port: &'a Port,
+        pid: i32,
+        ifname: &'a str,
+    ) -> BoxFuture<'a, Result<(), SubsystemError>> {
+        Box::pin(self.0.attach(port, pid, ifname))
+    }
+}
+
+/// The journal of leases, as the conversation with the server sees it.
+struct Leases {
+    journal: Journal,
+    changed: Arc<Notify>,
+}
+
+impl LeaseSource for Leases {
+    fn pending(&self, limit: usize) -> std::io::Result<Vec<LeaseEvent>> {
+        let mut events = self.journal.pending()?;
+        events.truncate(limit);
+        Ok(events)
+    }
+
+    fn acknowledge(&self, count: usize) -> std::io::Result<()> {
+        self.journal.acknowledge(count)
+    }
+
+    fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+}
+
+impl ImageSource for Client {
+    fn fetch<'a>(
+        &'a self,
+        digest: &'a str,
+        into: &'a Path,
+    ) -> BoxFuture<'a, Result<(), ImageError>> {
+        Box::pin(async move {
+            let fetched = self.image(digest, into).await;
+            fetched.map_err(|error| ImageError::Fetch {
+                digest: digest.to_owned(),
+                message: error.to_string(),
+            })
+        })
+    }
+}
+
+/// The server, as long as the host follows it: in another database an instance of the same number is
+/// another one.
+struct Followed {
+    client: Client,
+    engine: Engine,
+}
+
+impl MetadataSource for Followed {
+    fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>> {
+        Box::pin(async move {
+            if let Some(why) = self.engine.held() {
+                return Err(MetadataError::Unavailable(why));
+            }
+            match self.client.metadata(instance).await {
+                Ok(Some(metadata)) => Ok(metadata),
+                Ok(None) => Err(MetadataError::Unknown(instance)),
+                Err(error) => Err(MetadataError::Unavailable(error.to_string())),
+            }
+        })
+    }
+}
+
+/// Offline nothing is fetched.
+struct NoServer;
+
+impl ImageSource for NoServer {
+    fn fetch<'a>(
+        &'a self,
+        digest: &'a str,
+        _into: &'a Path,
+    ) -> BoxFuture<'a, Result<(), ImageError>> {
+        let digest = digest.to_owned();
+        let message = "no agent runs".to_owned();
+        Box::pin(async move { Err(ImageError::Fetch { digest, message }) })
+    }
+}

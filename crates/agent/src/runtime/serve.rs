@@ -1,0 +1,194 @@
+//! An agent at work: workers, local socket, conversation with the server, until it is told to stop.
+//! Generic over the subsystems, so that tests run all of it on a host in memory.
+
+use super::engine::Engine;
+use super::error::AgentError;
+use super::lock::{Lock, agent_dir};
+use super::questions::{Answers, Console};
+
+use crate::ledger::Ledger;
+use crate::local::Local;
+use crate::server_client::{Client, LeaseSource, Pace, Upstream};
+use futures_util::future::BoxFuture;
+use novanet_model::wire::{Hello, InstanceReport};
+use novanet_reconcile::{Shows, Subsystem, SubsystemWorker, Subsystems, Timing, Workers};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// How long the workers may take to end their rounds when the agent is stopped.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Makes a task that runs as long as the agent does.
+pub type Beside = Vec<(
+    &'static str,
+    Box<dyn FnOnce(Engine) -> BoxFuture<'static, ()> + Send>,
+)>;
+
+/// Everything an agent is made of.
+pub struct Parts<L, F, D, I> {
+    /// Where its ledger and socket are.
+    pub state_path: PathBuf,
+    /// The lock of that place, taken before the subsystems were made.
+    pub lock: Lock,
+    /// The subsystems of the host.
+    pub subsystems: Subsystems<L, F, D, I>,
+    /// How it talks to the server.
+    pub client: Client,
+    /// How it introduces itself.
+    pub hello: Hello,
+    /// Its `my_ip` is the address that the host has now.
+    pub my_ip_follows: bool,
+    /// Where consoles are.
+    pub console: Arc<dyn Console>,
+    /// Where lease events wait.
+    pub leases: Option<Arc<dyn LeaseSource>>,
+    /// Where states of instances come from.
+    pub reports: mpsc::UnboundedReceiver<InstanceReport>,
+    /// What else runs as long as the agent does (the metadata service).
+    pub beside: Beside,
+    /// The engine's times.
+    pub timing: Timing,
+    /// The conversation's times.
+    pub pace: Pace,
+}
+
+/// Runs an agent until `shutdown`. Rules, links and instances stay as they are then.
+pub async fn serve<L, F, D, I>(
+    parts: Parts<L, F, D, I>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError>
+where
+    L: Subsystem + Shows + Send + 'static,
+    F: Subsystem + Shows + Send + 'static,
+    D: Subsystem + Shows + Send + 'static,
+    I: Subsystem + Shows + Send + 'static,
+{
+    let _lock = parts.lock;
+    let ledger = Ledger::open(&agent_dir(&parts.state_path))?;
+    let local = Local::open(&parts.state_path)?;
+    let (engine, workers) = Engine::new(parts.subsystems, Some(ledger), &parts.timing);
+    let mut workers = start(workers)?;
+    let answers = Answers::new(engine.clone(), parts.console);
+    let upstream = Upstream {
+        client: parts.client,
+        engine: engine.clone(),
+        answers: answers.clone(),
+        hello: parts.hello,
+        my_ip_follows: parts.my_ip_follows,
+        leases: parts.leases,
+        pace: parts.pace,
+    };
+    // A task each: one that waits for a disk does not delay the others.
+    let mut tasks = JoinSet::new();
+    for (name, make) in parts.beside {
+        tasks.spawn(named(name, make(engine.clone())));
+    }
+    let conversation = Box::pin(upstream.run());
+    tasks.spawn(named("conversation with the server", conversation));
+    tasks.spawn(named("local socket", local.serve(answers)));
+    let reports = pass_on(parts.reports, engine.clone());
+    tasks.spawn(named("instance reports", reports));
+    let result = tokio::select! {
+        () = shutdown => Ok(()),
+        name = workers.first_end() => Err(AgentError::Ended(name)),
+        Some(ended) = tasks.join_next() => Err(AgentError::Ended(ended.unwrap_or("a task"))),
+    };
+    tasks.shutdown().await;
+    engine.stop();
+    if tokio::time::timeout(FAREWELL, workers.all_ends())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "a subsystem is still busy; what it was doing is finished at the next start"
+        );
+    }
+    result
+}
+
+async fn pass_on(mut reports: mpsc::UnboundedReceiver<InstanceReport>, engine: Engine) {
+    while let Some(report) = reports.recv().await {
+        engine.report(report);
+    }
+    // A host without instances has nobody to report.
+    std::future::pending::<()>().await;
+}
+
+/// A task that says which one it was when it ends.
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
+}
+
+/// The workers' threads.
+struct Running(Vec<(&'static str, oneshot::Receiver<()>)>);
+
+impl Running {
+    /// Waits until a worker ends, which it should not.
+    async fn first_end(&mut self) -> &'static str {
+        let ends = self.0.iter_mut().map(|(name, end)| {
+            Box::pin(async move {
+                let _ = end.await; // ended or panicked
+                *name
+            })
+        });
+        let (name, place, _) = futures_util::future::select_all(ends).await;
+        self.0.remove(place);
+        name
+    }
+
+    async fn all_ends(self) {
+        for (_, end) in self.0 {
+            let _ = end.await;
+        }
+    }
+}
+
+/// Each worker has a thread: subsystems may wait for the kernel and for programs without delaying another.
+fn start<L, F, D, I>(workers: Workers<L, F, D, I>) -> Result<Running, AgentError>
+where
+    L: Subsystem + Shows + Send + 'static,
+    F: Subsystem + Shows + Send + 'static,
+    D: Subsystem + Shows + Send + 'static,
+    I: Subsystem + Shows + Send + 'static,
+{
+    Ok(Running(vec![
+        thread(workers.links, false)?,
+        thread(workers.firewall, false)?,
+        thread(workers.dhcp, false)?,
+        // Instances are started side by side.
+        thread(workers.instances, true)?,
+    ]))
+}
+
+fn thread<R: Subsystem + Shows + Send + 'static>(
+    worker: SubsystemWorker<R>,
+    side_by_side: bool,
+) -> Result<(&'static str, oneshot::Receiver<()>), AgentError> {
+    let failed = |e| AgentError::file(R::NAME, e);
+    let mut builder = if side_by_side {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2);
+        builder
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = builder
+        .enable_all()
+        .thread_name(R::NAME)
+        .build()
+        .map_err(failed)?;
+    let (ending, end) = oneshot::channel();
+    let work = move || {
+        let _ending = ending; // dropped at the end, and in a panic
+        runtime.block_on(worker.run());
+    };
+    std::thread::Builder::new()
+        .name(R::NAME.to_owned())
+        .spawn(work)
+        .map_err(failed)?;
+    Ok((R::NAME, end))
+}

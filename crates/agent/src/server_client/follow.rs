@@ -1,0 +1,209 @@
+//! Follows the host's objects: whole list first, then deltas, and the whole list again whenever
+//! they do not fit what is here. Questions come along.
+
+use super::backoff::Backoff;
+use super::{Client, Upstream, UpstreamError};
+use crate::runtime::engine::Takes;
+use crate::runtime::questions::Answers;
+use crate::subsystem::ForeignDevices;
+use novanet_model::wire::{Asked, Follow, Hello, Objects};
+use novanet_reconcile::jitter;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Ids of questions that are remembered, so that one that is asked again while it is answered is
+/// not answered twice.
+const REMEMBERED: usize = 256;
+/// Between two questions to a server whose answer brought nothing new.
+const BREATH: Duration = Duration::from_millis(100);
+/// Between two looks at a server whose database is not this host's: an operator has to decide.
+const HELD: Duration = Duration::from_secs(2);
+/// How often an answer is sent before it is given up.
+const TRIES: u32 = 3;
+
+pub(super) struct Follower<'a> {
+    upstream: &'a Upstream,
+    again: Notify,
+    /// The server has heard who we are.
+    joined: Notify,
+    /// The next question is for the whole list.
+    whole: AtomicBool,
+    asked: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl<'a> Follower<'a> {
+    pub(super) fn new(upstream: &'a Upstream) -> Self {
+        Self {
+            upstream,
+            again: Notify::new(),
+            joined: Notify::new(),
+            whole: AtomicBool::new(false),
+            asked: Arc::default(),
+        }
+    }
+
+    /// Notified whenever the host has introduced itself.
+    pub(super) fn joined(&self) -> &Notify {
+        &self.joined
+    }
+
+    pub(super) async fn follow(&self) {
+        let mut backoff = self.upstream.backoff();
+        loop {
+            if let Err(error) = self.session(&mut backoff).await {
+                backoff.failed("objects", &error).await;
+            }
+        }
+    }
+
+    /// One connection's worth of following. Ends well if all objects are to be asked for again.
+    async fn session(&self, backoff: &mut Backoff) -> Result<(), UpstreamError> {
+        let Upstream { client, engine, .. } = self.upstream;
+        let mut session = client.session().await?;
+        let mut foreign = engine.foreign();
+        let hello = self.hello(&mut foreign);
+        session.hello(&hello).await?;
+        // What the server knew of instances may have been lost with it.
+        engine.report_all_again();
+        self.joined.notify_one();
+        if let Err(error) = self.compare(true).await {
+            tracing::debug!(%error, "no digest");
+        }
+        loop {
+            let follow = self.position();
+            let news = tokio::select! {
+                news = session.objects(&follow) => news?,
+                () = self.again.notified() => return Ok(()),
+                () = self.moved(&mut foreign, &hello) => return Ok(()),
+            };
+            backoff.worked("objects");
+            let fresh = self.answer_new(&news);
+            let idle = !fresh && news.changes.is_empty() && !news.questions.is_empty();
+            let takes = engine.take(news);
+            if takes == Takes::Held {
+                tokio::time::sleep(HELD).await;
+                continue;
+            }
+            let again = takes == Takes::ListAgain;
+            if again {
+                tracing::warn!("the server's news do not fit what is here: asking for all of it");
+            }
+            self.whole.store(again, Ordering::Relaxed);
+            if again || idle {
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+
+    /// How the host introduces itself now.
+    fn hello(&self, foreign: &mut watch::Receiver<Option<ForeignDevices>>) -> Hello {
+        let mut hello = self.upstream.hello.clone();
+        let foreign = foreign.borrow_and_update();
+        let source = foreign.as_ref().and_then(|foreign| foreign.source);
+        if let Some(source) = source.filter(|_| self.upstream.my_ip_follows) {
+            hello.my_ip = source;
+        }
+        hello
+    }
+
+    /// Waits until the host would introduce itself otherwise.
+    async fn moved(&self, foreign: &mut watch::Receiver<Option<ForeignDevices>>, said: &Hello) {
+        while foreign.changed().await.is_ok() {
+            if self.hello(foreign) != *said {
+                return;
+            }
+        }
+        std::future::pending::<()>().await; // the engine has ended
+    }
+
+    fn position(&self) -> Follow {
+        // A list says what the database does not know, and whether somebody decided.
+        let list = self.whole.load(Ordering::Relaxed) || self.upstream.engine.held().is_some();
+        let position = if list {
+            Follow::default()
+        } else {
+            self.upstream.engine.position()
+        };
+        let wait = self.upstream.pace.wait.as_millis();
+        Follow {
+            wait_ms: u64::try_from(wait).unwrap_or(u64::MAX),
+            ..position
+        }
+    }
+
+    /// Now and then compares what is here with what the server has.
+    pub(super) async fn resync(&self) {
+        loop {
+            tokio::time::sleep(jitter(self.upstream.pace.resync)).await;
+            match self.compare(false).await {
+                Ok(true) => {}
+                Ok(false) => self.again.notify_one(),
+                Err(error) => tracing::debug!(%error, "no digest"),
+            }
+        }
+    }
+
+    /// Compares what is here with what the server has; `false`: they differ, and the next question is
+    /// for the whole list. A server that was restarted may have another database, so then all is compared.
+    async fn compare(&self, full: bool) -> Result<bool, UpstreamError> {
+        let Upstream { client, engine, .. } = self.upstream;
+        let known = !engine.position().epoch.is_empty() && engine.held().is_none();
+        // Of different moments (`None`): the follower is about to move; next time.
+        if !known || engine.agrees(&client.digest(full).await?) != Some(false) {
+            return Ok(true);
+        }
+        tracing::warn!("the objects differ from the server's: asking for all of them");
+        self.whole.store(true, Ordering::Relaxed);
+        Ok(false)
+    }
+
+    /// Starts answering what was not asked before; whether there was anything.
+    fn answer_new(&self, news: &Objects) -> bool {
+        let mut fresh = false;
+        for asked in &news.questions {
+            if remember(&self.asked, &asked.id) {
+                fresh = true;
+                let answers = self.upstream.answers.clone();
+                let client = self.upstream.client.clone();
+                let seen = Arc::clone(&self.asked);
+                tokio::spawn(answer(asked.clone(), answers, client, seen));
+            }
+        }
+        fresh
+    }
+}
+
+async fn answer(
+    asked: Asked,
+    answers: Answers,
+    client: Client,
+    seen: Arc<Mutex<VecDeque<String>>>,
+) {
+    let answer = answers.of_server(&asked.question).await;
+    for attempt in 1..=TRIES {
+        match client.answer(&asked.id, &answer).await {
+            // A refusal is final: the one who asked has gone.
+            Ok(()) | Err(UpstreamError::Refused { .. }) => return,
+            Err(error) => tracing::debug!(id = asked.id, attempt, %error, "answer not delivered"),
+        }
+        tokio::time::sleep(BREATH * attempt).await;
+    }
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.retain(|id| *id != asked.id);
+}
+
+/// Remembers a question; `false` if it was known.
+fn remember(asked: &Mutex<VecDeque<String>>, id: &str) -> bool {
+    let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    if asked.iter().any(|known| known == id) {
+        return false;
+    }
+    if asked.len() >= REMEMBERED {
+        asked.pop_front();
+    }
+    asked.push_back(id.to_owned());
+    true
+}
