@@ -1,10 +1,13 @@
 //! The only place that reads the environment, the flag files and this machine's name and address.
 
+#![allow(clippy::disallowed_methods)] // no other file of this crate may
+
 use crate::failure::Failure;
 use crate::say;
 use novanet_model::flags::{
     Facts, FlagError, FlagErrors, Flags, Given, Origin, parse_file, registry,
 };
+use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -58,7 +61,7 @@ fn from_environment() -> Vec<Given> {
         .iter()
         .filter_map(|flag| {
             let variable = format!("NOVANET_{}", flag.name.to_ascii_uppercase());
-            let value = std::env::var(&variable).ok()?;
+            let value = self::variable(&variable)?;
             Some(Given {
                 name: flag.name.to_owned(),
                 value: Some(value),
@@ -68,13 +71,23 @@ fn from_environment() -> Vec<Given> {
         .collect()
 }
 
+/// An environment variable; `None`: not set, or not UTF-8.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// An environment variable that is a path; `None`: not set.
+pub(crate) fn variable_os(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 /// How many characters a line of the terminal has that the answer goes to; `None`: it goes elsewhere.
 pub(crate) fn terminal_width() -> Option<u16> {
     let out = std::io::stdout();
     if !out.is_terminal() {
         return None;
     }
-    let asked = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let asked = variable("COLUMNS").and_then(|c| c.parse().ok());
     let size = || rustix::termios::tcgetwinsize(&out).ok().map(|s| s.ws_col);
     let width = asked.or_else(size).filter(|width| *width > 0);
     Some(width.unwrap_or(80))
@@ -90,7 +103,7 @@ fn files(command_line: &[Given]) -> Vec<(PathBuf, Option<Origin>)> {
     let named: Vec<&Given> = command_line.iter().filter(|g| is_include(g)).collect();
     if named.is_empty() {
         const VARIABLE: &str = "NOVANET_FLAGFILE";
-        return match std::env::var_os(VARIABLE) {
+        return match variable_os(VARIABLE) {
             Some(path) if path.is_empty() => Vec::new(),
             Some(path) => vec![(path.into(), Some(Origin::Environment(VARIABLE.to_owned())))],
             None => vec![(USUAL_FILE.into(), None)],

@@ -1,6 +1,11 @@
 //! Tests of the agent, one binary: linking is what costs on two cores. Subsystems are tried on the real
 //! kernel, each test in namespaces of its own.
-#![allow(clippy::unwrap_used, clippy::large_futures, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::large_futures,
+    missing_docs,
+    clippy::disallowed_methods
+)]
 
 mod dhcp;
 mod dhcp_checksum;

@@ -8,6 +8,7 @@ mod picture;
 mod show;
 mod walk;
 
+use crate::environment;
 use crate::failure::Failure;
 use novanet_lab::{MachineState, Sandbox};
 use show::Show;
@@ -143,7 +144,7 @@ impl Tools {
     fn find() -> Result<Self, Failure> {
         let novanet = std::env::current_exe()
             .map_err(|e| Failure::failed(format!("cannot find this program's own path: {e}")))?;
-        let aws = match std::env::var_os("NOVANET_VENV") {
+        let aws = match environment::variable_os("NOVANET_VENV") {
             Some(venv) => PathBuf::from(venv).join("bin/aws"),
             None => which("aws").ok_or_else(|| {
                 Failure::failed(
@@ -156,7 +157,7 @@ impl Tools {
 }
 
 fn which(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+    let path = environment::variable_os("PATH")?;
     std::env::split_paths(&path)
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())

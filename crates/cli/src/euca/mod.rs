@@ -15,6 +15,7 @@ mod keys;
 mod tests;
 
 use crate::args::{Bound, Param, Reader, Takes};
+use crate::environment;
 use crate::failure::Failure;
 use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder};
 use novanet_ec2::reader::{self, Element};
@@ -186,7 +187,7 @@ fn connection_options(args: &[String]) -> (Own, Vec<String>) {
 impl Own {
     fn connect(self) -> Result<Connection, Failure> {
         let given = |own: Option<String>, variable: &str| {
-            own.or_else(|| std::env::var(variable).ok())
+            own.or_else(|| environment::variable(variable))
                 .filter(|text| !text.is_empty())
                 .ok_or_else(|| {
                     Failure::failed(format!(

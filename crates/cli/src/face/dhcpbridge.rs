@@ -1,6 +1,7 @@
 //! `novanet dhcpbridge`, also known as `nova-dhcpbridge`: what dnsmasq calls on lease events. It
 //! reads no flags and starts no runtime: dnsmasq waits for it.
 
+use crate::environment;
 use crate::failure::Failure;
 use novanet_agent::dhcp::applet;
 
@@ -20,8 +21,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         _ => {}
     }
     let mut out = Vec::new();
-    let environment = |name: &str| std::env::var(name).ok();
-    applet::run(args, &environment, &mut out).map_err(|e| match e {
+    applet::run(args, &environment::variable, &mut out).map_err(|e| match e {
         applet::BridgeError::Usage(_) => Failure::usage(format!("dhcpbridge: {e}")),
         applet::BridgeError::Journal { .. } => Failure::failed(format!("dhcpbridge: {e}")),
     })?;

@@ -1,6 +1,11 @@
 //! What the use cases promise. Every test runs on SQLite and on PostgreSQL.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::needless_pass_by_value)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::disallowed_methods
+)]
 
 mod fake_host;
 mod world;

@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     missing_docs,
-    unreachable_pub
+    unreachable_pub,
+    clippy::disallowed_methods
 )]
 
 mod actions;

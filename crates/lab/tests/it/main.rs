@@ -1,5 +1,5 @@
 //! What the laboratory promises, shown on real namespaces, a real server and real packets.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod dhcp;
 mod host;

@@ -1,7 +1,7 @@
 //! What the store promises, on both engines.
 //!
 //! Everything under `both/` runs on SQLite and on PostgreSQL.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, clippy::disallowed_methods)]
 
 #[macro_use]
 mod engines;
