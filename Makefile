@@ -22,7 +22,7 @@ EUCA  := $(addprefix euca-, \
 	allocate-address associate-address disassociate-address release-address deallocate-address describe-addresses \
 	describe-availability-zones describe-regions)
 
-.PHONY: build demo test check bench install uninstall clean
+.PHONY: build demo test test-fast check deny doc bench install uninstall clean
 .DEFAULT_GOAL := build
 
 # The whole binary, optimised.
@@ -45,11 +45,31 @@ test: check
 	scripts/machine-state >$(TARGET)/machine.after
 	diff $(TARGET)/machine.before $(TARGET)/machine.after && echo "the machine's own network is as it was"
 
+# Tests that need neither root nor another program: rules, protocol, keys, reconciling, SQLite.
+FAST_CRATES := $(filter $(notdir $(wildcard crates/*)),model ec2 pki reconcile store)
+FAST        := $(addprefix -p novanet-,$(FAST_CRATES))
+test-fast:
+	scripts/deps build
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run $(FAST) -E 'not test(/postgres|botocore/)'; \
+	else cargo test $(FAST) -- --skip postgres --skip botocore; fi
+
 # Form and lints, without running anything.
-check:
+check: deny
 	scripts/deps build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# Licences, sources and arrows by cargo-deny, where it is installed; the tests hold licences and
+# arrows in any case. Advisories are fetched from the network: make deny CHECKS=advisories.
+CHECKS ?= licenses bans sources
+deny:
+	if cargo deny --version >/dev/null 2>&1; then cargo deny check $(CHECKS); \
+	else echo "cargo-deny is not installed: advisories are not checked"; fi
+
+# The documentation of our own crates, private items too: target/doc.
+doc:
+	cargo doc --workspace --no-deps --document-private-items
 
 # The figures: a table here, and the same in target/bench.json. AGAINST=OTHER_BINARY compares the
 # whole-system figures with another build, alternately in the same run.
