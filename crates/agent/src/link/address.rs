@@ -18,7 +18,8 @@ use std::net::Ipv4Addr;
 pub enum AddressValue {
     /// Its prefix length.
     Prefix(u8),
-    /// The kernel answers no ARP for it, because `net.ipv4.conf.all.arp_ignore` is 8. Observed only.
+    /// The kernel answers no ARP for it, because `net.ipv4.conf.all.arp_ignore` is 8. Observed
+    /// only.
     Unanswered,
 }
 

@@ -1,5 +1,5 @@
-//! Announces floating IPs on the public side by gratuitous ARP. Keeps the link-layer address of each
-//! interface between announcements; depends on `netlink::arp`.
+//! Announces floating IPs on the public side by gratuitous ARP. Keeps the link-layer address of
+//! each interface between announcements; depends on `netlink::arp`.
 
 use super::kernel_state::{self, Snapshot};
 use crate::netlink::arp::{self, ArpSender};
@@ -24,8 +24,8 @@ impl Announcer {
         self.interfaces.clear();
     }
 
-    /// Drops cached interfaces that were made again, have another MAC or are enslaved since. The others
-    /// stay, because looking one up lists all links.
+    /// Drops cached interfaces that were made again, have another MAC or are enslaved since. The
+    /// others stay, because looking one up lists all links.
     pub(crate) fn check(&mut self, snapshot: &Snapshot) {
         self.interfaces.retain(|name, known| {
             let link = snapshot.link(name);

@@ -1,5 +1,5 @@
-//! Notifications of rtnetlink: which items an event is about, and leaves different from what they must
-//! be. Pure, and cheap, because the kernel sends novanet's own changes too.
+//! Notifications of rtnetlink: which items an event is about, and leaves different from what they
+//! must be. Pure, and cheap, because the kernel sends novanet's own changes too.
 
 use super::bridge::{self, BridgeValue};
 use super::expected::Expected;
@@ -19,7 +19,7 @@ use std::net::IpAddr;
 pub(super) type Indexes = BTreeMap<u32, IfName>;
 
 /// The items that an event may leave different from what they must be.
-pub(super) fn doubts_of(
+pub(super) fn stale_keys(
     message: Message,
     expected: &Expected,
     indexes: &mut Indexes,

@@ -1,6 +1,6 @@
-//! Drops learned fdb entries and neighbours before they wake the watch: a BPF program at the socket.
-//! It passes fdb entries that were made or removed by hand, and every message that is no entry.
-//! Depends on the kernel's message layout only.
+//! Drops learned fdb entries and neighbours before they wake the watch: a BPF program at the
+//! socket. It passes fdb entries that were made or removed by hand, and every message that is no
+//! entry. Depends on the kernel's message layout only.
 
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::sys::Socket;

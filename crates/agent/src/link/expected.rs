@@ -1,5 +1,5 @@
-//! What the watch expects of the host: the wanted items, with indexes by which an event finds its own
-//! in a few steps. Pure; depends on the items.
+//! What the watch expects of the host: the wanted items, with indexes by which an event finds its
+//! own in a few steps. Pure; depends on the items.
 
 use super::item::{LinkKey, LinkValue};
 use super::port::PortValue;

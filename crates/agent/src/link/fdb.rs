@@ -64,8 +64,8 @@ impl Entry {
 /// Entries by the index of the bridge and the MAC.
 pub(crate) type Entries = BTreeMap<(u32, MacAddr), Entry>;
 
-/// The wanted entries, with one dump per bridge: one query per entry would take the kernel's lock each
-/// time, for which other changes of links wait.
+/// The wanted entries, with one dump per bridge: one query per entry would take the kernel's lock
+/// each time, for which other changes of links wait.
 pub(crate) fn entries(
     socket: &mut Socket,
     wanted: &BTreeSet<(u32, MacAddr)>,
@@ -121,8 +121,8 @@ pub(crate) fn knows(
     Ok(found.is_some_and(|entry| entry.is_instances_on(port)))
 }
 
-/// Adds the entry of an instance's MAC on its port, in place of any other entry of the MAC. The kernel
-/// adds one for each VLAN of the port, too.
+/// Adds the entry of an instance's MAC on its port, in place of any other entry of the MAC. The
+/// kernel adds one for each VLAN of the port, too.
 pub(crate) fn set(port: u32, mac: MacAddr) -> Request {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;

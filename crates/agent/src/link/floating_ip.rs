@@ -277,7 +277,8 @@ fn finish(
     // The address works. A neighbour that learns it late is no reason to undo it.
     if let Err(error) = announcer.announce(socket, &spec.interface, step.address) {
         announcer.forget();
-        tracing::warn!(address = %step.address, interface = %spec.interface, %error, "no gratuitous ARP");
+        let (address, interface) = (step.address, &spec.interface);
+        tracing::warn!(%address, %interface, %error, "no gratuitous ARP");
     }
     Ok(())
 }

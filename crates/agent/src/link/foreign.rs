@@ -1,5 +1,6 @@
 //! Devices, addresses and routes of the host that are not novanet's. The cloud's ranges must not
-//! conflict with them (`novanet_model::host_addresses`); depends on the kernel's state and rtnetlink.
+//! conflict with them (`novanet_model::host_addresses`); depends on the kernel's state and
+//! rtnetlink.
 
 use super::context::Context;
 use super::kernel_state::Snapshot;
@@ -29,8 +30,8 @@ pub fn host_addresses(settings: &Settings) -> Result<HostAddresses, SubsystemErr
     collect(&mut socket, &snapshot, &state_dir, settings)
 }
 
-/// The address that this host uses as a source; `None`: it has none yet. Quick while the kernel still
-/// chooses `known`.
+/// The address that this host uses as a source; `None`: it has none yet. Quick while the kernel
+/// still chooses `known`.
 pub fn host_source(
     public_interface: &IfName,
     known: Ipv4Addr,
@@ -169,8 +170,8 @@ fn collect(
     })
 }
 
-/// Destination, next hop and device index of a foreign route; several for a multipath route, none for
-/// a route that the kernel made with an address.
+/// Destination, next hop and device index of a foreign route; several for a multipath route, none
+/// for a route that the kernel made with an address.
 fn hops(route: &RouteMessage) -> Vec<(Ipv4Net, Option<Ipv4Addr>, u32)> {
     let protocol = route.header.protocol;
     let made_of_an_address = protocol == RouteProtocol::Kernel;
@@ -213,8 +214,8 @@ fn via(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
     })
 }
 
-/// The host's addresses that novanet moved from interfaces to bridges, by bridge: reported with their
-/// interface.
+/// The host's addresses that novanet moved from interfaces to bridges, by bridge: reported with
+/// their interface.
 struct MovedAddresses(BTreeMap<String, Vec<(Ipv4Net, String)>>);
 
 impl MovedAddresses {

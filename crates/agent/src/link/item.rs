@@ -1,5 +1,5 @@
-//! Keys and values of the links subsystem: one variant for each kind of link, and which of them follow
-//! from which host object. Pure; depends on the kinds, which do not know this file.
+//! Keys and values of the links subsystem: one variant for each kind of link, and which of them
+//! follow from which host object. Pure; depends on the kinds, which do not know this file.
 
 use super::address::AddressValue;
 use super::bridge::{self, BridgeValue};
@@ -31,8 +31,8 @@ pub enum LinkKey {
     MetadataRoute,
     /// The rule that leads a bridge's packets for the metadata service to the route.
     MetadataRule(IfName),
-    /// A kernel setting of an interface (`net.ipv4.conf.<interface>.<setting>`). The public interface
-    /// has `forwarding`, a bridge of novanet's has more.
+    /// A kernel setting of an interface (`net.ipv4.conf.<interface>.<setting>`). The public
+    /// interface has `forwarding`, a bridge of novanet's has more.
     Conf(IfName, &'static str),
     /// The host end of an instance's veth pair.
     Port(IfName),
@@ -120,6 +120,29 @@ impl LinkValue {
             | Self::FloatingIp(_) => false,
         }
     }
+}
+
+/// One accessor for each kind; `None`: the value is another kind's.
+macro_rules! accessors {
+    ($($name:ident: $kind:ident($value:ty);)*) => {
+        impl LinkValue {
+            $(pub(super) fn $name(&self) -> Option<&$value> {
+                match self {
+                    Self::$kind(value) => Some(value),
+                    _ => None,
+                }
+            })*
+        }
+    };
+}
+
+accessors! {
+    sysctl: Sysctl(SysctlValue);
+    bridge: Bridge(BridgeValue);
+    uplink: Uplink(UplinkSpec);
+    address: Address(AddressValue);
+    port: Port(PortValue);
+    floating_ip: FloatingIp(FloatingIpSpec);
 }
 
 /// The wanted items, by kind.

@@ -31,8 +31,8 @@ pub(crate) const TABLE_MAIN: u8 = 254;
 /// Index of the loopback, the first device of every namespace.
 const LOOPBACK: u32 = 1;
 
-/// Makes a bridge, sets its alias and takes it up: two messages for one send, so that a kill between
-/// them cannot leave a bridge without an alias, which novanet would take for foreign.
+/// Makes a bridge, sets its alias and takes it up: two messages for one send, so that a kill
+/// between them cannot leave a bridge without an alias, which novanet would take for foreign.
 pub(crate) fn make_bridge(
     name: &IfName,
     mac: MacAddr,
@@ -177,9 +177,9 @@ pub(crate) struct NewVeth<'a> {
     pub(crate) mtu: u32,
 }
 
-/// Makes a veth pair with its inside end in the instance, sets the alias and attaches the host end to
-/// its bridge: one send, for the same reason as [`make_bridge`]. The host end stays down, because a
-/// bridge learns from a port that is up.
+/// Makes a veth pair with its inside end in the instance, sets the alias and attaches the host end
+/// to its bridge: one send, for the same reason as [`make_bridge`]. The host end stays down,
+/// because a bridge learns from a port that is up.
 pub(crate) fn make_veth(veth: &NewVeth<'_>) -> [Request; 3] {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![

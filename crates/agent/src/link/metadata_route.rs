@@ -1,9 +1,9 @@
-//! Routes for 169.254.169.254: one local route in a table of its own, and a rule for each bridge with
-//! a gateway that leads its packets there. Depends on rtnetlink.
+//! Routes for 169.254.169.254: one local route in a table of its own, and a rule for each bridge
+//! with a gateway that leads its packets there. Depends on rtnetlink.
 //!
-//! So the host answers instances, on their link or by their gateway, whatever the firewall does. The
-//! host itself still reaches the metadata service of an outer cloud, which it would not with the
-//! address on one of its devices.
+//! So the host answers instances, on their link or by their gateway, whatever the firewall does.
+//! The host itself still reaches the metadata service of an outer cloud, which it would not with
+//! the address on one of its devices.
 
 use super::message;
 use crate::netlink::ownership::PROTOCOL;

@@ -1,14 +1,14 @@
 //! The links of a host: kernel settings, bridges, uplinks, gateway addresses, instances' ports, and
 //! the host's answers for floating IPs. Depends on rtnetlink, in process, and on `/proc/sys`.
 //!
-//! Each kind of link is one module with its value, and how it is observed, applied and recognised in
-//! an event; `item` has the keys and values of all kinds. A new kind is a new module, a variant of
-//! [`LinkKey`] and of [`LinkValue`], and the arms that the compiler then asks for.
+//! Each kind of link is one module with its value, and how it is observed, applied and recognised
+//! in an event; `item` has the keys and values of all kinds. A new kind is a new module, a variant
+//! of [`LinkKey`] and of [`LinkValue`], and the arms that the compiler then asks for.
 //!
 //! Everything that novanet makes has an ownership tag: a link the alias `novanet:<kind>:<name>`, a
 //! port also the device group [`PORTS`], an address or route the protocol number [`PROTOCOL`]. A
-//! foreign device under one of novanet's names is an error of that item; novanet never takes it over.
-//! Only a bridge that surely is novanet's gets its alias again.
+//! foreign device under one of novanet's names is an error of that item; novanet never takes it
+//! over. Only a bridge that surely is novanet's gets its alias again.
 
 mod address;
 mod alias;
@@ -264,54 +264,34 @@ fn floating_ip_change(change: &LinkChange) -> Option<FloatingIpChange<'_>> {
     let LinkKey::FloatingIp(key) = change.key else {
         return None;
     };
-    let (from, to) = (spec(change.from.as_ref()), spec(change.to.as_ref()));
-    Some(Change { key, from, to })
-}
-
-fn spec(value: Option<&LinkValue>) -> Option<&FloatingIpSpec> {
-    match value {
-        Some(LinkValue::FloatingIp(spec)) => Some(spec),
-        _ => None,
-    }
+    Some(Change {
+        key,
+        from: change.from.as_ref().and_then(LinkValue::floating_ip),
+        to: change.to.as_ref().and_then(LinkValue::floating_ip),
+    })
 }
 
 fn apply_one(context: &mut Context, change: &LinkChange) -> Result<(), SubsystemError> {
-    use LinkValue as V;
     let to = change.to.as_ref();
     match &change.key {
         LinkKey::Sysctl(path) => {
-            let to = wanted(
-                change,
-                |v| if let V::Sysctl(v) = v { Some(v) } else { None },
-            )?;
+            let to = wanted(change, LinkValue::sysctl)?;
             sysctl::apply_host(&context.state_dir, path, to)
         }
         LinkKey::Conf(name, setting) => {
-            let to = wanted(
-                change,
-                |v| if let V::Sysctl(v) = v { Some(v) } else { None },
-            )?;
+            let to = wanted(change, LinkValue::sysctl)?;
             sysctl::apply_interface(context, name, setting, to)
         }
         LinkKey::Bridge(name) => {
-            let to = wanted(
-                change,
-                |v| if let V::Bridge(v) = v { Some(v) } else { None },
-            )?;
+            let to = wanted(change, LinkValue::bridge)?;
             bridge::apply(context, name, to)
         }
         LinkKey::Uplink(name) => {
-            let to = wanted(
-                change,
-                |v| if let V::Uplink(v) = v { Some(v) } else { None },
-            )?;
+            let to = wanted(change, LinkValue::uplink)?;
             uplink::apply(&mut context.socket, &context.state_dir, name, to)
         }
         LinkKey::Address(device, ip) => {
-            let to = wanted(
-                change,
-                |v| if let V::Address(v) = v { Some(v) } else { None },
-            )?;
+            let to = wanted(change, LinkValue::address)?;
             address::apply(&mut context.socket, device, *ip, to)
         }
         LinkKey::MetadataRoute => {
@@ -322,7 +302,7 @@ fn apply_one(context: &mut Context, change: &LinkChange) -> Result<(), Subsystem
             metadata_route::apply(&mut context.socket, &rule, to.is_some())
         }
         LinkKey::Port(name) => {
-            let to = wanted(change, |v| if let V::Port(v) = v { Some(v) } else { None })?;
+            let to = wanted(change, LinkValue::port)?;
             to.map_or(Ok(()), |to| port::apply(&mut context.socket, name, to))
         }
         LinkKey::FloatingIp(_) => Ok(()), // in a batch

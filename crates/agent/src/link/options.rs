@@ -1,5 +1,5 @@
-//! The options of novanet's bridges and of their ports: what each must be, and which ones differ. One
-//! table for making, observing and repairing. Pure.
+//! The options of novanet's bridges and of their ports: what each must be, and which ones differ.
+//! One table for making, observing and repairing. Pure.
 //!
 //! The kernel reports no option that it does not have, and ignores attributes that it does not know
 //! (`locked` came with 5.18); so a missing option never differs.
@@ -46,8 +46,8 @@ pub(crate) fn of_new_port() -> Vec<InfoBridgePort> {
     ]
 }
 
-/// The options of a bridge that differ, in the order in which the kernel accepts them: with spanning
-/// tree on it refuses a forward delay of 0.
+/// The options of a bridge that differ, in the order in which the kernel accepts them: with
+/// spanning tree on it refuses a forward delay of 0.
 pub(crate) fn wrong_of_bridge(options: &[InfoBridge]) -> Vec<Wrong<InfoBridge>> {
     let mut wrong: Vec<_> = options.iter().filter_map(wrong_in_bridge).collect();
     wrong.sort_by_key(|wrong| !matches!(wrong.right, InfoBridge::StpState(_)));

@@ -1,9 +1,9 @@
-//! Tells which links are novanet's, by alias, device group, MAC and, for bridges, by a record on disk.
-//! Depends on the kernel's state and on the state directory.
+//! Tells which links are novanet's, by alias, device group, MAC and, for bridges, by a record on
+//! disk. Depends on the kernel's state and on the state directory.
 //!
-//! A bridge whose alias others removed is still known: the kernel gives a device's index to no other
-//! device of the same network namespace until the host boots again, and novanet gave the bridge its
-//! MAC. A bridge whose alias others replaced is foreign until they give it back.
+//! A bridge whose alias others removed is still known: the kernel gives a device's index to no
+//! other device of the same network namespace until the host boots again, and novanet gave the
+//! bridge its MAC. A bridge whose alias others replaced is foreign until they give it back.
 
 use super::alias::{PORT_ALIAS_PREFIX, PORT_NAME_PREFIX, bridge_alias, host_end_mac};
 use super::kernel_state::{Link, Snapshot};
@@ -76,8 +76,8 @@ pub(super) fn own_mac(
 
 const PREFIX: &str = "bridge-";
 
-/// The bridges that had novanet's alias when they were last observed, by name and device index, with
-/// one file for each.
+/// The bridges that had novanet's alias when they were last observed, by name and device index,
+/// with one file for each.
 #[derive(Debug)]
 pub(super) struct TaggedBridges {
     state_dir: PathBuf,
@@ -112,8 +112,8 @@ impl TaggedBridges {
         }
     }
 
-    /// Records novanet's bridges, and forgets those that do not exist and are not wanted. With a full
-    /// disk it logs once and tries again at each call.
+    /// Records novanet's bridges, and forgets those that do not exist and are not wanted. With a
+    /// full disk it logs once and tries again at each call.
     pub(super) fn record(&mut self, snapshot: &Snapshot, is_wanted: impl Fn(&IfName) -> bool) {
         for link in snapshot.links() {
             if let Ok(name) = IfName::new(link.name.as_str())

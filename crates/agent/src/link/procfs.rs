@@ -1,5 +1,5 @@
-//! Files below `/proc/sys`, by their path there: reads and writes settings, and records what a setting
-//! was before novanet changed it. Depends on the state directory.
+//! Files below `/proc/sys`, by their path there: reads and writes settings, and records what a
+//! setting was before novanet changed it. Depends on the state directory.
 
 use super::state_dir;
 use crate::subsystem::SubsystemError;
@@ -30,8 +30,8 @@ pub(super) fn read(path: &str) -> io::Result<Option<String>> {
     }
 }
 
-/// Whether an interface answers ARP for its own addresses only (`arp_ignore`), so not for a floating
-/// IP that has a route only.
+/// Whether an interface answers ARP for its own addresses only (`arp_ignore`), so not for a
+/// floating IP that has a route only.
 pub(super) fn answers_own_addresses_only(interface: &str) -> bool {
     ["all", interface].into_iter().any(|name| {
         let value = read(&format!("net/ipv4/conf/{name}/arp_ignore"));

@@ -1,5 +1,5 @@
-//! The state directory of the links subsystem: small files, and no directory without a file. Depends
-//! on atomic file replacement only; callers own the content.
+//! The state directory of the links subsystem: small files, and no directory without a file.
+//! Depends on atomic file replacement only; callers own the content.
 
 use crate::whole;
 use novanet_model::IfName;

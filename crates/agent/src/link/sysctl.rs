@@ -1,9 +1,11 @@
-//! Kernel settings: those of the host (forwarding, bridged packets in the firewall), and those of the
-//! public interface and of bridges. Depends on `/proc/sys`, and on records of what each was before.
+//! Kernel settings: those of the host (forwarding, bridged packets in the firewall), and those of
+//! the public interface and of bridges. Depends on `/proc/sys`, and on records of what each was
+//! before.
 //!
 //! `ip_forward` alone is not enough: a write sets every interface's own switch, and no event
-//! reports one that is turned off later. Others may want `net.ipv4.conf.all.*` different (LVS, keepalived and
-//! kube-proxy set `arp_ignore`), so it is not set: the items that suffer from it report it.
+//! reports one that is turned off later. Others may want `net.ipv4.conf.all.*` different (LVS,
+//! keepalived and kube-proxy set `arp_ignore`), so it is not set: the items that suffer from it
+//! report it.
 
 use super::context::Context;
 use super::kernel_state::{self, Link, Snapshot};

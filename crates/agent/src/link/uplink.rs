@@ -1,5 +1,5 @@
-//! Uplinks: enslaves an interface to a bridge, also one with addresses of the host, and releases it.
-//! Depends on rtnetlink, on ownership tags and on the migration's records.
+//! Uplinks: enslaves an interface to a bridge, also one with addresses of the host, and releases
+//! it. Depends on rtnetlink, on ownership tags and on the migration's records.
 //!
 //! All messages go to the kernel in one send, which it works off inside the system call: an
 //! established connection over the interface survives (longest gap 4 ms), and a kill cannot come
@@ -141,8 +141,8 @@ pub(super) fn differs(wanted: &UplinkSpec, link: &Link) -> bool {
     link.master.is_none() || link.up != wanted.up
 }
 
-/// Whether an uplink differs now, after an event: as [`differs`], or it is a port of another bridge,
-/// or it has addresses again.
+/// Whether an uplink differs now, after an event: as [`differs`], or it is a port of another
+/// bridge, or it has addresses again.
 pub(super) fn is_changed(socket: &mut Socket, wanted: &UplinkSpec, link: &Link) -> bool {
     if differs(wanted, link) {
         return true;
@@ -186,8 +186,8 @@ fn enslave(
     if before.is_none() || !moving.is_empty() {
         let mut config = moving.clone();
         if let (Some(record), Some(_)) = (&before, nic.master) {
-            // A DHCP client configured the interface again; the addresses that moved before are still
-            // on the bridge.
+            // A DHCP client configured the interface again; the addresses that moved before are
+            // still on the bridge.
             config.add(record.config_on(nic.index));
         }
         let record = MigrationRecord {

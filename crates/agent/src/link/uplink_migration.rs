@@ -1,5 +1,5 @@
-//! Turns the addresses and routes of an uplink into those of its bridge, and back. The record on disk
-//! of what moved is written before the kernel's state changes. Depends on rtnetlink.
+//! Turns the addresses and routes of an uplink into those of its bridge, and back. The record on
+//! disk of what moved is written before the kernel's state changes. Depends on rtnetlink.
 
 use super::message;
 use super::state_dir;
@@ -57,8 +57,8 @@ impl InterfaceConfig {
         self.addresses.is_empty() && self.routes.is_empty()
     }
 
-    /// An IPv4 address that a DHCP client renews. On another device it would not be renewed, and the
-    /// host would lose it at the end of its lease.
+    /// An IPv4 address that a DHCP client renews. On another device it would not be renewed, and
+    /// the host would lose it at the end of its lease.
     pub(crate) fn leased(&self) -> Option<IpAddr> {
         let mut leased = self.addresses.iter().filter(|address| {
             address.header.family == AddressFamily::Inet
@@ -291,8 +291,8 @@ impl MigrationRecord {
             .map_err(|e| SubsystemError::kernel(format!("write {}", path.display()), e))
     }
 
-    /// Reads the record; `None`: there is none, or it is unreadable. A record of an earlier boot has no
-    /// addresses and routes: the administrator's configuration has set them since.
+    /// Reads the record; `None`: there is none, or it is unreadable. A record of an earlier boot
+    /// has no addresses and routes: the administrator's configuration has set them since.
     pub(crate) fn load(state_dir: &Path, uplink: &IfName) -> Option<Self> {
         let text = std::fs::read_to_string(file(state_dir, uplink)).ok()?;
         let disk: OnDisk = serde_json::from_str(&text).ok()?;

@@ -1,10 +1,11 @@
 //! Watches the kernel for changes of novanet's links by others. Depends on rtnetlink notifications;
 //! settings below /proc/sys have none and are read every two seconds.
 //!
-//! The kernel sends every change, novanet's too, and mostly without its author. So the watch compares
-//! content: an event that leaves an item different from what is expected ([`Watch::expect`]) makes
-//! it wait a moment, because novanet may be changing that item, and read it again; only then it
-//! notifies. A floating IP that novanet sets costs a comparison, never a listing.
+//! The kernel sends every change, novanet's too, and mostly without its author. So the watch
+//! compares content: an event that leaves an item different from what is expected
+//! ([`Watch::expect`]) makes it wait a moment, because novanet may be changing that item, and read
+//! it again; only then it notifies. A floating IP that novanet sets costs a comparison, never a
+//! listing.
 
 use super::expected::Expected;
 use super::foreign::is_about_the_host;
@@ -93,8 +94,8 @@ struct Watcher {
     indexes: event::Indexes,
 }
 
-/// What an event calls into question.
-enum Doubt {
+/// Items that may have changed, by an event.
+enum Stale {
     Key(LinkKey),
     /// Notifications are missing, or the host has other addresses.
     Everything,
@@ -105,8 +106,8 @@ impl Watcher {
         let mut sysctls = tokio::time::interval(SYSCTL_INTERVAL);
         sysctls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let mut doubts = tokio::select! {
-                received = events.next() => self.doubts_of(received),
+            let mut stale = tokio::select! {
+                received = events.next() => self.stale_of(received),
                 _ = sysctls.tick() => {
                     if self.a_sysctl_is_changed() {
                         self.changed_externally.notify_one();
@@ -114,39 +115,39 @@ impl Watcher {
                     continue;
                 }
             };
-            if doubts.is_empty() {
+            if stale.is_empty() {
                 continue;
             }
             // Other events of the same action arrive meanwhile; then the state counts as it is now.
             tokio::time::sleep(SETTLE).await;
             while let Some(received) = events.arrived() {
-                doubts.extend(self.doubts_of(received));
+                stale.extend(self.stale_of(received));
             }
-            if self.is_any_changed(doubts) {
+            if self.is_any_changed(stale) {
                 self.changed_externally.notify_one();
             }
         }
     }
 
-    fn doubts_of(&mut self, received: Received<'_>) -> Vec<Doubt> {
+    fn stale_of(&mut self, received: Received<'_>) -> Vec<Stale> {
         match received {
-            Received::Packet(messages) => self.doubts_in(messages),
-            Received::Lost => vec![Doubt::Everything],
+            Received::Packet(messages) => self.stale_in(messages),
+            Received::Lost => vec![Stale::Everything],
         }
     }
 
-    fn doubts_in(&mut self, messages: Packets<'_>) -> Vec<Doubt> {
-        let mut doubts = Vec::new();
+    fn stale_in(&mut self, messages: Packets<'_>) -> Vec<Stale> {
+        let mut stale = Vec::new();
         for message in messages {
             if let NetlinkPayload::InnerMessage(message) = message.payload {
                 if is_about_the_host(&message) {
-                    doubts.push(Doubt::Everything);
+                    stale.push(Stale::Everything);
                 }
-                let keys = event::doubts_of(message, &lock(&self.expected), &mut self.indexes);
-                doubts.extend(keys.into_iter().map(Doubt::Key));
+                let keys = event::stale_keys(message, &lock(&self.expected), &mut self.indexes);
+                stale.extend(keys.into_iter().map(Stale::Key));
             }
         }
-        doubts
+        stale
     }
 
     fn a_sysctl_is_changed(&mut self) -> bool {
@@ -159,8 +160,8 @@ impl Watcher {
             })
     }
 
-    /// Whether a setting of the host is changed, and the interfaces with a changed setting: each with
-    /// whether it is expected as a bridge.
+    /// Whether a setting of the host is changed, and the interfaces with a changed setting: each
+    /// with whether it is expected as a bridge.
     fn changed_sysctls(&self) -> (bool, Vec<(IfName, bool)>) {
         let expected = lock(&self.expected);
         let of_host = sysctl::ALL.iter().any(|path| {
@@ -179,12 +180,12 @@ impl Watcher {
     }
 
     /// Whether an item is still different from what is expected.
-    fn is_any_changed(&mut self, doubts: Vec<Doubt>) -> bool {
+    fn is_any_changed(&mut self, stale: Vec<Stale>) -> bool {
         let mut keys = BTreeSet::new();
-        for doubt in doubts {
-            match doubt {
-                Doubt::Key(key) => keys.insert(key),
-                Doubt::Everything => return true,
+        for item in stale {
+            match item {
+                Stale::Key(key) => keys.insert(key),
+                Stale::Everything => return true,
             };
         }
         keys.into_iter().any(|key| {

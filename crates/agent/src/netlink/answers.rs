@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_that_says_nothing_of_routes_is_no_no() {
+    fn an_error_that_is_not_about_routes_is_no_answer() {
         let error = io::Error::from_raw_os_error;
         assert!(leads_nowhere(&error(libc::ENETUNREACH)));
         assert!(!leads_nowhere(&error(libc::ENOBUFS)));

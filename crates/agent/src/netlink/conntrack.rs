@@ -1,5 +1,5 @@
-//! Ends flows by deleting their conntrack entries. The kernel decides NAT once per flow and stores it
-//! in the entry, so the old flows of a floating IP that moves must end. Depends on nfnetlink.
+//! Ends flows by deleting their conntrack entries. The kernel decides NAT once per flow and stores
+//! it in the entry, so the old flows of a floating IP that moves must end. Depends on nfnetlink.
 
 use super::nfnetlink::{ACK, Attributes, Messages, REQUEST, Received, Socket, walk};
 use std::collections::HashMap;
@@ -129,13 +129,13 @@ impl Cut {
     }
 }
 
-/// Above this number one dump of all flows is cheaper than one filtered deletion each, for which the
-/// kernel walks its whole table.
+/// Above this number one dump of all flows is cheaper than one filtered deletion each, for which
+/// the kernel walks its whole table.
 const FEW: usize = 8;
 
-/// Ends the flows that any of `cuts` selects. Since 6.10 the kernel finds and deletes them in one call
-/// each. On older kernels, and for many cuts, one dump finds the flows, and each is deleted by its
-/// tuple.
+/// Ends the flows that any of `cuts` selects. Since 6.10 the kernel finds and deletes them in one
+/// call each. On older kernels, and for many cuts, one dump finds the flows, and each is deleted by
+/// its tuple.
 pub(crate) fn cut(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
     if cuts.len() > FEW {
         return by_list(socket, cuts);

@@ -281,8 +281,8 @@ impl Socket {
         Ok(refused)
     }
 
-    /// A dump. Starts again, with an empty collection, when the list changed meanwhile (EINTR) or the
-    /// buffer overran.
+    /// A dump. Starts again, with an empty collection, when the list changed meanwhile (EINTR) or
+    /// the buffer overran.
     pub(crate) fn dump<T: Default>(
         &mut self,
         kind: u16,

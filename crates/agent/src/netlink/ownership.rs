@@ -1,5 +1,5 @@
-//! The numbers by which the kernel's objects are known as novanet's: a routing protocol for addresses,
-//! routes and rules, a device group for instances' ports. Constants only.
+//! The numbers by which the kernel's objects are known as novanet's: a routing protocol for
+//! addresses, routes and rules, a device group for instances' ports. Constants only.
 
 /// Protocol of novanet's routes, rules and addresses (`ip route show proto 78`,
 /// `ip address show proto 78`). Free in the kernel's and iproute2's lists.

@@ -1,5 +1,5 @@
-//! A blocking rtnetlink socket: one request, one dump, or many messages in one `send`. Depends on the
-//! message types of `netlink-packet-route`.
+//! A blocking rtnetlink socket: one request, one dump, or many messages in one `send`. Depends on
+//! the message types of `netlink-packet-route`.
 //!
 //! Why not `rtnetlink::Handle`: moving an uplink's addresses needs several messages in *one* send
 //! (the kernel works them off inside the system call, so a kill cannot come between them), and a
@@ -64,8 +64,8 @@ impl Socket {
             .unwrap_or(Ok(()))
     }
 
-    /// Sends requests in order and returns the result of each: the kernel goes on after a failed one.
-    /// Up to [`BATCH`] messages are one system call.
+    /// Sends requests in order and returns the result of each: the kernel goes on after a failed
+    /// one. Up to [`BATCH`] messages are one system call.
     pub(crate) fn send_all(&mut self, requests: &[Request]) -> io::Result<Vec<io::Result<()>>> {
         let mut results = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {
@@ -244,8 +244,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<RouteNetlinkMessage> {
     }
 }
 
-/// The messages of one packet. A message that does not parse (it has an attribute of a newer kernel)
-/// is left out, so that it does not hide the others.
+/// The messages of one packet. A message that does not parse (it has an attribute of a newer
+/// kernel) is left out, so that it does not hide the others.
 pub(crate) struct Packets<'a>(pub(crate) &'a [u8]);
 
 impl Iterator for Packets<'_> {

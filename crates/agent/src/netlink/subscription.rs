@@ -1,5 +1,5 @@
-//! Multicast notifications of rtnetlink, for the watches of the link and DHCP subsystems. Depends on
-//! a tokio socket; subscribes again by itself after an error.
+//! Multicast notifications of rtnetlink, for the watches of the link and DHCP subsystems. Depends
+//! on a tokio socket; subscribes again by itself after an error.
 
 use super::rtnetlink::Packets;
 use rtnetlink::sys::{

@@ -287,8 +287,8 @@ pub(super) fn differs(wanted: &BridgeValue, link: &Link, name: &IfName) -> bool 
     }
 }
 
-/// Whether a bridge differs now, after an event: as [`differs`], or it does not know its own MAC, or
-/// it has another MAC without an uplink whose MAC that may be.
+/// Whether a bridge differs now, after an event: as [`differs`], or it does not know its own MAC,
+/// or it has another MAC without an uplink whose MAC that may be.
 pub(super) fn is_changed(
     socket: &mut Socket,
     wanted: &BridgeValue,

@@ -1,5 +1,5 @@
-//! Removes bridges, unless something foreign is on one: the kernel would remove that with the bridge.
-//! Depends on rtnetlink and on the records of uplinks.
+//! Removes bridges, unless something foreign is on one: the kernel would remove that with the
+//! bridge. Depends on rtnetlink and on the records of uplinks.
 
 use super::super::context::Context;
 use super::super::kernel_state::{self, Link};

@@ -203,8 +203,8 @@ pub(super) fn differs(wanted: &PortValue, link: &Link) -> bool {
     }
 }
 
-/// Whether a port differs now, after an event: as [`differs`], or it is in another bridge or blocked
-/// there, or the bridge does not know the instance's MAC.
+/// Whether a port differs now, after an event: as [`differs`], or it is in another bridge or
+/// blocked there, or the bridge does not know the instance's MAC.
 pub(super) fn is_changed(socket: &mut Socket, wanted: &PortValue, link: &Link) -> bool {
     let PortValue::Ours(spec) = wanted else {
         return false;

@@ -1,5 +1,5 @@
-//! Makes the veth pair of an instance and keeps its host end in the bridge. Depends on rtnetlink, on
-//! a socket of its own, and on the MTUs that the subsystem last observed.
+//! Makes the veth pair of an instance and keeps its host end in the bridge. Depends on rtnetlink,
+//! on a socket of its own, and on the MTUs that the subsystem last observed.
 
 use super::super::alias::{host_end_mac, port_alias, with_mtu, without_mtu};
 use super::super::fdb;
@@ -28,8 +28,8 @@ pub async fn attach(
     attacher.attach(port, netns_pid, ifname_inside).await
 }
 
-/// Makes veth pairs of instances. Each gets the MTU that its bridge must have, also while the bridge
-/// has another one.
+/// Makes veth pairs of instances. Each gets the MTU that its bridge must have, also while the
+/// bridge has another one.
 #[derive(Debug, Clone, Default)]
 pub struct VethAttacher {
     /// MTUs of bridges, by the subsystem's last observation.
@@ -231,8 +231,8 @@ fn repairs(link: &Link, bridge: &Link, mac: MacAddr) -> Vec<Request> {
     requests
 }
 
-/// Turns IPv6 off on the host end, which would receive frames that the bridge does not look at. (The
-/// firewall drops them too.) A kernel without IPv6 has no such setting.
+/// Turns IPv6 off on the host end, which would receive frames that the bridge does not look at.
+/// (The firewall drops them too.) A kernel without IPv6 has no such setting.
 fn no_ipv6(port: &str) {
     let path = format!("/proc/sys/net/ipv6/conf/{port}/disable_ipv6");
     if let Err(error) = std::fs::write(&path, "1")
