@@ -36,21 +36,21 @@ pub(crate) fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What `ip -d address` says of a device (or all), without what counts by itself.
+/// Output of `ip -d address` for a device (or all), without timers.
 pub(crate) fn picture(device: &str) -> String {
     sh(&format!(
         "ip -d address show {device} | sed -E 's/[a-z_]+_timer +[0-9.]+//g; s/ tentative//'"
     ))
 }
 
-/// Waits until the subsystem says that somebody changed something.
+/// Waits until the subsystem notifies of a change by others.
 pub(crate) async fn noticed(changed_externally: &Notify, what: &str) {
     let said = tokio::time::timeout(Duration::from_secs(20), changed_externally.notified());
     said.await
         .unwrap_or_else(|_| panic!("nobody noticed: {what}"));
 }
 
-/// Waits until what it had to say is said.
+/// Waits until no notification is pending.
 pub(crate) async fn quiet(changed_externally: &Notify) {
     let pause = Duration::from_millis(200);
     while tokio::time::timeout(pause, changed_externally.notified())
@@ -117,7 +117,7 @@ fn a_network_gets_its_bridge_and_gateway_and_loses_them_again() {
             "1\n1\n1\n"
         );
 
-        // Everything goes, and the settings are as they were.
+        // Everything is removed, and the settings have their old values.
         let mut links = state.links();
         links.desired = Desired::new(Vec::new());
         links.converge().await;
@@ -129,7 +129,7 @@ fn a_network_gets_its_bridge_and_gateway_and_loses_them_again() {
 }
 
 #[test]
-fn a_foreign_bridge_of_our_name_is_an_error_and_stays_as_it_is() {
+fn a_foreign_bridge_under_novanets_name_is_an_error_and_stays_as_it_is() {
     inside(|| async {
         sh(
             "ip link add dev br100 type bridge stp_state 1; ip address add 172.16.0.1/16 dev br100; ip link add dev nv1 type veth peer name other",
@@ -194,7 +194,7 @@ fn a_flat_networks_bridge_is_waited_for_and_never_made_or_removed() {
 }
 
 #[test]
-fn what_stands_under_the_name_of_a_refused_bridge_is_left_and_its_end_is_noticed() {
+fn a_device_under_the_name_of_a_refused_bridge_is_left_and_its_end_is_noticed() {
     inside(|| async {
         let state = State::new();
         let mut links = state.links();
@@ -252,12 +252,12 @@ fn what_stands_under_the_name_of_a_refused_bridge_is_left_and_its_end_is_noticed
 }
 
 #[test]
-fn a_gateway_address_goes_on_a_bridge_of_ours_only() {
+fn a_gateway_address_goes_on_a_bridge_of_novanets_only() {
     inside(|| async {
         let state = State::new();
         let mut links = state.links();
         sh("ip link add dev br100 type bridge");
-        // The bridge was ours a moment ago: nobody has looked since.
+        // The bridge was novanet's at the last observation.
         links.want(&gateway(1, "br100", "10.0.0.1/24"));
         let failed = links.round().await;
         let texts: Vec<_> = failed.iter().map(|(_, e)| e.to_string()).collect();
@@ -270,7 +270,7 @@ fn a_gateway_address_goes_on_a_bridge_of_ours_only() {
 }
 
 #[test]
-fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
+fn an_attached_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
     inside(|| async {
         let state = State::new();
         let mut links = state.links();
@@ -305,7 +305,7 @@ fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
         .await
         .unwrap();
 
-        // Somebody rebuilds the bridge: noticed, made again, plugged back.
+        // Others rebuild the bridge: it is noticed, and made again with its port.
         let changed_externally = links.subsystem.changed_externally();
         sh("ip link del dev br100");
         noticed(&changed_externally, "a bridge that went").await;
@@ -316,7 +316,7 @@ fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
         .await
         .unwrap();
 
-        // Hairpin off, down, out of the bridge: each is noticed and mended.
+        // Hairpin off, down, out of the bridge: each is noticed and repaired.
         for damage in [
             "bridge link set dev nv1 hairpin off",
             "ip link set dev nv1 group default",
@@ -329,7 +329,7 @@ fn a_plugged_instance_is_in_the_bridge_with_its_mac_and_stays_there() {
             links.converge().await;
         }
 
-        // The instance's next run, before the kernel took the last one's namespace down.
+        // The instance's next run, before the kernel removed the namespace of the last one.
         let again = Host::new("again").unwrap();
         attach(&nv1, i32::try_from(again.pid()).unwrap(), "eth0")
             .await
@@ -366,7 +366,7 @@ fn a_hundred_ports_are_removed_at_once() {
         for port in ports {
             links.drop_object(&HostObject::Port(port));
         }
-        // For a busy machine; the figure is the bench's.
+        // A bound for a busy machine; the benchmark has the figure.
         let began = Instant::now();
         links.converge().await;
         assert!(

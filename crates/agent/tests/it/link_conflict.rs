@@ -1,5 +1,5 @@
-//! Two networks whose bridges want one uplink, or one bridge in two ways: the first by key has it, the
-//! other is told.
+//! Two networks whose bridges want one uplink, or one bridge in two ways: the first by key has it,
+//! and the other gets an error.
 
 use crate::engine_support::{delta, eventually, list, reached};
 use crate::link::{State, sh};
@@ -12,7 +12,7 @@ use novanet_model::HostObject;
 use novanet_model::object::Bridge;
 use tokio::time::Instant;
 
-/// In a host that has a public interface: else it would wait for that, and say so.
+/// In a host with a public interface, for which it would wait otherwise.
 fn inside<F: Future>(body: impl FnOnce() -> F) {
     crate::link::inside(|| {
         sh("ip link add dev eth0 type veth peer name outside");
@@ -24,7 +24,7 @@ const WHY: &str = "interface eth1 is the uplink of bridge br100 (network 1) and 
                    bridge br101 (network 2) too: create one of the two networks with another \
                    bridge_interface, or both with the same bridge";
 
-/// As network `n`'s bridge; the interface is the network's own, or the host's `flat_interface`.
+/// Bridge of a network; the interface is the network's own, or the host's `flat_interface`.
 fn bridge(network: i64, bridge: &str, interface: Option<&str>) -> HostObject {
     let HostObject::Bridge(plain) = crate::subsystem::bridge(network, bridge) else {
         unreachable!("a bridge is a bridge");
@@ -67,7 +67,7 @@ fn addressed() -> (String, String) {
 async fn right(links: &mut Reconciler<Links>, owner: &str, told: &[(&str, &str)]) {
     let round = links.settle(Instant::now()).await;
     assert_eq!(round.failed, 0, "{:?}", links.errors());
-    // Nothing flaps: whoever looks again has nothing to do.
+    // Nothing flaps: another observation finds no difference.
     for _ in 0..3 {
         assert!(links.difference().await.unwrap().is_empty());
         assert!(links.round(Instant::now()).await.is_quiet());
@@ -87,7 +87,7 @@ async fn right(links: &mut Reconciler<Links>, owner: &str, told: &[(&str, &str)]
 }
 
 #[test]
-fn the_first_network_keeps_the_uplink_and_the_second_is_told() {
+fn the_first_network_keeps_the_uplink_and_the_second_gets_an_error() {
     inside(|| async {
         interface();
         let state = State::new();
@@ -98,12 +98,13 @@ fn the_first_network_keeps_the_uplink_and_the_second_is_told() {
         );
         links.set_objects([&one, &two]);
         right(&mut links, "br100", &[("bridge/2", WHY)]).await;
-        // The other one's, with what it carries, when the first does not want it any more.
+        // It becomes the other network's, with its addresses, when the first does not want it any
+        // more.
         links.change(&one.key(), None);
         right(&mut links, "br101", &[]).await;
         links.change(&one.key(), Some(&one));
         right(&mut links, "br100", &[("bridge/2", WHY)]).await;
-        // Put right.
+        // The conflict is resolved.
         let elsewhere = bridge(2, "br100", Some("eth1"));
         links.change(&two.key(), Some(&elsewhere));
         right(&mut links, "br100", &[]).await;
@@ -160,7 +161,7 @@ fn a_plan_shows_who_does_not_get_the_hosts_flat_interface() {
 }
 
 #[test]
-fn the_first_network_keeps_the_mtu_of_a_shared_bridge_and_the_second_is_told() {
+fn the_first_network_keeps_the_mtu_of_a_shared_bridge_and_the_second_gets_an_error() {
     inside(|| async {
         let with = |network, mtu| {
             let HostObject::Bridge(plain) = bridge(network, "br100", None) else {
@@ -195,7 +196,7 @@ async fn told(engine: &Engine, errors: usize) {
 }
 
 #[test]
-fn a_flat_and_a_flatdhcp_network_do_not_share_a_bridge_and_the_second_is_told() {
+fn a_flat_and_a_flatdhcp_network_do_not_share_a_bridge_and_the_second_gets_an_error() {
     inside(|| async {
         let state = State::new();
         let mut links = Reconciler::new(Links::new(&state.settings()).unwrap());

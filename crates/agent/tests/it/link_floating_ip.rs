@@ -1,4 +1,4 @@
-//! Floating IPs on the public interface, and who notices what.
+//! Floating IPs on the public interface, and the notifications of changes.
 
 use crate::engine_support as cloud;
 use crate::link::{State, inside, noticed, quiet, sh};
@@ -9,7 +9,7 @@ use novanet_agent::subsystem::{Change, Subsystem};
 use novanet_lab::{Host, Quickest, eventually_async};
 use std::time::{Duration, Instant};
 
-/// An outside interface, so that there is something to announce on.
+/// An outside interface, to announce on.
 fn outside() -> Host {
     let outside = Host::new("outside").unwrap();
     sh(&format!(
@@ -27,7 +27,7 @@ fn outside() -> Host {
 }
 
 #[test]
-fn floats_answer_from_outside_in_both_modes() {
+fn floating_ips_answer_from_outside_in_both_modes() {
     inside(|| async {
         let outside = outside();
         let state = State::new();
@@ -36,7 +36,7 @@ fn floats_answer_from_outside_in_both_modes() {
                 floating_address_mode: mode,
                 ..state.settings()
             };
-            // The second time round, what the other mode left is replaced.
+            // The second mode replaces what the first one made.
             let mut links = Driven::new(Links::new(&settings).unwrap());
             let floats: Vec<_> = (1..=100).map(|i| float([203, 0, 113, i])).collect();
             for float in &floats {
@@ -63,7 +63,7 @@ fn floats_answer_from_outside_in_both_modes() {
 }
 
 #[test]
-fn a_float_that_moves_here_is_announced() {
+fn a_floating_ip_that_moves_here_is_announced() {
     inside(|| async {
         let outside = outside();
         outside
@@ -88,10 +88,10 @@ fn a_float_that_moves_here_is_announced() {
 }
 
 #[test]
-fn an_address_of_the_host_itself_is_not_taken_as_a_float() {
+fn an_address_of_the_host_itself_is_not_taken_as_a_floating_ip() {
     inside(|| async {
         let _outside = outside();
-        // Whether the cable is up yet is the kernel's to say, later.
+        // The kernel reports the carrier of the veth pair later.
         let routes = || sh("ip route show table local").replace(" linkdown", "");
         let before = routes();
         let state = State::new();
@@ -112,7 +112,7 @@ fn an_address_of_the_host_itself_is_not_taken_as_a_float() {
 }
 
 #[test]
-fn one_more_float_costs_the_same_beside_ten_thousand() {
+fn one_more_floating_ip_costs_the_same_beside_ten_thousand() {
     inside(|| async {
         let _outside = outside();
         let state = State::new();
@@ -121,7 +121,7 @@ fn one_more_float_costs_the_same_beside_ten_thousand() {
             let [_, _, c, d] = i.to_be_bytes();
             links.want(&float([198, 18, c, d]));
         }
-        // Bounds for a debug build on a busy machine; the figures are the bench's.
+        // Bounds for a debug build on a busy machine; the benchmark has the figures.
         let began = Instant::now();
         links.converge().await;
         assert!(
@@ -148,7 +148,7 @@ fn one_more_float_costs_the_same_beside_ten_thousand() {
             took.push(began.elapsed());
             assert!(failed.is_empty(), "{failed:?}");
         }
-        // What the machine does besides is in most of them, what it costs is in all.
+        // Most measurements include other work of the machine; the smallest is the cost.
         let quickest = took.iter().min().unwrap();
         assert!(*quickest < Duration::from_millis(1), "{took:?}");
         assert!(matches!(
@@ -160,7 +160,7 @@ fn one_more_float_costs_the_same_beside_ten_thousand() {
 }
 
 #[test]
-fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
+fn a_removal_by_others_is_noticed_and_novanets_own_changes_are_not() {
     inside(|| async {
         let _outside = outside();
         let state = State::new();
@@ -171,8 +171,8 @@ fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
         links.converge().await;
         let changed_externally = links.subsystem.changed_externally();
         quiet(&changed_externally).await;
-        // Our own floats come and go without anybody being woken. The kernel may still have
-        // something to say of the bridge, late: of three times one is quiet.
+        // Novanet's own changes of floating IPs notify nobody. The kernel may send a late event
+        // about the bridge: one of three rounds must be quiet.
         let mut woken = 0;
         for _ in 0..3 {
             for i in 10..20 {
@@ -209,7 +209,7 @@ fn what_somebody_removes_is_noticed_and_what_we_do_is_not() {
 
 #[test]
 fn a_namespace_without_a_single_address_can_be_observed() {
-    // Its table of local addresses is not made yet: listing it is an error of its own.
+    // The kernel has not made the table of local addresses yet: listing it is an error.
     let bare = std::thread::spawn(|| {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -232,7 +232,7 @@ fn a_namespace_without_a_single_address_can_be_observed() {
 }
 
 #[test]
-fn a_float_that_its_interface_keeps_quiet_about_is_an_error_with_the_remedy() {
+fn a_floating_ip_that_its_interface_does_not_answer_for_is_an_error_with_the_remedy() {
     inside(|| async {
         let outside = outside();
         let state = State::new();
@@ -252,7 +252,7 @@ fn a_float_that_its_interface_keeps_quiet_about_is_an_error_with_the_remedy() {
 }
 
 #[test]
-fn an_arp_ignore_that_others_set_for_all_is_said_of_each_float_with_the_remedy_and_left_to_them() {
+fn an_arp_ignore_that_others_set_for_all_is_an_error_of_each_floating_ip_and_left_to_them() {
     inside(|| async {
         let (_state, engine) = cloud::real(&[cloud::float(0x7101, 3)]).await;
         let mut quickest = Quickest::within(Duration::from_secs(5));

@@ -1,4 +1,5 @@
-//! The host's own addresses and routes, as the links subsystem sees them: what the cloud must keep off.
+//! The host's own addresses and routes, as the links subsystem observes them: the cloud's ranges
+//! must not conflict with them.
 
 use crate::engine_support as cloud;
 use crate::link::{State, inside, noticed, quiet, sh};
@@ -9,7 +10,7 @@ use novanet_agent::subsystem::Subsystem;
 use novanet_lab::Host;
 use novanet_model::HostAddresses;
 
-/// All that is seen, a line each.
+/// Every address and route, a line each.
 fn lines(addresses: &HostAddresses) -> Vec<String> {
     let routes = addresses.routes.iter().map(ToString::to_string);
     let addresses = addresses.addresses.iter().map(ToString::to_string);
@@ -52,8 +53,8 @@ fn the_hosts_addresses_and_next_hops_are_seen_and_ours_are_not() {
         assert_eq!(lines(&seen), expected);
         assert_eq!(seen.flat_interface, Some(name("eth1")));
 
-        // A network with eth1 under its bridge, and a floating IP: nothing of it is the host's own,
-        // and what went to the bridge is still eth1's.
+        // A network with eth1 under its bridge, and a floating IP: neither is the host's own, and
+        // the addresses that moved to the bridge are still eth1's.
         let mut links = Driven::new(Links::new(&settings).unwrap());
         links.want(&bridge(1, "br100"));
         links.want(&gateway(1, "br100", "10.0.0.1/24"));

@@ -1,5 +1,5 @@
-//! 169.254.169.254: instances reach the host's metadata service there and never an outer cloud's; the
-//! host reaches the outer cloud's.
+//! 169.254.169.254: instances reach the host's metadata service and never that of an outer cloud;
+//! the host reaches that of the outer cloud.
 
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{bridge, gateway, name};
@@ -21,7 +21,7 @@ fn answer(at: &str, word: &'static str) {
     });
 }
 
-/// Who answers at 169.254.169.254:80; `None`: nobody in this time.
+/// The word that 169.254.169.254:80 answers with; `None`: no answer in this time.
 fn who(patience: Duration) -> Option<String> {
     let service = SocketAddr::from(([169, 254, 169, 254], 80));
     let mut stream = TcpStream::connect_timeout(&service, patience).ok()?;
@@ -32,7 +32,7 @@ fn who(patience: Duration) -> Option<String> {
 }
 
 const LONG: Duration = Duration::from_secs(20);
-/// Long enough for an answer that must not come to come.
+/// Time in which a forbidden answer would arrive.
 const SILENCE: Duration = Duration::from_millis(600);
 
 /// This host is a machine of an outer cloud, which has a metadata service of its own.
@@ -76,7 +76,7 @@ fn the_host_reaches_an_outer_metadata_service_and_instances_never_do() {
         let outer = outer();
         let state = State::new();
         let mut links = state.links();
-        // An agent of before had the address on the loopback.
+        // An earlier agent had the address on the loopback.
         let before = ObjectKey("before".to_owned());
         let address = LinkKey::Address(name("lo"), METADATA_ADDRESS);
         let items = vec![(address, LinkValue::Address(AddressValue::Prefix(32)))];
@@ -100,12 +100,12 @@ fn the_host_reaches_an_outer_metadata_service_and_instances_never_do() {
         instance.sh("ip route add 169.254.0.0/16 dev eth0").unwrap();
         assert_eq!(asks(LONG).as_deref(), Some("ours"), "on its link");
         instance.sh("ip route del 169.254.0.0/16 dev eth0").unwrap();
-        // Without the firewall's rule nobody answers, the outer cloud least of all.
+        // Without the firewall's rule there is no answer, and never the outer cloud's.
         sh("nft delete table ip ours");
         assert_eq!(asks(SILENCE), None);
         assert_eq!(who(LONG).as_deref(), Some("outer"));
 
-        // Both are seen, and given back when somebody takes them away.
+        // Both are observed, and made again when others remove them.
         let changed_externally = links.subsystem.changed_externally();
         for damage in [
             "ip rule del to 169.254.169.254",
@@ -120,7 +120,7 @@ fn the_host_reaches_an_outer_metadata_service_and_instances_never_do() {
         let rule = "100:\tfrom all to 169.254.169.254 iif br100 lookup 8775 proto 78";
         assert!(sh("ip rule show").contains(rule));
 
-        // What somebody else has of the kind stays; ours goes with the network.
+        // A foreign rule stays; novanet's is removed with the network.
         sh("ip address add 169.254.169.254/32 dev lo
             ip rule add pref 99 to 169.254.169.254 iif br100 lookup 8775");
         links.converge().await;

@@ -1,5 +1,5 @@
-//! The MTU of bridges and ports: what somebody sets by hand is undone, what the kernel makes of the
-//! ports is not.
+//! The MTU of bridges and ports: novanet undoes a change by hand, but not the kernel's choice by
+//! the ports.
 
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, name, port};
@@ -18,8 +18,8 @@ fn set(device: &str, mtu: u32) {
     sh(&format!("ip link set dev {device} mtu {mtu}"));
 }
 
-/// The cable of an instance, plugged.
-async fn plugged(links: &mut Driven<Links>, number: u8) -> Host {
+/// An instance whose port is attached.
+async fn attached(links: &mut Driven<Links>, number: u8) -> Host {
     let port = port(i64::from(number), "br100");
     links.want(&HostObject::Port(port.clone()));
     let vm = Host::new(&format!("mtu{number}")).unwrap();
@@ -29,7 +29,7 @@ async fn plugged(links: &mut Driven<Links>, number: u8) -> Host {
     vm
 }
 
-/// What the plan says of each device's MTU.
+/// The lines of the plan about MTUs.
 async fn shown(links: &mut Driven<Links>) -> Vec<String> {
     let changes = links.changes().await;
     let line = |c: &Change<_, LinkValue>| {
@@ -41,7 +41,7 @@ async fn shown(links: &mut Driven<Links>) -> Vec<String> {
 }
 
 #[test]
-fn an_mtu_set_by_hand_is_noticed_shown_and_what_it_was() {
+fn an_mtu_set_by_hand_is_noticed_shown_and_restored() {
     inside(|| async {
         let state = State::new();
         let mut links = state.links();
@@ -56,8 +56,8 @@ fn an_mtu_set_by_hand_is_noticed_shown_and_what_it_was() {
         links.converge().await;
         assert_eq!(mtu("br100"), 1500);
 
-        // The kernel left the bridge to itself then: what it would do is ours to do.
-        let _vm = plugged(&mut links, 1).await;
+        // The kernel does not maintain this bridge's MTU any more: novanet does.
+        let _vm = attached(&mut links, 1).await;
         quiet(&changed_externally).await;
         set("nv1", 1000);
         noticed(&changed_externally, "a port's MTU").await;
@@ -78,19 +78,19 @@ fn an_mtu_that_the_kernel_makes_of_a_smaller_port_is_left_to_it() {
         let mut links = state.links();
         links.want(&bridge(1, "br100"));
         links.converge().await;
-        let _vm = plugged(&mut links, 1).await;
+        let _vm = attached(&mut links, 1).await;
         sh("ip link add dev fp0 mtu 1400 type veth peer name far0; ip link set fp0 master br100");
         assert_eq!(mtu("br100"), 1400);
         links.settled().await;
-        // One that was made with what the bridge had keeps that, like its inside end.
-        let inside = plugged(&mut links, 2).await;
+        // A port keeps the MTU that it was made with, like its inside end.
+        let inside = attached(&mut links, 2).await;
         assert!(inside.sh("ip link").unwrap().stdout.contains("mtu 1400"));
         set("fp0", 1300);
         links.settled().await;
         sh("ip link delete dev fp0");
         links.settled().await;
         assert_eq!((mtu("nv1"), mtu("nv2"), mtu("br100")), (1500, 1400, 1400));
-        // A port's takes its bridge's along, and gives it back.
+        // A port's MTU changes that of its bridge; both are restored.
         set("nv2", 1000);
         assert_eq!(mtu("br100"), 1000);
         let wrong = [
@@ -124,13 +124,13 @@ fn a_bridge_has_what_its_uplink_has_or_what_the_flag_says() {
         links.want(&bridge(1, "br100"));
         links.converge().await;
         assert_eq!(mtu("br100"), 1450);
-        let _vm = plugged(&mut links, 1).await;
+        let _vm = attached(&mut links, 1).await;
         assert_eq!(mtu("nv1"), 1450);
     });
 }
 
 #[test]
-fn a_new_port_has_what_its_bridge_must_have_and_not_what_somebody_has_just_set() {
+fn a_new_port_has_the_mtu_that_its_bridge_must_have_and_not_the_one_just_set_by_hand() {
     inside(|| async {
         let state = State::new();
         for flag in [None, Some(1450)] {

@@ -1,5 +1,5 @@
-//! A bridge of ours whose mark somebody took: it is marked again if it is surely the one that we made,
-//! and otherwise left alone, with the words that give it back.
+//! A bridge of novanet's whose alias others removed: it gets its alias again if it surely is the
+//! bridge that novanet made. Otherwise it stays as it is, with the command that gives it back.
 
 use crate::engine_support as cloud;
 use crate::engine_support::eventually;
@@ -9,7 +9,7 @@ use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::Quickest;
 use std::time::{Duration, Instant};
 
-const MARK: &str = "ip link set dev br100 alias novanet:bridge:br100";
+const GIVE_BACK: &str = "ip link set dev br100 alias novanet:bridge:br100";
 
 fn alias() -> String {
     let text = std::fs::read_to_string("/sys/class/net/br100/ifalias").unwrap();
@@ -17,12 +17,12 @@ fn alias() -> String {
 }
 
 #[test]
-fn the_mark_of_our_own_bridge_that_somebody_took_is_shown_and_put_back() {
+fn a_removed_alias_of_a_bridge_is_shown_and_restored() {
     inside(|| async {
         sh("ip link add dev eth1 type veth peer name far1; ip address add 192.0.2.9/24 dev eth1");
         let state = State::new();
         let mut settings = state.settings();
-        // With an uplink it borrows that one's MAC.
+        // With an uplink the bridge has the uplink's MAC.
         for uplink in [None, Some(name("eth1"))] {
             settings.flat_interface = uplink;
             let subsystem = || novanet_agent::link::Links::new(&settings).unwrap();
@@ -50,7 +50,7 @@ fn the_mark_of_our_own_bridge_that_somebody_took_is_shown_and_put_back() {
             links.converge().await;
             assert_eq!(alias(), "novanet:bridge:br100");
 
-            // A new agent knows it by the notes; also when all it has to do is to remove it.
+            // A new agent recognises it by the record, also if it only has to remove it.
             sh("ip link set dev br100 alias ''");
             let mut links = crate::subsystem::Driven::new(subsystem());
             links.desired = Desired::new(Vec::new());
@@ -63,7 +63,7 @@ fn the_mark_of_our_own_bridge_that_somebody_took_is_shown_and_put_back() {
 }
 
 #[test]
-fn a_note_that_could_not_be_written_is_written_as_soon_as_it_can() {
+fn a_record_that_could_not_be_written_is_written_as_soon_as_it_can() {
     inside(|| async {
         sh("mount -t tmpfs -o size=64k none /mnt; mkdir /mnt/links");
         let settings = crate::subsystem::settings("/mnt".as_ref());
@@ -72,13 +72,13 @@ fn a_note_that_could_not_be_written_is_written_as_soon_as_it_can() {
         links.want(&bridge(1, "br100"));
         sh("head -c 65536 /dev/zero >/mnt/full || true");
         links.round().await;
-        links.changes().await; // it is there, and cannot be noted
+        links.changes().await; // the bridge exists and cannot be recorded
         let note = || std::fs::read_to_string("/mnt/links/bridge-br100").unwrap_or_default();
         assert_eq!(note(), "");
         sh("rm /mnt/full");
         links.changes().await;
         assert_ne!(note(), "");
-        // So a new agent knows it.
+        // So a new agent recognises it.
         sh("ip link set dev br100 alias ''");
         let mut links = crate::subsystem::Driven::new(subsystem());
         links.want(&bridge(1, "br100"));
@@ -88,7 +88,7 @@ fn a_note_that_could_not_be_written_is_written_as_soon_as_it_can() {
 }
 
 #[test]
-fn a_bridge_that_may_not_be_the_one_we_made_is_left_and_the_words_that_give_it_back_are_told() {
+fn a_bridge_that_may_be_foreign_is_left_and_the_error_has_the_command_that_gives_it_back() {
     inside(|| async {
         let state = State::new();
         let mut links = state.links();
@@ -98,7 +98,7 @@ fn a_bridge_that_may_not_be_the_one_we_made_is_left_and_the_words_that_give_it_b
         let told = |what: &str| {
             format!(
                 "bridge br100: bridge br100: the name is taken by a bridge {what} \
-                     (give it back: {MARK}); rename or remove it, \
+                     (give it back: {GIVE_BACK}); rename or remove it, \
                      or give the network another bridge name"
             )
         };
@@ -108,9 +108,9 @@ fn a_bridge_that_may_not_be_the_one_we_made_is_left_and_the_words_that_give_it_b
         );
         let theirs = "with alias \"mine\" in the place of novanet's mark";
         for (how, what) in [
-            // Somebody's own words are theirs.
+            // A bridge with another alias is foreign.
             ("ip link set dev br100 alias mine", theirs),
-            // Another device, though it looks like ours.
+            // Another device, although it looks like novanet's.
             (again.as_str(), "that has lost novanet's mark"),
         ] {
             sh(how);
@@ -120,10 +120,10 @@ fn a_bridge_that_may_not_be_the_one_we_made_is_left_and_the_words_that_give_it_b
             assert_eq!(failed, [told(what)]);
             let after = sh("ip -d link show dev br100 | sed -E 's/[a-z_]+_timer +[0-9.]+//g'");
             assert_eq!(before, after);
-            sh(MARK);
+            sh(GIVE_BACK);
             links.converge().await;
         }
-        // One that never looked like ours is not offered.
+        // For a bridge that never looked like novanet's there is no such command.
         sh("ip link delete dev br100; ip link add dev br100 type bridge");
         let failed = links.round().await;
         assert!(!failed[0].1.to_string().contains("alias"), "{failed:?}");
@@ -131,14 +131,14 @@ fn a_bridge_that_may_not_be_the_one_we_made_is_left_and_the_words_that_give_it_b
 }
 
 #[test]
-fn a_network_whose_bridge_was_given_another_mark_runs_again_as_soon_as_it_is_given_back() {
+fn a_network_whose_bridge_got_another_alias_runs_again_as_soon_as_it_is_given_back() {
     inside(|| async {
         let objects = [cloud::bridge(1, "br100"), cloud::gateway(1, "br100")];
         let (_state, engine) = cloud::real(&objects).await;
         let mut quickest = Quickest::within(Duration::from_secs(5));
         while quickest.again().unwrap() {
             sh("ip link set dev br100 alias mine");
-            let says_how = |text: &str| text.lines().any(|line| line.contains(MARK));
+            let says_how = |text: &str| text.lines().any(|line| line.contains(GIVE_BACK));
             eventually("the error that says how", || {
                 let errors = cloud::errors(&engine);
                 let told = errors.iter().any(|(_, error)| says_how(error));
@@ -147,7 +147,7 @@ fn a_network_whose_bridge_was_given_another_mark_runs_again_as_soon_as_it_is_giv
             .await;
             let plan = engine.plan(true).await.unwrap();
             assert!(says_how(&plan), "{plan}");
-            sh(MARK);
+            sh(GIVE_BACK);
             let given = Instant::now();
             cloud::no_error(&engine).await;
             quickest.took(given.elapsed());

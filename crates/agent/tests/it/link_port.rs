@@ -1,5 +1,5 @@
-//! Instances' ports in their bridge: what an instance sends teaches the bridge nothing, what somebody
-//! changes by hand comes back, and ports of an older agent become as they must be while in use.
+//! Instances' ports in their bridge: the bridge learns nothing from an instance's frames, novanet
+//! undoes changes by hand, and ports of an older agent become as they must be while in use.
 
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, gateway, name, port};
@@ -12,8 +12,8 @@ use novanet_model::object::{Bridge, HostObject};
 use std::process::Command;
 use std::time::Duration;
 
-/// A link-local group: the bridge keeps such frames from its own forwarding, and filters do not see
-/// them before it has looked at their source.
+/// A link-local group: the bridge forwards no such frames, and looks at their source before any
+/// filter does.
 const LINK_LOCAL: Mac = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
 const ROUTER: Mac = [0x52, 0x54, 0, 0xaa, 0xbb, 0xcc];
 
@@ -48,8 +48,8 @@ async fn reaches(from: &Host, address: &str) {
     .unwrap();
 }
 
-/// The bridge's entries, and the ports that they are at; without those of the ports' own MACs, which
-/// nobody sends to.
+/// The bridge's entries with their ports, without those of the ports' own MACs, to which no frames
+/// go.
 fn entries() -> String {
     sh("bridge fdb show br br100 | grep -v -e self -e '^fe:ff:' | sort")
 }
@@ -70,7 +70,7 @@ fn a_frame_with_the_mac_of_another_moves_nothing_and_no_forged_mac_is_learned() 
         let attacker = instance(&mut links, 2).await;
         let victim = instance(&mut links, 3).await;
         links.settled().await;
-        // A router behind an uplink, which does learn.
+        // A router behind an uplink, on which the bridge learns.
         sh(
             "ip link add dev up0 type veth peer name far0; ip link set dev up0 master br100 up; \
             ip link set dev far0 address 52:54:00:aa:bb:cc up",
@@ -111,11 +111,11 @@ fn a_frame_with_the_mac_of_another_moves_nothing_and_no_forged_mac_is_learned() 
             };
             wire.send(&ethernet(from, to, 0x88b5, &[0; 46])).unwrap();
         }
-        // What follows them on the same wire has come through: so have they.
+        // A later frame on the same wire has arrived, so the earlier ones have too.
         reaches(&attacker, "10.0.0.1").await;
         assert_eq!(entries(), before);
         reaches(&victim, "10.0.0.1").await;
-        // From outside the instance's entry is not moved, either.
+        // Frames from outside do not move the instance's entry either.
         far.send(&ethernet(mac(3), LINK_LOCAL, 0x88cc, &[0; 46]))
             .unwrap();
         far.send(&ethernet(mac(3), broadcast, 0x88b5, &[0; 46]))
@@ -126,7 +126,7 @@ fn a_frame_with_the_mac_of_another_moves_nothing_and_no_forged_mac_is_learned() 
     });
 }
 
-/// What somebody does by hand, and the words by which the plan names it.
+/// Changes by hand, and their words in the plan.
 const DAMAGES: [(&str, &str); 16] = [
     (
         "bridge link set dev nv2 learning on",
@@ -189,7 +189,7 @@ const DAMAGES: [(&str, &str); 16] = [
 ];
 
 #[test]
-fn what_somebody_changes_of_a_port_an_entry_or_the_bridge_is_noticed_named_and_put_back() {
+fn a_change_of_a_port_an_entry_or_the_bridge_is_noticed_named_and_undone() {
     inside(|| async {
         let state = State::new();
         let mut links = network(&state).await;
@@ -220,7 +220,7 @@ fn what_somebody_changes_of_a_port_an_entry_or_the_bridge_is_noticed_named_and_p
                 "{damage}: {shown:?}"
             );
             links.converge().await;
-            // Carrier and addresses settle by themselves.
+            // Carrier and addresses change for a moment after it.
             eventually_async(Duration::from_secs(10), || async {
                 let now = picture();
                 let same = now == before;
@@ -236,8 +236,7 @@ fn what_somebody_changes_of_a_port_an_entry_or_the_bridge_is_noticed_named_and_p
 }
 
 #[test]
-fn a_port_with_somebodys_words_in_the_place_of_its_mark_is_theirs_and_the_error_says_how_to_give_it_back()
- {
+fn a_port_with_another_alias_is_foreign_and_the_error_has_the_command_that_gives_it_back() {
     inside(|| async {
         let state = State::new();
         let mut links = network(&state).await;
@@ -259,7 +258,7 @@ fn a_port_with_somebodys_words_in_the_place_of_its_mark_is_theirs_and_the_error_
         links.converge().await;
         let mark = "novanet:port:i-00000002.0 mtu 1500\n";
         assert_eq!(sh("cat /sys/class/net/nv2/ifalias"), mark);
-        // Without a mark it is still ours to remove.
+        // Without an alias novanet still removes it.
         sh(give_back);
         links.drop_object(&HostObject::Port(port(2, "br100")));
         links.converge().await;
@@ -352,7 +351,7 @@ fn ports_of_an_older_agent_get_flags_entries_and_macs_without_losing_a_packet() 
 #[test]
 fn an_administrators_bridge_keeps_its_mac_when_instances_come_and_go() {
     inside(|| async {
-        // Whatever MAC the kernel gives a port, it is hardly ever higher.
+        // A MAC that the kernel gives a port is hardly ever higher.
         const UPLINK: &str = "fe:fe:ff:ff:ff:ff";
         sh(
             "ip link add dev up0 address fe:fe:ff:ff:ff:ff type veth peer name far0; \
@@ -372,7 +371,8 @@ fn an_administrators_bridge_keeps_its_mac_when_instances_come_and_go() {
             foreign: true,
             cidr: None,
         }));
-        // An older agent's took the bridge's MAC, and gives it back while it is in use.
+        // A port of an older agent changed the bridge's MAC; novanet restores it while it is in
+        // use.
         let old = port_of_an_older_agent("br200", 2, "address 02:00:00:00:00:01");
         assert_eq!(mac(), "02:00:00:00:00:01");
         links.want(&HostObject::Port(port(2, "br200")));

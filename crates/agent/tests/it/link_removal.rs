@@ -1,11 +1,11 @@
-//! A bridge of ours on which somebody else has something is not removed with it.
+//! A bridge of novanet's with foreign devices, addresses or routes on it is not removed.
 
 use crate::link::{State, inside, sh};
 use crate::subsystem::{bridge, gateway};
 use novanet_agent::subsystem::Desired;
 
 #[test]
-fn a_bridge_with_something_foreign_on_it_is_kept_and_the_reason_is_told() {
+fn a_bridge_with_something_foreign_on_it_stays_and_the_error_has_the_reason() {
     inside(|| async {
         let state = State::new();
         let mut links = state.links();
@@ -21,7 +21,7 @@ fn a_bridge_with_something_foreign_on_it_is_kept_and_the_reason_is_told() {
                 ip route add 10.99.0.0/24 via 192.168.9.2 dev br100; \
                 ip link set dev far0 up; ip link set dev fp0 up",
         );
-        links.settled().await; // as long as it is wanted it is nobody's business
+        links.settled().await; // foreign parts are no difference while the bridge is wanted
 
         let why = "is kept, port fp0, address 192.168.9.1/24, address 10.0.0.9/24, \
                  address 2001:db8::1/64 and route 10.99.0.0/24 are on it and not novanet's: \
@@ -40,7 +40,7 @@ fn a_bridge_with_something_foreign_on_it_is_kept_and_the_reason_is_told() {
         let failed = links.round().await;
         let failed: Vec<_> = failed.iter().map(|(k, e)| format!("{k}: {e}")).collect();
         assert_eq!(failed, [format!("bridge br100: bridge br100 {why}")]);
-        // Ours is off; what is not ours is as it was, also in the network of our own address.
+        // Novanet's address is removed; the foreign ones stay, also in the network of that address.
         let left = sh("ip address show dev br100; ip route; bridge link");
         assert!(!left.contains("10.0.0.1/24"), "{left}");
         for there in ["192.168.9.1/24", "10.0.0.9/24", "10.99.0.0/24 via", "fp0"] {
@@ -58,7 +58,7 @@ fn a_bridge_with_something_foreign_on_it_is_kept_and_the_reason_is_told() {
 }
 
 #[test]
-fn a_device_that_stands_on_our_bridge_keeps_it_too() {
+fn a_device_above_a_bridge_blocks_its_removal_too() {
     inside(|| async {
         let state = State::new();
         let mut links = state.links();

@@ -1,4 +1,4 @@
-//! Forwarding of the interfaces between which packets of instances go.
+//! Kernel settings of the host and of the interfaces between which packets of instances go.
 
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, gateway, settings};
@@ -17,7 +17,7 @@ fn off(interface: &str) {
 }
 
 #[test]
-fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_back() {
+fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_restored() {
     inside(|| async {
         sh(
             "ip link add dev eth0 type veth peer name far0; sysctl -qw net.ipv4.ip_forward=1; \
@@ -30,7 +30,8 @@ fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_
         assert_eq!(forwarding("eth0"), "1");
         links.want(&bridge(1, "br100"));
         links.round().await;
-        // A bridge that does not get it from its birth gets it by the watch, like one turned off.
+        // The watch sets it on a bridge that was made without it, as on one where it was turned
+        // off.
         links.converge().await;
         assert_eq!(forwarding("br100"), "1");
 
@@ -59,13 +60,13 @@ fn forwarding_that_is_turned_off_is_noticed_shown_repaired_and_in_the_end_given_
 }
 
 #[test]
-fn a_setting_stays_as_it_is_until_it_is_noted_what_it_was() {
+fn a_setting_stays_as_it_is_until_its_old_value_is_recorded() {
     inside(|| async {
         sh("sysctl -qw net.ipv4.ip_forward=0; mount -t tmpfs -o size=4k none /mnt");
         sh("head -c 4096 /dev/zero >/mnt/full");
         let settings = settings("/mnt".as_ref());
         let mut links = Driven::new(Links::new(&settings).unwrap());
-        // A try in vain leaves nothing that the next one would take for the note.
+        // A failed try leaves no file that the next one would take for the record.
         for _ in 0..2 {
             let failed = links.round().await;
             let texts: Vec<_> = failed.iter().map(|(_, e)| e.to_string()).collect();
@@ -102,11 +103,11 @@ fn a_cleanup_says_before_what_each_setting_goes_back_to() {
             .iter()
             .map(|c| format!("{}: {}", c.key, c.from.as_ref().unwrap()))
             .collect();
-        // One that was right before us is not ours to turn off.
+        // A setting that was on before novanet stays on.
         let expected = [
             "sysctl net.bridge.bridge-nf-call-iptables: 1, goes back to 0",
             "sysctl net.ipv4.ip_forward: 1, goes back to 0",
-            // And with it that of each interface.
+            // The kernel turns off that of each interface with it.
         ];
         assert_eq!(shown, expected);
         links.converge().await;
@@ -115,7 +116,7 @@ fn a_cleanup_says_before_what_each_setting_goes_back_to() {
 }
 
 #[test]
-fn the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers() {
+fn the_forwarding_of_a_foreign_bridge_under_novanets_name_stays_as_it_is() {
     inside(|| async {
         sh("ip link add dev br100 type bridge");
         let state = State::new();
@@ -127,7 +128,7 @@ fn the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers() {
         let keys: Vec<_> = failed.iter().map(ToString::to_string).collect();
         assert_eq!(keys, ["bridge br100"]);
         assert_eq!(forwarding("br100"), "0");
-        // Once it is ours, it forwards.
+        // When the bridge is novanet's, it forwards.
         sh("ip link delete dev br100; sysctl -qw net.ipv4.conf.default.forwarding=0");
         links.round().await;
         links.converge().await;
@@ -136,9 +137,9 @@ fn the_forwarding_of_a_strangers_bridge_of_our_name_is_the_strangers() {
 }
 
 #[test]
-fn the_settings_of_a_bridge_of_ours_come_back_and_those_of_all_are_left_to_others() {
+fn the_settings_of_a_bridge_are_restored_and_those_of_all_are_left_to_others() {
     inside(|| async {
-        // Strict for all: without a larger number of its own the bridge would be strict, too.
+        // Strict for all: without a larger value of its own the bridge would be strict too.
         sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
         let state = State::new();
         let mut links = state.links();
@@ -179,7 +180,7 @@ fn the_settings_of_a_bridge_of_ours_come_back_and_those_of_all_are_left_to_other
 }
 
 #[test]
-fn a_gateway_that_answers_nobody_says_what_was_set_and_is_right_when_that_is_taken_back() {
+fn a_gateway_without_arp_answers_is_an_error_with_the_setting_and_is_right_after_it_is_undone() {
     inside(|| async {
         let state = State::new();
         let mut links = state.links();

@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A host whose eth1 leads to a LAN, with everything an administrator may have put on it.
+/// A host whose eth1 leads to a LAN, with every kind of address and route of an administrator.
 fn lan() -> Host {
     let lan = Host::new("lan").unwrap();
     sh(&format!(
@@ -39,8 +39,8 @@ fn with_uplink(state: &State) -> Driven<Links> {
     Driven::new(Links::new(&settings).unwrap())
 }
 
-/// Addresses and routes of a device, without what counts down and without its name and number.
-fn belongings(device: &str) -> String {
+/// Addresses and routes of a device, without timers and without its name and index.
+fn config(device: &str) -> String {
     let text = sh(&format!(
         "ip -o address show dev {device} scope global | sed -E 's/(valid|preferred)_lft [0-9]+sec//g; s/^[0-9]+: //'
          ip route show table all dev {device} | grep -vE '^(local|broadcast|multicast|anycast|fe80)' || true
@@ -72,13 +72,13 @@ impl Drop for EndsOnDrop<'_> {
 
 async fn there_and_back(links: &mut Driven<Links>, before: &str) {
     links.converge().await;
-    let on_bridge = belongings("br100");
+    let on_bridge = config("br100");
     let foreign: Vec<_> = on_bridge
         .lines()
         .filter(|line| !line.contains("10.0.0."))
         .collect();
     assert_eq!(foreign.join("\n"), before);
-    let left = belongings("eth1");
+    let left = config("eth1");
     assert!(
         left.lines()
             .all(|line| line.starts_with("203.0.114") || line.starts_with("nexthop")),
@@ -89,7 +89,7 @@ async fn there_and_back(links: &mut Driven<Links>, before: &str) {
         sh("cat /sys/class/net/eth1/address"),
         "the neighbours know the addresses by this MAC"
     );
-    // Everything of ours goes; the interface has its own again.
+    // Novanet's objects are removed; the interface has its own addresses again.
     links.desired = Desired::new(Vec::new());
     links.converge().await;
 }
@@ -98,7 +98,7 @@ async fn there_and_back(links: &mut Driven<Links>, before: &str) {
 fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
     inside(|| async {
         let lan = lan();
-        let before = belongings("eth1");
+        let before = config("eth1");
         let listing = sh(
             "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
         );
@@ -107,7 +107,7 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
         links.want(&bridge(1, "br100"));
         links.want(&gateway(1, "br100", "10.0.0.1/24"));
 
-        // A connection that lives through all of it, from the LAN to the host.
+        // A connection from the LAN to the host, which must survive.
         let listener = TcpListener::bind("192.0.2.10:7000").unwrap();
         let echo = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -123,7 +123,7 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
                         .set_read_timeout(Some(Duration::from_secs(20)))
                         .unwrap();
                     let mut rounds = 0;
-                    // It talks all the while, and on a busy machine a little longer.
+                    // It sends all the time, and on a busy machine a little longer.
                     while !over.load(Ordering::Relaxed) || rounds < 10 {
                         stream.write_all(b"x").unwrap();
                         stream.read_exact(&mut [0]).unwrap();
@@ -140,7 +140,7 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
             talker.join().unwrap();
         });
         echo.join().unwrap();
-        assert_eq!(belongings("eth1"), before);
+        assert_eq!(config("eth1"), before);
         let after = sh(
             "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
         );
@@ -155,7 +155,7 @@ fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
         let lan = lan();
         let state = State::new();
         let want = |links: &mut Driven<Links>| links.want(&bridge(1, "br100"));
-        // A link that went up a moment ago may still lose the first packet.
+        // A link that just went up may lose the first packet.
         let reachable = || {
             eventually(Duration::from_secs(20), || {
                 lan.sh("ping -c1 -W1 192.0.2.10").map(drop)
@@ -170,13 +170,13 @@ fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
         want(&mut links);
         links.converge().await;
         reachable().unwrap();
-        let good = belongings("br100");
+        let good = config("br100");
         for damage in [
             // addresses moved, not enslaved
             "ip link set dev eth1 nomaster",
             // a DHCP client renewed on its interface
             "ip address add 192.0.2.10/24 brd + dev eth1",
-            // somebody removed the bridge, and the addresses with it
+            // others removed the bridge, and the addresses with it
             "ip link del dev br100",
             "ip link set dev eth1 down",
         ] {
@@ -190,7 +190,7 @@ fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
                 "{damage}"
             );
         }
-        // A record of something that was never begun.
+        // A record of a migration that never started.
         let mut links = with_uplink(&state);
         links.desired = Desired::new(Vec::new());
         links.converge().await;
@@ -210,8 +210,8 @@ fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
         want(&mut links);
         links.converge().await;
         reachable().unwrap();
-        assert_eq!(good, belongings("br100"));
-        // And one whose objects have gone meanwhile: the bridge too, by another's hand.
+        assert_eq!(good, config("br100"));
+        // And one whose objects were removed meanwhile; others removed the bridge.
         sh("ip link del dev br100");
         let mut links = with_uplink(&state);
         links.desired = Desired::new(Vec::new());
@@ -224,10 +224,10 @@ fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
 #[test]
 fn an_interface_that_cannot_be_enslaved_keeps_its_addresses() {
     inside(|| async {
-        // A bridge cannot be a port of a bridge: the kernel says so after the addresses were moved.
+        // A bridge cannot be a port of a bridge: the kernel refuses it after the addresses moved.
         sh("ip link add dev eth1 type bridge; ip link set dev eth1 up; ip address add 192.0.2.10/24 dev eth1
             ip route add default via 192.0.2.1 dev eth1");
-        let before = belongings("eth1");
+        let before = config("eth1");
         let state = State::new();
         let mut links = with_uplink(&state);
         links.want(&bridge(1, "br100"));
@@ -238,17 +238,17 @@ fn an_interface_that_cannot_be_enslaved_keeps_its_addresses() {
             "{}",
             failed[0].1
         );
-        assert_eq!(before, belongings("eth1"));
+        assert_eq!(before, config("eth1"));
         assert!(!sh("ip -4 address show dev br100").contains("192.0.2.10"));
     });
 }
 
 #[test]
-fn an_uplink_whose_address_is_leased_is_refused_before_anything_is_moved() {
+fn an_uplink_whose_address_is_leased_is_refused_before_anything_moves() {
     inside(|| async {
         let _lan = lan();
         sh("ip address add 198.51.100.9/25 dev eth1 valid_lft 3000 preferred_lft 2000");
-        let before = belongings("eth1");
+        let before = config("eth1");
         let state = State::new();
         let mut links = with_uplink(&state);
         links.want(&bridge(1, "br100"));
@@ -259,22 +259,22 @@ fn an_uplink_whose_address_is_leased_is_refused_before_anything_is_moved() {
             "{text}"
         );
         assert!(text.contains("static address"), "{text}");
-        assert_eq!(before, belongings("eth1"));
-        // With a static one it goes.
+        assert_eq!(before, config("eth1"));
+        // With a static address it works.
         sh("ip address del 198.51.100.9/25 dev eth1");
         links.converge().await;
     });
 }
 
 #[test]
-fn a_bridge_stays_while_it_carries_what_belongs_to_an_uplink() {
+fn a_bridge_stays_while_it_has_the_addresses_of_an_uplink() {
     inside(|| async {
         let _lan = lan();
         let state = State::new();
         let mut links = with_uplink(&state);
         links.want(&bridge(1, "br100"));
         links.converge().await;
-        let carried = belongings("br100");
+        let carried = config("br100");
         // As after a release that failed in the same round.
         let removal = Change {
             key: LinkKey::Bridge(name("br100")),
@@ -290,12 +290,12 @@ fn a_bridge_stays_while_it_carries_what_belongs_to_an_uplink() {
             text.contains("still carries what belongs to eth1"),
             "{text}"
         );
-        assert_eq!(belongings("br100"), carried);
+        assert_eq!(config("br100"), carried);
     });
 }
 
 #[test]
-fn a_bridge_that_somebody_put_in_the_place_of_ours_keeps_its_port_and_addresses() {
+fn a_foreign_bridge_in_the_place_of_novanets_keeps_its_port_and_addresses() {
     inside(|| async {
         let _lan = lan();
         let state = State::new();
@@ -306,7 +306,7 @@ fn a_bridge_that_somebody_put_in_the_place_of_ours_keeps_its_port_and_addresses(
                 ip link set dev eth1 master br100; ip link set dev br100 up
                 ip address add 192.168.77.1/24 dev br100");
         let before = (picture(""), sh("ip route show table all"));
-        // The host cannot have the network now: its uplink is given back.
+        // The host cannot have the network now: its uplink is released.
         links.want_without_ground(&bridge(1, "br100"));
         links.converge().await;
         assert_eq!(before, (picture(""), sh("ip route show table all")));
@@ -314,7 +314,7 @@ fn a_bridge_that_somebody_put_in_the_place_of_ours_keeps_its_port_and_addresses(
 }
 
 #[test]
-fn an_interface_of_somebody_elses_bridge_is_refused() {
+fn an_interface_of_a_foreign_bridge_is_refused() {
     inside(|| async {
         let _lan = lan();
         sh("ip link add dev mine type bridge; ip link set dev eth1 master mine");
@@ -330,7 +330,7 @@ fn an_interface_of_somebody_elses_bridge_is_refused() {
         links.desired = Desired::new(Vec::new());
         links.round().await;
         assert!(sh("ip link show dev eth1").contains("master mine"));
-        // One that is not there, and comes.
+        // An interface that is plugged in later.
         sh("ip link del dev eth1");
         links.want(&bridge(1, "br100"));
         let failed = links.round().await;
@@ -351,7 +351,7 @@ fn an_interface_of_somebody_elses_bridge_is_refused() {
 }
 
 #[test]
-fn an_uplink_goes_on_learning_and_flooding_whatever_somebody_sets() {
+fn an_uplink_goes_on_learning_and_flooding_whatever_others_set() {
     inside(|| async {
         sh("ip link add dev eth1 type veth peer name far1; ip link set dev far1 up");
         let state = State::new();
