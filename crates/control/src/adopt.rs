@@ -10,7 +10,9 @@ use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::instance_type::INSTANCE_TYPES;
 use novanet_model::object::{FloatingIp, Group, Instance, Port, Rule};
 use novanet_model::wire::{Follow, Objects};
-use novanet_model::{GroupId, HostObject, InstanceId, ObjectKey, ProjectNumber, ReservationId};
+use novanet_model::{
+    GroupId, HostObject, InstanceId, ObjectKey, ObjectKind, ProjectNumber, ReservationId,
+};
 use novanet_store::instances::{self, Interface, Row, State};
 use novanet_store::members::{self, Placement};
 use novanet_store::projects::{self, Project};
@@ -20,8 +22,22 @@ use novanet_store::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-/// Kinds of objects without which an instance of the host would lose itself or its network.
-const NEEDED: [&str; 6] = ["bridge", "gateway", "dhcp", "binding", "port", "instance"];
+/// Whether an instance of the host would lose itself or its network without objects of this kind.
+fn is_needed(kind: ObjectKind) -> bool {
+    match kind {
+        ObjectKind::Bridge
+        | ObjectKind::Gateway
+        | ObjectKind::Dhcp
+        | ObjectKind::Binding
+        | ObjectKind::Port
+        | ObjectKind::Instance => true,
+        ObjectKind::FloatingIp
+        | ObjectKind::Group
+        | ObjectKind::Rule
+        | ObjectKind::Member
+        | ObjectKind::ProjectAddress => false,
+    }
+}
 
 /// What a host has, sorted.
 #[derive(Default)]
@@ -359,10 +375,8 @@ impl Adoption<'_> {
             .map(|change| &change.key)
             .collect();
         let lost = held.changes.iter().filter(|change| {
-            let needed = change
-                .object
-                .as_ref()
-                .is_some_and(|o| NEEDED.contains(&o.kind()));
+            let object = change.object.as_ref();
+            let needed = object.is_some_and(|o| is_needed(o.kind()));
             needed && !planned.contains(&change.key)
         });
         for change in lost {

@@ -3,8 +3,9 @@
 use crate::launch::Queue;
 use crate::waiters::Reports;
 use crate::{ControlError, Result};
+use novanet_model::Quotas;
 use novanet_model::carve::Defaults;
-use novanet_model::flags::{Flags, Quotas};
+use novanet_model::flags::Flags;
 use novanet_model::plan::CloudSettings;
 use novanet_pki::Vault;
 use novanet_store::plan::{self, Subject};

@@ -1,7 +1,7 @@
 //! Why a use case refused, by what the caller can do about it.
 
 use novanet_model::carve::CarveError;
-use novanet_model::{InstanceId, ModelError};
+use novanet_model::{InstanceId, ModelError, Resource};
 use novanet_store::StoreError;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -49,8 +49,8 @@ pub enum ControlError {
     /// A limit of the project.
     #[error("quota of {resource} exceeded: {used} in use, {wanted} more wanted, {limit} allowed")]
     Quota {
-        /// Which limit, e.g. `instances`.
-        resource: &'static str,
+        /// The limit.
+        resource: Resource,
         /// In use.
         used: i64,
         /// Asked for.

@@ -3,8 +3,8 @@
 
 use crate::caller::record;
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
-use novanet_model::InstanceId;
 use novanet_model::rows::FloatingIp;
+use novanet_model::{InstanceId, Resource};
 use novanet_store::instances::State;
 use novanet_store::plan::Subject;
 use novanet_store::{Committed, Conn, PlanOwner, Tx, floating_ips, instances};
@@ -92,7 +92,7 @@ impl Cloud {
 
     async fn room_for_address(&self, tx: &mut Tx, caller: &Caller) -> Result<()> {
         let used = floating_ips::count_of(tx, &caller.project).await?;
-        self.within_quota(tx, &caller.project, "floating_ips", used, 1)
+        self.within_quota(tx, &caller.project, Resource::FloatingIps, used, 1)
             .await
     }
 

@@ -6,7 +6,7 @@ use crate::group_sources::{lookup, may_name, of_source, resolve, revoke_elsewher
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Source, Traffic};
-use novanet_model::{GroupId, ModelError, ProjectId};
+use novanet_model::{GroupId, ModelError, ProjectId, Resource};
 use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::plan::Subject;
@@ -55,7 +55,7 @@ impl Cloud {
             .await?;
         let used = groups::of_project(&mut tx, &caller.project).await?.len();
         let used = i64::try_from(used).unwrap_or(i64::MAX);
-        self.within_quota(&mut tx, &caller.project, "security_groups", used, 1)
+        self.within_quota(&mut tx, &caller.project, Resource::SecurityGroups, used, 1)
             .await?;
         let inserted = groups::insert(
             &mut tx,
@@ -167,8 +167,14 @@ impl Cloud {
         let mut rules = groups::rules_of(&mut tx, group.id).await?;
         let used = i64::try_from(rules.len()).unwrap_or(i64::MAX);
         let more = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
-        self.within_quota(&mut tx, &caller.project, "security_group_rules", used, more)
-            .await?;
+        self.within_quota(
+            &mut tx,
+            &caller.project,
+            Resource::SecurityGroupRules,
+            used,
+            more,
+        )
+        .await?;
         let mut subjects = Vec::new();
         for (traffic, source) in wanted {
             let source = resolve(&mut tx, caller, source).await?;

@@ -2,7 +2,7 @@
 
 use crate::caller::record;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
-use novanet_model::ModelError;
+use novanet_model::{ModelError, Resource};
 use novanet_pki::ssh::generate_key_pair;
 use novanet_store::key_pairs::{self, KeyPair};
 use novanet_store::{StoreError, users};
@@ -62,7 +62,7 @@ impl Cloud {
         }
         let used = key_pairs::of_user(&mut tx, user).await?.len();
         let used = i64::try_from(used).unwrap_or(i64::MAX);
-        self.within_quota(&mut tx, &caller.project, "key_pairs", used, 1)
+        self.within_quota(&mut tx, &caller.project, Resource::KeyPairs, used, 1)
             .await?;
         match key_pairs::insert(&mut tx, user, pair).await {
             Err(StoreError::Conflict(_)) => {

@@ -1,7 +1,7 @@
 //! Limits of a project: its own, else the flags'.
 
 use crate::{Cloud, ControlError, Result};
-use novanet_model::ProjectId;
+use novanet_model::{ProjectId, Resource};
 use novanet_store::{Conn, projects};
 
 impl Cloud {
@@ -10,7 +10,7 @@ impl Cloud {
         &self,
         c: &mut Conn,
         project: &ProjectId,
-        resource: &'static str,
+        resource: Resource,
         used: i64,
         wanted: i64,
     ) -> Result<()> {
@@ -31,21 +31,10 @@ impl Cloud {
     pub(crate) fn room_within(
         &self,
         own: Option<i64>,
-        resource: &'static str,
+        resource: Resource,
         used: i64,
     ) -> Option<i64> {
-        let quotas = self.config().quotas;
-        let flag = match resource {
-            "instances" => quotas.instances,
-            "cores" => quotas.cores,
-            "ram" => quotas.ram_mb,
-            "fixed_ips" => quotas.fixed_ips,
-            "floating_ips" => quotas.floating_ips,
-            "security_groups" => quotas.security_groups,
-            "security_group_rules" => quotas.security_group_rules,
-            "key_pairs" => quotas.key_pairs,
-            _ => None,
-        };
+        let flag = self.config().quotas.limit(resource);
         let limit = own.unwrap_or_else(|| flag.map_or(-1, i64::from));
         (limit >= 0).then_some(limit - used)
     }

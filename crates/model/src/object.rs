@@ -3,34 +3,16 @@
 //! Rows make objects ([`crate::plan`]), the server sends objects, the agent makes them true. The
 //! body is JSON; a change of a field here is a change of the protocol between server and agent.
 
+use crate::object_key::{ObjectKey, ObjectKind};
 use crate::rule::{Source, Traffic};
 use crate::{
     CombinationId, GroupId, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber, RuleId,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::net::Ipv4Addr;
 
-/// The key of a host object, unique on its host: `kind/part/part`. Sorts by kind.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ObjectKey(pub String);
-
-impl ObjectKey {
-    /// Where a host says that it cannot have a network: not one of its objects is to blame.
-    pub fn of_network(network: NetworkId) -> Self {
-        Self(format!("network/{network}"))
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// One thing that a host must have.
+/// One keyed part of what a host must have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum HostObject {
@@ -287,20 +269,20 @@ impl HostObject {
         })
     }
 
-    /// The word before the first `/` of its key.
-    pub fn kind(&self) -> &'static str {
+    /// Its kind.
+    pub fn kind(&self) -> ObjectKind {
         match self {
-            Self::Bridge(_) => "bridge",
-            Self::Gateway(_) => "gateway",
-            Self::Dhcp(_) => "dhcp",
-            Self::Binding(_) => "binding",
-            Self::FloatingIp(_) => "float",
-            Self::Group(_) => "group",
-            Self::Rule(_) => "rule",
-            Self::Member(_) => "member",
-            Self::ProjectAddress(_) => "project",
-            Self::Port(_) => "port",
-            Self::Instance(_) => "instance",
+            Self::Bridge(_) => ObjectKind::Bridge,
+            Self::Gateway(_) => ObjectKind::Gateway,
+            Self::Dhcp(_) => ObjectKind::Dhcp,
+            Self::Binding(_) => ObjectKind::Binding,
+            Self::FloatingIp(_) => ObjectKind::FloatingIp,
+            Self::Group(_) => ObjectKind::Group,
+            Self::Rule(_) => ObjectKind::Rule,
+            Self::Member(_) => ObjectKind::Member,
+            Self::ProjectAddress(_) => ObjectKind::ProjectAddress,
+            Self::Port(_) => ObjectKind::Port,
+            Self::Instance(_) => ObjectKind::Instance,
         }
     }
 }

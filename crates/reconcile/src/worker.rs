@@ -13,7 +13,7 @@ use crate::hurry::{Troubles, any_moved};
 use crate::reconcile::{Cleaned, Reconciler, Round};
 use crate::render;
 use crate::subsystem::{Subsystem, SubsystemError};
-use novanet_model::{HostObject, ObjectKey};
+use novanet_model::{HostObject, ObjectKey, ObjectKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -388,8 +388,8 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
 /// Kinds that other subsystems stand on. The rest (floating IPs, rules, members) goes at once: a
 /// revoked rule does not wait for an instance that is being stopped.
 fn is_structural(key: &ObjectKey) -> bool {
-    let kind = key.0.split('/').next().unwrap_or_default();
-    !matches!(kind, "float" | "rule" | "member" | "project")
+    // A kind that this agent does not know: assume that others need it.
+    key.kind().is_none_or(ObjectKind::is_structural)
 }
 
 pub(crate) async fn moved<T>(worker: Option<&mut watch::Receiver<T>>) {

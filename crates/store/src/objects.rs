@@ -35,7 +35,7 @@ pub(crate) async fn put_all(tx: &mut Tx, owners: &[(PlanOwner, Vec<Placed>)]) ->
                 .map_err(|e| StoreError::Refused(format!("host object {}: {e}", object.key())))?;
             let new = Wanted {
                 owner: owner.clone(),
-                kind: object.kind(),
+                kind: object.kind().as_str(),
                 body,
             };
             wanted.insert((host.clone(), object.key().0), new);

@@ -2,7 +2,7 @@
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx, counters};
-use novanet_model::{ProjectId, ProjectNumber};
+use novanet_model::{ProjectId, ProjectNumber, Resource};
 use sqlx::any::AnyRow;
 
 /// A project.
@@ -128,24 +128,24 @@ pub async fn delete(tx: &mut Tx, id: &ProjectId) -> Result<()> {
 }
 
 /// A project's own limit for a resource; `None`: the flag's. -1: none.
-pub async fn quota(c: &mut Conn, id: &ProjectId, resource: &str) -> Result<Option<i64>> {
+pub async fn quota(c: &mut Conn, id: &ProjectId, resource: Resource) -> Result<Option<i64>> {
     Ok(
         sqlx::query_scalar("SELECT hard_limit FROM quotas WHERE project_id = $1 AND resource = $2")
             .bind(id.as_str())
-            .bind(resource)
+            .bind(resource.as_str())
             .fetch_optional(c)
             .await?,
     )
 }
 
 /// Sets a project's own limit.
-pub async fn set_quota(tx: &mut Tx, id: &ProjectId, resource: &str, limit: i64) -> Result<()> {
+pub async fn set_quota(tx: &mut Tx, id: &ProjectId, resource: Resource, limit: i64) -> Result<()> {
     sqlx::query(
         "INSERT INTO quotas (project_id, resource, hard_limit) VALUES ($1, $2, $3) \
          ON CONFLICT (project_id, resource) DO UPDATE SET hard_limit = excluded.hard_limit",
     )
     .bind(id.as_str())
-    .bind(resource)
+    .bind(resource.as_str())
     .bind(limit)
     .execute(&mut **tx)
     .await?;

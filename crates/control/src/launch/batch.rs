@@ -14,7 +14,7 @@ use crate::placement::Place;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::instance_type::{self, InstanceType};
 use novanet_model::rows::Network;
-use novanet_model::{CombinationId, GroupId, InstanceId, ReservationId};
+use novanet_model::{CombinationId, GroupId, InstanceId, ReservationId, Resource};
 use novanet_store::images::Image;
 use novanet_store::key_pairs::{self, KeyPair};
 use novanet_store::members::{self, Placement, Usage};
@@ -191,7 +191,7 @@ impl Cloud {
         let each = i64::try_from(networks).unwrap_or(i64::MAX);
         let usage = *context.usage(tx, project).await?;
         // All addresses of the project are counted only if somebody limited them.
-        let addresses = match self.room_within(usage.fixed_ips, "fixed_ips", 0) {
+        let addresses = match self.room_within(usage.fixed_ips, Resource::FixedIps, 0) {
             Some(_) => Some(context.addresses(tx, project).await?),
             None => None,
         };
@@ -216,10 +216,10 @@ impl Cloud {
         (addresses, each): (i64, i64),
     ) -> Result<i64> {
         let limits = [
-            ("instances", usage.instances, 1),
-            ("cores", usage.cores, vcpus),
-            ("ram", usage.ram, memory),
-            ("fixed_ips", (addresses, usage.fixed_ips), each),
+            (Resource::Instances, usage.instances, 1),
+            (Resource::Cores, usage.cores, vcpus),
+            (Resource::Ram, usage.ram, memory),
+            (Resource::FixedIps, (addresses, usage.fixed_ips), each),
         ];
         let (min, mut count) = (call.launch.min, call.launch.max);
         for (resource, (used, own), each) in limits {

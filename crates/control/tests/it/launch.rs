@@ -6,7 +6,7 @@ use anyhow::Result;
 use novanet_control::ControlError;
 use novanet_control::instances::{InstanceState, Launch, USER_DATA_LIMIT};
 use novanet_model::carve::Request;
-use novanet_model::{HostObject, ImageId, NetworkKind};
+use novanet_model::{HostObject, ImageId, NetworkKind, Resource};
 
 fn count(min: i64, max: i64) -> Launch {
     Launch {
@@ -133,7 +133,7 @@ fn a_launch_is_as_large_as_the_quota_and_the_addresses_leave_but_not_below_its_l
             assert_refused!(
                 w.run_instances(&mail, &large).await,
                 ControlError::Quota {
-                    resource: "ram",
+                    resource: Resource::Ram,
                     ..
                 },
                 "quota of ram exceeded: 0 in use, 8192 more wanted, 4096 allowed"

@@ -23,7 +23,6 @@ pub use file::{Parsed, parse_file};
 pub use registry::{Flag, Kind, Scope, find, registry};
 pub use resolve::{FlagError, FlagErrors};
 pub use suggest::nearest;
-pub use typed::Quotas;
 
 use std::collections::BTreeMap;
 use std::fmt;

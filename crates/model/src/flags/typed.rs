@@ -3,33 +3,13 @@
 use super::Flags;
 use crate::carve::Defaults;
 use crate::plan::CloudSettings;
+use crate::quota::Quotas;
 use crate::wire::HostRole;
 use crate::{IfName, NetworkKind};
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::str::FromStr;
-
-/// Limits of a project; `None` is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quotas {
-    /// Instances.
-    pub instances: Option<u32>,
-    /// Processors.
-    pub cores: Option<u32>,
-    /// Memory in MiB.
-    pub ram_mb: Option<u32>,
-    /// Floating addresses.
-    pub floating_ips: Option<u32>,
-    /// Fixed addresses.
-    pub fixed_ips: Option<u32>,
-    /// Security groups.
-    pub security_groups: Option<u32>,
-    /// Rules of one security group.
-    pub security_group_rules: Option<u32>,
-    /// Key pairs.
-    pub key_pairs: Option<u32>,
-}
 
 impl Flags {
     /// The text of a flag of the registry.

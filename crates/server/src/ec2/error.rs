@@ -2,6 +2,7 @@
 
 use novanet_control::{ControlError, Kind, PkiError, StoreError, error_chain};
 use novanet_ec2::{Code, Ec2Error};
+use novanet_model::Resource;
 
 /// A refusal of either side: the protocol's own, or a use case's.
 pub(crate) enum Refusal {
@@ -57,12 +58,12 @@ fn code_of(error: &ControlError) -> Code {
             _ => Code::InvalidParameterValue,
         },
         ControlError::StillAssociated { .. } => Code::InvalidIpAddressInUse,
-        ControlError::Quota { resource, .. } => match *resource {
-            "instances" | "cores" | "ram" => Code::InstanceLimitExceeded,
-            "floating_ips" => Code::AddressLimitExceeded,
-            "security_groups" => Code::SecurityGroupLimitExceeded,
-            "security_group_rules" => Code::RulesPerSecurityGroupLimitExceeded,
-            _ => Code::ResourceLimitExceeded,
+        ControlError::Quota { resource, .. } => match resource {
+            Resource::Instances | Resource::Cores | Resource::Ram => Code::InstanceLimitExceeded,
+            Resource::FloatingIps => Code::AddressLimitExceeded,
+            Resource::SecurityGroups => Code::SecurityGroupLimitExceeded,
+            Resource::SecurityGroupRules => Code::RulesPerSecurityGroupLimitExceeded,
+            Resource::FixedIps | Resource::KeyPairs => Code::ResourceLimitExceeded,
         },
         ControlError::TokenReused(_) => Code::IdempotentParameterMismatch,
         ControlError::Invalid(_)

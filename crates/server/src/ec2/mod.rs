@@ -197,16 +197,17 @@ async fn authenticate(
         })
 }
 
-/// The role that an action's use case will ask for.
+/// The role that an action's use case requires; `None`: any member of the project may call it. A new
+/// action does not compile until it is in this list.
 fn role_for(action: &Action) -> Option<Role> {
     match action {
-        Action::DescribeInstanceAttribute(r) if status::is_secret(r.attribute) => {
-            Some(Role::SysAdmin)
-        }
         Action::RunInstances(_)
         | Action::RebootInstances(_)
         | Action::TerminateInstances(_)
         | Action::GetConsoleOutput(_) => Some(Role::SysAdmin),
+        Action::DescribeInstanceAttribute(r) => {
+            status::is_secret(r.attribute).then_some(Role::SysAdmin)
+        }
         Action::CreateSecurityGroup(_)
         | Action::DeleteSecurityGroup(_)
         | Action::AuthorizeSecurityGroupIngress(_)
@@ -215,7 +216,20 @@ fn role_for(action: &Action) -> Option<Role> {
         | Action::AssociateAddress(_)
         | Action::DisassociateAddress(_)
         | Action::ReleaseAddress(_) => Some(Role::NetAdmin),
-        _ => None,
+        // A key pair belongs to the calling user, not to the project.
+        Action::CreateKeyPair(_)
+        | Action::ImportKeyPair(_)
+        | Action::DeleteKeyPair(_)
+        // Members may see everything in their project, secrets excepted.
+        | Action::DescribeInstances(_)
+        | Action::DescribeInstanceStatus(_)
+        | Action::DescribeInstanceTypes(_)
+        | Action::DescribeImages(_)
+        | Action::DescribeKeyPairs(_)
+        | Action::DescribeSecurityGroups(_)
+        | Action::DescribeAddresses(_)
+        | Action::DescribeAvailabilityZones(_)
+        | Action::DescribeRegions(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Ports, Source, Traffic};
-use novanet_model::{GroupId, InstanceId, ProjectNumber, RuleId};
+use novanet_model::{GroupId, InstanceId, ProjectNumber, Resource, RuleId};
 use novanet_store::groups::Group;
 use novanet_store::members::{Placement, Usage};
 use novanet_store::{PlanOwner, StoreError, Tx, groups, members, projects};
@@ -275,7 +275,7 @@ async fn what_a_project_uses_are_the_instances_that_arrived_and_did_not_leave(
         a_project(&mut tx, "web").await?,
         a_project(&mut tx, "other").await?,
     );
-    projects::set_quota(&mut tx, &web, "cores", 20).await?;
+    projects::set_quota(&mut tx, &web, Resource::Cores, 20).await?;
     let uses = |instances: i64, vcpus, mib| Usage {
         instances: (instances, None),
         cores: (vcpus, Some(20)),

@@ -3,8 +3,8 @@
 use super::seed::{a_project, a_user, insert_instance, name};
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_model::ProjectNumber;
 use novanet_model::rule::{Source, Traffic};
+use novanet_model::{ProjectNumber, Resource};
 use novanet_store::instances::State;
 use novanet_store::key_pairs::KeyPair;
 use novanet_store::projects::Project;
@@ -196,7 +196,7 @@ async fn a_project_goes_with_its_groups_and_quotas_but_not_with_instances(t: Fre
     let theirs = groups::insert(&mut tx, &other, "bob", "theirs", "").await?;
     groups::insert_rule(&mut tx, mine, Traffic::Any, Source::Group(mine)).await?;
     groups::insert_rule(&mut tx, mine, Traffic::Any, Source::Group(theirs)).await?;
-    projects::set_quota(&mut tx, &web, "cores", 4).await?;
+    projects::set_quota(&mut tx, &web, Resource::Cores, 4).await?;
     let instance = insert_instance(&mut tx, &web, &[mine], None).await?;
     tx.commit().await?;
     let mut tx = t.begin_planned().await?;
@@ -213,7 +213,7 @@ async fn a_project_goes_with_its_groups_and_quotas_but_not_with_instances(t: Fre
     assert_eq!(projects::by_id(&mut tx, &web).await?, None);
     assert_eq!(groups::all(&mut tx).await?, [theirs]);
     assert_eq!(groups::all_rules(&mut tx).await?, []);
-    assert_eq!(projects::quota(&mut tx, &web, "cores").await?, None);
+    assert_eq!(projects::quota(&mut tx, &web, Resource::Cores).await?, None);
     // Its number is never another's: it is in names in the kernel.
     assert_eq!(
         projects::insert(&mut tx, &web, "boss-of-other", "").await?,
@@ -225,12 +225,15 @@ async fn a_project_goes_with_its_groups_and_quotas_but_not_with_instances(t: Fre
 async fn a_quota_is_the_projects_own_or_none(t: Fresh) -> Result<()> {
     let mut tx = t.begin_unplanned().await?;
     let web = a_project(&mut tx, "web").await?;
-    assert_eq!(projects::quota(&mut tx, &web, "cores").await?, None);
+    assert_eq!(projects::quota(&mut tx, &web, Resource::Cores).await?, None);
     for limit in [20, -1, 0] {
-        projects::set_quota(&mut tx, &web, "cores", limit).await?;
-        assert_eq!(projects::quota(&mut tx, &web, "cores").await?, Some(limit));
+        projects::set_quota(&mut tx, &web, Resource::Cores, limit).await?;
+        assert_eq!(
+            projects::quota(&mut tx, &web, Resource::Cores).await?,
+            Some(limit)
+        );
     }
-    assert_eq!(projects::quota(&mut tx, &web, "ram").await?, None);
+    assert_eq!(projects::quota(&mut tx, &web, Resource::Ram).await?, None);
     Ok(())
 }
 

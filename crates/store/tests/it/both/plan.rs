@@ -65,7 +65,7 @@ pub(super) async fn kinds(db: &Db, host: &'static str) -> Result<Vec<&'static st
     let mut kinds: Vec<_> = follower
         .objects
         .values()
-        .map(|(_, object)| object.kind())
+        .map(|(_, object)| object.kind().as_str())
         .collect();
     kinds.sort_unstable();
     Ok(kinds)
@@ -105,7 +105,7 @@ async fn every_kind_of_row_becomes_objects_on_the_hosts_that_need_them(t: Fresh)
         PlanOwner::Rule(cloud.rule),
     ] {
         for (host, object) in plan::objects_of(&mut tx, &settings, owner).await? {
-            found.push(format!("{owner} {host} {}", object.kind()));
+            found.push(format!("{owner} {host} {}", object.kind().as_str()));
         }
     }
     insta::allow_duplicates! { insta::assert_snapshot!(found.join("\n"), @r"
