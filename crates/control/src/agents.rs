@@ -5,12 +5,15 @@ use crate::instances::finish_deleting;
 use crate::networks::finish_deleting_networks;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::wire::{
-    Digest, Follow, Hello, HostRole, InstanceState, LeaseChange, LeaseEvent, Objects, Status,
+    Digest, Follow, Hello, HostRole, InstanceReport, InstanceState, LeaseChange, LeaseEvent,
+    Objects, Status,
 };
 use novanet_model::{InstanceId, ModelError};
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{PlanOwner, Tx, audit, fixed_ips, floating_ips, networks, now, objects, views};
+use novanet_store::{
+    Conn, PlanOwner, Tx, audit, clock, fixed_ips, floating_ips, networks, now, objects, views,
+};
 
 impl Cloud {
     /// Whether a host has been heard of lately (`service_down_time`).
@@ -78,12 +81,20 @@ impl Cloud {
         let moved = hosts::by_name(&mut tx, host).await?.is_none_or(|before| {
             before.applied_version != status.version || before.applied_epoch != status.epoch
         });
-        hosts::report(&mut tx, host, &status.epoch, status.version, &status.errors).await?;
+        let mut changes = Vec::new();
         for report in &status.instances {
-            note_instance(&mut tx, host, report).await?;
+            changes.extend(change_of(&mut tx, report).await?);
         }
         // A heartbeat of a host that has applied nothing new finishes nothing.
-        if moved {
+        let finishes = moved && has_deletions(&mut tx).await?;
+        if finishes || !changes.is_empty() {
+            clock::lock(&mut tx).await?;
+        }
+        hosts::report(&mut tx, host, &status.epoch, status.version, &status.errors).await?;
+        for change in changes {
+            note_instance(&mut tx, host, change).await?;
+        }
+        if finishes {
             finish_deletions(&mut tx).await?;
         }
         tx.commit().await?;
@@ -96,12 +107,12 @@ impl Cloud {
     pub(crate) async fn finish_deletions(&self) -> Result<()> {
         {
             let mut tx = self.db().read().await?;
-            let none = instances::deleting(&mut tx).await?.is_empty();
-            if none && networks::deleting(&mut tx).await?.is_empty() {
+            if !has_deletions(&mut tx).await? {
                 return Ok(());
             }
         }
         let mut tx = self.db().begin_unplanned().await?;
+        clock::lock(&mut tx).await?;
         finish_deletions(&mut tx).await?;
         tx.commit().await?;
         Ok(())
@@ -110,6 +121,9 @@ impl Cloud {
     /// Lease events of a host's journal.
     pub async fn leases(&self, host: &str, events: &[LeaseEvent]) -> Result<()> {
         let mut tx = self.db().begin_unplanned().await?;
+        if events.len() > 1 {
+            clock::lock(&mut tx).await?;
+        }
         for event in events {
             let leased = event.event == LeaseChange::Leased;
             let mac = event.mac.to_string();
@@ -162,6 +176,10 @@ impl Cloud {
     }
 }
 
+async fn has_deletions(c: &mut Conn) -> Result<bool> {
+    Ok(!instances::deleting(c).await?.is_empty() || !networks::deleting(c).await?.is_empty())
+}
+
 pub(crate) async fn finish_deletions(tx: &mut Tx) -> Result<()> {
     for id in views::let_go(tx).await? {
         finish_deleting(tx, id).await?;
@@ -169,30 +187,46 @@ pub(crate) async fn finish_deletions(tx: &mut Tx) -> Result<()> {
     finish_deleting_networks(tx).await
 }
 
-/// A host says how an instance is. News of an earlier boot, or of one that is going, changes nothing.
-async fn note_instance(
-    tx: &mut Tx,
-    host: &str,
-    report: &novanet_model::wire::InstanceReport,
-) -> Result<()> {
-    let Some(row) = instances::by_id(tx, report.instance).await? else {
-        return Ok(());
+/// What a report changes of an instance's row.
+struct Change<'a> {
+    instance: InstanceId,
+    state: State,
+    report: &'a InstanceReport,
+}
+
+/// Compares a report with the row; `None`: it changes nothing.
+async fn change_of<'a>(c: &mut Conn, report: &'a InstanceReport) -> Result<Option<Change<'a>>> {
+    let Some(row) = instances::by_id(c, report.instance).await? else {
+        return Ok(None);
     };
     let state = match report.state {
         InstanceState::Pending => State::Pending,
         InstanceState::Running => State::Running,
         InstanceState::Stopped => State::Stopped,
         InstanceState::Error => State::Error,
-        // Gone without our asking: the host makes it again, its object is still there.
-        InstanceState::Gone => return Ok(()),
+        // The instance ended by itself: its host makes it again, because its object is still there.
+        InstanceState::Gone => return Ok(None),
     };
-    if state != row.state || report.detail != row.detail {
-        // Not `set_state`: on PostgreSQL a TerminateInstances may have come in between.
-        let detail = report.detail.as_deref();
-        let heard = instances::report_state(tx, row.id, host, report.boot, state, detail).await?;
-        if !heard {
-            tracing::debug!(host, instance = %row.id, "old news");
-        }
+    let differs = state != row.state || report.detail != row.detail;
+    Ok(differs.then_some(Change {
+        instance: row.id,
+        state,
+        report,
+    }))
+}
+
+/// Writes a host's report of an instance. A report of an earlier boot, or of an instance that is
+/// being deleted, changes nothing.
+async fn note_instance(tx: &mut Tx, host: &str, change: Change<'_>) -> Result<()> {
+    let Change {
+        instance,
+        state,
+        report,
+    } = change;
+    // Not `set_state`: on PostgreSQL a TerminateInstances may have come in between.
+    let detail = report.detail.as_deref();
+    if !instances::report_state(tx, instance, host, report.boot, state, detail).await? {
+        tracing::debug!(host, %instance, "old news");
     }
     Ok(())
 }

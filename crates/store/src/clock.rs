@@ -1,6 +1,6 @@
 //! The clock row: the epoch and the version that every planned transaction bumps.
 
-use crate::{Conn, Result, Tx};
+use crate::{Conn, Engine, Result, Tx};
 
 /// Epoch, version, and the horizon up to which tombstones may be gone.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -21,6 +21,18 @@ pub async fn read(c: &mut Conn) -> Result<Clock> {
             .fetch_one(c)
             .await?,
     )
+}
+
+/// Locks the clock row without a new version. Planned transactions lock it first, so an unplanned
+/// transaction that writes rows of theirs calls this before its first write: otherwise both could
+/// wait for each other. SQLite has one writer at a time and needs no statement.
+pub async fn lock(tx: &mut Tx) -> Result<()> {
+    if tx.engine() == Engine::Postgres {
+        sqlx::query("SELECT id FROM clock WHERE id = 1 FOR UPDATE")
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Epochs that this database takes over from on `host`.

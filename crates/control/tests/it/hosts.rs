@@ -1,15 +1,18 @@
 //! What hosts hear and say: lists, deltas, tombstones, reports, metadata, reboots, leases.
 
 use crate::fake_host::{FakeHost, report};
-use crate::world::{World, assert_refused, both, both_with, caller, group, launch, refused};
+use crate::world::{World, assert_refused, both, both_with, caller, group, launch, on, refused};
 use anyhow::Result;
 use base64::Engine as _;
 use novanet_control::ControlError;
 use novanet_control::floating_ips::Association;
 use novanet_control::instances::{InstanceState, Launch};
 use novanet_control::key_pairs::KeyKind;
+use novanet_lab::eventually_async;
 use novanet_model::wire::{HostRole, InstanceState as Said, LeaseChange, LeaseEvent};
 use novanet_model::{HostObject, ImageId, InstanceId, ObjectKey};
+use novanet_store::{Engine, instances};
+use std::time::Duration;
 
 #[test]
 fn a_follower_gets_a_list_then_only_what_changes() {
@@ -40,6 +43,46 @@ fn a_follower_gets_a_list_then_only_what_changes() {
         assert_eq!(host.lists, 1);
         Ok(())
     });
+}
+
+#[test]
+fn a_report_waits_for_a_use_case_instead_of_a_deadlock() {
+    on(
+        Engine::Postgres,
+        |_| {},
+        async |w: &World| -> Result<()> {
+            w.image().await;
+            let web = w.project("web").await;
+            let mut host = w.host("h1").await;
+            w.network("10.0.0.0/24").await;
+            let ids = w.run(&web, 2).await;
+            host.follow().await;
+            // A use case has written the second instance, and writes the first one next.
+            let mut tx = w.db().begin_planned().await?;
+            instances::set_state(&mut tx, ids[1], InstanceState::Pending, None).await?;
+            let (cloud, status) = (w.cloud.clone(), host.status());
+            let report = tokio::spawn(async move { cloud.status("h1", &status).await });
+            eventually_async(Duration::from_secs(10), async || {
+                let waiting: i64 = sqlx::query_scalar(
+                    "SELECT count(*) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'",
+                )
+                .fetch_one(&mut *w.db().connection().await?)
+                .await?;
+                anyhow::ensure!(waiting == 1, "{waiting} wait");
+                Ok(())
+            })
+            .await?;
+            instances::set_state(&mut tx, ids[0], InstanceState::Pending, None).await?;
+            tx.commit().await?;
+            report.await??;
+            for id in ids {
+                let state = w.instance(&web, id).await?.row.state;
+                assert_eq!(state, InstanceState::Running);
+            }
+            Ok(())
+        },
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ both! {
     every_change_takes_the_next_version_and_a_write_takes_none,
     a_snapshot_sees_nothing_of_what_is_committed_after_it,
     objects_are_not_written_without_the_clock,
+    a_planned_transaction_waits_for_one_that_locked_the_clock,
     changes_of_many_writers_are_serial,
     numbers_of_a_counter_are_never_given_twice,
     a_new_epoch_is_another_one_and_keeps_the_version,
@@ -73,6 +74,20 @@ async fn objects_are_not_written_without_the_clock(t: Fresh) -> Result<()> {
     let placed = [("h1".to_owned(), member(1, 2))];
     // They would have no version, and no follower would ever see them.
     objects::put(&mut tx, OWNER, &placed).await.unwrap_err();
+    Ok(())
+}
+
+async fn a_planned_transaction_waits_for_one_that_locked_the_clock(t: Fresh) -> Result<()> {
+    let mut tx = t.begin_unplanned().await?;
+    clock::lock(&mut tx).await?;
+    let mut planned = std::pin::pin!(t.begin_planned());
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut planned).await;
+    early.expect_err("the clock is locked");
+    users::insert(&mut tx, &a_user("alice")).await?;
+    tx.commit().await?;
+    let mut planned = planned.await?;
+    assert_eq!(planned.version, 1, "the lock took no version");
+    assert_eq!(users::list(&mut planned).await?.len(), 1);
     Ok(())
 }
 
