@@ -147,6 +147,39 @@ impl Conn {
             None => unreachable!("a connection is there until it is dropped"),
         }
     }
+
+    /// Admits a statement: the connection to send it on, and the check of its answers.
+    fn admit<'q, E: Execute<'q, Any>>(
+        &mut self,
+        query: E,
+    ) -> sqlx::Result<(&mut AnyConnection, Statement, Check<'_>)> {
+        let (connection, status) = self.parts();
+        let (statement, injection) = status.send(query)?;
+        Ok((connection, statement, Check { status, injection }))
+    }
+}
+
+/// Sees every answer to a statement: notes failures, and injects faults.
+struct Check<'s> {
+    status: &'s mut Status,
+    injection: Option<Injection>,
+}
+
+impl Check<'_> {
+    /// `done`: the answer says that the database has executed the statement.
+    fn answer<T>(
+        &mut self,
+        mut answer: sqlx::Result<T>,
+        done: impl FnOnce(&T) -> bool,
+    ) -> sqlx::Result<T> {
+        if let (Ok(good), Some(injection)) = (&answer, &self.injection)
+            && done(good)
+            && let Some(error) = injection.after()
+        {
+            answer = Err(error);
+        }
+        answer.inspect_err(|error| self.status.note(error))
+    }
 }
 
 impl Status {
@@ -264,19 +297,12 @@ impl<'c> Executor<'c> for &'c mut Conn {
         'c: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        let (connection, status) = self.parts();
-        let (statement, injection) = match status.send(query) {
-            Ok(sent) => sent,
+        let (connection, statement, mut check) = match self.admit(query) {
+            Ok(admitted) => admitted,
             Err(error) => return stream::once(future::ready(Err(error))).boxed(),
         };
-        let answers = connection.fetch_many(statement).map(move |mut answer| {
-            if let (Ok(Either::Left(_)), Some(injection)) = (&answer, &injection)
-                && let Some(error) = injection.after()
-            {
-                answer = Err(error);
-            }
-            answer.inspect_err(|error| status.note(error))
-        });
+        let answers = connection.fetch_many(statement);
+        let answers = answers.map(move |answer| check.answer(answer, Either::is_left));
         answers.boxed()
     }
 
@@ -285,19 +311,12 @@ impl<'c> Executor<'c> for &'c mut Conn {
         'c: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        let (connection, status) = self.parts();
-        let (statement, injection) = match status.send(query) {
-            Ok(sent) => sent,
+        let (connection, statement, mut check) = match self.admit(query) {
+            Ok(admitted) => admitted,
             Err(error) => return future::ready(Err(error)).boxed(),
         };
-        let answer = connection.fetch_optional(statement).map(move |mut answer| {
-            if let (Ok(_), Some(injection)) = (&answer, &injection)
-                && let Some(error) = injection.after()
-            {
-                answer = Err(error);
-            }
-            answer.inspect_err(|error| status.note(error))
-        });
+        let answer = connection.fetch_optional(statement);
+        let answer = answer.map(move |answer| check.answer(answer, |_| true));
         answer.boxed()
     }
 
