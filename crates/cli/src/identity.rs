@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use novanet_agent::ledger;
 use novanet_agent::runtime::lineage::{Doubt, REMEDY, Reason};
 use novanet_agent::runtime::{self, AgentError, Table, lock};
-use novanet_control::Cloud;
+use novanet_control::{Cloud, sqlite_file};
 use novanet_model::flags::Flags;
 use novanet_model::wire::{Follow, Objects};
 use novanet_server::clock_file;
@@ -99,17 +99,20 @@ pub(crate) fn host(flags: &Flags) -> String {
 
 /// Before a database is opened, as that would make its file.
 pub(crate) fn before_opening(flags: &Flags) -> Result<(), Failure> {
-    let Some(file) = flags.database_url().strip_prefix("sqlite:") else {
+    let Some(file) = sqlite_file(flags.database_url()) else {
         return Ok(());
     };
-    let file = format!("/{}", file.trim_start_matches('/'));
-    if Path::new(&file).exists() {
+    if file.exists() {
         return Ok(());
     }
     let Some(known) = Known::of(flags)? else {
         return Ok(());
     };
-    refuse(&Verdict::Empty(known), &format!("file {file}"), flags)
+    refuse(
+        &Verdict::Empty(known),
+        &format!("file {}", file.display()),
+        flags,
+    )
 }
 
 /// Compares the database with both witnesses. What a host of this name has is compared object by

@@ -11,6 +11,7 @@ use novanet_pki::Vault;
 use novanet_store::plan::{self, Subject};
 use novanet_store::{Db, Tx, audit};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,12 @@ impl CloudConfig {
             ec2_timestamp_expiry: seconds(flags, "ec2_timestamp_expiry"),
         }
     }
+}
+
+/// The SQLite file that [`Cloud::open`] would open or make for this `sql_connection`; `None`: it is a
+/// server's database.
+pub fn sqlite_file(sql_connection: &str) -> Option<PathBuf> {
+    Db::file_of(sql_connection)
 }
 
 fn seconds(flags: &Flags, name: &'static str) -> Duration {

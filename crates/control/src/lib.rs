@@ -33,7 +33,7 @@ mod user_data;
 mod waiters;
 
 pub use caller::{Caller, Role};
-pub use cloud::{Checked, Cloud, CloudConfig};
+pub use cloud::{Checked, Cloud, CloudConfig, sqlite_file};
 pub use controllers::Controllers;
 pub use error::{ControlError, Kind, Result, error_chain};
 pub use novanet_pki::{PkiError, Vault};

@@ -67,10 +67,8 @@ impl Db {
     /// is missing, 0600 in a 0700 folder; a file of another owner is refused.
     pub async fn open(url: &str) -> Result<Self> {
         sqlx::any::install_default_drivers();
-        if let Some(rest) = url.strip_prefix("sqlite:") {
-            // SQLAlchemy writes an absolute path with four slashes; two mean the same here.
-            let path = format!("/{}", rest.trim_start_matches('/'));
-            return Self::open_sqlite(Path::new(&path)).await;
+        if let Some(path) = Self::file_of(url) {
+            return Self::open_sqlite(&path).await;
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             return Self::open_postgres(url).await;
@@ -79,6 +77,13 @@ impl Db {
             "sql_connection {:?}: must start with sqlite:// or postgresql://",
             url.split("://").next().unwrap_or_default()
         )))
+    }
+
+    /// The file that [`Db::open`] would open or make; `None`: the URL is not of SQLite.
+    pub fn file_of(url: &str) -> Option<PathBuf> {
+        let rest = url.strip_prefix("sqlite:")?;
+        // SQLAlchemy writes an absolute path with four slashes; two mean the same here.
+        Some(Path::new("/").join(rest.trim_start_matches('/')))
     }
 
     async fn open_sqlite(path: &Path) -> Result<Self> {

@@ -9,7 +9,7 @@ use crate::manage::floating::SHORTEST_PREFIX;
 use crate::say;
 use novanet_agent::image::build;
 use novanet_agent::runtime::{has_ledger, preflight};
-use novanet_control::Cloud;
+use novanet_control::{Cloud, sqlite_file};
 use novanet_model::carve::{CarveError, Request, carve};
 use novanet_model::flags::{Flags, Origin};
 use novanet_model::host_addresses::{HostAddresses, When};
@@ -18,7 +18,7 @@ use novanet_model::wire::HostRole;
 use novanet_model::{IfName, Ipv4Net, NetworkKind, ProjectId};
 use std::io::Cursor;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The first user and the first project.
 const FIRST: &str = "admin";
@@ -35,8 +35,8 @@ pub(super) struct Ready {
 
 /// Whether nothing was made here yet, as far as can be told without opening the database.
 pub(super) fn is_first_start(flags: &Flags) -> bool {
-    let file = flags.database_url().strip_prefix("sqlite://");
-    file.is_some_and(|file| !Path::new(file).exists()) && !has_ledger(&flags.state_path())
+    let file = sqlite_file(flags.database_url());
+    file.is_some_and(|file| !file.exists()) && !has_ledger(&flags.state_path())
 }
 
 /// What the flags ask for in an empty cloud, found possible.

@@ -3,7 +3,7 @@
 use crate::args::Format;
 use crate::failure::Failure;
 use crate::{identity, keyfile};
-use novanet_control::{Cloud, CloudConfig};
+use novanet_control::{Cloud, CloudConfig, sqlite_file};
 use novanet_model::flags::Flags;
 use std::path::Path;
 
@@ -34,12 +34,10 @@ impl Context {
         if needs != Needs::AnySchema {
             identity::before_opening(&flags)?;
         }
-        let file = flags.database_url().strip_prefix("sqlite:");
-        let file = file.map(|rest| format!("/{}", rest.trim_start_matches('/')));
-        if let Some(file) = file
-            && is_empty(Path::new(&file))
+        if let Some(file) = sqlite_file(flags.database_url())
+            && is_empty(&file)
         {
-            return Err(no_database(&flags, &file));
+            return Err(no_database(&flags, &file.to_string_lossy()));
         }
         let config = CloudConfig::from_flags(&flags);
         let mut cloud = Cloud::open(config.clone(), None).await?;

@@ -4,7 +4,7 @@ use super::seed::{a_user, member};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::InstanceId;
-use novanet_store::{Engine, PlanOwner, clock, counters, objects, users};
+use novanet_store::{Db, Engine, PlanOwner, clock, counters, objects, users};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -48,6 +48,10 @@ async fn every_change_takes_the_next_version_and_a_write_takes_none(t: Fresh) ->
         let tx = t.begin_planned().await?;
         assert_eq!((tx.version, tx.engine()), (version, t.engine()));
         assert_eq!(t.file().is_some(), t.engine() == Engine::Sqlite);
+        for url in ["sqlite:////x/nova.sqlite", "sqlite:///x/nova.sqlite"] {
+            assert_eq!(Db::file_of(url), Some("/x/nova.sqlite".into()));
+        }
+        assert_eq!(Db::file_of("postgresql://x/nova.sqlite"), None);
         assert_eq!(tx.commit().await?.version, version);
         let tx = t.begin_unplanned().await?;
         assert_eq!(tx.version, 0);
