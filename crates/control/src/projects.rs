@@ -3,6 +3,7 @@
 use crate::caller::operator;
 use crate::group_sources::revoke_elsewhere;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
+pub use novanet_model::Credentials;
 use novanet_model::rows::{FloatingIp, SecurityRule};
 use novanet_model::{AmiId, InstanceId, ModelError, ProjectId};
 use novanet_store::audit::Change;
@@ -15,23 +16,6 @@ use novanet_store::{
     networks, projects,
 };
 use std::net::Ipv4Addr;
-
-/// What a user signs requests with. Shown to its owner only.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// Access key.
-    pub access_key: String,
-    /// Secret key.
-    pub secret_key: String,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials")
-            .field("access_key", &self.access_key)
-            .finish_non_exhaustive()
-    }
-}
 
 /// What `project scrub` took.
 #[derive(Debug)]

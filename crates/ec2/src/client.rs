@@ -1,10 +1,11 @@
-//! The other side: building and signing requests, for `novanet euca`, for tests and for whoever
-//! wants to try the API without an SDK. What is sent is for the caller to send.
+//! The client side: builds and signs requests, for `novanet euca`, the tests, and programs without an
+//! SDK. The caller sends them.
 
 use crate::encoding::{encode, encode_into, to_hex};
 use crate::timestamp::{basic, iso8601};
 pub use crate::v2::Method as V2Method;
 use crate::{v2, v4};
+pub use novanet_model::Credentials;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -36,24 +37,6 @@ impl Endpoint {
             host: host.to_owned(),
             path: path.to_owned(),
         })
-    }
-}
-
-/// Who signs.
-#[derive(Clone)]
-pub struct Credentials {
-    /// Access key, with `:project` if need be.
-    pub access_key: String,
-    /// Secret key.
-    pub secret_key: String,
-}
-
-impl std::fmt::Debug for Credentials {
-    /// Without the secret key.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials")
-            .field("access_key", &self.access_key)
-            .finish_non_exhaustive()
     }
 }
 

@@ -4,38 +4,24 @@ use crate::ModelError;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-macro_rules! row_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+/// An id type: shown as a number, or with a prefix as EC2 shows it (`i-0000000a`).
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $what:literal $(, $prefix:literal)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub i64);
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
+        impl $name {
+            const PREFIX: Option<&str> = [$(Some(concat!($prefix, "-")),)? None][0];
         }
-
-        impl FromStr for $name {
-            type Err = ModelError;
-            fn from_str(text: &str) -> Result<Self, ModelError> {
-                text.parse().map(Self).map_err(|_| ModelError::new($what, text, "must be a number"))
-            }
-        }
-    };
-}
-
-macro_rules! ec2_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $prefix:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(pub i64);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "-{:08x}"), self.0)
+                match Self::PREFIX {
+                    None => self.0.fmt(f),
+                    Some(prefix) => write!(f, "{prefix}{:08x}", self.0),
+                }
             }
         }
 
@@ -43,28 +29,37 @@ macro_rules! ec2_id {
             type Err = ModelError;
             /// Takes the padded form and the short one that old clients send (`i-1`).
             fn from_str(text: &str) -> Result<Self, ModelError> {
-                let malformed = || {
-                    ModelError::new($what, text, concat!("must look like ", $prefix, "-0000000a"))
-                };
-                let hex = text.strip_prefix(concat!($prefix, "-")).ok_or_else(malformed)?;
-                if hex.is_empty() || hex.len() > 15 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-                    return Err(malformed());
-                }
-                i64::from_str_radix(hex, 16).map(Self).map_err(|_| malformed())
+                parse($what, Self::PREFIX, text).map(Self)
             }
         }
     };
 }
 
-row_id!(/** Row id of a network. */ NetworkId, "network id");
-row_id!(/** Row id of a security group rule. */ RuleId, "rule id");
-row_id!(/** Number of a project, for names in the kernel where its textual id would not fit. */ ProjectNumber, "project number");
-row_id!(/** Number of an interned combination of security groups. */ CombinationId, "group combination");
-row_id!(/** Row id of an image (its EC2 name is [`AmiId`]). */ ImageId, "image id");
-ec2_id!(/** An instance; shown as `i-0000000a`. */ InstanceId, "instance id", "i");
-ec2_id!(/** A reservation, the group of instances of one RunInstances call; shown as `r-0000000a`. */ ReservationId, "reservation id", "r");
-ec2_id!(/** A security group; shown as `sg-0000000a`. */ GroupId, "security group id", "sg");
-ec2_id!(/** An image, as EC2 names it: `ami-0000000a`. */ AmiId, "image id", "ami");
+fn parse(what: &'static str, prefix: Option<&str>, text: &str) -> Result<i64, ModelError> {
+    let Some(prefix) = prefix else {
+        let number = text.parse();
+        return number.map_err(|_| ModelError::new(what, text, "must be a number"));
+    };
+    text.strip_prefix(prefix)
+        .filter(|hex| (1..=15).contains(&hex.len()))
+        .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .and_then(|hex| i64::from_str_radix(hex, 16).ok())
+        .ok_or_else(|| ModelError::new(what, text, format!("must look like {prefix}0000000a")))
+}
+
+id!(/** Row id of a network. */ NetworkId, "network id");
+id!(/** Row id of a fixed IP. */ FixedIpId, "fixed IP id");
+id!(/** Row id of a floating IP (its EC2 name is [`AllocationId`]). */ FloatingIpId, "floating IP id");
+id!(/** Row id of a security group rule. */ RuleId, "rule id");
+id!(/** Number of a project, for names in the kernel where its textual id would not fit. */ ProjectNumber, "project number");
+id!(/** Number of an interned combination of security groups. */ CombinationId, "group combination");
+id!(/** Row id of an image (its EC2 name is [`AmiId`]). */ ImageId, "image id");
+id!(/** An instance; shown as `i-0000000a`. */ InstanceId, "instance id", "i");
+id!(/** A reservation, the group of instances of one RunInstances call; shown as `r-0000000a`. */ ReservationId, "reservation id", "r");
+id!(/** A security group; shown as `sg-0000000a`. */ GroupId, "security group id", "sg");
+id!(/** An image, as EC2 names it: `ami-0000000a`. */ AmiId, "image id", "ami");
+id!(/** A project's floating IP, as EC2 names it: `eipalloc-0000000a`. */ AllocationId, "allocation id", "eipalloc");
+id!(/** The association of a floating IP, as EC2 names it: `eipassoc-0000000a`; the number is the floating IP's, which has at most one. */ AssociationId, "association id", "eipassoc");
 
 /// A project's id: the text users type. Letters, digits, `_`, `-` and `.`, 1 to 64 of them
 /// (64 is the limit of a certificate's common name, which carries it).

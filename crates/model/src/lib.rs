@@ -6,6 +6,7 @@
 
 pub mod carve;
 pub mod cidr;
+pub mod credentials;
 pub mod error;
 pub mod flags;
 pub mod host_addresses;
@@ -23,11 +24,12 @@ pub mod rule;
 pub mod wire;
 
 pub use cidr::parse_cidr;
+pub use credentials::Credentials;
 pub use error::ModelError;
 pub use host_addresses::HostAddresses;
 pub use ids::{
-    AmiId, CombinationId, GroupId, ImageId, InstanceId, NetworkId, ProjectId, ProjectNumber,
-    ReservationId, RuleId,
+    AllocationId, AmiId, AssociationId, CombinationId, FixedIpId, FloatingIpId, GroupId, ImageId,
+    InstanceId, NetworkId, ProjectId, ProjectNumber, ReservationId, RuleId,
 };
 pub use ifname::IfName;
 pub use ipnet::Ipv4Net;

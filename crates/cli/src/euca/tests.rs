@@ -4,7 +4,7 @@
 use super::{Request, find, reader};
 use crate::args::{Bound, Reader};
 use crate::failure::Failure;
-use novanet_ec2::ids::AllocationId;
+use novanet_ec2::AllocationId;
 use novanet_ec2::response::{
     self, Address, AllocatedAddress, Answer, ConsoleOutput, CreatedKeyPair, DescribedAddresses,
     DescribedInstances, DescribedSecurityGroups, Done, GroupName, Instance, InstanceState,

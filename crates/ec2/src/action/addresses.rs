@@ -3,8 +3,8 @@
 use crate::error::{Code, Ec2Error};
 use crate::fields::{Fields, parse_id};
 use crate::filter::Filter;
-use crate::ids::{AllocationId, AssociationId};
 use novanet_model::InstanceId;
+use novanet_model::{AllocationId, AssociationId};
 use std::net::Ipv4Addr;
 
 /// A floating IP as clients name it.

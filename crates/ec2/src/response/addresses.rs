@@ -2,9 +2,9 @@
 
 use super::Answer;
 use crate::filter::Filterable;
-use crate::ids::{AllocationId, AssociationId};
 use crate::xml::Xml;
 use novanet_model::InstanceId;
+use novanet_model::{AllocationId, AssociationId};
 use std::net::Ipv4Addr;
 
 /// One domain for all: with it, clients use allocation ids, and both ways of naming work.
