@@ -11,7 +11,7 @@ use novanet_model::instance_type::INSTANCE_TYPES;
 use novanet_model::object::{FloatingIp, Group, Instance, Port, Rule};
 use novanet_model::wire::{Follow, Objects};
 use novanet_model::{
-    GroupId, HostObject, InstanceId, ObjectKey, ObjectKind, ProjectNumber, ReservationId,
+    FixedIpId, GroupId, HostObject, InstanceId, ObjectKey, ObjectKind, ProjectNumber, ReservationId,
 };
 use novanet_store::instances::{self, Interface, Row, State};
 use novanet_store::members::{self, Placement};
@@ -333,7 +333,7 @@ impl Adoption<'_> {
     }
 
     /// Takes a port's address out of the pool: its row.
-    async fn address(&mut self, port: &Port) -> Result<Result<i64, String>> {
+    async fn address(&mut self, port: &Port) -> Result<Result<FixedIpId, String>> {
         let Port {
             network, address, ..
         } = port;

@@ -49,7 +49,7 @@ impl Cloud {
             for instance in instances::living_in_network(tx, id).await? {
                 owners.push(PlanOwner::Instance(instance));
             }
-            for float in floating_ips::of_network(tx, id.0).await? {
+            for float in floating_ips::of_network(tx, id).await? {
                 owners.push(PlanOwner::FloatingIp(float.id));
             }
             self.plan(tx, owners).await?;

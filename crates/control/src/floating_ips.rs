@@ -4,7 +4,7 @@
 use crate::caller::record;
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::FloatingIp;
-use novanet_model::{InstanceId, Resource};
+use novanet_model::{FixedIpId, FloatingIpId, InstanceId, Resource};
 use novanet_store::instances::State;
 use novanet_store::plan::Subject;
 use novanet_store::{Committed, Conn, PlanOwner, Tx, floating_ips, instances};
@@ -15,8 +15,8 @@ use std::net::Ipv4Addr;
 pub enum FloatRef {
     /// By address.
     Address(Ipv4Addr),
-    /// By row number (EC2's allocation id).
-    Id(i64),
+    /// By row id (EC2's allocation id).
+    Id(FloatingIpId),
 }
 
 impl From<Ipv4Addr> for FloatRef {
@@ -239,7 +239,11 @@ impl Cloud {
 }
 
 /// Points a floating IP at a fixed IP's row, or nowhere: what is to be planned then.
-pub(crate) async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Subject> {
+pub(crate) async fn point(
+    tx: &mut Tx,
+    id: FloatingIpId,
+    fixed_ip: Option<FixedIpId>,
+) -> Result<Subject> {
     let now = floating_ips::point(tx, id, fixed_ip).await?;
     Ok(now.map_or(
         Subject::PlanOwner(PlanOwner::FloatingIp(id)),

@@ -100,7 +100,7 @@ impl Cloud {
         networks::set_host(&mut tx, id, to).await?;
         let mut owners = vec![PlanOwner::Network(id)];
         owners.extend(living.into_iter().map(PlanOwner::Instance));
-        let floats = floating_ips::of_network(&mut tx, id.0).await?;
+        let floats = floating_ips::of_network(&mut tx, id).await?;
         owners.extend(
             floats
                 .into_iter()

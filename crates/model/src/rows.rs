@@ -3,8 +3,8 @@
 
 use crate::rule::{Source, Traffic};
 use crate::{
-    CombinationId, GroupId, IfName, ImageId, InstanceId, MacAddr, NetworkId, NetworkKind,
-    ProjectId, ProjectNumber, ReservationId, RuleId,
+    CombinationId, FloatingIpId, GroupId, IfName, ImageId, InstanceId, MacAddr, NetworkId,
+    NetworkKind, ProjectId, ProjectNumber, ReservationId, RuleId,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -116,15 +116,15 @@ pub struct Instance {
 /// A floating IP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FloatingIp {
-    /// Row number; EC2's allocation id is made of it.
-    pub id: i64,
+    /// Row id; EC2's allocation id has the same number.
+    pub id: FloatingIpId,
     /// The address.
     pub address: Ipv4Addr,
     /// Pool.
     pub pool: String,
     /// Interface, `None` = the host's flag.
     pub interface: Option<IfName>,
-    /// What somebody wrote there that is none: then it leads nowhere new.
+    /// Invalid text in `interface`. While set, the address cannot be associated.
     pub bad_interface: Option<String>,
     /// Who has allocated it.
     pub project: Option<ProjectId>,

@@ -4,7 +4,7 @@
 use crate::networks::{Reserved, address, number};
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
-use novanet_model::{InstanceId, NetworkId, ProjectId};
+use novanet_model::{FixedIpId, InstanceId, NetworkId, ProjectId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FixedIp {
     /// Row id.
-    pub id: i64,
+    pub id: FixedIpId,
     /// The address.
     pub address: Ipv4Addr,
     /// Its network.
@@ -36,7 +36,7 @@ pub struct FixedIp {
 fn fixed(row: &AnyRow) -> Result<FixedIp> {
     let r = Reader::new("fixed_ip", row);
     Ok(FixedIp {
-        id: r.int("id")?,
+        id: FixedIpId(r.int("id")?),
         address: r.parse("address")?,
         network: NetworkId(r.int("network_id")?),
         instance: r.maybe_int("instance_id")?.map(InstanceId),

@@ -4,7 +4,9 @@ use crate::networks::{address, number};
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::rows::{FloatTarget, FloatingIp};
-use novanet_model::{IfName, InstanceId, Ipv4Net, ModelError, ProjectId};
+use novanet_model::{
+    FixedIpId, FloatingIpId, IfName, InstanceId, Ipv4Net, ModelError, NetworkId, ProjectId,
+};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
@@ -28,7 +30,7 @@ fn floating(row: &AnyRow) -> Result<FloatingIp> {
     let interface = r.maybe_text("interface")?.filter(|text| !text.is_empty());
     let named = interface.as_deref().and_then(|text| text.parse().ok());
     Ok(FloatingIp {
-        id: r.int("id")?,
+        id: FloatingIpId(r.int("id")?),
         address: r.parse("address")?,
         pool: r.text("pool")?,
         bad_interface: interface.filter(|_| named.is_none()),
@@ -132,21 +134,25 @@ pub async fn take(tx: &mut Tx, address: Ipv4Addr, pool: &str, project: &ProjectI
 }
 
 /// Gives an address back to its pool.
-pub async fn release(tx: &mut Tx, id: i64) -> Result<()> {
+pub async fn release(tx: &mut Tx, id: FloatingIpId) -> Result<()> {
     let now = tx.now;
     sqlx::query(
         "UPDATE floating_ips SET project_id = NULL, fixed_ip_id = NULL, auto_assigned = 0, \
          freed_at = $1, updated_at = $1 WHERE id = $2",
     )
     .bind(now)
-    .bind(id)
+    .bind(id.0)
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
 /// Points a floating IP at a fixed IP's row, or nowhere. As it is now; `None`: there is no such one.
-pub async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Option<FloatingIp>> {
+pub async fn point(
+    tx: &mut Tx,
+    id: FloatingIpId,
+    fixed_ip: Option<FixedIpId>,
+) -> Result<Option<FloatingIp>> {
     let now = tx.now;
     // What [`SELECT`] finds.
     sqlx::query(
@@ -157,9 +163,9 @@ pub async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Option
          (SELECT n.host FROM fixed_ips x JOIN networks n ON n.id = x.network_id \
           WHERE x.id = fixed_ip_id) AS host",
     )
-    .bind(fixed_ip)
+    .bind(fixed_ip.map(|id| id.0))
     .bind(now)
-    .bind(id)
+    .bind(id.0)
     .fetch_optional(&mut **tx)
     .await?
     .as_ref()
@@ -168,9 +174,9 @@ pub async fn point(tx: &mut Tx, id: i64, fixed_ip: Option<i64>) -> Result<Option
 }
 
 /// Removes addresses that nobody has; those that are left are allocated.
-pub async fn delete(tx: &mut Tx, id: i64) -> Result<bool> {
+pub async fn delete(tx: &mut Tx, id: FloatingIpId) -> Result<bool> {
     let done = sqlx::query("DELETE FROM floating_ips WHERE id = $1 AND project_id IS NULL")
-        .bind(id)
+        .bind(id.0)
         .execute(&mut **tx)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -219,13 +225,13 @@ pub async fn of_instance(c: &mut Conn, instance: InstanceId) -> Result<Vec<Float
 }
 
 /// The floating IPs that lead into a network.
-pub async fn of_network(c: &mut Conn, network: i64) -> Result<Vec<FloatingIp>> {
-    select(c, "x.network_id = $1", Value::Number(network)).await
+pub async fn of_network(c: &mut Conn, network: NetworkId) -> Result<Vec<FloatingIp>> {
+    select(c, "x.network_id = $1", Value::Number(network.0)).await
 }
 
 /// A floating IP by row id.
-pub async fn by_id(c: &mut Conn, id: i64) -> Result<Option<FloatingIp>> {
-    Ok(select(c, "f.id = $1", Value::Number(id)).await?.pop())
+pub async fn by_id(c: &mut Conn, id: FloatingIpId) -> Result<Option<FloatingIp>> {
+    Ok(select(c, "f.id = $1", Value::Number(id.0)).await?.pop())
 }
 
 /// A floating IP by address.
@@ -245,19 +251,19 @@ pub async fn count_of(c: &mut Conn, project: &ProjectId) -> Result<i64> {
 }
 
 /// Whether nova gave the address to its instance by itself (`auto_assign_floating_ip`).
-pub async fn is_auto_assigned(c: &mut Conn, id: i64) -> Result<bool> {
+pub async fn is_auto_assigned(c: &mut Conn, id: FloatingIpId) -> Result<bool> {
     let flag: Option<i64> =
         sqlx::query_scalar("SELECT auto_assigned FROM floating_ips WHERE id = $1")
-            .bind(id)
+            .bind(id.0)
             .fetch_optional(c)
             .await?;
     Ok(flag.unwrap_or(0) != 0)
 }
 
 /// Marks an address as given by `auto_assign_floating_ip`.
-pub async fn set_auto_assigned(tx: &mut Tx, id: i64) -> Result<()> {
+pub async fn set_auto_assigned(tx: &mut Tx, id: FloatingIpId) -> Result<()> {
     sqlx::query("UPDATE floating_ips SET auto_assigned = 1 WHERE id = $1")
-        .bind(id)
+        .bind(id.0)
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -8,7 +8,8 @@ use crate::{Conn, Result, StoreError, Tx, chunks, views};
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::{Instance, InstancePort};
 use novanet_model::{
-    GroupId, IfName, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind, ProjectId,
+    FixedIpId, FloatingIpId, GroupId, IfName, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind,
+    ProjectId,
 };
 use sqlx::any::AnyRow;
 use std::collections::BTreeSet;
@@ -134,9 +135,9 @@ pub struct Target {
     /// What it is doing.
     pub state: State,
     /// Row ids of its fixed IPs and themselves, by the index of their ports.
-    pub addresses: Vec<(i64, Ipv4Addr)>,
+    pub addresses: Vec<(FixedIpId, Ipv4Addr)>,
     /// Row ids of the floating IPs that lead to them, and themselves.
-    pub floats: Vec<(i64, Ipv4Addr)>,
+    pub floats: Vec<(FloatingIpId, Ipv4Addr)>,
 }
 
 /// An instance as floating IPs see it.
@@ -160,10 +161,10 @@ pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
     for row in &rows {
         let r = Reader::new("instance", row);
         if let Some(fixed) = r.maybe_int("fixed_id")? {
-            addresses.push((fixed, r.parse("address")?));
+            addresses.push((FixedIpId(fixed), r.parse("address")?));
         }
         if let Some(float) = r.maybe_int("float_id")? {
-            floats.push((float, r.parse("float_address")?));
+            floats.push((FloatingIpId(float), r.parse("float_address")?));
         }
     }
     addresses.dedup(); // one with two floating IPs is said twice

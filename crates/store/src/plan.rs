@@ -8,7 +8,7 @@ use crate::{
 };
 use novanet_model::plan::{self, CloudSettings, Placed};
 use novanet_model::rows::{FloatingIp, SecurityRule};
-use novanet_model::{GroupId, InstanceId, ModelError, NetworkId, ProjectId, RuleId};
+use novanet_model::{FloatingIpId, GroupId, InstanceId, ModelError, NetworkId, ProjectId, RuleId};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +86,7 @@ fn bad_row((row, source): &(String, ModelError)) -> StoreError {
 /// meanwhile.
 #[derive(Default)]
 struct PlanCache {
-    floats: BTreeMap<i64, FloatingIp>,
+    floats: BTreeMap<FloatingIpId, FloatingIp>,
     rules: BTreeMap<RuleId, Option<SecurityRule>>,
     instances: BTreeMap<InstanceId, Planned>,
     hosts_with_source: BTreeMap<GroupId, Vec<String>>,
@@ -118,7 +118,7 @@ impl PlanCache {
         }
     }
 
-    async fn float(&mut self, c: &mut Conn, id: i64) -> Result<Option<FloatingIp>> {
+    async fn float(&mut self, c: &mut Conn, id: FloatingIpId) -> Result<Option<FloatingIp>> {
         match self.floats.remove(&id) {
             Some(known) => Ok(Some(known)),
             None => floating_ips::by_id(c, id).await,
@@ -232,7 +232,7 @@ pub async fn all_owners(c: &mut Conn) -> Result<BTreeSet<PlanOwner>> {
         owners.insert(PlanOwner::Network(NetworkId(id)));
     }
     for id in ids(c, "SELECT id FROM floating_ips").await? {
-        owners.insert(PlanOwner::FloatingIp(id));
+        owners.insert(PlanOwner::FloatingIp(FloatingIpId(id)));
     }
     for id in instances::living(c).await? {
         owners.insert(PlanOwner::Instance(id));

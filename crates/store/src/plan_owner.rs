@@ -1,6 +1,6 @@
 //! What owns host objects: a row, or a part of one that changes on its own.
 
-use novanet_model::{GroupId, InstanceId, ModelError, NetworkId, RuleId};
+use novanet_model::{FloatingIpId, GroupId, InstanceId, ModelError, NetworkId, RuleId};
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,8 +13,8 @@ pub enum PlanOwner {
     Instance(InstanceId),
     /// The instance's addresses as a member of groups and its project.
     Membership(InstanceId),
-    /// A floating IP, by row id.
-    FloatingIp(i64),
+    /// A floating IP.
+    FloatingIp(FloatingIpId),
     /// A group's chain.
     Group(GroupId),
     /// A rule.
@@ -44,7 +44,7 @@ impl FromStr for PlanOwner {
             "network" => Ok(Self::Network(NetworkId(id))),
             "instance" => Ok(Self::Instance(InstanceId(id))),
             "membership" => Ok(Self::Membership(InstanceId(id))),
-            "float" => Ok(Self::FloatingIp(id)),
+            "float" => Ok(Self::FloatingIp(FloatingIpId(id))),
             "group" => Ok(Self::Group(GroupId(id))),
             "rule" => Ok(Self::Rule(RuleId(id))),
             _ => Err(bad()),

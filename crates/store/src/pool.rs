@@ -8,16 +8,20 @@
 use crate::networks::{address, number};
 use crate::{Conn, Result, Tx, chunks};
 use novanet_model::rows::Network;
-use novanet_model::{InstanceId, NetworkId};
+use novanet_model::{FixedIpId, InstanceId, NetworkId};
 use std::net::Ipv4Addr;
 
-/// Takes `count` addresses of `network` out of the pool, or as many as there are, in order: row ids
-/// and addresses. They belong to nobody until [`give`], in the same transaction, says to whom.
-pub async fn allocate(
-    tx: &mut Tx,
-    network: &Network,
-    count: usize,
-) -> Result<Vec<(i64, Ipv4Addr)>> {
+/// An address out of the pool. It belongs to no instance until [`give`], in the same transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllocatedIp {
+    /// Its row.
+    pub id: FixedIpId,
+    /// The address.
+    pub address: Ipv4Addr,
+}
+
+/// Takes `count` addresses of `network` out of the pool, or as many as there are, in order.
+pub async fn allocate(tx: &mut Tx, network: &Network, count: usize) -> Result<Vec<AllocatedIp>> {
     // Two at a time would both read the cursor before either moves it.
     tx.require_change("address allocated")?;
     let mut got = allocate_fresh(tx, network, count).await?;
@@ -31,7 +35,10 @@ pub async fn allocate(
     }
     Ok(got
         .into_iter()
-        .map(|(id, number)| (id, address(number)))
+        .map(|(id, number)| AllocatedIp {
+            id: FixedIpId(id),
+            address: address(number),
+        })
         .collect())
 }
 
@@ -134,12 +141,12 @@ impl Cursor {
 }
 
 /// Takes one certain address out of the pool, like [`allocate`]; `None`: it is not free.
-pub async fn take(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<Option<i64>> {
+pub async fn take(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<Option<FixedIpId>> {
     if let Some((id, _)) = insert(tx, network, &[number(ip)], false).await?.pop() {
-        return Ok(Some(id));
+        return Ok(Some(FixedIpId(id)));
     }
     let now = tx.now;
-    Ok(sqlx::query_scalar(
+    let id: Option<i64> = sqlx::query_scalar(
         "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
          WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL AND reserved = 0 \
          AND freed_at IS NOT NULL RETURNING id",
@@ -148,7 +155,8 @@ pub async fn take(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<Optio
     .bind(network.0)
     .bind(number(ip))
     .fetch_optional(&mut **tx)
-    .await?)
+    .await?;
+    Ok(id.map(FixedIpId))
 }
 
 /// Rows for addresses that have none yet; those that are new.
@@ -206,7 +214,7 @@ pub async fn release_of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Ipv4Add
 }
 
 /// Gives addresses back to the pool, by row ids.
-pub async fn release(tx: &mut Tx, ids: &[i64]) -> Result<()> {
+pub async fn release(tx: &mut Tx, ids: &[FixedIpId]) -> Result<()> {
     let now = tx.now;
     for ids in chunks::padded(ids) {
         let sql = format!(
@@ -216,7 +224,7 @@ pub async fn release(tx: &mut Tx, ids: &[i64]) -> Result<()> {
         );
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(now);
         for id in ids {
-            query = query.bind(*id);
+            query = query.bind(id.0);
         }
         query.execute(&mut **tx).await?;
     }
@@ -227,7 +235,7 @@ pub async fn release(tx: &mut Tx, ids: &[i64]) -> Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Given {
     /// Row id of the address.
-    pub id: i64,
+    pub id: FixedIpId,
     /// The instance.
     pub instance: InstanceId,
     /// Row id of the instance's interface.
@@ -250,7 +258,7 @@ pub async fn give(tx: &mut Tx, all: &[Given]) -> Result<()> {
             interface,
         } in given
         {
-            query = query.bind(id).bind(instance.0).bind(interface);
+            query = query.bind(id.0).bind(instance.0).bind(interface);
         }
         query.execute(&mut **tx).await?;
     }

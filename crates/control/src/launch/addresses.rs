@@ -5,13 +5,10 @@ use super::batch::{Plan, PrepareError};
 use super::queue::Call;
 use crate::{ControlError, Kind, Result};
 use novanet_model::rows::Network;
-use novanet_model::{ModelError, NetworkId};
-use novanet_store::{Tx, fixed_ips, pool};
+use novanet_model::{FixedIpId, ModelError, NetworkId};
+use novanet_store::pool::{self, AllocatedIp};
+use novanet_store::{Tx, fixed_ips};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
-
-/// A fixed IP out of the pool: its row's id, and itself.
-pub(super) type AllocatedIp = (i64, Ipv4Addr);
 
 /// What was taken out of the pools and belongs to nobody yet.
 #[derive(Default)]
@@ -62,7 +59,7 @@ impl Addresses {
 
     /// Gives what nobody got back to the pools.
     pub(super) async fn give_back(self, tx: &mut Tx) -> Result<()> {
-        let rest: Vec<i64> = self.0.into_values().flatten().map(|(id, _)| id).collect();
+        let rest: Vec<FixedIpId> = self.0.into_values().flatten().map(|ip| ip.id).collect();
         Ok(pool::release(tx, &rest).await?)
     }
 }
@@ -91,5 +88,5 @@ pub(super) async fn requested_address(
     let id = pool::take(tx, network.id, ip)
         .await?
         .ok_or_else(|| ControlError::in_use(Kind::FixedIp, ip, "is taken or reserved"))?;
-    Ok(Some((id, ip)))
+    Ok(Some(AllocatedIp { id, address: ip }))
 }

@@ -4,7 +4,7 @@
 //! A call that is refused leaves nothing behind, although the others' transaction commits: before a
 //! call is certain to succeed nothing is written for it, unless it has the transaction for itself.
 
-use super::addresses::{self, Addresses, AllocatedIp};
+use super::addresses::{self, Addresses};
 use super::context::LaunchContext;
 use super::idempotency::earlier;
 use super::queue::Call;
@@ -14,11 +14,12 @@ use crate::placement::Place;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::instance_type::{self, InstanceType};
 use novanet_model::rows::Network;
-use novanet_model::{CombinationId, GroupId, InstanceId, ReservationId, Resource};
+use novanet_model::{CombinationId, FixedIpId, GroupId, InstanceId, ReservationId, Resource};
 use novanet_store::images::Image;
 use novanet_store::key_pairs::{self, KeyPair};
 use novanet_store::members::{self, Placement, Usage};
-use novanet_store::{Committed, Tx, counters, floating_ips, instances, pool as address_pool};
+use novanet_store::pool::{self as address_pool, AllocatedIp};
+use novanet_store::{Committed, Tx, counters, floating_ips, instances};
 use std::collections::BTreeSet;
 
 /// The result of a call.
@@ -270,7 +271,7 @@ impl Cloud {
                 }
             }
             let without = addresses.split_off(floats.len());
-            let ids: Vec<i64> = without.into_iter().flatten().map(|(id, _)| id).collect();
+            let ids: Vec<FixedIpId> = without.into_iter().flatten().map(|ip| ip.id).collect();
             address_pool::release(tx, &ids).await?;
         }
         Ok(Ok(Ready {

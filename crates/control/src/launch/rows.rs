@@ -1,6 +1,5 @@
 //! The rows of new instances, for as many as one transaction launches.
 
-use super::addresses::AllocatedIp;
 use super::batch::Plan;
 use super::idempotency::digest;
 use super::queue::Call;
@@ -11,7 +10,7 @@ use novanet_model::{GroupId, InstanceId, ReservationId};
 use novanet_pki::Vault;
 use novanet_store::instances::{self, Interface, Row, State};
 use novanet_store::members::Placement;
-use novanet_store::pool::{self, Given};
+use novanet_store::pool::{self, AllocatedIp, Given};
 use novanet_store::{Tx, audit};
 
 /// An instance to be written.
@@ -86,7 +85,7 @@ pub(super) async fn insert(tx: &mut Tx, all: &[NewInstance<'_>]) -> Result<()> {
         all.iter().flat_map(NewInstance::interfaces).unzip();
     instances::insert_interfaces(tx, &interfaces).await?;
     let given = |(interface, taken): (&Interface, &&AllocatedIp)| Given {
-        id: taken.0,
+        id: taken.id,
         instance: interface.instance,
         interface: interface.id(),
     };
@@ -99,7 +98,11 @@ pub(super) async fn record(tx: &mut Tx, all: &[NewInstance<'_>]) -> Result<()> {
     let texts: Vec<(String, String)> = all
         .iter()
         .map(|new| {
-            let ips: Vec<String> = new.addresses.iter().map(|(_, ip)| ip.to_string()).collect();
+            let ips: Vec<String> = new
+                .addresses
+                .iter()
+                .map(|ip| ip.address.to_string())
+                .collect();
             let (size, host) = (&new.row.instance_type, new.host());
             let detail = format!("{size} on {host} with {}", ips.join(" "));
             (new.row.id.to_string(), detail)

@@ -5,7 +5,7 @@ use anyhow::Result;
 use novanet_control::ControlError;
 use novanet_control::floating_ips::{Association, FloatRef};
 use novanet_model::carve::Request;
-use novanet_model::{HostObject, ImageId, InstanceId, NetworkKind};
+use novanet_model::{FloatingIpId, HostObject, ImageId, InstanceId, NetworkKind};
 
 async fn cloud(w: &World) {
     w.image().await;
@@ -295,7 +295,7 @@ fn addresses_need_the_net_administrators_role() {
             ControlError::Forbidden(_),
             "user joe needs the role netadmin in project web"
         );
-        let float = FloatRef::Id(1);
+        let float = FloatRef::Id(FloatingIpId(1));
         let to = Association::to(InstanceId(1));
         for text in [
             refused(w.associate_address(&user, float, &to).await),

@@ -14,6 +14,7 @@ use novanet_ec2::response::{
     Address, AllocatedAddress, AssociatedAddress, DescribedAddresses, Done,
 };
 use novanet_ec2::{AllocationId, Code, Ec2Error};
+use novanet_model::FloatingIpId;
 use novanet_model::rows::FloatingIp;
 
 pub(super) async fn allocate(
@@ -30,7 +31,7 @@ pub(super) async fn allocate(
             .map_err(not_free)?,
     };
     Ok(Box::new(AllocatedAddress {
-        id: AllocationId(float.id),
+        id: AllocationId(float.id.0),
         public: float.address,
         pool: float.pool,
     }))
@@ -62,7 +63,7 @@ pub(super) async fn associate(
         .await
         .map_err(|error| named(error, request.address))?;
     state.cloud.applied(&change).await;
-    Ok(Box::new(AssociatedAddress(AllocationId(float.id))))
+    Ok(Box::new(AssociatedAddress(AllocationId(float.id.0))))
 }
 
 pub(super) async fn disassociate(
@@ -110,7 +111,7 @@ pub(super) async fn describe(
 
 fn address(float: FloatingIp) -> Address {
     Address {
-        id: AllocationId(float.id),
+        id: AllocationId(float.id.0),
         public: float.address,
         target: float.fixed.map(|t| (t.instance, t.address)),
         pool: float.pool,
@@ -120,7 +121,7 @@ fn address(float: FloatingIp) -> Address {
 fn float_ref(wanted: AddressRef) -> FloatRef {
     match wanted {
         AddressRef::Ip(ip) => FloatRef::Address(ip),
-        AddressRef::Allocation(id) => FloatRef::Id(id.0),
+        AddressRef::Allocation(id) => FloatRef::Id(FloatingIpId(id.0)),
     }
 }
 
@@ -138,7 +139,7 @@ fn named(error: ControlError, wanted: AddressRef) -> Refusal {
 fn is(float: &FloatingIp, wanted: AddressRef) -> bool {
     match wanted {
         AddressRef::Ip(ip) => float.address == ip,
-        AddressRef::Allocation(id) => float.id == id.0,
+        AddressRef::Allocation(id) => float.id.0 == id.0,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::engines::{Fresh, run, runtime};
 use anyhow::{Context, Result};
-use novanet_model::HostObject;
+use novanet_model::{FloatingIpId, HostObject};
 use novanet_store::audit::{self, Actor};
 use novanet_store::{Db, Engine, PlanOwner, clock, counters, objects};
 use std::io::{BufRead, BufReader, Write};
@@ -58,7 +58,7 @@ async fn write_once(db: &Db) -> Result<i64> {
     });
     objects::put(
         &mut tx,
-        PlanOwner::FloatingIp(count),
+        PlanOwner::FloatingIp(FloatingIpId(count)),
         &[("h1".to_owned(), member)],
     )
     .await?;

@@ -4,7 +4,7 @@ use crate::engines::{Fresh, run};
 use anyhow::Result;
 use novanet_lab::Postgres;
 use novanet_model::object::Member;
-use novanet_model::{GroupId, HostObject};
+use novanet_model::{FloatingIpId, GroupId, HostObject};
 use novanet_store::{Db, Engine, PlanOwner, now, objects};
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
@@ -23,7 +23,7 @@ async fn change(db: &Db, last: u8) -> Result<i64> {
     });
     objects::put(
         &mut tx,
-        PlanOwner::FloatingIp(1),
+        PlanOwner::FloatingIp(FloatingIpId(1)),
         &[("h1".to_owned(), member)],
     )
     .await?;

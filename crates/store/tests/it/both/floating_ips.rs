@@ -6,6 +6,7 @@ use super::seed::{
 };
 use crate::engines::Fresh;
 use anyhow::Result;
+use novanet_model::FloatingIpId;
 use novanet_model::rows::{FloatTarget, FloatingIp};
 use novanet_store::{StoreError, Tx, floating_ips, instances, networks, pool};
 use std::net::Ipv4Addr;
@@ -14,7 +15,7 @@ fn pool(last: std::ops::RangeInclusive<u8>) -> Vec<Ipv4Addr> {
     last.map(|n| Ipv4Addr::new(203, 0, 113, n)).collect()
 }
 
-async fn id_of(tx: &mut Tx, address: Ipv4Addr) -> Result<i64> {
+async fn id_of(tx: &mut Tx, address: Ipv4Addr) -> Result<FloatingIpId> {
     Ok(floating_ips::by_address(tx, address)
         .await?
         .expect("it is there")
@@ -138,7 +139,7 @@ async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
         std::slice::from_ref(&there)
     );
     assert_eq!(
-        floating_ips::of_network(&mut tx, network.id.0).await?,
+        floating_ips::of_network(&mut tx, network.id).await?,
         [there]
     );
 
@@ -147,8 +148,11 @@ async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
     assert_eq!(floating_ips::by_id(&mut tx, id).await?.unwrap().fixed, None);
     let nowhere = floating_ips::point(&mut tx, id, None).await?;
     assert_eq!(nowhere, floating_ips::by_id(&mut tx, id).await?);
-    assert_eq!(floating_ips::point(&mut tx, 99, None).await?, None);
-    assert_eq!(floating_ips::of_network(&mut tx, network.id.0).await?, []);
+    assert_eq!(
+        floating_ips::point(&mut tx, FloatingIpId(99), None).await?,
+        None
+    );
+    assert_eq!(floating_ips::of_network(&mut tx, network.id).await?, []);
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use super::seed::{Follower, member, placed};
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_model::InstanceId;
 use novanet_model::wire::{Digest, fingerprint};
+use novanet_model::{FloatingIpId, InstanceId};
 use novanet_store::{PlanOwner, StoreError, clock, objects};
 
 const OWNER: PlanOwner = PlanOwner::Membership(InstanceId(1));
@@ -130,7 +130,7 @@ async fn one_change_among_a_thousand_objects_is_told_as_one(t: Fresh) -> Result<
     let mut tx = t.begin_planned().await?;
     for group in 0..4 {
         let many: Vec<_> = (0..250).map(|last| placed("h1", group, last)).collect();
-        objects::put(&mut tx, PlanOwner::FloatingIp(group), &many).await?;
+        objects::put(&mut tx, PlanOwner::FloatingIp(FloatingIpId(group)), &many).await?;
     }
     tx.commit().await?;
     let mut follower = Follower::of("h1");
@@ -175,7 +175,7 @@ async fn a_digest_is_what_a_follower_that_is_up_to_date_computes(t: Fresh) -> Re
         let wanted: Vec<_> = (0..round % 7).map(|n| placed("h1", 1, n)).collect();
         objects::put(
             &mut tx,
-            PlanOwner::FloatingIp(i64::from(round % 3)),
+            PlanOwner::FloatingIp(FloatingIpId(i64::from(round % 3))),
             &wanted,
         )
         .await?;
@@ -263,7 +263,12 @@ async fn a_follower_misses_nothing_while_eight_writers_commit(t: Fresh) -> Resul
                 let wanted: Vec<_> = (0..(writer + round) % 5)
                     .map(|n| placed(host, i64::from(writer), n))
                     .collect();
-                objects::put(&mut tx, PlanOwner::FloatingIp(i64::from(writer)), &wanted).await?;
+                objects::put(
+                    &mut tx,
+                    PlanOwner::FloatingIp(FloatingIpId(i64::from(writer))),
+                    &wanted,
+                )
+                .await?;
                 // Some die before they are through.
                 if (writer + round) % 3 > 0 {
                     tx.commit().await?;

@@ -3,7 +3,7 @@
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::object::Member;
-use novanet_model::{GroupId, HostObject};
+use novanet_model::{FloatingIpId, GroupId, HostObject};
 use novanet_store::{Db, Engine, PlanOwner, objects};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn change(db: &Db, last: u8) -> Result<i64> {
     });
     objects::put(
         &mut tx,
-        PlanOwner::FloatingIp(1),
+        PlanOwner::FloatingIp(FloatingIpId(1)),
         &[("h1".to_owned(), member)],
     )
     .await?;

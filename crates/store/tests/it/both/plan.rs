@@ -8,7 +8,7 @@ use anyhow::Result;
 use novanet_model::plan::CloudSettings;
 use novanet_model::rows::Network;
 use novanet_model::rule::{Source, Traffic};
-use novanet_model::{GroupId, HostObject, InstanceId, NetworkId, RuleId};
+use novanet_model::{FloatingIpId, GroupId, HostObject, InstanceId, NetworkId, RuleId};
 use novanet_store::instances::State;
 use novanet_store::plan::Subject;
 use novanet_store::{
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 pub(super) struct Cloud {
     pub(super) network: Network,
     pub(super) instance: InstanceId,
-    float: i64,
+    float: FloatingIpId,
     pub(super) group: GroupId,
     pub(super) rule: RuleId,
 }
@@ -151,12 +151,17 @@ async fn planning_everything_again_changes_nothing_and_repairs_what_was_spoiled(
     assert_eq!(owners, wanted);
     assert_eq!(plan::replan(&mut tx, &settings, owners).await?, 0);
     // An object of a row that is long gone, and one of the row's missing.
-    objects::put(&mut tx, PlanOwner::FloatingIp(77), &[placed("gw", 1, 1)]).await?;
+    objects::put(
+        &mut tx,
+        PlanOwner::FloatingIp(FloatingIpId(77)),
+        &[placed("gw", 1, 1)],
+    )
+    .await?;
     objects::put(&mut tx, PlanOwner::FloatingIp(cloud.float), &[]).await?;
     tx.commit().await?;
     let mut tx = t.begin_planned().await?;
     let owners = plan::all_owners(&mut tx).await?;
-    assert!(owners.contains(&PlanOwner::FloatingIp(77)));
+    assert!(owners.contains(&PlanOwner::FloatingIp(FloatingIpId(77))));
     assert_eq!(plan::replan(&mut tx, &settings, owners).await?, 2);
     tx.commit().await?;
     assert!(kinds(&t, "gw").await?.contains(&"float"));
@@ -181,7 +186,7 @@ async fn what_is_gone_or_going_has_no_objects(t: Fresh) -> Result<()> {
         PlanOwner::FloatingIp(cloud.float),
         PlanOwner::Group(GroupId(99)),
         PlanOwner::Rule(RuleId(99)),
-        PlanOwner::FloatingIp(99),
+        PlanOwner::FloatingIp(FloatingIpId(99)),
         PlanOwner::Network(NetworkId(99)),
         PlanOwner::Instance(InstanceId(99)),
         PlanOwner::Membership(InstanceId(99)),

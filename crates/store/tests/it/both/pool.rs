@@ -7,7 +7,7 @@ use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::Network;
 use novanet_model::wire::ObjectError;
-use novanet_model::{InstanceId, NetworkId, ObjectKey};
+use novanet_model::{FixedIpId, InstanceId, NetworkId, ObjectKey};
 use novanet_store::instances::State;
 use novanet_store::networks::Reserved;
 use novanet_store::{Tx, fixed_ips, hosts, instances, networks, pool};
@@ -23,7 +23,7 @@ async fn small(tx: &mut Tx) -> Result<Network> {
 }
 
 /// The row id of an address.
-async fn id_of(tx: &mut Tx, network: NetworkId, address: &str) -> Result<i64> {
+async fn id_of(tx: &mut Tx, network: NetworkId, address: &str) -> Result<FixedIpId> {
     Ok(fixed_ips::by_address(tx, network, ip(address))
         .await?
         .expect("it has a row")
@@ -347,18 +347,18 @@ async fn many_addresses_at_once_are_those_that_one_by_one_would_be(t: Fresh) -> 
     // One in the way of the cursor, taken by hand.
     assert!(pool::reserve(&mut tx, network.id, ip("10.0.0.5")).await?);
     let first = pool::allocate(&mut tx, &network, 100).await?;
-    let numbers: Vec<u8> = first.iter().map(|(_, a)| a.octets()[3]).collect();
+    let numbers: Vec<u8> = first.iter().map(|a| a.address.octets()[3]).collect();
     let wanted: Vec<u8> = (2..103).filter(|n| *n != 5).collect();
     assert_eq!(numbers, wanted);
     // The rest of the fresh ones, then those that have been free for longest, then nothing.
     tx.now += 1;
-    pool::release(&mut tx, &[first[7].0]).await?;
+    pool::release(&mut tx, &[first[7].id]).await?;
     tx.now += 1;
-    pool::release(&mut tx, &[first[3].0, first[1].0]).await?;
+    pool::release(&mut tx, &[first[3].id, first[1].id]).await?;
     let rest = pool::allocate(&mut tx, &network, 153).await?;
     assert_eq!(rest.len(), 153);
-    let end: Vec<Ipv4Addr> = rest[151..].iter().map(|(_, a)| *a).collect();
-    assert_eq!(end, [ip("10.0.0.254"), first[7].1]);
+    let end: Vec<Ipv4Addr> = rest[151..].iter().map(|a| a.address).collect();
+    assert_eq!(end, [ip("10.0.0.254"), first[7].address]);
     let last = pool::allocate(&mut tx, &network, 5).await?;
     assert_eq!(last, [first[1], first[3]]);
     assert_eq!(pool::allocate(&mut tx, &network, 1).await?, []);

@@ -5,8 +5,8 @@ use novanet_model::plan::Placed;
 use novanet_model::rows::Network;
 use novanet_model::wire::{Digest, Follow, Hello, HostRole, Objects};
 use novanet_model::{
-    CombinationId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId, NetworkKind,
-    ObjectKey, ProjectId, ReservationId, object,
+    CombinationId, FixedIpId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId,
+    NetworkKind, ObjectKey, ProjectId, ReservationId, object,
 };
 use novanet_store::instances::{Interface, Row, State};
 use novanet_store::members::Placement;
@@ -271,12 +271,16 @@ pub(crate) async fn place(
 }
 
 /// One address out of the pool.
-pub(crate) async fn allocate(tx: &mut Tx, network: &Network) -> Result<Option<(i64, Ipv4Addr)>> {
-    Ok(pool::allocate(tx, network, 1).await?.pop())
+pub(crate) async fn allocate(
+    tx: &mut Tx,
+    network: &Network,
+) -> Result<Option<(FixedIpId, Ipv4Addr)>> {
+    let allocated = pool::allocate(tx, network, 1).await?.pop();
+    Ok(allocated.map(|ip| (ip.id, ip.address)))
 }
 
 /// One address back.
-pub(crate) async fn release(tx: &mut Tx, id: i64) -> Result<()> {
+pub(crate) async fn release(tx: &mut Tx, id: FixedIpId) -> Result<()> {
     Ok(pool::release(tx, &[id]).await?)
 }
 
@@ -295,7 +299,7 @@ pub(crate) fn interface(
 }
 
 /// A new interface with an allocated address.
-pub(crate) async fn give(tx: &mut Tx, address: i64, interface: Interface) -> Result<()> {
+pub(crate) async fn give(tx: &mut Tx, address: FixedIpId, interface: Interface) -> Result<()> {
     instances::insert_interfaces(tx, &[interface]).await?;
     let given = Given {
         id: address,

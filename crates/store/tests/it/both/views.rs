@@ -5,7 +5,7 @@ use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::wire::{Hello, HostRole, ObjectError};
-use novanet_model::{HostObject, NetworkKind, object};
+use novanet_model::{FloatingIpId, HostObject, NetworkKind, object};
 use novanet_store::instances::State;
 use novanet_store::{PlanOwner, clock, groups, hosts, instances, objects, views};
 
@@ -97,7 +97,7 @@ async fn an_instance_is_let_go_when_each_host_has_applied_its_tombstones_without
     objects::put(&mut tx, PlanOwner::Membership(id), &placed).await?;
     objects::put(
         &mut tx,
-        PlanOwner::FloatingIp(1),
+        PlanOwner::FloatingIp(FloatingIpId(1)),
         &[("gate".to_owned(), float.clone())],
     )
     .await?;
@@ -108,7 +108,7 @@ async fn an_instance_is_let_go_when_each_host_has_applied_its_tombstones_without
         "an object is there"
     );
     objects::put(&mut tx, PlanOwner::Membership(id), &[]).await?;
-    objects::put(&mut tx, PlanOwner::FloatingIp(1), &[]).await?;
+    objects::put(&mut tx, PlanOwner::FloatingIp(FloatingIpId(1)), &[]).await?;
     let epoch = clock::read(&mut tx).await?.epoch;
     let version = tx.version;
     let error = |key| ObjectError {
