@@ -241,10 +241,5 @@ fn read_part(bytes: &mut impl Read) -> std::io::Result<Vec<u8>> {
 }
 
 fn text_of(hash: Sha256) -> String {
-    use std::fmt::Write as _;
-    let digest = hash.finalize();
-    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256:{}", hex::encode(hash.finalize()))
 }

@@ -1,7 +1,7 @@
 //! The client side: builds and signs requests, for `novanet euca`, the tests, and programs without an
 //! SDK. The caller sends them.
 
-use crate::encoding::{encode, encode_into, to_hex};
+use crate::encoding::{encode, encode_into};
 use crate::timestamp::{basic, iso8601};
 pub use crate::v2::Method as V2Method;
 use crate::{v2, v4};
@@ -137,7 +137,7 @@ impl RequestBuilder {
         let (stamp, scope) = scope(region, now);
         let host = &self.endpoint.host;
         let headers = format!("content-type:{FORM}\nhost:{host}\nx-amz-date:{stamp}\n");
-        let hash = to_hex(&Sha256::digest(&body));
+        let hash = hex::encode(Sha256::digest(&body));
         let path = &self.endpoint.path;
         let canonical = v4::canonical_request("POST", path, "", &headers, NAMES, &hash);
         let signature = signature_v4(credentials, &stamp, &scope, &canonical);
@@ -187,7 +187,7 @@ impl RequestBuilder {
             &v4::canonical_query(&query),
             &format!("host:{host}\n"),
             "host",
-            &to_hex(&Sha256::digest(b"")),
+            &hex::encode(Sha256::digest(b"")),
         );
         let signature = signature_v4(credentials, &stamp, &scope, &canonical);
         SignedRequest {
@@ -267,5 +267,5 @@ fn signature_v4(
     canonical: &str,
 ) -> String {
     let string = v4::string_to_sign(stamp, scope, canonical);
-    to_hex(&v4::sign(&credentials.secret_key, scope, &string))
+    hex::encode(v4::sign(&credentials.secret_key, scope, &string))
 }

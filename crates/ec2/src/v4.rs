@@ -2,7 +2,7 @@
 //! from date, region and service. Region and service are the client's own words (`0/127` from
 //! boto, `undefined-820` from euca2ools), taken as they are.
 
-use crate::encoding::{decode, encode_into, from_hex, to_hex};
+use crate::encoding::{decode, encode_into};
 use crate::error::{Code, Ec2Error};
 use crate::params::{Params, RawRequest};
 use crate::timestamp::{
@@ -162,7 +162,7 @@ impl Claim<'_> {
         let signed = Signed {
             string: string_to_sign(&stamp, &scope, &canonical),
             scope,
-            signature: from_hex(self.signature).ok_or_else(Ec2Error::auth_failure)?,
+            signature: hex::decode(self.signature).map_err(|_| Ec2Error::auth_failure())?,
             time: self.time,
             good_for: self.good_for,
         };
@@ -208,7 +208,7 @@ fn split_credential(credential: &str) -> Result<(String, Scope), Ec2Error> {
 
 /// The hash of the body: always of the body that came, whatever the header says about it.
 fn payload_hash(request: &RawRequest<'_>) -> Result<String, Ec2Error> {
-    let hash = to_hex(&Sha256::digest(request.body));
+    let hash = hex::encode(Sha256::digest(request.body));
     match request.header("x-amz-content-sha256") {
         Some(claimed) if !claimed.eq_ignore_ascii_case(&hash) => Err(Ec2Error::new(
             Code::AuthFailure,
@@ -340,7 +340,7 @@ pub(crate) fn canonical_request(
 
 /// What is signed in the end.
 pub(crate) fn string_to_sign(stamp: &str, scope: &Scope, canonical: &str) -> String {
-    let hash = to_hex(&Sha256::digest(canonical));
+    let hash = hex::encode(Sha256::digest(canonical));
     format!("{ALGORITHM}\n{stamp}\n{}\n{hash}", scope.text())
 }
 

@@ -2,7 +2,7 @@
 //! used. Must not know what is in it.
 
 use crate::{Result, StoreError};
-use std::fmt::Write as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
@@ -21,17 +21,17 @@ pub(crate) fn name(path: &Path) -> String {
     format!("file {}", path.display())
 }
 
-/// The URL of a file; what a URL would take apart is escaped.
+/// Bytes that a URL's path keeps.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.');
+
+/// The URL of a file; characters with a meaning in URLs are escaped.
 pub(crate) fn url(path: &Path) -> String {
-    let mut url = "sqlite://".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.".contains(byte) {
-            url.push(char::from(*byte));
-        } else {
-            let _ = write!(url, "%{byte:02X}");
-        }
-    }
-    url
+    let path = percent_encode(path.as_os_str().as_bytes(), PATH);
+    format!("sqlite://{path}")
 }
 
 /// Makes the file and its folder, or says why an existing one cannot be used. What is there already

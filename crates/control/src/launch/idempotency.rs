@@ -37,15 +37,7 @@ pub(super) fn digest(launch: &Launch) -> String {
         availability_zone,
         private_address,
     ]);
-    hex(&Sha256::digest(asked.to_string()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(Sha256::digest(asked.to_string()))
 }
 
 /// The instances of the earlier request with this token, if it asked for the same.
