@@ -87,7 +87,12 @@ impl Cloud {
         new: &NewNetwork,
         host: Option<&str>,
     ) -> Result<Network> {
-        let mut network = row_of(new, host);
+        let mut network = Network {
+            id: NetworkId(0),
+            spec: new.spec.clone(),
+            host: host.map(str::to_owned),
+            uuid: uuid::Uuid::new_v4().to_string(),
+        };
         let reserved: Vec<Reserved> = new
             .reserved
             .iter()
@@ -211,31 +216,6 @@ impl Cloud {
             .find(|h| self.is_up(h))
             .or_else(|| gateways.first());
         Ok(best.map(|h| h.name.clone()))
-    }
-}
-
-fn row_of(new: &NewNetwork, host: Option<&str>) -> Network {
-    Network {
-        id: NetworkId(0),
-        label: new.label.clone(),
-        kind: new.kind,
-        cidr: new.cidr,
-        gateway: new.gateway,
-        dhcp_start: new.dhcp_start,
-        bridge: new.bridge.clone(),
-        bridge_interface: new.bridge_interface.clone(),
-        vlan: new.vlan,
-        dns: new.dns.clone(),
-        vpn_public_address: new.vpn_public_address,
-        vpn_public_port: new.vpn_public_port,
-        vpn_private_address: new.vpn_private_address,
-        project: new.project.clone(),
-        host: host.map(str::to_owned),
-        multi_host: new.multi_host,
-        injected: new.injected,
-        mtu: new.mtu,
-        vpn_clients: new.vpn_clients,
-        uuid: uuid::Uuid::new_v4().to_string(),
     }
 }
 

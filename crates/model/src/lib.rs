@@ -34,7 +34,7 @@ pub use ids::{
 pub use ifname::IfName;
 pub use ipnet::Ipv4Net;
 pub use mac::MacAddr;
-pub use network::NetworkKind;
+pub use network::{NetworkKind, NetworkSpec};
 pub use object::HostObject;
 pub use object_key::{ObjectKey, ObjectKind};
 pub use quota::{Quotas, Resource};

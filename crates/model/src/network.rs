@@ -1,7 +1,10 @@
-//! The kinds of network, and the addresses that a network keeps for itself.
+//! The kinds of network, and the settings of one: those of a planned network and of a row. Depends on
+//! ids and names only.
 
-use crate::ModelError;
+use crate::{IfName, ModelError, ProjectId};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 use std::{fmt, str::FromStr};
 
 /// How a network reaches its instances; nova's network managers.
@@ -49,6 +52,45 @@ impl FromStr for NetworkKind {
             )),
         }
     }
+}
+
+/// The settings of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Name for people; not unique.
+    pub label: String,
+    /// Its kind.
+    pub kind: NetworkKind,
+    /// The subnet.
+    pub cidr: Ipv4Net,
+    /// Gateway, usually the first address.
+    pub gateway: Ipv4Addr,
+    /// First address for instances.
+    pub dhcp_start: Ipv4Addr,
+    /// The bridge.
+    pub bridge: IfName,
+    /// The interface under the bridge; `None`: the host's flag.
+    pub bridge_interface: Option<IfName>,
+    /// 802.1Q tag of a VLAN network.
+    pub vlan: Option<u16>,
+    /// DNS servers for the instances.
+    pub dns: Vec<Ipv4Addr>,
+    /// Public address of the project's VPN; `None`: the `vpn_ip` flag.
+    pub vpn_public_address: Option<Ipv4Addr>,
+    /// Public UDP port of the project's VPN.
+    pub vpn_public_port: Option<u16>,
+    /// The address of the cloudpipe instance.
+    pub vpn_private_address: Option<Ipv4Addr>,
+    /// The project that owns it, in VLAN mode.
+    pub project: Option<ProjectId>,
+    /// Every host is the gateway of its own instances.
+    pub multi_host: bool,
+    /// Write addresses into the instance's file system (flat).
+    pub injected: bool,
+    /// MTU, `None` = default.
+    pub mtu: Option<u32>,
+    /// Addresses at the end of the range that are kept for VPN clients.
+    pub vpn_clients: u32,
 }
 
 #[cfg(test)]

@@ -1,58 +1,42 @@
 //! Rows as the store reads them and the plan uses them: parsed, so that they cannot be wrong.
 //! The SQL names and types are in the store's migrations and in docs/schema.md.
 
+use crate::network::NetworkSpec;
 use crate::rule::{Source, Traffic};
 use crate::{
     CombinationId, FloatingIpId, GroupId, IfName, ImageId, InstanceId, MacAddr, NetworkId,
     NetworkKind, ProjectId, ProjectNumber, ReservationId, RuleId,
 };
-use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
+use std::ops::{Deref, DerefMut};
 
-/// A network.
+/// A network: what `network create` was asked for, and what the database adds. Its fields read like
+/// those of its [`NetworkSpec`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Row id.
     pub id: NetworkId,
-    /// Name for people; not unique.
-    pub label: String,
-    /// Its kind.
-    pub kind: NetworkKind,
-    /// The subnet.
-    pub cidr: Ipv4Net,
-    /// Gateway, usually the first address.
-    pub gateway: Ipv4Addr,
-    /// First address for instances.
-    pub dhcp_start: Ipv4Addr,
-    /// The bridge.
-    pub bridge: IfName,
-    /// The interface under the bridge; `None`: the host's flag.
-    pub bridge_interface: Option<IfName>,
-    /// 802.1Q tag of a VLAN network.
-    pub vlan: Option<u16>,
-    /// DNS servers for the instances.
-    pub dns: Vec<Ipv4Addr>,
-    /// Public address of the project's VPN; `None`: the `vpn_ip` flag.
-    pub vpn_public_address: Option<Ipv4Addr>,
-    /// Public UDP port of the project's VPN.
-    pub vpn_public_port: Option<u16>,
-    /// Where the cloudpipe instance sits.
-    pub vpn_private_address: Option<Ipv4Addr>,
-    /// The project that owns it, in VLAN mode.
-    pub project: Option<ProjectId>,
+    /// The settings.
+    #[serde(flatten)]
+    pub spec: NetworkSpec,
     /// The host that is its gateway; `None` until one takes it.
     pub host: Option<String>,
-    /// Every host is the gateway of its own instances.
-    pub multi_host: bool,
-    /// Write addresses into the instance's file system (flat).
-    pub injected: bool,
-    /// MTU, `None` = default.
-    pub mtu: Option<u32>,
-    /// Addresses at the end of the range that are kept for VPN clients.
-    pub vpn_clients: u32,
-    /// uuid.
+    /// A name for other programs that never changes.
     pub uuid: String,
+}
+
+impl Deref for Network {
+    type Target = NetworkSpec;
+    fn deref(&self) -> &NetworkSpec {
+        &self.spec
+    }
+}
+
+impl DerefMut for Network {
+    fn deref_mut(&mut self) -> &mut NetworkSpec {
+        &mut self.spec
+    }
 }
 
 /// One port of an instance: its fixed IP and MAC.

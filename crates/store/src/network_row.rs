@@ -5,7 +5,7 @@ use crate::read::Reader;
 use crate::{Result, StoreError};
 use novanet_model::carve::{AddressPlan, CarveError, parse_range};
 use novanet_model::rows::Network;
-use novanet_model::{IfName, ModelError, NetworkId, NetworkKind};
+use novanet_model::{IfName, ModelError, NetworkId, NetworkKind, NetworkSpec};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
@@ -51,9 +51,7 @@ pub(crate) fn brief(row: &AnyRow) -> Result<Brief> {
 /// The network, if its row is as `network create` would have made one.
 pub(crate) fn network(row: &AnyRow) -> Result<Network> {
     let r = Reader::new("network", row);
-    let network = Network {
-        id: NetworkId(r.int("id")?),
-        uuid: r.text("uuid")?,
+    let spec = NetworkSpec {
         label: r.text("label")?,
         kind: r.parse("kind")?,
         injected: r.flag("injected")?,
@@ -73,8 +71,13 @@ pub(crate) fn network(row: &AnyRow) -> Result<Network> {
         vpn_private_address: r.maybe("vpn_private_address")?,
         vpn_clients: r.number("vpn_clients")?,
         project: r.maybe("project_id")?,
-        host: r.maybe_text("host")?,
         mtu: r.maybe_number("mtu")?,
+    };
+    let network = Network {
+        id: NetworkId(r.int("id")?),
+        spec,
+        host: r.maybe_text("host")?,
+        uuid: r.text("uuid")?,
     };
     check(&network).map_err(StoreError::bad_row(format!("network {}", network.id)))?;
     Ok(network)
@@ -116,9 +119,7 @@ pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
     let r = Reader::new("network", row);
     let cidr = r.cidr("cidr").ok()?;
     let first = cidr.network();
-    Some(Network {
-        id: NetworkId(r.int("id").ok()?),
-        uuid: r.text("uuid").ok()?,
+    let spec = NetworkSpec {
         label: r.text("label").ok()?,
         kind: r.parse("kind").ok()?,
         injected: false,
@@ -135,7 +136,12 @@ pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
         vpn_private_address: None,
         vpn_clients: 0,
         project: r.maybe("project_id").unwrap_or(None),
-        host: r.maybe_text("host").unwrap_or(None),
         mtu: r.maybe_number("mtu").unwrap_or(None),
+    };
+    Some(Network {
+        id: NetworkId(r.int("id").ok()?),
+        spec,
+        host: r.maybe_text("host").unwrap_or(None),
+        uuid: r.text("uuid").ok()?,
     })
 }

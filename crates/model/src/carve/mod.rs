@@ -15,10 +15,10 @@ pub use error::CarveError;
 pub use subnets::parse_range;
 
 use crate::rows::Network;
-use crate::{IfName, ModelError, NetworkKind, ProjectId};
+use crate::{IfName, ModelError, NetworkKind, NetworkSpec, ProjectId};
 use ipnet::Ipv4Net;
-use serde::Serialize;
 use std::net::Ipv4Addr;
+use std::ops::Deref;
 
 /// What the user asked for. `None` is "as the flags say".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,46 +128,21 @@ fn literal(name: &str) -> IfName {
 }
 
 /// A network to insert: [`crate::rows::Network`] without what the database gives (id, uuid, host).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewNetwork {
-    /// Name for people.
-    pub label: String,
-    /// Its kind.
-    pub kind: NetworkKind,
-    /// The subnet.
-    pub cidr: Ipv4Net,
-    /// Gateway.
-    pub gateway: Ipv4Addr,
-    /// First address for instances.
-    pub dhcp_start: Ipv4Addr,
+    /// The settings.
+    pub spec: NetworkSpec,
     /// Last address for instances.
     pub last: Ipv4Addr,
-    /// The bridge.
-    pub bridge: IfName,
-    /// The interface under the bridge.
-    pub bridge_interface: Option<IfName>,
-    /// 802.1Q tag of a VLAN network.
-    pub vlan: Option<u16>,
-    /// DNS servers.
-    pub dns: Vec<Ipv4Addr>,
-    /// Public address of the project's VPN.
-    pub vpn_public_address: Option<Ipv4Addr>,
-    /// Public UDP port of the project's VPN.
-    pub vpn_public_port: Option<u16>,
-    /// Where the cloudpipe instance sits.
-    pub vpn_private_address: Option<Ipv4Addr>,
-    /// The project that owns it.
-    pub project: Option<ProjectId>,
-    /// Every host is the gateway of its own instances.
-    pub multi_host: bool,
-    /// Write addresses into the instance's file system.
-    pub injected: bool,
-    /// MTU.
-    pub mtu: Option<u32>,
-    /// Addresses at the end that are kept for VPN clients.
-    pub vpn_clients: u32,
     /// Addresses that no instance gets, as inclusive ranges, ascending: few, however big the subnet.
     pub reserved: Vec<(Ipv4Addr, Ipv4Addr)>,
+}
+
+impl Deref for NewNetwork {
+    type Target = NetworkSpec;
+    fn deref(&self) -> &NetworkSpec {
+        &self.spec
+    }
 }
 
 /// What to insert, and what to tell the user about it.
@@ -207,13 +182,12 @@ pub fn carve(
             vlan_kind,
             vpn_clients,
         )?;
-        networks.push(NewNetwork {
+        let spec = NetworkSpec {
             label: label_of(request, index),
             kind: request.kind,
             cidr,
             gateway: plan.gateway,
             dhcp_start: plan.dhcp_start,
-            last: plan.last,
             bridge: link.bridge,
             bridge_interface: request.bridge_interface.clone(),
             vlan: link.vlan,
@@ -226,6 +200,10 @@ pub fn carve(
             injected: request.kind == NetworkKind::Flat && defaults.flat_injected,
             mtu: request.mtu,
             vpn_clients,
+        };
+        networks.push(NewNetwork {
+            spec,
+            last: plan.last,
             reserved: plan.reserved(),
         });
     }

@@ -38,30 +38,36 @@ pub(crate) struct NetworkRow {
 
 impl NetworkRow {
     /// A network, and what became of its addresses.
-    pub(super) fn new(n: Network, usage: Usage) -> Self {
-        let size = 1_i64 << (32 - n.cidr.prefix_len());
+    pub(super) fn new(network: Network, usage: Usage) -> Self {
+        let Network {
+            id,
+            spec,
+            host,
+            uuid,
+        } = network;
+        let size = 1_i64 << (32 - spec.cidr.prefix_len());
         Self {
             used: usage.used,
             free: size - usage.used - usage.kept,
-            id: n.id.0,
-            label: n.label,
-            kind: n.kind,
-            cidr: n.cidr,
-            gateway: n.gateway,
-            dhcp_start: n.dhcp_start,
-            dns: n.dns,
-            bridge: n.bridge.to_string(),
-            bridge_interface: n.bridge_interface.map(|i| i.to_string()),
-            vlan: n.vlan,
-            vpn_public_address: n.vpn_public_address,
-            vpn_public_port: n.vpn_public_port,
-            vpn_private_address: n.vpn_private_address,
-            project: n.project.map(|p| p.to_string()),
-            host: n.host,
-            multi_host: n.multi_host,
-            injected: n.injected,
-            mtu: n.mtu,
-            uuid: n.uuid,
+            id: id.0,
+            label: spec.label,
+            kind: spec.kind,
+            cidr: spec.cidr,
+            gateway: spec.gateway,
+            dhcp_start: spec.dhcp_start,
+            dns: spec.dns,
+            bridge: spec.bridge.to_string(),
+            bridge_interface: spec.bridge_interface.map(|i| i.to_string()),
+            vlan: spec.vlan,
+            vpn_public_address: spec.vpn_public_address,
+            vpn_public_port: spec.vpn_public_port,
+            vpn_private_address: spec.vpn_private_address,
+            project: spec.project.map(|p| p.to_string()),
+            host,
+            multi_host: spec.multi_host,
+            injected: spec.injected,
+            mtu: spec.mtu,
+            uuid,
         }
     }
 }

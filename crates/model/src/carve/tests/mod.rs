@@ -11,24 +11,8 @@ use crate::{NetworkId, NetworkKind};
 fn row(id: i64, new: &super::NewNetwork) -> Network {
     Network {
         id: NetworkId(id),
-        label: new.label.clone(),
-        kind: new.kind,
-        cidr: new.cidr,
-        gateway: new.gateway,
-        dhcp_start: new.dhcp_start,
-        bridge: new.bridge.clone(),
-        bridge_interface: new.bridge_interface.clone(),
-        vlan: new.vlan,
-        dns: new.dns.clone(),
-        vpn_public_address: new.vpn_public_address,
-        vpn_public_port: new.vpn_public_port,
-        vpn_private_address: new.vpn_private_address,
-        project: new.project.clone(),
+        spec: new.spec.clone(),
         host: None,
-        multi_host: new.multi_host,
-        injected: new.injected,
-        mtu: new.mtu,
-        vpn_clients: new.vpn_clients,
         uuid: String::new(),
     }
 }

@@ -2,12 +2,12 @@
 
 use super::seed::{
     a_network, a_project, allocate, an_instance, give, insert, insert_instance, insert_network,
-    interface, ip, mac_of, name, plug,
+    interface, ip, mac_of, name, plug, with,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::object::InjectedNetwork;
-use novanet_model::rows::{Instance, InstancePort, Network};
+use novanet_model::rows::{Instance, InstancePort};
 use novanet_model::{
     CombinationId, HostObject, InstanceId, NetworkKind, ProjectNumber, ReservationId,
 };
@@ -126,19 +126,17 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
     let front = groups::insert(&mut tx, &project, "alice", "front", "").await?;
     let dhcp = insert_network(
         &mut tx,
-        Network {
-            host: Some("gw".to_owned()),
-            ..a_network("10.0.0.0/24")
-        },
+        with(a_network("10.0.0.0/24"), |n| {
+            n.host = Some("gw".to_owned());
+        }),
     )
     .await?;
-    let flat = Network {
-        kind: NetworkKind::Flat,
-        injected: true,
-        dns: vec![ip("192.0.2.53")],
-        bridge: "br7".parse()?,
-        ..a_network("10.0.1.0/24")
-    };
+    let flat = with(a_network("10.0.1.0/24"), |n| {
+        n.kind = NetworkKind::Flat;
+        n.injected = true;
+        n.dns = vec![ip("192.0.2.53")];
+        n.bridge = "br7".parse().unwrap();
+    });
     let flat = insert_network(&mut tx, flat).await?;
     let id = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
     let (_, address) = plug(&mut tx, id, &dhcp).await?;

@@ -2,7 +2,7 @@
 
 use super::seed::{
     a_network, a_project, allocate, insert_instance, insert_network, join, kept, member, name,
-    placed, plug,
+    placed, plug, with,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
@@ -15,25 +15,24 @@ use std::collections::BTreeMap;
 /// A VLAN network with something in every column.
 async fn a_full_one(tx: &mut Tx) -> Result<Network> {
     let project = a_project(tx, "web").await?;
-    Ok(Network {
-        label: "with everything".to_owned(),
-        kind: NetworkKind::Vlan,
-        bridge: "br101".parse()?,
-        bridge_interface: Some("eth1".parse()?),
-        vlan: Some(101),
-        dns: vec!["192.0.2.53".parse()?, "192.0.2.54".parse()?],
-        vpn_public_address: Some("203.0.113.1".parse()?),
-        vpn_public_port: Some(1000),
-        vpn_private_address: Some("10.1.0.2".parse()?),
-        dhcp_start: "10.1.0.3".parse()?,
-        project: Some(project),
-        host: Some("h1".to_owned()),
-        multi_host: true,
-        injected: true,
-        mtu: Some(9000),
-        vpn_clients: 5,
-        ..a_network("10.1.0.0/24")
-    })
+    Ok(with(a_network("10.1.0.0/24"), |n| {
+        "with everything".clone_into(&mut n.label);
+        n.kind = NetworkKind::Vlan;
+        n.bridge = "br101".parse().unwrap();
+        n.bridge_interface = Some("eth1".parse().unwrap());
+        n.vlan = Some(101);
+        n.dns = vec!["192.0.2.53".parse().unwrap(), "192.0.2.54".parse().unwrap()];
+        n.vpn_public_address = Some("203.0.113.1".parse().unwrap());
+        n.vpn_public_port = Some(1000);
+        n.vpn_private_address = Some("10.1.0.2".parse().unwrap());
+        n.dhcp_start = "10.1.0.3".parse().unwrap();
+        n.project = Some(project);
+        n.host = Some("h1".to_owned());
+        n.multi_host = true;
+        n.injected = true;
+        n.mtu = Some(9000);
+        n.vpn_clients = 5;
+    }))
 }
 
 fn is_conflict(error: &anyhow::Error) -> bool {
@@ -92,7 +91,7 @@ async fn a_network_gets_a_host_and_a_project(t: Fresh) -> Result<()> {
     assert_eq!(networks::without_host(&mut tx).await?, [second.id]);
     let found = networks::by_id(&mut tx, first.id).await?.unwrap();
     assert_eq!(
-        (found.host.as_deref(), found.project),
+        (found.host.as_deref(), found.spec.project),
         (Some("h1"), Some(name("web")))
     );
     Ok(())
@@ -130,45 +129,42 @@ async fn what_must_be_unique_is_a_conflict_and_not_a_fault(t: Fresh) -> Result<(
     let full = a_full_one(&mut tx).await?;
     insert_network(&mut tx, full.clone()).await?;
     tx.commit().await?;
-    let other = || Network {
-        cidr: "10.9.0.0/24".parse().unwrap(),
-        uuid: "other".to_owned(),
-        ..full.clone()
+    let other = || {
+        with(full.clone(), |n| {
+            n.cidr = "10.9.0.0/24".parse().unwrap();
+            "other".clone_into(&mut n.uuid);
+        })
     };
     let cases = [
         (
             "cidr",
-            Network {
-                cidr: full.cidr,
-                bridge: "br9".parse()?,
-                vlan: Some(9),
-                vpn_public_port: Some(9),
-                ..other()
-            },
+            with(other(), |n| {
+                n.cidr = full.cidr;
+                n.bridge = "br9".parse().unwrap();
+                n.vlan = Some(9);
+                n.vpn_public_port = Some(9);
+            }),
         ),
         (
             "vlan on the same interface",
-            Network {
-                bridge: "br9".parse()?,
-                vpn_public_port: Some(9),
-                ..other()
-            },
+            with(other(), |n| {
+                n.bridge = "br9".parse().unwrap();
+                n.vpn_public_port = Some(9);
+            }),
         ),
         (
             "bridge of a VLAN network",
-            Network {
-                vlan: Some(9),
-                vpn_public_port: Some(9),
-                ..other()
-            },
+            with(other(), |n| {
+                n.vlan = Some(9);
+                n.vpn_public_port = Some(9);
+            }),
         ),
         (
             "VPN address and port",
-            Network {
-                bridge: "br9".parse()?,
-                vlan: Some(9),
-                ..other()
-            },
+            with(other(), |n| {
+                n.bridge = "br9".parse().unwrap();
+                n.vlan = Some(9);
+            }),
         ),
     ];
     for (what, network) in cases {
@@ -178,25 +174,23 @@ async fn what_must_be_unique_is_a_conflict_and_not_a_fault(t: Fresh) -> Result<(
     }
     // The same VLAN elsewhere, the same port of another address, a shared flat bridge.
     let mut tx = t.begin_planned().await?;
-    let fine = Network {
-        bridge: "br9".parse()?,
-        bridge_interface: None,
-        vpn_public_address: None,
-        ..other()
-    };
+    let fine = with(other(), |n| {
+        n.bridge = "br9".parse().unwrap();
+        n.bridge_interface = None;
+        n.vpn_public_address = None;
+    });
     insert_network(&mut tx, fine).await?;
     for cidr in ["10.10.0.0/24", "10.11.0.0/24"] {
         insert_network(&mut tx, a_network(cidr)).await?;
     }
     // Without an interface the VLAN is the host's own: there it is unique too.
-    let again = Network {
-        cidr: "10.12.0.0/24".parse()?,
-        bridge: "br10".parse()?,
-        bridge_interface: None,
-        vpn_public_port: None,
-        uuid: "u".to_owned(),
-        ..full
-    };
+    let again = with(full, |n| {
+        n.cidr = "10.12.0.0/24".parse().unwrap();
+        n.bridge = "br10".parse().unwrap();
+        n.bridge_interface = None;
+        n.vpn_public_port = None;
+        "u".clone_into(&mut n.uuid);
+    });
     assert!(is_conflict(
         &insert_network(&mut tx, again).await.unwrap_err()
     ));
@@ -252,10 +246,9 @@ async fn a_network_that_its_project_leaves_is_anybodys(t: Fresh) -> Result<()> {
     let full = a_full_one(&mut tx).await?;
     let network = insert_network(&mut tx, full).await?;
     networks::leave_project(&mut tx, network.id).await?;
-    let wanted = Network {
-        project: None,
-        ..network.clone()
-    };
+    let wanted = with(network.clone(), |n| {
+        n.project = None;
+    });
     assert_eq!(networks::by_id(&mut tx, network.id).await?, Some(wanted));
     Ok(())
 }

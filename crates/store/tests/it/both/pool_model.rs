@@ -6,8 +6,8 @@ use super::seed::{
 };
 use crate::engines::Fresh;
 use anyhow::Result;
-use novanet_model::InstanceId;
 use novanet_model::rows::Network;
+use novanet_model::{FixedIpId, InstanceId};
 use novanet_store::networks::Reserved;
 use novanet_store::{Db, Tx, counters, fixed_ips, networks, pool};
 use proptest::prelude::*;
@@ -265,7 +265,7 @@ async fn churn(
     owner: InstanceId,
     writer: usize,
 ) -> Result<(InstanceId, Vec<Ipv4Addr>)> {
-    let mut mine: Vec<(i64, Ipv4Addr)> = vec![];
+    let mut mine: Vec<(FixedIpId, Ipv4Addr)> = vec![];
     for round in 0..24 {
         let mut tx = db.begin_planned().await?;
         let mut after = mine.clone();

@@ -6,7 +6,7 @@ use novanet_model::rows::Network;
 use novanet_model::wire::{Digest, Follow, Hello, HostRole, Objects};
 use novanet_model::{
     CombinationId, FixedIpId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId,
-    NetworkKind, ObjectKey, ProjectId, ReservationId, object,
+    NetworkKind, NetworkSpec, ObjectKey, ProjectId, ReservationId, object,
 };
 use novanet_store::instances::{Interface, Row, State};
 use novanet_store::members::Placement;
@@ -53,26 +53,34 @@ pub(crate) fn a_network(cidr: &str) -> Network {
     let first = u32::from(cidr.network());
     Network {
         id: NetworkId(0),
-        label: "test".to_owned(),
-        kind: NetworkKind::FlatDhcp,
-        cidr,
-        gateway: (first + 1).into(),
-        dhcp_start: (first + 2).into(),
-        bridge: "br100".parse().unwrap(),
-        bridge_interface: None,
-        vlan: None,
-        dns: vec![],
-        vpn_public_address: None,
-        vpn_public_port: None,
-        vpn_private_address: None,
-        project: None,
+        spec: NetworkSpec {
+            label: "test".to_owned(),
+            kind: NetworkKind::FlatDhcp,
+            cidr,
+            gateway: (first + 1).into(),
+            dhcp_start: (first + 2).into(),
+            bridge: "br100".parse().unwrap(),
+            bridge_interface: None,
+            vlan: None,
+            dns: vec![],
+            vpn_public_address: None,
+            vpn_public_port: None,
+            vpn_private_address: None,
+            project: None,
+            multi_host: false,
+            injected: false,
+            mtu: None,
+            vpn_clients: 0,
+        },
         host: None,
-        multi_host: false,
-        injected: false,
-        mtu: None,
-        vpn_clients: 0,
         uuid: format!("uuid-{cidr}"),
     }
+}
+
+/// A network with other settings.
+pub(crate) fn with(mut network: Network, change: impl FnOnce(&mut Network)) -> Network {
+    change(&mut network);
+    network
 }
 
 /// Network address with gateway, and broadcast: what every network keeps for itself.
@@ -150,7 +158,7 @@ pub(crate) async fn plug(
     tx: &mut Tx,
     instance: InstanceId,
     network: &Network,
-) -> Result<(i64, Ipv4Addr)> {
+) -> Result<(FixedIpId, Ipv4Addr)> {
     let (id, address) = allocate(tx, network).await?.expect("an address is free");
     let mac = mac_of(address);
     give(tx, id, interface(instance, network, 0, mac)).await?;
