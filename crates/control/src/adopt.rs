@@ -84,7 +84,7 @@ impl<'a> Held<'a> {
     }
 }
 
-/// One adoption: what it did, what it could not, and what is to be planned again.
+/// One adoption: its results, its refusals, and the owners to plan again.
 struct Adoption<'a> {
     cloud: &'a Cloud,
     tx: Tx,

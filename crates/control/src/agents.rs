@@ -1,4 +1,4 @@
-//! What agents say and ask: the server's side of the protocol, without HTTP.
+//! Use cases of agents: hello, follow, status, leases. The server maps its HTTP protocol to them.
 
 use crate::caller::{controller, operator};
 use crate::instances::finish_deleting;
@@ -57,13 +57,13 @@ impl Cloud {
         Ok(())
     }
 
-    /// What a host has to know after `follow`.
+    /// The changes of a host's objects after `follow`, or a list of all.
     pub async fn follow(&self, host: &str, follow: &Follow) -> Result<Objects> {
         let mut c = self.db().connection().await?;
         Ok(objects::follow(&mut c, host, follow).await?)
     }
 
-    /// What a follower that is up to date has.
+    /// The digest of the objects that an up-to-date follower has.
     pub async fn digest(&self, host: &str) -> Result<Digest> {
         let mut c = self.db().connection().await?;
         Ok(objects::digest(&mut c, host).await?)
@@ -160,7 +160,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// What is not in force on a host.
+    /// Objects that are not in force on a host.
     pub async fn host_errors(&self, host: &str) -> Result<Vec<novanet_model::wire::ObjectError>> {
         let mut tx = self.db().read().await?;
         if hosts::by_name(&mut tx, host).await?.is_none() {

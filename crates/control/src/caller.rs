@@ -1,4 +1,4 @@
-//! Who calls a use case, and what that one may do. Every use case that a client can reach asks here.
+//! The caller of a use case and its rights. Every use case that a client can reach checks them here.
 
 use crate::{ControlError, Result};
 use novanet_model::ProjectId;
@@ -43,7 +43,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The operator on the command line: whoever may write the database may do everything.
+    /// The operator on the command line. A user that can write the database may do everything.
     pub fn operator(project: ProjectId) -> Self {
         Self {
             actor: operator(),

@@ -1,4 +1,5 @@
-//! The cloud: its database, its settings, and who waits for what.
+//! The cloud: its database, its settings, and the calls that wait for hosts. Every use case is a method
+//! of [`Cloud`].
 
 use crate::launch::Queue;
 use crate::waiters::Reports;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a cloud is configured with.
+/// The settings of a cloud.
 #[derive(Debug, Clone)]
 pub struct CloudConfig {
     /// `sql_connection`.
@@ -155,8 +156,8 @@ impl Cloud {
         Ok(checked)
     }
 
-    /// Rows that do not validate, a line each: which, which column, what is wrong with it. What
-    /// follows from them is as it was when they last did.
+    /// Rows that do not validate, a line each: the row, the column, the mistake. Their host objects are
+    /// those of the last valid row.
     pub async fn bad_rows(&self) -> Result<Vec<String>> {
         let mut tx = self.db().read().await?;
         let bad = plan::bad_rows(&mut tx, &self.config().settings).await?;
@@ -182,7 +183,7 @@ impl Cloud {
         self.db().close().await;
     }
 
-    /// The store, for those who follow.
+    /// The store, for followers.
     pub fn db(&self) -> &Db {
         &self.0.db
     }
@@ -200,7 +201,7 @@ impl Cloud {
         &self.0.launches
     }
 
-    /// What seals secrets.
+    /// The key that seals secrets.
     pub(crate) fn vault(&self) -> Result<&Vault> {
         self.0.vault.as_ref().ok_or_else(no_key)
     }
@@ -215,7 +216,7 @@ impl Cloud {
     }
 }
 
-/// Nothing can be sealed or opened.
+/// The error of a cloud without its key.
 pub(crate) fn no_key() -> ControlError {
     ControlError::Unavailable(
         "the key file is missing: secrets can be neither sealed nor opened \

@@ -90,7 +90,7 @@ impl Cloud {
         Ok(epoch.is_some())
     }
 
-    /// Plans rows that somebody edited by hand.
+    /// Plans rows that were edited by hand.
     async fn plan_dirty(&self) -> Result<()> {
         {
             let mut tx = self.db().read().await?;

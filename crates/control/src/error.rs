@@ -33,7 +33,7 @@ pub enum ControlError {
         kind: Kind,
         /// Its name.
         id: String,
-        /// Who uses it, and what to do.
+        /// The user of the object, and the remedy.
         reason: String,
     },
     /// A floating IP cannot be released while it leads to an instance.
@@ -83,7 +83,7 @@ pub enum ControlError {
     /// No host can take an instance now; the operator has to do something.
     #[error("{0}")]
     NoHost(String),
-    /// Nobody there to do it now; trying again may help.
+    /// A part of the cloud is unavailable; trying again may help.
     #[error("{0}")]
     Unavailable(String),
     /// The store failed.

@@ -81,7 +81,7 @@ impl Cloud {
         self.room_for_address(&mut tx, caller).await?;
         let pool = pool.unwrap_or_default();
         if !floating_ips::take(&mut tx, address, pool, &caller.project).await? {
-            // Whose it is, is nobody's business.
+            // The owner stays secret.
             let reason = "is not free: it is in no pool, or a project has it";
             return Err(ControlError::in_use(Kind::FloatingIp, address, reason));
         }
@@ -118,7 +118,7 @@ impl Cloud {
         allocated(tx, caller, address).await
     }
 
-    /// ReleaseAddress. Refused while the address leads to an instance, as nova did: whoever talks to it
+    /// ReleaseAddress. Refused while the address leads to an instance, as nova did: its peers
     /// would be cut off.
     pub async fn release_address(&self, caller: &Caller, float: FloatRef) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
@@ -238,7 +238,7 @@ impl Cloud {
     }
 }
 
-/// Points a floating IP at a fixed IP's row, or nowhere: what is to be planned then.
+/// Points a floating IP at a fixed IP's row, or nowhere. Answers with the subject to plan.
 pub(crate) async fn point(
     tx: &mut Tx,
     id: FloatingIpId,

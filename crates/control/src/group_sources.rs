@@ -11,7 +11,7 @@ use novanet_store::groups::{self, Group};
 use novanet_store::plan::Subject;
 use novanet_store::{Conn, Tx, audit, members, projects, users};
 
-/// Who a rule lets in, as a caller names it.
+/// The source of a rule, as a caller names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceRef {
     /// Addresses.

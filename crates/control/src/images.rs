@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 use std::time::Duration;
 
-/// Who stores images. It keeps the sweep from taking bytes away whose row is not there yet.
+/// The lease of a process that stores images. While it is held, the sweep deletes no bytes without a
+/// row.
 const STORING: &str = "images";
 
 /// How long a lease for storing lasts without another part (microseconds).
@@ -23,7 +24,7 @@ struct Whole {
 }
 
 impl Cloud {
-    /// `image register`: stores the bytes under their digest and names them, for everybody. The same
+    /// `image register`: stores the bytes under their digest and names them, for all projects. The same
     /// bytes are stored once; under the same name they are the image that is there already.
     pub async fn register_image(&self, name: &str, bytes: impl Read + Seek) -> Result<Image> {
         self.register_image_of(None, name, bytes).await
@@ -51,7 +52,7 @@ impl Cloud {
         if let Some(image) = there {
             return Ok(image);
         }
-        // Named after the bytes: whoever stores the same ones goes on where one that was killed was,
+        // Named after the bytes: the next registration of the same ones continues where a killed one was,
         // and does not wait for the end of its lease.
         let holder = format!("register {digest}");
         let whole = Whole { digest, size };
@@ -107,7 +108,7 @@ impl Cloud {
             return Err(ControlError::not_found(Kind::Project, project));
         }
         if let Some(image) = same(&mut tx, owner, name, digest).await? {
-            // Somebody else was faster. The lease is given back all the same.
+            // Another process was faster. Give the lease back all the same.
             tx.commit().await?;
             return Ok(image.id);
         }
@@ -156,7 +157,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// `image delete`: nobody launches it any more. Instances of it stay, and can be rebooted.
+    /// `image delete`: no launch can use it any more. Instances of it stay, and can be rebooted.
     pub async fn delete_image(&self, id: ImageId) -> Result<()> {
         let mut tx = self.db().begin_unplanned().await?;
         let image = images::by_id(&mut tx, id)
@@ -219,7 +220,7 @@ async fn same(
     Ok(all.into_iter().find(is))
 }
 
-/// `sha256:…` and length of what is left to read.
+/// `sha256:…` and length of the rest of a file.
 fn digest_of(bytes: &mut impl Read) -> std::io::Result<(String, i64)> {
     let mut hash = Sha256::new();
     let mut size = 0_i64;

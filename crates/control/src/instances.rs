@@ -34,7 +34,7 @@ pub struct InstanceView {
 }
 
 impl InstanceView {
-    /// Why it is in its state, or what is wrong beside it. For people.
+    /// The reason of its state, or another problem. For people.
     pub fn reason(&self) -> Option<&str> {
         self.row.detail.as_deref().or(self.remark.as_deref())
     }
@@ -189,7 +189,7 @@ impl Cloud {
     }
 
     /// What an instance may learn about itself, asked by `host`: the one that it is on, or the
-    /// gateway of one of its networks. Nobody else's business.
+    /// gateway of one of its networks. Refused for any other host.
     pub async fn metadata(&self, host: &str, id: InstanceId) -> Result<Metadata> {
         let mut tx = self.db().read().await?;
         let unknown = || ControlError::not_found(Kind::Instance, id);

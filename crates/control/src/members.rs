@@ -1,4 +1,4 @@
-//! Use cases of membership: who is in which project, and with which roles.
+//! Use cases of membership: the users of a project, and their roles.
 //!
 //! nova's rule (`has_role` of 2011.3; `global_roles`): a role counts in a project when it was given in
 //! all of the user's projects *and* in that one. cloudadmin and itsec are given in all only.
@@ -16,7 +16,7 @@ pub use novanet_store::users::GLOBAL_ROLES;
 /// A role where it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
-    /// Who has it.
+    /// The user that has it.
     pub user: String,
     /// The role.
     pub role: String,
@@ -40,7 +40,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// `project remove`: a user is no member any more, and has no role there. Refused for who manages
+    /// `project remove`: a user is no member any more, and has no role there. Refused for the user that manages
     /// the project.
     pub async fn remove_member(&self, project: &ProjectId, user: &str) -> Result<()> {
         let mut tx = self.db().begin_unplanned().await?;

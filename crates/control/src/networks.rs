@@ -14,14 +14,14 @@ use novanet_store::{
     objects,
 };
 
-/// What `network create` made.
+/// The result of `network create`.
 #[derive(Debug)]
 pub struct Created {
     /// The networks.
     pub networks: Vec<Network>,
-    /// What was decided for the user and may surprise.
+    /// Decisions that the user did not make and that may surprise.
     pub notes: Vec<String>,
-    /// For those who wait.
+    /// To wait until the hosts have applied it.
     pub change: Committed,
 }
 
@@ -72,7 +72,7 @@ impl Cloud {
         if carve::carve(request, &living, defaults).is_err() {
             return Err(CarveError::Conflict(refusal).into());
         }
-        // Only what is being deleted is in the way: no list shows it, so say it here.
+        // Only networks that are being deleted are in the way: no list shows them, so name one here.
         let in_the_way = going.iter().find(|one| {
             let with = [living.as_slice(), std::slice::from_ref(one)].concat();
             carve::carve(request, &with, defaults).is_err()

@@ -9,7 +9,7 @@ use novanet_store::hosts::{self, Host};
 use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The zone of a host that nobody put into another.
+/// The zone of a host that the operator put into none.
 const DEFAULT_ZONE: &str = "nova";
 
 /// All hosts, and how much each has to do: instances go to the living one with the fewest of them.

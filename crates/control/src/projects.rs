@@ -20,11 +20,11 @@ use std::net::Ipv4Addr;
 /// What `project scrub` took.
 #[derive(Debug)]
 pub struct Scrubbed {
-    /// Networks that are nobody's now.
+    /// Networks that the project has left.
     pub networks: Vec<String>,
     /// Floating IPs that are free now, and the instances that they led to.
     pub floats: Vec<(Ipv4Addr, Option<InstanceId>)>,
-    /// For those who wait.
+    /// To wait until the hosts have applied it.
     pub change: Committed,
 }
 
@@ -153,7 +153,7 @@ impl Cloud {
     }
 
     /// Whether the caller's project is there still: between the check of a signature and the use case
-    /// somebody may have deleted it.
+    /// another request may have deleted it.
     pub(crate) async fn still_there(&self, tx: &mut Tx, caller: &Caller) -> Result<()> {
         match projects::by_id(tx, &caller.project).await? {
             Some(_) => Ok(()),
@@ -167,9 +167,9 @@ impl Cloud {
         Ok(projects::list(&mut tx, user.unwrap_or_default()).await?)
     }
 
-    /// `project scrub`: its networks are nobody's and its floating IPs go back to their pools. Refused
+    /// `project scrub`: it leaves its networks and its floating IPs go back to their pools. Refused
     /// while instances have addresses in the networks, and, without `force`, while a floating IP leads
-    /// to an instance: who talks to it would be cut off.
+    /// to an instance: its peers would be cut off.
     pub async fn scrub_project(&self, id: &ProjectId, force: bool) -> Result<Scrubbed> {
         let mut tx = self.db().begin_planned().await?;
         if projects::by_id(&mut tx, id).await?.is_none() {

@@ -160,7 +160,7 @@ impl RequestBuilder {
         }
     }
 
-    /// Signs with version 4, as a GET that anybody may send for `seconds` (at most a week).
+    /// Signs with version 4, as a GET that is valid for `seconds` (at most a week).
     pub fn presign_v4(
         &self,
         credentials: &Credentials,

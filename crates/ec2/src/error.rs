@@ -117,7 +117,7 @@ codes! {
     InvalidAddressNotFound = "InvalidAddress.NotFound", 400;
     /// Not an address.
     InvalidAddressMalformed = "InvalidAddress.Malformed", 400;
-    /// The floating IP is somebody else's, or not in the pool.
+    /// The floating IP is another project's, or not in the pool.
     InvalidAddressUnavailable = "InvalidAddress.Unavailable", 400;
     /// The floating IP is in use.
     InvalidIpAddressInUse = "InvalidIPAddress.InUse", 400;

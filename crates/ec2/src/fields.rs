@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses parameters that nobody has read, by name: to ignore one would be to do something
+    /// Refuses parameters that no code has read, by name: to ignore one would be to do something
     /// else than what was asked. Empty ones ask for nothing; those that belong to the protocol are
     /// read elsewhere.
     pub(crate) fn refuse_unread(&self) -> Result<(), Ec2Error> {
@@ -269,7 +269,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Parameters of the protocol: what is asked, by whom, and the proof.
+/// Parameters of the protocol: action, caller and signature.
 fn is_of_the_protocol(name: &str) -> bool {
     const NAMES: [&str; 10] = [
         "AWSAccessKeyId",

@@ -62,7 +62,7 @@ impl Filter {
 }
 
 /// Refuses filters whose name is none of `known`. Before looking at entries: whether a filter is
-/// wrong must not depend on what is there.
+/// wrong must not depend on the existing objects.
 pub fn check(filters: &[Filter], known: &[&str]) -> Result<(), Ec2Error> {
     match filters
         .iter()

@@ -1,5 +1,5 @@
 //! From the bytes of a request to its parameters. Strict: what two readers could read in two ways
-//! (a parameter twice, a broken escape) is refused here, before anybody looks at a signature.
+//! (a parameter twice, a broken escape) is refused here, before any check of a signature.
 
 use crate::encoding::decode;
 use crate::error::{Code, Ec2Error};
@@ -108,7 +108,7 @@ impl Params {
         }
     }
 
-    /// Whether the client only wants to know if it could. Who carries requests out has to ask:
+    /// Whether the client only wants to know if it could. The caller of the use case has to ask:
     /// see [`Ec2Error::dry_run`].
     pub fn dry_run(&self) -> Result<bool, Ec2Error> {
         Ok(self.fields().flag("DryRun")?.unwrap_or(false))

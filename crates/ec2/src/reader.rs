@@ -116,7 +116,7 @@ fn tree(body: &[u8]) -> Result<Element, ReadError> {
     }
 }
 
-/// Between elements there is only indentation, which nobody wants.
+/// Skips the indentation between elements.
 fn add_text(open: &mut [Element], text: &str) {
     if let Some(element) = open.last_mut()
         && element.children.is_empty()

@@ -244,7 +244,7 @@ fn canonical_headers(request: &RawRequest<'_>, names: &str) -> Result<String, Ec
 }
 
 /// A name with a colon or a newline in it could move the borders between the lines; a name that is
-/// there a thousand times would copy its header a thousand times before anybody is known.
+/// there a thousand times would copy its header a thousand times before the caller is known.
 fn check_names(names: &str) -> Result<(), Ec2Error> {
     let token = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
     let mut seen = BTreeSet::new();
@@ -338,7 +338,7 @@ pub(crate) fn canonical_request(
     format!("{method}\n{path}\n{query}\n{headers}\n{names}\n{hash}")
 }
 
-/// What is signed in the end.
+/// The string to sign.
 pub(crate) fn string_to_sign(stamp: &str, scope: &Scope, canonical: &str) -> String {
     let hash = hex::encode(Sha256::digest(canonical));
     format!("{ALGORITHM}\n{stamp}\n{}\n{hash}", scope.text())

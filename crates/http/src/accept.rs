@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub trait Listener: Send + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// What is known of the client.
+    /// The client.
     type Peer: Clone + Send + Sync + 'static;
 
     /// Waits for the next connection.

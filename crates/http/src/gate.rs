@@ -26,7 +26,7 @@ pub struct Limits {
 /// See [`Limits::when_full`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The listener accepts it, answers "busy" and closes it: for clients that nobody vouches for.
+    /// The listener accepts it, answers "busy" and closes it: for unauthenticated clients.
     Refuse,
     /// It waits in the kernel's queue until another one ends: for clients on the same host.
     Wait,
@@ -41,7 +41,7 @@ pub struct Counts {
     pub accepted: u64,
     /// Refused because their source had its share.
     pub refused_source: u64,
-    /// Refused because everybody together had the total.
+    /// Refused because all sources together had the total.
     pub refused_total: u64,
     /// Ended because the client was too slow or silent.
     pub too_slow: u64,

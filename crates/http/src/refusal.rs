@@ -14,7 +14,7 @@ pub enum Refused {
     TooSlow,
     /// The bytes are not an HTTP/1.1 request.
     Invalid,
-    /// The source, or everybody together, has as many connections as the limits allow.
+    /// The source, or all sources together, have as many connections as the limits allow.
     Busy,
 }
 

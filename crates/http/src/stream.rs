@@ -88,7 +88,7 @@ impl<S> Timed<S> {
         }
     }
 
-    /// What is to be said to the client at the end, if anything is.
+    /// The text for the client at the end; `None`: no text.
     pub(crate) fn refused(&self) -> Option<Refused> {
         // Nothing is said to a client that has said nothing itself.
         let slow = self.slow && self.begun && self.writing.is_none();

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Something a user gave is not what it has to be. The text names the value and what is allowed.
+/// A refused value from a user. The text names the value and the allowed ones.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{what} {value:?}: {reason}")]
 pub struct ModelError {
@@ -10,7 +10,7 @@ pub struct ModelError {
     pub what: &'static str,
     /// What was given.
     pub value: String,
-    /// What is wrong with it and what is allowed.
+    /// The reason, and the allowed values.
     pub reason: String,
 }
 

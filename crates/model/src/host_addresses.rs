@@ -59,7 +59,7 @@ pub struct Claim<'a> {
     pub interface: Option<&'a IfName>,
 }
 
-/// Who asks about a conflict.
+/// The occasion on which a conflict is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// A network that does not exist yet.
@@ -240,7 +240,7 @@ mod tests {
             at_create("10.0.0.0/24"),
             has("a route to 10.0.0.0/8 via 203.0.113.9 on eth0")
         );
-        // Default routes, in one part or in two, are everybody's.
+        // Default routes, in one part or in two, conflict with no network.
         assert_eq!(at_create("192.168.0.0/24"), None);
     }
 
@@ -267,7 +267,7 @@ mod tests {
         );
         assert_eq!(dhcp("192.0.2.254"), None);
         assert_eq!(dhcp("192.0.2.9"), None);
-        // A next hop of the host is nobody's gateway address, wherever it is.
+        // A next hop of the host is never the gateway address of a network.
         let router = conflict("203.0.113.0/24", Some("203.0.113.1"), "eth0", When::Create);
         assert_eq!(
             router.as_deref(),

@@ -100,7 +100,7 @@ pub struct Binding {
     pub network: NetworkId,
     /// The bridge of that network.
     pub bridge: IfName,
-    /// Who gets the address.
+    /// The port that gets the address.
     pub mac: MacAddr,
     /// The address.
     pub address: Ipv4Addr,
@@ -234,7 +234,7 @@ pub struct InjectedNetwork {
     pub dns: Vec<Ipv4Addr>,
 }
 
-/// What is left out of the JSON, as the first release had no such field.
+/// `skip_serializing_if` of a field that the first release did not have.
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
 fn is_first(port: &u32) -> bool {
     *port == 0

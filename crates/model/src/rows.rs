@@ -48,7 +48,7 @@ pub struct InstancePort {
     pub network: NetworkId,
     /// That network's bridge.
     pub bridge: IfName,
-    /// The host that answers DHCP there; `None`: nobody yet.
+    /// The host that answers DHCP there; `None`: no host yet.
     pub network_host: Option<String>,
     /// Kind of that network.
     pub kind: NetworkKind,
@@ -110,7 +110,7 @@ pub struct FloatingIp {
     pub interface: Option<IfName>,
     /// Invalid text in `interface`. While set, the address cannot be associated.
     pub bad_interface: Option<String>,
-    /// Who has allocated it.
+    /// The project that has allocated it.
     pub project: Option<ProjectId>,
     /// Why no instance can have it: a host has reported it as its own, or as a next hop.
     #[serde(default)]

@@ -33,7 +33,7 @@ pub struct Ports {
     pub to: u16,
 }
 
-/// Who a rule lets in.
+/// The source of the traffic that a rule accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {

@@ -188,7 +188,7 @@ pub struct LeaseEvent {
     pub event: LeaseChange,
     /// The address.
     pub address: Ipv4Addr,
-    /// Who had or has it.
+    /// The MAC that had or has it.
     pub mac: MacAddr,
 }
 
@@ -222,7 +222,7 @@ pub enum Question {
     },
     /// The host's plan: what it must have, or only what would change now.
     Plan {
-        /// Only the difference to what is there.
+        /// Only the difference to the present state.
         diff: bool,
     },
     /// The firewall as it is in the kernel, as text.

@@ -1,6 +1,6 @@
 //! Sealing the secrets that lie in the database, with a key that does not.
 //!
-//! A sealed value is bound to its context (`user/alice/secret_key`), so that somebody who can write
+//! A sealed value is bound to its context (`user/alice/secret_key`), so that a user that can write
 //! rows cannot give one user another one's secret. XChaCha20-Poly1305: its nonce is long enough to be
 //! drawn at random for ever. A sealed value begins with the key's check value, so that a wrong key
 //! file is told from a damaged value.
@@ -64,7 +64,7 @@ impl Vault {
             .split_first_chunk::<KEY>()
             .ok_or(PkiError::KeyFile("is cut short"))?;
         let vault = Self { key: *key };
-        // A key that was mistyped would seal new secrets so that nobody ever opens them again.
+        // A key that was mistyped would seal new secrets so that they could never be opened again.
         if check != vault.check() {
             return Err(PkiError::KeyFile("is damaged (its check value differs)"));
         }
@@ -77,7 +77,7 @@ impl Vault {
         format!("{HEADER} {}\n", STANDARD.encode(bytes))
     }
 
-    /// Tells this key from others without giving anything away; keep it beside what is sealed.
+    /// Tells this key from others without giving anything away; store it with the sealed values.
     pub fn check_value(&self) -> String {
         format!("{:016x}", u64::from_be_bytes(self.check()))
     }

@@ -56,7 +56,7 @@ async fn ask(
     };
     if matches!(question, Question::Cleanup { dry_run: false, .. }) {
         // The host would lose what the answer travels over, and stay empty until its agent is
-        // started again: somebody has to be there.
+        // started again: an operator has to be there.
         let text = format!("host {name}: cleanup is done on the host itself only");
         return Err(refused(StatusCode::FORBIDDEN, text));
     }

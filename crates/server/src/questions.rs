@@ -18,7 +18,7 @@ const FETCHED_WITHIN: Duration = Duration::from_secs(6);
 #[derive(Debug, Default)]
 pub struct Questions {
     hosts: Mutex<BTreeMap<String, Waiting>>,
-    /// Somebody asked something.
+    /// Notified at a new question.
     asked: Notify,
 }
 
@@ -37,7 +37,7 @@ pub enum NoAnswer {
 struct Waiting {
     /// Not yet given to the host.
     new: Vec<Asked>,
-    /// Who waits for which answer.
+    /// The waiting callers by question number.
     open: BTreeMap<String, oneshot::Sender<Answer>>,
 }
 
@@ -51,7 +51,7 @@ impl Questions {
     ) -> Result<Answer, NoAnswer> {
         let id = uuid::Uuid::new_v4().to_string();
         let mut answer = self.put(host, &id, question)?;
-        // Whoever asked may go away, which drops this future.
+        // The caller may drop this future.
         let _open = Open {
             questions: self,
             host,
@@ -105,12 +105,12 @@ impl Questions {
             .unwrap_or_default()
     }
 
-    /// Resolves when somebody has asked something, of whatever host.
+    /// Resolves at the next question to any host.
     pub(crate) fn asked(&self) -> tokio::sync::futures::Notified<'_> {
         self.asked.notified()
     }
 
-    /// A host answered. `false`: nobody waits for that any more.
+    /// A host answered. `false`: no caller waits for that answer any more.
     pub(crate) fn answer(&self, host: &str, id: &str, answer: Answer) -> bool {
         let sender = self
             .lock()
@@ -126,7 +126,7 @@ impl Questions {
     }
 }
 
-/// A question that somebody waits for; when nobody does any more, it is forgotten.
+/// A question with a waiting caller. Dropping it deletes the question.
 struct Open<'a> {
     questions: &'a Questions,
     host: &'a str,

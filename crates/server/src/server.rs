@@ -143,7 +143,7 @@ impl Server {
             () = self.state.cloud.run_controllers(&self.config.name) => {}
             () = shutdown => {}
         }
-        // Calls that are under way get their answers; nobody new gets in.
+        // Calls under way get their answers; new connections are refused.
         stop.send_replace(true);
         let _ = tokio::time::timeout(DRAIN, ec2.join_next()).await;
         let _ = std::fs::remove_file(&self.config.agent_socket);

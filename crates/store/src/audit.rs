@@ -1,9 +1,9 @@
-//! Who changed what, when, from where.
+//! The audit log: actor, action, object and time of every change. Depends on nothing but SQL.
 
 use crate::{Conn, Result, StoreError, Tx, chunks, counters};
 use sqlx::FromRow;
 
-/// Who does something.
+/// The user, operator or controller that acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// User id, or `root` / `controller` / `host:<name>`.

@@ -7,8 +7,8 @@ use crate::{Conn, Engine, Result, Tx};
 pub struct Clock {
     /// Changes when the operator decides about an older copy.
     pub epoch: String,
-    /// Version of the last planned transaction. In one, ask for [`Tx::version`](crate::Tx::version):
-    /// those who share a transaction of the engine put the row forward with the last.
+    /// Version of the last planned transaction. Inside of one, use [`Tx::version`](crate::Tx::version):
+    /// the members of a group commit write this row once, before the commit.
     pub version: i64,
     /// Tombstones up to here may be gone.
     pub horizon: i64,
@@ -61,8 +61,8 @@ pub async fn accept(tx: &mut Tx, host: &str, epoch: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts a new epoch: all followers list again, and those that nobody decided about hold their hosts
-/// as they are.
+/// Starts a new epoch: all followers list again, and those without a decision of the operator hold
+/// their hosts as they are.
 pub async fn new_epoch(c: &mut Conn) -> Result<()> {
     sqlx::query("UPDATE clock SET epoch = $1 WHERE id = 1")
         .bind(fresh())

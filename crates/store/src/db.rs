@@ -92,7 +92,7 @@ impl Db {
         let options = connect_options(&file::url(path))?;
         let failed = |e| not_opened(path, e);
         if !opened.is_empty() {
-            // Before the first setting: even WAL would change somebody else's file.
+            // Before the first setting: even WAL would change another program's file.
             let pool = AnyPoolOptions::new().max_connections(1);
             let pool = pool.connect_lazy_with(options.clone());
             let mut conn = Conn::acquire(&pool, &Arc::default())

@@ -14,7 +14,7 @@ pub enum StoreError {
     Unavailable {
         /// Which database, for people, without its password; `None` where that was not known.
         database: Option<String>,
-        /// What is wrong with it.
+        /// The mistake.
         fault: Fault,
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -28,12 +28,12 @@ pub enum StoreError {
     /// The database file or schema cannot be used as it is; the text says what to do.
     #[error("{0}")]
     Refused(String),
-    /// A row does not say what it must. Somebody edited it by hand.
+    /// A row does not validate, usually after an edit by hand.
     #[error("{row}: {source}")]
     BadRow {
         /// Table and key.
         row: String,
-        /// What is wrong with it.
+        /// The mistake.
         source: ModelError,
     },
     /// The database refused a statement: a fault in this program.

@@ -1,18 +1,19 @@
-//! What can be wrong with a database as a whole, read from the codes of both engines, and what helps.
+//! Faults of a database as a whole, read from the codes of both engines, with remedies. Depends on
+//! sqlx's errors.
 
 use sqlx::error::DatabaseError;
 use std::error::Error;
 use std::fmt;
 use std::io::ErrorKind;
 
-/// What is wrong with a database.
+/// A fault of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody answers.
+    /// No server answers.
     Unreachable,
-    /// Somebody answered and does no more.
+    /// The connection ended.
     Lost,
-    /// Somebody else holds it for too long.
+    /// Another writer holds it for too long.
     Busy,
     /// It is going down or coming up.
     Starting,
@@ -28,7 +29,7 @@ pub enum Fault {
     Denied,
     /// The server does not let this user do that.
     Forbidden,
-    /// What is in it makes no sense.
+    /// Its content is corrupt.
     Damaged,
     /// The disk answers with errors.
     Disk,
@@ -92,7 +93,7 @@ pub(crate) fn is_unfit(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|c| ["22021", "22003"].contains(&c.as_str()))
 }
 
-/// What is wrong with the database; `None`: the statement is.
+/// The fault of the database; `None`: the statement failed by itself.
 pub(crate) fn of(error: &sqlx::Error) -> Option<Fault> {
     match error {
         sqlx::Error::PoolTimedOut => Some(Fault::Busy),

@@ -1,5 +1,5 @@
-//! The file of a SQLite database: whose it is, who may read it, and what to say when it cannot be
-//! used. Must not know what is in it.
+//! The file of a SQLite database: its owner, its mode, and the messages about a file that cannot be
+//! used. Knows nothing of its tables.
 
 use crate::{Result, StoreError};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
@@ -34,8 +34,8 @@ pub(crate) fn url(path: &Path) -> String {
     format!("sqlite://{path}")
 }
 
-/// Makes the file and its folder, or says why an existing one cannot be used. What is there already
-/// is not changed.
+/// Makes the file and its folder, or says why an existing one cannot be used. Does not change an
+/// existing file.
 pub(crate) fn open(path: &Path) -> Result<Opened> {
     let failed = |e: io::Error| refused(path, &e);
     let me = rustix::process::geteuid().as_raw();
@@ -63,7 +63,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened> {
     let found = file.metadata().map_err(failed)?;
     if found.uid() != me {
         // As another user than the owner SQLite would leave WAL files behind that the owner cannot
-        // read; root too, who could open it.
+        // read. That is true of root too.
         return Err(not_mine(path, found.uid(), me));
     }
     Ok(Opened {
@@ -79,7 +79,7 @@ impl Opened {
         self.bytes == 0
     }
 
-    /// The WAL gets the file's mode, and both hold what is nobody else's business.
+    /// Makes the file private. The WAL gets the same mode.
     pub(crate) fn keep_private(&self) -> Result<()> {
         let close = || {
             if self.file.metadata()?.mode() & 0o077 != 0 {

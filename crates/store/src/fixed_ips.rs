@@ -1,5 +1,4 @@
-//! Fixed IPs as rows: who has which, and what is known of each. How they are handed out and freed is
-//! `pool`'s.
+//! Rows of fixed IPs: their instances, leases and reservations. Allocation and release are in `pool`.
 
 use crate::networks::{Reserved, address, number};
 use crate::read::Reader;
@@ -19,7 +18,7 @@ pub struct FixedIp {
     pub address: Ipv4Addr,
     /// Its network.
     pub network: NetworkId,
-    /// Who has it.
+    /// The instance that has it.
     pub instance: Option<InstanceId>,
     /// That instance's host name.
     pub hostname: Option<String>,

@@ -41,8 +41,8 @@ fn floating(row: &AnyRow) -> Result<FloatingIp> {
     })
 }
 
-/// Refuses one whose interface somebody edited to what is none. Lists show it like any other, and it
-/// can be given back: only who leads it somewhere has to ask.
+/// Refuses a floating IP whose row names an invalid interface. Lists show it and projects can release it,
+/// so only an association calls this.
 pub fn check(float: &FloatingIp) -> Result<()> {
     let Some(Err(error)) = float.bad_interface.as_deref().map(IfName::new) else {
         return Ok(());
@@ -115,8 +115,8 @@ pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Op
     Ok(found)
 }
 
-/// Gives this address to a project, if nobody has it; in `pool`, if that is not empty. `false`: it
-/// cannot be had.
+/// Gives this address to a project; only in `pool`, if that is not empty. `false`: the address is
+/// allocated, in conflict, or not in the pool.
 pub async fn take(tx: &mut Tx, address: Ipv4Addr, pool: &str, project: &ProjectId) -> Result<bool> {
     let now = tx.now;
     let done = sqlx::query(
@@ -173,7 +173,7 @@ pub async fn point(
     .transpose()
 }
 
-/// Removes addresses that nobody has; those that are left are allocated.
+/// Deletes an address that no project has. `false`: it is allocated or missing.
 pub async fn delete(tx: &mut Tx, id: FloatingIpId) -> Result<bool> {
     let done = sqlx::query("DELETE FROM floating_ips WHERE id = $1 AND project_id IS NULL")
         .bind(id.0)

@@ -71,7 +71,7 @@ pub async fn insert(
     Ok(id)
 }
 
-/// [`insert`] with an id that the counter has passed: of a project, and the user who made it.
+/// [`insert`] with an id that the counter has passed already.
 pub async fn insert_as(
     tx: &mut Tx,
     id: GroupId,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use tokio::sync::watch;
 
-/// One channel per host that somebody follows; the value is the version of the last change.
+/// One channel per followed host; the value is the version of the last change.
 #[derive(Debug, Default)]
 pub struct Hints {
     hosts: Mutex<BTreeMap<String, watch::Sender<i64>>>,
@@ -34,7 +34,7 @@ impl Hints {
         }
     }
 
-    /// Somebody else changed something, nobody knows for whom: everybody looks.
+    /// Another process changed objects of unknown hosts: all followers look.
     pub fn tell_all(&self, version: i64) {
         for sender in self.lock().values() {
             sender.send_if_modified(|last| {
@@ -45,7 +45,7 @@ impl Hints {
         }
     }
 
-    /// Something may have been missed, nobody knows what: everybody looks.
+    /// Notifications may be lost: all followers look.
     pub(crate) fn wake_all(&self) {
         for sender in self.lock().values() {
             sender.send_modify(|_| {});

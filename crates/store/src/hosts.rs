@@ -1,4 +1,4 @@
-//! Hosts: who they are, when they were last heard of, how far they are, what is not in force there.
+//! Hosts: their roles, last heartbeats, applied versions and errors.
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
@@ -111,7 +111,7 @@ pub async fn set_zone(tx: &mut Tx, name: &str, zone: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives a host another name, everywhere. Nobody may have the new one. Host objects keep their versions:
+/// Gives a host another name, everywhere. No other host may have the new one. Host objects keep their versions:
 /// the host itself has nothing to do.
 pub async fn rename(tx: &mut Tx, old: &str, new: &str) -> Result<()> {
     tx.require_change("host renamed")?;
@@ -196,7 +196,7 @@ pub async fn report(
     Ok(())
 }
 
-/// What is not in force on a host.
+/// Objects that are not in force on a host.
 pub async fn errors_of(c: &mut Conn, name: &str) -> Result<Vec<ObjectError>> {
     let rows: Vec<(String, String)> = sqlx::query_as(
         "SELECT object_key, message FROM host_errors WHERE host = $1 ORDER BY object_key",

@@ -25,7 +25,7 @@ pub struct Image {
     pub digest: String,
     /// Bytes.
     pub size: i64,
-    /// Everybody may run it.
+    /// All projects may run it.
     pub is_public: bool,
     /// Microseconds since 1970 UTC.
     pub created_at: i64,
@@ -109,7 +109,7 @@ pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Image>>
     select(c, "project_id = $1", project.as_str()).await
 }
 
-/// Forgets an image. Its bytes go with [`collect`], when nobody needs them any more.
+/// Deletes an image. [`collect`] deletes its bytes when no instance needs them.
 pub async fn delete(tx: &mut Tx, id: ImageId) -> Result<()> {
     sqlx::query("DELETE FROM images WHERE id = $1")
         .bind(id.0)

@@ -21,7 +21,7 @@ pub enum State {
     Error,
     /// Hosts are letting go of it.
     Deleting,
-    /// Gone; the row stays for an hour for those who ask.
+    /// Terminated; the row stays for an hour, so that clients can ask for it.
     Terminated,
 }
 
@@ -72,7 +72,7 @@ pub struct Row {
     pub launch_digest: Option<String>,
     /// Project.
     pub project: ProjectId,
-    /// Who launched it.
+    /// The user that launched it.
     pub user: String,
     /// Image.
     pub image: ImageId,

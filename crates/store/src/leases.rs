@@ -1,4 +1,4 @@
-//! Who runs a controller: a row taken by compare-and-set, with an epoch that fences late writers.
+//! Leases of controllers: a row taken by compare-and-set, with an epoch that fences late writers.
 
 use crate::{Result, Tx};
 

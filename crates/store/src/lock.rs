@@ -1,9 +1,9 @@
-//! Who writes next, on SQLite: one writer at a time over all processes, in turn.
+//! The write lock of SQLite: one writer at a time over all processes, first come, first served.
+//! Depends on file locks only.
 //!
 //! SQLite's own busy handler polls, so a process that writes flat out starves the others. Two file
-//! locks make a queue: whoever holds `.turn` is next for `.lock`, and gives the turn on as soon as it
-//! has the lock. A busy server that wants to write again has to wait for the turn behind a CLI that
-//! came first.
+//! locks make a queue: the holder of `.turn` is next for `.lock`, and unlocks `.turn` as soon as it has
+//! the lock. So a busy server that wants to write again waits behind a CLI that came first.
 
 use crate::fault::Fault;
 use crate::{Result, StoreError};
@@ -124,8 +124,8 @@ fn try_now(files: OwnedMutexGuard<Files>) -> Result<WriteGuard, OwnedMutexGuard<
     Ok(WriteGuard(Some(files)))
 }
 
-/// Waits without blocking the runtime. The thread owns the guard: when nobody waits for it any more
-/// (the caller was cancelled), it gives back what it gets. It is not one of the runtime's threads,
+/// Waits without blocking the runtime. The thread owns the guard: after the caller was cancelled it
+/// unlocks what it gets. It is not one of the runtime's threads,
 /// so a process that gives up can end while it waits.
 async fn wait_on_thread(files: OwnedMutexGuard<Files>) -> Result<WriteGuard> {
     let (answer, wait) = oneshot::channel();

@@ -1,6 +1,6 @@
-//! On which hosts groups and projects have instances. A host learns a group's rules, and who the
-//! members of their source groups are, with its first instance in that group, and forgets them with
-//! the last: that is what makes one more instance cost one instance.
+//! Counts the instances of groups and projects on each host. With its first instance in a group a host
+//! gets the group's rules and the members of their source groups, and loses them with the last one, so
+//! that one more instance costs one instance.
 
 use crate::read::Reader;
 use crate::{Conn, PlanOwner, Result, Tx, chunks, groups, instances};
@@ -180,7 +180,7 @@ fn own(instance: InstanceId) -> BTreeSet<PlanOwner> {
 /// Everything about a group that depends on where its members are.
 async fn of_group(c: &mut Conn, group: GroupId) -> Result<BTreeSet<PlanOwner>> {
     let mut owners = BTreeSet::from([PlanOwner::Group(group)]);
-    // Not parsed: one rule that somebody spoiled must not keep others from being planned.
+    // Not parsed: one invalid rule must not keep others from being planned.
     let rules: Vec<(i64, Option<i64>)> = sqlx::query_as(
         "SELECT id, group_id FROM security_group_rules WHERE parent_group_id = $1 ORDER BY id",
     )
@@ -254,7 +254,7 @@ pub struct Usage {
     pub cores: (i64, Option<i64>),
     /// Their memory.
     pub ram: (i64, Option<i64>),
-    /// How many fixed addresses it may have; who needs to, counts them.
+    /// The limit of fixed addresses. Their use is counted elsewhere, if there is a limit.
     pub fixed_ips: Option<i64>,
 }
 

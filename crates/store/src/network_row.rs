@@ -1,5 +1,5 @@
-//! A network's row, read: strictly, as `network create` would take it, for those who act on it; and
-//! as far as it can be read, for those who must not overlook it. Rows are edited by hand.
+//! Reads a network's row, which operators edit by hand: strictly, as `network create` would accept it;
+//! and as far as possible, for checks that must not overlook it. Depends on the model's carving.
 
 use crate::read::Reader;
 use crate::{Result, StoreError};
@@ -33,7 +33,7 @@ pub struct Brief {
 pub struct BadNetwork {
     /// Which.
     pub brief: Brief,
-    /// What is wrong with it: a [`StoreError::BadRow`].
+    /// The mistake: a [`StoreError::BadRow`].
     pub why: StoreError,
 }
 
@@ -110,8 +110,8 @@ fn check(network: &Network) -> Result<(), ModelError> {
     }
 }
 
-/// What is in the way of others: the range, tag, bridge and port of any row, whatever else is wrong
-/// with it. `None` if not even its range can be read.
+/// The range, tag, bridge and port that any row takes from others, whatever mistakes it has. `None`: not
+/// even its range can be read.
 pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
     if let Ok(network) = network(row) {
         return Some(network);

@@ -119,7 +119,7 @@ pub async fn refused(c: &mut Conn) -> Result<BTreeMap<NetworkId, String>> {
     Ok(keyed.collect())
 }
 
-/// What is in the way of new ones: [`list`], and of rows that do not validate what can be read.
+/// The networks that new ones must not overlap: [`list`], and the readable part of invalid rows.
 pub async fn in_the_way(c: &mut Conn) -> Result<Vec<Network>> {
     let rows = select(c, "deleting = 0").await?;
     Ok(rows.iter().filter_map(shadow).collect())
@@ -168,8 +168,8 @@ pub async fn find(c: &mut Conn, id: &str) -> Result<Option<Brief>> {
         .transpose()
 }
 
-/// Refuses a network whose range somebody edited so that it overlaps another one. Ranges that are as
-/// they were made cannot overlap, so nobody pays for the others.
+/// Refuses a network whose edited range overlaps another one. Unedited ranges cannot overlap and cost
+/// no query.
 pub(crate) async fn refuse_overlap(c: &mut Conn, network: &Network) -> Result<()> {
     let made: (Option<i64>, Option<i64>) = sqlx::query_as(
         "SELECT min(first_addr), max(last_addr) FROM reserved_ranges WHERE network_id = $1",

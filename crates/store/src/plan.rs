@@ -42,8 +42,8 @@ impl Subject {
     }
 }
 
-/// Plans these again. Answers how many host objects changed. A row that does not validate (somebody
-/// edited it) keeps its last good objects; [`bad_rows`] shows it.
+/// Plans these again. Answers how many host objects changed. A row that does not validate (after
+/// an edit by hand) keeps its last good objects; [`bad_rows`] shows it.
 pub async fn replan(
     tx: &mut Tx,
     settings: &CloudSettings,
@@ -204,7 +204,7 @@ impl PlanCache {
     }
 }
 
-/// Rows that do not validate, and why: what hangs on them is as it was when they last did.
+/// Rows that do not validate, and why. Their host objects are those of the last valid row.
 pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(PlanOwner, String)>> {
     let mut bad = Vec::new();
     for owner in all_owners(c).await? {

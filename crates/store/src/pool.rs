@@ -30,7 +30,7 @@ pub async fn allocate(tx: &mut Tx, network: &Network, count: usize) -> Result<Ve
         if oldest.is_empty() {
             break;
         }
-        // Somebody who does not hold the clock may have reserved one of them: the next, then.
+        // A transaction without the clock may have reserved one of them: the next, then.
         got.extend(take_freed(tx, &oldest).await?);
     }
     Ok(got

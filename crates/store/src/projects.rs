@@ -1,4 +1,4 @@
-//! Projects, who is in them, and their quotas.
+//! Projects, their members, and their quotas.
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx, counters};
@@ -14,7 +14,7 @@ pub struct Project {
     pub number: ProjectNumber,
     /// For people.
     pub description: String,
-    /// The user who manages it.
+    /// The user that manages it.
     pub manager: String,
 }
 

@@ -20,7 +20,7 @@ const LIST: &str = "_sqlx_migrations";
 /// The first step of all.
 const FIRST: i64 = 1;
 
-/// What to do with a database that is somebody else's.
+/// The remedy for a database of another program.
 const ELSEWHERE: &str =
     "it is left as it is: name an empty one with --sql_connection, or another --state_path";
 
@@ -141,7 +141,7 @@ pub(crate) async fn look(c: &mut Conn, engine: Engine, name: &str) -> Result<BTr
             _ => have.insert(version),
         };
     }
-    // Somebody else's list of steps, or tables beside one that says that there are none.
+    // Another program's list of steps, or tables beside an empty list.
     let ours = have.contains(&FIRST) || (have.is_empty() && tables.len() == 1);
     if ours {
         Ok(have)

@@ -2,8 +2,8 @@
 //!
 //! sqlx counts transactions for each connection, and a connection whose COMMIT or ROLLBACK failed
 //! keeps its count: each later transaction on it fails. So BEGIN, COMMIT and ROLLBACK are statements
-//! of this module. A connection whose state is unknown (one of these failed, or nobody waited for
-//! its answer) is closed, and so is a connection on which the database itself failed. Until it is
+//! of this module. A connection whose state is unknown (one of these failed, or its caller dropped
+//! the future) is closed, and so is a connection on which the database itself failed. Until it is
 //! closed it takes no statement: SQLite ends some transactions by itself when it fails, and what
 //! came later would be committed statement by statement.
 
@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// How long a ROLLBACK in the background may take; a statement that nobody waits for any more may
-/// run before it.
+/// How long a ROLLBACK in the background may take; a statement of a dropped
+/// future may run before it.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a connection may take to close.
@@ -39,7 +39,7 @@ pub struct Conn {
     lock: WriteGuard,
 }
 
-/// What is known of a connection.
+/// The state of a connection.
 #[derive(Debug, Clone)]
 struct Status {
     transaction: Transaction,
@@ -107,7 +107,7 @@ impl Conn {
         self.change_state(sql, Transaction::Open).await
     }
 
-    /// Commits the transaction. After an error nobody knows whether it is committed.
+    /// Commits the transaction. After an error it may be committed or not.
     pub(crate) async fn commit(&mut self) -> sqlx::Result<()> {
         self.change_state("COMMIT", Transaction::None).await
     }

@@ -1,4 +1,4 @@
-//! One transaction. There are three kinds, and the kind is chosen by what is written:
+//! One transaction. There are three kinds, chosen by the rows that it writes:
 //!
 //! * [`Db::read`]: one snapshot, writes nothing.
 //! * [`Db::begin_unplanned`]: rows that no plan follows from (heartbeats, errors, leases).
@@ -33,7 +33,7 @@ pub struct Tx {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// What a transaction's statements go to.
+/// The engine's transaction that executes the statements.
 #[derive(Debug)]
 enum Inner {
     /// A transaction of the engine.
@@ -76,7 +76,7 @@ impl DerefMut for EngineTx {
     }
 }
 
-/// What a transaction did to the plan: who wants to wait for it, waits for these hosts.
+/// A transaction's change of the plan: callers can wait until these hosts have applied it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Committed {
     /// Version of the changed host objects.
@@ -105,7 +105,7 @@ impl DerefMut for Tx {
 }
 
 impl Tx {
-    /// Makes everything true and tells the followers of this process.
+    /// Commits and tells the followers in this process.
     pub async fn commit(self) -> Result<Committed> {
         let version = self.version;
         match self.inner {
@@ -129,7 +129,7 @@ impl Tx {
         self.db.engine()
     }
 
-    /// Refuses what is only right while the clock row is held: a fault in this program.
+    /// Refuses a call that needs the locked clock row: a fault in this program.
     pub(crate) fn require_change(&self, what: &str) -> Result<()> {
         if self.version > 0 {
             return Ok(());

@@ -37,7 +37,7 @@ impl fmt::Debug for UserData {
     }
 }
 
-/// What is not sealed yet, by instance.
+/// User data that is not sealed yet, by instance.
 pub async fn all_plain(c: &mut Conn) -> Result<Vec<(InstanceId, Vec<u8>)>> {
     let found: Vec<(i64, Vec<u8>)> = sqlx::query_as(
         "SELECT id, user_data FROM instances WHERE user_data IS NOT NULL \

@@ -164,7 +164,7 @@ pub async fn let_go(c: &mut Conn) -> Result<Vec<InstanceId>> {
 /// Whether some host may still lead a floating IP to an address of the instance although nothing in
 /// the database does: its tombstone is not applied, or failed.
 pub async fn float_clings(c: &mut Conn, id: InstanceId) -> Result<bool> {
-    // Both begin at what is short: objects behind a host's version, and errors.
+    // Both begin at a short list: objects behind a host's version, and errors.
     let clinging: i64 = sqlx::query_scalar(
         "SELECT CASE WHEN EXISTS (SELECT 1 FROM fixed_ips f, hosts h JOIN host_objects o \
          ON o.host = h.name AND o.version > h.applied_version \

@@ -1,5 +1,5 @@
-//! The fixed IPs of the launches of one transaction: taken from each network in one go, dealt out in
-//! the order of the calls.
+//! Fixed IPs of the launches of one transaction: allocates from each network in one statement and
+//! assigns in the order of the calls. Depends on the pool.
 
 use super::batch::{Plan, PrepareError};
 use super::queue::Call;
@@ -10,7 +10,7 @@ use novanet_store::pool::{self, AllocatedIp};
 use novanet_store::{Tx, fixed_ips};
 use std::collections::{BTreeMap, VecDeque};
 
-/// What was taken out of the pools and belongs to nobody yet.
+/// Allocated addresses that no instance has yet.
 #[derive(Default)]
 pub(super) struct Addresses(BTreeMap<NetworkId, VecDeque<AllocatedIp>>);
 
@@ -57,7 +57,7 @@ impl Addresses {
         Ok((0..count).map(|_| one_each()).collect())
     }
 
-    /// Gives what nobody got back to the pools.
+    /// Gives the unassigned rest back to the pools.
     pub(super) async fn give_back(self, tx: &mut Tx) -> Result<()> {
         let rest: Vec<FixedIpId> = self.0.into_values().flatten().map(|ip| ip.id).collect();
         Ok(pool::release(tx, &rest).await?)

@@ -1,8 +1,9 @@
-//! One transaction for many launches: first everything that can refuse one of them, then the
-//! addresses, then all rows, a table at a time.
+//! One transaction for many launches: first all checks that can refuse one of them, then the addresses,
+//! then all rows, a table at a time. Depends on the rows of `store` and on nothing of the queue.
 //!
-//! A call that is refused leaves nothing behind, although the others' transaction commits: before a
-//! call is certain to succeed nothing is written for it, unless it has the transaction for itself.
+//! A refused call leaves nothing behind, although the transaction of the other calls commits: this
+//! module writes nothing for a call before the call is certain to succeed, unless it is alone in its
+//! transaction.
 
 use super::addresses::{self, Addresses};
 use super::context::LaunchContext;
@@ -67,8 +68,7 @@ struct Ready<'a> {
 }
 
 impl Cloud {
-    /// Launches for all calls; an outcome for each. An error is the transaction's: nobody got
-    /// anything.
+    /// Launches for all calls; an outcome for each. After an error no call has launched anything.
     pub(super) async fn launch_all(&self, mut tx: Tx, calls: &[&Call]) -> Result<Vec<Outcome>> {
         let mut context = LaunchContext::load(&mut tx, calls.len() == 1).await?;
         let mut plans = Vec::with_capacity(calls.len());
@@ -191,7 +191,7 @@ impl Cloud {
         let project = &call.caller.project;
         let each = i64::try_from(networks).unwrap_or(i64::MAX);
         let usage = *context.usage(tx, project).await?;
-        // All addresses of the project are counted only if somebody limited them.
+        // The addresses of the project are counted only if they have a limit.
         let addresses = match self.room_within(usage.fixed_ips, Resource::FixedIps, 0) {
             Some(_) => Some(context.addresses(tx, project).await?),
             None => None,

@@ -1,4 +1,4 @@
-//! What launches of one transaction have to know, read once for all of them.
+//! Rows that the launches of one transaction need, read once for all of them. Depends on the store.
 
 use super::batch::PrepareError;
 use super::networks::Networks;
@@ -13,7 +13,7 @@ use novanet_store::members::Usage;
 use novanet_store::{Tx, fixed_ips, groups as group_rows, members};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is known in this transaction, and whether one call has it for itself.
+/// Rows read in this transaction, with the changes of its earlier launches.
 pub(super) struct LaunchContext {
     /// One call only: it may write before it is certain to succeed, as all is taken back with it.
     pub(super) alone: bool,
@@ -43,7 +43,7 @@ impl LaunchContext {
     /// What the project uses, the launches before this one in the transaction too.
     pub(super) async fn usage(&mut self, tx: &mut Tx, project: &ProjectId) -> Result<&mut Usage> {
         if !self.usage.contains_key(project) {
-            // Between the check of a signature and this, somebody may have deleted the project.
+            // Since the check of the signature, another request may have deleted the project.
             let usage = members::usage(tx, project)
                 .await?
                 .ok_or_else(|| ControlError::not_found(Kind::Project, project))?;

@@ -1,8 +1,9 @@
-//! In which networks an instance gets an address.
+//! Chooses the networks in which an instance gets an address. Depends on the networks' rows and on the
+//! hosts' refusals.
 //!
-//! nova's rule for flat networks is "in every one", so one shared network that is in trouble would
-//! hold up everybody's instances: it is left out while there is another. A project's own networks are
-//! what the project was promised: none of them is left out, and trouble with one has to be seen.
+//! nova's rule for flat networks is "in every one", so one shared network in trouble would hold up all
+//! instances: a launch leaves it out while another one works. A project's own networks are a promise to
+//! the project: a launch leaves none of them out, and fails if one is in trouble.
 
 use super::batch::PrepareError;
 use crate::caller::record;
@@ -16,9 +17,9 @@ use std::collections::BTreeMap;
 /// All networks, read once for the launches of one transaction.
 pub(super) struct Networks {
     good: Vec<Network>,
-    /// Rows that somebody edited to what makes no sense.
+    /// Rows that do not validate.
     bad: Vec<BadNetwork>,
-    /// The shared flat ones that instances get addresses in, once somebody asked.
+    /// The shared flat ones that instances get addresses in; `None` until the first launch asks.
     in_force: Option<Vec<Network>>,
 }
 
@@ -33,7 +34,7 @@ impl Networks {
     }
 
     /// The networks that an instance of the caller's project gets an address in: the project's own,
-    /// else all shared flat ones, else a VLAN network that nobody has yet. `alone`: the caller has
+    /// else all shared flat ones, else a VLAN network without a project. `alone`: the caller has
     /// the transaction for itself and may take one.
     pub(super) async fn of(
         &mut self,
@@ -72,7 +73,7 @@ impl Networks {
             return Ok(shared.clone());
         }
         let shared = self.those(|n| n.project.is_none() && n.kind != NetworkKind::Vlan);
-        // One alone is not left out anyway: nobody has to ask.
+        // A single one is never left out: no query needed.
         let mut refused = match shared.len() {
             0 | 1 => BTreeMap::new(),
             _ => networks::refused(tx).await?,
@@ -125,7 +126,7 @@ fn none() -> ControlError {
     )
 }
 
-/// Which row, what is wrong with it, and the way out.
+/// The row, its mistake, and the remedy.
 fn spoiled(bad: &BadNetwork) -> ControlError {
     let (why, id) = (&bad.why, bad.brief.id);
     ControlError::exhausted(

@@ -93,7 +93,7 @@ pub(super) async fn insert(tx: &mut Tx, all: &[NewInstance<'_>]) -> Result<()> {
     Ok(pool::give(tx, &given).await?)
 }
 
-/// Records who launched them.
+/// Records the launches in the audit log.
 pub(super) async fn record(tx: &mut Tx, all: &[NewInstance<'_>]) -> Result<()> {
     let texts: Vec<(String, String)> = all
         .iter()

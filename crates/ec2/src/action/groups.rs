@@ -146,7 +146,7 @@ pub struct IngressRule {
     pub source: IngressSource,
 }
 
-/// Who a rule lets in, as clients say it.
+/// The source of a rule, as clients name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IngressSource {
     /// Addresses; host bits are cut off, as EC2 does.
@@ -222,7 +222,7 @@ fn structured(fields: &Fields<'_>, rules: &mut Vec<IngressRule>) -> Result<(), E
         rules.push(IngressRule { traffic, source });
     }
     if rules.len() == before {
-        // euca2ools 1.3 on boto 2.1 sends none and means everybody.
+        // euca2ools 1.3 on boto 2.1 sends none and means all addresses.
         let source = IngressSource::Cidr(Ipv4Net::default());
         rules.push(IngressRule { traffic, source });
     }

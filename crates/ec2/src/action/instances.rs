@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 /// The most instances of one call; quotas are below it.
 const MAX_INSTANCES: i64 = 1000;
-/// What EC2 and nova take when nobody says.
+/// The default of EC2 and nova.
 const DEFAULT_TYPE: &str = "m1.small";
 
 /// RunInstances.
@@ -313,7 +313,7 @@ pub struct GetConsoleOutput {
 
 impl GetConsoleOutput {
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
-        // What is answered is the latest anyway.
+        // The answer is the latest output anyway.
         fields.flag("Latest")?;
         one_id(fields).map(|id| Self { id })
     }

@@ -1,5 +1,5 @@
-//! What is asked: one type per action, read from parameters once, into types that cannot be
-//! wrong. Names of things that may not exist are kept as names; whether they do is for who looks.
+//! Requests: one type per action, parsed once from the parameters into types that cannot be wrong.
+//! Names of objects stay names; the use case finds out whether they exist.
 
 pub mod addresses;
 pub mod groups;

@@ -30,7 +30,7 @@ pub struct Permission {
     pub source: PermissionSource,
 }
 
-/// Who a rule lets in.
+/// The source of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PermissionSource {
     /// Addresses.

@@ -41,7 +41,7 @@ pub struct Image {
     pub location: String,
     /// Project.
     pub owner: String,
-    /// Everybody may run it.
+    /// All projects may run it.
     pub public: bool,
     /// State.
     pub state: ImageState,

@@ -3,7 +3,7 @@
 use crate::ModelError;
 use thiserror::Error;
 
-/// A refused request. The text names the argument, what was wrong with it and what is allowed.
+/// A refused request. The text names the argument, the mistake and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CarveError {
     /// The argument could never be right.

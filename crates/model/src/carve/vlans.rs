@@ -1,4 +1,4 @@
-//! Which bridge, VLAN id and VPN port each network gets: given, or the next that nobody has.
+//! Which bridge, VLAN id and VPN port each network gets: given, or the next free one.
 
 use super::{CarveError, Defaults, Request};
 use crate::rows::Network;

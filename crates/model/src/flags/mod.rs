@@ -29,21 +29,21 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-/// A flag as somebody gave it: not yet known to exist, not yet checked.
+/// A flag as a file or a command line gave it, before any check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// Name without dashes, `-` turned into `_`; `noflag` stays as it is.
     pub name: String,
     /// Its value; `None`: a bare `--flag` or `--noflag`.
     pub value: Option<String>,
-    /// Who gave it.
+    /// The place that gave it.
     pub origin: Origin,
 }
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nobody set it.
+    /// Its default.
     Default,
     /// An environment variable.
     Environment(String),
@@ -94,7 +94,7 @@ pub struct Value {
     /// The text after interpolation; lists joined with commas. May hold a password: people are shown
     /// [`Value::shown`].
     pub text: String,
-    /// Who gave it.
+    /// The place that gave it.
     pub origin: Origin,
 }
 
@@ -114,13 +114,13 @@ impl Flags {
         }
     }
 
-    /// The same where mistakes are to be shown rather than refused: what is wrong has its default.
+    /// The same, to show mistakes rather than to refuse them: a wrong flag has its default.
     pub fn resolve_in_part(given: &[Given], facts: &Facts) -> (Self, FlagErrors) {
         let (flags, errors) = resolve::resolve(given, facts);
         (flags, FlagErrors(errors))
     }
 
-    /// The same flags on a machine that has another address: what nobody gave follows it.
+    /// The same flags on a machine with another address: defaults follow the address.
     #[must_use]
     pub fn at_address(&self, address: Ipv4Addr) -> Self {
         let given = self
@@ -148,7 +148,7 @@ impl Flags {
         &self.notes
     }
 
-    /// Lines of flag files that set what is no flag and like none.
+    /// Lines of flag files that set an unknown name that resembles no flag.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

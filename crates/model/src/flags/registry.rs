@@ -1,7 +1,7 @@
 //! The flags that novanet honours: name, kind, default, scopes, help. nova's names and defaults
 //! (2011.3), except where a comment says why not.
 
-/// Who uses a flag; every scope accepts all of them, since one nova.conf serves all.
+/// The commands that use a flag. Every command accepts all flags, since one nova.conf serves all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// All commands.
@@ -65,7 +65,7 @@ pub struct Flag {
     pub kind: Kind,
     /// Default, before interpolation. `$hostname` and `$address` are the machine's own.
     pub default: &'static str,
-    /// Who uses it.
+    /// The commands that use it.
     pub scope: Scope,
     /// One line for people.
     pub help: &'static str,
@@ -123,7 +123,7 @@ const FLAGS: &[Flag] = &[
     flag(Manage, "num_networks", Kind::Number(1, 65_536), "1", "networks that network create makes"),
     flag(Manage, "network_size", Kind::Number(4, 1 << 32), "256", "addresses in each network"),
     flag(Manage, "fixed_range", Kind::Subnet, "10.0.0.0/8", "range that novanet up takes its first network from"),
-    // nova's 4.4.4.0/24 belongs to somebody else.
+    // nova's 4.4.4.0/24 is a public range of another owner.
     flag(Manage, "floating_range", Kind::Subnet, "", "floating addresses that novanet up makes"),
     flag(Manage, "default_floating_pool", Kind::Text, "nova", "pool of floating addresses"),
     flag(Manage, "multi_host", Kind::Switch, "false", "new networks have a gateway on every host"),

@@ -16,7 +16,7 @@ use thiserror::Error;
 pub struct FlagError {
     /// Where it is.
     pub origin: Origin,
-    /// What is wrong and what to do.
+    /// The mistake and its remedy.
     pub message: String,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for FlagErrors {
     }
 }
 
-/// All flags, and what is wrong: a flag with a mistake has its default.
+/// All flags and all mistakes: a flag with a mistake has its default.
 pub(super) fn resolve(given: &[Given], facts: &Facts) -> (Flags, Vec<FlagError>) {
     let mut errors = Vec::new();
     let mut notes = Vec::new();

@@ -1,4 +1,4 @@
-//! What nova.conf may look like, and what is said about slips in it.
+//! The syntax of nova.conf, and the messages about mistakes in it.
 
 use super::*;
 

@@ -37,7 +37,7 @@ pub(super) async fn allocate(
     }))
 }
 
-/// An address that somebody has: EC2's word for that when it was asked for by name.
+/// EC2's code for an address of another owner that was asked for by name.
 fn not_free(error: ControlError) -> Refusal {
     match error {
         ControlError::InUse { .. } => {

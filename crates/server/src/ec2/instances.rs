@@ -62,7 +62,7 @@ pub(super) async fn describe(
     Ok(Box::new(described))
 }
 
-/// The project's instances, only those named if any are; a name that is nobody's is refused.
+/// The project's instances, only those named if any are; an unknown name is refused.
 pub(super) async fn select(
     state: &State,
     caller: &Caller,

@@ -54,7 +54,7 @@ pub(super) async fn describe(
     }))
 }
 
-/// User data often holds passwords: who may not start instances need not read it.
+/// User data often holds passwords: only users that may start instances read it.
 pub(super) fn is_secret(attribute: Attribute) -> bool {
     attribute == Attribute::UserData
 }

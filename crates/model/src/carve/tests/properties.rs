@@ -1,4 +1,4 @@
-//! At random: whatever exists, what is carved fits.
+//! Random requests: carved networks fit between all existing ones.
 
 use super::{request, row};
 use crate::NetworkKind;
@@ -104,7 +104,7 @@ proptest! {
                         rows.push(row(i64::try_from(rows.len()).unwrap() + 1, new));
                     }
                 }
-                // A conflict needs somebody to conflict with; with nothing there it always fits.
+                // Without an existing network every request fits.
                 Err(CarveError::Conflict(e)) => assert!(rows.iter().any(|r| overlap(r.cidr, range)), "{e}"),
                 Err(CarveError::Invalid(_)) => {
                     let least = if kind == NetworkKind::Vlan { 5 + u64::from(clients) } else { 4 };
