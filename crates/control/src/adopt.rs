@@ -1,6 +1,6 @@
-//! `db restored --adopt`: the host is right, and the database learns from its objects which instances,
-//! addresses and rules there are (docs/restore.md). All or nothing: if an instance of the host could not
-//! be kept, nothing is changed and the reasons are said.
+//! `db restored --adopt`: the host is right, and the database learns from its objects which
+//! instances, addresses and rules there are (docs/restore.md). All or nothing: if an instance of
+//! the host could not be kept, nothing is changed and the reasons are said.
 
 mod rules;
 

@@ -1,4 +1,5 @@
-//! The caller of a use case and its rights. Every use case that a client can reach checks them here.
+//! The caller of a use case and its rights. Every use case that a client can reach checks them
+//! here.
 
 use crate::{ControlError, Result};
 use novanet_model::ProjectId;

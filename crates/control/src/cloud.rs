@@ -1,5 +1,5 @@
-//! The cloud: its database, its settings, and the calls that wait for hosts. Every use case is a method
-//! of [`Cloud`].
+//! The cloud: its database, its settings, and the calls that wait for hosts. Every use case is a
+//! method of [`Cloud`].
 
 use crate::launch::Queue;
 use crate::waiters::Reports;
@@ -56,8 +56,8 @@ impl CloudConfig {
     }
 }
 
-/// The SQLite file that [`Cloud::open`] would open or make for this `sql_connection`; `None`: it is a
-/// server's database.
+/// The SQLite file that [`Cloud::open`] would open or make for this `sql_connection`; `None`: it is
+/// a server's database.
 pub fn sqlite_file(sql_connection: &str) -> Option<PathBuf> {
     Db::file_of(sql_connection)
 }
@@ -156,8 +156,8 @@ impl Cloud {
         Ok(checked)
     }
 
-    /// Rows that do not validate, a line each: the row, the column, the mistake. Their host objects are
-    /// those of the last valid row.
+    /// Rows that do not validate, a line each: the row, the column, the mistake. Their host objects
+    /// are those of the last valid row.
     pub async fn bad_rows(&self) -> Result<Vec<String>> {
         let mut tx = self.db().read().await?;
         let bad = plan::bad_rows(&mut tx, &self.config().settings).await?;

@@ -142,7 +142,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// An error with its causes, on one line. Some errors name their cause already: it is not said twice.
+/// An error with its causes, on one line. Some errors name their cause already: it is not said
+/// twice.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

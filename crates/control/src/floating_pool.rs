@@ -14,8 +14,8 @@ use std::net::Ipv4Addr;
 const MAX_RANGE_ADDRESSES: usize = 65_536;
 
 impl Cloud {
-    /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new. Refused
-    /// where instances have their own addresses, and where a host has one of them itself.
+    /// `floating create RANGE`: adds the range's host addresses to a pool. How many are new.
+    /// Refused where instances have their own addresses, and where a host has one of them itself.
     pub async fn create_floating_ips(
         &self,
         range: Ipv4Net,
@@ -30,8 +30,9 @@ impl Cloud {
             .await
     }
 
-    /// As [`Self::create_floating_ips`] with the default pool, but leaves out what hosts have, `here`
-    /// among them, which may not have reported it yet. How many are new; what was left out, and why.
+    /// As [`Self::create_floating_ips`] with the default pool, but leaves out what hosts have,
+    /// `here` among them, which may not have reported it yet. How many are new; what was left out,
+    /// and why.
     pub async fn create_floating_ips_around(
         &self,
         range: Ipv4Net,
@@ -116,8 +117,8 @@ impl Cloud {
         Ok(floating_ips::list(&mut tx).await?)
     }
 
-    /// `floating disassociate`: the operator ends an association, whatever project it is of. `false`:
-    /// the address led nowhere.
+    /// `floating disassociate`: the operator ends an association, whatever project it is of.
+    /// `false`: the address led nowhere.
     pub async fn end_association(&self, address: Ipv4Addr) -> Result<bool> {
         let mut tx = self.db().begin_planned().await?;
         let float = floating_ips::by_address(&mut tx, address)

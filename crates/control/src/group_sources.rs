@@ -57,8 +57,8 @@ pub(crate) async fn lookup(
     }
 }
 
-/// The group that a source names; `project`: EC2's UserId, the caller's if there is none. An id says
-/// whose it is by itself, but must not contradict it.
+/// The group that a source names; `project`: EC2's UserId, the caller's if there is none. An id
+/// says whose it is by itself, but must not contradict it.
 async fn group_of(
     c: &mut Conn,
     caller: &Caller,

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 const NAMED: usize = 5;
 
 impl Cloud {
-    /// `host rename`: all that names the host, in one transaction; its agent has the same objects under
-    /// the new name. `stopped`: the caller has seen to it that the agent does not run.
+    /// `host rename`: all that names the host, in one transaction; its agent has the same objects
+    /// under the new name. `stopped`: the caller has seen to it that the agent does not run.
     pub async fn rename_host(&self, old: &str, new: &str, stopped: bool) -> Result<()> {
         let mut tx = self.db().begin_planned().await?;
         let host = self.stopped_host(&mut tx, old, stopped).await?;
@@ -33,8 +33,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// `host delete`: forgets a host that is gone for good, with what it was told. Refused while it has
-    /// instances or networks.
+    /// `host delete`: forgets a host that is gone for good, with what it was told. Refused while it
+    /// has instances or networks.
     pub async fn delete_host(&self, name: &str) -> Result<()> {
         let mut tx = self.db().begin_planned().await?;
         let host = self.stopped_host(&mut tx, name, false).await?;
@@ -114,7 +114,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// Says of instances that wait, and whose host says nothing about them, why nothing happens there.
+    /// Says of instances that wait, and whose host says nothing about them, why nothing happens
+    /// there.
     pub(crate) async fn explain(&self, c: &mut Conn, views: &mut [InstanceView]) -> Result<()> {
         let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
         for view in views {

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 use std::time::Duration;
 
-/// The lease of a process that stores images. While it is held, the sweep deletes no bytes without a
-/// row.
+/// The lease of a process that stores images. While it is held, the sweep deletes no bytes without
+/// a row.
 const STORING: &str = "images";
 
 /// How long a lease for storing lasts without another part (microseconds).
@@ -24,8 +24,8 @@ struct Whole {
 }
 
 impl Cloud {
-    /// `image register`: stores the bytes under their digest and names them, for all projects. The same
-    /// bytes are stored once; under the same name they are the image that is there already.
+    /// `image register`: stores the bytes under their digest and names them, for all projects. The
+    /// same bytes are stored once; under the same name they are the image that is there already.
     pub async fn register_image(&self, name: &str, bytes: impl Read + Seek) -> Result<Image> {
         self.register_image_of(None, name, bytes).await
     }
@@ -52,8 +52,8 @@ impl Cloud {
         if let Some(image) = there {
             return Ok(image);
         }
-        // Named after the bytes: the next registration of the same ones continues where a killed one was,
-        // and does not wait for the end of its lease.
+        // Named after the bytes: the next registration of the same ones continues where a killed
+        // one was, and does not wait for the end of its lease.
         let holder = format!("register {digest}");
         let whole = Whole { digest, size };
         let stored = self.store_image(&holder, owner, name, &whole, bytes).await;
@@ -120,8 +120,8 @@ impl Cloud {
         Ok(id)
     }
 
-    /// Stores one part unless it is there; the epoch of the lease under which it was done. One image at
-    /// a time: others wait for their turn.
+    /// Stores one part unless it is there; the epoch of the lease under which it was done. One
+    /// image at a time: others wait for their turn.
     async fn store_part(
         &self,
         holder: &str,

@@ -286,8 +286,8 @@ impl Cloud {
         all_views(c, project, remarks).await
     }
 
-    /// What may leave instances that run without a network: a port that is not in force, and no lease
-    /// though the time of one has passed (the instance asks for one when it starts).
+    /// What may leave instances that run without a network: a port that is not in force, and no
+    /// lease though the time of one has passed (the instance asks for one when it starts).
     async fn remarks(
         &self,
         c: &mut Conn,

@@ -1,7 +1,7 @@
 //! Use cases of membership: the users of a project, and their roles.
 //!
-//! nova's rule (`has_role` of 2011.3; `global_roles`): a role counts in a project when it was given in
-//! all of the user's projects *and* in that one. cloudadmin and itsec are given in all only.
+//! nova's rule (`has_role` of 2011.3; `global_roles`): a role counts in a project when it was given
+//! in all of the user's projects *and* in that one. cloudadmin and itsec are given in all only.
 
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
@@ -40,8 +40,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// `project remove`: a user is no member any more, and has no role there. Refused for the user that manages
-    /// the project.
+    /// `project remove`: a user is no member any more, and has no role there. Refused for the user
+    /// that manages the project.
     pub async fn remove_member(&self, project: &ProjectId, user: &str) -> Result<()> {
         let mut tx = self.db().begin_unplanned().await?;
         let found = require_project(&mut tx, project).await?;
@@ -108,8 +108,8 @@ impl Cloud {
         Ok(left)
     }
 
-    /// `role has`: whether a user's role counts in a project; without a project: whether it was given
-    /// in all.
+    /// `role has`: whether a user's role counts in a project; without a project: whether it was
+    /// given in all.
     pub async fn has_role(
         &self,
         user: &str,

@@ -72,7 +72,8 @@ impl Cloud {
         if carve::carve(request, &living, defaults).is_err() {
             return Err(CarveError::Conflict(refusal).into());
         }
-        // Only networks that are being deleted are in the way: no list shows them, so name one here.
+        // Only networks that are being deleted are in the way: no list shows them, so name one
+        // here.
         let in_the_way = going.iter().find(|one| {
             let with = [living.as_slice(), std::slice::from_ref(one)].concat();
             carve::carve(request, &with, defaults).is_err()
@@ -201,8 +202,8 @@ pub(crate) async fn find(c: &mut Conn, id: &str) -> Result<Network> {
 }
 
 impl Cloud {
-    /// The host that becomes the gateway of a new network: `network_host`, once it is there; without
-    /// the flag the first with that role, one that is up before one that is not.
+    /// The host that becomes the gateway of a new network: `network_host`, once it is there;
+    /// without the flag the first with that role, one that is up before one that is not.
     pub(crate) async fn gateway_host(&self, c: &mut Conn) -> Result<Option<String>> {
         let wanted = self.config().network_host.as_ref();
         let gateways: Vec<hosts::Host> = hosts::list(c)

@@ -152,8 +152,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// Whether the caller's project is there still: between the check of a signature and the use case
-    /// another request may have deleted it.
+    /// Whether the caller's project is there still: between the check of a signature and the use
+    /// case another request may have deleted it.
     pub(crate) async fn still_there(&self, tx: &mut Tx, caller: &Caller) -> Result<()> {
         match projects::by_id(tx, &caller.project).await? {
             Some(_) => Ok(()),
@@ -168,8 +168,8 @@ impl Cloud {
     }
 
     /// `project scrub`: it leaves its networks and its floating IPs go back to their pools. Refused
-    /// while instances have addresses in the networks, and, without `force`, while a floating IP leads
-    /// to an instance: its peers would be cut off.
+    /// while instances have addresses in the networks, and, without `force`, while a floating IP
+    /// leads to an instance: its peers would be cut off.
     pub async fn scrub_project(&self, id: &ProjectId, force: bool) -> Result<Scrubbed> {
         let mut tx = self.db().begin_planned().await?;
         if projects::by_id(&mut tx, id).await?.is_none() {
@@ -206,7 +206,8 @@ impl Cloud {
         })
     }
 
-    /// `project delete`, with its groups. Refused while it has instances, addresses, networks or images.
+    /// `project delete`, with its groups. Refused while it has instances, addresses, networks or
+    /// images.
     pub async fn delete_project(&self, id: &ProjectId) -> Result<()> {
         let mut tx = self.db().begin_planned().await?;
         if projects::by_id(&mut tx, id).await?.is_none() {
@@ -295,8 +296,8 @@ async fn record_groups(tx: &mut Tx, id: &ProjectId, groups: &[Group]) -> Result<
     Ok(audit::record_all(tx, &gone.collect::<Vec<_>>()).await?)
 }
 
-/// Refuses to take a network from a project while instances are in it, those too that a host has not
-/// let go of.
+/// Refuses to take a network from a project while instances are in it, those too that a host has
+/// not let go of.
 async fn refuse_used(c: &mut Conn, network: &Brief) -> Result<()> {
     let used = novanet_store::fixed_ips::in_use(c, network.id).await?;
     if used == 0 {

@@ -1,5 +1,6 @@
-//! What the operator decides about a database that is not the one that a host follows: an older copy,
-//! another one, an empty one (`db restored`; docs/restore.md). Until then the host changes nothing.
+//! What the operator decides about a database that is not the one that a host follows: an older
+//! copy, another one, an empty one (`db restored`; docs/restore.md). Until then the host changes
+//! nothing.
 
 use crate::caller::operator;
 use crate::{Cloud, Result};
@@ -8,8 +9,8 @@ use novanet_model::wire::Objects;
 use novanet_store::{Tx, audit, clock, counters};
 
 impl Cloud {
-    /// `db restored --drop`: the database is right, and `host` removes what it does not know. `held` is
-    /// what the host has: no number in it is given to another thing later.
+    /// `db restored --drop`: the database is right, and `host` removes what it does not know.
+    /// `held` is what the host has: no number in it is given to another thing later.
     pub async fn drop_restored(&self, host: &str, held: &Objects) -> Result<()> {
         let mut tx = self.db().begin_planned().await?;
         raise_counters(&mut tx, held).await?;

@@ -36,8 +36,8 @@ impl Reports {
 }
 
 impl Cloud {
-    /// Waits until the hosts of a change have applied it, [`APPLY_TIMEOUT`] at most. `false`: one of
-    /// them has not, or is down.
+    /// Waits until the hosts of a change have applied it, [`APPLY_TIMEOUT`] at most. `false`: one
+    /// of them has not, or is down.
     pub async fn applied(&self, change: &Committed) -> bool {
         let all = async {
             for host in &change.hosts {

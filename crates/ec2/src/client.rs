@@ -1,5 +1,5 @@
-//! The client side: builds and signs requests, for `novanet euca`, the tests, and programs without an
-//! SDK. The caller sends them.
+//! The client side: builds and signs requests, for `novanet euca`, the tests, and programs without
+//! an SDK. The caller sends them.
 
 use crate::encoding::{encode, encode_into};
 use crate::timestamp::{basic, iso8601};

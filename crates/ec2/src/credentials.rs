@@ -1,5 +1,5 @@
-//! Finds the signature of a request. The common parts of all forms (access key, project, verdict) are
-//! here, their arithmetic is in `v2` and `v4`.
+//! Finds the signature of a request. The common parts of all forms (access key, project, verdict)
+//! are here, their arithmetic is in `v2` and `v4`.
 
 use crate::error::{Code, Ec2Error};
 use crate::params::{Params, RawRequest};
@@ -68,8 +68,8 @@ impl Presented {
         }
     }
 
-    /// The answer for an unknown access key. Takes as long as the check of a wrong signature, so that the
-    /// time tells no client which keys exist.
+    /// The answer for an unknown access key. Takes as long as the check of a wrong signature, so
+    /// that the time tells no client which keys exist.
     pub fn refuse(&self, now: OffsetDateTime) -> Ec2Error {
         let _ = std::hint::black_box(self.verify("nobody", now));
         Ec2Error::auth_failure()

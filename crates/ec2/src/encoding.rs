@@ -1,5 +1,5 @@
-//! Percent-encoding as RFC 3986 and AWS want it. The decoder is our own because the crate's lets `%zz`
-//! through, which would make two requests out of one signature.
+//! Percent-encoding as RFC 3986 and AWS want it. The decoder is our own because the crate's lets
+//! `%zz` through, which would make two requests out of one signature.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 

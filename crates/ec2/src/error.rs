@@ -213,7 +213,8 @@ impl Ec2Error {
         )
     }
 
-    /// More than [`crate::params::MAX_BYTES`]. For whoever reads the body, too: it should stop there.
+    /// More than [`crate::params::MAX_BYTES`]. For whoever reads the body, too: it should stop
+    /// there.
     pub fn too_large() -> Self {
         Self::new(
             Code::RequestEntityTooLarge,

@@ -1,9 +1,9 @@
 //! How many connections a listener has at a time, in all and from each source.
 //!
 //! A source may hold a third of what is free beside it, and never more than a fixed number. So one
-//! source alone ends at a quarter of the total, and each further one at a quarter of what the others
-//! left: a few sources cannot take everything, however many connections they open, and the last
-//! places are for sources that have none.
+//! source alone ends at a quarter of the total, and each further one at a quarter of what the
+//! others left: a few sources cannot take everything, however many connections they open, and the
+//! last places are for sources that have none.
 
 use crate::seldom::Seldom;
 use std::collections::HashMap;

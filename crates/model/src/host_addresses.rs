@@ -1,6 +1,6 @@
 //! The addresses, routes and next hops of a host that are not novanet's, and which ranges and
-//! addresses the cloud cannot use because of them. Server and agents decide with the same functions.
-//! Depends on nothing but the other types of this crate. Pure.
+//! addresses the cloud cannot use because of them. Server and agents decide with the same
+//! functions. Depends on nothing but the other types of this crate. Pure.
 
 use crate::IfName;
 use ipnet::Ipv4Net;

@@ -4,8 +4,9 @@ use crate::ModelError;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// A network interface name: 1 to 15 bytes (`IFNAMSIZ` - 1), no `/`, no white space, not `.` or `..`
-/// (the kernel's `dev_valid_name`); and of our own: nothing that nft or a shell would read as syntax.
+/// A network interface name: 1 to 15 bytes (`IFNAMSIZ` - 1), no `/`, no white space, not `.` or
+/// `..` (the kernel's `dev_valid_name`); and of our own: nothing that nft or a shell would read as
+/// syntax.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IfName(String);

@@ -1,5 +1,5 @@
-//! The kinds of network, and the settings of one: those of a planned network and of a row. Depends on
-//! ids and names only.
+//! The kinds of network, and the settings of one: those of a planned network and of a row. Depends
+//! on ids and names only.
 
 use crate::{IfName, ModelError, ProjectId};
 use ipnet::Ipv4Net;
@@ -38,7 +38,8 @@ impl fmt::Display for NetworkKind {
 
 impl FromStr for NetworkKind {
     type Err = ModelError;
-    /// Takes our words, nova's class names and their full paths (`nova.network.manager.VlanManager`).
+    /// Takes our words, nova's class names and their full paths
+    /// (`nova.network.manager.VlanManager`).
     fn from_str(text: &str) -> Result<Self, ModelError> {
         let name = text.rsplit('.').next().unwrap_or(text);
         match name.to_ascii_lowercase().as_str() {

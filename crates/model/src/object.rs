@@ -48,7 +48,8 @@ pub struct Bridge {
     pub network: NetworkId,
     /// Its name, e.g. `br100`.
     pub bridge: IfName,
-    /// The interface to enslave, from the network's row; `None`: the host's own `flat_interface` flag.
+    /// The interface to enslave, from the network's row; `None`: the host's own `flat_interface`
+    /// flag.
     pub interface: Option<IfName>,
     /// The 802.1Q tag of the device to enslave, in VLAN networks.
     pub vlan: Option<u16>,

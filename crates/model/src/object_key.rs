@@ -1,5 +1,5 @@
-//! Keys and kinds of host objects. A new kind does not compile until each right, limit and order that
-//! depends on kinds has an answer for it. Depends on ids only.
+//! Keys and kinds of host objects. A new kind does not compile until each right, limit and order
+//! that depends on kinds has an answer for it. Depends on ids only.
 
 use crate::NetworkId;
 use serde::{Deserialize, Serialize};
@@ -80,8 +80,8 @@ impl ObjectKind {
         }
     }
 
-    /// Whether objects of other kinds need this one on the host. An agent removes such an object only
-    /// after the objects that need it.
+    /// Whether objects of other kinds need this one on the host. An agent removes such an object
+    /// only after the objects that need it.
     pub fn is_structural(self) -> bool {
         match self {
             Self::Bridge

@@ -2,7 +2,8 @@
 //!
 //! The plan of a cloud is the union of these row-local functions over all rows; the incremental
 //! plan is the same functions over the rows that changed. There is no second planner. Each function
-//! answers with `(host, object)` pairs; what a host no longer gets, the store turns into tombstones.
+//! answers with `(host, object)` pairs; what a host no longer gets, the store turns into
+//! tombstones.
 
 use crate::object::{
     Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, HostObject, Instance, Member, Port,
@@ -131,8 +132,8 @@ pub fn objects_of_instance(instance: &rows::Instance) -> Vec<Placed> {
 }
 
 /// An instance's addresses as a member of its groups and its project, on the hosts that need them:
-/// `group_hosts` has the hosts with a rule whose source is that group, `project_hosts` those with an
-/// instance of the project.
+/// `group_hosts` has the hosts with a rule whose source is that group, `project_hosts` those with
+/// an instance of the project.
 pub fn objects_of_membership(
     instance: &rows::Instance,
     group_hosts: impl Fn(GroupId) -> Vec<String>,

@@ -93,8 +93,8 @@ pub struct Digest {
     pub max: i64,
     /// Sum of their versions.
     pub sum: i64,
-    /// [`fingerprint`] of their keys and versions, if it was asked for (`?full=true`): two histories may
-    /// agree in all the rest.
+    /// [`fingerprint`] of their keys and versions, if it was asked for (`?full=true`): two
+    /// histories may agree in all the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<u64>,
 }
@@ -107,8 +107,8 @@ pub struct Depth {
     pub full: bool,
 }
 
-/// A number that is another one, but for chance, when an object has another key or version. In whatever
-/// order.
+/// A number that is another one, but for chance, when an object has another key or version. In
+/// whatever order.
 pub fn fingerprint<'a>(objects: impl Iterator<Item = (&'a str, i64)>) -> u64 {
     // FNV-1a of each, summed.
     let one = |(key, version): (&str, i64)| {

@@ -1,4 +1,5 @@
-//! The one error of this crate, by what the caller can do about it. Its texts never hold key material.
+//! The one error of this crate, by what the caller can do about it. Its texts never hold key
+//! material.
 
 use thiserror::Error;
 

@@ -1,4 +1,5 @@
-//! Keys, certificates and sealed secrets; pure: bytes in, bytes out, no file, no socket, no database.
+//! Keys, certificates and sealed secrets; pure: bytes in, bytes out, no file, no socket, no
+//! database.
 //!
 //! * [`Vault`] seals the secrets that lie in the database with the key of the cloud's key file.
 //! * [`ssh`] makes key pairs and reads the public keys that users bring.

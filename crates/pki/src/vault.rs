@@ -1,9 +1,9 @@
 //! Sealing the secrets that lie in the database, with a key that does not.
 //!
 //! A sealed value is bound to its context (`user/alice/secret_key`), so that a user that can write
-//! rows cannot give one user another one's secret. XChaCha20-Poly1305: its nonce is long enough to be
-//! drawn at random for ever. A sealed value begins with the key's check value, so that a wrong key
-//! file is told from a damaged value.
+//! rows cannot give one user another one's secret. XChaCha20-Poly1305: its nonce is long enough to
+//! be drawn at random for ever. A sealed value begins with the key's check value, so that a wrong
+//! key file is told from a damaged value.
 
 use crate::{PkiError, Result};
 use base64::Engine;

@@ -159,8 +159,8 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 /// Hints of other processes, whatever becomes of notifications: looks at the clock row ten times a
-/// second (54–99 µs each), and notes what it says. A note that is behind is right: only a database that
-/// is older than the note is another one.
+/// second (54–99 µs each), and notes what it says. A note that is behind is right: only a database
+/// that is older than the note is another one.
 async fn poll_clock(cloud: &Cloud, clock_file: &Path) {
     let mut last = (String::new(), 0);
     let mut synced_at = Instant::now();

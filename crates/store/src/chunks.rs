@@ -1,5 +1,5 @@
-//! Many values in one statement. Only a few numbers of values occur, so that there are few statement
-//! texts and a connection keeps all of them prepared. Knows nothing of tables.
+//! Many values in one statement. Only a few numbers of values occur, so that there are few
+//! statement texts and a connection keeps all of them prepared. Knows nothing of tables.
 
 /// Numbers of rows that a statement may insert: most owners have few host objects.
 const ROWS: [usize; 10] = [64, 16, 8, 7, 6, 5, 4, 3, 2, 1];

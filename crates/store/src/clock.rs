@@ -7,8 +7,9 @@ use crate::{Conn, Engine, Result, Tx};
 pub struct Clock {
     /// Changes when the operator decides about an older copy.
     pub epoch: String,
-    /// Version of the last planned transaction. Inside of one, use [`Tx::version`](crate::Tx::version):
-    /// the members of a group commit write this row once, before the commit.
+    /// Version of the last planned transaction. Inside of one, use
+    /// [`Tx::version`](crate::Tx::version): the members of a group commit write this row once,
+    /// before the commit.
     pub version: i64,
     /// Tombstones up to here may be gone.
     pub horizon: i64,
@@ -41,9 +42,9 @@ pub async fn accepted(c: &mut Conn, host: &str) -> Result<Vec<String>> {
     Ok(sqlx::query_scalar(sql).bind(host).fetch_all(c).await?)
 }
 
-/// The operator decided that `host`, whose ledger is of `epoch`, follows this database. Where that is
-/// this database's own epoch, it begins a new one, so that the decision counts once: a copy that is
-/// restored later is none that was decided about.
+/// The operator decided that `host`, whose ledger is of `epoch`, follows this database. Where that
+/// is this database's own epoch, it begins a new one, so that the decision counts once: a copy that
+/// is restored later is none that was decided about.
 pub async fn accept(tx: &mut Tx, host: &str, epoch: &str) -> Result<()> {
     let now = tx.now;
     sqlx::query(

@@ -27,8 +27,8 @@ const POSTGRES_WRITERS: u32 = 4;
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000;";
 
-/// Plans are kept, the foreign keys' too, and most are made while the tables are nearly empty: there a
-/// scan of everything is cheapest, and later it is not.
+/// Plans are kept, the foreign keys' too, and most are made while the tables are nearly empty:
+/// there a scan of everything is cheapest, and later it is not.
 const POSTGRES_SETTINGS: &str = "SET enable_seqscan = off; SET jit = off; \
     SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
     SET idle_in_transaction_session_timeout = '30s'; SET synchronous_commit = on;";
@@ -63,8 +63,8 @@ struct Inner {
 
 impl Db {
     /// Opens the database of a `sql_connection` flag: `sqlite:////var/lib/nova/nova.sqlite` (nova's
-    /// four slashes, or two), or `postgresql://user:password@host/name`. A SQLite file is made if it
-    /// is missing, 0600 in a 0700 folder; a file of another owner is refused.
+    /// four slashes, or two), or `postgresql://user:password@host/name`. A SQLite file is made if
+    /// it is missing, 0600 in a 0700 folder; a file of another owner is refused.
     pub async fn open(url: &str) -> Result<Self> {
         sqlx::any::install_default_drivers();
         if let Some(path) = Self::file_of(url) {

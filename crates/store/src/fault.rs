@@ -87,8 +87,8 @@ impl Fault {
     }
 }
 
-/// Whether a value that was given cannot be stored: PostgreSQL's character_not_in_repertoire (a zero
-/// byte) and numeric_value_out_of_range.
+/// Whether a value that was given cannot be stored: PostgreSQL's character_not_in_repertoire (a
+/// zero byte) and numeric_value_out_of_range.
 pub(crate) fn is_unfit(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|c| ["22021", "22003"].contains(&c.as_str()))
 }

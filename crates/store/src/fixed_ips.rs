@@ -1,4 +1,5 @@
-//! Rows of fixed IPs: their instances, leases and reservations. Allocation and release are in `pool`.
+//! Rows of fixed IPs: their instances, leases and reservations. Allocation and release are in
+//! `pool`.
 
 use crate::networks::{Reserved, address, number};
 use crate::read::Reader;
@@ -152,8 +153,8 @@ pub async fn usage(c: &mut Conn) -> Result<BTreeMap<NetworkId, Usage>> {
     Ok(usage.collect())
 }
 
-/// Addresses of running instances for which no DHCP lease is known though the instance has run since
-/// before `since` (microseconds since 1970): of one instance, of a project's, or of all.
+/// Addresses of running instances for which no DHCP lease is known though the instance has run
+/// since before `since` (microseconds since 1970): of one instance, of a project's, or of all.
 pub async fn without_lease(
     c: &mut Conn,
     project: Option<&ProjectId>,

@@ -41,8 +41,8 @@ fn floating(row: &AnyRow) -> Result<FloatingIp> {
     })
 }
 
-/// Refuses a floating IP whose row names an invalid interface. Lists show it and projects can release it,
-/// so only an association calls this.
+/// Refuses a floating IP whose row names an invalid interface. Lists show it and projects can
+/// release it, so only an association calls this.
 pub fn check(float: &FloatingIp) -> Result<()> {
     let Some(Err(error)) = float.bad_interface.as_deref().map(IfName::new) else {
         return Ok(());
@@ -147,7 +147,8 @@ pub async fn release(tx: &mut Tx, id: FloatingIpId) -> Result<()> {
     Ok(())
 }
 
-/// Points a floating IP at a fixed IP's row, or nowhere. As it is now; `None`: there is no such one.
+/// Points a floating IP at a fixed IP's row, or nowhere. As it is now; `None`: there is no such
+/// one.
 pub async fn point(
     tx: &mut Tx,
     id: FloatingIpId,

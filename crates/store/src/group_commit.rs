@@ -1,6 +1,6 @@
-//! Group commit: planned transactions that wait for each other in this process share one transaction
-//! of the engine, because each commit waits for the disk. Depends on `tx` for the engine's
-//! transaction and on `audit` for its entries; knows no other rows.
+//! Group commit: planned transactions that wait for each other in this process share one
+//! transaction of the engine, because each commit waits for the disk. Depends on `tx` for the
+//! engine's transaction and on `audit` for its entries; knows no other rows.
 //!
 //! Each member runs behind a savepoint of its own. The group rolls an unfinished member back to its
 //! savepoint, and a background task commits the finished members, so that no member depends on

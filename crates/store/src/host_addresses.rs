@@ -1,6 +1,7 @@
 //! What hosts report about their own addresses, and what follows from it in other tables: floating
-//! IPs that cannot be used, addresses of networks that no instance gets. All of it is written when a
-//! host reports something new, which is seldom; who allocates or associates reads only its own row.
+//! IPs that cannot be used, addresses of networks that no instance gets. All of it is written when
+//! a host reports something new, which is seldom; who allocates or associates reads only its own
+//! row.
 
 use crate::fixed_ips::reserved_ranges;
 use crate::networks::{Reserved, number};
@@ -70,8 +71,8 @@ pub async fn mark_floating_ips(tx: &mut Tx, reserved: &HostReserved) -> Result<(
     Ok(())
 }
 
-/// Takes a network's addresses that hosts have out of the pool, and puts back those that they do not
-/// have any more. What an instance has already stays the instance's until it ends.
+/// Takes a network's addresses that hosts have out of the pool, and puts back those that they do
+/// not have any more. What an instance has already stays the instance's until it ends.
 pub async fn reserve(tx: &mut Tx, network: &Network, reserved: &HostReserved) -> Result<()> {
     let ranges = reserved_ranges(tx, network.id).await?;
     let (ours, others): (Vec<_>, Vec<_>) = ranges
@@ -116,7 +117,8 @@ pub async fn reserve(tx: &mut Tx, network: &Network, reserved: &HostReserved) ->
     Ok(())
 }
 
-/// An address that was handed out before would come back from the pool, now or when its instance ends.
+/// An address that was handed out before would come back from the pool, now or when its instance
+/// ends.
 async fn take_out(tx: &mut Tx, network: &Network, ip: Ipv4Addr) -> Result<()> {
     let now = tx.now;
     sqlx::query(

@@ -111,8 +111,8 @@ pub async fn set_zone(tx: &mut Tx, name: &str, zone: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives a host another name, everywhere. No other host may have the new one. Host objects keep their versions:
-/// the host itself has nothing to do.
+/// Gives a host another name, everywhere. No other host may have the new one. Host objects keep
+/// their versions: the host itself has nothing to do.
 pub async fn rename(tx: &mut Tx, old: &str, new: &str) -> Result<()> {
     tx.require_change("host renamed")?;
     for sql in [
@@ -232,8 +232,8 @@ pub async fn port_errors(
     Ok(named.collect())
 }
 
-/// What is wrong with a host as a whole, whatever its objects: it was cleaned up, or it does not follow
-/// this database.
+/// What is wrong with a host as a whole, whatever its objects: it was cleaned up, or it does not
+/// follow this database.
 pub async fn troubles(c: &mut Conn, name: &str) -> Result<Vec<String>> {
     Ok(sqlx::query_scalar(
         "SELECT message FROM host_errors WHERE host = $1 AND object_key IN \

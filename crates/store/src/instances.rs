@@ -91,8 +91,8 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Its row id. An index occurs once per instance, and no instance's id comes back: an id without
-    /// a counter.
+    /// Its row id. An index occurs once per instance, and no instance's id comes back: an id
+    /// without a counter.
     pub fn id(&self) -> i64 {
         self.instance.0 * (1 << 20) + i64::from(self.index)
     }
@@ -348,8 +348,8 @@ pub async fn set_state(
     Ok(())
 }
 
-/// What a host says of an instance's state. `false`: it is about an earlier boot or another host, or
-/// the instance is going, which no host's word undoes.
+/// What a host says of an instance's state. `false`: it is about an earlier boot or another host,
+/// or the instance is going, which no host's word undoes.
 pub async fn report_state(
     tx: &mut Tx,
     id: InstanceId,
@@ -396,7 +396,8 @@ pub async fn set_boot(tx: &mut Tx, id: InstanceId, boot: i64) -> Result<()> {
     Ok(())
 }
 
-/// The instance is gone from all hosts: its interfaces, memberships and addresses go. The addresses.
+/// The instance is gone from all hosts: its interfaces, memberships and addresses go. The
+/// addresses.
 pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<Vec<std::net::Ipv4Addr>> {
     let freed = crate::pool::release_of(tx, id).await?;
     for sql in [

@@ -1,7 +1,7 @@
 //! Migrations and all SQL; SQLite and PostgreSQL through one code. One file per group of tables.
 //!
-//! Every function takes a connection ([`Conn`], [`Tx`]) and is executed on both engines in the tests.
-//! Rows come out parsed ([`novanet_model::rows`]). What follows from rows is planned by
+//! Every function takes a connection ([`Conn`], [`Tx`]) and is executed on both engines in the
+//! tests. Rows come out parsed ([`novanet_model::rows`]). What follows from rows is planned by
 //! [`novanet_model::plan`] and written by [`plan::replan`] in the same transaction.
 //!
 //! Must not know: HTTP, the kernel.

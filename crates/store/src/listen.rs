@@ -1,6 +1,6 @@
 //! Changes of other processes on PostgreSQL, by its notifications (SQLite has none). Only a hint: a
-//! notification may be lost, for a listener is cut off now and then, and whoever polls the clock row
-//! misses nothing. What it saves is the wait for the next poll.
+//! notification may be lost, for a listener is cut off now and then, and whoever polls the clock
+//! row misses nothing. What it saves is the wait for the next poll.
 
 use crate::{Db, Engine};
 use sqlx::postgres::PgListener;

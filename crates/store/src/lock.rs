@@ -2,8 +2,8 @@
 //! Depends on file locks only.
 //!
 //! SQLite's own busy handler polls, so a process that writes flat out starves the others. Two file
-//! locks make a queue: the holder of `.turn` is next for `.lock`, and unlocks `.turn` as soon as it has
-//! the lock. So a busy server that wants to write again waits behind a CLI that came first.
+//! locks make a queue: the holder of `.turn` is next for `.lock`, and unlocks `.turn` as soon as it
+//! has the lock. So a busy server that wants to write again waits behind a CLI that came first.
 
 use crate::fault::Fault;
 use crate::{Result, StoreError};

@@ -1,6 +1,6 @@
-//! Counts the instances of groups and projects on each host. With its first instance in a group a host
-//! gets the group's rules and the members of their source groups, and loses them with the last one, so
-//! that one more instance costs one instance.
+//! Counts the instances of groups and projects on each host. With its first instance in a group a
+//! host gets the group's rules and the members of their source groups, and loses them with the last
+//! one, so that one more instance costs one instance.
 
 use crate::read::Reader;
 use crate::{Conn, PlanOwner, Result, Tx, chunks, groups, instances};

@@ -1,5 +1,6 @@
-//! Reads a network's row, which operators edit by hand: strictly, as `network create` would accept it;
-//! and as far as possible, for checks that must not overlook it. Depends on the model's carving.
+//! Reads a network's row, which operators edit by hand: strictly, as `network create` would accept
+//! it; and as far as possible, for checks that must not overlook it. Depends on the model's
+//! carving.
 
 use crate::read::Reader;
 use crate::{Result, StoreError};
@@ -110,8 +111,8 @@ fn check(network: &Network) -> Result<(), ModelError> {
     }
 }
 
-/// The range, tag, bridge and port that any row takes from others, whatever mistakes it has. `None`: not
-/// even its range can be read.
+/// The range, tag, bridge and port that any row takes from others, whatever mistakes it has.
+/// `None`: not even its range can be read.
 pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
     if let Ok(network) = network(row) {
         return Some(network);

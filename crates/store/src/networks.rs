@@ -168,8 +168,8 @@ pub async fn find(c: &mut Conn, id: &str) -> Result<Option<Brief>> {
         .transpose()
 }
 
-/// Refuses a network whose edited range overlaps another one. Unedited ranges cannot overlap and cost
-/// no query.
+/// Refuses a network whose edited range overlaps another one. Unedited ranges cannot overlap and
+/// cost no query.
 pub(crate) async fn refuse_overlap(c: &mut Conn, network: &Network) -> Result<()> {
     let made: (Option<i64>, Option<i64>) = sqlx::query_as(
         "SELECT min(first_addr), max(last_addr) FROM reserved_ranges WHERE network_id = $1",

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 /// How long a tombstone is kept for followers that have not seen it: an hour, in microseconds.
 pub const TOMBSTONE_LIFE: i64 = 3_600_000_000;
 
-/// Makes `placed` the objects of `owner`: an equal body is neither written nor a new version, and an
-/// object that is not in `placed` becomes a tombstone. Answers with the number of changed objects.
+/// Makes `placed` the objects of `owner`: an equal body is neither written nor a new version, and
+/// an object that is not in `placed` becomes a tombstone. Answers with the number of changed
+/// objects.
 pub async fn put(tx: &mut Tx, owner: PlanOwner, placed: &[Placed]) -> Result<usize> {
     put_all(tx, &[(owner, placed.to_vec())]).await
 }
@@ -167,8 +168,8 @@ async fn tombstone(tx: &mut Tx, places: &[Place]) -> Result<()> {
 }
 
 /// What `host` has to know after `follow`: a delta, or a list when a delta would not do. One
-/// statement, so one snapshot. A list has the tombstones that are kept, too: what it neither has nor
-/// says to be gone was never in this database.
+/// statement, so one snapshot. A list has the tombstones that are kept, too: what it neither has
+/// nor says to be gone was never in this database.
 pub async fn follow(c: &mut Conn, host: &str, follow: &Follow) -> Result<Objects> {
     if !follow.epoch.is_empty() {
         let rows = sqlx::query(
@@ -302,8 +303,8 @@ pub async fn full_digest(c: &mut Conn, host: &str) -> Result<Digest> {
     Ok(digest)
 }
 
-/// Whether every host has removed all objects of `owner`: none is left, and each host has applied its
-/// tombstones without error.
+/// Whether every host has removed all objects of `owner`: none is left, and each host has applied
+/// its tombstones without error.
 pub async fn removed_everywhere(c: &mut Conn, owner: PlanOwner) -> Result<bool> {
     let waiting: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM host_objects o LEFT JOIN hosts h ON h.name = o.host \

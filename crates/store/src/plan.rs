@@ -225,7 +225,8 @@ pub async fn bad_rows(c: &mut Conn, settings: &CloudSettings) -> Result<Vec<(Pla
     Ok(bad)
 }
 
-/// Everything that could own host objects: all rows, and the owners of objects whose row is deleted.
+/// Everything that could own host objects: all rows, and the owners of objects whose row is
+/// deleted.
 pub async fn all_owners(c: &mut Conn) -> Result<BTreeSet<PlanOwner>> {
     let mut owners = BTreeSet::new();
     for id in ids(c, "SELECT id FROM networks WHERE deleting = 0").await? {

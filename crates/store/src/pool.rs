@@ -2,8 +2,8 @@
 //!
 //! There is a row for each address ever handed out and none for the rest. Fresh addresses come from
 //! the network's cursor; when it is through, the address that has been free for longest comes back
-//! (so that caches and old leases have forgotten it). A hundred addresses cost as many statements as
-//! one does.
+//! (so that caches and old leases have forgotten it). A hundred addresses cost as many statements
+//! as one does.
 
 use crate::networks::{address, number};
 use crate::{Conn, Result, Tx, chunks};
@@ -186,7 +186,8 @@ async fn insert(
             .bind(i64::from(reserved))
             .bind(now);
         for &number in addresses {
-            // An address exists once per network: its number within it makes an id without a counter.
+            // An address exists once per network: its number within it makes an id without a
+            // counter.
             let id = network.0 * (1 << 32) + number;
             query = query
                 .bind(id)

@@ -25,7 +25,8 @@ const ELSEWHERE: &str =
     "it is left as it is: name an empty one with --sql_connection, or another --state_path";
 
 impl Db {
-    /// Brings the schema up to this program's version (`db sync`): all or nothing. Twice does nothing.
+    /// Brings the schema up to this program's version (`db sync`): all or nothing. Twice does
+    /// nothing.
     pub async fn migrate(&self) -> Result<()> {
         self.make().await.map_err(|e| e.of(self.name()))
     }

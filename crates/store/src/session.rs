@@ -1,11 +1,11 @@
 //! A connection of a pool, and the state of its transaction. Depends on sqlx and on [`fault`].
 //!
 //! sqlx counts transactions for each connection, and a connection whose COMMIT or ROLLBACK failed
-//! keeps its count: each later transaction on it fails. So BEGIN, COMMIT and ROLLBACK are statements
-//! of this module. A connection whose state is unknown (one of these failed, or its caller dropped
-//! the future) is closed, and so is a connection on which the database itself failed. Until it is
-//! closed it takes no statement: SQLite ends some transactions by itself when it fails, and what
-//! came later would be committed statement by statement.
+//! keeps its count: each later transaction on it fails. So BEGIN, COMMIT and ROLLBACK are
+//! statements of this module. A connection whose state is unknown (one of these failed, or its
+//! caller dropped the future) is closed, and so is a connection on which the database itself
+//! failed. Until it is closed it takes no statement: SQLite ends some transactions by itself when
+//! it fails, and what came later would be committed statement by statement.
 
 use crate::fault::{self, Fault};
 use crate::inject::{FaultInjector, Injection};
@@ -129,8 +129,8 @@ impl Conn {
         done.map(drop)
     }
 
-    /// Goes back to a savepoint, also after a failure of the database. The transaction goes on then;
-    /// the connection is closed after it.
+    /// Goes back to a savepoint, also after a failure of the database. The transaction goes on
+    /// then; the connection is closed after it.
     pub(crate) async fn roll_back_to(&mut self, sql: &'static str) -> sqlx::Result<()> {
         self.status.failed = None;
         self.savepoint(sql).await

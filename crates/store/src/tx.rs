@@ -2,10 +2,10 @@
 //!
 //! * [`Db::read`]: one snapshot, writes nothing.
 //! * [`Db::begin_unplanned`]: rows that no plan follows from (heartbeats, errors, leases).
-//! * [`Db::begin_planned`]: planned rows. Its first statement bumps the clock row, which makes versions
-//!   commit-ordered and use cases serial on both engines: a use case plans with every earlier one
-//!   before its eyes, and no follower can see version 8 before version 7 is committed. Those that
-//!   wait for each other share a transaction of the engine ([`crate::group_commit`]).
+//! * [`Db::begin_planned`]: planned rows. Its first statement bumps the clock row, which makes
+//!   versions commit-ordered and use cases serial on both engines: a use case plans with every
+//!   earlier one before its eyes, and no follower can see version 8 before version 7 is committed.
+//!   Those that wait for each other share a transaction of the engine ([`crate::group_commit`]).
 //!
 //! Nothing slow belongs inside: no key generation, no file, no network.
 

@@ -1,5 +1,5 @@
-//! What an adoption takes from the host besides its instances: rules of groups, and where floating IPs
-//! lead.
+//! What an adoption takes from the host besides its instances: rules of groups, and where floating
+//! IPs lead.
 
 use super::Adoption;
 use crate::Result;

@@ -34,8 +34,8 @@ impl Addresses {
         Ok(all)
     }
 
-    /// Addresses for a plan's instances, one in each network for each: `count` of them, or as many as
-    /// there are but not less than `min` (EC2 launches as many as it can).
+    /// Addresses for a plan's instances, one in each network for each: `count` of them, or as many
+    /// as there are but not less than `min` (EC2 launches as many as it can).
     pub(super) fn assign(&mut self, plan: &Plan, min: usize) -> Result<Vec<Vec<AllocatedIp>>> {
         let left = |n: &Network| self.0.get(&n.id).map_or(0, VecDeque::len);
         let scarce = plan.networks.iter().min_by_key(|n| left(n));

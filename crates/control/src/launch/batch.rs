@@ -1,9 +1,10 @@
-//! One transaction for many launches: first all checks that can refuse one of them, then the addresses,
-//! then all rows, a table at a time. Depends on the rows of `store` and on nothing of the queue.
+//! One transaction for many launches: first all checks that can refuse one of them, then the
+//! addresses, then all rows, a table at a time. Depends on the rows of `store` and on nothing of
+//! the queue.
 //!
 //! A refused call leaves nothing behind, although the transaction of the other calls commits: this
-//! module writes nothing for a call before the call is certain to succeed, unless it is alone in its
-//! transaction.
+//! module writes nothing for a call before the call is certain to succeed, unless it is alone in
+//! its transaction.
 
 use super::addresses::{self, Addresses};
 use super::context::LaunchContext;
@@ -179,7 +180,8 @@ impl Cloud {
         asked.unwrap_or(self.config().auto_assign_floating_ip)
     }
 
-    /// As many as asked for, or as the quotas leave, but not less than `min` (nova's and EC2's rule).
+    /// As many as asked for, or as the quotas leave, but not less than `min` (nova's and EC2's
+    /// rule).
     async fn count(
         &self,
         tx: &mut Tx,
@@ -240,7 +242,8 @@ impl Cloud {
         Ok(count)
     }
 
-    /// The addresses of a plan's instances: fixed ones, and floating ones where each instance gets one.
+    /// The addresses of a plan's instances: fixed ones, and floating ones where each instance gets
+    /// one.
     async fn assign_addresses<'a>(
         &self,
         tx: &mut Tx,

@@ -1,5 +1,5 @@
-//! ClientToken: the same request again answers with the same instances, another request with the same
-//! token is refused. What a request asked for is kept with its instances as a digest.
+//! ClientToken: the same request again answers with the same instances, another request with the
+//! same token is refused. What a request asked for is kept with its instances as a digest.
 
 use super::Launch;
 use crate::{Cloud, ControlError};

@@ -1,5 +1,5 @@
-//! RunInstances. Calls that come at the same time share one transaction: the rest of a launch costs so
-//! little that the commit and the questions before it would be most of it.
+//! RunInstances. Calls that come at the same time share one transaction: the rest of a launch costs
+//! so little that the commit and the questions before it would be most of it.
 
 mod addresses;
 mod batch;

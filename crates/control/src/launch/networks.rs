@@ -1,9 +1,9 @@
-//! Chooses the networks in which an instance gets an address. Depends on the networks' rows and on the
-//! hosts' refusals.
+//! Chooses the networks in which an instance gets an address. Depends on the networks' rows and on
+//! the hosts' refusals.
 //!
-//! nova's rule for flat networks is "in every one", so one shared network in trouble would hold up all
-//! instances: a launch leaves it out while another one works. A project's own networks are a promise to
-//! the project: a launch leaves none of them out, and fails if one is in trouble.
+//! nova's rule for flat networks is "in every one", so one shared network in trouble would hold up
+//! all instances: a launch leaves it out while another one works. A project's own networks are a
+//! promise to the project: a launch leaves none of them out, and fails if one is in trouble.
 
 use super::batch::PrepareError;
 use crate::caller::record;

@@ -41,7 +41,8 @@ fn a_role_counts_where_it_was_given_in_the_project_and_in_all_and_ends_with_eith
             assert!(!joe_may(w, Role::SysAdmin).await?);
             assert!(w.has_role("joe", "netadmin", Some(&web)).await?);
             assert!(!w.has_role("joe", "netadmin", Some(&mail)).await?);
-            // Taken from one place it is still there in the other, which is said, and counts no more.
+            // Taken from one place it is still there in the other, which is said, and counts no
+            // more.
             let left = w.remove_role("joe", "netadmin", project).await?;
             assert_eq!(left.len(), 1);
             assert_eq!(left[0].project.as_deref(), other.map(ProjectId::as_str));

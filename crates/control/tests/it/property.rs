@@ -109,8 +109,8 @@ async fn no_address_is_lost_or_shared(w: &World) -> Result<()> {
     }
     let used = w.fixed_ips(None).await?;
     assert_eq!(used.iter().filter(|f| f.instance.is_some()).count(), living);
-    // Everything that is neither owned nor reserved can be had, but for each network's own three: an
-    // instance gets an address in every shared network.
+    // Everything that is neither owned nor reserved can be had, but for each network's own three:
+    // an instance gets an address in every shared network.
     let web = caller("boss-of-web", "web", true);
     let mut left = i64::MAX;
     for network in w.networks().await? {

@@ -1,4 +1,5 @@
-//! The operator decides about an older copy of the database: what the host has is adopted or dropped.
+//! The operator decides about an older copy of the database: what the host has is adopted or
+//! dropped.
 
 use crate::fake_host::FakeHost;
 use crate::world::{World, from, group, refused, runtime, tcp};
@@ -67,8 +68,8 @@ async fn early(w: &World) -> Result<(Caller, FakeHost, FloatRef)> {
     Ok((web, host, float))
 }
 
-/// What happens after the copy was made: one more instance, one less, one rebooted, another rule, the
-/// floating IP elsewhere.
+/// What happens after the copy was made: one more instance, one less, one rebooted, another rule,
+/// the floating IP elsewhere.
 async fn later(w: &World, web: &Caller, host: &mut FakeHost, float: FloatRef) -> Result<()> {
     host.follow_in(&w.cloud);
     let third = w.run(web, 1).await[0];

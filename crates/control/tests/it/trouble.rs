@@ -1,6 +1,6 @@
-//! Rows that somebody spoiled, networks that a host refuses, and those who want something meanwhile: a
-//! shared network is left out while there is another, one of the project's own is not left out in
-//! silence, and a floating IP is in nobody's way.
+//! Rows that somebody spoiled, networks that a host refuses, and those who want something
+//! meanwhile: a shared network is left out while there is another, one of the project's own is not
+//! left out in silence, and a floating IP is in nobody's way.
 
 use crate::world::{World, assert_refused, both, ip, launch, name, refused};
 use anyhow::Result;

@@ -45,7 +45,8 @@ impl Deref for World {
     }
 }
 
-/// Runs a promise on SQLite, then on PostgreSQL; a bound on its time turns a deadlock into a failure.
+/// Runs a promise on SQLite, then on PostgreSQL; a bound on its time turns a deadlock into a
+/// failure.
 pub(crate) fn both(promise: impl AsyncFn(&World) -> Result<()>) {
     both_with(|_| {}, promise);
 }

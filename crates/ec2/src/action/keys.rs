@@ -12,7 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 pub enum KeyKind {
     /// RSA, for clients that ask for it: making one takes a second.
     Rsa,
-    /// Ed25519, when a client says nothing (EC2 makes RSA keys then); every ssh since 2014 reads it.
+    /// Ed25519, when a client says nothing (EC2 makes RSA keys then); every ssh since 2014 reads
+    /// it.
     #[default]
     Ed25519,
 }

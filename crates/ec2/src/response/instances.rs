@@ -96,8 +96,9 @@ pub struct GroupName {
 
 impl GroupName {
     pub(super) fn write(&self, xml: &mut Xml) {
-        // Groups had no ids before 2011: `groupId` was the name, and clients of then print it as such.
-        // Later clients that speak an old version (euca2ools 2.1 with boto 2.49) look for both.
+        // Groups had no ids before 2011: `groupId` was the name, and clients of then print it as
+        // such. Later clients that speak an old version (euca2ools 2.1 with boto 2.49) look for
+        // both.
         if xml.before("2011-01-01") {
             xml.text("groupId", &self.name);
         } else {

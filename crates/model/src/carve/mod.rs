@@ -81,7 +81,8 @@ impl Request {
     }
 }
 
-/// The flags that fill in what a request leaves open; see [`crate::flags::Flags::network_defaults`].
+/// The flags that fill in what a request leaves open; see
+/// [`crate::flags::Flags::network_defaults`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
     /// `network_size`.
@@ -100,7 +101,8 @@ pub struct Defaults {
     pub cnt_vpn_clients: u32,
     /// `multi_host`.
     pub multi_host: bool,
-    /// The hosts' own interfaces, by the flags that name them: no bridge of ours can have their name.
+    /// The hosts' own interfaces, by the flags that name them: no bridge of ours can have their
+    /// name.
     pub interfaces: Vec<(&'static str, IfName)>,
 }
 
@@ -134,7 +136,8 @@ pub struct NewNetwork {
     pub spec: NetworkSpec,
     /// Last address for instances.
     pub last: Ipv4Addr,
-    /// Addresses that no instance gets, as inclusive ranges, ascending: few, however big the subnet.
+    /// Addresses that no instance gets, as inclusive ranges, ascending: few, however big the
+    /// subnet.
     pub reserved: Vec<(Ipv4Addr, Ipv4Addr)>,
 }
 

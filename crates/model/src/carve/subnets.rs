@@ -16,7 +16,8 @@ const RANGE: &str = "fixed_range_v4";
 /// Far more than a cloud has; a slip like `10.0.0.0/8 1000000 4` must not make a million rows.
 const MAX_NETWORKS: u32 = 65_536;
 
-/// Reads a range like `10.0.0.0/24`: no host bits, room for a network, addresses that hosts can have.
+/// Reads a range like `10.0.0.0/24`: no host bits, room for a network, addresses that hosts can
+/// have.
 pub fn parse_range(text: &str) -> Result<Ipv4Net, ModelError> {
     let wrong = |reason: String| Err(ModelError::new(RANGE, text, reason));
     let Some(net) = parse_cidr(text.trim()) else {

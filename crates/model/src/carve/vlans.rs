@@ -88,8 +88,8 @@ fn check_name(bridge: &IfName, request: &Request, defaults: &Defaults) -> Result
     Ok(())
 }
 
-/// A bridge that hosts make is one device, whichever of its networks asked for it first; and none that
-/// the administrator makes.
+/// A bridge that hosts make is one device, whichever of its networks asked for it first; and none
+/// that the administrator makes.
 fn check_shared(
     bridge: &IfName,
     request: &Request,

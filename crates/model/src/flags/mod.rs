@@ -91,8 +91,8 @@ pub struct Flags {
 /// A resolved flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// The text after interpolation; lists joined with commas. May hold a password: people are shown
-    /// [`Value::shown`].
+    /// The text after interpolation; lists joined with commas. May hold a password: people are
+    /// shown [`Value::shown`].
     pub text: String,
     /// The place that gave it.
     pub origin: Origin,

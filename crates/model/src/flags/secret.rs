@@ -1,5 +1,6 @@
 //! Passwords in addresses (`scheme://user:password@host/x?password=…`), and how they are kept from
-//! people's eyes. What cannot be told apart is hidden too: better a host too little than a password.
+//! people's eyes. What cannot be told apart is hidden too: better a host too little than a
+//! password.
 
 const HIDDEN: &str = "***";
 

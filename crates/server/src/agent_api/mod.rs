@@ -51,8 +51,8 @@ async fn hello(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The long poll: answers at once with a list or with changes, else when there is news, else with an
-/// empty delta when the time is over.
+/// The long poll: answers at once with a list or with changes, else when there is news, else with
+/// an empty delta when the time is over.
 async fn objects(
     State(state): State<Arc<Shared>>,
     Path(host): Path<String>,

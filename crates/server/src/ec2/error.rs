@@ -79,8 +79,8 @@ fn code_of(error: &ControlError) -> Code {
         ControlError::Unavailable(_) | ControlError::Store(StoreError::Unavailable { .. }) => {
             Code::Unavailable
         }
-        // The operator's to mend, and faults in this program: named, so that a new kind of error has
-        // to say whose fault it is.
+        // The operator's to mend, and faults in this program: named, so that a new kind of error
+        // has to say whose fault it is.
         ControlError::Store(
             StoreError::Conflict(_)
             | StoreError::Refused(_)

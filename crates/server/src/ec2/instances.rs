@@ -183,8 +183,8 @@ fn instance(view: InstanceView) -> Instance {
     }
 }
 
-/// EC2 has no state for "could not be started"; nova said `pending` for ever. Clients' waiters end on
-/// `terminated` and `stopped`, and the reason says why.
+/// EC2 has no state for "could not be started"; nova said `pending` for ever. Clients' waiters end
+/// on `terminated` and `stopped`, and the reason says why.
 pub(super) fn ec2_state(state: Row) -> InstanceState {
     match state {
         Row::Pending => InstanceState::Pending,

@@ -162,8 +162,8 @@ async fn answer(
     Ok((answer, version))
 }
 
-/// Who calls. An unknown key and a wrong signature get the same answer: which keys exist is nobody's
-/// business.
+/// Who calls. An unknown key and a wrong signature get the same answer: which keys exist is
+/// nobody's business.
 async fn authenticate(
     state: &Shared,
     raw: &RawRequest<'_>,
@@ -197,8 +197,8 @@ async fn authenticate(
         })
 }
 
-/// The role that an action's use case requires; `None`: any member of the project may call it. A new
-/// action does not compile until it is in this list.
+/// The role that an action's use case requires; `None`: any member of the project may call it. A
+/// new action does not compile until it is in this list.
 fn role_for(action: &Action) -> Option<Role> {
     match action {
         Action::RunInstances(_)

@@ -1,5 +1,5 @@
-//! Making the schema is cut off, at every point where it waits for the database: who comes next makes
-//! the rest, and nothing is spoiled.
+//! Making the schema is cut off, at every point where it waits for the database: who comes next
+//! makes the rest, and nothing is spoiled.
 
 use crate::engines::{runtime, sqlite_url};
 use novanet_lab::Postgres;

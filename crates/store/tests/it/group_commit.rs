@@ -1,5 +1,5 @@
-//! Planned transactions that wait for each other share a transaction of the engine. Each one commits or
-//! fails by itself, and is committed when its `commit` returns.
+//! Planned transactions that wait for each other share a transaction of the engine. Each one
+//! commits or fails by itself, and is committed when its `commit` returns.
 
 use crate::both::seed::a_user;
 use crate::cut_off::polled;

@@ -1,5 +1,5 @@
-//! Real faults of both engines: after each the first write that comes when its cause has gone works,
-//! and what was cut off is done whole or not at all. `both/faults.rs` tries each statement.
+//! Real faults of both engines: after each the first write that comes when its cause has gone
+//! works, and what was cut off is done whole or not at all. `both/faults.rs` tries each statement.
 
 use crate::both::faults::{names, use_case};
 use crate::engines::{Fresh, run, runtime};
@@ -78,7 +78,8 @@ fn a_database_that_another_program_holds_is_written_again_at_once_when_it_lets_g
     });
 }
 
-/// Runs this test again in a process of its own, prepared by `prepare`; whether this is that process.
+/// Runs this test again in a process of its own, prepared by `prepare`; whether this is that
+/// process.
 fn apart(name: &str, prepare: impl FnOnce(&mut Command)) -> Option<String> {
     if let Ok(url) = std::env::var(WORK_ON) {
         return Some(url);

@@ -89,8 +89,8 @@ fn a_writer_has_its_turn_beside_a_process_that_writes_flat_out() {
         for (work, at_once) in [(Work::Writes, 1), (Work::UseCases, Busy::TASKS)] {
             let waits = waits_beside(&server, &cli, work).await?;
             // Two commits of the engine, by construction; more when this thread is not run for a
-            // while, so the longest waits say something of the machine. (SQLite alone: 4 and 150, and
-            // the longest 2,000.)
+            // while, so the longest waits say something of the machine. (SQLite alone: 4 and 150,
+            // and the longest 2,000.)
             let fair = waits[50] <= 3 * at_once && waits[90] <= 20 * at_once;
             assert!(fair, "{work:?}: waited for so many commits: {waits:?}");
         }

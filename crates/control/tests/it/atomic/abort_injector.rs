@@ -5,11 +5,12 @@
 //! that sent the statement, PostgreSQL's driver writes an event. So the injector counts statements
 //! instead of polls, and knows that the abort has happened.
 //!
-//! * SQLite: the database executes the n-th statement, the use case does not receive the answer, and
-//!   sends no other statement.
-//! * PostgreSQL: the use case receives the answer to the n-th statement and sends no other: a caught
-//!   panic ends the poll right there. (Dropping the future at its next wait would be too late: on a
-//!   busy machine the answers to some statements arrive before the future has to wait for them.)
+//! * SQLite: the database executes the n-th statement, the use case does not receive the answer,
+//!   and sends no other statement.
+//! * PostgreSQL: the use case receives the answer to the n-th statement and sends no other: a
+//!   caught panic ends the poll right there. (Dropping the future at its next wait would be too
+//!   late: on a busy machine the answers to some statements arrive before the future has to wait
+//!   for them.)
 
 use std::cell::Cell;
 use std::future::poll_fn;

@@ -1,4 +1,5 @@
-//! Snapshots of all rows of a database, to compare and to restore. Depends on sqlx for both engines.
+//! Snapshots of all rows of a database, to compare and to restore. Depends on sqlx for both
+//! engines.
 
 use anyhow::{Context, Result};
 use novanet_lab::eventually_async;
@@ -16,7 +17,8 @@ pub(crate) struct DbSnapshots {
     sql: String,
 }
 
-/// All rows of all tables (of the bytes of images, the first). Two are equal if not one byte differs.
+/// All rows of all tables (of the bytes of images, the first). Two are equal if not one byte
+/// differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DbSnapshot {
     tables: BTreeMap<String, Table>,
@@ -210,7 +212,8 @@ fn without_macs(text: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Waits until nothing of what was cut off is under way: PostgreSQL still executes what it was sent.
+/// Waits until nothing of what was cut off is under way: PostgreSQL still executes what it was
+/// sent.
 pub(crate) async fn settled(db: &Db) -> Result<()> {
     if db.engine() == Engine::Sqlite {
         return Ok(());

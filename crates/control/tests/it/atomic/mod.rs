@@ -1,5 +1,5 @@
-//! A use case that ends at any of its statements has done nothing, and the next run of it ends as if
-//! that had not been.
+//! A use case that ends at any of its statements has done nothing, and the next run of it ends as
+//! if that had not been.
 
 mod abort_injector;
 pub(crate) mod db_snapshot;
@@ -152,8 +152,9 @@ impl<'w> Trial<'w> {
         same(&again, &after, &[]).with_context(|| format!("{name} after the aborts"))
     }
 
-    /// Several transactions: aborted after each statement what is planned follows from the rows, and
-    /// doing it again ends as if it had not been aborted, but for some columns. Then it is done whole.
+    /// Several transactions: aborted after each statement what is planned follows from the rows,
+    /// and doing it again ends as if it had not been aborted, but for some columns. Then it is done
+    /// whole.
     pub(crate) async fn several<T>(
         &self,
         name: &'static str,

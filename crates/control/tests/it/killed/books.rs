@@ -1,5 +1,5 @@
-//! Whether the audit log and the rows tell the same story: every entry has its change, and the other
-//! way round.
+//! Whether the audit log and the rows tell the same story: every entry has its change, and the
+//! other way round.
 
 use anyhow::{Result, ensure};
 use novanet_control::Cloud;

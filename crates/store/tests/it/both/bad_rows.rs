@@ -1,5 +1,5 @@
-//! Rows that do not validate, for somebody edited them: what hangs on them stays as it was last good,
-//! and nothing else suffers.
+//! Rows that do not validate, for somebody edited them: what hangs on them stays as it was last
+//! good, and nothing else suffers.
 
 use super::plan::{a_cloud, kinds};
 use super::seed::{

@@ -227,7 +227,8 @@ async fn after_a_failure_of_a_reading_statement_its_connection_is_closed(t: Fres
                 let unavailable = matches!(done, Err(StoreError::Unavailable { .. }));
                 ensure!(unavailable, "{error} at {at}: {done:?}");
             }
-            // All readers: who was marked is not among them any more, or was not the one that failed.
+            // All readers: who was marked is not among them any more, or was not the one that
+            // failed.
             let mut tx = read().await?;
             let marked = is_marked(&mut tx, t.engine()).await?;
             ensure!(!marked || error == "5", "{error} at {at}");

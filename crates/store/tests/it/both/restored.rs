@@ -1,5 +1,5 @@
-//! What is there for a database that is restored: tombstones in lists, epochs that are taken over, numbers
-//! that the host has, and a database that may be read only.
+//! What is there for a database that is restored: tombstones in lists, epochs that are taken over,
+//! numbers that the host has, and a database that may be read only.
 
 use super::seed::{Follower, a_project, insert_instance, member, name, placed};
 use crate::engines::Fresh;
