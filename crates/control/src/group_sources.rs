@@ -1,7 +1,7 @@
 //! The sources of security group rules: which groups of which projects a caller may name, and the
 //! end of rules that name a deleted group.
 
-use crate::groups::{GroupRef, describe, text};
+use crate::group_ref::{GroupRef, describe, text};
 use crate::{Caller, ControlError, Kind, Result, Role};
 use novanet_model::ProjectId;
 use novanet_model::rows::SecurityRule;

@@ -1,6 +1,8 @@
 //! Use cases of security groups.
 
 use crate::caller::record;
+pub use crate::group_ref::GroupRef;
+use crate::group_ref::{describe, text};
 pub use crate::group_sources::SourceRef;
 use crate::group_sources::{lookup, may_name, of_source, resolve, revoke_elsewhere};
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
@@ -15,15 +17,6 @@ use std::collections::BTreeMap;
 
 /// The group that every project has, and instances are in when none is named.
 pub const DEFAULT: &str = "default";
-
-/// A group as a caller names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GroupRef {
-    /// By id.
-    Id(GroupId),
-    /// By name in the caller's project.
-    Name(String),
-}
 
 /// A group with its rules.
 #[derive(Debug, Clone)]
@@ -269,25 +262,6 @@ pub(crate) async fn find(c: &mut Conn, caller: &Caller, group: &GroupRef) -> Res
         GroupRef::Name(name) => groups::by_name(c, &caller.project, name).await?,
     };
     found.ok_or_else(|| ControlError::not_found(Kind::SecurityGroup, text(group)))
-}
-
-pub(crate) fn text(group: &GroupRef) -> String {
-    match group {
-        GroupRef::Id(id) => id.to_string(),
-        GroupRef::Name(name) => name.clone(),
-    }
-}
-
-pub(crate) fn describe(traffic: Traffic, source: Source) -> String {
-    let (protocol, from, to) = traffic.to_ec2();
-    let ports = match (from, to) {
-        (Some(from), Some(to)) => format!(" {from} to {to}"),
-        _ => String::new(),
-    };
-    match source {
-        Source::Cidr(cidr) => format!("{protocol}{ports} from {cidr}"),
-        Source::Group(group) => format!("{protocol}{ports} from {group}"),
-    }
 }
 
 fn check_text(what: &'static str, value: &str) -> Result<()> {

@@ -15,6 +15,7 @@ mod error;
 pub mod fixed_ips;
 pub mod floating_ips;
 mod floating_pool;
+mod group_ref;
 mod group_sources;
 pub mod groups;
 pub mod host_addresses;

@@ -2,8 +2,8 @@
 //! are here, their arithmetic is in `v2` and `v4`.
 
 use crate::error::{Code, Ec2Error};
+use crate::freshness::SKEW;
 use crate::params::{Params, RawRequest};
-use crate::timestamp::SKEW;
 use crate::{v2, v4};
 use novanet_model::ProjectId;
 use time::{Duration, OffsetDateTime};

@@ -5,6 +5,9 @@ use crate::xml::Xml;
 use novanet_model::ModelError;
 use thiserror::Error;
 
+/// The longest query string and body together. User data of 16 KiB, twice base64, fits.
+pub const MAX_BYTES: usize = 64 * 1024;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal;)*) => {
         /// EC2's error codes, as far as this cloud has a use for them.
@@ -213,15 +216,11 @@ impl Ec2Error {
         )
     }
 
-    /// More than [`crate::params::MAX_BYTES`]. For whoever reads the body, too: it should stop
-    /// there.
+    /// More than [`MAX_BYTES`]. Readers of a body answer with it too, and stop there.
     pub fn too_large() -> Self {
         Self::new(
             Code::RequestEntityTooLarge,
-            format!(
-                "The request is longer than {} bytes.",
-                crate::params::MAX_BYTES
-            ),
+            format!("The request is longer than {MAX_BYTES} bytes."),
         )
     }
 

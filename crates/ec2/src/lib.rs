@@ -16,6 +16,7 @@ pub mod encoding;
 pub mod error;
 pub mod fields;
 pub mod filter;
+mod freshness;
 pub mod page;
 pub mod params;
 pub mod reader;

@@ -2,12 +2,11 @@
 //! (a parameter twice, a broken escape) is refused here, before any check of a signature.
 
 use crate::encoding::decode;
+pub use crate::error::MAX_BYTES;
 use crate::error::{Code, Ec2Error};
 use crate::fields::Fields;
 use std::collections::BTreeSet;
 
-/// The longest query string and body together. User data of 16 KiB, twice base64, fits.
-pub const MAX_BYTES: usize = 64 * 1024;
 /// The largest number of parameters: a DescribeInstances with a thousand ids fits.
 pub const MAX_PAIRS: usize = 2048;
 

@@ -1,12 +1,8 @@
-//! The forms of time that EC2 requests and answers carry, and the rule of five minutes.
+//! The forms of time that EC2 requests and answers carry. Depends on `time` only.
 
-use crate::error::{Code, Ec2Error};
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::macros::format_description;
-use time::{Duration, OffsetDateTime, PrimitiveDateTime};
-
-/// How far a client's clock may be off, in EC2 and by default here.
-pub(crate) const SKEW: Duration = Duration::minutes(5);
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 /// `2026-11-23T05:15:08`, with or without a fraction and `Z` or an offset: without, it is UTC
 /// (boto 1.9 sends no `Z`).
@@ -72,54 +68,6 @@ fn seconds(at: OffsetDateTime) -> String {
         clock.minute(),
         clock.second()
     )
-}
-
-/// A request that was signed at `signed` is good for `skew` either way.
-pub(crate) fn check_signed_at(
-    signed: OffsetDateTime,
-    skew: Duration,
-    now: OffsetDateTime,
-) -> Result<(), Ec2Error> {
-    if now - signed > skew {
-        return Err(expired(format!(
-            "Request has expired: it was signed at {}, and it is {} here. Check the clock of the client.",
-            iso8601(signed),
-            iso8601(now)
-        )));
-    }
-    check_not_future(signed, skew, now)
-}
-
-/// A clock that is ahead by more than `skew`.
-pub(crate) fn check_not_future(
-    signed: OffsetDateTime,
-    skew: Duration,
-    now: OffsetDateTime,
-) -> Result<(), Ec2Error> {
-    if signed - now > skew {
-        return Err(expired(format!(
-            "Request is from the future: it was signed at {}, and it is {} here. Check the clock of the client.",
-            iso8601(signed),
-            iso8601(now)
-        )));
-    }
-    Ok(())
-}
-
-/// A request that was good until `end`.
-pub(crate) fn check_not_over(end: OffsetDateTime, now: OffsetDateTime) -> Result<(), Ec2Error> {
-    if now > end {
-        return Err(expired(format!(
-            "Request has expired: it was good until {}, and it is {} here.",
-            iso8601(end),
-            iso8601(now)
-        )));
-    }
-    Ok(())
-}
-
-fn expired(message: String) -> Ec2Error {
-    Ec2Error::new(Code::RequestExpired, message)
 }
 
 #[cfg(test)]

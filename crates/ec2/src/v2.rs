@@ -3,8 +3,9 @@
 
 use crate::encoding::encode_into;
 use crate::error::{Code, Ec2Error};
+use crate::freshness::{check_not_over, check_signed_at};
 use crate::params::{Params, RawRequest};
-use crate::timestamp::{check_not_over, check_signed_at, parse_iso8601};
+use crate::timestamp::parse_iso8601;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};

@@ -4,10 +4,9 @@
 
 use crate::encoding::{decode, encode_into};
 use crate::error::{Code, Ec2Error};
+use crate::freshness::{check_not_future, check_not_over, check_signed_at};
 use crate::params::{Params, RawRequest};
-use crate::timestamp::{
-    basic, check_not_future, check_not_over, check_signed_at, parse_basic, parse_http_date,
-};
+use crate::timestamp::{basic, parse_basic, parse_http_date};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;

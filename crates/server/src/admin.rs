@@ -4,7 +4,7 @@
 
 use crate::agent_api::ApiError;
 use crate::questions::NoAnswer;
-use crate::server::State as Shared;
+use crate::state::State as Shared;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

@@ -11,6 +11,7 @@ mod listeners;
 mod questions;
 mod regions;
 mod server;
+mod state;
 
 pub use questions::{NoAnswer, Questions};
 pub use regions::Regions;

@@ -3,9 +3,9 @@
 use crate::listeners::{agent_gate, ec2_gate, serve_agents, serve_ec2};
 use crate::questions::Questions;
 use crate::regions::Regions;
+use crate::state::State;
 use crate::{admin, agent_api, clock_file, ec2};
 use novanet_control::{Cloud, error_chain};
-use novanet_http::Gate;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
@@ -34,7 +34,7 @@ pub struct ServerConfig {
     pub regions: Vec<(String, String)>,
     /// Name of this server, for leases.
     pub name: String,
-    /// Where it notes how far the database is ([`seen`]).
+    /// Where it notes how far the database is ([`clock_file`]).
     pub clock_file: PathBuf,
 }
 
@@ -54,18 +54,6 @@ pub enum ServerError {
     /// The cloud cannot be used.
     #[error(transparent)]
     Cloud(#[from] novanet_control::ControlError),
-}
-
-/// What handlers share.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) cloud: Cloud,
-    pub(crate) questions: Questions,
-    pub(crate) regions: Regions,
-    /// The EC2 API's connections.
-    pub(crate) ec2_gate: Gate,
-    /// The agent API's.
-    pub(crate) agent_gate: Gate,
 }
 
 /// A server that listens and does not answer yet.

@@ -1,5 +1,6 @@
 //! Opening a database: which engine, which file, whose file. The schema is `schema`'s.
 
+use crate::engine_tx::{Engine, POSTGRES_READERS, Writers};
 use crate::fault::{self, Fault};
 use crate::group_commit::GroupCommit;
 use crate::hints::Hints;
@@ -17,9 +18,6 @@ use std::time::Duration;
 /// Readers beside the one writer.
 const SQLITE_READERS: u32 = 8;
 
-/// Per process; PostgreSQL's own default limit is 100 for all.
-pub(crate) const POSTGRES_READERS: u32 = 12;
-
 /// Planned transactions use one connection after the other, and one that waits costs the server
 /// nothing. The few connections in use have all statements prepared.
 const POSTGRES_WRITERS: u32 = 4;
@@ -33,15 +31,6 @@ const POSTGRES_SETTINGS: &str = "SET enable_seqscan = off; SET jit = off; \
     SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
     SET idle_in_transaction_session_timeout = '30s'; SET synchronous_commit = on;";
 
-/// Which database engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// One file, one host: the embedded default.
-    Sqlite,
-    /// Several servers, many hosts.
-    Postgres,
-}
-
 /// A database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Db(Arc<Inner>);
@@ -49,11 +38,8 @@ pub struct Db(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     pool: AnyPool,
-    writers: AnyPool,
-    engine: Engine,
-    lock: WriteLock,
+    writers: Writers,
     commits: GroupCommit,
-    health: Arc<Health>,
     hints: Hints,
     file: Option<PathBuf>,
     name: String,
@@ -109,12 +95,14 @@ impl Db {
         let connect = |count| pool_of(count, &options, SQLITE_SETTINGS, &health);
         Ok(Self(Arc::new(Inner {
             pool: connect(SQLITE_READERS),
-            // One connection, always the same: what another one writes makes it forget all pages.
-            writers: connect(1),
-            engine: Engine::Sqlite,
-            lock: WriteLock::beside(path)?,
+            writers: Writers {
+                // One connection, always the same: writes of another one make it forget all pages.
+                pool: connect(1),
+                engine: Engine::Sqlite,
+                lock: WriteLock::beside(path)?,
+                health: Arc::clone(&health),
+            },
             commits: GroupCommit::default(),
-            health,
             hints: Hints::default(),
             file: Some(path.to_owned()),
             name,
@@ -136,11 +124,13 @@ impl Db {
         let connect = |count| pool_of(count, &options, POSTGRES_SETTINGS, &health);
         Ok(Self(Arc::new(Inner {
             pool: connect(POSTGRES_READERS),
-            writers: connect(POSTGRES_WRITERS),
-            engine: Engine::Postgres,
-            lock: WriteLock::none(),
+            writers: Writers {
+                pool: connect(POSTGRES_WRITERS),
+                engine: Engine::Postgres,
+                lock: WriteLock::none(),
+                health: Arc::clone(&health),
+            },
             commits: GroupCommit::default(),
-            health,
             hints: Hints::default(),
             file: None,
             name: server.name(),
@@ -150,7 +140,7 @@ impl Db {
 
     /// Which engine.
     pub fn engine(&self) -> Engine {
-        self.0.engine
+        self.0.writers.engine
     }
 
     /// Hints within this process.
@@ -183,15 +173,14 @@ impl Db {
     /// Closes all connections, after a checkpoint.
     pub async fn close(&self) {
         self.0.pool.close().await;
-        self.0.writers.close().await;
+        self.0.writers.pool.close().await;
     }
 
     pub(crate) fn pool(&self) -> &AnyPool {
         &self.0.pool
     }
 
-    /// Where writers get their connections.
-    pub(crate) fn writers(&self) -> &AnyPool {
+    pub(crate) fn writers(&self) -> &Writers {
         &self.0.writers
     }
 
@@ -200,11 +189,7 @@ impl Db {
     }
 
     pub(crate) fn health(&self) -> &Arc<Health> {
-        &self.0.health
-    }
-
-    pub(crate) fn write_lock(&self) -> &WriteLock {
-        &self.0.lock
+        &self.0.writers.health
     }
 }
 

@@ -7,11 +7,11 @@
 //! another's caller. [`Member::commit`] returns only when the engine has committed.
 
 use crate::audit::{self, Entry};
+use crate::engine_tx::{EngineTx, Writers};
 use crate::fault::Fault;
 use crate::lock::WRITE_TIMEOUT;
 use crate::session::Conn;
-use crate::tx::EngineTx;
-use crate::{Db, Engine, Result, StoreError};
+use crate::{Engine, Result, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
@@ -68,7 +68,7 @@ pub(crate) struct Member {
 impl GroupCommit {
     /// Waits for the members that asked earlier and locks the clock row: the member and its
     /// version.
-    pub(crate) async fn join(&self, db: &Db) -> Result<(Member, i64)> {
+    pub(crate) async fn join(&self, writers: &Writers) -> Result<(Member, i64)> {
         let mut member = self.wait().await?;
         if let Some(full) = member
             .group
@@ -83,11 +83,11 @@ impl GroupCommit {
                 Err(error) => member.abandon_group(error),
             }
         }
-        let mut inner = EngineTx::begin(db).await?;
-        let clock = bump_clock(&mut inner, db.engine(), 1).await?;
+        let mut inner = EngineTx::begin(writers).await?;
+        let clock = bump_clock(&mut inner, writers.engine, 1).await?;
         member.group = Some(Group {
             inner,
-            engine: db.engine(),
+            engine: writers.engine,
             clock,
             finished: Vec::new(),
             entries: Vec::new(),

@@ -4,15 +4,14 @@ use crate::instance_row::{COLUMNS, row};
 pub use crate::instance_row::{Row, State};
 use crate::read::Reader;
 use crate::user_data::UserData;
-use crate::{Conn, Result, StoreError, Tx, chunks, views};
+use crate::{Conn, Result, StoreError, Tx, chunks};
 use novanet_model::object::InjectedNetwork;
-use novanet_model::rows::{Instance, InstancePort};
+use novanet_model::rows::InstancePort;
 use novanet_model::{
     FixedIpId, FloatingIpId, GroupId, IfName, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind,
     ProjectId,
 };
 use sqlx::any::AnyRow;
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// Adds instances, each with its groups. `row.id` is used as it is: take it from the counter
@@ -118,13 +117,6 @@ pub async fn insert_interfaces(tx: &mut Tx, all: &[Interface]) -> Result<()> {
         query.execute(&mut **tx).await?;
     }
     Ok(())
-}
-
-/// An instance as the plan needs it; `None` when it is terminated or unknown.
-pub async fn planned(c: &mut Conn, id: InstanceId) -> Result<Option<Instance>> {
-    let mut found = views::planned(c, &BTreeSet::from([id])).await?;
-    let bad = |(row, source)| StoreError::BadRow { row, source };
-    found.remove(&id).transpose().map_err(bad)
 }
 
 /// What a floating IP can lead to.

@@ -11,6 +11,7 @@ mod chunks;
 pub mod clock;
 pub mod counters;
 mod db;
+mod engine_tx;
 mod error;
 mod fault;
 mod file;
@@ -45,7 +46,8 @@ pub mod user_data;
 pub mod users;
 pub mod views;
 
-pub use db::{Db, Engine};
+pub use db::Db;
+pub use engine_tx::Engine;
 pub use error::{Result, StoreError, when_full};
 pub use fault::Fault;
 pub use hints::Hints;

@@ -10,11 +10,10 @@
 //! Nothing slow belongs inside: no key generation, no file, no network.
 
 use crate::audit::{self, Entry};
-use crate::db::POSTGRES_READERS;
+use crate::engine_tx::{EngineTx, begin_on};
 use crate::group_commit::Member;
 use crate::session::{Conn, Reading};
 use crate::{Db, Engine, Result, StoreError};
-use sqlx::AnyPool;
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
@@ -40,40 +39,6 @@ enum Inner {
     Own(EngineTx),
     /// A member of a group commit.
     Member(Member),
-}
-
-/// A transaction of the engine that writes, with the lock that it needs.
-#[derive(Debug)]
-pub(crate) struct EngineTx(Conn);
-
-impl EngineTx {
-    pub(crate) async fn begin(db: &Db) -> Result<Self> {
-        let lock = db.write_lock().acquire().await?;
-        let begin = match db.engine() {
-            Engine::Sqlite => "BEGIN IMMEDIATE",
-            Engine::Postgres => "BEGIN",
-        };
-        let mut conn = begin_on(db, db.writers(), begin).await?;
-        conn.hold(lock);
-        Ok(Self(conn))
-    }
-
-    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
-        self.0.commit().await
-    }
-}
-
-impl Deref for EngineTx {
-    type Target = Conn;
-    fn deref(&self) -> &Conn {
-        &self.0
-    }
-}
-
-impl DerefMut for EngineTx {
-    fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.0
-    }
 }
 
 /// A transaction's change of the plan: callers can wait until these hosts have applied it.
@@ -145,7 +110,7 @@ impl Db {
             Engine::Sqlite => "BEGIN",
             Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
-        Ok(Reading(begin_on(self, self.pool(), begin).await?))
+        Ok(Reading(begin_on(self.pool(), self.health(), begin).await?))
     }
 
     /// A connection for one statement that reads: it is a snapshot by itself, and on PostgreSQL a
@@ -158,14 +123,14 @@ impl Db {
     /// A transaction for rows that no plan follows from.
     pub async fn begin_unplanned(&self) -> Result<Tx> {
         self.may_change()?;
-        let own = EngineTx::begin(self).await?;
+        let own = EngineTx::begin(self.writers()).await?;
         Ok(self.tx(Inner::Own(own), 0))
     }
 
     /// A transaction for planned rows: takes the clock row first.
     pub async fn begin_planned(&self) -> Result<Tx> {
         self.may_change()?;
-        let (member, version) = self.commits().join(self).await?;
+        let (member, version) = self.commits().join(self.writers()).await?;
         Ok(self.tx(Inner::Member(member), version))
     }
 
@@ -178,32 +143,6 @@ impl Db {
             touched: BTreeSet::new(),
             entries: Vec::new(),
         }
-    }
-}
-
-/// Begins on a living connection. A pooled one may have died since it was used last (PostgreSQL was
-/// restarted): as nothing is done yet, the next is as good.
-async fn begin_on(db: &Db, pool: &AnyPool, sql: &'static str) -> Result<Conn> {
-    let mut dead = 0;
-    loop {
-        let mut conn = Conn::acquire(pool, db.health()).await?;
-        match conn.begin(sql).await {
-            Ok(()) => return Ok(conn),
-            Err(error) if is_dead(&error) && dead < POSTGRES_READERS => dead += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Whether the other end of the connection is gone; of SQLite, its thread.
-fn is_dead(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // admin_shutdown, crash_shutdown, and ended because it was idle for too long.
-        sqlx::Error::Database(last_words) => last_words
-            .code()
-            .is_some_and(|c| ["57P01", "57P02", "57P05", "25P03"].contains(&c.as_ref())),
-        _ => false,
     }
 }
 

@@ -58,6 +58,13 @@ async fn collect<T>(
 /// An instance as the plan needs it, or the row of it that does not validate, and why.
 pub(crate) type Planned = Result<Instance, (String, ModelError)>;
 
+/// An instance as the plan needs it; `None` when it is terminated or unknown.
+pub async fn instance(c: &mut Conn, id: InstanceId) -> Result<Option<Instance>> {
+    let mut found = planned(c, &BTreeSet::from([id])).await?;
+    let bad = |(row, source)| StoreError::BadRow { row, source };
+    found.remove(&id).transpose().map_err(bad)
+}
+
 /// Instances as the plan needs them, without those that are terminated or unknown. A row that does
 /// not validate says so itself and spoils no other.
 pub(crate) async fn planned(

@@ -1,8 +1,7 @@
 //! Fixed IPs of the launches of one transaction: allocates from each network in one statement and
 //! assigns in the order of the calls. Depends on the pool.
 
-use super::batch::{Plan, PrepareError};
-use super::queue::Call;
+use super::types::{Call, Plan, PrepareError};
 use crate::{ControlError, Kind, Result};
 use novanet_model::rows::Network;
 use novanet_model::{FixedIpId, ModelError, NetworkId};

@@ -9,56 +9,17 @@
 use super::addresses::{self, Addresses};
 use super::context::LaunchContext;
 use super::idempotency::earlier;
-use super::queue::Call;
 use super::rows::{self, NewInstance};
+use super::types::{Call, Outcome, Plan, PrepareError};
 use crate::floating_ips::Association;
-use crate::placement::Place;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::instance_type::{self, InstanceType};
-use novanet_model::rows::Network;
-use novanet_model::{CombinationId, FixedIpId, GroupId, InstanceId, ReservationId, Resource};
-use novanet_store::images::Image;
-use novanet_store::key_pairs::{self, KeyPair};
+use novanet_model::{FixedIpId, InstanceId, ReservationId, Resource};
+use novanet_store::key_pairs;
 use novanet_store::members::{self, Placement, Usage};
 use novanet_store::pool::{self as address_pool, AllocatedIp};
 use novanet_store::{Committed, Tx, counters, floating_ips, instances};
 use std::collections::BTreeSet;
-
-/// The result of a call.
-pub(super) enum Outcome {
-    Done(Vec<InstanceId>, Committed),
-    Refused(ControlError),
-    /// Another attempt in a transaction of its own can succeed.
-    RetryAlone,
-}
-
-/// Why [`Cloud::prepare`] has no plan for a call.
-pub(super) enum PrepareError {
-    Failed(ControlError),
-    /// It would have to write before it is certain to succeed.
-    RetryAlone,
-    /// An earlier call with the same client token launched these.
-    AlreadyLaunched(Vec<InstanceId>),
-}
-
-impl<E: Into<ControlError>> From<E> for PrepareError {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-/// A call that nothing refuses but a lack of addresses.
-pub(super) struct Plan {
-    pub(super) networks: Vec<Network>,
-    pub(super) count: usize,
-    pub(super) image: Image,
-    pub(super) size: &'static InstanceType,
-    pub(super) key: Option<KeyPair>,
-    pub(super) groups: Vec<GroupId>,
-    pub(super) combination: CombinationId,
-    places: Vec<Place>,
-    requested: Option<AllocatedIp>,
-}
 
 /// A plan with the addresses of its instances, one in each network for each.
 struct Ready<'a> {

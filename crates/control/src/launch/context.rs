@@ -1,8 +1,7 @@
 //! Rows that the launches of one transaction need, read once for all of them. Depends on the store.
 
-use super::batch::PrepareError;
 use super::networks::Networks;
-use super::queue::Call;
+use super::types::{Call, PrepareError};
 use crate::groups::{self, DEFAULT};
 use crate::placement::Hosts;
 use crate::{Caller, Cloud, ControlError, Kind, Result, images};

@@ -8,6 +8,7 @@ mod idempotency;
 mod networks;
 mod queue;
 mod rows;
+mod types;
 
 pub(crate) use queue::Queue;
 
@@ -72,7 +73,7 @@ impl Cloud {
             // Before it shares a transaction with others.
             self.vault()?;
         }
-        self.launch_in_turn(queue::Call {
+        self.launch_in_turn(types::Call {
             caller: caller.clone(),
             launch: launch.clone(),
         })

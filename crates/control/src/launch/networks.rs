@@ -5,7 +5,7 @@
 //! all instances: a launch leaves it out while another one works. A project's own networks are a
 //! promise to the project: a launch leaves none of them out, and fails if one is in trouble.
 
-use super::batch::PrepareError;
+use super::types::PrepareError;
 use crate::caller::record;
 use crate::{Caller, ControlError, Kind, Result};
 use novanet_model::NetworkKind;

@@ -1,9 +1,8 @@
 //! Whose launch is next: who gets the turn takes everybody who waits into its transaction. Knows
 //! nothing of instances.
 
-use super::Launch;
-use super::batch::Outcome;
-use crate::{Caller, Cloud, ControlError, Result};
+use super::types::{Call, Outcome};
+use crate::{Cloud, ControlError, Result};
 use novanet_model::InstanceId;
 use novanet_store::{Committed, StoreError, Tx};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +14,6 @@ const MAX_CALLS: usize = 32;
 
 /// How often a launch is tried with other MACs.
 const TRIES: usize = 3;
-
-/// A RunInstances call.
-pub(super) struct Call {
-    pub(super) caller: Caller,
-    pub(super) launch: Launch,
-}
 
 type Answer = Result<(Vec<InstanceId>, Committed)>;
 

@@ -1,8 +1,7 @@
 //! The rows of new instances, for as many as one transaction launches.
 
-use super::batch::Plan;
 use super::idempotency::digest;
-use super::queue::Call;
+use super::types::{Call, Plan};
 use crate::cloud::no_key;
 use crate::placement::{Place, unused_mac};
 use crate::{Result, user_data};

@@ -1,7 +1,7 @@
 //! Bytes of an image, part by part: neither side holds a whole image in memory.
 
 use crate::agent_api::error::ApiError;
-use crate::server::State as Shared;
+use crate::state::State as Shared;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

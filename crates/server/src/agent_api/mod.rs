@@ -5,7 +5,7 @@ mod error;
 pub(crate) use error::ApiError;
 mod images;
 
-use crate::server::State as Shared;
+use crate::state::State as Shared;
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;

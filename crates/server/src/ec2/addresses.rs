@@ -2,7 +2,7 @@
 
 use super::Answered;
 use super::error::Refusal;
-use crate::server::State;
+use crate::state::State;
 use novanet_control::floating_ips::{Association, FloatRef};
 use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::{

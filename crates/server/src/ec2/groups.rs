@@ -1,7 +1,7 @@
 //! Security groups.
 
 use super::Answered;
-use crate::server::State;
+use crate::state::State;
 use novanet_control::groups::{self as control, GroupView, SourceNames, SourceRef};
 use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::{

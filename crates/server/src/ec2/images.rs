@@ -1,7 +1,7 @@
 //! Images.
 
 use super::{Answered, time_of};
-use crate::server::State;
+use crate::state::State;
 use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::DescribeImages;
 use novanet_ec2::filter;

@@ -3,7 +3,7 @@
 use super::error::Refusal;
 use super::groups::group_ref;
 use super::{Answered, time_of};
-use crate::server::State;
+use crate::state::State;
 use novanet_control::Caller;
 use novanet_control::instances::{InstanceState as Row, InstanceView, Launch};
 use novanet_ec2::action::{DescribeInstances, GetConsoleOutput, InstanceIds, RunInstances};

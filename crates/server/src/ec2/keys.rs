@@ -1,7 +1,7 @@
 //! Key pairs.
 
 use super::Answered;
-use crate::server::State;
+use crate::state::State;
 use novanet_control::{Caller, ControlError, Kind, key_pairs};
 use novanet_ec2::action::{CreateKeyPair, DeleteKeyPair, DescribeKeyPairs, ImportKeyPair, KeyKind};
 use novanet_ec2::filter;

@@ -10,7 +10,7 @@ mod keys;
 mod status;
 mod zones;
 
-use crate::server::State as Shared;
+use crate::state::State as Shared;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};

@@ -2,7 +2,7 @@
 
 use super::Answered;
 use super::instances::{ec2_state, select};
-use crate::server::State;
+use crate::state::State;
 use novanet_control::instances::InstanceState as Row;
 use novanet_control::{Caller, Role};
 use novanet_ec2::action::{Attribute, DescribeInstanceAttribute, DescribeInstanceStatus};

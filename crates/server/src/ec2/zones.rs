@@ -1,7 +1,7 @@
 //! Zones, regions and instance types: what a cloud says of itself.
 
 use super::Answered;
-use crate::server::State;
+use crate::state::State;
 use novanet_control::Caller;
 use novanet_ec2::action::{DescribeAvailabilityZones, DescribeInstanceTypes, DescribeRegions};
 use novanet_ec2::filter;

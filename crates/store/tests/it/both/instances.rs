@@ -13,7 +13,7 @@ use novanet_model::{
 };
 use novanet_store::instances::{Row, State};
 use novanet_store::user_data::{self, UserData};
-use novanet_store::{StoreError, fixed_ips, groups, instances};
+use novanet_store::{StoreError, fixed_ips, groups, instances, views};
 
 fn is_conflict(error: &StoreError) -> bool {
     matches!(error, StoreError::Conflict(_))
@@ -194,7 +194,7 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
         groups: vec![front],
         combination: CombinationId(1),
     };
-    assert_eq!(instances::planned(&mut tx, id).await?, Some(wanted.clone()));
+    assert_eq!(views::instance(&mut tx, id).await?, Some(wanted.clone()));
     let objects = novanet_model::plan::objects_of_instance(&wanted);
     let mut siblings = Vec::new();
     for (_, object) in &objects {
@@ -209,9 +209,9 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
     }
     assert_eq!(siblings, [(0, vec![flat_address]), (1, vec![address])]);
     instances::set_state(&mut tx, id, State::Deleting, None).await?;
-    assert!(instances::planned(&mut tx, id).await?.unwrap().deleting);
+    assert!(views::instance(&mut tx, id).await?.unwrap().deleting);
     instances::set_state(&mut tx, id, State::Terminated, None).await?;
-    assert_eq!(instances::planned(&mut tx, id).await?, None);
+    assert_eq!(views::instance(&mut tx, id).await?, None);
     Ok(())
 }
 
