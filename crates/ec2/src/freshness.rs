@@ -1,5 +1,5 @@
-//! Refuses requests that were signed too long ago or in the future. Depends on the forms of time and
-//! on the errors.
+//! Refuses requests that were signed too long ago or in the future. Depends on the forms of time
+//! and on the errors.
 
 use crate::error::{Code, Ec2Error};
 use crate::timestamp::iso8601;

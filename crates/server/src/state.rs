@@ -1,4 +1,5 @@
-//! The state that all handlers share. Depends on the cloud, the questions, the regions and the gates.
+//! The state that all handlers share. Depends on the cloud, the questions, the regions and the
+//! gates.
 
 use crate::questions::Questions;
 use crate::regions::Regions;

