@@ -1,5 +1,5 @@
-//! What happens without anybody asking: edited rows are planned, deletions end, old tombstones and
-//! terminated instances go, and everything is planned again from scratch, a few rows at a time.
+//! Background controllers: they plan edited rows, end deletions, purge old tombstones and
+//! terminated instances, and plan everything again from scratch, a few rows at a time.
 //!
 //! Every server runs the loop; a lease decides which one acts. A round takes no input and does not
 //! retry: the next round is the retry.

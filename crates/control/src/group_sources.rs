@@ -94,8 +94,8 @@ pub(crate) async fn may_name(c: &mut Conn, caller: &Caller, project: &ProjectId)
     Ok(found.manager == *user || roles.iter().any(|role| role == Role::NetAdmin.word()))
 }
 
-/// Takes away the rules of other projects that name a group which is about to be deleted: they let
-/// nobody in any more, and must not keep its owner from deleting it.
+/// Revokes the rules of other projects that name a group before its deletion: they accept no
+/// traffic any more, and must not keep its owner from deleting it.
 pub(crate) async fn revoke_elsewhere(
     tx: &mut Tx,
     actor: &Actor,

@@ -90,7 +90,7 @@ pub(crate) fn refuse_floating(reserved: &HostReserved, addresses: &[Ipv4Addr]) -
     Err(ControlError::in_use(Kind::FloatingIp, ip, reason))
 }
 
-/// A new network's addresses that hosts have are nobody's.
+/// Reserves the addresses of a new network that hosts have themselves.
 pub(crate) async fn reserve(
     tx: &mut Tx,
     reports: &Reports,

@@ -177,8 +177,8 @@ impl Ec2Error {
         }
     }
 
-    /// Whoever it is, it is not somebody we know. The same text for an unknown key and for a wrong
-    /// signature: the difference would tell which keys exist.
+    /// An unknown key or a wrong signature. Both have the same text: a difference would tell which
+    /// keys exist.
     pub fn auth_failure() -> Self {
         Self::new(
             Code::AuthFailure,

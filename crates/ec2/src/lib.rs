@@ -5,8 +5,8 @@
 //! (`now` is a parameter). The server's way through this crate:
 //!
 //! 1. [`Params::decode`] reads a [`RawRequest`];
-//! 2. [`credentials::parse`] finds who signed it, [`Presented::verify`] checks that they did;
-//! 3. [`Action::parse`] says what is asked, as a typed request;
+//! 2. [`credentials::parse`] finds the access key, [`Presented::verify`] checks the signature;
+//! 3. [`Action::parse`] makes a typed request of it;
 //! 4. [`response::render`] writes the answer, [`Ec2Error::to_xml`] the refusal.
 
 pub mod action;

@@ -132,7 +132,7 @@ impl HostAddresses {
         })
     }
 
-    /// Addresses that the cloud never gives to anybody, each with the rest of "HOST has …": the
+    /// Addresses that the cloud never gives to an instance, each with the rest of "HOST has …": the
     /// host's own, its next hops, and network and broadcast addresses of its subnets.
     pub fn reserved(&self) -> BTreeMap<Ipv4Addr, String> {
         let mut reserved = BTreeMap::new();

@@ -37,8 +37,8 @@ pub struct Ports {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// Addresses. `0.0.0.0/0` means the internet, the own project and whoever comes through a
-    /// floating IP; never another project's private addresses.
+    /// Addresses. `0.0.0.0/0` means the internet, the own project and traffic through
+    /// floating IPs; never another project's private addresses.
     Cidr(Ipv4Net),
     /// The members of a group.
     Group(GroupId),

@@ -1,6 +1,6 @@
-//! What the operator's command line asks of a running server: questions that only another host can
-//! answer. It is there on the server's unix socket alone: whoever can open that is root or the
-//! cloud's owner. It is no part of what hosts will reach over the network.
+//! Questions of the operator's command line to a running server that only another host can answer.
+//! It is served on the unix socket alone, which only root and the cloud's owner can open, and will
+//! never be served to hosts over the network.
 
 use crate::agent_api::ApiError;
 use crate::questions::NoAnswer;

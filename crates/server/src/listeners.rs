@@ -1,4 +1,4 @@
-//! The server's two listeners, with their limits: the EC2 API, which anybody on the network can
+//! The server's two listeners, with their limits: the EC2 API, which the whole network can
 //! reach, and the agent API's unix socket, which only root and the cloud's owner can.
 
 use crate::ec2;

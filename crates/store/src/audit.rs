@@ -19,13 +19,13 @@ pub struct Entry {
     pub id: i64,
     /// Microseconds since 1970 UTC.
     pub at: i64,
-    /// Who.
+    /// The user, operator or controller.
     pub actor: String,
-    /// From where.
+    /// Its address, or `controller`, `cli` …
     pub source: String,
     /// What, e.g. `floating_ip.associate`.
     pub action: String,
-    /// Whose it was.
+    /// The project of the object.
     pub project_id: Option<String>,
     /// To what, e.g. `203.0.113.5`, `i-0000000a`.
     pub object: String,
@@ -36,7 +36,7 @@ pub struct Entry {
 /// A change to be recorded.
 #[derive(Debug, Clone)]
 pub struct Change<'a> {
-    /// Who.
+    /// The user, operator or controller.
     pub actor: &'a Actor,
     /// What, e.g. `floating_ip.associate`.
     pub action: &'a str,

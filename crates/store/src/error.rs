@@ -90,7 +90,7 @@ type Act = Box<dyn Fn() + Send + Sync>;
 static WHEN_FULL: OnceLock<Act> = OnceLock::new();
 
 /// From now on this process calls `act` whenever a database has no room left, before the caller
-/// hears of it: whoever keeps space in reserve gives it up, and the next write works. The first one
+/// gets the error: `act` can release reserved space, so that the next write works. The first `act`
 /// stays.
 pub fn when_full(act: impl Fn() + Send + Sync + 'static) {
     let _ = WHEN_FULL.set(Box::new(act));

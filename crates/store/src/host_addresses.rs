@@ -1,6 +1,6 @@
 //! What hosts report about their own addresses, and what follows from it in other tables: floating
 //! IPs that cannot be used, addresses of networks that no instance gets. All of it is written when
-//! a host reports something new, which is seldom; who allocates or associates reads only its own
+//! a host reports something new, which is seldom; an allocation or association reads only its own
 //! row.
 
 use crate::fixed_ips::reserved_ranges;

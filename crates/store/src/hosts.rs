@@ -268,7 +268,8 @@ pub async fn by_name(c: &mut Conn, name: &str) -> Result<Option<Host>> {
 }
 
 /// Instances, memory and processors in use on each host: name, instances, MiB, processors. From the
-/// counts of projects; who is going is not in them, still takes room, and is seldom many.
+/// counts of projects. Instances being deleted still use resources and are not counted; they are
+/// few.
 pub async fn load(c: &mut Conn) -> Result<Vec<(String, i64, i64, i64)>> {
     Ok(sqlx::query_as(
         "SELECT host, CAST(sum(members) AS BIGINT), CAST(sum(memory_mb) AS BIGINT), \

@@ -3,7 +3,7 @@
 use crate::{Result, Tx};
 
 /// Takes or renews the lease `name` for `holder` until `now + ttl`; its epoch, or `None` while
-/// somebody else holds it. Times in microseconds.
+/// another holder has it. Times in microseconds.
 pub async fn take(tx: &mut Tx, name: &str, holder: &str, ttl: i64) -> Result<Option<i64>> {
     let now = tx.now;
     Ok(sqlx::query_scalar(

@@ -1,6 +1,6 @@
-//! Changes of other processes on PostgreSQL, by its notifications (SQLite has none). Only a hint: a
-//! notification may be lost, for a listener is cut off now and then, and whoever polls the clock
-//! row misses nothing. What it saves is the wait for the next poll.
+//! Listens to PostgreSQL's notifications of changes by other processes (SQLite has none), and wakes
+//! the hints. A notification can be lost with its connection, so followers poll the clock row too;
+//! a notification only saves them the wait for the next poll.
 
 use crate::{Db, Engine};
 use sqlx::postgres::PgListener;
@@ -48,7 +48,7 @@ impl Db {
         let mut listener = PgListener::connect(options.database_url.as_str()).await?;
         listener.listen(CHANNEL).await?;
         *pause = FIRST_PAUSE;
-        // What was said before nobody heard.
+        // Notifications before the LISTEN are lost.
         self.hints().wake_all();
         let (newest, news) = watch::channel(0);
         let hearing = async {

@@ -319,8 +319,8 @@ pub async fn removed_everywhere(c: &mut Conn, owner: PlanOwner) -> Result<bool> 
     Ok(waiting == 0)
 }
 
-/// Tombstones that are old enough and that nobody waits for: their host has applied them without
-/// error, or never was.
+/// Tombstones that are old enough and that no host needs: their host has applied them without
+/// error, or has no row.
 const SWEPT: &str = "o.deleted = 1 AND o.deleted_at < $1 \
     AND NOT EXISTS (SELECT 1 FROM hosts h WHERE h.name = o.host AND (h.applied_version < o.version \
         OR h.applied_epoch <> (SELECT epoch FROM clock WHERE id = 1))) \

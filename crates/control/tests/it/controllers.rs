@@ -1,4 +1,4 @@
-//! What happens without anybody asking.
+//! The background controllers.
 
 use crate::world::{World, both};
 use anyhow::Result;

@@ -27,8 +27,8 @@ fn with_token(token: &str) -> Launch {
     }
 }
 
-/// Calls that are all made while somebody else writes, so that all wait when the first gets its
-/// turn.
+/// Calls that are all made while another transaction writes, so that all wait when the first gets
+/// its turn.
 async fn meanwhile<'a>(w: &'a World, calls: &'a [(&Caller, Launch)]) -> Result<Vec<Pending<'a>>> {
     let busy = w.db().begin_planned().await?;
     let mut pending: Vec<Pending<'a>> = vec![];

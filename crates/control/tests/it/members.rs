@@ -1,4 +1,4 @@
-//! Who is in which project, and with which roles.
+//! Members of projects and their roles.
 
 use crate::world::{World, assert_refused, both, name};
 use anyhow::Result;

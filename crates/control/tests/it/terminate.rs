@@ -1,4 +1,4 @@
-//! TerminateInstances: an address goes back only when nobody has it any more.
+//! TerminateInstances: an address goes back only when no host has it any more.
 
 use crate::world::{World, assert_refused, both, both_with, caller, ip, launch, refused};
 use anyhow::Result;

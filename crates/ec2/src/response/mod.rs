@@ -1,5 +1,5 @@
-//! Answers: plain data that whoever carries out an action fills in, and how each writes itself as
-//! the XML that clients expect (element names as in botocore's service model).
+//! Answers: plain data that a handler fills in, and the XML that clients expect for each (element
+//! names as in botocore's service model). Depends on `xml`.
 
 pub mod addresses;
 pub mod groups;

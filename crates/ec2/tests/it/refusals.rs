@@ -1,4 +1,4 @@
-//! Requests that are refused before anybody asks what they want.
+//! Requests that are refused before their action is parsed.
 
 use crate::recorded::{NOW, Recorded};
 use novanet_ec2::params::MAX_BYTES;

@@ -62,7 +62,7 @@ pub(super) fn links(
 }
 
 /// Refuses a name that a bridge of ours cannot have on any host. A flat network's bridge is the
-/// administrator's, who may have the public address on it.
+/// administrator's, and may carry the public address.
 fn check_name(bridge: &IfName, request: &Request, defaults: &Defaults) -> Result<(), ModelError> {
     let refused = |reason: String| Err(ModelError::new("bridge", bridge, reason));
     if bridge.as_str() == "lo" || bridge.as_str().starts_with("nv") {

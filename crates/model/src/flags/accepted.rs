@@ -1,6 +1,6 @@
-//! nova's flags that are taken and have no effect here: an old nova.conf must start, and the user
-//! must hear which of its lines do nothing, and why. What they say is checked all the same: a slip
-//! that nobody hears of today is a fault on the day the flag begins to count.
+//! nova's flags that are accepted without effect, so that an old nova.conf works, and the reason
+//! that the user reads for each. Their values are checked all the same: an unnoticed mistake
+//! becomes a fault on the day the flag takes effect.
 
 use super::Kind;
 

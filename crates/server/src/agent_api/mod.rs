@@ -1,5 +1,5 @@
-//! The agent API: what hosts ask and report, as JSON over HTTP/1.1 (docs/agent-protocol.md). On the
-//! unix socket whoever can open it is root or the cloud's owner; between hosts it will be TLS.
+//! The agent API: what hosts ask and report, as JSON over HTTP/1.1 (docs/agent-protocol.md). Only
+//! root and the cloud's owner can open its unix socket; between hosts it will be TLS.
 
 mod error;
 pub(crate) use error::ApiError;

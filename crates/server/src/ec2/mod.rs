@@ -1,5 +1,5 @@
-//! The EC2 API: one endpoint, an action per parameter. Every call is authenticated before anybody
-//! looks at what it asks; one log line per call, without parameters (they may hold secrets).
+//! The EC2 API: one endpoint, an action per parameter. Every call is authenticated before its
+//! parameters are parsed; one log line per call, without parameters (they may hold secrets).
 
 mod addresses;
 mod error;
@@ -162,8 +162,8 @@ async fn answer(
     Ok((answer, version))
 }
 
-/// Who calls. An unknown key and a wrong signature get the same answer: which keys exist is
-/// nobody's business.
+/// Authenticates the caller. An unknown key and a wrong signature get the same answer, so that
+/// clients cannot find out which keys exist.
 async fn authenticate(
     state: &Shared,
     raw: &RawRequest<'_>,

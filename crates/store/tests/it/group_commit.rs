@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// On one thread: whoever was spawned has come as far as it can when somebody else goes on.
+/// On one thread: a spawned task has run as far as it can before another one continues.
 fn alone<F: Future<Output = Result<()>>>(engine: Engine, promise: impl FnOnce(Fresh) -> F) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(async {
@@ -47,7 +47,7 @@ enum End {
     CommitAllTheSame,
 }
 
-/// It waits for its turn when this is through.
+/// Returns when the use case waits for its turn.
 async fn ask(db: &Db, name: impl ToString) -> UseCase {
     let (begun, has_begun) = oneshot::channel();
     let (end, told) = oneshot::channel();

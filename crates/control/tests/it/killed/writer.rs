@@ -1,4 +1,4 @@
-//! The process that is killed: eight clients and a host who never rest.
+//! The process that the test kills: eight clients and a host that never rest.
 
 use crate::fake_host::FakeHost;
 use crate::world::{caller, config, from, from_group, group, ip, launch, name, runtime, tcp};

@@ -1,4 +1,4 @@
-//! Rows that do not validate, for somebody edited them: what hangs on them stays as it was last
+//! Rows that do not validate after an edit by hand: their host objects stay as it was last
 //! good, and nothing else suffers.
 
 use super::plan::{a_cloud, kinds};
