@@ -140,7 +140,7 @@ pub struct Rule {
     pub group: GroupId,
     /// What it lets through.
     pub traffic: Traffic,
-    /// From whom.
+    /// The source.
     pub source: Source,
 }
 

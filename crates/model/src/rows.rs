@@ -137,8 +137,8 @@ pub struct SecurityRule {
     pub id: RuleId,
     /// Its group.
     pub group: GroupId,
-    /// What.
+    /// Protocol and ports.
     pub traffic: Traffic,
-    /// From whom.
+    /// The source.
     pub source: Source,
 }

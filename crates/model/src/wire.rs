@@ -147,9 +147,9 @@ pub struct ObjectError {
 /// State of an instance on its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceReport {
-    /// Which.
+    /// The instance.
     pub instance: InstanceId,
-    /// What it is doing.
+    /// Its state.
     pub state: InstanceState,
     /// The boot that this is about (see [`crate::object::Instance::boot`]).
     pub boot: i64,
@@ -184,7 +184,7 @@ pub struct Leases {
 /// One event of one lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseEvent {
-    /// What.
+    /// Leased or released.
     pub event: LeaseChange,
     /// The address.
     pub address: Ipv4Addr,
@@ -217,7 +217,7 @@ pub struct Asked {
 pub enum Question {
     /// The last bytes of an instance's console (at most 64 KiB).
     Console {
-        /// Which.
+        /// The instance.
         instance: InstanceId,
     },
     /// The host's plan: what it must have, or only what would change now.

@@ -29,7 +29,7 @@ pub struct Entry {
     pub project_id: Option<String>,
     /// To what, e.g. `203.0.113.5`, `i-0000000a`.
     pub object: String,
-    /// More, for people.
+    /// Details, for people; may be empty.
     pub detail: String,
 }
 
@@ -40,11 +40,11 @@ pub struct Change<'a> {
     pub actor: &'a Actor,
     /// What, e.g. `floating_ip.associate`.
     pub action: &'a str,
-    /// Whose it was.
+    /// The project of the object.
     pub project: Option<&'a str>,
     /// To what.
     pub object: &'a str,
-    /// More, for people.
+    /// Details, for people; may be empty.
     pub detail: &'a str,
 }
 

@@ -17,7 +17,7 @@ pub struct Group {
     pub name: String,
     /// For people.
     pub description: String,
-    /// Whose it is.
+    /// Its project.
     pub project: ProjectId,
     /// Number of the project.
     pub project_number: ProjectNumber,

@@ -79,7 +79,7 @@ pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
 /// An interface to be added. The MAC must be new in the whole cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interface {
-    /// Whose it is.
+    /// The instance that has it.
     pub instance: InstanceId,
     /// Its number in the instance.
     pub index: u32,
@@ -124,7 +124,7 @@ pub async fn insert_interfaces(tx: &mut Tx, all: &[Interface]) -> Result<()> {
 pub struct Target {
     /// Whose instance it is.
     pub project: ProjectId,
-    /// What it is doing.
+    /// Its state.
     pub state: State,
     /// Row ids of its fixed IPs and themselves, by the index of their ports.
     pub addresses: Vec<(FixedIpId, Ipv4Addr)>,

@@ -32,7 +32,7 @@ pub struct Brief {
 /// A row that does not validate.
 #[derive(Debug)]
 pub struct BadNetwork {
-    /// Which.
+    /// The readable part of the row.
     pub brief: Brief,
     /// The mistake: a [`StoreError::BadRow`].
     pub why: StoreError,

@@ -140,9 +140,9 @@ pub struct IngressChange {
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngressRule {
-    /// What.
+    /// Protocol and ports.
     pub traffic: Traffic,
-    /// From whom.
+    /// The source.
     pub source: IngressSource,
 }
 

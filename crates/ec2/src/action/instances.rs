@@ -288,7 +288,7 @@ impl DescribeInstanceStatus {
 /// The instances of RebootInstances and TerminateInstances: at least one, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceIds {
-    /// Them.
+    /// In the order of the request.
     pub ids: Vec<InstanceId>,
 }
 

@@ -55,7 +55,7 @@ impl Filterable for Address {
 /// The answer to DescribeAddresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DescribedAddresses(
-    /// Them.
+    /// The addresses that the request names, or all.
     pub Vec<Address>,
 );
 

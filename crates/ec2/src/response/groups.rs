@@ -24,9 +24,9 @@ pub struct SecurityGroup {
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
-    /// What.
+    /// Protocol and ports.
     pub traffic: Traffic,
-    /// From whom.
+    /// The source.
     pub source: PermissionSource,
 }
 
@@ -165,7 +165,7 @@ impl Filterable for SecurityGroup {
 /// The answer to DescribeSecurityGroups.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DescribedSecurityGroups {
-    /// Them.
+    /// The groups of this page.
     pub groups: Vec<SecurityGroup>,
     /// Where the next page starts.
     pub next_token: Option<String>,

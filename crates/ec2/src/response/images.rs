@@ -92,7 +92,7 @@ impl Filterable for Image {
 /// The answer to DescribeImages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DescribedImages {
-    /// Them.
+    /// The images of this page.
     pub images: Vec<Image>,
     /// Where the next page starts.
     pub next_token: Option<String>,

@@ -106,7 +106,7 @@ impl Filterable for InstanceStatus {
 /// The answer to DescribeInstanceStatus.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DescribedInstanceStatus {
-    /// Them.
+    /// The statuses of this page.
     pub statuses: Vec<InstanceStatus>,
     /// Where the next page starts.
     pub next_token: Option<String>,

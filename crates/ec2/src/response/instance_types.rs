@@ -8,7 +8,7 @@ use novanet_model::instance_type::InstanceType;
 /// The answer to DescribeInstanceTypes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DescribedInstanceTypes {
-    /// Them.
+    /// The types of this page.
     pub types: Vec<&'static InstanceType>,
     /// Processor, e.g. `x86_64`.
     pub architecture: String,

@@ -267,14 +267,14 @@ impl Filterable for Instance {
     }
 }
 
-/// The instances of one RunInstances call.
+/// The instances of one RunInstances call, or those of them that a list asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     /// Id.
     pub id: ReservationId,
     /// Project.
     pub owner: String,
-    /// Them.
+    /// At least one.
     pub instances: Vec<Instance>,
 }
 

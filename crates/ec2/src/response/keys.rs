@@ -35,7 +35,7 @@ impl Filterable for KeyPair {
 /// The answer to DescribeKeyPairs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DescribedKeyPairs(
-    /// Them.
+    /// The key pairs that the request names, or all.
     pub Vec<KeyPair>,
 );
 

@@ -31,7 +31,7 @@ impl Filterable for Zone {
 /// The answer to DescribeAvailabilityZones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DescribedZones(
-    /// Them.
+    /// The zones that the request names, or all.
     pub Vec<Zone>,
 );
 
@@ -74,7 +74,7 @@ impl Filterable for Region {
 /// The answer to DescribeRegions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DescribedRegions(
-    /// Them.
+    /// The regions that the request names, or all.
     pub Vec<Region>,
 );
 
