@@ -1,9 +1,12 @@
 //! The workspace's rules (ARCHITECTURE.md, "Invariants"): which crate may use which, licenses, and the
 //! form of every file. They read `cargo metadata` and the sources, and build nothing.
 
+mod agent;
 mod crates;
+mod cycles;
 mod files;
 mod licenses;
+mod modules;
 mod words;
 
 use std::collections::BTreeMap;
