@@ -217,7 +217,7 @@ fn write(out: &Path, bytes: &[u8]) -> Result<BuiltImage, ImageError> {
     file.as_file().sync_all().map_err(failed)?;
     file.persist(out).map_err(|e| failed(e.error))?;
     Ok(BuiltImage {
-        digest: format!("sha256:{}", super::hex(&Sha256::digest(bytes))),
+        digest: format!("sha256:{}", hex::encode(Sha256::digest(bytes))),
         size: bytes.len() as u64,
         path: out.to_owned(),
     })

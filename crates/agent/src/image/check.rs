@@ -4,7 +4,7 @@
 //! What only the unpacking itself can see (an entry below a symbolic link) is left to it.
 
 use super::ImageError;
-use super::unpack::{IDS, inside, refused, target};
+use super::entry::{IDS, inside, refused, target, unmapped};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
@@ -95,12 +95,4 @@ fn check_entry(entry: &tar::Entry<'_, impl Read>) -> Result<String, ImageError> 
         }
     }
     Ok(path.display().to_string())
-}
-
-/// Why an owner cannot be.
-pub(super) fn unmapped(id: u64) -> String {
-    format!(
-        "belongs to user or group {id}; at most {} is possible",
-        IDS - 1
-    )
 }

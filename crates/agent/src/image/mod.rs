@@ -9,10 +9,11 @@
 
 pub mod build;
 mod check;
+mod entry;
 mod unpack;
 
 pub use check::check;
-pub(crate) use unpack::IDS;
+pub(crate) use entry::IDS;
 
 use crate::private;
 use futures_util::future::BoxFuture;
@@ -270,7 +271,7 @@ fn verify(file: &Path, digest: &str) -> Result<u64, ImageError> {
         size += n as u64;
         hasher.update(&buffer[..n]);
     }
-    let found = format!("sha256:{}", hex(&hasher.finalize()));
+    let found = format!("sha256:{}", hex::encode(hasher.finalize()));
     if found == digest {
         Ok(size)
     } else {
@@ -288,14 +289,6 @@ fn hex_of(digest: &str) -> Result<&str, ImageError> {
         .filter(|hex| hex.len() == 64)
         .filter(|hex| hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
         .ok_or_else(|| ImageError::NotADigest(digest.to_owned()))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn remove(path: &Path) -> Result<(), ImageError> {

@@ -5,6 +5,7 @@
 //! leads outside. Device nodes are left out: the runtime brings its own.
 
 use super::ImageError;
+use super::entry::{IDS, inside, refused, target, unmapped};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, linkat,
     mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
@@ -13,10 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
-
-/// Ids that a user namespace maps; the archive may use 0 up to this.
-pub(crate) const IDS: u32 = 65_536;
+use std::path::{Path, PathBuf};
 
 /// Unpacks `archive` into the empty folder `root`, every owner shifted by `uid_base`.
 pub(super) fn unpack(archive: &Path, root: &Path, uid_base: u32) -> Result<(), ImageError> {
@@ -171,7 +169,7 @@ impl Unpacker {
         let id = id.map_err(|e| refused(raw, e.to_string()))?;
         match u32::try_from(id) {
             Ok(id) if id < IDS => Ok(self.uid_base + id),
-            _ => Err(refused(raw, super::check::unmapped(id))),
+            _ => Err(refused(raw, unmapped(id))),
         }
     }
 
@@ -187,32 +185,6 @@ impl Unpacker {
     }
 }
 
-pub(super) fn target(
-    entry: &tar::Entry<'_, impl std::io::Read>,
-    raw: &Path,
-) -> Result<PathBuf, ImageError> {
-    match entry.link_name() {
-        Ok(Some(target)) => Ok(target.into_owned()),
-        Ok(None) => Err(refused(raw, "is a link to nothing".to_owned())),
-        Err(e) => Err(refused(raw, e.to_string())),
-    }
-}
-
-/// The path without leading `/` and `./`. `..` is refused, not resolved.
-pub(super) fn inside(raw: &Path) -> Result<PathBuf, ImageError> {
-    let mut path = PathBuf::new();
-    for part in raw.components() {
-        match part {
-            Component::Normal(part) => path.push(part),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => {
-                return Err(refused(raw, "leads upwards".to_owned()));
-            }
-        }
-    }
-    Ok(path)
-}
-
 /// A later entry of the same name wins, as with tar.
 fn make_way(parent: &OwnedFd, name: &Path) -> rustix::io::Result<()> {
     match unlinkat(parent, name, AtFlags::empty()) {
@@ -223,11 +195,4 @@ fn make_way(parent: &OwnedFd, name: &Path) -> rustix::io::Result<()> {
 
 fn ids(uid: u32, gid: u32) -> (Option<Uid>, Option<Gid>) {
     (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-}
-
-pub(super) fn refused(path: &Path, reason: String) -> ImageError {
-    ImageError::Refused {
-        path: path.display().to_string(),
-        reason,
-    }
 }

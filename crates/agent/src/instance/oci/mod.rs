@@ -111,7 +111,7 @@ impl Oci {
             host: Host {
                 cgroups,
                 // Several agents may share one kernel (a demo, tests): theirs are not ours.
-                cgroup_parent: format!("novanet-{}", &crate::image::hex(&name.finalize())[..12]),
+                cgroup_parent: format!("novanet-{}", &hex::encode(name.finalize())[..12]),
                 files: getrlimit(Resource::Nofile)
                     .maximum
                     .unwrap_or(FILES)
