@@ -1,9 +1,9 @@
-//! Space that is kept for novanet itself in the file system of the state folder: a file `.reserve`
-//! with nothing in it. Tenants can fill a host's disk in spite of all limits (disks are sparse);
-//! then half of the file is given up for the write that found no room, and filled again when there
-//! is room.
+//! Reserves disk space for novanet's own files: a file `.reserve` of allocated blocks in the state
+//! folder. Depends on the file system only.
 //!
-//! Blocks that a file system keeps for root are no such reserve: what instances write goes through
+//! Tenants can fill a host's disk in spite of all limits (disks are sparse). A write of novanet that
+//! finds no room shrinks the reserve to half and tries again; the agent fills the reserve up when
+//! there is room. Blocks that a file system reserves for root do not help: instances write through
 //! loop devices and overlays, which write as root.
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
@@ -14,23 +14,23 @@ use std::path::Path;
 use std::time::Duration;
 
 const NAME: &str = ".reserve";
-/// How often the reserve is filled again, if there is room.
-const EVERY: Duration = Duration::from_secs(10);
-/// What is not worth halving.
-const LITTLE: u64 = 1 << 20;
+/// How often the agent tries to fill the reserve up.
+const FILL_INTERVAL: Duration = Duration::from_secs(10);
+/// A reserve of this size or less is released whole, not halved.
+const MIN_BYTES: u64 = 1 << 20;
 
-/// Keeps the reserve in this folder at `mb` MiB, as long as there is twice as much room.
+/// Fills the reserve in this folder up to `mb` MiB, for ever, while there is twice as much room.
 pub async fn keep(state_path: &Path, mb: u64) {
-    let mut every = tokio::time::interval(EVERY);
-    let mut said = false;
+    let mut every = tokio::time::interval(FILL_INTERVAL);
+    let mut has_warned = false;
     loop {
         every.tick().await;
         let folder = state_path.to_owned();
         let filled = tokio::task::spawn_blocking(move || fill(&folder, mb << 20)).await;
         match filled {
-            Ok(Err(error)) if !said => {
+            Ok(Err(error)) if !has_warned => {
                 tracing::warn!(%error, "no space can be reserved in the state folder");
-                said = true;
+                has_warned = true;
             }
             Ok(Ok(true)) => tracing::info!(mb, "space is reserved in the state folder"),
             _ => {}
@@ -38,7 +38,7 @@ pub async fn keep(state_path: &Path, mb: u64) {
     }
 }
 
-/// Makes the reserve `bytes` long if it is not and there is room. Answers whether it grew.
+/// Makes the reserve `bytes` long if there is room. Returns whether it grew.
 fn fill(folder: &Path, bytes: u64) -> io::Result<bool> {
     let path = folder.join(NAME);
     let length = match path.metadata() {
@@ -50,7 +50,7 @@ fn fill(folder: &Path, bytes: u64) -> io::Result<bool> {
         return Ok(false);
     }
     if length > bytes || bytes == 0 {
-        // The setting is another one now.
+        // The setting is smaller than it was.
         File::options().write(true).open(&path)?.set_len(bytes)?;
         return Ok(false);
     }
@@ -68,14 +68,14 @@ fn fill(folder: &Path, bytes: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Gives up half of the reserve in this folder, because something was not written for lack of
-/// space. Answers whether there was anything to give up.
+/// Releases half of the reserve in this folder, for a write that found no room. Returns whether
+/// there was a reserve to release.
 pub fn release(state_path: &Path) -> bool {
     let path = state_path.join(NAME);
     let released = (|| {
         let file = File::options().write(true).open(&path)?;
         let length = file.metadata()?.len();
-        let rest = if length <= LITTLE { 0 } else { length / 2 };
+        let rest = if length <= MIN_BYTES { 0 } else { length / 2 };
         file.set_len(rest)?;
         Ok::<_, io::Error>((length, rest))
     })();
@@ -92,7 +92,7 @@ pub fn release(state_path: &Path) -> bool {
     }
 }
 
-/// Writes below a state folder. If there is no space left, space is given up and it is tried once
+/// Writes below a state folder. If no space is left, releases some of the reserve and tries once
 /// more.
 pub(crate) fn write<T>(path: &Path, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     match attempt() {
@@ -101,7 +101,7 @@ pub(crate) fn write<T>(path: &Path, mut attempt: impl FnMut() -> io::Result<T>) 
     }
 }
 
-/// Gives up space of the state folder that this path is in.
+/// Releases space of the state folder that this path is in.
 fn release_above(path: &Path) -> bool {
     let above = path.ancestors().skip(1);
     let mut folders = above.filter(|folder| folder.join(NAME).exists());
@@ -115,7 +115,7 @@ mod tests {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};
     use nix::sched::{CloneFlags, unshare};
 
-    /// Runs a test with a small file system of its own.
+    /// Runs a test on a tmpfs of 8 MiB.
     fn on_8_mb(test: impl FnOnce(&Path) + Send + 'static) {
         let thread = std::thread::spawn(move || {
             let none = None::<&str>;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_novanet_writes_finds_room_on_a_full_disk_and_the_reserve_comes_back() {
+    fn novanet_can_write_on_a_full_disk_and_the_reserve_comes_back() {
         on_8_mb(|folder| {
             assert!(fill(folder, 2 << 20).unwrap());
             assert!(!fill(folder, 2 << 20).unwrap(), "it is there");

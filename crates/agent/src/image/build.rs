@@ -2,7 +2,7 @@
 //! dropbear that boots to an address, ssh and a page in a fraction of a second.
 //!
 //! The same programs give the same bytes, and so the same digest: names are sorted, times and
-//! owners are zero. Must not know: where images are kept, or who runs them.
+//! owners are zero. Depends on `busybox`, `dropbear` and `ldd` of the host.
 
 use super::ImageError;
 use sha2::{Digest, Sha256};
@@ -11,24 +11,24 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An image that was built.
+/// A file that [`tiny`] wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltImage {
     /// `sha256:…` of the file.
     pub digest: String,
-    /// Its length in bytes.
+    /// In bytes.
     pub size: u64,
-    /// The file.
+    /// Where it is.
     pub path: PathBuf,
 }
 
 /// A program of the host that goes into the image.
 struct Program {
-    /// Where it may be on the host; the first that is there is taken.
+    /// Places where the host may have it, best first.
     from: &'static [&'static str],
-    /// Where it goes.
+    /// Its path in the image.
     to: &'static str,
-    /// The Debian package that has it.
+    /// The Debian package to install.
     package: &'static str,
 }
 
@@ -50,7 +50,7 @@ const PROGRAMS: &[Program] = &[
     },
 ];
 
-/// Files of ours: path, mode, content.
+/// novanet's own files in the image: path, mode, content.
 const FILES: &[(&str, u32, &str)] = &[
     ("sbin/init", 0o755, include_str!("tiny/init")),
     ("lib/tiny/card", 0o755, include_str!("tiny/card")),
@@ -97,7 +97,7 @@ const DIRECTORIES: &[(&str, u32)] = &[
     ("var/www", 0o755),
 ];
 
-/// One thing in the archive.
+/// An entry of the archive; a file with its mode.
 enum Node {
     Directory(u32),
     File(u32, Vec<u8>),
@@ -109,7 +109,7 @@ pub fn tiny(out: &Path) -> Result<BuiltImage, ImageError> {
     write(out, &tiny_archive()?)
 }
 
-/// The `tiny` image: some mebibytes.
+/// The bytes of the `tiny` image: some mebibytes.
 pub fn tiny_archive() -> Result<Vec<u8>, ImageError> {
     let mut nodes = BTreeMap::new();
     for (path, mode) in DIRECTORIES {
@@ -133,7 +133,7 @@ pub fn tiny_archive() -> Result<Vec<u8>, ImageError> {
     archive(&nodes).map_err(|e| ImageError::Build(e.to_string()))
 }
 
-/// What [`tiny`] needs and this host lacks: programs with the Debian packages that have them.
+/// Programs that [`tiny`] needs and this host lacks, each with its Debian package.
 pub fn missing() -> Vec<(&'static str, &'static str)> {
     PROGRAMS
         .iter()
@@ -168,7 +168,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     std::fs::read(path).map_err(|e| ImageError::file(path, e))
 }
 
-/// The shared libraries that the host's loader would load for this program; none for a static one.
+/// The shared libraries that the host's loader would load for this program. Empty for a static one.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>, ImageError> {
     let output = Command::new("ldd")
         .arg(program)
@@ -194,7 +194,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>, ImageError> {
         .collect())
 }
 
-/// Where this busybox wants its links: `bin/ls` → `/bin/busybox`.
+/// The links that this busybox lists for its applets: `bin/ls` → `/bin/busybox`.
 fn applets(busybox: &Path) -> Result<Vec<(String, String)>, ImageError> {
     let output = Command::new(busybox)
         .arg("--list-full")

@@ -1,7 +1,7 @@
-//! Whether an archive is an image that a host can unpack and start, told before it is stored. Reads
-//! headers only and skips what is between them, so a large image costs little.
+//! Checks before the server stores an archive that a host can unpack and start it. Reads headers
+//! only and skips the bytes between them, so a large image costs little; depends on `tar`.
 //!
-//! What only the unpacking itself can see (an entry below a symbolic link) is left to it.
+//! [`super::unpack`] alone finds an entry below a symbolic link.
 
 use super::ImageError;
 use super::entry::{IDS, inside, refused, target, unmapped};
@@ -9,12 +9,12 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-/// What an instance starts with, at the places where systems have it.
+/// An instance's first program, at the places where systems have it.
 const INIT: [&str; 2] = ["sbin/init", "usr/sbin/init"];
 
 const PACK: &str = "pack a root file system: tar -C FOLDER -cf image.tar .";
 
-/// How compressed files begin, and what undoes it.
+/// How compressed files begin, and the command that decompresses them.
 const COMPRESSED: [(&[u8], &str); 4] = [
     (&[0x1f, 0x8b], "gunzip -k"),
     (&[0xfd, b'7', b'z', b'X', b'Z'], "unxz -k"),
@@ -22,7 +22,7 @@ const COMPRESSED: [(&[u8], &str); 4] = [
     (&[0x28, 0xb5, 0x2f, 0xfd], "unzstd"),
 ];
 
-/// Says what is wrong with an archive that no host could run.
+/// Refuses an archive that no host could run. The error says why.
 pub fn check(archive: &Path) -> Result<(), ImageError> {
     let failed = |e: std::io::Error| ImageError::file(archive, e);
     let mut file = BufReader::new(File::open(archive).map_err(failed)?);

@@ -1,11 +1,10 @@
-//! The images of a host: fetched once, checked by digest, unpacked once, shared as the lower layer
-//! of every instance that runs them, collected when nobody has used them for a while.
+//! The cache of images on a host: it fetches an image once, checks its digest, unpacks it, and
+//! removes it when no instance has used it for a while. Depends on an [`ImageSource`] and the disk.
 //!
-//! Root file systems on disk belong to the ids from `uid_base`, so a cache is made for one of these.
-//! Where a host can, it maps them to the ids of each instance when it mounts the image; elsewhere all
-//! instances have them. An image is there when its folder is: it is unpacked beside and renamed, so a
-//! killed agent leaves only a folder to sweep.
-//! Must not know: instances.
+//! An unpacked root file system is the lower layer of all instances that run the image. Its files
+//! belong to the ids from `uid_base`. Where the kernel can, the driver maps them to the ids of each
+//! instance when it mounts the image; elsewhere all instances share them. The cache unpacks into a
+//! folder beside and renames it, so a killed agent leaves only a folder to remove.
 
 pub mod build;
 mod check;
@@ -26,53 +25,53 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
-/// What can go wrong with an image. The text names the image or file and the remedy.
+/// The text names the image or file and the remedy.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// The source does not have it, or cannot be reached.
+    /// The source does not have the image, or does not answer.
     #[error("image {digest}: cannot be fetched: {message}")]
     Fetch {
-        /// Which.
+        /// Of the image.
         digest: String,
-        /// Why.
+        /// From the source.
         message: String,
     },
-    /// What came is not what the digest says.
+    /// The fetched bytes have another digest.
     #[error("image {digest}: what was fetched has the digest {found}; register the image again")]
     Digest {
-        /// The one asked for.
+        /// Of the image that the agent asked for.
         digest: String,
-        /// The one that came.
+        /// Of the bytes that came.
         found: String,
     },
-    /// The archive has something in it that must not be unpacked.
+    /// The archive has an entry that a host must not unpack.
     #[error("image archive: {path}: {reason}")]
     Refused {
-        /// The entry.
+        /// Of the entry, in the archive.
         path: String,
-        /// Why.
+        /// For people.
         reason: String,
     },
-    /// A name that is no digest.
+    /// The text is not `sha256:` and 64 hexadecimal digits.
     #[error("image {0:?}: a digest looks like sha256: and 64 hexadecimal digits")]
     NotADigest(String),
-    /// A program that the image is built from.
+    /// The host lacks a program that goes into the `tiny` image.
     #[error("{program} is missing: install the Debian package {package}")]
     MissingProgram {
-        /// Its path.
+        /// Its path on the host.
         program: &'static str,
-        /// What has it.
+        /// The Debian package to install.
         package: &'static str,
     },
-    /// The image cannot be built.
+    /// Building the `tiny` image failed.
     #[error("{0}")]
     Build(String),
-    /// A file.
+    /// Reading or writing a file failed.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// On the host, or of the entry in the archive.
         path: PathBuf,
-        /// errno.
+        /// From the kernel.
         source: std::io::Error,
     },
 }
@@ -96,28 +95,28 @@ pub trait ImageSource: Send + Sync {
     ) -> BoxFuture<'a, Result<(), ImageError>>;
 }
 
-/// The cache.
+/// The cache of a host. See the head of this file.
 pub struct Images {
     folder: PathBuf,
     uid_base: u32,
     source: Arc<dyn ImageSource>,
-    /// One image is unpacked by one task; others wait for it.
+    /// By digest: one task fetches and unpacks an image while the others wait.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// Beside an unpacked root file system: what it was unpacked as.
+/// The content of `about.json` beside an unpacked root file system.
 #[derive(Serialize, Deserialize)]
 struct About {
     uid_base: u32,
     size: u64,
 }
 
-/// Prefix of folders that are being made or removed.
+/// Prefix of folders that a task is making or removing.
 const UNFINISHED: &str = ".unfinished-";
 
 impl Images {
-    /// The cache under `state_path/images`, for instances mapped to `uid_base`. What a killed agent left
-    /// half-done is removed.
+    /// The cache under `state_path/images`, for instances mapped to `uid_base`. Removes unfinished
+    /// folders of an agent that was killed.
     pub fn new(
         state_path: &Path,
         uid_base: u32,
@@ -142,7 +141,7 @@ impl Images {
         })
     }
 
-    /// The unpacked root file system of an image, fetched if need be.
+    /// The unpacked root file system of an image. Fetches and unpacks it if it is not here.
     pub async fn ensure(&self, digest: &str) -> Result<PathBuf, ImageError> {
         let hex = hex_of(digest)?.to_owned();
         let lock = {
@@ -181,7 +180,8 @@ impl Images {
             .map_or(0, |about| about.size)
     }
 
-    /// Says that an image was used just now. Its age counts from here.
+    /// Whether the image is here for this `uid_base`. Notes its use: [`Self::collect`] counts its
+    /// age from here.
     fn is_usable(&self, folder: &Path) -> bool {
         let fits = about(folder).is_some_and(|about| about.uid_base == self.uid_base);
         if fits {
@@ -197,12 +197,12 @@ impl Images {
         fits
     }
 
-    /// Removes images that are not in `used` (digests) and were not asked for in the last `keep`.
-    /// Answers with the digests of what was removed.
+    /// Removes images that are not in `used` (digests) and that no instance has asked for within
+    /// `max_age`. Returns the digests of the removed images.
     pub fn collect(
         &self,
         used: &BTreeSet<String>,
-        keep: Duration,
+        max_age: Duration,
     ) -> Result<Vec<String>, ImageError> {
         let mut removed = Vec::new();
         let entries =
@@ -220,10 +220,10 @@ impl Images {
                 .and_then(|m| m.modified())
                 .ok()
                 .and_then(|at| SystemTime::now().duration_since(at).ok());
-            if age.is_some_and(|age| age < keep) {
+            if age.is_some_and(|age| age < max_age) {
                 continue;
             }
-            // Aside first: an image that is half removed must not look like one.
+            // Renamed first: a half removed image must not look like a usable one.
             let aside = self.unfinished()?;
             let target = aside.path().join("old");
             std::fs::rename(entry.path(), &target)

@@ -1,8 +1,9 @@
-//! Unpacks an image's archive below one folder, and nowhere else.
+//! Unpacks an image's archive below one folder, and nowhere else. Depends on `tar` and on
+//! `openat2`.
 //!
-//! The archive comes from a user. The kernel is asked to resolve each parent folder beneath the root
-//! and through no symbolic link (`openat2`), and everything is made by handle, so no order of entries
-//! leads outside. Device nodes are left out: the runtime brings its own.
+//! The archive comes from a user. The kernel resolves each parent folder beneath the root and
+//! through no symbolic link (`openat2`), and the unpacker makes every entry by handle, so no order
+//! of entries leads outside. It skips device nodes: the runtime makes its own.
 
 use super::ImageError;
 use super::entry::{IDS, inside, refused, target, unmapped};
@@ -46,7 +47,7 @@ pub(super) fn unpack(archive: &Path, root: &Path, uid_base: u32) -> Result<(), I
 struct Unpacker {
     root: OwnedFd,
     uid_base: u32,
-    /// Folders get their mode and owner last, in case one is not writable.
+    /// Mode, owner and group of each folder, set at the end: a folder may not be writable.
     modes: BTreeMap<PathBuf, (u32, u32, u32)>,
 }
 
@@ -122,7 +123,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Opens the folder that `path` is in, making what is missing on the way.
+    /// Opens the folder that `path` is in. Makes the missing folders on the way.
     fn parent(&mut self, path: &Path) -> Result<OwnedFd, ImageError> {
         let parent = path.parent().unwrap_or(Path::new(""));
         if let Ok(handle) = self.folder(parent) {
