@@ -1,9 +1,10 @@
-//! The face that dnsmasq calls on lease events: `dhcpbridge add|old|del MAC ADDRESS [NAME]`, and
-//! `dhcpbridge init` when it starts without a lease file.
+//! The applet `dhcpbridge`, which dnsmasq runs on each lease event: `add|old|del MAC ADDRESS
+//! [NAME]`, and `init` when it starts without a lease file. Depends on the [`Journal`] and on the
+//! hosts file.
 //!
-//! Works with everything else down: it writes the host's journal itself and then tells the agent,
-//! if there is one, by a datagram. `init` answers from the journal and the hosts file. No runtime
-//! is started: dnsmasq waits for `init`, and starts one of these for each event.
+//! It works while the agent is down: it appends to the host's journal itself and then notifies the
+//! agent by a datagram. It starts no tokio runtime: dnsmasq waits for `init`, and runs one process
+//! per event.
 
 use super::journal::{Journal, Lease};
 use novanet_model::wire::LeaseChange;
@@ -28,23 +29,23 @@ pub(crate) const SECONDS: &str = "NOVANET_LEASE_SECONDS";
 /// The agent's socket, in the journal's folder.
 pub(crate) const SOCKET: &str = "agent.sock";
 
-/// It was not called as dnsmasq calls it, or the journal cannot be written.
+/// The arguments are not dnsmasq's, or the journal cannot be written.
 #[derive(Debug, Error)]
 pub enum BridgeError {
     /// Wrong arguments or environment.
     #[error("{0}; dnsmasq calls it: add|old|del MAC ADDRESS [NAME], or init")]
     Usage(String),
-    /// The journal.
+    /// Reading or writing the journal failed.
     #[error("lease journal {folder}: {source}", folder = folder.display())]
     Journal {
-        /// Where it is.
+        /// The folder of the journal.
         folder: PathBuf,
-        /// What went wrong.
+        /// From the file system.
         source: io::Error,
     },
 }
 
-/// Does what dnsmasq asks. `env` looks up environment variables; `out` is its standard output.
+/// Handles one call by dnsmasq. `env` looks up environment variables; `out` is standard output.
 pub fn run(
     arguments: &[String],
     env: &dyn Fn(&str) -> Option<String>,
@@ -65,12 +66,12 @@ pub fn run(
             let change = match word {
                 "add" => LeaseChange::Leased,
                 "del" => LeaseChange::Released,
-                // A renewal is not news.
+                // A renewal does not change the owner.
                 _ => return Ok(()),
             };
             let lease = lease(mac, address, name.first().copied(), env)?;
             journal.append(change, &lease).map_err(failed)?;
-            tell_agent(&folder);
+            notify_agent(&folder);
             Ok(())
         }
         // dnsmasq's other events (`tftp`, `arp-add` …) and those of later versions.
@@ -89,7 +90,7 @@ fn lease(
         .or_else(|| env(BRIDGE))
         .ok_or_else(|| BridgeError::Usage(format!("{BRIDGE} is not set in the environment")))?;
     let usage = |e: &dyn std::fmt::Display| BridgeError::Usage(e.to_string());
-    // Another hardware type is put before the address: `06-02:16:…`.
+    // dnsmasq puts a hardware type other than Ethernet before the address: `06-02:16:…`.
     let mac = mac.rsplit('-').next().unwrap_or(mac);
     Ok(Lease {
         bridge: IfName::new(bridge).map_err(|e| usage(&e))?,
@@ -101,8 +102,9 @@ fn lease(
     })
 }
 
-/// Prints the leases of this bridge whose owners are still the owners: one that is not would keep
-/// its address from the new owner. What is not printed ended unseen, and the journal says so.
+/// Prints the leases of this bridge that still belong to the owner of their address, and journals
+/// the others as released: dnsmasq would refuse an address to its new owner while it knows the old
+/// lease.
 fn init(
     journal: &Journal,
     env: &dyn Fn(&str) -> Option<String>,
@@ -113,8 +115,8 @@ fn init(
     let seconds = env(SECONDS)
         .and_then(|text| text.parse().ok())
         .unwrap_or(120);
-    // A full lease from now on: its true end is not known here, and one in the past would be
-    // an expiry for an instance that lives.
+    // A full lease from now on: the journal does not hold its end, and an end in the past would
+    // expire the lease of a running instance.
     let ends = SystemTime::now() + Duration::from_secs(seconds);
     let ends = ends.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
     for lease in journal.leases()? {
@@ -129,8 +131,8 @@ fn init(
             "" => "*",
             name => name,
         };
-        // The last word is the client id. dnsmasq is told to ignore client ids, also those that a
-        // journal of an earlier release has.
+        // The last word is the client id. dnsmasq ignores client ids (`--dhcp-ignore-clid`), also
+        // those in a journal of an earlier release.
         writeln!(out, "{ends} {} {} {name} *", lease.mac, lease.address)?;
     }
     out.flush()
@@ -149,11 +151,12 @@ fn owners(hosts: Option<&Path>) -> HashSet<(MacAddr, Ipv4Addr)> {
         .collect()
 }
 
-/// A hint: whoever misses it finds the event in the journal.
-fn tell_agent(folder: &Path) {
+/// Sends a hint. An agent that misses it finds the event in the journal.
+fn notify_agent(folder: &Path) {
     if let Ok(socket) = UnixDatagram::unbound() {
-        let _nobody_listens = socket.set_nonblocking(true);
-        let _nobody_listens = socket.send_to(b"lease\n", folder.join(SOCKET));
+        // Both fail while no agent runs.
+        let _ = socket.set_nonblocking(true);
+        let _ = socket.send_to(b"lease\n", folder.join(SOCKET));
     }
 }
 
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn init_knows_a_lease_of_an_earlier_release_by_its_mac_alone() {
+    fn init_finds_a_lease_of_an_earlier_release_by_its_mac_alone() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         std::fs::create_dir(folder.join("dhcp")).unwrap();
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dnsmasq_would_never_say_is_refused() {
+    fn arguments_that_dnsmasq_never_passes_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let error = call(folder.path(), "add nonsense 10.0.0.3").unwrap_err();
         assert!(

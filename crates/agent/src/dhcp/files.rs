@@ -1,4 +1,5 @@
-//! The files of a bridge's DHCP server, under nova's names.
+//! The files of a bridge's DHCP server, under nova's names: where they are, their modes, and
+//! atomic writes. Depends on the file system only.
 
 use novanet_model::IfName;
 use std::io;
@@ -13,7 +14,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those of `bridge`.
+    /// Names the files; reads and writes nothing.
     pub fn new(networks_path: &Path, bridge: &IfName) -> Self {
         Self {
             folder: networks_path.to_owned(),
@@ -26,7 +27,7 @@ impl Files {
             .join(format!("nova-{}.{extension}", self.bridge))
     }
 
-    /// The DHCP hosts, one line each. Its path in a command line marks a dnsmasq as ours.
+    /// The DHCP hosts, one line each. A dnsmasq whose command line has this path belongs to novanet.
     pub fn hosts(&self) -> PathBuf {
         self.with("conf")
     }
@@ -36,20 +37,20 @@ impl Files {
         self.with("hosts")
     }
 
-    /// The process.
+    /// The process id of the dnsmasq.
     pub fn pid(&self) -> PathBuf {
         self.with("pid")
     }
 
-    /// Process and device number of the bridge that it is bound to; empty before it is started.
-    /// Marks the files as ours.
+    /// Process id of the dnsmasq and device number of the bridge that it is bound to; empty before
+    /// the start. Bridges with this file belong to novanet.
     pub fn bound(&self) -> PathBuf {
         self.with("bound")
     }
 
-    /// Removes them all.
+    /// Removes all of them.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        // The mark last: without it nobody would find the others again.
+        // `bound` last: without it the agent would not find the others again.
         for file in [self.hosts(), self.names(), self.pid(), self.bound()] {
             match std::fs::remove_file(&file) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -60,20 +61,19 @@ impl Files {
     }
 }
 
-/// The program that dnsmasq runs on lease events.
+/// The script that dnsmasq runs on lease events.
 pub(crate) fn script(networks_path: &Path) -> PathBuf {
     networks_path.join("nova-dhcpbridge")
 }
 
-/// Mode of `networks_path`: the user that dnsmasq becomes reads files in it, and nobody but root
-/// changes them, as dnsmasq runs one of them as root.
+/// Mode of `networks_path`. The user that dnsmasq becomes reads files in it; only root may change
+/// them, because dnsmasq runs the script as root.
 const FOLDER_MODE: u32 = 0o755;
-/// Mode of the script.
 const SCRIPT_MODE: u32 = 0o755;
-/// Mode of all other files.
+/// Mode of all files but the script.
 pub(crate) const FILE_MODE: u32 = 0o644;
 
-/// Whether it is there with this mode, root's.
+/// Whether the file exists, with this mode and the agent's user as its owner.
 pub(crate) fn has_mode(path: &Path, mode: u32) -> bool {
     std::fs::metadata(path)
         .is_ok_and(|meta| meta.permissions().mode() & 0o7777 == mode && meta.uid() == our_user())
@@ -83,8 +83,8 @@ fn our_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Whether the folder is as we make it. One outside of `state_path` may be anybody's (`/tmp`): how it
-/// is, is right.
+/// Whether the folder has its mode and owner. A folder outside of `state_path` may belong to another
+/// program (`/tmp`), so any mode is right there.
 pub(crate) fn folder_is_right(networks_path: &Path, state_path: &Path) -> bool {
     !is_ours(networks_path, state_path) || has_mode(networks_path, FOLDER_MODE)
 }
@@ -93,8 +93,8 @@ fn is_ours(networks_path: &Path, state_path: &Path) -> bool {
     networks_path != state_path && networks_path.starts_with(state_path)
 }
 
-/// Makes the folder, or gives it its mode and owner back.
-pub(crate) fn mend_folder(networks_path: &Path, state_path: &Path) -> io::Result<()> {
+/// Makes the folder, or sets its mode and owner.
+pub(crate) fn repair_folder(networks_path: &Path, state_path: &Path) -> io::Result<()> {
     if folder_is_right(networks_path, state_path) {
         return Ok(());
     }
@@ -103,13 +103,13 @@ pub(crate) fn mend_folder(networks_path: &Path, state_path: &Path) -> io::Result
     std::fs::set_permissions(networks_path, std::fs::Permissions::from_mode(FOLDER_MODE))
 }
 
-/// Whether dnsmasq finds its script, and in it what we wrote.
+/// Whether the script exists with this text and its mode.
 pub(crate) fn has_script(networks_path: &Path, text: &str) -> bool {
     let path = script(networks_path);
     std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) && has_mode(&path, SCRIPT_MODE)
 }
 
-/// Writes it. dnsmasq runs it by its path each time, so one that runs already has the new one.
+/// Writes the script. dnsmasq opens it by path at each event, so a running one uses the new text.
 pub(crate) fn write_script(networks_path: &Path, text: &str) -> io::Result<()> {
     if has_script(networks_path, text) {
         return Ok(());
@@ -117,7 +117,7 @@ pub(crate) fn write_script(networks_path: &Path, text: &str) -> io::Result<()> {
     replace(&script(networks_path), text, SCRIPT_MODE)
 }
 
-/// Removes it.
+/// Removes the script, if it exists.
 pub(crate) fn remove_script(networks_path: &Path) -> io::Result<()> {
     match std::fs::remove_file(script(networks_path)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -125,12 +125,12 @@ pub(crate) fn remove_script(networks_path: &Path) -> io::Result<()> {
     }
 }
 
-/// Bridges with a file of ours.
+/// Bridges with a `bound` file, sorted.
 pub(crate) fn bridges(networks_path: &Path) -> Vec<IfName> {
     let name = |entry: io::Result<std::fs::DirEntry>| {
         let name = entry.ok()?.file_name().into_string().ok()?;
         let (bridge, extension) = name.strip_prefix("nova-")?.rsplit_once('.')?;
-        // A nova-network's files have the other names, but never this one.
+        // nova-network writes files with the other names, but never this one.
         (extension == "bound").then(|| IfName::new(bridge).ok())?
     };
     let mut all: Vec<_> = std::fs::read_dir(networks_path)
@@ -143,9 +143,9 @@ pub(crate) fn bridges(networks_path: &Path) -> Vec<IfName> {
     all
 }
 
-/// Writes a file whole or not at all, readable by the user that dnsmasq becomes. Does nothing where
-/// the file is like that already.
-pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+/// Replaces a file atomically, readable by the user that dnsmasq becomes. Does nothing if the file
+/// already has this text and mode.
+pub(crate) fn write_atomic(path: &Path, text: &str) -> io::Result<()> {
     let same = std::fs::read(path).is_ok_and(|old| old == text.as_bytes());
     if same && has_mode(path, FILE_MODE) {
         return Ok(());
@@ -168,23 +168,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_that_cannot_be_written_anew_is_still_there_for_the_server_that_runs() {
+    fn the_old_script_stays_when_the_new_one_cannot_be_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         write_script(path, "old").unwrap();
-        // One that only lost its mode is put right.
+        // A lost mode comes back.
         std::fs::set_permissions(script(path), std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(!has_script(path, "old"));
         write_script(path, "old").unwrap();
         assert!(has_script(path, "old"));
-        // What cannot be removed is in the way.
+        // A folder under the temporary name cannot be replaced.
         std::fs::create_dir(path.join("nova-dhcpbridge.new")).unwrap();
         assert!(write_script(path, "new").is_err());
         assert!(has_script(path, "old"));
     }
 
     #[test]
-    fn the_files_of_a_nova_network_in_the_same_folder_are_not_ours() {
+    fn files_of_nova_network_in_the_same_folder_are_foreign() {
         let folder = tempfile::tempdir().unwrap();
         let [theirs, ours] = ["br9", "br100"].map(|name| IfName::new(name).unwrap());
         for bridge in [&theirs, &ours] {

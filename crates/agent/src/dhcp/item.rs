@@ -1,5 +1,5 @@
-//! What a host's DHCP is made of: ranges and the hosts in them, and which follow from which host
-//! object. Pure.
+//! The items of the DHCP subsystem, ranges and the hosts in them, and the translation of host
+//! objects into items. Pure; depends on model and the settings.
 
 use crate::settings::Settings;
 use ipnet::Ipv4Net;
@@ -8,17 +8,17 @@ use novanet_model::{IfName, MacAddr, NetworkId};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-/// Names one thing.
+/// Identity of an item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DhcpKey {
     /// A network's range, served on a bridge. Networks of one bridge share a process.
     Range(IfName, NetworkId),
-    /// The owner of an address.
+    /// The binding of an address to its owner.
     Host(IfName, Ipv4Addr),
 }
 
 impl DhcpKey {
-    /// The bridge it is about.
+    /// The bridge of the item; its dnsmasq serves it.
     pub fn bridge(&self) -> &IfName {
         match self {
             Self::Range(bridge, _) | Self::Host(bridge, _) => bridge,
@@ -37,16 +37,16 @@ impl fmt::Display for DhcpKey {
     }
 }
 
-/// What it is like.
+/// Content of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DhcpValue {
-    /// A range.
+    /// Of [`DhcpKey::Range`].
     Range(RangeSpec),
-    /// The owner of an address.
+    /// Of [`DhcpKey::Host`].
     Host(HostSpec),
-    /// Not as it should be; the text says how it is. Only ever observed.
+    /// Observed only: the item differs from the desired one in this way, for people.
     Otherwise(String),
-    /// A lease of somebody who does not own the address (any more). Only ever observed.
+    /// Observed only: this MAC has a lease of the address and does not own it (any more).
     StaleLease(MacAddr),
 }
 
@@ -72,35 +72,35 @@ impl fmt::Display for DhcpValue {
     }
 }
 
-/// A network's range.
+/// A network's range, as dnsmasq serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeSpec {
     /// The server's address, on the bridge; the instances' gateway and DNS server.
     pub server: Ipv4Addr,
     /// The network.
     pub cidr: Ipv4Net,
-    /// First address that may be handed out.
+    /// First address that dnsmasq may lease.
     pub start: Ipv4Addr,
-    /// Length of a lease.
+    /// Length of a lease, in seconds.
     pub lease_seconds: u32,
     /// DNS domain of the instances; empty: none.
     pub domain: String,
-    /// Where other names are asked for; empty: the host's resolver.
+    /// Upstream DNS servers, in the order of use; empty: the host's resolver.
     pub dns: Vec<Ipv4Addr>,
 }
 
-/// Who owns an address.
+/// The owner of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostSpec {
     /// The instance's MAC.
     pub mac: MacAddr,
     /// Its name without the domain; empty: none.
     pub hostname: String,
-    /// The network that its domain is of.
+    /// The network that gives it its domain.
     pub network: NetworkId,
 }
 
-/// What follows from one object.
+/// The items that follow from one object.
 pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(DhcpKey, DhcpValue)> {
     match object {
         HostObject::Dhcp(dhcp) => vec![range(settings, dhcp)],
@@ -155,8 +155,8 @@ fn host(binding: &Binding) -> (DhcpKey, DhcpValue) {
     )
 }
 
-/// A name that dnsmasq takes (one it does not take ends the process, or is a line of its own in
-/// the hosts file).
+/// Whether dnsmasq accepts the name. A name that it does not accept ends the process, or becomes a
+/// line of its own in the hosts file.
 fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text

@@ -1,11 +1,10 @@
-//! The lease journal of a host: who has which lease, and what the server has not been told yet.
+//! The lease journal of a host: the current leases, and the events that the server has not
+//! acknowledged. Depends on the file system only.
 //!
-//! A file of JSON lines under `state_path`. Lease events are appended by the process that dnsmasq
-//! starts for each ([`super::applet`]), so that none is lost while no agent runs, and none needs
-//! one. `lease` lines are what was told; `event` lines follow, oldest first, until the server has
-//! them. Writers hold a lock file: the journal itself is replaced when events are acknowledged.
-//!
-//! Must not know: the network to the server, dnsmasq's command line.
+//! A file of JSON lines under `state_path`. The applet that dnsmasq runs for each event
+//! ([`super::applet`]) appends it, so no event is lost while no agent runs. `lease` lines are the
+//! acknowledged leases; `event` lines follow, oldest first, until the server acknowledges them. The
+//! lock is a file of its own, because an acknowledgement replaces the journal.
 
 use crate::{private, reserve};
 use novanet_model::wire::{LeaseChange, LeaseEvent};
@@ -17,16 +16,16 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-/// A lease, as dnsmasq knows it.
+/// A lease, as dnsmasq reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// The bridge it was given out on.
+    /// The bridge of the dnsmasq that gave it.
     pub bridge: IfName,
-    /// The address.
+    /// The leased address.
     pub address: Ipv4Addr,
-    /// Who has it.
+    /// The client.
     pub mac: MacAddr,
-    /// The name it was given; empty: none.
+    /// The client's name; empty: none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hostname: String,
 }
@@ -50,14 +49,13 @@ pub struct Journal {
     folder: PathBuf,
 }
 
-/// What the journal says.
 #[derive(Debug, Default)]
 struct Content {
-    /// Leases as told to the server.
+    /// Leases that the server has.
     acknowledged: Leases,
-    /// What happened since; news only.
+    /// Events since then that changed an owner, oldest first.
     pending: Vec<(LeaseChange, Lease)>,
-    /// Leases now.
+    /// Leases after all events.
     now: Leases,
 }
 
@@ -65,22 +63,22 @@ impl Content {
     fn read(text: &str) -> Self {
         let mut content = Self::default();
         for line in text.lines() {
-            // A line that was cut short by a full disk is no reason to forget the others.
+            // A full disk cuts one line short; the others are still valid.
             match serde_json::from_str(line) {
                 Ok(Line::Lease(lease)) => {
                     content.acknowledged.insert(key(&lease), lease.clone());
                     content.now.insert(key(&lease), lease);
                 }
-                Ok(Line::Event { change, lease }) => content.take(change, lease),
+                Ok(Line::Event { change, lease }) => content.add(change, lease),
                 Err(_) => {}
             }
         }
         content
     }
 
-    /// A repeated `add` (a renewal, a new dnsmasq) is not news; nor is a `del` of a lease that
-    /// somebody else has by now.
-    fn take(&mut self, change: LeaseChange, lease: Lease) {
+    /// Drops a repeated `add` (a renewal, a new dnsmasq) and a `del` of a lease that has another
+    /// owner by now.
+    fn add(&mut self, change: LeaseChange, lease: Lease) {
         if fold(&mut self.now, change, &lease) {
             self.pending.push((change, lease));
         }
@@ -100,7 +98,7 @@ fn key(lease: &Lease) -> (IfName, Ipv4Addr) {
     (lease.bridge.clone(), lease.address)
 }
 
-/// Whether the event changed who has the lease.
+/// Applies an event. Returns whether it changed the owner of the lease.
 fn fold(leases: &mut Leases, change: LeaseChange, lease: &Lease) -> bool {
     let key = key(lease);
     match change {
@@ -119,14 +117,14 @@ fn fold(leases: &mut Leases, change: LeaseChange, lease: &Lease) -> bool {
 }
 
 impl Journal {
-    /// The journal in `folder`, which is made with the first event.
+    /// The journal in `folder`; the first event makes the folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
         }
     }
 
-    /// Where it is.
+    /// As given to [`Self::new`].
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -152,7 +150,7 @@ impl Journal {
         }
     }
 
-    /// Adds an event.
+    /// Adds an event at the end. Waits for other writers.
     pub fn append(&self, change: LeaseChange, lease: &Lease) -> io::Result<()> {
         reserve::write(&self.path(), || self.append_once(change, lease))
     }
@@ -173,12 +171,12 @@ impl Journal {
         file.write_all(text.as_bytes())
     }
 
-    /// The leases of now.
+    /// The current leases.
     pub fn leases(&self) -> io::Result<Vec<Lease>> {
         Ok(self.content()?.now.into_values().collect())
     }
 
-    /// What the server has not been told, oldest first.
+    /// The events that the server has not acknowledged, oldest first.
     pub fn pending(&self) -> io::Result<Vec<LeaseEvent>> {
         let events = self.content()?.pending.into_iter();
         Ok(events
@@ -190,7 +188,7 @@ impl Journal {
             .collect())
     }
 
-    /// The server has the first `count` of [`Journal::pending`].
+    /// Forgets the first `count` events of [`Journal::pending`]: the server has them.
     pub fn acknowledge(&self, count: usize) -> io::Result<()> {
         let _lock = self.lock()?;
         let mut content = self.content()?;
@@ -233,11 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn news_is_told_once_and_in_order() {
+    fn each_change_of_owner_is_pending_once_and_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path().join("dhcp"));
         journal.append(LeaseChange::Leased, &lease(3, 1)).unwrap();
-        journal.append(LeaseChange::Leased, &lease(3, 1)).unwrap(); // not news
+        journal.append(LeaseChange::Leased, &lease(3, 1)).unwrap(); // the same owner
         journal.append(LeaseChange::Leased, &lease(4, 2)).unwrap();
         journal.append(LeaseChange::Leased, &lease(3, 5)).unwrap();
         journal.append(LeaseChange::Released, &lease(3, 1)).unwrap(); // has another owner by now
@@ -265,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_cut_short_costs_that_line_only() {
+    fn a_truncated_line_loses_that_line_only() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         journal.append(LeaseChange::Leased, &lease(3, 1)).unwrap();
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn many_writers_lose_nothing_while_it_is_acknowledged() {
+    fn concurrent_writers_lose_no_event_while_others_acknowledge() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         let mut seen = 0;

@@ -1,11 +1,9 @@
-//! DHCP and DNS for instances: one dnsmasq for each bridge, its hosts from the bindings, and the
-//! journal of leases.
+//! DHCP and DNS for instances: one dnsmasq for each bridge, with its hosts from the bindings, and the
+//! journal of leases. Depends on dnsmasq, `/proc`, the settings, and rtnetlink events.
 //!
-//! Truth about what runs is `/proc/<pid>/cmdline`, truth about hosts is the hosts file (read again
-//! on SIGHUP, without a restart), truth about leases is the journal. An address whose owner changes
-//! is released in the old owner's name at once, so that the next one gets it.
-//!
-//! Must not know: how bridges are made, who reports leases to the server.
+//! The subsystem observes processes by `/proc/<pid>/cmdline`, hosts by the hosts file (which dnsmasq
+//! reads again on SIGHUP, without a restart) and leases by the journal. When an address changes its
+//! owner, it releases the lease in the old owner's name at once, so that the new owner gets it.
 
 pub mod applet;
 mod files;
@@ -41,10 +39,10 @@ use watch::{Bound, Watch};
 type DhcpChange = Change<DhcpKey, DhcpValue>;
 type Wanted = Desired<DhcpKey, DhcpValue>;
 
-/// After this a released lease that is still in the journal is released again.
+/// The subsystem releases a lease again if it is still in the journal after this time.
 const RELEASE_AGAIN: Duration = Duration::from_secs(2);
 
-/// The DHCP subsystem. Lives in the network namespace of the thread that makes it.
+/// The DHCP subsystem, in the network namespace of the thread that makes it.
 #[derive(Debug)]
 pub struct DhcpServers {
     settings: Settings,
@@ -52,7 +50,7 @@ pub struct DhcpServers {
     changed_externally: Arc<Notify>,
     leases_changed: Arc<Notify>,
     servers: BTreeMap<IfName, Server>,
-    /// Leases that we gave back, and that dnsmasq has not yet told us to be gone.
+    /// Leases that the subsystem released and dnsmasq has not yet reported as released.
     released: BTreeMap<(IfName, Ipv4Addr, MacAddr), Instant>,
     watch: Watch,
     listener: tokio::task::JoinHandle<()>,
@@ -85,12 +83,12 @@ impl DhcpServers {
         })
     }
 
-    /// The leases, for reporting up.
+    /// The leases, for reports to the server.
     pub fn journal(&self) -> Journal {
         self.journal.clone()
     }
 
-    /// Notified when the journal has an event more.
+    /// Notified when the journal has another event.
     pub fn leases_changed(&self) -> Arc<Notify> {
         Arc::clone(&self.leases_changed)
     }
@@ -103,7 +101,7 @@ impl DhcpServers {
     }
 }
 
-/// Takes the hints of [`applet::run`].
+/// Receives the hints of [`applet::run`].
 fn listen(journal: &Journal, changed: Arc<Notify>) -> io::Result<tokio::task::JoinHandle<()>> {
     private::folder(journal.folder())?;
     let path = journal.folder().join(applet::SOCKET);
@@ -144,7 +142,8 @@ fn hosts(wanted: &Wanted, bridge: &IfName) -> Hosts {
     wanted.range(first..=last).filter_map(pick).collect()
 }
 
-/// Whether a new process is needed; files are mended under one that is right.
+/// Whether the changes need a new process. Wrong files do not: the agent repairs them under the
+/// running one.
 fn must_restart(server: &Server, changes: &[&DhcpChange], ranges: &Ranges) -> bool {
     let another = |change: &&DhcpChange| {
         matches!(change.key, DhcpKey::Range(..))
@@ -222,7 +221,8 @@ impl Subsystem for DhcpServers {
 }
 
 impl DhcpServers {
-    /// A lease of somebody who is not the owner of its address would keep it from the owner.
+    /// Adds the leases that do not belong to the owner of their address: dnsmasq would refuse the
+    /// address to its owner.
     fn stale_leases(
         &mut self,
         desired: &Wanted,
@@ -242,7 +242,7 @@ impl DhcpServers {
                 _ => None,
             };
             let asked = (lease.bridge, lease.address, lease.mac);
-            // Without a server nobody has the lease in mind: `init` ends it.
+            // While no dnsmasq runs, none refuses the address; `init` of the next one ends the lease.
             if runs && owner != Some(lease.mac) && !self.released.contains_key(&asked) {
                 items.insert(key, DhcpValue::StaleLease(lease.mac));
             }
@@ -263,11 +263,11 @@ impl DhcpServers {
             self.server(bridge).remove().await?;
             self.remove_last_script()?;
         } else {
-            self.mend_folder()?;
+            self.repair_folder()?;
             self.write_script()?;
             let server = self.server(bridge);
             server.write(&ranges, &hosts)?;
-            server.go_on().await;
+            server.resume().await;
             if must_restart(server, changes, &ranges) {
                 server.restart(&ranges, &environment).await?;
             } else {
@@ -280,10 +280,10 @@ impl DhcpServers {
         Ok(())
     }
 
-    /// Before anything is made of its modes: whether dnsmasq may become another user hangs on them.
-    fn mend_folder(&self) -> Result<(), SubsystemError> {
+    /// Sets the folder's mode first: dnsmasq's user depends on it ([`Server`]).
+    fn repair_folder(&self) -> Result<(), SubsystemError> {
         let (folder, state) = (&self.settings.networks_path, &self.settings.state_path);
-        files::mend_folder(folder, state)
+        files::repair_folder(folder, state)
             .map_err(|e| SubsystemError::kernel(format!("make {}", folder.display()), e))
     }
 
@@ -294,7 +294,7 @@ impl DhcpServers {
             .map_err(|e| SubsystemError::kernel(what(), e))
     }
 
-    /// The script goes with the last server.
+    /// Removes the script with the last server.
     fn remove_last_script(&self) -> Result<(), SubsystemError> {
         let folder = &self.settings.networks_path;
         if !files::bridges(folder).is_empty() {
@@ -323,7 +323,7 @@ impl DhcpServers {
                 let asked = (bridge.clone(), address, old);
                 self.released.insert(asked, Instant::now());
             }
-            // The journal keeps it in mind: the next round tries again.
+            // It stays in the journal, so the next round tries again.
             Err(error) => {
                 tracing::warn!(%bridge, %address, mac = %old, %error, "cannot release a lease");
             }

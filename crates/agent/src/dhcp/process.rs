@@ -1,8 +1,9 @@
-//! The dnsmasq processes: found again after our restart, watched, started and ended.
+//! Finds, watches, starts and stops the dnsmasq processes. Depends on `/proc` and pidfds.
 //!
-//! A dnsmasq is ours when its command line names our hosts file: the pid file says where to look,
-//! never whom to kill. It puts itself into the background, so it is nobody's child and outlives
-//! us; a pidfd tells when it ends, and cannot mean another process that got its number.
+//! A dnsmasq belongs to novanet when its command line names novanet's hosts file: the agent looks
+//! where the pid file says, but never kills a process because of it. dnsmasq puts itself into the
+//! background, so it is not the agent's child and outlives it; a pidfd reports its end and cannot
+//! mean another process that got its number.
 
 use super::files::Files;
 use crate::subsystem::SubsystemError;
@@ -18,16 +19,16 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-/// How long a dnsmasq may take to end when asked to.
+/// How long a dnsmasq may take to obey a signal.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A running dnsmasq of ours.
+/// A running dnsmasq of novanet.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) pid: i32,
     /// Without the program.
     pub(crate) arguments: Vec<String>,
-    /// The device number that it was started for, if that is known.
+    /// The device number of the bridge that it was started for; `None`: not known.
     pub(crate) bound: Option<u32>,
     handle: Arc<AsyncFd<OwnedFd>>,
     watcher: tokio::task::JoinHandle<()>,
@@ -40,7 +41,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Looks for the dnsmasq of these files. `ended` is notified when it ends.
+    /// Looks for the dnsmasq of these files. Notifies `ended` when it ends.
     pub(crate) fn find(files: &Files, ended: &Arc<Notify>) -> Option<Self> {
         let by_file = fs::read_to_string(files.pid())
             .ok()
@@ -71,18 +72,18 @@ impl Running {
             handle,
             watcher,
         };
-        // It may have ended, and its number be another's, between the two looks.
+        // It may have ended before the pidfd was open, and another process have its number.
         running.is_alive(files).then_some(running)
     }
 
-    /// Whether it has not ended (an ended one that nobody has waited for has no command line).
+    /// Whether it has not ended. A zombie has no command line.
     pub(crate) fn is_alive(&self, files: &Files) -> bool {
         !self.watcher.is_finished()
             && arguments_of(self.pid, files).is_some_and(|now| now == self.arguments)
     }
 
-    /// Which of its processes (it has a helper) somebody has stopped: alive, and of no use. A debugger's
-    /// stops are another state.
+    /// Which of its processes (it has a helper) a signal has stopped. A debugger's stops are another
+    /// state.
     pub(crate) fn stopped(&self) -> Vec<i32> {
         let mut all = children_of(self.pid);
         all.insert(0, self.pid);
@@ -90,8 +91,8 @@ impl Running {
         all
     }
 
-    /// Lets what is stopped go on; `false`: it is stopped all the same.
-    pub(crate) async fn go_on(&self) -> bool {
+    /// Continues its stopped processes. `false`: one is still stopped.
+    pub(crate) async fn resume(&self) -> bool {
         let began = tokio::time::Instant::now();
         loop {
             let stopped = self.stopped();
@@ -99,19 +100,19 @@ impl Running {
                 return stopped.is_empty();
             }
             for pid in stopped {
-                // It may have ended meanwhile; what has its number then is not stopped.
+                // If it has ended meanwhile, the process that has its number is not stopped.
                 let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::CONT));
             }
             tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
-    /// Makes it read its hosts again.
+    /// Makes it read the hosts file again.
     pub(crate) fn reload(&self) -> io::Result<()> {
         Ok(pidfd_send_signal(self.handle.as_fd(), Signal::HUP)?)
     }
 
-    /// Ends it, and waits until it has ended.
+    /// Ends it with SIGTERM, then SIGKILL, and waits for its end.
     pub(crate) async fn stop(self) -> io::Result<()> {
         for signal in [Signal::TERM, Signal::KILL] {
             match pidfd_send_signal(self.handle.as_fd(), signal) {
@@ -130,13 +131,12 @@ impl Running {
     }
 }
 
-/// Waiting for a pidfd.
-#[allow(deprecated)] // The other constructor is `unsafe`; an OwnedFd keeps the promise it asks for.
+#[allow(deprecated)] // The other constructor is `unsafe`; an OwnedFd keeps its contract.
 fn watchable(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)
 }
 
-/// The arguments of a process, if it is our dnsmasq and in our network namespace.
+/// The arguments of a process, if it is novanet's dnsmasq and in this network namespace.
 fn arguments_of(pid: i32, files: &Files) -> Option<Vec<String>> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let mut words = line
@@ -148,16 +148,16 @@ fn arguments_of(pid: i32, files: &Files) -> Option<Vec<String>> {
     }
     let mut arguments: Vec<_> = words.collect();
     arguments.pop(); // behind the last NUL
-    let mark = format!("--dhcp-hostsfile={}", files.hosts().display());
+    let our_hosts = format!("--dhcp-hostsfile={}", files.hosts().display());
     let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).ok();
     let here = namespace("thread-self");
     let there = namespace(&pid.to_string());
     let same = here.is_none() || there.is_none() || here == there;
-    (same && arguments.contains(&mark)).then_some(arguments)
+    (same && arguments.contains(&our_hosts)).then_some(arguments)
 }
 
-/// Without a pid file: looks at every process. dnsmasq has a helper with the same command line;
-/// the one whose parent is none of them is the server.
+/// Looks at every process, for a host without a pid file. dnsmasq has a helper with the same command
+/// line; the server is the process whose parent is not one of them.
 fn search(files: &Files) -> Option<i32> {
     let ours: HashMap<i32, i32> = fs::read_dir("/proc")
         .ok()?
@@ -171,7 +171,7 @@ fn search(files: &Files) -> Option<i32> {
     server.map(|(pid, _)| *pid)
 }
 
-/// In `/proc/<pid>/stat`: stopped by a signal.
+/// State in `/proc/<pid>/stat` of a process that a signal has stopped.
 const STOPPED: &str = "T";
 
 struct Stat {
@@ -190,13 +190,13 @@ fn stat_of(pid: i32) -> Option<Stat> {
     })
 }
 
-/// Not all kernels tell; then only the server itself is known.
+/// Empty on kernels without this file.
 fn children_of(pid: i32) -> Vec<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace().flat_map(str::parse).collect()
 }
 
-/// Starts a dnsmasq. It has gone into the background, with its sockets open, when this returns.
+/// Starts a dnsmasq. Returns when it is in the background with its sockets open.
 pub(crate) async fn start(
     arguments: &[String],
     environment: &[(&str, String)],
@@ -206,7 +206,7 @@ pub(crate) async fn start(
         .find_map(|a| a.strip_prefix("--interface="));
     let bridge = bridge.unwrap_or("no bridge");
     let failed = |message: String| {
-        // Hundreds of characters, which would hide what is wrong.
+        // Hundreds of characters, which would hide the cause in the error.
         tracing::debug!(arguments = arguments.join(" "), "dnsmasq");
         SubsystemError::Command {
             command: format!("dnsmasq on {bridge}"),
@@ -217,7 +217,7 @@ pub(crate) async fn start(
     loop {
         match try_start(arguments, environment).await {
             Ok(None) => return Ok(()),
-            // One that was killed a moment ago has no command line any more, but still its sockets.
+            // A process that was killed a moment ago has no command line, but still its sockets.
             Ok(Some(said)) if said.contains(IN_USE) && tries < TRIES => {
                 tries += 1;
                 tokio::time::sleep(RETRY_DELAY).await;
@@ -236,7 +236,7 @@ pub(crate) async fn start(
     }
 }
 
-/// What to do about a port that dnsmasq could not have.
+/// The remedy for a port that another server has.
 fn taken(said: &str, bridge: &str) -> String {
     let (port, service) = if said.contains("DHCP") {
         (67, "DHCP")
@@ -249,19 +249,18 @@ fn taken(said: &str, bridge: &str) -> String {
     )
 }
 
-/// How long it may take to go into the background.
+/// How long dnsmasq may take to go into the background.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const IN_USE: &str = "in use";
 const TRIES: u32 = 10;
 const RETRY_DELAY: Duration = Duration::from_millis(30);
 
-/// `None`: it runs; otherwise what it said.
+/// `None`: it runs; otherwise the text that it printed.
 async fn try_start(
     arguments: &[String],
     environment: &[(&str, String)],
 ) -> io::Result<Option<String>> {
-    // A file, not a pipe: the daemon's helper keeps its standard error.
-    // It has no name that could be left over.
+    // A file, not a pipe: the daemon's helper keeps its standard error open. The file has no name.
     let mut said = tempfile::tempfile()?;
     let mut command = tokio::process::Command::new(program());
     command
@@ -281,7 +280,7 @@ async fn try_start(
         return Ok(None);
     }
     let mut text = String::new();
-    // What is not text says nothing; the status does.
+    // If the output is not text, the status has to do.
     let _ = said.rewind().and_then(|()| said.read_to_string(&mut text));
     Ok(Some(match text.trim() {
         "" => status.to_string(),
@@ -292,7 +291,7 @@ async fn try_start(
     }))
 }
 
-/// Debian has it where a user's PATH does not look.
+/// Debian installs it where a user's PATH does not look.
 fn program() -> &'static Path {
     let debian = Path::new("/usr/sbin/dnsmasq");
     if debian.exists() {

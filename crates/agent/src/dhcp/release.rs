@@ -1,6 +1,6 @@
-//! Gives a lease back in its owner's name, as `dhcp_release` of dnsmasq-utils does: a DHCPRELEASE
-//! (RFC 2131 §4.4.6) from this host to the server on the same bridge. Without it the server would
-//! keep the address from its next owner until the lease ends.
+//! Releases a lease in its owner's name, as `dhcp_release` of dnsmasq-utils does: sends a
+//! DHCPRELEASE (RFC 2131 §4.4.6) from this host to the server on the same bridge. Without it the
+//! server would refuse the address to its next owner until the lease ends.
 
 use nix::sys::socket::{setsockopt, sockopt};
 use novanet_model::{IfName, MacAddr};
@@ -18,7 +18,7 @@ pub(crate) fn release(
     address: Ipv4Addr,
 ) -> io::Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    // The server looks at the interface that a packet came in on.
+    // The server checks on which interface a packet came in.
     setsockopt(&socket, sockopt::BindToDevice, &bridge.as_str().into())?;
     socket.send_to(&packet(server, mac, address), (server, 67))?;
     Ok(())
@@ -28,7 +28,7 @@ fn packet(server: Ipv4Addr, mac: MacAddr, address: Ipv4Addr) -> [u8; LENGTH] {
     let mut packet = [0; LENGTH];
     let mut put = |at: usize, bytes: &[u8]| packet[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &[1, 1, 6]); // request, Ethernet, length of its addresses
-    put(4, &mac.0[2..]); // transaction: nobody answers
+    put(4, &mac.0[2..]); // transaction: the server does not answer
     put(12, &address.octets());
     put(28, &mac.0);
     put(236, &[99, 130, 83, 99]); // the magic cookie

@@ -1,7 +1,7 @@
-//! What dnsmasq is given: its command line, the hosts files, and the script it calls. Pure.
+//! Renders dnsmasq's command line, its hosts files, and the script that it runs. Pure.
 //!
-//! Everything but the hosts is on the command line, so that `/proc/<pid>/cmdline` tells exactly
-//! what a process was started with: nothing to compare with a file that may be newer.
+//! Everything but the hosts is on the command line, so the agent compares `/proc/<pid>/cmdline` with
+//! the desired arguments: a configuration file could be newer than the process.
 
 use super::files::{self, Files};
 use super::item::{HostSpec, RangeSpec};
@@ -12,12 +12,12 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-/// Of one bridge.
+/// The ranges of one bridge.
 pub type Ranges = BTreeMap<NetworkId, RangeSpec>;
-/// Of one bridge.
+/// The bindings of one bridge.
 pub type Hosts = BTreeMap<Ipv4Addr, HostSpec>;
 
-/// The arguments of the dnsmasq of one bridge. `user`: whom it becomes; `None`: dnsmasq's own choice.
+/// The arguments of the dnsmasq of one bridge. It becomes `user`; `None`: dnsmasq's own choice.
 pub fn arguments(
     networks_path: &Path,
     bridge: &IfName,
@@ -31,10 +31,10 @@ pub fn arguments(
         "--conf-file=".to_owned(),
         "--no-hosts".to_owned(),
         "--no-ping".to_owned(),
-        // Plain names are instances; nobody upstream knows them.
+        // Plain names are instances; servers upstream do not have them.
         "--domain-needed".to_owned(),
         "--bind-interfaces".to_owned(),
-        // Not --listen-address: renewals that a client sends to the server alone would get no answer.
+        // Not --listen-address: unicast renewals would get no answer.
         format!("--interface={bridge}"),
         "--except-interface=lo".to_owned(),
         format!("--pid-file={}", files.pid().display()),
@@ -43,9 +43,9 @@ pub fn arguments(
         format!("--dhcp-script={}", files::script(networks_path).display()),
         "--leasefile-ro".to_owned(),
         "--dhcp-authoritative".to_owned(),
-        // A client is its MAC, which its port proves: a client id could be another instance's.
+        // The MAC identifies a client, and its port proves it; a client id proves nothing.
         "--dhcp-ignore-clid".to_owned(),
-        // Machines on the same wire that are not instances of ours: not even refused.
+        // No answer, not even a refusal, to foreign machines on the same wire.
         "--dhcp-ignore=tag:!known".to_owned(),
     ];
     if let Some(user) = user {
@@ -76,14 +76,14 @@ pub fn arguments(
             all.push(format!("--domain={},{}", range.domain, range.cidr.trunc()));
             domains.insert(&range.domain);
         }
-        // In their order: the first is asked first.
+        // In their order: dnsmasq asks the first one first.
         for server in &range.dns {
             if !dns.contains(server) {
                 dns.push(*server);
             }
         }
     }
-    // Names of instances are nobody else's business, and no server upstream knows private addresses.
+    // Servers upstream know neither names of instances nor private addresses.
     all.extend(
         domains
             .into_iter()
@@ -113,7 +113,7 @@ const PRIVATE: [&str; 11] = [
     "b.e.f.ip6.arpa",
 ];
 
-/// Zones that are answered here, whatever is asked of them: names that are not known do not exist.
+/// Zones that dnsmasq answers itself: an unknown name in them does not exist.
 fn local_zones(ranges: &Ranges) -> String {
     let mut zones: BTreeSet<String> = PRIVATE.iter().map(ToString::to_string).collect();
     zones.extend((16..32).map(|second| format!("{second}.172.in-addr.arpa")));
@@ -158,7 +158,7 @@ pub fn host_line(ranges: &Ranges, address: Ipv4Addr, host: &HostSpec) -> String 
     }
 }
 
-/// One line of the DNS names; `None`: it has no name.
+/// One line of the DNS names. `None`: the host has no name.
 pub fn name_line(ranges: &Ranges, address: Ipv4Addr, host: &HostSpec) -> Option<String> {
     let full = full_name(ranges, host)?;
     let short = &host.hostname;
@@ -198,8 +198,8 @@ pub fn names_file(ranges: &Ranges, hosts: &Hosts) -> String {
     lines.fold(String::new(), |text, line| text + &line + "\n")
 }
 
-/// The script that dnsmasq calls: it takes a path only, and our program needs a leading argument.
-/// A renewal (`old`) is not worth starting it: dnsmasq tells all of them again at every SIGHUP.
+/// The script that dnsmasq runs: `--dhcp-script` takes a path only, and `program` needs arguments.
+/// It ignores renewals (`old`): dnsmasq reports all leases again at every SIGHUP.
 pub fn script(program: &[String]) -> String {
     let quoted: Vec<_> = program
         .iter()

@@ -1,7 +1,8 @@
-//! One bridge's DHCP server: how it is, and how it is made what it should be.
+//! One bridge's DHCP server: observes its process and files, and changes them. Depends on
+//! [`super::files`], [`super::process`] and [`super::render`].
 
 use super::applet;
-use super::files::{self, Files, has_script, script, write_whole};
+use super::files::{self, Files, has_script, script, write_atomic};
 use super::item::{DhcpKey, DhcpValue, HostSpec};
 use super::process::{self, Running};
 use super::render::{self, Hosts, Ranges};
@@ -28,7 +29,7 @@ pub(crate) struct Server {
     script: String,
     changed_externally: Arc<Notify>,
     running: Option<Running>,
-    /// It has read the hosts file as it is.
+    /// The process has read the current hosts file.
     loaded: bool,
 }
 
@@ -51,17 +52,17 @@ impl Server {
         }
     }
 
-    /// Whether the process lives, as far as we last saw.
+    /// Whether the process ran at the last observation.
     pub(crate) fn runs(&self) -> bool {
         self.running.is_some()
     }
 
-    /// The device that the process is bound to.
+    /// The number of the device that the process is bound to.
     pub(crate) fn bound(&self) -> Option<u32> {
         self.running.as_ref()?.bound
     }
 
-    /// Finds the process again, or that it has ended.
+    /// Notices the end of the process, and finds another one of the same files.
     fn refresh(&mut self) {
         if self
             .running
@@ -71,7 +72,7 @@ impl Server {
             return;
         }
         self.running = Running::find(&self.files, &self.changed_externally);
-        // Whoever was here before us may have been killed between writing the hosts and saying so.
+        // An earlier agent may have been killed between writing the hosts and the SIGHUP.
         self.loaded = match &self.running {
             Some(running) => running.reload().is_ok(),
             None => false,
@@ -88,8 +89,8 @@ impl Server {
         )
     }
 
-    /// dnsmasq becomes an unprivileged user of its own choice, which then must get at the hosts
-    /// files; below a folder that is closed to others it cannot.
+    /// dnsmasq becomes an unprivileged user of its own choice, which cannot read the hosts files
+    /// below a folder that is closed to others; then it stays root.
     fn user(&self) -> Option<&'static str> {
         let open = |folder: &Path| {
             fs::metadata(folder).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
@@ -102,7 +103,7 @@ impl Server {
         if all_open { None } else { Some("root") }
     }
 
-    /// Adds what is there to the items.
+    /// Adds the observed items of this bridge.
     pub(crate) fn observe(
         &mut self,
         ranges: &Ranges,
@@ -133,7 +134,7 @@ impl Server {
             items.insert(DhcpKey::Range(self.bridge.clone(), network), value);
         }
         if ranges.is_empty() {
-            // Hosts without a range: nothing to do for them until it comes.
+            // Hosts without a range wait for it.
             let there = |(address, spec): (&Ipv4Addr, &HostSpec)| {
                 let key = DhcpKey::Host(self.bridge.clone(), *address);
                 (key, DhcpValue::Host(spec.clone()))
@@ -144,7 +145,7 @@ impl Server {
         }
     }
 
-    /// What is wrong with the process, so that another one is needed.
+    /// Why the process has to be replaced, for people. `None`: it need not.
     pub(crate) fn process_is_wrong(&self, ranges: &Ranges) -> Option<String> {
         let Some(running) = &self.running else {
             return Some("no dnsmasq runs".to_owned());
@@ -175,7 +176,7 @@ impl Server {
         None
     }
 
-    /// What is wrong with the folder, and with the files beside the hosts in them.
+    /// What is wrong with the folder, the script, or the modes of the files, for people.
     fn a_file_is_wrong(&self) -> Option<String> {
         if !files::folder_is_right(&self.networks_path, &self.state_path) {
             let folder = self.networks_path.display();
@@ -205,13 +206,14 @@ impl Server {
         ))
     }
 
-    /// Says which process is bound to which device; that the files are ours, where none runs.
+    /// Records which process is bound to which device. Without a process, an empty file marks the
+    /// other files as novanet's.
     fn write_bound(&self) -> io::Result<()> {
         let bound = self.running.as_ref().and_then(|r| Some((r.pid, r.bound?)));
         match bound {
-            Some((pid, device)) => write_whole(&self.files.bound(), &format!("{pid} {device}\n")),
+            Some((pid, device)) => write_atomic(&self.files.bound(), &format!("{pid} {device}\n")),
             None if self.files.bound().exists() => Ok(()),
-            None => write_whole(&self.files.bound(), ""),
+            None => write_atomic(&self.files.bound(), ""),
         }
     }
 
@@ -245,7 +247,7 @@ impl Server {
             let key = DhcpKey::Host(self.bridge.clone(), address);
             let value = match spec {
                 Some(spec) if right => DhcpValue::Host(spec.clone()),
-                // Whose lease it may be, for releasing it.
+                // The MAC that may have a lease, for releasing it.
                 _ => match line
                     .split(',')
                     .next()
@@ -259,7 +261,7 @@ impl Server {
             };
             items.insert(key, value);
         }
-        // An agent that was killed between the two files left a name without a host.
+        // An agent that was killed between writing the two files left a name without a host.
         for (address, line) in names {
             if let Ok(address) = address.parse() {
                 let key = DhcpKey::Host(self.bridge.clone(), address);
@@ -269,14 +271,14 @@ impl Server {
         }
     }
 
-    /// Writes the hosts.
+    /// Writes the hosts files and `bound`.
     pub(crate) fn write(&mut self, ranges: &Ranges, hosts: &Hosts) -> Result<(), SubsystemError> {
         self.loaded = false;
         self.write_bound()
             .map_err(|e| SubsystemError::kernel("mark the files of dnsmasq", e))?;
         if let Some(running) = &self.running {
             let pid = self.files.pid();
-            write_whole(&pid, &format!("{}\n", running.pid))
+            write_atomic(&pid, &format!("{}\n", running.pid))
                 .map_err(|e| SubsystemError::kernel(format!("write {}", pid.display()), e))?;
         }
         let files = [
@@ -284,25 +286,25 @@ impl Server {
             (self.files.names(), render::names_file(ranges, hosts)),
         ];
         for (path, text) in files {
-            write_whole(&path, &text)
+            write_atomic(&path, &text)
                 .map_err(|e| SubsystemError::kernel(format!("write {}", path.display()), e))?;
         }
         Ok(())
     }
 
-    /// Lets a stopped process go on. One that does not is still wrong, and so replaced.
-    pub(crate) async fn go_on(&self) {
+    /// Continues a stopped process. The next round replaces one that does not go on.
+    pub(crate) async fn resume(&self) {
         let Some(running) = &self.running else {
             return;
         };
         let stopped = running.stopped();
         if !stopped.is_empty() {
-            let goes_on = running.go_on().await;
-            tracing::warn!(bridge = %self.bridge, ?stopped, goes_on, "dnsmasq was stopped by a signal");
+            let resumed = running.resume().await;
+            tracing::warn!(bridge = %self.bridge, ?stopped, resumed, "dnsmasq was stopped by a signal");
         }
     }
 
-    /// Makes the process read the hosts again.
+    /// Makes the process read the hosts files again.
     pub(crate) fn reload(&mut self) -> Result<(), SubsystemError> {
         if let Some(running) = &self.running {
             let what = || format!("reload dnsmasq {} of {}", running.pid, self.bridge);
@@ -314,7 +316,7 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the process that runs, and starts one with these ranges.
+    /// Ends the process, if one runs, and starts one with these ranges.
     pub(crate) async fn restart(
         &mut self,
         ranges: &Ranges,
@@ -348,7 +350,8 @@ impl Server {
         Ok(())
     }
 
-    /// dnsmasq ends at once where the bridge is missing, and gives no DNS where the address comes later.
+    /// The number of the bridge, if it has all servers' addresses. dnsmasq ends at once where the
+    /// bridge is missing, and does not serve DNS on an address that comes later.
     fn device_with_addresses(&self, ranges: &Ranges) -> Result<u32, SubsystemError> {
         let device = nix::net::if_::if_nametoindex(self.bridge.as_str()).map_err(|_| {
             SubsystemError::Refused(format!(

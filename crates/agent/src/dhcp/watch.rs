@@ -1,5 +1,6 @@
-//! Notices that a bridge was made again under a running dnsmasq, which stays bound to the old one
-//! and answers nobody. The moment to act is when the server's address is on the new bridge.
+//! Notices that a bridge was made again under a running dnsmasq, which stays bound to the old device
+//! and gets no packets. Depends on rtnetlink events: notifies when a server's address appears on a
+//! device that its dnsmasq is not bound to.
 
 use crate::netlink::subscription::{Received, Subscription};
 use novanet_model::IfName;
@@ -15,16 +16,16 @@ use tokio::sync::Notify;
 /// `RTNLGRP_IPV4_IFADDR`.
 const GROUP: u32 = 5;
 
-/// What the processes are bound to.
+/// The devices that the processes are bound to.
 #[derive(Debug, Default)]
 pub(crate) struct Bound {
     /// Device number by bridge; `None`: not known, or nothing runs.
     pub(crate) devices: BTreeMap<IfName, Option<u32>>,
-    /// The servers' addresses.
+    /// The bridge of each server's address.
     pub(crate) servers: BTreeMap<Ipv4Addr, IfName>,
 }
 
-/// The watching task; it ends with this.
+/// The watching task. Dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct Watch {
     bound: Arc<Mutex<Bound>>,
@@ -46,7 +47,7 @@ impl Watch {
         Ok(Self { bound, task })
     }
 
-    /// What is bound now.
+    /// Replaces the table of bound devices.
     pub(crate) fn set(&self, bound: Bound) {
         *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound;
     }
