@@ -1,9 +1,9 @@
-//! The console of an instance: everything that its first process prints.
+//! The console of an instance: the output of its first process. Depends on the instance's folder.
 //!
-//! The instance prints into a FIFO, which it cannot make larger; the agent copies that into
-//! `console.log` and keeps the end of it. The instance's end never blocks: while no agent reads, 64
-//! KiB wait in the FIFO and what does not fit is lost. Instances that an older agent started print
-//! into `console.log` themselves, and the agent cuts the file from time to time.
+//! The instance prints into a FIFO, which it cannot make larger; the agent copies it into
+//! `console.log` and keeps the end of that. Writing never blocks the instance: while no agent reads,
+//! the FIFO holds 64 KiB and drops the rest. Instances that an older agent started print into
+//! `console.log` themselves, and housekeeping shortens the file.
 
 use novanet_model::InstanceId;
 use rustix::fs::{CWD, FallocateFlags, FileType, Mode, OFlags};
@@ -18,28 +18,28 @@ use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What a reader gets at most.
-const SHOWN: u64 = 64 << 10;
-/// What is kept on disk when it is cut.
-const KEPT: u64 = 512 << 10;
-/// What it may grow to before it is cut.
-const LIMIT: u64 = 1 << 20;
-/// Bytes that are copied in a second. An instance that prints more loses some of it.
+/// Bytes that a reader gets at most.
+const TAIL_BYTES: u64 = 64 << 10;
+/// Bytes that remain on disk after a cut.
+const BYTES_AFTER_CUT: u64 = 512 << 10;
+/// Size of the log at which the agent cuts it.
+const MAX_BYTES: u64 = 1 << 20;
+/// Bytes that the agent copies in a second. An instance that prints more loses some of it.
 const RATE: usize = 1 << 20;
-/// Of a file that an instance writes itself: so much on disk cannot be given back piece by piece.
-const HOPELESS: u64 = 16 << 20;
+/// Size on disk at which the agent empties a log that an instance writes itself: holes did not help.
+const MAX_BYTES_WITH_HOLES: u64 = 16 << 20;
 
-/// Where an instance prints to.
+/// The FIFO that an instance prints into.
 pub(super) fn fifo(folder: &Path) -> PathBuf {
     folder.join("console.fifo")
 }
 
-/// Where its console is kept.
+/// The log of an instance's console.
 pub(super) fn log(folder: &Path) -> PathBuf {
     folder.join("console.log")
 }
 
-/// Makes the FIFO in an instance's folder if it is not there.
+/// Makes the FIFO in an instance's folder if it is missing.
 pub(super) fn make_fifo(folder: &Path) -> io::Result<()> {
     let (path, mode) = (fifo(folder), Mode::RUSR | Mode::WUSR);
     match rustix::fs::mknodat(CWD, &path, FileType::Fifo, mode, 0) {
@@ -48,8 +48,8 @@ pub(super) fn make_fifo(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the instance's end of its FIFO. It has a reading end of its own, so that printing while no
-/// agent reads is no broken pipe.
+/// Opens the instance's end of its FIFO, for reading too: printing while no agent reads would
+/// otherwise fail as a broken pipe.
 pub(super) fn open_writer(folder: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true);
@@ -65,20 +65,19 @@ pub(super) fn never_blocks(writer: &File) -> io::Result<()> {
     Ok(rustix::fs::fcntl_setfl(writer, flags | OFlags::NONBLOCK)?)
 }
 
-/// The consoles that are copied, until this is dropped.
+/// The tasks that copy consoles. Dropping this ends them.
 #[derive(Default)]
 pub(super) struct Copiers(Mutex<BTreeMap<InstanceId, Copier>>);
 
 impl Copiers {
-    /// Copies an instance's console from now on, if that is not done already. Needs a tokio
-    /// runtime.
+    /// Copies an instance's console from now on, if no task does. Needs a tokio runtime.
     pub(super) fn start(&self, instance: InstanceId, folder: &Path) {
         let mut copiers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || Copier::start(instance, folder.to_owned());
         copiers.entry(instance).or_insert_with(start);
     }
 
-    /// Copies it no more.
+    /// Ends the task of this instance.
     pub(super) fn stop(&self, instance: InstanceId) {
         let mut copiers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         copiers.remove(&instance);
@@ -117,7 +116,7 @@ async fn copy(folder: &Path) -> io::Result<()> {
             other => other?,
         };
         let (path, bytes) = (log(folder), buffer[..length].to_vec());
-        // The host's disk may be slow or full: neither is a reason to wait or to end here.
+        // A slow or full disk must not end the copying.
         let _ = tokio::task::spawn_blocking(move || append(&path, &bytes)).await;
         if since.elapsed() > Duration::from_secs(1) {
             (since, copied) = (Instant::now(), 0);
@@ -129,7 +128,7 @@ async fn copy(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Appends to the log, of which only the end is kept when it has grown too long.
+/// Appends to the log. Cuts it to its end when it is longer than [`MAX_BYTES`].
 fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::options()
         .append(true)
@@ -137,8 +136,8 @@ fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(bytes)?;
-    if file.metadata()?.len() > LIMIT {
-        crate::whole::replace(path, 0o600, &end(path, KEPT)?)?;
+    if file.metadata()?.len() > MAX_BYTES {
+        crate::whole::replace(path, 0o600, &end(path, BYTES_AFTER_CUT)?)?;
     }
     Ok(())
 }
@@ -153,9 +152,9 @@ fn end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The last 64 KiB. Empty if there is none yet.
+/// The last [`TAIL_BYTES`] of the log. Empty if there is no log yet.
 pub(super) fn tail(path: &Path) -> io::Result<String> {
-    let bytes = match end(path, SHOWN) {
+    let bytes = match end(path, TAIL_BYTES) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         other => other?,
     };
@@ -163,25 +162,24 @@ pub(super) fn tail(path: &Path) -> io::Result<String> {
     Ok(text.trim_start_matches('\0').to_owned())
 }
 
-/// Gives the old part of a log that an instance writes itself back to the disk. The length stays,
-/// so what is being written meanwhile is neither lost nor moved. Answers whether there was
-/// something to give back.
+/// Punches a hole into the old part of a log that an instance writes itself. The length stays, so the
+/// instance can write meanwhile. Returns whether the log was long enough for it.
 pub(super) fn cut(instance: InstanceId, path: &Path) -> bool {
     let result = (|| {
         let meta = path.symlink_metadata()?;
-        if meta.blocks() * 512 <= LIMIT {
+        if meta.blocks() * 512 <= MAX_BYTES {
             return Ok(false);
         }
         let file = File::options().write(true).open(path)?;
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&file, flags, 0, meta.len().saturating_sub(KEPT)) {
-            // A file system that cannot: better an empty console than a full disk.
+        match rustix::fs::fallocate(&file, flags, 0, meta.len().saturating_sub(BYTES_AFTER_CUT)) {
+            // The file system has no holes: an empty console is better than a full disk.
             Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(0)?,
             other => other?,
         }
-        // Blocks that were reserved beyond the end go with this only.
+        // Frees the blocks that the file system reserved beyond the end.
         file.set_len(file.metadata()?.len())?;
-        if file.metadata()?.blocks() * 512 > HOPELESS {
+        if file.metadata()?.blocks() * 512 > MAX_BYTES_WITH_HOLES {
             file.set_len(0)?;
         }
         Ok::<_, io::Error>(true)
@@ -217,11 +215,11 @@ mod tests {
         assert!(cut(InstanceId(1), &path));
         writeln!(file, "the end").unwrap();
         file.sync_all().unwrap();
-        assert!(path.metadata().unwrap().blocks() * 512 <= LIMIT);
+        assert!(path.metadata().unwrap().blocks() * 512 <= MAX_BYTES);
         assert!(!cut(InstanceId(1), &path));
         let text = tail(&path).unwrap();
         assert!(text.ends_with("line 399999\nthe end\n"));
-        assert_eq!(text.len() as u64, SHOWN);
+        assert_eq!(text.len() as u64, TAIL_BYTES);
     }
 
     #[test]
@@ -231,7 +229,7 @@ mod tests {
         let chunk = vec![b'x'; 60_000];
         for _ in 0..60 {
             append(&path, &chunk).unwrap();
-            assert!(path.metadata().unwrap().len() <= LIMIT);
+            assert!(path.metadata().unwrap().len() <= MAX_BYTES);
         }
         append(&path, b"the end\n").unwrap();
         assert!(tail(&path).unwrap().ends_with("xthe end\n"));

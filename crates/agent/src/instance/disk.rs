@@ -1,9 +1,9 @@
 //! An instance's disk: a sparse file of a fixed size, `disk.img` in its folder, with an ext4 file
-//! system that is mounted over a loop device. So an instance fills its own disk and never the
-//! host's.
+//! system on a loop device, so that an instance fills its own disk and not the host's. Depends on
+//! `mkfs.ext4`, `e2fsck` and loop devices.
 //!
-//! Folders made by older agents, or on a host without loop devices, have their layers (`upper`,
-//! `work`) in the folder itself and no limit; they stay as they are.
+//! Folders of older agents, and of hosts without loop devices, have their layers (`upper`, `work`) in
+//! the folder itself and no limit; they stay as they are.
 
 use super::program;
 use crate::subsystem::SubsystemError;
@@ -24,19 +24,19 @@ use std::time::{Duration, Instant};
 const IMAGE: &str = "disk.img";
 /// Below this size a file system gets four times as many inodes per byte.
 const SMALL: u64 = 4 << 30;
-/// How long an earlier loop device over the file may live: until the kernel has written what an
-/// instance that was killed left in memory.
-const IN_USE: Duration = Duration::from_secs(30);
-/// How often another loop device is tried when somebody else was faster.
+/// How long an earlier loop device over the file may exist: the kernel first writes the memory of a
+/// killed instance.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many free loop devices to try when other programs take them first.
 const ATTEMPTS: usize = 50;
 
-/// Whether the folder has a disk of its own, and not layers of the host's.
+/// Whether the folder has a disk image.
 pub(super) fn is_in(folder: &Path) -> bool {
     folder.join(IMAGE).exists()
 }
 
-/// How long an instance's disk is: as its type says, or for a type without a disk size as the
-/// image, with `beside_mb` MiB more.
+/// Size of an instance's disk in bytes: the one of its type, or for a type without a disk the size of
+/// the image and `beside_mb` MiB.
 pub(super) fn size(disk_gb: u32, image_bytes: u64, beside_mb: u64) -> u64 {
     match disk_gb {
         0 => image_bytes.next_multiple_of(1 << 20) + (beside_mb << 20),
@@ -44,8 +44,8 @@ pub(super) fn size(disk_gb: u32, image_bytes: u64, beside_mb: u64) -> u64 {
     }
 }
 
-/// Makes the disk in `folder`, `bytes` long. It takes 160 KiB (2 GiB) to 2 MiB (160 GiB) of the
-/// host's.
+/// Makes the disk in `folder`, `bytes` long. On the host it takes 160 KiB (for 2 GiB) to 2 MiB (for
+/// 160 GiB).
 pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), SubsystemError> {
     let path = folder.join("disk.img.new");
     let failed = |e: io::Error| SubsystemError::kernel(path.display().to_string(), e);
@@ -62,8 +62,8 @@ pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), SubsystemError> {
         .map_err(failed)?;
     file.set_len(bytes).map_err(failed)?;
     let per_inode = if bytes <= SMALL { "16384" } else { "65536" };
-    // The loop device has blocks of 4 KiB, which small file systems have not by themselves. Without
-    // the other options a disk of 20 GiB begins with 135 MiB of empty tables.
+    // -b: the loop device has blocks of 4 KiB, and small file systems would have smaller ones.
+    // Without the other options a disk of 20 GiB begins with 135 MiB of empty tables.
     let mut command = Command::new(program::find("mkfs.ext4")?);
     command
         .args(["-q", "-F", "-b", "4096", "-m", "0", "-O", "^resize_inode"])
@@ -78,8 +78,8 @@ pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), SubsystemError> {
     }
 }
 
-/// Runs a program on an open file. The path could be another file by the time the program opens it,
-/// if the agent is killed and the next one starts anew.
+/// Runs a program on an open file. The path may lead to another file when the program opens it, if the
+/// agent is killed and the next one makes a new disk.
 fn on_file(command: &mut Command, file: &File) -> Result<(Option<i32>, String), SubsystemError> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |e: io::Error| SubsystemError::Command {
@@ -98,7 +98,7 @@ fn on_file(command: &mut Command, file: &File) -> Result<(Option<i32>, String), 
     Ok((output.status.code(), said))
 }
 
-/// A disk that nobody else uses.
+/// A disk with a lock that excludes other users.
 pub(super) struct Disk {
     instance: InstanceId,
     path: PathBuf,
@@ -124,7 +124,7 @@ impl Disk {
         };
         let start = Instant::now();
         while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            if error != Errno::WOULDBLOCK || start.elapsed() > IN_USE {
+            if error != Errno::WOULDBLOCK || start.elapsed() > LOCK_TIMEOUT {
                 return Err(failed(error.into()));
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -144,8 +144,8 @@ impl Disk {
         SubsystemError::kernel(self.path.display().to_string(), source)
     }
 
-    /// Whether the kernel found errors when it used the file system last (`s_state` of ext4). So it
-    /// is after the host's disk was full behind the sparse file.
+    /// Whether the kernel found errors when it last used the file system (`s_state` of ext4), as it
+    /// does after the host's disk was full.
     fn has_errors(&self) -> io::Result<bool> {
         let mut state = [0; 2];
         self.file.read_exact_at(&mut state, 1024 + 0x3a)?;
@@ -167,13 +167,12 @@ impl Disk {
         )))
     }
 
-    /// Mounts it at `at`, in the mount namespace of this thread; the loop device ends with the
-    /// mount.
+    /// Mounts it at `at`, in the mount namespace of this thread. The loop device ends with the mount.
     pub(super) fn mount(self, at: &str) -> Result<(), SubsystemError> {
         let device = attach(&self.file).map_err(|e| self.failed(e))?;
         let source = std::fs::read_link(format!("/proc/self/fd/{}", device.as_raw_fd()))
             .map_err(|e| self.failed(e))?;
-        // What an instance deletes goes back to the host.
+        // discard: deleted blocks go back to the host.
         let options = Some("noinit_itable,discard");
         mount(
             Some(&source),
@@ -189,16 +188,16 @@ impl Disk {
     }
 }
 
-/// A loop device over the file, which ends when nobody has it open or mounted any more.
+/// A loop device over the file. It ends with its last open handle or mount.
 fn attach(file: &File) -> io::Result<OwnedFd> {
     let mut attempts = 0;
     loop {
-        // Direct: pages are not kept twice.
+        // Direct: the kernel caches the pages once.
         let flags = flags::LO_FLAGS_AUTOCLEAR | flags::LO_FLAGS_DIRECT_IO;
         let result = loopify_with_flags(file.as_fd(), flags);
         attempts += 1;
         match result {
-            // Somebody else took the device between the question for a free one and the use of it.
+            // Another program took the free device first.
             Err(e) if attempts < ATTEMPTS && errno(&e) == Some(Errno::BUSY) => {}
             Err(e) => return Err(errno(&e).map_or(e, io::Error::from)),
             Ok(device) => return Ok(device),
@@ -220,8 +219,8 @@ pub(super) fn unavailable(folder: &Path) -> Option<String> {
     tried.err().map(|e| e.to_string())
 }
 
-/// Makes the folders of the instance's own layer in `folder`: `upper`, which becomes its `/` and
-/// belongs to its root (`owner` on the host), and `work`, which the kernel needs beside it.
+/// Makes the folders of the instance's own layer in `folder`: `upper`, its `/`, which belongs to its
+/// root (`owner` on the host), and `work`, which the kernel's overlay needs.
 pub(super) fn make_layers(folder: &Path, owner: u32) -> Result<(), SubsystemError> {
     let mut new = false;
     for name in ["work", "upper"] {
@@ -237,7 +236,7 @@ pub(super) fn make_layers(folder: &Path, owner: u32) -> Result<(), SubsystemErro
     if !new && std::fs::symlink_metadata(&upper).map_err(failed)?.uid() == owner {
         return Ok(());
     }
-    // It is the instance's `/`, which its users must be able to enter whatever our umask is.
+    // The instance's users must be able to enter its `/`, whatever the agent's umask is.
     rustix::fs::chmod(&upper, Mode::from(0o755))
         .and_then(|()| {
             let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));

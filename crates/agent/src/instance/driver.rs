@@ -1,55 +1,55 @@
-//! What the subsystem asks of the thing that runs instances. An OCI runtime does it today; a virtual machine
-//! would do the same with other means.
+//! The contracts of a machine driver and of the gate that it waits for. An OCI runtime implements the
+//! driver today; virtual machines would be another implementation.
 
 use crate::subsystem::SubsystemError;
 use futures_util::future::BoxFuture;
 use novanet_model::InstanceId;
 use std::path::PathBuf;
 
-/// A machine to be made.
+/// All that a driver needs to make a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// Whose.
+    /// The instance that it runs.
     pub instance: InstanceId,
-    /// Its host name.
+    /// Without a domain.
     pub hostname: String,
-    /// Memory limit in MiB.
+    /// Memory limit in MiB; 0: none.
     pub memory_mb: u32,
-    /// Processor limit.
+    /// Processor limit; 0: none.
     pub vcpus: u32,
-    /// The unpacked image; shared, never written to. Its files belong to the ids from
+    /// The unpacked image, shared and read-only. Its files belong to the ids from
     /// `instance_uid_base`.
     pub image: PathBuf,
-    /// The host's id of the instance's root: the first of 65,536 that it has.
+    /// The host's id of the instance's root: the first of its 65,536 ids.
     pub root_id: u32,
-    /// The instance's own folder: its disk and its console (a FIFO) are in here, made by the subsystem;
-    /// everything else the driver needs goes in here too.
+    /// The instance's own folder, with its disk and its console (a FIFO). The driver puts all its own
+    /// files of the instance here.
     pub folder: PathBuf,
-    /// What the driver writes into the disk as `/etc/network/interfaces`; `None`: nothing.
+    /// Content of `/etc/network/interfaces` on the disk; `None`: the driver does not write the file.
     pub interfaces: Option<String>,
 }
 
-/// The firewall around the instances. The engine asks before it sets a goal; the subsystem asks again
-/// before a first instruction and before a cable, as there may be a long download in between.
+/// The firewall around the instances. The worker asks before it sets a goal; the supervisor asks again
+/// before it starts an instance or attaches a port, as a long download may lie between.
 pub trait Gate: Send + Sync {
-    /// Why the firewall is not around this instance now; `None`: it is.
+    /// Why the firewall does not filter this instance now, for people. `None`: it does.
     fn reason_not_ready(&self, instance: InstanceId) -> Option<String>;
 
-    /// Waits until it is.
+    /// Waits until the firewall filters this instance.
     fn ready(&self, instance: InstanceId) -> BoxFuture<'_, ()>;
 }
 
-/// Runs machines. Every call may have been made before by an agent that was killed in the middle.
+/// Runs machines. An agent that was killed may have made every call before, and have left it halfway.
 pub trait Driver: Send + Sync {
-    /// Makes the machine up to the moment before its first instruction, and answers with its first
-    /// process, in whose network namespace the ports are plugged. What is left of an earlier one of the
-    /// same instance is removed first.
+    /// Makes the machine up to the moment before its first instruction. Returns its first process; the
+    /// subsystem attaches the ports in its network namespace. Removes an earlier machine of the same
+    /// instance first.
     fn create<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<i32, SubsystemError>>;
 
-    /// Lets it go.
+    /// Lets a created machine run.
     fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>>;
 
-    /// Removes what the driver keeps of the instance outside of its folder; what still runs is killed.
+    /// Kills the machine if it runs, and removes all that the driver has of it outside of its folder.
     fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>>;
 
     /// Whether instances can have ids of the host that no other instance has. Blocks.
@@ -57,6 +57,6 @@ pub trait Driver: Send + Sync {
         false
     }
 
-    /// Called when no instance is left: removes what is shared by all.
+    /// Removes what all machines share. The subsystem calls it when no instance is left.
     fn sweep(&self);
 }

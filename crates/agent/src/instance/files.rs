@@ -1,5 +1,5 @@
-//! An instance's folder, `state_path/instances/i-…`: what it is, what state it is in, its disk and its
-//! console. What is in here is all that an agent knows of an instance after its own restart.
+//! An instance's folder, `state_path/instances/i-…`: its spec, its state, its disk and its console. A
+//! restarted agent knows nothing else of an instance. Depends on [`super::disk`] and [`super::range`].
 
 use super::disk;
 use super::process::ProcessId;
@@ -12,28 +12,28 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// What an instance is made from: `spec.json`.
+/// The objects that an instance is made from: `spec.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spec {
     pub(super) instance: Instance,
     pub(super) ports: Vec<Port>,
 }
 
-/// Where it is in its life: `state.json`.
+/// The last boot of an instance: `state.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
-    /// The boot that this is about.
+    /// The number of the boot.
     pub(super) boot: i64,
-    /// The kernel it ran under: after a restart of the host it is started again, after an end of its own
-    /// it is not.
+    /// The boot id of the kernel. If it is another one now, the agent starts the instance again; an
+    /// instance that ended by itself stays stopped.
     pub(super) host_boot: String,
-    /// Its first process, once it has been let go.
+    /// Its first process; `None`: the driver has not started it.
     pub(super) process: Option<ProcessId>,
 }
 
-/// Prefix of folders that are being removed.
+/// Prefix of folders that an agent is removing.
 const REMOVED: &str = ".removed-";
-/// Prefix of folders that are being made.
+/// Prefix of folders that an agent is making.
 const MAKING: &str = ".making-";
 
 /// The folder of one instance.
@@ -47,7 +47,7 @@ pub(super) struct Folder {
 pub(super) struct Folders {
     path: PathBuf,
     ranges: Ranges,
-    /// Whether this host has loop devices; not set: nobody has asked yet.
+    /// Whether this host has loop devices; not set: not probed yet.
     has_loops: Arc<OnceLock<bool>>,
 }
 
@@ -66,7 +66,7 @@ impl Folders {
         }
     }
 
-    /// The instances that have a folder. Half-made and half-removed ones of a killed agent go.
+    /// The instances that have a folder. Removes unfinished folders of a killed agent.
     pub(super) fn list(&self) -> Result<Vec<InstanceId>, SubsystemError> {
         let entries = match std::fs::read_dir(&self.path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -86,8 +86,9 @@ impl Folders {
         Ok(found)
     }
 
-    /// Makes the folder with its spec and an empty disk of `bytes`, or writes the new spec into the one
-    /// that is there. A disk that is there stays as it is. `own_ids`: a new instance gets ids of its own.
+    /// Makes the folder with its spec and an empty disk of `bytes`, or writes the new spec into an
+    /// existing folder. An existing disk stays as it is. `own_ids`: whether a new instance gets ids of
+    /// its own.
     pub(super) fn ensure(
         &self,
         spec: &Spec,
@@ -109,7 +110,7 @@ impl Folders {
         let failed =
             |e: std::io::Error| SubsystemError::kernel(making.path.display().to_string(), e);
         std::fs::create_dir_all(&self.path).map_err(failed)?;
-        // Set-user-id programs and other people's files are in there.
+        // Below are set-user-id programs and users' files.
         rustix::fs::chmod(&self.path, Mode::from(0o700)).map_err(|e| failed(e.into()))?;
         std::fs::create_dir(&making.path).map_err(failed)?;
         if own_ids() {
@@ -125,7 +126,7 @@ impl Folders {
         if disk::is_in(&folder.path) {
             return Ok(());
         }
-        // An older agent made it, or one without loop devices.
+        // `upper`: an older agent made the folder, or the host had no loop devices.
         let old = folder.path.join("upper").exists();
         if !old && *self.has_loops.get_or_init(|| self.probe_loops()) {
             disk::make(&folder.path, bytes)
@@ -139,7 +140,7 @@ impl Folders {
         self.ranges.root_of(&folder.path)
     }
 
-    /// Removes an instance's folder; its ids may be another one's after that.
+    /// Removes an instance's folder and frees its ids.
     pub(super) fn remove(&self, folder: &Folder) -> Result<(), SubsystemError> {
         let number = range::number_of(&folder.path);
         folder.remove()?;
@@ -176,7 +177,7 @@ impl Folder {
         self.write("state.json", state)
     }
 
-    /// Removes it, aside first, so that a half-removed one never looks like an instance.
+    /// Renames the folder, then removes it: a half-removed one must not look like an instance.
     fn remove(&self) -> Result<(), SubsystemError> {
         let Some(name) = self.path.file_name() else {
             return Ok(());
@@ -216,7 +217,7 @@ fn remove_tree(path: &Path) -> Result<(), SubsystemError> {
     }
 }
 
-/// Stands for an instance whose notes cannot be read: it is there, and that is all that is known.
+/// Stands for an instance whose `spec.json` cannot be read.
 pub(super) fn unknown(instance: InstanceId) -> Instance {
     Instance {
         instance,

@@ -1,5 +1,5 @@
-//! Files that the host writes into an instance's disk before a boot, as nova did: the addresses of
-//! a flat network.
+//! Writes the addresses of flat networks into an instance's disk before a boot, as nova did. Depends
+//! on the file system only.
 
 use crate::subsystem::SubsystemError;
 use novanet_model::object::InjectedNetwork;
@@ -15,7 +15,7 @@ pub(super) fn write_interfaces(upper: &Path, owner: u32, text: &str) -> Result<(
     let path = network.join("interfaces");
     let failed = |e: std::io::Error| SubsystemError::kernel(path.display().to_string(), e);
     let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
-    // The disk is the instance's to fill: never write through a link it may have put there.
+    // The instance may have put a link there: never write through one.
     for parent in [&etc, &network] {
         match std::fs::symlink_metadata(parent) {
             Ok(meta) if meta.is_dir() => continue,
@@ -35,9 +35,9 @@ pub(super) fn write_interfaces(upper: &Path, owner: u32, text: &str) -> Result<(
     Ok(())
 }
 
-/// What `/etc/network/interfaces` says of these networks. With several, answers leave by the card
-/// that was asked, by a table of routes each (Debian needs iproute2 for it); the first with a
-/// gateway has the default route.
+/// The content of `/etc/network/interfaces` for these networks. With several, a routing table for each
+/// card sends answers out of the card that got the question (Debian needs iproute2 for it); the first
+/// card with a gateway has the default route.
 pub(super) fn interfaces(nets: &[&InjectedNetwork]) -> String {
     let mut text = "auto lo\niface lo inet loopback\n".to_owned();
     let mut default = false;
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flat_instance_finds_its_addresses_as_ifupdown_reads_them() {
+    fn an_instance_of_a_flat_network_gets_its_address_by_ifupdown() {
         let net = InjectedNetwork {
             port: 0,
             address: "10.0.0.5/24".parse().unwrap(),

@@ -1,10 +1,10 @@
-//! The instances of this host: each `Instance` object becomes a machine, as soon as all its `Port` objects
-//! are known, and goes when its object goes.
+//! The instances of this host: the subsystem runs a machine for each `Instance` object whose `Port`
+//! objects it has, and removes it with its object. Depends on a [`Driver`] for machines, a
+//! [`PortAttacher`] for network cards and the image cache; tests replace the first two.
 //!
-//! What takes time (fetching, making, stopping, removing) happens in one background task per instance
-//! ([`supervisor`]); a round only sets goals and looks at what is known. Instances are not our children and
-//! outlive the agent; their folders and their processes' start times are how it knows them again.
-//! Must not know: how bridges and veths are made ([`PortAttacher`]), what a runtime is ([`Driver`]).
+//! One background task per instance ([`supervisor`]) does the slow work: fetch, make, stop, remove. A
+//! round only sets goals and reads the known states. Instances are not children of the agent and
+//! outlive it; it finds them again by their folders and their processes' start times.
 
 mod console;
 mod disk;
@@ -33,11 +33,11 @@ use std::sync::Arc;
 use supervisor::{Goal, InstanceSupervisor};
 use tokio::sync::{Notify, mpsc};
 
-/// Plugs an instance's card into its bridge; the link subsystem does it.
+/// Attaches an instance's network card to its bridge. The link subsystem implements it.
 pub trait PortAttacher: Send + Sync {
-    /// Makes the cable `port.name` (in this network namespace, in its bridge) to `ifname` with the port's MAC
-    /// in the network namespace of `pid`, up on the host's side. What is left of an earlier cable of that
-    /// name is removed first.
+    /// Makes the veth pair of `port.name` (in this network namespace, in its bridge, up) and `ifname`
+    /// (with the port's MAC, in the network namespace of `pid`). Removes an earlier pair of that name
+    /// first.
     fn attach<'a>(
         &'a self,
         port: &'a Port,
@@ -45,18 +45,18 @@ pub trait PortAttacher: Send + Sync {
         ifname: &'a str,
     ) -> BoxFuture<'a, Result<(), SubsystemError>>;
 
-    /// Whether the host's end is there.
+    /// Whether the host's end exists.
     fn is_attached(&self, port: &Port) -> bool {
         nix::net::if_::if_nametoindex(port.name.as_str()).is_ok()
     }
 }
 
-/// What an item of this subsystem is about.
+/// Identity of an item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// A port that an instance will be plugged with. (The cable itself is the link subsystem's.)
+    /// A port of an instance, by its index. (The veth pair itself is the link subsystem's.)
     Port(InstanceId, u32),
-    /// An instance.
+    /// The machine.
     Instance(InstanceId),
 }
 
@@ -77,23 +77,23 @@ impl fmt::Display for Key {
     }
 }
 
-/// What an item of this subsystem is like.
+/// Content of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// See [`Key::Port`].
     Port(Port),
-    /// A port in a network that this host cannot have: its instance stays as it is until it can.
+    /// A port in a network that this host cannot have: its instance stays as it is meanwhile.
     Unavailable {
-        /// Which.
+        /// The network of the port.
         network: NetworkId,
         /// For people.
         why: String,
     },
     /// See [`Key::Instance`].
     Instance {
-        /// As it runs (or last ran).
+        /// As it runs, or last ran.
         instance: Instance,
-        /// Its cables are in.
+        /// Whether all its ports are attached.
         plugged: bool,
     },
 }
@@ -130,14 +130,14 @@ impl fmt::Display for Value {
 /// The subsystem. See the head of this file.
 pub struct Instances {
     supervisor: Arc<InstanceSupervisor>,
-    /// Ports that we were told of.
+    /// Ports of desired instances, and of those that an earlier agent left.
     ports: BTreeMap<(InstanceId, u32), Port>,
     adopted: bool,
 }
 
 impl Instances {
-    /// Instances by the OCI runtime of this host. A host without one still works as a network host: then
-    /// each instance it is asked to run fails with the package to install.
+    /// Runs instances by the OCI runtime of this host. A host without one still works as a network
+    /// host: each instance then fails with the package to install.
     pub fn new(
         settings: &Settings,
         images: Arc<Images>,
@@ -160,7 +160,7 @@ impl Instances {
         Self::with_driver(settings, driver, images, attacher, reports)
     }
 
-    /// Instances by another driver.
+    /// Runs instances by another driver.
     pub fn with_driver(
         settings: &Settings,
         driver: Result<Arc<dyn Driver>, SubsystemError>,
@@ -183,17 +183,18 @@ impl Instances {
         }
     }
 
-    /// From now on nothing is started or plugged without this gate's leave. The first one stays.
+    /// From now on the subsystem starts and attaches instances only when this gate is ready. A second
+    /// call changes nothing.
     pub fn set_gate(&self, gate: Arc<dyn Gate>) {
         self.supervisor.set_gate(gate);
     }
 
-    /// The last 64 KiB that an instance wrote to its console. `None`: there is no such instance here.
+    /// The last 64 KiB of an instance's console. `None`: this host has no such instance.
     pub fn console(&self, instance: InstanceId) -> Option<std::io::Result<String>> {
         self.supervisor.console(instance)
     }
 
-    /// A handle for reading consoles while the engine owns the subsystem.
+    /// A handle for reading consoles while a worker owns the subsystem.
     pub fn consoles(&self) -> Consoles {
         Consoles(Arc::clone(&self.supervisor))
     }
@@ -203,12 +204,12 @@ impl Instances {
         self.supervisor.problem()
     }
 
-    /// Waits until no instance is being worked on.
+    /// Waits until no task works on an instance.
     pub async fn wait_idle(&self) {
         self.supervisor.wait_idle().await;
     }
 
-    /// Says every instance's state again (a server that was restored has forgotten them).
+    /// Reports every instance's state again: a restored server has lost the earlier reports.
     pub fn report_all(&self) {
         self.supervisor.report_all();
     }
@@ -225,7 +226,7 @@ impl Consoles {
     }
 }
 
-/// What the desired state says of an instance; `None`: that it stays as it is.
+/// The goal of an instance, by the desired state. `None`: it stays as it is.
 fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, SubsystemError> {
     let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id)) else {
         return Ok(Some(Goal::Gone));
@@ -277,7 +278,7 @@ impl Subsystem for Instances {
         }
     }
 
-    /// What runs goes on: its network may come back.
+    /// A running instance goes on: its network may come back.
     fn items_when_unavailable(&self, object: &HostObject, why: &str) -> Vec<(Key, Value)> {
         match object {
             HostObject::Port(port) => vec![(
@@ -293,7 +294,7 @@ impl Subsystem for Instances {
 
     fn hold_back(&mut self, _: &Key, value: &Value, why: &str) {
         if let Value::Instance { instance, .. } = value {
-            self.supervisor.wait(instance, why);
+            self.supervisor.report_waiting(instance, why);
         }
     }
 
@@ -333,7 +334,7 @@ impl Subsystem for Instances {
                 Value::Instance { instance, plugged },
             );
         }
-        // Whatever is there of these is as it must be.
+        // Instances in unavailable networks count as unchanged.
         for (port, value) in desired.iter() {
             let Value::Unavailable { why, .. } = value else {
                 continue;
@@ -341,7 +342,7 @@ impl Subsystem for Instances {
             there.insert(port.clone(), value.clone());
             let key = Key::Instance(port.instance());
             if let Some(wanted @ Value::Instance { instance, .. }) = desired.get(&key) {
-                self.supervisor.wait(instance, why);
+                self.supervisor.report_waiting(instance, why);
                 there.insert(key, wanted.clone());
             }
         }
@@ -372,7 +373,7 @@ impl Subsystem for Instances {
                 Err(error) => {
                     if let Some(Value::Instance { instance, .. }) = desired.get(&Key::Instance(id))
                     {
-                        self.supervisor.wait(instance, &error.to_string());
+                        self.supervisor.report_waiting(instance, &error.to_string());
                     }
                     Err(error)
                 }

@@ -1,5 +1,5 @@
-//! A process that is not our child: recognised after our own restart by pid and start time, watched and
-//! signalled through a pidfd, so that a pid that was given to somebody else is never touched.
+//! A process that is not the agent's child. A restarted agent recognises it by pid and start time, and
+//! watches and signals it through a pidfd, so it never touches another process that got the pid.
 
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// What is written down of a process.
+/// Identity of a process, as `state.json` holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessId {
     pub(super) pid: i32,
@@ -20,7 +20,7 @@ impl ProcessId {
     /// The process that has this pid now.
     pub(super) fn of(pid: i32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in field 2 may hold anything, `)` too: count from behind it.
+        // The name in field 2 may hold any character, `)` too: count from behind it.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?;
         let start_time = fields.nth(18)?.parse().ok()?;
@@ -30,20 +30,21 @@ impl ProcessId {
     /// A handle on it, if it still runs. Needs a tokio runtime.
     pub(super) fn open(self) -> Option<Process> {
         let handle = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
-        // Looked at after the handle is there: from here on the pid cannot change its owner unseen.
+        // Checked after the handle is open: the handle cannot come to mean another process.
         if Self::of(self.pid) != Some(self) {
             return None;
         }
         #[expect(
             deprecated,
-            reason = "its doubts are about types that do not own their handle; ours does, and unsafe code is forbidden"
+            reason = "the other constructor is unsafe; an OwnedFd keeps its contract"
         )]
         let handle = AsyncFd::with_interest(handle, Interest::READABLE).ok()?;
         Some(Process { id: self, handle })
     }
 }
 
-/// A handle on a living process, or on one that has ended since. One file each: a host has many instances.
+/// A handle on a process that runs or has ended since. Uses one file descriptor: a host has many
+/// instances.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) id: ProcessId,
@@ -51,7 +52,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Sends a signal. One that has ended already is no error.
+    /// Sends a signal. Does nothing if the process has ended.
     pub(super) fn signal(&self, signal: Signal) {
         if let Err(error) = pidfd_send_signal(self.handle.get_ref(), signal)
             && error != rustix::io::Errno::SRCH
@@ -60,7 +61,7 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended (a zombie has).
+    /// Waits until it has ended. A zombie has ended.
     pub(super) async fn ended(&self) -> std::io::Result<()> {
         self.handle.readable().await?.retain_ready();
         Ok(())
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_pid_with_another_start_time_is_not_ours() {
+    async fn a_pid_with_another_start_time_is_another_process() {
         let mut child = std::process::Command::new("sleep")
             .arg("1000")
             .spawn()

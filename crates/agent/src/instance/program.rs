@@ -1,4 +1,5 @@
-//! Programs of the host, looked for where Debian has them: the agent's `PATH` may be anything.
+//! Finds programs of the host in Debian's places, whatever the agent's `PATH` is. Depends on the file
+//! system only.
 
 use crate::subsystem::SubsystemError;
 use std::path::{Path, PathBuf};

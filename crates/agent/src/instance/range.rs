@@ -1,9 +1,9 @@
-//! Which ids of the host each instance has: a range of its own, so that no other instance shares
-//! the kernel's limits of a user with it, nor the files.
+//! Allocates the host's user ids to instances: each gets a range of its own, so that it shares neither
+//! the kernel's per-user limits nor files with another one. Depends on the folders of the instances.
 //!
-//! The number of the range stands in the instance's folder (`range`); the folders are the table.
-//! Instances of an older agent, and those of hosts that cannot map ids of images, have number 0:
-//! the shared range.
+//! The file `range` in an instance's folder holds the number of its range; there is no other table.
+//! Instances of an older agent, and of hosts that cannot map ids of images, have number 0: the shared
+//! range.
 
 use crate::image::IDS;
 use crate::subsystem::SubsystemError;
@@ -11,20 +11,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The number that all share.
+/// The number of the range that instances share.
 pub(super) const SHARED: u32 = 0;
 const FILE: &str = "range";
 /// More than a host has bridge ports for.
 const MAX_RANGE: u32 = 4093;
-/// From here on ids belong to systemd (foreign images), and beyond them programs with signed ids
-/// break.
+/// systemd has the ids from here on (foreign images); programs with signed ids fail beyond those.
 const END: u64 = 0x7ffe_0000;
 
 /// The ranges in use.
 #[derive(Debug, Clone)]
 pub(super) struct Ranges {
     base: u32,
-    /// `None`: the folders were not looked at yet.
+    /// `None`: not read from the folders yet.
     used: Arc<Mutex<Option<BTreeSet<u32>>>>,
 }
 
@@ -42,8 +41,7 @@ impl Ranges {
         self.base + number_of(folder) * IDS
     }
 
-    /// Gives the lowest free range to the instance whose folder is being made. `all`: the folder of
-    /// all.
+    /// Gives the lowest free range to the instance of `folder`. `all`: the folder with all folders.
     pub(super) fn allocate(&self, folder: &Path, all: &Path) -> Result<(), SubsystemError> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = match &mut *used {
@@ -67,7 +65,7 @@ impl Ranges {
         Ok(())
     }
 
-    /// Takes the range of a folder that is removed back. Its number is to be read before.
+    /// Frees the range of a removed folder. The caller reads its number before the removal.
     pub(super) fn release(&self, number: u32) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = &mut *used {
@@ -90,7 +88,7 @@ pub(super) fn number_of(folder: &Path) -> u32 {
         .unwrap_or(SHARED)
 }
 
-/// The numbers in all folders, those being made or removed too.
+/// The numbers in all folders, also those that an agent is making or removing.
 fn read_all(all: &Path) -> Result<BTreeSet<u32>, SubsystemError> {
     let failed = |e: std::io::Error| SubsystemError::kernel(all.display().to_string(), e);
     let mut numbers = BTreeSet::new();
@@ -100,7 +98,7 @@ fn read_all(all: &Path) -> Result<BTreeSet<u32>, SubsystemError> {
     Ok(numbers)
 }
 
-/// Ids that the administrator gave to users for their containers, from first to last.
+/// Ids that the administrator gave to users for containers, as (first, last).
 fn subordinate_ids() -> Vec<(u64, u64)> {
     ["/etc/subuid", "/etc/subgid"]
         .iter()

@@ -1,7 +1,9 @@
-//! The life of each instance: what it is doing, what it should do, and the one task that brings it there.
+//! Supervises each instance: holds its phase and its goal, and runs the one task that brings it to the
+//! goal. Depends on the driver, the folders, the image cache and the port attacher.
 //!
-//! What to do next is a pure function of goal and phase ([`step::next`]); a task repeats it until there is
-//! nothing left to do. So a goal that changes while an instance is being made is simply met next.
+//! The next step is a pure function of goal and phase ([`step::next`]); the task repeats it until the
+//! step is to rest. A goal that changes while the task makes an instance takes effect at the next
+//! step.
 
 mod phase;
 mod step;
@@ -28,24 +30,24 @@ use step::Step;
 use task::{drive, housekeeping, remind, watch};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-/// What an instance should be doing.
+/// The desired state of an instance.
 #[derive(Debug, Clone)]
 pub(super) enum Goal {
-    /// Run, this boot of this spec.
+    /// Run this boot of this spec.
     Run(Arc<Spec>),
-    /// Not be here.
+    /// Not exist on this host.
     Gone,
 }
 
 struct Slot {
     goal: Option<Goal>,
     phase: Phase,
-    /// A task is at work.
+    /// A task works on it.
     busy: bool,
     reported: Option<InstanceReport>,
 }
 
-/// All of them.
+/// All instances of the host.
 pub(super) struct InstanceSupervisor {
     folders: Folders,
     driver: Result<Arc<dyn Driver>, String>,
@@ -58,14 +60,14 @@ pub(super) struct InstanceSupervisor {
     changed_externally: Arc<Notify>,
     idle: Notify,
     slots: Mutex<BTreeMap<InstanceId, Slot>>,
-    /// Consoles that are copied: of all instances that print into a FIFO.
+    /// Copiers of the consoles of all instances that print into a FIFO.
     copiers: Copiers,
-    /// So many are made or removed at a time; more would only be slower each.
+    /// Limits how many instances the tasks make or remove at a time.
     permits: Semaphore,
 }
 
-/// Images that nobody has run for so long go.
-const KEEP_IMAGES: Duration = Duration::from_hours(24);
+/// Age of an unused image at which housekeeping removes it.
+const MAX_IMAGE_AGE: Duration = Duration::from_hours(24);
 
 impl InstanceSupervisor {
     pub(super) fn new(
@@ -109,7 +111,7 @@ impl InstanceSupervisor {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over what an earlier agent left. Answers with the specs of all that is there.
+    /// Takes over the instances of an earlier agent. Returns the specs of all that exist.
     pub(super) async fn adopt(self: &Arc<Self>) -> Result<Vec<Spec>, SubsystemError> {
         tokio::spawn(housekeeping(Arc::downgrade(self)));
         let this = Arc::clone(self);
@@ -133,7 +135,7 @@ impl InstanceSupervisor {
                     boot: Some(state.boot),
                     clean: false,
                 },
-                // Killed while it was made, or the host was restarted: not an end of its own.
+                // The agent was killed while it made it, or the host restarted: it did not end by itself.
                 _ => Phase::Stopped {
                     spec: spec.clone(),
                     boot: None,
@@ -150,7 +152,7 @@ impl InstanceSupervisor {
         Ok(specs)
     }
 
-    /// Puts an instance into a phase: remembers, reports, watches.
+    /// Puts an instance into a phase, reports it, and watches its process.
     fn enter(self: &Arc<Self>, id: InstanceId, phase: Phase) {
         let mut slots = self.slots();
         if let Phase::Failed { again, .. } = &phase {
@@ -168,7 +170,7 @@ impl InstanceSupervisor {
         self.report(slot, report);
         if gone && !matches!(slot.goal, Some(Goal::Run(_))) {
             slots.remove(&id);
-            // Not before: of two that go at once, each would leave it to the other.
+            // Not before the removal: of two removals at once, each would leave the sweep to the other.
             if slots.values().all(Slot::is_idle)
                 && let Ok(driver) = &self.driver
             {
@@ -177,7 +179,7 @@ impl InstanceSupervisor {
         }
     }
 
-    /// Starts the task of an instance if it has something to do and is not at it already.
+    /// Starts the task of an instance if it has a step to take and none runs.
     fn kick(self: &Arc<Self>, id: InstanceId) {
         let mut slots = self.slots();
         let Some(slot) = slots.get_mut(&id) else {
@@ -199,8 +201,8 @@ impl InstanceSupervisor {
         }
     }
 
-    /// One that was spoken of and never was is gone, too.
-    fn farewell(&self, id: InstanceId, slot: &mut Slot) {
+    /// Reports the end of an instance that the server heard of and that never existed here.
+    fn report_gone(&self, id: InstanceId, slot: &mut Slot) {
         if slot.reported.is_some() {
             let report = Phase::Absent.report(id, slot.reported.as_ref());
             self.report(slot, report);
@@ -215,7 +217,7 @@ impl InstanceSupervisor {
         }
     }
 
-    /// Whether something of an instance is on the host, or being worked on.
+    /// Whether an instance has anything on the host, or a task works on it.
     pub(super) fn is_made(&self, id: InstanceId) -> bool {
         let slots = self.slots();
         slots
@@ -223,7 +225,7 @@ impl InstanceSupervisor {
             .is_some_and(|slot| slot.busy || slot.phase.spec().is_some())
     }
 
-    /// What is there, next to what is wanted: an instance that is being worked on counts as what it will be.
+    /// The observed instances. An instance that a task works on counts as its goal.
     pub(super) fn observe<'a>(
         &self,
         wanted: impl Fn(InstanceId) -> Option<&'a Instance>,
@@ -231,10 +233,10 @@ impl InstanceSupervisor {
         let mut there = Vec::new();
         let mut slots = self.slots();
         slots.retain(|&id, slot| {
-            // It waited for something until nobody wanted it any more.
+            // It waited, and is no longer desired.
             let over = slot.is_idle() && wanted(id).is_none();
             if over {
-                self.farewell(id, slot);
+                self.report_gone(id, slot);
             }
             !over
         });
@@ -252,12 +254,12 @@ impl InstanceSupervisor {
                     .iter()
                     .all(|port| self.attacher.is_attached(port));
             }
-            there.extend(slot.phase.seen(id, want));
+            there.extend(slot.phase.observed(id, want));
         }
         there
     }
 
-    /// Sets what an instance should be doing, and sees to it. What failed last is said again.
+    /// Sets the goal of an instance and starts its task. The error is the one of its last step.
     pub(super) fn set_goal(
         self: &Arc<Self>,
         id: InstanceId,
@@ -267,7 +269,7 @@ impl InstanceSupervisor {
             let mut slots = self.slots();
             let slot = slots.entry(id).or_insert_with(Slot::new);
             if let (Goal::Gone, Phase::Running { process, .. }) = (&goal, &slot.phase) {
-                // At once: its addresses may be somebody else's in a moment.
+                // At once: another instance may get its addresses in a moment.
                 process.signal(Signal::KILL);
             }
             slot.goal = Some(goal);
@@ -275,7 +277,7 @@ impl InstanceSupervisor {
                 Phase::Failed { error, .. } if !slot.busy => Some(error.clone()),
                 Phase::Running { fault, .. } => fault.take(),
                 Phase::Absent if matches!(slot.goal, Some(Goal::Gone)) && !slot.busy => {
-                    self.farewell(id, slot);
+                    self.report_gone(id, slot);
                     slots.remove(&id);
                     None
                 }
@@ -286,9 +288,9 @@ impl InstanceSupervisor {
         failed.map_or(Ok(()), |error| Err(SubsystemError::Refused(error)))
     }
 
-    /// An instance is not made for now. What runs, or has run, this boot is not concerned; what is
-    /// being worked on speaks for itself.
-    pub(super) fn wait(&self, instance: &Instance, why: &str) {
+    /// Reports that an instance waits, and for what. Not if this boot of it runs or has run, nor while
+    /// a task works on it.
+    pub(super) fn report_waiting(&self, instance: &Instance, why: &str) {
         let mut slots = self.slots();
         let slot = slots.entry(instance.instance).or_insert_with(Slot::new);
         let failed = matches!(slot.phase, Phase::Failed { .. });
@@ -329,12 +331,12 @@ impl Slot {
         }
     }
 
-    /// Nothing was ever done for it.
+    /// Whether it has no phase, no goal and no task.
     fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Absent) && self.goal.is_none() && !self.busy
     }
 
-    /// If this process is what runs, then it has ended now.
+    /// Sets the phase to stopped if this process was the running one. Returns whether it was.
     fn settle_if_ended(&mut self, id: ProcessId) -> bool {
         let Phase::Running { spec, process, .. } = &self.phase else {
             return false;

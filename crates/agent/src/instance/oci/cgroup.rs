@@ -1,13 +1,14 @@
-//! Which limits this host can hold an instance to. Hosts differ: cgroup v1, v2 or both at once, and in a
-//! sandbox often none that can be written. What cannot be limited is said once, not an error.
+//! Finds which limits this host can enforce on instances. Depends on `/sys/fs/cgroup`: hosts have
+//! cgroup v1, v2 or both, and in a sandbox often none that the agent can write. A missing limit is a
+//! warning, not an error.
 
 use std::path::{Path, PathBuf};
 
-/// What the host's cgroups can do for us.
+/// What the host's cgroups can limit.
 #[allow(clippy::struct_excessive_bools)] // each is a controller of its own
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cgroups {
-    /// Which kind they are.
+    /// The kind of their hierarchy.
     pub version: Version,
     /// Memory can be limited.
     pub memory: bool,
@@ -31,7 +32,7 @@ pub enum Version {
 const ROOT: &str = "/sys/fs/cgroup";
 
 impl Cgroups {
-    /// Looks at this host.
+    /// Reads what this host has.
     pub fn probe() -> Self {
         let unified = Path::new(ROOT).join("cgroup.controllers");
         if let Ok(controllers) = std::fs::read_to_string(&unified) {
@@ -63,7 +64,7 @@ impl Cgroups {
         }
     }
 
-    /// What instances are not held to here, for the log and for tests.
+    /// The limits that this host cannot enforce, for the log and for tests.
     pub fn missing(&self) -> Vec<&'static str> {
         [
             (self.memory, "memory"),
@@ -81,7 +82,7 @@ fn kernel_swaps(folder: &Path, file: &str) -> bool {
     folder.join(file).exists()
 }
 
-/// The group that we are in ourselves: the root group of v2 has no limits to look at.
+/// The agent's own cgroup: the root cgroup of v2 has no files of limits.
 fn own_group() -> PathBuf {
     let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
@@ -92,7 +93,7 @@ fn is_writable(folder: &Path) -> bool {
     rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-/// Every place where the group `name` may be: one for each hierarchy.
+/// The existing folders of the cgroup `name`: one for each hierarchy.
 pub(super) fn folders(name: &str) -> Vec<PathBuf> {
     let mut found = vec![Path::new(ROOT).join(name)];
     if let Ok(entries) = std::fs::read_dir(ROOT) {

@@ -1,4 +1,4 @@
-//! The configuration of one instance for the runtime: the OCI runtime specification's `config.json`.
+//! Renders `config.json` of the OCI runtime specification for one instance. Pure.
 
 use super::cgroup::Cgroups;
 use super::profile;
@@ -6,24 +6,25 @@ use crate::image::IDS;
 use crate::instance::driver::Machine;
 use serde_json::{Value, json};
 
-/// What does not depend on the instance.
+/// The properties that all instances of a host share.
 #[derive(Debug, Clone)]
 pub(super) struct Host {
     pub(super) cgroups: Cgroups,
     /// Parent of all instances' cgroups.
     pub(super) cgroup_parent: String,
-    /// Open files that a process may be allowed: what we are allowed ourselves, up to a limit.
+    /// Hard limit of open files: the agent's own one, up to [`super::FILES`].
     pub(super) files: u64,
 }
 
-/// What the instance finds in the folder that is covered for it.
+/// What the covered folder holds for the instance.
 #[derive(Debug, Clone)]
 pub(super) struct Stage {
     /// Its disk, mounted.
     pub(super) root: String,
-    /// A node of `/dev/net/tun` that it may open. The host's own is often for its root alone.
+    /// A node of `/dev/net/tun` that its users may open: often only root may open the host's. `None`:
+    /// the kernel refused to make one.
     pub(super) tun: Option<String>,
-    /// The user namespace that it runs in; `None`: the runtime makes one.
+    /// Path of its user namespace; `None`: the runtime makes one.
     pub(super) user_namespace: Option<String>,
 }
 
@@ -47,9 +48,9 @@ pub(super) fn config(host: &Host, machine: &Machine, stage: &Stage) -> Value {
             "cwd": "/",
             "env": [PATH, "TERM=linux", "container=oci", format!("INSTANCE_ID={}", machine.instance)],
             "capabilities": profile::capabilities(),
-            // sudo and su are part of a server; what they give is root of this namespace.
+            // A server has sudo and su; they make a user root of this namespace only.
             "noNewPrivileges": false,
-            // Ours is lower, so that the host's memory is taken from instances first.
+            // The agent's is lower, so the kernel kills instances first.
             "oomScoreAdj": 0,
             "rlimits": [{"type": "RLIMIT_NOFILE", "soft": host.files.min(super::SOFT_FILES), "hard": host.files}],
         },
@@ -63,7 +64,7 @@ pub(super) fn config(host: &Host, machine: &Machine, stage: &Stage) -> Value {
             }),
             "cgroupsPath": format!("/{}/{}", host.cgroup_parent, machine.instance),
             "resources": resources(host, machine),
-            // A new network namespace takes its IPv4 settings from the host's, and the host is a router.
+            // A new network namespace copies the IPv4 settings of the host, which is a router.
             "sysctl": {"net.ipv4.ip_forward": "0"},
             "seccomp": profile::seccomp(),
             "maskedPaths": profile::MASKED,
@@ -107,7 +108,7 @@ fn mounts(stage: &Stage) -> Value {
         ),
     ];
     if let Some(tun) = &stage.tun {
-        // Bound, not made: nobody makes device nodes in a user namespace.
+        // A bind mount: the kernel makes no device nodes in a user namespace.
         mounts.push(json!({
             "destination": "/dev/net/tun", "type": "bind", "source": tun, "options": ["bind", "nosuid", "noexec"],
         }));
@@ -125,7 +126,7 @@ fn resources(host: &Host, machine: &Machine) -> Value {
         let limit = u64::from(machine.memory_mb) << 20;
         resources["memory"] = json!({"limit": limit});
         if host.cgroups.swap {
-            // Memory and swap together: what does not fit in memory does not go on in swap.
+            // The limit is of memory and swap together, so an instance gets no swap beyond its memory.
             resources["memory"]["swap"] = json!(limit);
         }
     }

@@ -1,8 +1,8 @@
-//! Ids of the host that one instance has and no other: what this host and its runtime can do for
-//! that, and the two user namespaces that an instance with ids of its own needs.
+//! User ids of its own for each instance: probes what the host and its runtime support, and makes the
+//! two user namespaces that such an instance needs. Depends on [`super::userns`] and [`super::stage`].
 //!
-//! All of it is tried once, and what cannot be had is said once: Debian 12's kernel cannot map ids
-//! on tmpfs, no kernel can on overlay, and not every runtime joins a user namespace that is there.
+//! The driver probes once and warns once: Debian 12's kernel cannot map ids on tmpfs, no kernel can on
+//! overlay, and not every runtime joins an existing user namespace.
 
 use super::stage::Cover;
 use super::userns::UserNamespace;
@@ -20,25 +20,26 @@ const ROOT: u32 = 0;
 /// See the head of this file.
 #[derive(Debug, Clone)]
 pub(super) struct Ids {
-    /// First of the ids that images are unpacked as, and that instances without own ones have.
+    /// First of the ids that own unpacked images, and that instances without own ids have.
     shared: u32,
-    /// The folder to cover for a try.
+    /// The folder that a probe covers.
     stage: &'static str,
     images: PathBuf,
     support: Arc<OnceLock<Support>>,
-    /// The runtime lets instances into a user namespace that is there.
+    /// Whether the runtime can start an instance in an existing user namespace; not set: not tried.
     joins: Arc<OnceLock<bool>>,
-    said: Arc<OnceLock<()>>,
+    /// Set after the warning about limits.
+    has_warned: Arc<OnceLock<()>>,
 }
 
-/// What this host can do.
+/// What this host supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Support {
-    /// Instances have ids of their own, and namespaces made by these: limits count for each alone.
+    /// Instances have ids of their own, which own their namespaces: the kernel counts limits for each.
     Full,
     /// Instances have ids of their own; only root may make user namespaces.
     Ids,
-    /// All instances share the ids that images are unpacked as.
+    /// All instances share the ids that own unpacked images.
     None,
 }
 
@@ -50,7 +51,7 @@ impl Ids {
             images: settings.state_path.join("images"),
             support: Arc::default(),
             joins: Arc::default(),
-            said: Arc::default(),
+            has_warned: Arc::default(),
         }
     }
 
@@ -81,7 +82,7 @@ impl Ids {
         tried.unwrap_or_else(|_| Err(SubsystemError::Refused("the try ended early".to_owned())))
     }
 
-    /// Does with the folder of the images what is done for an instance.
+    /// Does with the folder of all images what the driver does with an image.
     fn try_out(&self, maker: u32) -> Result<(), SubsystemError> {
         let root = self.shared + IDS;
         let mut ids = UserNamespace::start(maker)?;
@@ -93,7 +94,7 @@ impl Ids {
         cover.overlay(&image, Path::new(&own)).map(drop)
     }
 
-    /// Starts to make the namespaces that this instance needs; `None`: it has the shared ids.
+    /// Starts to make the namespaces of this instance. `None`: it has the shared ids.
     pub(super) fn namespaces_for(
         &self,
         machine: &Machine,
@@ -110,7 +111,7 @@ impl Ids {
             root,
             own: joins.then(|| UserNamespace::start(root)).transpose()?,
             image: UserNamespace::start(maker)?,
-            said: Arc::clone(&self.said),
+            has_warned: Arc::clone(&self.has_warned),
         }))
     }
 
@@ -118,13 +119,13 @@ impl Ids {
         self.joins.get().is_some()
     }
 
-    /// Notes that the runtime let an instance into the namespace that was made for it.
+    /// Notes that the runtime started an instance in an existing namespace.
     pub(super) fn joined(&self) {
         let _ = self.joins.set(true);
     }
 
-    /// Notes that it did not, but runs instances otherwise.
-    pub(super) fn joined_not(&self, why: &SubsystemError) {
+    /// Notes that the runtime cannot do that. Warns once.
+    pub(super) fn cannot_join(&self, why: &SubsystemError) {
         if self.joins.set(false).is_ok() {
             tracing::warn!(
                 %why,
@@ -141,11 +142,11 @@ pub(super) struct Namespaces {
     root: u32,
     image: UserNamespace,
     own: Option<UserNamespace>,
-    said: Arc<OnceLock<()>>,
+    has_warned: Arc<OnceLock<()>>,
 }
 
 impl Namespaces {
-    /// Mounts the image with its files belonging to this instance's ids.
+    /// Mounts the image so that this instance's ids own its files.
     pub(super) fn map_image(
         &mut self,
         cover: &Cover,
@@ -155,14 +156,14 @@ impl Namespaces {
         cover.map_ids(image, &self.image)
     }
 
-    /// The namespace that the instance is to live in, with its limits.
+    /// The path of the instance's user namespace, with its limits set.
     pub(super) fn own_in(&mut self, cover: &Cover) -> Result<Option<String>, SubsystemError> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };
         own.map(0, self.root)?;
         let missing = own.limit()?;
-        if !missing.is_empty() && self.said.set(()).is_ok() {
+        if !missing.is_empty() && self.has_warned.set(()).is_ok() {
             let missing = missing.join(", ");
             tracing::warn!(
                 missing,

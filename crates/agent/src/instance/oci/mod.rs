@@ -1,9 +1,10 @@
-//! Instances as containers of an OCI runtime (runc or crun): user, process, mount, host name, network, IPC
-//! and cgroup namespaces, a copy-on-write disk over the image, a list of system calls, few capabilities.
+//! A driver that runs instances as containers of an OCI runtime (runc or crun): all namespaces, a
+//! copy-on-write disk over the image, a list of system calls, few capabilities. Depends on the
+//! runtime, on util-linux, and on what the kernel offers.
 //!
-//! The runtime is run three times in an instance's life (create, start, delete) and never to look at it.
-//! The disk is mounted in a mount namespace that only the runtime sees: the host's table of mounts stays
-//! as it was, and the mount goes when the instance does, whoever was killed.
+//! The driver runs the runtime three times per instance (create, start, delete), never to observe. It
+//! mounts the disk in a mount namespace of the runtime's own: the host's table of mounts stays as it
+//! is, and the mount ends with the instance, also when the agent or the runtime is killed.
 
 mod cgroup;
 mod config;
@@ -37,29 +38,29 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Folders that every host has and every user may enter. One of them, not above `state_path`, is covered by
-/// a file system of the instance's own in a mount namespace of its own, and carries the disk there: the
-/// instance's users have to get to it, and `state_path` lets nobody in.
+/// Folders that every host has and every user may enter. In the instance's mount namespace a tmpfs
+/// covers one of them, which is not above `state_path`, and holds the disk: the instance's users must
+/// be able to enter it, and only root may enter `state_path`.
 const STAGES: [&str; 4] = ["/run", "/mnt", "/tmp", "/media"];
 
-/// Open files that a process of an instance may ask for.
+/// Hard limit of open files of a process in an instance.
 const FILES: u64 = 65_536;
-/// How many it may have open until it asks.
+/// Soft limit of open files.
 const SOFT_FILES: u64 = 1024;
 
-/// Instances by an OCI runtime.
+/// The driver. See the head of this file.
 #[derive(Debug, Clone)]
 pub struct Oci {
     program: PathBuf,
-    /// The runtime's own notes and logs.
+    /// The runtime's state and logs.
     folder: PathBuf,
     /// One of [`STAGES`].
     stage: &'static str,
     host: Host,
-    /// Set when no runtime of an earlier agent is left running.
+    /// Set when no runtime of an earlier agent runs any more.
     alone: Arc<OnceLock<()>>,
     ids: Ids,
-    /// Whether we may raise limits of other users' processes.
+    /// Whether the agent may raise limits of other users' processes.
     can_set_limits: bool,
 }
 
@@ -110,7 +111,7 @@ impl Oci {
                 .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE)),
             host: Host {
                 cgroups,
-                // Several agents may share one kernel (a demo, tests): theirs are not ours.
+                // Several agents may share one kernel (a demo, tests), each with its own cgroups.
                 cgroup_parent: format!("novanet-{}", &hex::encode(name.finalize())[..12]),
                 files: getrlimit(Resource::Nofile)
                     .maximum
@@ -120,7 +121,7 @@ impl Oci {
         })
     }
 
-    /// What this host can hold instances to.
+    /// The limits that this host can enforce.
     pub fn cgroups(&self) -> Cgroups {
         self.host.cgroups
     }
@@ -139,7 +140,7 @@ impl Oci {
         let joins = stage.user_namespace.is_some();
         match self.run_create(machine, &stage, &pid_file) {
             Ok(()) if joins => self.ids.joined(),
-            // Not every runtime can let an instance into a namespace that is there.
+            // Not every runtime can start an instance in an existing namespace.
             Err(error) if joins && !self.ids.is_known_to_join() => {
                 self.clean_now(machine.instance)?;
                 let stage = Stage {
@@ -147,7 +148,7 @@ impl Oci {
                     ..stage
                 };
                 self.run_create(machine, &stage, &pid_file)?;
-                self.ids.joined_not(&error);
+                self.ids.cannot_join(&error);
             }
             other => other?,
         }
@@ -157,8 +158,8 @@ impl Oci {
             .trim()
             .parse()
             .map_err(|_| SubsystemError::Refused(format!("{}: is no pid", pid_file.display())))?;
-        // For crun 1.8 the configuration's 0 means: as its parent's, which is lower under systemd. Where
-        // this is refused, it is no reason not to run.
+        // crun 1.8 reads the configuration's 0 as: the parent's value, which is lower under systemd. The
+        // instance runs without it if the kernel refuses.
         let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
         Ok(pid)
     }
@@ -172,7 +173,7 @@ impl Oci {
         let failed =
             |what: &Path, e: std::io::Error| SubsystemError::kernel(what.display().to_string(), e);
         let file = machine.folder.join("config.json");
-        // Into a namespace that is not root's own, only this capability lets the runtime set limits.
+        // In a user namespace that root did not make, the runtime needs this capability to set limits.
         let inherits = stage.user_namespace.is_some() && !self.can_set_limits;
         let prefix = if inherits {
             let files = self.host.files;
@@ -206,7 +207,7 @@ impl Oci {
     fn clean_now(&self, instance: InstanceId) -> Result<(), SubsystemError> {
         self.alone
             .get_or_init(|| stray::wait_for_the_end(&self.state()));
-        // What a runtime had to say that an agent did not live to read.
+        // The log of a runtime whose agent was killed.
         let _ = std::fs::remove_file(self.log(instance));
         if self.state().join(instance.to_string()).exists() {
             self.run(instance, "delete", |command| {
@@ -224,7 +225,7 @@ impl Oci {
         self.folder.join("state")
     }
 
-    /// Takes this thread into a mount namespace of its own, with the instance's disk in it.
+    /// Moves this thread into a mount namespace of its own, and mounts the instance's disk there.
     fn set_stage(
         &self,
         machine: &Machine,
@@ -260,7 +261,7 @@ impl Oci {
         Ok(stage)
     }
 
-    /// Runs the runtime. Its standard streams may become the instance's, so what it has to say is in a log.
+    /// Runs the runtime. Its standard streams may become the instance's, so it reports errors in a log.
     fn run(
         &self,
         instance: InstanceId,
@@ -270,7 +271,7 @@ impl Oci {
         self.run_after(&[], instance, verb, more)
     }
 
-    /// As [`Self::run`], by another program and its arguments in front of the runtime.
+    /// As [`Self::run`], with another program and its arguments in front of the runtime.
     fn run_after(
         &self,
         prefix: &[OsString],
@@ -312,10 +313,10 @@ impl Oci {
     }
 }
 
-/// How long the runtime may take for one thing.
+/// How long the runtime may take for one command.
 const RUNTIME_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Runs a program to its end, or to ours with it.
+/// Runs a program. Kills it after [`RUNTIME_TIMEOUT`].
 fn bounded(command: &mut Command) -> std::io::Result<ExitStatus> {
     let mut child = command.spawn()?;
     let until = Instant::now() + RUNTIME_TIMEOUT;
@@ -355,7 +356,7 @@ impl Driver for Oci {
 
     fn sweep(&self) {
         for folder in cgroup::folders(&self.host.cgroup_parent) {
-            // Not empty: somebody's instance is in there after all.
+            // Fails if a cgroup of an instance is in there.
             let _ = std::fs::remove_dir(folder);
         }
     }
@@ -369,17 +370,18 @@ fn last_error(log: &str) -> Option<String> {
     })
 }
 
-/// Runs something that leaves its thread changed, or that blocks, on a thread that ends with it.
+/// Runs work that blocks, or that changes its thread's namespaces, on a thread of its own.
 async fn on_own_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SubsystemError> + Send + 'static,
 ) -> Result<T, SubsystemError> {
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (sender, result) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("runtime".to_owned())
         .spawn(move || {
-            let _ = tell.send(work());
+            let _ = sender.send(work());
         })
         .map_err(|e| SubsystemError::kernel("start a thread", e))?;
-    told.await
+    result
+        .await
         .map_err(|_| SubsystemError::Refused("the thread of the runtime ended early".to_owned()))?
 }

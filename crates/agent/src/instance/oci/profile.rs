@@ -7,16 +7,17 @@ const SYSCALLS: &str = include_str!("syscalls.txt");
 
 /// `CLONE_NEW*`: no namespaces of its own.
 const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
-/// Unix, IPv4, IPv6, netlink, packet. Every other address family is a part of the kernel that nobody
-/// here needs and that had its holes.
+/// Unix, IPv4, IPv6, netlink, packet. Servers need no other address family, and the kernel's code of
+/// the others had vulnerabilities.
 const FAMILIES: [u64; 5] = [1, 2, 10, 16, 17];
-/// Plain Linux, a 32-bit `uname`, the old version number, both, and asking which it is. Not: turning protections off.
+/// Plain Linux, a 32-bit `uname`, the old version number, both, and the query. None of those that turn
+/// protections off.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 const ENOSYS: u32 = 38;
 const EAFNOSUPPORT: u32 = 97;
 
-/// What root of an instance keeps: what a server's root does all day, its own network included. Not
-/// among them: mounting and tracing the world (`SYS_ADMIN`, `SYS_PTRACE`), modules, clock, raw devices.
+/// Capabilities of root in an instance: those that a server's root needs, its own network included. Not
+/// mounting or tracing (`SYS_ADMIN`, `SYS_PTRACE`), modules, the clock, or raw devices.
 const CAPABILITIES: &[&str] = &[
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
@@ -60,7 +61,7 @@ pub(super) fn seccomp() -> Value {
     ];
     rules.extend(FAMILIES.map(|family| allow_with("socket", family)));
     rules.extend(PERSONALITIES.map(|persona| allow_with("personality", persona)));
-    // The others get the answer that a program expects of a kernel without them.
+    // Other families fail as in a kernel without them.
     let above = json!({"index": 0, "value": FAMILIES[4], "op": "SCMP_CMP_GT"});
     rules.push(json!({
         "names": ["socket"],
@@ -93,7 +94,7 @@ pub(super) fn capabilities() -> Value {
     })
 }
 
-/// Files that tell about the host.
+/// Files that show the host.
 pub(super) const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/kcore",
@@ -107,8 +108,8 @@ pub(super) const MASKED: &[&str] = &[
     "/sys/devices/virtual/powercap",
 ];
 
-/// Files that act on the host. Not `/proc/sys`: in a user namespace the kernel itself lets an instance
-/// write only what belongs to its own network.
+/// Files that act on the host. Not `/proc/sys`: in a user namespace the kernel lets an instance write
+/// the settings of its own network only.
 pub(super) const READ_ONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger"];
 
@@ -118,7 +119,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn the_doors_to_the_host_are_not_on_the_list() {
+    fn system_calls_that_act_on_the_host_are_not_allowed() {
         let allowed: BTreeSet<_> = syscalls().into_iter().collect();
         for door in [
             "mount",

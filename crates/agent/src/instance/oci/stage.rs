@@ -1,6 +1,6 @@
-//! A folder that is covered for one instance: its disk is mounted there, in a mount namespace that
-//! only the runtime sees. The host's table of mounts stays as it was, and all of it goes when the
-//! instance does, whoever was killed.
+//! Covers a folder with a tmpfs in a mount namespace of the runtime's own, and mounts an instance's
+//! disk there. Depends on the kernel only: the host's table of mounts stays as it is, and all mounts
+//! end with the instance.
 
 use super::userns::UserNamespace;
 use crate::subsystem::SubsystemError;
@@ -15,12 +15,11 @@ use std::path::{Path, PathBuf};
 
 const NONE: Option<&str> = None;
 
-/// The covered folder, as this thread and what it starts see it.
+/// The covered folder, as this thread and its child processes see it.
 pub(super) struct Cover(&'static str);
 
 impl Cover {
-    /// Takes this thread into a mount namespace of its own, with an empty file system over
-    /// `folder`.
+    /// Moves this thread into a mount namespace of its own, and mounts an empty tmpfs over `folder`.
     pub(super) fn enter(folder: &'static str) -> Result<Self, SubsystemError> {
         unshare(CloneFlags::CLONE_NEWNS)
             .map_err(|e| SubsystemError::kernel("a mount namespace", e))?;
@@ -33,14 +32,14 @@ impl Cover {
         Ok(Self(folder))
     }
 
-    /// Makes a folder in it.
+    /// Makes a folder in the covered one.
     pub(super) fn folder(&self, name: &str) -> Result<String, SubsystemError> {
         let path = format!("{}/{name}", self.0);
         std::fs::create_dir(&path).map_err(|e| SubsystemError::kernel(&path, e))?;
         Ok(path)
     }
 
-    /// Mounts an image's root again, with its files belonging to the ids that `ids` maps them to.
+    /// Mounts an image's root a second time, with its owners mapped by `ids`.
     pub(super) fn map_ids(
         &self,
         image: &Path,
@@ -58,7 +57,7 @@ impl Cover {
         Ok(lower.into())
     }
 
-    /// Mounts what the instance sees as `/`: the layers in `own` (`upper`, `work`) over the image.
+    /// Mounts the instance's `/`: the layers in `own` (`upper`, `work`) over the image.
     pub(super) fn overlay(&self, image: &Path, own: &Path) -> Result<String, SubsystemError> {
         let root = self.folder("disk")?;
         let layers = format!(
@@ -73,7 +72,7 @@ impl Cover {
         Ok(root)
     }
 
-    /// Gives a user namespace a name that stays when its first process ends.
+    /// Binds a user namespace to a path, which stays when its first process ends.
     pub(super) fn bind(&self, namespace: &UserNamespace) -> Result<String, SubsystemError> {
         let path = format!("{}/user", self.0);
         File::create_new(&path).map_err(|e| SubsystemError::kernel(&path, e))?;
@@ -83,7 +82,7 @@ impl Cover {
         Ok(path)
     }
 
-    /// A node of `/dev/net/tun`. `None` where even root of the host may not make device nodes.
+    /// Makes a node of `/dev/net/tun`. `None`: the host's root may not make device nodes.
     pub(super) fn tun(&self) -> Option<String> {
         let path = format!("{}/tun", self.0);
         let all = Mode::from_bits_truncate(0o666);

@@ -1,18 +1,18 @@
-//! Runtimes that an earlier agent started and did not live to see the end of. They go on for some
-//! milliseconds, and what they make in that time must not be missed when we clean up.
+//! Waits for runtimes that a killed agent started: they go on for some milliseconds, and the clean-up
+//! must come after what they make in that time. Depends on `/proc`.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Longer than any runtime takes for one call.
-const LIMIT: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Waits until no process works on this state folder.
+/// Waits until no process works on this state folder, or for [`WAIT_TIMEOUT`].
 pub(super) fn wait_for_the_end(state: &Path) {
     let start = Instant::now();
     while let Some(pid) = find(state) {
-        if start.elapsed() > LIMIT {
+        if start.elapsed() > WAIT_TIMEOUT {
             tracing::warn!(pid, "a runtime of an earlier agent does not end");
             return;
         }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_runtime_that_still_works_is_waited_for() {
+    fn the_clean_up_waits_for_a_runtime_that_still_works() {
         let folder = tempfile::tempdir().unwrap();
         wait_for_the_end(folder.path());
         let mut child = std::process::Command::new("sh")
@@ -47,10 +47,10 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        // Its arguments show a moment after it was started.
+        // `/proc` shows its arguments a moment after the start.
         let asked = Instant::now();
         while find(folder.path()) != Some(child.id()) {
-            assert!(asked.elapsed() < LIMIT, "not found");
+            assert!(asked.elapsed() < WAIT_TIMEOUT, "not found");
         }
         drop(child.stdin.take());
         wait_for_the_end(folder.path());

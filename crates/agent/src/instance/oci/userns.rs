@@ -1,8 +1,8 @@
-//! User namespaces that are made before the runtime is started: one that an instance lives in, one
-//! that maps its image to its ids.
+//! Makes user namespaces before the start of the runtime: one for an instance, and one that maps its
+//! image to its ids. Depends on `unshare` of util-linux.
 //!
-//! A process with several threads cannot enter a user namespace, so another process makes it
-//! (`unshare` of util-linux) and holds it until it is in use. It ends when the agent does.
+//! A process with several threads cannot enter a user namespace, so a helper process makes it and
+//! holds it until it is in use. The helper ends with the agent.
 
 use crate::image::IDS;
 use crate::instance::program;
@@ -13,9 +13,9 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Says that the namespace is there, and once it has its maps, becomes its root. A shell that is
-/// started then has all capabilities in there, and sets what the instance cannot raise again: it
-/// has no `CAP_SYS_RESOURCE`. Answers with what could not be set.
+/// Prints a line when the namespace exists, and becomes its root when it has its maps. A new shell then
+/// has all capabilities in it, and sets limits that the instance cannot raise again without
+/// `CAP_SYS_RESOURCE`. Prints the names of those that it could not set.
 const HOLD: &str = "echo; read go && exec /bin/sh -c '
     limit() { echo $2 2>/dev/null >/proc/sys/user/$1 || failed=\"$failed $1\"; }
     limit max_user_namespaces 0
@@ -25,7 +25,7 @@ const HOLD: &str = "echo; read go && exec /bin/sh -c '
     limit max_fanotify_marks 65536
     echo $failed; read end'";
 
-/// A user namespace that is about to be used.
+/// A user namespace, held by its helper process.
 pub(super) struct UserNamespace {
     child: Option<Child>,
     pid: u32,
@@ -34,7 +34,7 @@ pub(super) struct UserNamespace {
 }
 
 impl UserNamespace {
-    /// Starts to make one as the user `owner`, whose limits in the kernel it counts against.
+    /// Starts to make a namespace as the user `owner`: the kernel counts it against that user's limits.
     /// [`Self::map`] waits for it.
     pub(super) fn start(owner: u32) -> Result<Self, SubsystemError> {
         let mut child = Command::new(program::find("unshare")?)
@@ -59,8 +59,8 @@ impl UserNamespace {
         })
     }
 
-    /// Lets the 65,536 ids from `inside` in the namespace be those from `outside` on the host.
-    /// Once.
+    /// Maps the 65,536 ids from `inside` in the namespace to those from `outside` on the host. The
+    /// kernel allows it once.
     pub(super) fn map(&mut self, inside: u32, outside: u32) -> Result<(), SubsystemError> {
         let mut line = String::new();
         if self.output.read_line(&mut line).map_err(failed)? == 0 {
@@ -74,7 +74,7 @@ impl UserNamespace {
         Ok(())
     }
 
-    /// Sets the limits of what may be made in it. Answers with what could not be set.
+    /// Sets the limits of the namespace. Returns the names of those that it could not set.
     pub(super) fn limit(&mut self) -> Result<Vec<String>, SubsystemError> {
         if let Some(input) = &mut self.input {
             input.write_all(b"\n").map_err(failed)?;
@@ -86,12 +86,12 @@ impl UserNamespace {
         Ok(line.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// Where it can be bound or opened from.
+    /// Its path in `/proc`, to bind or open.
     pub(super) fn path(&self) -> PathBuf {
         format!("/proc/{}/ns/user", self.pid).into()
     }
 
-    /// A handle on it.
+    /// Opens a handle on the namespace.
     pub(super) fn open(&self) -> Result<File, SubsystemError> {
         let path = self.path();
         File::open(&path).map_err(|e| SubsystemError::kernel(path.display().to_string(), e))
@@ -102,7 +102,7 @@ impl Drop for UserNamespace {
     fn drop(&mut self) {
         self.input = None;
         if let Some(mut child) = self.child.take() {
-            // The kernel takes some milliseconds to end it, for which no instance has to wait.
+            // The kernel takes some milliseconds to end it; a thread waits instead of the instance.
             let _ = child.kill();
             std::thread::spawn(move || child.wait());
         }

@@ -1,4 +1,4 @@
-//! What an instance is doing, and how that looks to the engine and to the server.
+//! The phase of an instance, and its translation into an observed item and a report. Pure.
 
 use crate::instance::files::{Spec, unknown};
 use crate::instance::process::{Process, ProcessId};
@@ -8,32 +8,33 @@ use novanet_model::wire::{InstanceReport, InstanceState};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What an instance is doing.
+/// The state of an instance between two steps.
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    /// Nothing of it is here.
+    /// The host has nothing of it.
     Absent,
-    /// It runs. `plugged` is false when a cable was found missing, `fault` says why it could not be put in.
+    /// It runs. `plugged` is false when a port is not attached; `fault` says why attaching it failed.
     Running {
         spec: Arc<Spec>,
         process: Arc<Process>,
         plugged: bool,
         fault: Option<String>,
     },
-    /// Only its folder is here. `boot` is the one that ended; `None`: none that counts.
+    /// Only its folder exists. `boot` has ended by itself; `None`: no boot has. `clean`: the driver
+    /// has nothing of it.
     Stopped {
         spec: Option<Arc<Spec>>,
         boot: Option<i64>,
         clean: bool,
     },
-    /// The last step failed. Not before `again` the next try.
+    /// The last step failed. The next try is at `again` or later.
     Failed {
         spec: Option<Arc<Spec>>,
         boot: Option<i64>,
         error: String,
         tries: u32,
         again: Instant,
-        /// It was a removal that failed: then the next one waits too.
+        /// The failed step was a removal, so the next removal waits too.
         removing: bool,
     },
 }
@@ -87,8 +88,13 @@ impl Phase {
         })
     }
 
-    /// As an observed item. What is changed by a boot only (host name, limits) does not differ until then.
-    pub(super) fn seen(&self, id: InstanceId, want: Option<&Instance>) -> Option<(Instance, bool)> {
+    /// The observed item. Properties that only a boot changes (host name, limits) count as the desired
+    /// ones.
+    pub(super) fn observed(
+        &self,
+        id: InstanceId,
+        want: Option<&Instance>,
+    ) -> Option<(Instance, bool)> {
         let (boot, plugged) = match self {
             Self::Absent => return None,
             Self::Running { spec, plugged, .. } => (Some(spec.instance.boot), *plugged),
@@ -110,7 +116,7 @@ impl Phase {
     }
 }
 
-/// The report of an instance that is not up yet, and what it waits for.
+/// The report of an instance that does not run yet; `why` it waits, for people.
 pub(super) fn pending(instance: InstanceId, boot: i64, why: Option<&str>) -> InstanceReport {
     InstanceReport {
         instance,

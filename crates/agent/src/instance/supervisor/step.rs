@@ -1,28 +1,28 @@
-//! What to do next with an instance: a pure function of what it should be doing and what it does.
+//! The next step of an instance: a pure function of its goal and its phase.
 
 use super::{Goal, Phase, Spec};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// One thing to do.
+/// An action of the supervisor on one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing, for now.
     Rest,
-    /// Make it run.
+    /// Make it and start it.
     Boot(Arc<Spec>),
-    /// Put cables in that were found missing.
+    /// Attach missing ports.
     Attach,
-    /// Stop it, politely; its disk stays.
+    /// Ask it to stop, then kill it; its disk stays.
     Halt,
-    /// Let the driver forget one that ended.
+    /// Let the driver forget an instance that ended.
     Clean,
-    /// Leave nothing of it.
+    /// Kill it, and remove its folder.
     Remove,
 }
 
 impl Step {
-    /// The word in the log.
+    /// Its name in the log.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Rest => "rest",
@@ -35,7 +35,7 @@ impl Step {
     }
 }
 
-/// What to do next.
+/// The step from this phase towards the goal.
 pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
     match (goal, phase) {
         (Some(Goal::Gone), Phase::Absent) => Step::Rest,
@@ -61,7 +61,7 @@ pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
             }
         }
         (Some(Goal::Run(spec)), Phase::Stopped { boot, .. }) => {
-            // One that ended by itself stays as it is until somebody asks for another boot.
+            // An instance that ended by itself stays as it is until the user asks for another boot.
             if *boot == Some(spec.instance.boot) {
                 Step::Rest
             } else {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_done_to_an_instance_nobody_spoke_of_yet() {
+    fn an_instance_without_a_goal_stays_as_it_is() {
         let now = Instant::now();
         assert_eq!(next(None, &stopped(Some(1), true), now), Step::Rest);
         assert_eq!(

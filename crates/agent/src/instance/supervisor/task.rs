@@ -1,5 +1,5 @@
-//! What runs beside the subsystem's rounds: the task that brings an instance to its goal, the watcher of
-//! its end, the reminder of the next try, and housekeeping.
+//! The background tasks beside the subsystem's rounds: one brings an instance to its goal, one watches
+//! for its end, one triggers the next try, one does housekeeping. Depends on the supervisor.
 
 use super::step::{self, Step};
 use super::{InstanceSupervisor, Phase};
@@ -9,12 +9,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// How often old images are looked for.
+/// How often housekeeping removes unused images.
 const COLLECT_IMAGES: Duration = Duration::from_mins(10);
-/// How often consoles are looked at.
+/// How often housekeeping looks at consoles.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
-/// Works on one instance until there is nothing left to do.
+/// Takes steps with one instance until the next one is to rest.
 pub(super) async fn drive(supervisor: Arc<InstanceSupervisor>, id: InstanceId) {
     loop {
         let (step, phase) = {
@@ -24,7 +24,7 @@ pub(super) async fn drive(supervisor: Arc<InstanceSupervisor>, id: InstanceId) {
             };
             if let Phase::Running { process, .. } = &slot.phase {
                 let id = process.id;
-                // Its watcher may have come by while we were at work.
+                // Its watcher may have run during the last step.
                 if ProcessId::of(id.pid) != Some(id) {
                     slot.settle_if_ended(id);
                 }
@@ -43,7 +43,7 @@ pub(super) async fn drive(supervisor: Arc<InstanceSupervisor>, id: InstanceId) {
     supervisor.changed_externally.notify_one();
 }
 
-/// Notices the end of an instance that was not asked for.
+/// Waits for the end of an instance's process.
 pub(super) async fn watch(
     supervisor: Weak<InstanceSupervisor>,
     id: InstanceId,
@@ -59,7 +59,7 @@ pub(super) async fn watch(
     supervisor.ended(id, &process);
 }
 
-/// Asks for a round when a failed instance may be tried again.
+/// Triggers a round at the time of the next try.
 pub(super) async fn remind(changed_externally: Arc<Notify>, again: Instant) {
     tokio::time::sleep_until(again.into()).await;
     changed_externally.notify_one();

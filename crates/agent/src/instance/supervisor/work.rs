@@ -1,9 +1,9 @@
-//! The steps themselves. Each may be cut off after any of its actions by the agent's death: what it then
-//! leaves is known from the folder ([`super::InstanceSupervisor::adopt`]) and met by the next agent.
+//! The steps themselves, by driver, folders and port attacher. The agent may be killed after any action
+//! of a step: the next one reads the folder ([`super::InstanceSupervisor::adopt`]) and goes on.
 
 use super::phase::pending;
 use super::step::Step;
-use super::{Goal, InstanceSupervisor, KEEP_IMAGES, Phase, Spec, blocking};
+use super::{Goal, InstanceSupervisor, MAX_IMAGE_AGE, Phase, Spec, blocking};
 use crate::boot::boot_id;
 use crate::instance::console;
 use crate::instance::disk;
@@ -19,17 +19,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an instance may take to go down before it is ended.
-const POLITE: Duration = Duration::from_secs(2);
-/// How long the kernel may take to end one.
-const KILLED: Duration = Duration::from_secs(20);
-/// How long an instance that is made waits for the firewall before it is unmade.
-const BRIEF: Duration = Duration::from_secs(1);
-/// The longest pause between two tries.
+/// How long an instance may take to shut down before the agent kills it.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the kernel may take to end a killed instance.
+const KILL_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a made instance waits for the firewall before the step removes it again.
+const GATE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Limit of the delay between two tries.
 const MAX_RETRY_DELAY_SECONDS: u64 = 60;
 
 impl InstanceSupervisor {
-    /// Takes one step and answers with the phase it led to.
+    /// Takes one step. Returns the phase after it.
     pub(super) async fn perform(&self, id: InstanceId, step: Step, phase: Phase) -> Phase {
         let (spec, boot) = (phase.spec().cloned(), phase.boot());
         let (what, removing) = (step.name(), step == Step::Remove);
@@ -38,7 +38,7 @@ impl InstanceSupervisor {
             Step::Rest => return phase,
             Step::Boot(want) => {
                 let boot = Some(want.instance.boot);
-                self.say_booting(id, want.instance.boot);
+                self.report_booting(id, want.instance.boot);
                 (self.boot(id, &want, &phase).await, (Some(want), boot))
             }
             Step::Attach => (Ok(self.reattach(id, &phase).await), (spec, boot)),
@@ -71,8 +71,8 @@ impl InstanceSupervisor {
         }
     }
 
-    /// Another try of a failed one is no news: it would look as if it came and went.
-    fn say_booting(&self, id: InstanceId, boot: i64) {
+    /// Reports a boot, but not another try of a failed one: the state would seem to come and go.
+    fn report_booting(&self, id: InstanceId, boot: i64) {
         let failed = |r: &InstanceReport| r.state == InstanceState::Error && r.boot == boot;
         let mut slots = self.slots();
         if let Some(slot) = slots.get_mut(&id)
@@ -82,7 +82,7 @@ impl InstanceSupervisor {
         }
     }
 
-    fn say_waiting(&self, id: InstanceId, boot: i64, why: &str) {
+    fn report_blocked(&self, id: InstanceId, boot: i64, why: &str) {
         if let Some(slot) = self.slots().get_mut(&id) {
             self.report(slot, Some(pending(id, boot, Some(why))));
         }
@@ -98,7 +98,7 @@ impl InstanceSupervisor {
         self.permits.acquire().await.ok()
     }
 
-    /// Returns when the instance is not to run any more.
+    /// Returns when the goal is that the instance does not exist.
     async fn unwanted(&self, id: InstanceId) {
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -108,19 +108,19 @@ impl InstanceSupervisor {
         }
     }
 
-    /// Why the firewall is not around an instance now.
+    /// Why the gate is not ready for an instance. `None`: it is, or there is none.
     fn reason_not_ready(&self, id: InstanceId) -> Option<String> {
         self.gate.get()?.reason_not_ready(id)
     }
 
-    /// Returns when the firewall is around an instance.
+    /// Returns when the gate is ready for an instance. Reports what it waits for.
     async fn ready(&self, id: InstanceId, boot: i64) {
         let Some(gate) = self.gate.get() else {
             return;
         };
         if let Some(why) = gate.reason_not_ready(id) {
             tracing::warn!(instance = %id, why, "not started yet");
-            self.say_waiting(id, boot, &why);
+            self.report_blocked(id, boot, &why);
         }
         gate.ready(id).await;
     }
@@ -136,21 +136,21 @@ impl InstanceSupervisor {
             image = self.images.ensure(&spec.instance.image) => {
                 image.map_err(|e| SubsystemError::Refused(e.to_string()))?
             }
-            // A download may take long, and a removal must not wait for it.
+            // A removal does not wait for a download.
             () = self.unwanted(id) => return Ok(phase.clone()),
         };
         loop {
-            // Without a permit: who waits here must not be in the way of others.
+            // Without a permit, so that this wait does not block other instances.
             let ready = async {
                 tokio::select! {
                     () = self.ready(id, spec.instance.boot) => true,
                     () = self.unwanted(id) => false,
                 }
             };
-            // The disk is made meanwhile.
+            // Makes the disk meanwhile.
             let (folder, ready) = tokio::join!(self.make_folder(spec), ready);
             if !ready {
-                // There is a folder, which the removal has to find.
+                // The removal has to find the folder.
                 return Ok(unmade(spec));
             }
             let folder = folder?;
@@ -183,8 +183,7 @@ impl InstanceSupervisor {
         blocking(move || folders.ensure(&spec, bytes, own_ids)).await
     }
 
-    /// Makes an instance and starts it. `None`: it was not started, because the firewall is not
-    /// around it.
+    /// Makes an instance and starts it. `None`: not started, because the gate is not ready.
     async fn boot_from(
         &self,
         id: InstanceId,
@@ -224,10 +223,10 @@ impl InstanceSupervisor {
             .and_then(ProcessId::open)
             .ok_or_else(|| SubsystemError::Refused(format!("{id}: ended before it was started")))?;
         self.attach_all(spec, &process).await?;
-        // A change of its rules may be under way: no reason to make it anew.
+        // The firewall may be changing its rules: waits a moment before giving the instance up.
         let ready = self.ready(id, spec.instance.boot);
         tokio::select! {
-            ready = tokio::time::timeout(BRIEF, ready) => if ready.is_err() {
+            ready = tokio::time::timeout(GATE_TIMEOUT, ready) => if ready.is_err() {
                 return Ok(None);
             },
             () = self.unwanted(id) => return Ok(None),
@@ -246,8 +245,8 @@ impl InstanceSupervisor {
         Ok(())
     }
 
-    /// A cable that cannot be put in is a fault of an instance that runs, no reason to end it. The next
-    /// observation finds it missing again.
+    /// Attaches missing ports. A port that cannot be attached is a fault of the running instance, and
+    /// does not end it; the next observation finds it missing again.
     async fn reattach(&self, id: InstanceId, phase: &Phase) -> Phase {
         let Phase::Running { spec, process, .. } = phase else {
             return phase.clone();
@@ -277,7 +276,7 @@ impl InstanceSupervisor {
     async fn halt(&self, id: InstanceId, phase: &Phase) -> Result<Phase, SubsystemError> {
         if let Phase::Running { process, .. } = phase {
             process.signal(Signal::POWER);
-            if !process.ended_within(POLITE).await {
+            if !process.ended_within(SHUTDOWN_TIMEOUT).await {
                 kill(id, process).await?;
             }
         }
@@ -314,14 +313,14 @@ impl InstanceSupervisor {
         Ok(Phase::Absent)
     }
 
-    /// Notices that an instance ended that nobody asked to end.
+    /// Handles the end of an instance's process.
     pub(super) fn ended(self: &Arc<Self>, id: InstanceId, process: &Process) {
         {
             let mut slots = self.slots();
             let Some(slot) = slots.get_mut(&id) else {
                 return;
             };
-            // One that is being worked on is looked at when that is done.
+            // If a task works on it, the task notices the end itself.
             if slot.busy || !slot.settle_if_ended(process.id) {
                 return;
             }
@@ -332,7 +331,7 @@ impl InstanceSupervisor {
         self.changed_externally.notify_one();
     }
 
-    /// Cuts consoles and collects images.
+    /// Shortens console logs, and removes unused images if `collect`.
     pub(super) async fn keep_house(&self, collect: bool) {
         let ids: Vec<_> = self.slots().keys().copied().collect();
         let mut used = BTreeSet::new();
@@ -343,14 +342,14 @@ impl InstanceSupervisor {
         let done = blocking(move || {
             for id in ids {
                 let folder = folders.of(id);
-                // Of instances that an older agent started, which print into a file.
+                // Instances of an older agent print into a file.
                 if !console::fifo(folder.path()).exists() {
                     console::cut(id, &console::log(folder.path()));
                 }
             }
             if collect {
                 for digest in images
-                    .collect(&used, KEEP_IMAGES)
+                    .collect(&used, MAX_IMAGE_AGE)
                     .map_err(|e| SubsystemError::Refused(e.to_string()))?
                 {
                     tracing::info!(digest, "image removed: not used any more");
@@ -365,7 +364,7 @@ impl InstanceSupervisor {
     }
 }
 
-/// Of an instance that was not started: perhaps its folder, and nothing that the driver knows.
+/// The phase of an instance that was not started: it may have a folder, and the driver has nothing.
 fn unmade(spec: &Arc<Spec>) -> Phase {
     Phase::Stopped {
         spec: Some(Arc::clone(spec)),
@@ -376,7 +375,7 @@ fn unmade(spec: &Arc<Spec>) -> Phase {
 
 async fn kill(id: InstanceId, process: &Process) -> Result<(), SubsystemError> {
     process.signal(Signal::KILL);
-    if process.ended_within(KILLED).await {
+    if process.ended_within(KILL_TIMEOUT).await {
         Ok(())
     } else {
         Err(SubsystemError::Refused(format!(
