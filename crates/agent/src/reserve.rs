@@ -1,10 +1,10 @@
 //! Reserves disk space for novanet's own files: a file `.reserve` of allocated blocks in the state
 //! folder. Depends on the file system only.
 //!
-//! Tenants can fill a host's disk in spite of all limits (disks are sparse). A write of novanet that
-//! finds no room shrinks the reserve to half and tries again; the agent fills the reserve up when
-//! there is room. Blocks that a file system reserves for root do not help: instances write through
-//! loop devices and overlays, which write as root.
+//! Tenants can fill a host's disk in spite of all limits (disks are sparse). A write of novanet
+//! that finds no room shrinks the reserve to half and tries again; the agent fills the reserve up
+//! when there is room. Blocks that a file system reserves for root do not help: instances write
+//! through loop devices and overlays, which write as root.
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use std::fs::File;

@@ -27,7 +27,8 @@ impl Files {
             .join(format!("nova-{}.{extension}", self.bridge))
     }
 
-    /// The DHCP hosts, one line each. A dnsmasq whose command line has this path belongs to novanet.
+    /// The DHCP hosts, one line each. A dnsmasq whose command line has this path belongs to
+    /// novanet.
     pub fn hosts(&self) -> PathBuf {
         self.with("conf")
     }
@@ -83,8 +84,8 @@ fn our_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Whether the folder has its mode and owner. A folder outside of `state_path` may belong to another
-/// program (`/tmp`), so any mode is right there.
+/// Whether the folder has its mode and owner. A folder outside of `state_path` may belong to
+/// another program (`/tmp`), so any mode is right there.
 pub(crate) fn folder_is_right(networks_path: &Path, state_path: &Path) -> bool {
     !is_ours(networks_path, state_path) || has_mode(networks_path, FOLDER_MODE)
 }

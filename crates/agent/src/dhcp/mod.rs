@@ -1,9 +1,10 @@
-//! DHCP and DNS for instances: one dnsmasq for each bridge, with its hosts from the bindings, and the
-//! journal of leases. Depends on dnsmasq, `/proc`, the settings, and rtnetlink events.
+//! DHCP and DNS for instances: one dnsmasq for each bridge, with its hosts from the bindings, and
+//! the journal of leases. Depends on dnsmasq, `/proc`, the settings, and rtnetlink events.
 //!
-//! The subsystem observes processes by `/proc/<pid>/cmdline`, hosts by the hosts file (which dnsmasq
-//! reads again on SIGHUP, without a restart) and leases by the journal. When an address changes its
-//! owner, it releases the lease in the old owner's name at once, so that the new owner gets it.
+//! The subsystem observes processes by `/proc/<pid>/cmdline`, hosts by the hosts file (which
+//! dnsmasq reads again on SIGHUP, without a restart) and leases by the journal. When an address
+//! changes its owner, it releases the lease in the old owner's name at once, so that the new owner
+//! gets it.
 
 pub mod applet;
 mod files;
@@ -242,7 +243,8 @@ impl DhcpServers {
                 _ => None,
             };
             let asked = (lease.bridge, lease.address, lease.mac);
-            // While no dnsmasq runs, none refuses the address; `init` of the next one ends the lease.
+            // While no dnsmasq runs, none refuses the address; `init` of the next one ends the
+            // lease.
             if runs && owner != Some(lease.mac) && !self.released.contains_key(&asked) {
                 items.insert(key, DhcpValue::StaleLease(lease.mac));
             }

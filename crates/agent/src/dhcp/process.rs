@@ -82,8 +82,8 @@ impl Running {
             && arguments_of(self.pid, files).is_some_and(|now| now == self.arguments)
     }
 
-    /// Which of its processes (it has a helper) a signal has stopped. A debugger's stops are another
-    /// state.
+    /// Which of its processes (it has a helper) a signal has stopped. A debugger's stops are
+    /// another state.
     pub(crate) fn stopped(&self) -> Vec<i32> {
         let mut all = children_of(self.pid);
         all.insert(0, self.pid);
@@ -156,8 +156,8 @@ fn arguments_of(pid: i32, files: &Files) -> Option<Vec<String>> {
     (same && arguments.contains(&our_hosts)).then_some(arguments)
 }
 
-/// Looks at every process, for a host without a pid file. dnsmasq has a helper with the same command
-/// line; the server is the process whose parent is not one of them.
+/// Looks at every process, for a host without a pid file. dnsmasq has a helper with the same
+/// command line; the server is the process whose parent is not one of them.
 fn search(files: &Files) -> Option<i32> {
     let ours: HashMap<i32, i32> = fs::read_dir("/proc")
         .ok()?

@@ -1,7 +1,7 @@
 //! Renders dnsmasq's command line, its hosts files, and the script that it runs. Pure.
 //!
-//! Everything but the hosts is on the command line, so the agent compares `/proc/<pid>/cmdline` with
-//! the desired arguments: a configuration file could be newer than the process.
+//! Everything but the hosts is on the command line, so the agent compares `/proc/<pid>/cmdline`
+//! with the desired arguments: a configuration file could be newer than the process.
 
 use super::files::{self, Files};
 use super::item::{HostSpec, RangeSpec};

@@ -1,6 +1,6 @@
-//! Notices that a bridge was made again under a running dnsmasq, which stays bound to the old device
-//! and gets no packets. Depends on rtnetlink events: notifies when a server's address appears on a
-//! device that its dnsmasq is not bound to.
+//! Notices that a bridge was made again under a running dnsmasq, which stays bound to the old
+//! device and gets no packets. Depends on rtnetlink events: notifies when a server's address
+//! appears on a device that its dnsmasq is not bound to.
 
 use crate::netlink::subscription::{Received, Subscription};
 use novanet_model::IfName;

@@ -1,9 +1,9 @@
 //! The console of an instance: the output of its first process. Depends on the instance's folder.
 //!
 //! The instance prints into a FIFO, which it cannot make larger; the agent copies it into
-//! `console.log` and keeps the end of that. Writing never blocks the instance: while no agent reads,
-//! the FIFO holds 64 KiB and drops the rest. Instances that an older agent started print into
-//! `console.log` themselves, and housekeeping shortens the file.
+//! `console.log` and keeps the end of that. Writing never blocks the instance: while no agent
+//! reads, the FIFO holds 64 KiB and drops the rest. Instances that an older agent started print
+//! into `console.log` themselves, and housekeeping shortens the file.
 
 use novanet_model::InstanceId;
 use rustix::fs::{CWD, FallocateFlags, FileType, Mode, OFlags};
@@ -26,7 +26,8 @@ const BYTES_AFTER_CUT: u64 = 512 << 10;
 const MAX_BYTES: u64 = 1 << 20;
 /// Bytes that the agent copies in a second. An instance that prints more loses some of it.
 const RATE: usize = 1 << 20;
-/// Size on disk at which the agent empties a log that an instance writes itself: holes did not help.
+/// Size on disk at which the agent empties a log that an instance writes itself: holes did not
+/// help.
 const MAX_BYTES_WITH_HOLES: u64 = 16 << 20;
 
 /// The FIFO that an instance prints into.
@@ -162,8 +163,8 @@ pub(super) fn tail(path: &Path) -> io::Result<String> {
     Ok(text.trim_start_matches('\0').to_owned())
 }
 
-/// Punches a hole into the old part of a log that an instance writes itself. The length stays, so the
-/// instance can write meanwhile. Returns whether the log was long enough for it.
+/// Punches a hole into the old part of a log that an instance writes itself. The length stays, so
+/// the instance can write meanwhile. Returns whether the log was long enough for it.
 pub(super) fn cut(instance: InstanceId, path: &Path) -> bool {
     let result = (|| {
         let meta = path.symlink_metadata()?;

@@ -2,8 +2,8 @@
 //! system on a loop device, so that an instance fills its own disk and not the host's. Depends on
 //! `mkfs.ext4`, `e2fsck` and loop devices.
 //!
-//! Folders of older agents, and of hosts without loop devices, have their layers (`upper`, `work`) in
-//! the folder itself and no limit; they stay as they are.
+//! Folders of older agents, and of hosts without loop devices, have their layers (`upper`, `work`)
+//! in the folder itself and no limit; they stay as they are.
 
 use super::program;
 use crate::subsystem::SubsystemError;
@@ -35,8 +35,8 @@ pub(super) fn is_in(folder: &Path) -> bool {
     folder.join(IMAGE).exists()
 }
 
-/// Size of an instance's disk in bytes: the one of its type, or for a type without a disk the size of
-/// the image and `beside_mb` MiB.
+/// Size of an instance's disk in bytes: the one of its type, or for a type without a disk the size
+/// of the image and `beside_mb` MiB.
 pub(super) fn size(disk_gb: u32, image_bytes: u64, beside_mb: u64) -> u64 {
     match disk_gb {
         0 => image_bytes.next_multiple_of(1 << 20) + (beside_mb << 20),
@@ -78,8 +78,8 @@ pub(super) fn make(folder: &Path, bytes: u64) -> Result<(), SubsystemError> {
     }
 }
 
-/// Runs a program on an open file. The path may lead to another file when the program opens it, if the
-/// agent is killed and the next one makes a new disk.
+/// Runs a program on an open file. The path may lead to another file when the program opens it, if
+/// the agent is killed and the next one makes a new disk.
 fn on_file(command: &mut Command, file: &File) -> Result<(Option<i32>, String), SubsystemError> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |e: io::Error| SubsystemError::Command {
@@ -167,7 +167,8 @@ impl Disk {
         )))
     }
 
-    /// Mounts it at `at`, in the mount namespace of this thread. The loop device ends with the mount.
+    /// Mounts it at `at`, in the mount namespace of this thread. The loop device ends with the
+    /// mount.
     pub(super) fn mount(self, at: &str) -> Result<(), SubsystemError> {
         let device = attach(&self.file).map_err(|e| self.failed(e))?;
         let source = std::fs::read_link(format!("/proc/self/fd/{}", device.as_raw_fd()))
@@ -219,8 +220,8 @@ pub(super) fn unavailable(folder: &Path) -> Option<String> {
     tried.err().map(|e| e.to_string())
 }
 
-/// Makes the folders of the instance's own layer in `folder`: `upper`, its `/`, which belongs to its
-/// root (`owner` on the host), and `work`, which the kernel's overlay needs.
+/// Makes the folders of the instance's own layer in `folder`: `upper`, its `/`, which belongs to
+/// its root (`owner` on the host), and `work`, which the kernel's overlay needs.
 pub(super) fn make_layers(folder: &Path, owner: u32) -> Result<(), SubsystemError> {
     let mut new = false;
     for name in ["work", "upper"] {

@@ -1,5 +1,5 @@
-//! The contracts of a machine driver and of the gate that it waits for. An OCI runtime implements the
-//! driver today; virtual machines would be another implementation.
+//! The contracts of a machine driver and of the gate that it waits for. An OCI runtime implements
+//! the driver today; virtual machines would be another implementation.
 
 use crate::subsystem::SubsystemError;
 use futures_util::future::BoxFuture;
@@ -22,15 +22,16 @@ pub struct Machine {
     pub image: PathBuf,
     /// The host's id of the instance's root: the first of its 65,536 ids.
     pub root_id: u32,
-    /// The instance's own folder, with its disk and its console (a FIFO). The driver puts all its own
-    /// files of the instance here.
+    /// The instance's own folder, with its disk and its console (a FIFO). The driver puts all its
+    /// own files of the instance here.
     pub folder: PathBuf,
-    /// Content of `/etc/network/interfaces` on the disk; `None`: the driver does not write the file.
+    /// Content of `/etc/network/interfaces` on the disk; `None`: the driver does not write the
+    /// file.
     pub interfaces: Option<String>,
 }
 
-/// The firewall around the instances. The worker asks before it sets a goal; the supervisor asks again
-/// before it starts an instance or attaches a port, as a long download may lie between.
+/// The firewall around the instances. The worker asks before it sets a goal; the supervisor asks
+/// again before it starts an instance or attaches a port, as a long download may lie between.
 pub trait Gate: Send + Sync {
     /// Why the firewall does not filter this instance now, for people. `None`: it does.
     fn reason_not_ready(&self, instance: InstanceId) -> Option<String>;
@@ -39,17 +40,19 @@ pub trait Gate: Send + Sync {
     fn ready(&self, instance: InstanceId) -> BoxFuture<'_, ()>;
 }
 
-/// Runs machines. An agent that was killed may have made every call before, and have left it halfway.
+/// Runs machines. An agent that was killed may have made every call before, and have left it
+/// halfway.
 pub trait Driver: Send + Sync {
-    /// Makes the machine up to the moment before its first instruction. Returns its first process; the
-    /// subsystem attaches the ports in its network namespace. Removes an earlier machine of the same
-    /// instance first.
+    /// Makes the machine up to the moment before its first instruction. Returns its first process;
+    /// the subsystem attaches the ports in its network namespace. Removes an earlier machine of the
+    /// same instance first.
     fn create<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<i32, SubsystemError>>;
 
     /// Lets a created machine run.
     fn start(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>>;
 
-    /// Kills the machine if it runs, and removes all that the driver has of it outside of its folder.
+    /// Kills the machine if it runs, and removes all that the driver has of it outside of its
+    /// folder.
     fn clean(&self, instance: InstanceId) -> BoxFuture<'_, Result<(), SubsystemError>>;
 
     /// Whether instances can have ids of the host that no other instance has. Blocks.

@@ -1,5 +1,6 @@
-//! An instance's folder, `state_path/instances/i-…`: its spec, its state, its disk and its console. A
-//! restarted agent knows nothing else of an instance. Depends on [`super::disk`] and [`super::range`].
+//! An instance's folder, `state_path/instances/i-…`: its spec, its state, its disk and its console.
+//! A restarted agent knows nothing else of an instance. Depends on [`super::disk`] and
+//! [`super::range`].
 
 use super::disk;
 use super::process::ProcessId;
@@ -87,8 +88,8 @@ impl Folders {
     }
 
     /// Makes the folder with its spec and an empty disk of `bytes`, or writes the new spec into an
-    /// existing folder. An existing disk stays as it is. `own_ids`: whether a new instance gets ids of
-    /// its own.
+    /// existing folder. An existing disk stays as it is. `own_ids`: whether a new instance gets ids
+    /// of its own.
     pub(super) fn ensure(
         &self,
         spec: &Spec,

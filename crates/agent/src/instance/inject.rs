@@ -1,5 +1,5 @@
-//! Writes the addresses of flat networks into an instance's disk before a boot, as nova did. Depends
-//! on the file system only.
+//! Writes the addresses of flat networks into an instance's disk before a boot, as nova did.
+//! Depends on the file system only.
 
 use crate::subsystem::SubsystemError;
 use novanet_model::object::InjectedNetwork;
@@ -35,9 +35,9 @@ pub(super) fn write_interfaces(upper: &Path, owner: u32, text: &str) -> Result<(
     Ok(())
 }
 
-/// The content of `/etc/network/interfaces` for these networks. With several, a routing table for each
-/// card sends answers out of the card that got the question (Debian needs iproute2 for it); the first
-/// card with a gateway has the default route.
+/// The content of `/etc/network/interfaces` for these networks. With several, a routing table for
+/// each card sends answers out of the card that got the question (Debian needs iproute2 for it);
+/// the first card with a gateway has the default route.
 pub(super) fn interfaces(nets: &[&InjectedNetwork]) -> String {
     let mut text = "auto lo\niface lo inet loopback\n".to_owned();
     let mut default = false;

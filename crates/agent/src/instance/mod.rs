@@ -2,8 +2,8 @@
 //! objects it has, and removes it with its object. Depends on a [`Driver`] for machines, a
 //! [`PortAttacher`] for network cards and the image cache; tests replace the first two.
 //!
-//! One background task per instance ([`supervisor`]) does the slow work: fetch, make, stop, remove. A
-//! round only sets goals and reads the known states. Instances are not children of the agent and
+//! One background task per instance ([`supervisor`]) does the slow work: fetch, make, stop, remove.
+//! A round only sets goals and reads the known states. Instances are not children of the agent and
 //! outlive it; it finds them again by their folders and their processes' start times.
 
 mod console;
@@ -35,9 +35,9 @@ use tokio::sync::{Notify, mpsc};
 
 /// Attaches an instance's network card to its bridge. The link subsystem implements it.
 pub trait PortAttacher: Send + Sync {
-    /// Makes the veth pair of `port.name` (in this network namespace, in its bridge, up) and `ifname`
-    /// (with the port's MAC, in the network namespace of `pid`). Removes an earlier pair of that name
-    /// first.
+    /// Makes the veth pair of `port.name` (in this network namespace, in its bridge, up) and
+    /// `ifname` (with the port's MAC, in the network namespace of `pid`). Removes an earlier pair
+    /// of that name first.
     fn attach<'a>(
         &'a self,
         port: &'a Port,
@@ -183,8 +183,8 @@ impl Instances {
         }
     }
 
-    /// From now on the subsystem starts and attaches instances only when this gate is ready. A second
-    /// call changes nothing.
+    /// From now on the subsystem starts and attaches instances only when this gate is ready. A
+    /// second call changes nothing.
     pub fn set_gate(&self, gate: Arc<dyn Gate>) {
         self.supervisor.set_gate(gate);
     }

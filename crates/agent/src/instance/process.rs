@@ -1,5 +1,6 @@
-//! A process that is not the agent's child. A restarted agent recognises it by pid and start time, and
-//! watches and signals it through a pidfd, so it never touches another process that got the pid.
+//! A process that is not the agent's child. A restarted agent recognises it by pid and start time,
+//! and watches and signals it through a pidfd, so it never touches another process that got the
+//! pid.
 
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};

@@ -1,5 +1,5 @@
-//! Finds programs of the host in Debian's places, whatever the agent's `PATH` is. Depends on the file
-//! system only.
+//! Finds programs of the host in Debian's places, whatever the agent's `PATH` is. Depends on the
+//! file system only.
 
 use crate::subsystem::SubsystemError;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,10 @@
-//! Allocates the host's user ids to instances: each gets a range of its own, so that it shares neither
-//! the kernel's per-user limits nor files with another one. Depends on the folders of the instances.
+//! Allocates the host's user ids to instances: each gets a range of its own, so that it shares
+//! neither the kernel's per-user limits nor files with another one. Depends on the folders of the
+//! instances.
 //!
 //! The file `range` in an instance's folder holds the number of its range; there is no other table.
-//! Instances of an older agent, and of hosts that cannot map ids of images, have number 0: the shared
-//! range.
+//! Instances of an older agent, and of hosts that cannot map ids of images, have number 0: the
+//! shared range.
 
 use crate::image::IDS;
 use crate::subsystem::SubsystemError;

@@ -1,9 +1,9 @@
-//! Supervises each instance: holds its phase and its goal, and runs the one task that brings it to the
-//! goal. Depends on the driver, the folders, the image cache and the port attacher.
+//! Supervises each instance: holds its phase and its goal, and runs the one task that brings it to
+//! the goal. Depends on the driver, the folders, the image cache and the port attacher.
 //!
-//! The next step is a pure function of goal and phase ([`step::next`]); the task repeats it until the
-//! step is to rest. A goal that changes while the task makes an instance takes effect at the next
-//! step.
+//! The next step is a pure function of goal and phase ([`step::next`]); the task repeats it until
+//! the step is to rest. A goal that changes while the task makes an instance takes effect at the
+//! next step.
 
 mod phase;
 mod step;
@@ -135,7 +135,8 @@ impl InstanceSupervisor {
                     boot: Some(state.boot),
                     clean: false,
                 },
-                // The agent was killed while it made it, or the host restarted: it did not end by itself.
+                // The agent was killed while it made it, or the host restarted: it did not end by
+                // itself.
                 _ => Phase::Stopped {
                     spec: spec.clone(),
                     boot: None,
@@ -170,7 +171,8 @@ impl InstanceSupervisor {
         self.report(slot, report);
         if gone && !matches!(slot.goal, Some(Goal::Run(_))) {
             slots.remove(&id);
-            // Not before the removal: of two removals at once, each would leave the sweep to the other.
+            // Not before the removal: of two removals at once, each would leave the sweep to the
+            // other.
             if slots.values().all(Slot::is_idle)
                 && let Ok(driver) = &self.driver
             {
@@ -288,8 +290,8 @@ impl InstanceSupervisor {
         failed.map_or(Ok(()), |error| Err(SubsystemError::Refused(error)))
     }
 
-    /// Reports that an instance waits, and for what. Not if this boot of it runs or has run, nor while
-    /// a task works on it.
+    /// Reports that an instance waits, and for what. Not if this boot of it runs or has run, nor
+    /// while a task works on it.
     pub(super) fn report_waiting(&self, instance: &Instance, why: &str) {
         let mut slots = self.slots();
         let slot = slots.entry(instance.instance).or_insert_with(Slot::new);

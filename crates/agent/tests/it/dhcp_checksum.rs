@@ -52,7 +52,8 @@ fn dhcp_answers_to_instances_have_no_wrong_udp_checksum_and_others_copies_keep_t
                     to_one += 1;
                 }
             }
-            // The client by raw frames: an offer and an answer to all, a renewal; udhcpc: two to it.
+            // The client by raw frames: an offer and an answer to all, a renewal; udhcpc: two to
+            // it.
             (to_all >= 2 && to_one >= 3).then_some(())
         });
         assert_eq!(done.unwrap(), Some(()), "{to_all} to all, {to_one} to one");

@@ -61,7 +61,8 @@ fn an_agent_that_comes_back_adopts_what_runs_and_kills_nobody_else() {
         assert_eq!(pid, cloud.pid());
         cloud.told(LeaseChange::Leased, WEB, 1).await;
 
-        // A pid file that names somebody else: neither adopted nor killed; ours is found without it.
+        // A pid file that names somebody else: neither adopted nor killed; ours is found without
+        // it.
         let mut bystander = std::process::Command::new("sleep")
             .arg("100")
             .spawn()

@@ -105,8 +105,8 @@ impl Cloud {
         vm
     }
 
-    /// Instances `numbers`, each plugged and bound to `10.0.0.<number>`, and the firewall's rules for
-    /// them.
+    /// Instances `numbers`, each plugged and bound to `10.0.0.<number>`, and the firewall's rules
+    /// for them.
     pub(crate) async fn guarded(numbers: &[u8]) -> (Self, Vec<Host>) {
         let mut cloud = Self::new().await;
         let mut firewall = Driven::new(Firewall::new(&settings(cloud.state.path())).unwrap());

@@ -186,8 +186,8 @@ async fn an_archive_cannot_reach_out_of_its_folder() {
             "{entries:?}"
         );
     }
-    // An absolute name is a name inside, a later entry replaces a link instead of following it, and a link
-    // may point anywhere: it is the instance that will follow it.
+    // An absolute name is a name inside, a later entry replaces a link instead of following it, and
+    // a link may point anywhere: it is the instance that will follow it.
     let folder = tempfile::tempdir().unwrap();
     let (shelf, digest) = Shelf::with(archive(&[
         (Regular, "/etc/absolute", ""),

@@ -1,6 +1,6 @@
 //! Finds which limits this host can enforce on instances. Depends on `/sys/fs/cgroup`: hosts have
-//! cgroup v1, v2 or both, and in a sandbox often none that the agent can write. A missing limit is a
-//! warning, not an error.
+//! cgroup v1, v2 or both, and in a sandbox often none that the agent can write. A missing limit is
+//! a warning, not an error.
 
 use std::path::{Path, PathBuf};
 

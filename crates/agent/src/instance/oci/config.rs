@@ -21,8 +21,8 @@ pub(super) struct Host {
 pub(super) struct Stage {
     /// Its disk, mounted.
     pub(super) root: String,
-    /// A node of `/dev/net/tun` that its users may open: often only root may open the host's. `None`:
-    /// the kernel refused to make one.
+    /// A node of `/dev/net/tun` that its users may open: often only root may open the host's.
+    /// `None`: the kernel refused to make one.
     pub(super) tun: Option<String>,
     /// Path of its user namespace; `None`: the runtime makes one.
     pub(super) user_namespace: Option<String>,
@@ -126,7 +126,8 @@ fn resources(host: &Host, machine: &Machine) -> Value {
         let limit = u64::from(machine.memory_mb) << 20;
         resources["memory"] = json!({"limit": limit});
         if host.cgroups.swap {
-            // The limit is of memory and swap together, so an instance gets no swap beyond its memory.
+            // The limit is of memory and swap together, so an instance gets no swap beyond its
+            // memory.
             resources["memory"]["swap"] = json!(limit);
         }
     }

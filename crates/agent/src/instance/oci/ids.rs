@@ -1,8 +1,9 @@
-//! User ids of its own for each instance: probes what the host and its runtime support, and makes the
-//! two user namespaces that such an instance needs. Depends on [`super::userns`] and [`super::stage`].
+//! User ids of its own for each instance: probes what the host and its runtime support, and makes
+//! the two user namespaces that such an instance needs. Depends on [`super::userns`] and
+//! [`super::stage`].
 //!
-//! The driver probes once and warns once: Debian 12's kernel cannot map ids on tmpfs, no kernel can on
-//! overlay, and not every runtime joins an existing user namespace.
+//! The driver probes once and warns once: Debian 12's kernel cannot map ids on tmpfs, no kernel can
+//! on overlay, and not every runtime joins an existing user namespace.
 
 use super::stage::Cover;
 use super::userns::UserNamespace;
@@ -35,7 +36,8 @@ pub(super) struct Ids {
 /// What this host supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Support {
-    /// Instances have ids of their own, which own their namespaces: the kernel counts limits for each.
+    /// Instances have ids of their own, which own their namespaces: the kernel counts limits for
+    /// each.
     Full,
     /// Instances have ids of their own; only root may make user namespaces.
     Ids,

@@ -2,9 +2,9 @@
 //! copy-on-write disk over the image, a list of system calls, few capabilities. Depends on the
 //! runtime, on util-linux, and on what the kernel offers.
 //!
-//! The driver runs the runtime three times per instance (create, start, delete), never to observe. It
-//! mounts the disk in a mount namespace of the runtime's own: the host's table of mounts stays as it
-//! is, and the mount ends with the instance, also when the agent or the runtime is killed.
+//! The driver runs the runtime three times per instance (create, start, delete), never to observe.
+//! It mounts the disk in a mount namespace of the runtime's own: the host's table of mounts stays
+//! as it is, and the mount ends with the instance, also when the agent or the runtime is killed.
 
 mod cgroup;
 mod config;
@@ -39,8 +39,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Folders that every host has and every user may enter. In the instance's mount namespace a tmpfs
-/// covers one of them, which is not above `state_path`, and holds the disk: the instance's users must
-/// be able to enter it, and only root may enter `state_path`.
+/// covers one of them, which is not above `state_path`, and holds the disk: the instance's users
+/// must be able to enter it, and only root may enter `state_path`.
 const STAGES: [&str; 4] = ["/run", "/mnt", "/tmp", "/media"];
 
 /// Hard limit of open files of a process in an instance.
@@ -158,8 +158,8 @@ impl Oci {
             .trim()
             .parse()
             .map_err(|_| SubsystemError::Refused(format!("{}: is no pid", pid_file.display())))?;
-        // crun 1.8 reads the configuration's 0 as: the parent's value, which is lower under systemd. The
-        // instance runs without it if the kernel refuses.
+        // crun 1.8 reads the configuration's 0 as: the parent's value, which is lower under
+        // systemd. The instance runs without it if the kernel refuses.
         let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
         Ok(pid)
     }
@@ -173,7 +173,8 @@ impl Oci {
         let failed =
             |what: &Path, e: std::io::Error| SubsystemError::kernel(what.display().to_string(), e);
         let file = machine.folder.join("config.json");
-        // In a user namespace that root did not make, the runtime needs this capability to set limits.
+        // In a user namespace that root did not make, the runtime needs this capability to set
+        // limits.
         let inherits = stage.user_namespace.is_some() && !self.can_set_limits;
         let prefix = if inherits {
             let files = self.host.files;
@@ -261,7 +262,8 @@ impl Oci {
         Ok(stage)
     }
 
-    /// Runs the runtime. Its standard streams may become the instance's, so it reports errors in a log.
+    /// Runs the runtime. Its standard streams may become the instance's, so it reports errors in a
+    /// log.
     fn run(
         &self,
         instance: InstanceId,

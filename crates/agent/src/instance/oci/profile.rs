@@ -1,5 +1,6 @@
-//! What an instance may do to the kernel: system calls, capabilities, hidden and read-only files. All of it
-//! is the second wall; the first is the user namespace, in which root is nobody on the host.
+//! Restricts what an instance may ask of the kernel: system calls, capabilities, hidden and
+//! read-only files. Pure. It is the second barrier; the first is the user namespace, whose root has
+//! no rights on the host.
 
 use serde_json::{Value, json};
 
@@ -7,17 +8,17 @@ const SYSCALLS: &str = include_str!("syscalls.txt");
 
 /// `CLONE_NEW*`: no namespaces of its own.
 const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
-/// Unix, IPv4, IPv6, netlink, packet. Servers need no other address family, and the kernel's code of
-/// the others had vulnerabilities.
+/// Unix, IPv4, IPv6, netlink, packet. Servers need no other address family, and the kernel's code
+/// of the others had vulnerabilities.
 const FAMILIES: [u64; 5] = [1, 2, 10, 16, 17];
-/// Plain Linux, a 32-bit `uname`, the old version number, both, and the query. None of those that turn
-/// protections off.
+/// Plain Linux, a 32-bit `uname`, the old version number, both, and the query. None of those that
+/// turn protections off.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 const ENOSYS: u32 = 38;
 const EAFNOSUPPORT: u32 = 97;
 
-/// Capabilities of root in an instance: those that a server's root needs, its own network included. Not
-/// mounting or tracing (`SYS_ADMIN`, `SYS_PTRACE`), modules, the clock, or raw devices.
+/// Capabilities of root in an instance: those that a server's root needs, its own network included.
+/// Not mounting or tracing (`SYS_ADMIN`, `SYS_PTRACE`), modules, the clock, or raw devices.
 const CAPABILITIES: &[&str] = &[
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
@@ -108,8 +109,8 @@ pub(super) const MASKED: &[&str] = &[
     "/sys/devices/virtual/powercap",
 ];
 
-/// Files that act on the host. Not `/proc/sys`: in a user namespace the kernel lets an instance write
-/// the settings of its own network only.
+/// Files that act on the host. Not `/proc/sys`: in a user namespace the kernel lets an instance
+/// write the settings of its own network only.
 pub(super) const READ_ONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger"];
 

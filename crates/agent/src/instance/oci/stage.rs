@@ -1,6 +1,6 @@
 //! Covers a folder with a tmpfs in a mount namespace of the runtime's own, and mounts an instance's
-//! disk there. Depends on the kernel only: the host's table of mounts stays as it is, and all mounts
-//! end with the instance.
+//! disk there. Depends on the kernel only: the host's table of mounts stays as it is, and all
+//! mounts end with the instance.
 
 use super::userns::UserNamespace;
 use crate::subsystem::SubsystemError;
@@ -19,7 +19,8 @@ const NONE: Option<&str> = None;
 pub(super) struct Cover(&'static str);
 
 impl Cover {
-    /// Moves this thread into a mount namespace of its own, and mounts an empty tmpfs over `folder`.
+    /// Moves this thread into a mount namespace of its own, and mounts an empty tmpfs over
+    /// `folder`.
     pub(super) fn enter(folder: &'static str) -> Result<Self, SubsystemError> {
         unshare(CloneFlags::CLONE_NEWNS)
             .map_err(|e| SubsystemError::kernel("a mount namespace", e))?;

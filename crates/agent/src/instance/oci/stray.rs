@@ -1,5 +1,5 @@
-//! Waits for runtimes that a killed agent started: they go on for some milliseconds, and the clean-up
-//! must come after what they make in that time. Depends on `/proc`.
+//! Waits for runtimes that a killed agent started: they go on for some milliseconds, and the
+//! clean-up must come after what they make in that time. Depends on `/proc`.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

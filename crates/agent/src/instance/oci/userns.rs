@@ -1,5 +1,5 @@
-//! Makes user namespaces before the start of the runtime: one for an instance, and one that maps its
-//! image to its ids. Depends on `unshare` of util-linux.
+//! Makes user namespaces before the start of the runtime: one for an instance, and one that maps
+//! its image to its ids. Depends on `unshare` of util-linux.
 //!
 //! A process with several threads cannot enter a user namespace, so a helper process makes it and
 //! holds it until it is in use. The helper ends with the agent.
@@ -13,8 +13,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Prints a line when the namespace exists, and becomes its root when it has its maps. A new shell then
-/// has all capabilities in it, and sets limits that the instance cannot raise again without
+/// Prints a line when the namespace exists, and becomes its root when it has its maps. A new shell
+/// then has all capabilities in it, and sets limits that the instance cannot raise again without
 /// `CAP_SYS_RESOURCE`. Prints the names of those that it could not set.
 const HOLD: &str = "echo; read go && exec /bin/sh -c '
     limit() { echo $2 2>/dev/null >/proc/sys/user/$1 || failed=\"$failed $1\"; }
@@ -34,8 +34,8 @@ pub(super) struct UserNamespace {
 }
 
 impl UserNamespace {
-    /// Starts to make a namespace as the user `owner`: the kernel counts it against that user's limits.
-    /// [`Self::map`] waits for it.
+    /// Starts to make a namespace as the user `owner`: the kernel counts it against that user's
+    /// limits. [`Self::map`] waits for it.
     pub(super) fn start(owner: u32) -> Result<Self, SubsystemError> {
         let mut child = Command::new(program::find("unshare")?)
             .args(["--user", "/bin/sh", "-c", HOLD])

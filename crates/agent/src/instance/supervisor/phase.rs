@@ -13,7 +13,8 @@ use std::time::Instant;
 pub(super) enum Phase {
     /// The host has nothing of it.
     Absent,
-    /// It runs. `plugged` is false when a port is not attached; `fault` says why attaching it failed.
+    /// It runs. `plugged` is false when a port is not attached; `fault` says why attaching it
+    /// failed.
     Running {
         spec: Arc<Spec>,
         process: Arc<Process>,
@@ -88,8 +89,8 @@ impl Phase {
         })
     }
 
-    /// The observed item. Properties that only a boot changes (host name, limits) count as the desired
-    /// ones.
+    /// The observed item. Properties that only a boot changes (host name, limits) count as the
+    /// desired ones.
     pub(super) fn observed(
         &self,
         id: InstanceId,

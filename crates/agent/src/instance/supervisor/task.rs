@@ -1,5 +1,6 @@
-//! The background tasks beside the subsystem's rounds: one brings an instance to its goal, one watches
-//! for its end, one triggers the next try, one does housekeeping. Depends on the supervisor.
+//! The background tasks beside the subsystem's rounds: one brings an instance to its goal, one
+//! watches for its end, one triggers the next try, one does housekeeping. Depends on the
+//! supervisor.
 
 use super::step::{self, Step};
 use super::{InstanceSupervisor, Phase};

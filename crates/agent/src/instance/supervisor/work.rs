@@ -1,5 +1,6 @@
-//! The steps themselves, by driver, folders and port attacher. The agent may be killed after any action
-//! of a step: the next one reads the folder ([`super::InstanceSupervisor::adopt`]) and goes on.
+//! The steps themselves, by driver, folders and port attacher. The agent may be killed after any
+//! action of a step: the next one reads the folder ([`super::InstanceSupervisor::adopt`]) and goes
+//! on.
 
 use super::phase::pending;
 use super::step::Step;
@@ -245,8 +246,8 @@ impl InstanceSupervisor {
         Ok(())
     }
 
-    /// Attaches missing ports. A port that cannot be attached is a fault of the running instance, and
-    /// does not end it; the next observation finds it missing again.
+    /// Attaches missing ports. A port that cannot be attached is a fault of the running instance,
+    /// and does not end it; the next observation finds it missing again.
     async fn reattach(&self, id: InstanceId, phase: &Phase) -> Phase {
         let Phase::Running { spec, process, .. } = phase else {
             return phase.clone();

@@ -1,5 +1,5 @@
-//! A host in namespaces of its own: a bridge, dnsmasq, the tiny image, an instances subsystem and the little
-//! engine that a test needs. Everything goes when it is dropped, on panic too.
+//! A host in namespaces of its own: a bridge, dnsmasq, the tiny image, an instances subsystem and
+//! the little engine that a test needs. Everything goes when it is dropped, on panic too.
 
 use super::parts::{
     Says, Tiny, VethAttacher, address, image, instance, mac, port, sh, subsystem, succeeds,

@@ -82,8 +82,8 @@ impl PortAttacher for KillsAttach {
     }
 }
 
-/// Replaces the agent by one that dies at point `at`, and waits until it has died there or come to rest.
-/// Answers whether it died.
+/// Replaces the agent by one that dies at point `at`, and waits until it has died there or come to
+/// rest. Answers whether it died.
 async fn dies_at(host: &mut Host, at: usize) -> bool {
     let reached = Arc::new(Notify::new());
     let stops = Arc::new(Stops {

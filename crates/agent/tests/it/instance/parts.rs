@@ -16,8 +16,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 
-/// Runs a test on a thread whose network and mounts are its own. Threads and programs started from it
-/// are in there too.
+/// Runs a test on a thread whose network and mounts are its own. Threads and programs started from
+/// it are in there too.
 pub(crate) fn on_a_host(test: impl AsyncFnOnce() + Send + 'static) {
     let thread = std::thread::spawn(move || {
         use nix::mount::{MsFlags, mount};
