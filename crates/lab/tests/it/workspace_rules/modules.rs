@@ -43,6 +43,8 @@ enum Target {
     Module(usize),
     /// The file that defines it, and its name.
     Item(PathBuf, String),
+    /// An item of another crate.
+    Outside,
 }
 
 impl Crate {
@@ -145,7 +147,7 @@ impl Crate {
             "super" => self.walk(self.modules[at].parent, rest, depth),
             _ => match self.step(at, first, depth)? {
                 Target::Module(next) => self.walk(next, rest, depth),
-                item @ Target::Item(..) => Some(item),
+                other => Some(other),
             },
         }
     }
@@ -176,8 +178,13 @@ impl Crate {
         }
         if let Some(path) = module.aliases.get(name) {
             // `use self::x` and `use x as x` would lead here again.
-            return (path.len() > 1 || path[0] != name)
-                .then(|| self.resolve(at, path, depth + 1))?;
+            let is_itself = path.len() == 1 && path[0] == name;
+            let target = if is_itself {
+                None
+            } else {
+                self.resolve(at, path, depth + 1)
+            };
+            return Some(target.unwrap_or(Target::Outside));
         }
         module.globs.iter().find_map(|glob| {
             let Some(Target::Module(of)) = self.resolve(at, glob, depth + 1) else {
