@@ -1,4 +1,4 @@
-//! Names that mean something here only are answered here: no server outside hears of them.
+//! dnsmasq answers private names itself: no DNS server upstream gets a question about them.
 
 use crate::dhcp_support::{Cloud, LIMIT};
 use crate::link::{inside, sh};
@@ -8,7 +8,7 @@ use novanet_model::HostObject;
 use novanet_model::object::Dhcp;
 use std::net::UdpSocket;
 
-/// The server outside.
+/// The DNS server upstream.
 const UPSTREAM: [u8; 4] = [192, 0, 2, 53];
 
 fn ask(vm: &Host, name: &str) -> String {
@@ -64,7 +64,7 @@ fn private_names_and_reverse_zones_are_answered_here_and_leak_to_no_server_outsi
             assert!(said.contains("NXDOMAIN"), "{name}: {said}");
         }
 
-        // The first that the server outside hears is this, which is asked last.
+        // The first question that the upstream server gets is this one, the last of the test.
         vm.sh("busybox nslookup 8.8.4.177 10.0.0.1 >/dev/null 2>&1 &")
             .unwrap();
         let mut query = [0; 512];

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 #[test]
-fn a_script_or_pid_file_that_is_lost_is_noticed_and_written_again_under_the_running_server() {
+fn a_lost_script_or_pid_file_is_noticed_and_written_again_under_the_running_server() {
     inside(|| async {
         let (mut cloud, vm) = Cloud::with_web().await;
         let pid = cloud.pid();
@@ -42,14 +42,14 @@ fn a_script_or_pid_file_that_is_lost_is_noticed_and_written_again_under_the_runn
             cloud.dhcp.converge().await;
             assert_eq!(cloud.pid(), pid, "{damage}: it was started again");
         }
-        // The script is told of leases again, by the same process.
+        // The same process runs the script on leases again.
         assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "));
         cloud.told(LeaseChange::Leased, [10, 0, 0, 3], 1).await;
     });
 }
 
 #[test]
-fn a_folder_that_is_lost_emptied_or_of_another_mode_is_mended_under_the_running_server() {
+fn a_folder_that_is_lost_emptied_or_of_another_mode_is_repaired_under_the_running_server() {
     inside(|| async {
         let (mut cloud, vm) = Cloud::with_web().await;
         // As on a host whose folders are open: dnsmasq becomes another user.
@@ -94,7 +94,7 @@ fn a_folder_that_is_lost_emptied_or_of_another_mode_is_mended_under_the_running_
             assert_eq!(contents(&folder), right, "{damage}");
             let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o755, "{damage}");
-            // It reads its hosts, and tells of leases.
+            // It reads its hosts, and runs the script on leases.
             assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "), "{damage}");
         }
         cloud.restart();
@@ -104,12 +104,12 @@ fn a_folder_that_is_lost_emptied_or_of_another_mode_is_mended_under_the_running_
 }
 
 #[test]
-fn a_name_that_was_left_without_its_host_is_noticed_and_goes() {
+fn a_name_without_its_host_is_noticed_and_removed() {
     inside(|| async {
         let (mut cloud, _vm) = Cloud::with_web().await;
         let names = cloud.files().names();
         let right = std::fs::read_to_string(&names).unwrap();
-        // As an agent leaves it that was killed between the two files.
+        // As after an agent that was killed between writing the two files.
         let left = "10.0.0.77\tgone.novalocal gone";
         std::fs::write(&names, format!("{right}{left}\n")).unwrap();
         let changes = cloud.dhcp.changes().await;

@@ -1,4 +1,4 @@
-//! What root inside an instance can tell the DHCP server about others: nothing. Raw frames leave
+//! Root in an instance cannot forge DHCP messages of another instance. Raw frames leave
 //! one instance's interface; the bridge shows which of them came through its port, and the other
 //! instance's lease shows what they did.
 
@@ -77,7 +77,7 @@ fn fragments(frame: &[u8], at: usize) -> [Vec<u8>; 2] {
     ]
 }
 
-/// Everything that must not come through the port, by what is wrong with it.
+/// Frames that must not come through the port, by their fault.
 fn forged() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     use MessageType::{Decline, Release, Request};
     let release = udp(&message(Release, VICTIM, VICTIM), 68, false);
@@ -117,7 +117,7 @@ fn forged() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ]
 }
 
-/// What of these frames comes through the port before a genuine request does, which is sent last.
+/// Which of these frames come through the port. A genuine request, sent last, marks the end.
 fn passed(instance: &Wire, bridge: &Wire, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut last = message(MessageType::Request, ATTACKER, ATTACKER);
     last.set_secs(4711);
@@ -130,7 +130,7 @@ fn passed(instance: &Wire, bridge: &Wire, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
         if *frame == *last {
             return Some(());
         }
-        // A second fragment says nothing alone.
+        // A second fragment is harmless alone.
         let first = frame
             .get(20..22)
             .is_some_and(|flags| flags[1] == 0 && flags[0].trailing_zeros() >= 5);
@@ -149,7 +149,7 @@ fn an_instance_tells_the_dhcp_server_nothing_about_another_one() {
         let (cloud, hosts) = Cloud::guarded(&[ATTACKER, VICTIM]).await;
         let [attacker, victim]: [Host; 2] = hosts.try_into().unwrap();
 
-        // What clients say of themselves is heard, as before; this one tells a client id.
+        // The server still answers genuine requests, also one with a client id.
         assert!(lease(&victim).unwrap().starts_with("10.0.0.4 "));
         cloud.told(LeaseChange::Leased, [10, 0, 0, 4], VICTIM).await;
         let client = DhcpClient::on(&attacker, "eth0").unwrap();
@@ -163,7 +163,7 @@ fn an_instance_tells_the_dhcp_server_nothing_about_another_one() {
             assert!(passed.is_empty(), "{what}: {passed:x?}");
         }
 
-        // One that is right but for the client id, which is the other instance's.
+        // A genuine request but for the client id, which is the other instance's.
         for kind in [MessageType::Release, MessageType::Decline] {
             let mut named = message(kind, ATTACKER, VICTIM);
             let id = [&[1][..], &mac_of(VICTIM).0].concat();
@@ -171,7 +171,7 @@ fn an_instance_tells_the_dhcp_server_nothing_about_another_one() {
             client.wire().send(&udp(&named, 68, false)).unwrap();
         }
 
-        // The server has heard all of it when it has heard this, and the journal has its events in
+        // When the server has this request, it has all earlier ones, and the journal has its events in
         // their order: the other lease has not ended, and goes on.
         client.release(&own).unwrap();
         cloud

@@ -1,4 +1,4 @@
-//! The life of a dnsmasq: killed, adopted, bound to a bridge that is gone, removed.
+//! The dnsmasq process is killed, adopted, bound to a removed bridge, stopped, removed.
 
 use crate::dhcp_support::{Cloud, WEB, lease, range, servers, settings};
 use crate::engine_support;
@@ -24,7 +24,7 @@ fn a_killed_dnsmasq_is_back_within_five_seconds_and_knows_its_leases() {
             let before = cloud.pid();
             sh(&format!("kill -{signal} {before}"));
             let began = Instant::now();
-            // Its helper may still look like it when the first news comes.
+            // At the first event its helper may still look like the server.
             noticed(&changed_externally, "the end of dnsmasq").await;
             while cloud.dhcp.changes().await.is_empty() {
                 noticed(&changed_externally, "the end of its helper").await;
@@ -33,7 +33,7 @@ fn a_killed_dnsmasq_is_back_within_five_seconds_and_knows_its_leases() {
             quickest.took(began.elapsed());
             assert_ne!(before, cloud.pid());
         }
-        // It knows the lease without the client's having asked again: releasing it is an event.
+        // It has the lease although the client did not ask again: releasing it is an event.
         let journal = cloud.dhcp.subsystem.journal();
         let events = journal.pending().unwrap().len();
         journal.acknowledge(events).unwrap();
@@ -43,11 +43,11 @@ fn a_killed_dnsmasq_is_back_within_five_seconds_and_knows_its_leases() {
 }
 
 #[test]
-fn an_agent_that_comes_back_adopts_what_runs_and_kills_nobody_else() {
+fn a_restarted_agent_adopts_the_running_dnsmasq_and_kills_no_other_process() {
     inside(|| async {
         let (mut cloud, vm) = Cloud::with_web().await;
         let pid = cloud.pid();
-        // What happens while no agent runs is in the journal.
+        // The journal has the events of the time without an agent.
         drop(std::mem::replace(
             &mut cloud.dhcp,
             Driven::new(DhcpServers::new(&settings(cloud.state.path())).unwrap()),
@@ -61,7 +61,7 @@ fn an_agent_that_comes_back_adopts_what_runs_and_kills_nobody_else() {
         assert_eq!(pid, cloud.pid());
         cloud.told(LeaseChange::Leased, WEB, 1).await;
 
-        // A pid file that names somebody else: neither adopted nor killed; ours is found without
+        // A pid file that names a foreign process: the agent neither adopts nor kills it, and finds dnsmasq without
         // it.
         let mut bystander = std::process::Command::new("sleep")
             .arg("100")
@@ -143,7 +143,7 @@ fn wherever_an_apply_is_killed_the_next_round_ends_in_the_same_state() {
         let networks = cloud.state.path().join("networks");
         let keep = |file: &Path| std::fs::read(file).unwrap();
 
-        // After the hosts were written, before the process was told.
+        // After writing the hosts, before the SIGHUP.
         let (hosts, names) = (cloud.files().hosts(), cloud.files().names());
         let old = (keep(&hosts), keep(&names));
         cloud.dhcp.converge().await;
@@ -157,14 +157,14 @@ fn wherever_an_apply_is_killed_the_next_round_ends_in_the_same_state() {
         cloud.dhcp.settled().await;
         assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "));
 
-        // Between one hosts file and the other; half a file is never there, a temporary one may be.
+        // Between writing one hosts file and the other; a temporary file may be left.
         std::fs::write(&names, &old.1).unwrap();
         std::fs::write(networks.join(".tmpABC"), "half a li").unwrap();
         cloud.restart();
         cloud.dhcp.converge().await;
         assert_eq!(keep(&names), new.1);
 
-        // After the old process was ended; after the new one was started and not yet noted.
+        // After the end of the old process; after the start of the new one, before its pid is written.
         cloud.end("TERM").await;
         cloud.restart();
         cloud.dhcp.converge().await;
@@ -199,7 +199,7 @@ fn dnsmasq_is_not_root_where_its_files_can_be_read_by_others() {
         sh(&format!("chmod 755 {}", cloud.state.path().display()));
         cloud.dhcp.converge().await;
         assert_ne!(uid(cloud.pid()), "0");
-        // It still reads its hosts when told to, and gives them out.
+        // It still reads its hosts on SIGHUP, and leases to them.
         let vm = cloud.instance(1).await;
         cloud.bind(1, WEB, "web").await;
         assert!(lease(&vm).unwrap().starts_with("10.0.0.3 "));
@@ -240,7 +240,7 @@ fn a_stopped_dnsmasq_is_shown_and_goes_on_with_its_helper() {
 }
 
 #[test]
-fn a_dnsmasq_that_somebody_keeps_stopped_is_replaced() {
+fn a_dnsmasq_that_another_program_keeps_stopping_is_replaced() {
     inside(|| async {
         let (mut cloud, vm) = Cloud::with_web().await;
         let before = cloud.pid();
@@ -250,11 +250,11 @@ fn a_dnsmasq_that_somebody_keeps_stopped_is_replaced() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        // Now and then it is seen to go on, between two of somebody's signals.
+        // Between two signals the agent may see it run.
         while cloud.pid() == before {
             cloud.dhcp.round().await;
         }
-        somebody.wait().unwrap(); // it has nobody to stop any more
+        somebody.wait().unwrap(); // it has no process to stop any more
         cloud.dhcp.converge().await;
         assert_ne!(cloud.pid(), before);
         cloud.leased(&vm, 1).await;

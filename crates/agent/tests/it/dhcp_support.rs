@@ -13,21 +13,21 @@ use novanet_model::wire::LeaseChange;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long anything may take, on a machine that does much else besides.
+/// Time limit of each wait, for a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-/// The address that most tests are about.
+/// The address of the one instance that most tests have.
 pub(crate) const WEB: [u8; 4] = [10, 0, 0, 3];
 
 /// dnsmasq runs this test as its script, as it would run `novanet dhcpbridge`: the arguments come
 /// in the environment (the harness would read them), the answer goes to descriptor 3.
-const FACE: &str = "NOVANET_TEST_FACE";
+const APPLET: &str = "NOVANET_TEST_APPLET";
 
 #[test]
-fn the_face_that_dnsmasq_calls() {
+fn the_applet_that_dnsmasq_runs() {
     let env = |name: &str| std::env::var(name).ok();
     let folder = tempfile::tempdir().unwrap();
-    let Ok(line) = std::env::var(FACE) else {
-        // Called by nobody: without a journal it has nothing to say.
+    let Ok(line) = std::env::var(APPLET) else {
+        // As a plain test: without a journal the applet prints nothing.
         let mut out = Vec::new();
         let nowhere = |_: &str| Some(folder.path().display().to_string());
         applet::run(&["init".into()], &nowhere, &mut out).unwrap();
@@ -45,7 +45,7 @@ fn the_face_that_dnsmasq_calls() {
 pub(crate) fn settings(state: &Path) -> Settings {
     let this = std::env::current_exe().unwrap().display().to_string();
     let line = format!(
-        "{FACE}=\"$*\" exec \"$0\" --exact dhcp_support::the_face_that_dnsmasq_calls --nocapture 3>&1 >/dev/null"
+        "{APPLET}=\"$*\" exec \"$0\" --exact dhcp_support::the_applet_that_dnsmasq_runs --nocapture 3>&1 >/dev/null"
     );
     Settings {
         dhcpbridge: vec!["/bin/sh".into(), "-c".into(), line, this],
@@ -74,7 +74,7 @@ impl Cloud {
         Self { state, links, dhcp }
     }
 
-    /// The agent is started again, with the same objects.
+    /// Starts the agent again, with the same objects.
     pub(crate) fn restart(&mut self) {
         let desired = self.dhcp.desired.clone();
         self.dhcp = Driven::new(DhcpServers::new(&settings(self.state.path())).unwrap());
@@ -127,7 +127,7 @@ impl Cloud {
         self.dhcp.converge().await;
     }
 
-    /// Takes a binding away.
+    /// Removes a binding.
     pub(crate) async fn unbind(&mut self, mac: u8, address: [u8; 4], host: &str) {
         self.dhcp
             .drop_object(&binding(1, "br100", mac, address, host));
@@ -148,16 +148,16 @@ impl Cloud {
         self.told(LeaseChange::Leased, WEB, mac).await;
     }
 
-    /// Ends the server by a signal, and waits until nothing of it is left.
+    /// Ends the server by a signal, and waits for its end.
     pub(crate) async fn end(&self, signal: &str) {
         let pid = self.pid();
         sh(&format!("kill -{signal} {pid}"));
         self.ended(pid).await;
     }
 
-    /// Waits until nothing of that server is left: not the process, which has its sockets for a
-    /// moment longer than its command line, and not its helper, which has the same command line
-    /// and looks like a server once its parent is gone.
+    /// Waits for the end of that server: of the process, which has its sockets for a
+    /// moment longer than its command line, and of its helper, which has the same command line
+    /// and looks like a server after the end of its parent.
     pub(crate) async fn ended(&self, pid: i32) {
         let mark = format!("--dhcp-hostsfile={}", self.files().hosts().display());
         eventually_async(LIMIT, || async {
@@ -196,7 +196,7 @@ impl Cloud {
     }
 }
 
-/// The processes of this host that were started with that argument.
+/// The processes of this host with that argument.
 fn with_argument(mark: &str) -> Vec<PathBuf> {
     let has_it = |process: &PathBuf| {
         let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
@@ -224,7 +224,7 @@ pub(crate) fn servers() -> usize {
         .count()
 }
 
-/// What the client is given: address, router, name servers, domain, host name.
+/// The client's lease: address, router, name servers, domain, host name.
 pub(crate) fn lease(vm: &Host) -> Result<String, String> {
     ask(vm, 20)
 }

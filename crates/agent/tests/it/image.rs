@@ -55,7 +55,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// One entry of an archive, with any name, also ones that a decent program would not write.
+/// One entry of an archive, with any name, also names that tar would not write.
 fn append(tar: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, path: &str, link: &str, id: u64) {
     let mut header = tar::Header::new_gnu();
     header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
@@ -97,7 +97,7 @@ fn the_same_programs_make_the_same_image_in_seconds() {
 }
 
 #[tokio::test]
-async fn an_image_is_fetched_and_unpacked_once_for_all_who_want_it() {
+async fn an_image_is_fetched_and_unpacked_once_for_all_callers() {
     let folder = tempfile::tempdir().unwrap();
     let image = tiny(&folder.path().join("tiny.tar")).unwrap();
     let (shelf, digest) = Shelf::with(std::fs::read(image.path).unwrap());
@@ -124,7 +124,7 @@ async fn an_image_is_fetched_and_unpacked_once_for_all_who_want_it() {
     let images = Images::new(&state, UID_BASE, Arc::clone(&shelf) as _).unwrap();
     images.ensure(&digest).await.unwrap();
     assert_eq!(shelf.fetched.load(Ordering::Relaxed), 1);
-    // Instances are mapped elsewhere now: it is unpacked again.
+    // Another `uid_base`: the cache unpacks the image again.
     let images = Images::new(&state, UID_BASE * 2, Arc::clone(&shelf) as _).unwrap();
     let root = images.ensure(&digest).await.unwrap();
     assert_eq!(
@@ -134,7 +134,7 @@ async fn an_image_is_fetched_and_unpacked_once_for_all_who_want_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_what_the_digest_says_is_refused_and_leaves_nothing() {
+async fn bytes_with_another_digest_are_refused_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let digest = format!("sha256:{}", "ab".repeat(32));
     let shelf = Shelf {
@@ -212,7 +212,7 @@ async fn an_archive_cannot_reach_out_of_its_folder() {
 }
 
 #[tokio::test]
-async fn owners_that_no_instance_has_and_things_that_are_no_archive_are_refused() {
+async fn unmapped_owners_and_files_that_are_no_archive_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut tar = tar::Builder::new(Vec::new());
     append(&mut tar, tar::EntryType::Regular, "file", "", 65_536);
@@ -233,7 +233,7 @@ async fn owners_that_no_instance_has_and_things_that_are_no_archive_are_refused(
 }
 
 #[tokio::test]
-async fn what_a_killed_agent_left_half_done_is_swept_and_unused_images_are_collected() {
+async fn unfinished_folders_of_a_killed_agent_and_unused_images_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("images");
     std::fs::create_dir_all(cache.join(".unfinished-abc/ready/root")).unwrap();
@@ -253,7 +253,7 @@ async fn what_a_killed_agent_left_half_done_is_swept_and_unused_images_are_colle
     images.ensure(&digest).await.unwrap();
 }
 
-/// What is said of a file with these bytes.
+/// The error of checking a file with these bytes.
 fn checked(bytes: &[u8]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("image.tar");
@@ -263,7 +263,7 @@ fn checked(bytes: &[u8]) -> Result<(), String> {
 }
 
 #[test]
-fn an_archive_that_no_host_could_start_is_told_apart_before_it_is_stored() {
+fn an_archive_that_no_host_could_start_is_refused_before_it_is_stored() {
     use tar::EntryType::{Directory, Link, Regular, Symlink};
     let folder = tempfile::tempdir().unwrap();
     let tiny = tiny(&folder.path().join("tiny.tar")).unwrap();

@@ -36,7 +36,7 @@ impl MetadataSource for Server {
     }
 }
 
-/// 127.0.0.2 is instance 2, 127.0.0.3 is instance 3, nobody else is one.
+/// 127.0.0.2 is instance 2 and 127.0.0.3 instance 3; other addresses are foreign.
 async fn start(source: Arc<Server>, cache: &Path) -> (u16, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -79,7 +79,7 @@ fn server(user_data: &str) -> Arc<Server> {
 }
 
 #[tokio::test]
-async fn an_instance_hears_about_itself_and_a_stranger_hears_nothing() {
+async fn an_instance_gets_its_own_metadata_and_a_foreign_address_gets_none() {
     let folder = tempfile::tempdir().unwrap();
     let (port, task) = start(server("c2VjcmV0"), &folder.path().join("metadata")).await;
     let id = "/latest/meta-data/instance-id";
@@ -92,7 +92,7 @@ async fn an_instance_hears_about_itself_and_a_stranger_hears_nothing() {
 }
 
 #[tokio::test]
-async fn a_forwarded_for_header_is_not_believed() {
+async fn a_forwarded_for_header_is_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let (port, task) = start(server("c2VjcmV0"), &folder.path().join("metadata")).await;
     let head = "GET /latest/meta-data/instance-id HTTP/1.1\r\nX-Forwarded-For: 127.0.0.3";
@@ -103,7 +103,7 @@ async fn a_forwarded_for_header_is_not_believed() {
 }
 
 #[tokio::test]
-async fn what_was_heard_once_is_there_when_the_server_is_down_and_secret() {
+async fn the_cache_answers_while_the_server_is_down_and_its_files_are_private() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("metadata");
     let source = server("c2VjcmV0");
@@ -129,12 +129,15 @@ async fn what_was_heard_once_is_there_when_the_server_is_down_and_secret() {
     *source.unknown.lock().unwrap() = true;
     let (port, task) = start(source, &cache).await;
     assert_eq!(get(port, 2, "/latest/user-data").await.0, 404);
-    assert!(!cache.join("i-00000002.json").exists(), "forgotten");
+    assert!(
+        !cache.join("i-00000002.json").exists(),
+        "removed from the cache"
+    );
     task.abort();
 }
 
 #[tokio::test]
-async fn an_instance_that_is_gone_is_forgotten_without_its_asking() {
+async fn a_deleted_instance_leaves_the_cache_without_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("metadata");
     let source = server("c2VjcmV0");

@@ -1,5 +1,5 @@
-//! From an object to a running machine and back to nothing.
-#![allow(clippy::print_stdout)] // a test says what it had to skip
+//! An instance boots, has its limits and its network, and leaves nothing when it is removed.
+#![allow(clippy::print_stdout)] // a test prints what it skips
 
 use super::host::Host;
 use super::parts::{
@@ -107,7 +107,7 @@ fn root_of_an_instance_owns_its_network_and_nothing_of_the_host() {
 }
 
 #[test]
-fn an_instance_is_held_to_its_type_where_the_host_can() {
+fn an_instance_has_the_limits_of_its_type_where_the_host_can() {
     on_a_host(async || {
         let mut host = Host::new();
         host.want_instance(1);
@@ -170,7 +170,7 @@ fn an_instance_of_a_flat_network_finds_its_addresses_in_its_file_system() {
         host.until(1, InstanceState::Running, 1).await;
         host.until_ping(1).await;
         let inside = format!("/proc/{}/root", host.pid(1));
-        // It answers before it has written everything.
+        // It answers before it has written all files.
         eventually_async(Duration::from_secs(10), async || {
             let servers = std::fs::read_to_string(format!("{inside}/etc/resolv.conf"))?;
             anyhow::ensure!(servers == "nameserver 9.9.9.9\n", "{servers:?}");

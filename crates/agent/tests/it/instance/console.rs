@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Prints 3 MB when it is told to, which is more than the FIFO and the log take.
+/// Prints 3 MB on command, which is more than the FIFO and the log hold.
 const FLOOD: &str = "#!/bin/sh
 for turn in 1 2; do
     until [ -e /tmp/go$turn ]; do usleep 10000; done
@@ -49,7 +49,7 @@ fn a_console_that_is_flooded_stays_small_and_stops_nobody_without_an_agent() {
         let length = || std::fs::metadata(folder.join("console.log")).unwrap().len();
         assert!(length() <= 1 << 20, "{}", length());
 
-        // Now no agent is there to read.
+        // Now no agent reads.
         let (sender, _reports) = mpsc::unbounded_channel();
         let elsewhere = tempfile::tempdir().unwrap();
         let other = super::host::settings(elsewhere.path().join("state"));
@@ -61,7 +61,7 @@ fn a_console_that_is_flooded_stays_small_and_stops_nobody_without_an_agent() {
         until_there(&host, "/tmp/done2").await;
         host.restart_agent();
         host.until(1, InstanceState::Running, 1).await;
-        // The next agent reads what waited, and goes on.
+        // The next agent reads the bytes in the FIFO, and goes on.
         host.until_console(1, "still here").await;
     });
 }

@@ -1,4 +1,4 @@
-//! What an instance may write: its own disk, as large as its type says, and nothing of the host's.
+//! An instance fills its own disk, of the size of its type, and not the host's.
 
 use super::host::Host;
 use super::parts::{instance, on_a_host, port, sh, succeeds};
@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A host whose tiny instances have little subsystem.
+/// A host whose tiny instances have small disks.
 fn small() -> Host {
     Host::with_settings(&std::env::temp_dir(), |settings| settings.tiny_disk_mb = 24)
 }
@@ -20,7 +20,7 @@ fn folder(host: &Host, number: i64) -> PathBuf {
     host.settings.state_path.join(id)
 }
 
-/// MiB of the host's that an instance's disk takes.
+/// MiB on the host that an instance's disk takes.
 fn taken(host: &Host, number: i64) -> u64 {
     let disk = folder(host, number).join("disk.img");
     disk.metadata().unwrap().blocks() / 2048
@@ -72,7 +72,7 @@ fn an_instance_fills_its_own_disk_and_hurts_neither_others_nor_the_host() {
         host.inside(2, "dd if=/dev/zero of=/file bs=1M count=8");
         std::fs::write(host.settings.state_path.join("file"), vec![1; 1 << 20]).unwrap();
 
-        // What it deletes goes back to the host.
+        // Deleted blocks go back to the host.
         host.inside(1, "rm /fill && sync && echo again >/file");
         eventually_async(Duration::from_secs(20), async || {
             host.inside(1, "sync");
@@ -114,7 +114,7 @@ fn a_disk_has_the_size_of_its_type_and_keeps_it() {
         host.until(1, InstanceState::Running, 1).await;
         let said = host.inside(1, "df -h /");
         assert!(said.contains(" 19.9G "), "{said}");
-        // Whatever its object says later: the disk is there.
+        // A later object with another size does not change the disk.
         host.want(&small(2, 0));
         host.until(1, InstanceState::Running, 2).await;
         let said = host.inside(1, "df -h /");

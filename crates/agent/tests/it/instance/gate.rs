@@ -1,4 +1,4 @@
-//! A firewall that breaks while an instance is being made: the instance waits before its first
+//! A firewall that breaks while the agent makes an instance: the instance waits before its first
 //! instruction, however far it was.
 
 use super::parts::{Tiny, image, instance, port};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Doors that the test opens, and what went through them.
+/// Doors that the test opens, and a log of the calls that passed them.
 #[derive(Default)]
 struct Way {
     log: Mutex<Vec<&'static str>>,
@@ -188,7 +188,7 @@ impl World {
         .await;
     }
 
-    /// Somebody removes the rules, and they cannot be made again.
+    /// Another program removes the rules, and the agent cannot write them again.
     pub(super) async fn break_firewall(&self) {
         self.host.fail("firewall", "base", true);
         self.host.take_away("firewall", "base");
@@ -280,7 +280,7 @@ fn a_firewall_that_breaks_while_the_runtime_makes_the_instance_holds_it_back() {
         world
             .reported(InstanceState::Pending, "waits for the firewall: base: ")
             .await;
-        // It is unmade after a moment, so that nothing half-made stands there for hours.
+        // The agent removes it after a moment: it may have to wait for hours.
         world.until("clean", 1).await;
         assert_eq!(world.way.log(), ["fetch", "create", "clean"]);
         world.mend_firewall();
@@ -294,7 +294,7 @@ fn a_firewall_that_breaks_while_the_runtime_makes_the_instance_holds_it_back() {
 }
 
 #[test]
-fn an_instance_that_waits_for_the_firewall_can_be_removed_and_is_in_nobodys_way() {
+fn an_instance_that_waits_for_the_firewall_can_be_removed_and_blocks_no_other() {
     run(async |mut world| {
         world.engine.take(list(1, &objects()));
         world.until("fetch", 1).await;
@@ -321,7 +321,7 @@ fn an_instance_that_waits_for_the_firewall_can_be_removed_and_is_in_nobodys_way(
 }
 
 #[test]
-fn an_instance_that_goes_while_it_is_made_leaves_nothing() {
+fn an_instance_that_is_removed_while_it_is_made_leaves_nothing() {
     run(async |mut world| {
         world.image.add_permits(1);
         world.engine.take(list(1, &objects()));
@@ -341,7 +341,7 @@ fn an_instance_that_goes_while_it_is_made_leaves_nothing() {
 }
 
 #[test]
-fn the_last_of_those_that_go_at_once_takes_with_it_what_they_shared() {
+fn the_last_of_simultaneous_removals_removes_what_all_shared() {
     run(async |mut world| {
         world.image.add_permits(1);
         world.machine.add_permits(4);

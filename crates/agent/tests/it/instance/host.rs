@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// How long anything may take here.
+/// Time limit of each wait.
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// The host.
@@ -128,7 +128,7 @@ impl Host {
         self
     }
 
-    /// A metadata service that says this, with the asking instance's own id and address.
+    /// A metadata service with this answer, and the asking instance's own id and address.
     pub(crate) async fn with_metadata(mut self, said: Metadata) -> Self {
         let listener = TcpListener::bind("169.254.169.254:80").await.unwrap();
         let find = |address: Ipv4Addr| match address.octets() {
@@ -141,7 +141,7 @@ impl Host {
         self
     }
 
-    /// The agent was killed and a new one starts on the same state.
+    /// Kills the agent and starts a new one on the same state.
     pub(crate) fn restart_agent(&mut self) {
         let (sender, reports) = mpsc::unbounded_channel();
         self.subsystem = subsystem(&self.settings, sender, Arc::new(VethAttacher));
@@ -154,7 +154,7 @@ impl Host {
         self.desired.set_object(&object.key(), items);
     }
 
-    /// Wants what stays of an object whose network this host cannot have.
+    /// Desires the items of an object whose network this host cannot have.
     pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
         let items = self
             .subsystem
@@ -162,13 +162,13 @@ impl Host {
         self.desired.set_object(&object.key(), items);
     }
 
-    /// Wants instance `number` with one port.
+    /// Desires instance `number` with one port.
     pub(crate) fn want_instance(&mut self, number: i64) {
         self.want(&HostObject::Instance(instance(number)));
         self.want(&HostObject::Port(port(number, 0)));
     }
 
-    /// Wants it no more.
+    /// Desires it no more.
     pub(crate) fn unwant_instance(&mut self, number: i64) {
         let machine = HostObject::Instance(instance(number)).key();
         let port = HostObject::Port(port(number, 0)).key();
@@ -184,7 +184,7 @@ impl Host {
         images.ensure(&image().0).await.unwrap();
     }
 
-    /// One round of the engine. Answers with the number of changes and the errors.
+    /// One round of the engine. Returns the number of changes and the errors.
     pub(crate) async fn round(&mut self) -> (usize, Vec<(Key, SubsystemError)>) {
         let observed = self.subsystem.observe(&self.desired).await.unwrap();
         let changes = diff(&self.desired, &observed);
@@ -251,7 +251,7 @@ impl Host {
         self.folder.path().join("key")
     }
 
-    /// Makes a key pair for [`Self::ssh`] and answers with its public half.
+    /// Makes a key pair for [`Self::ssh`] and returns its public half.
     pub(crate) fn make_key(&self) -> String {
         let file = self.key_file();
         sh(&format!(
@@ -260,7 +260,7 @@ impl Host {
         ))
     }
 
-    /// Runs a command line in an instance as its root. Answers with what it printed.
+    /// Runs a command line in an instance as its root. Returns its output.
     pub(crate) fn inside(&self, number: i64, command: &str) -> String {
         sh(&format!(
             "nsenter -t {} -a /bin/busybox sh -c '{command}' 2>&1",
@@ -285,7 +285,7 @@ impl Host {
             .map_or_else(String::new, Result::unwrap)
     }
 
-    /// Waits for a ping to be answered.
+    /// Waits for the answer to a ping.
     pub(crate) async fn until_ping(&self, number: i64) {
         let address = address(number, 0);
         eventually_async(LIMIT, || async {

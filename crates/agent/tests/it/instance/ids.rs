@@ -1,4 +1,4 @@
-//! Each instance has ids of the host of its own: it takes nothing that the kernel counts by user
+//! Each instance has host ids of its own: it takes nothing that the kernel counts by user
 //! from another instance or from root.
 
 use super::host::Host;
@@ -93,7 +93,7 @@ fn an_instance_at_the_kernels_limits_takes_nothing_from_others_nor_from_root() {
                     print(sum(init() >= 0 for n in range(16)))'";
         assert_eq!(sh(left), "16\n", "root of the host");
 
-        // And what it owns is what its root owns.
+        // Its root owns its files.
         host.inside(1, "echo mine >/mine && chown 1000:1000 /mine");
         assert_eq!(
             host.inside(1, "stat -c %u:%g /bin/busybox /mine"),

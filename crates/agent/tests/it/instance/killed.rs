@@ -1,4 +1,4 @@
-//! The agent dies at every point of an instance's way, and another one follows.
+//! The agent is killed at every step of an instance's boot and removal; the next one goes on.
 
 use super::disk::until_no_loops;
 use super::host::Host;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 
-/// Stops for ever at one point, as an agent does that is killed there.
+/// Stops for ever at one point, like an agent that is killed there.
 struct Stops {
     inner: Oci,
     at: usize,
@@ -83,7 +83,7 @@ impl PortAttacher for KillsAttach {
 }
 
 /// Replaces the agent by one that dies at point `at`, and waits until it has died there or come to
-/// rest. Answers whether it died.
+/// rest. Returns whether it died.
 async fn dies_at(host: &mut Host, at: usize) -> bool {
     let reached = Arc::new(Notify::new());
     let stops = Arc::new(Stops {
@@ -197,7 +197,7 @@ fn running(host: &Host) -> usize {
 }
 
 #[test]
-fn folders_that_a_killed_agent_left_half_done_do_not_stay() {
+fn unfinished_folders_of_a_killed_agent_are_removed() {
     on_a_host(async || {
         let mut host = Host::new();
         let instances = host.settings.state_path.join("instances");
@@ -211,7 +211,7 @@ fn folders_that_a_killed_agent_left_half_done_do_not_stay() {
         }
         std::fs::write(instances.join("i-00000003/spec.json"), "{").unwrap();
         std::fs::write(instances.join("foreign"), "not ours").unwrap();
-        // 3 is still wanted, 4 is not.
+        // 3 is still desired, 4 is not.
         host.want_instance(3);
         host.until(3, InstanceState::Running, 1).await;
         host.until(4, InstanceState::Gone, 1).await;

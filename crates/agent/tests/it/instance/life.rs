@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Runs a command in an instance. It may not live to tell.
+/// Runs a command in an instance, which may end with the instance.
 fn inside(host: &Host, number: i64, command: &str) {
     let pid = host.pid(number);
     succeeds(&format!("nsenter -t {pid} -a /bin/busybox {command}"));
@@ -85,7 +85,7 @@ fn an_instance_that_powers_off_is_stopped_until_the_next_boot() {
 }
 
 #[test]
-fn while_a_host_cannot_have_the_network_what_runs_stays_and_what_is_new_waits_in_silence() {
+fn while_a_network_is_unavailable_running_instances_stay_and_new_ones_wait() {
     on_a_host(async || {
         let mut host = Host::new().with_dhcp(3);
         host.want_instance(1);
@@ -148,7 +148,7 @@ fn instances_outlive_the_agent_and_are_adopted() {
         host.until_ping(1).await;
         let pid = host.pid(1);
 
-        // While no agent is there: one ends, one is terminated.
+        // Without an agent: one instance ends, the user terminates another.
         let (sender, _) = mpsc::unbounded_channel();
         host.subsystem = subsystem(&host.settings, sender, Arc::new(VethAttacher));
         sh(&format!("kill -KILL {}", host.pid(2)));
@@ -163,7 +163,7 @@ fn instances_outlive_the_agent_and_are_adopted() {
         assert_eq!((changes, errors.len()), (0, 0));
         host.until_ping(1).await;
 
-        // An adopted one is watched as one's own.
+        // The agent watches an adopted instance like its own.
         sh(&format!("kill -KILL {pid}"));
         host.until(1, InstanceState::Stopped, 1).await;
     });
@@ -194,7 +194,7 @@ fn after_a_restart_of_the_host_its_instances_run_again() {
 }
 
 #[test]
-fn a_cable_that_was_pulled_is_put_in_again_and_the_instance_answers_again() {
+fn a_removed_veth_is_attached_again_and_the_instance_answers_again() {
     on_a_host(async || {
         let mut host = Host::new().with_dhcp(1);
         host.want_instance(1);
@@ -212,7 +212,7 @@ fn a_cable_that_was_pulled_is_put_in_again_and_the_instance_answers_again() {
 }
 
 #[test]
-fn a_missing_image_is_an_error_that_says_so_and_is_tried_again() {
+fn a_missing_image_is_reported_and_tried_again() {
     on_a_host(async || {
         let mut host = Host::new();
         let missing = format!("sha256:{}", "0".repeat(64));
@@ -232,7 +232,7 @@ fn a_missing_image_is_an_error_that_says_so_and_is_tried_again() {
     });
 }
 
-/// A server that takes for ever.
+/// An image source that never answers.
 struct Slow;
 
 impl ImageSource for Slow {
@@ -288,7 +288,7 @@ fn a_host_without_a_runtime_says_what_to_install_and_still_removes() {
 }
 
 #[test]
-fn state_may_be_anywhere_also_where_disks_are_staged() {
+fn state_path_may_be_anywhere_also_where_disks_are_staged() {
     on_a_host(async || {
         let none = None::<&str>;
         let tmpfs = Some("tmpfs");

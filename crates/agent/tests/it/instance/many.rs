@@ -1,5 +1,5 @@
-//! Many at once.
-#![allow(clippy::print_stdout)] // what was measured
+//! Twenty instances at once.
+#![allow(clippy::print_stdout)] // the measured times
 
 use super::host::Host;
 use super::parts::{on_a_host, until_fails};
@@ -8,7 +8,7 @@ use novanet_model::wire::InstanceState;
 use std::time::{Duration, Instant};
 
 #[test]
-fn twenty_instances_start_and_go_together() {
+fn twenty_instances_start_and_are_removed_together() {
     // For a busy machine; the figures are the bench's.
     measured(20, Duration::from_mins(1));
 }

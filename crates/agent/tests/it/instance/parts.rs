@@ -1,4 +1,4 @@
-//! What a host in a test is made of.
+//! Parts of a host in a test: the tiny image, a metadata source, shell helpers.
 
 use futures_util::future::BoxFuture;
 use novanet_agent::image::build::tiny;
@@ -95,7 +95,7 @@ impl ImageSource for Tiny {
     }
 }
 
-/// A server that says this of everybody.
+/// A metadata source with the same answer for every instance.
 pub(crate) struct Says(pub(crate) Metadata);
 
 impl MetadataSource for Says {
@@ -159,7 +159,7 @@ pub(crate) fn port(number: i64, index: u32) -> Port {
     }
 }
 
-/// Whether there is such a process, and not only its end waiting to be noticed.
+/// Whether there is such a process that is no zombie.
 pub(crate) fn is_running(pid: i64) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/status"))
         .is_ok_and(|text| !text.contains("State:\tZ"))

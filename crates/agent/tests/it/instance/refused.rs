@@ -1,4 +1,4 @@
-//! Instances in a network that their host cannot have: they wait, say why, and are in nobody's way.
+//! Instances in a network that their host cannot have wait, report why, and block no other instance.
 
 use super::gate::{World, run};
 use super::parts::{instance, port};
@@ -33,7 +33,7 @@ fn two_networks() -> Vec<HostObject> {
     objects
 }
 
-/// The last word about an instance.
+/// The last report of an instance.
 fn last(world: &mut World, number: i64) -> Option<InstanceReport> {
     while let Ok(report) = world.reports.try_recv() {
         world.seen.push(report);
@@ -51,7 +51,7 @@ async fn until(world: &mut World, number: i64, state: InstanceState, detail: Opt
 }
 
 #[test]
-fn an_instance_whose_network_is_refused_says_why_and_the_others_boot() {
+fn an_instance_whose_network_is_refused_reports_why_and_the_others_boot() {
     run(async |mut world| {
         world.image.add_permits(1);
         world.machine.add_permits(9);
@@ -59,7 +59,7 @@ fn an_instance_whose_network_is_refused_says_why_and_the_others_boot() {
         world.engine.take(list(1, &two_networks()));
         until(&mut world, 2, InstanceState::Running, None).await;
         until(&mut world, 1, InstanceState::Pending, Some(TAKEN)).await;
-        // One more that comes later, and goes without ever having been there.
+        // One more comes later, and is removed before it was ever made.
         let third = in_network(3, 1, "br100", 1);
         world.engine.take(delta(2, &third, &[]));
         until(&mut world, 3, InstanceState::Pending, Some(TAKEN)).await;
@@ -78,7 +78,7 @@ fn an_instance_whose_network_is_refused_says_why_and_the_others_boot() {
 }
 
 #[test]
-fn one_that_waits_is_no_reason_to_leave_the_groups_of_those_that_ran() {
+fn a_waiting_instance_does_not_keep_the_groups_of_earlier_ones() {
     run(async |mut world| {
         world.image.add_permits(1);
         world.machine.add_permits(1);
@@ -95,7 +95,7 @@ fn one_that_waits_is_no_reason_to_leave_the_groups_of_those_that_ran() {
 }
 
 #[test]
-fn what_runs_says_nothing_of_a_refused_network_until_it_is_to_boot_again() {
+fn a_running_instance_reports_no_refused_network_until_its_next_boot() {
     run(async |mut world| {
         world.image.add_permits(1);
         world.machine.add_permits(9);
@@ -126,7 +126,7 @@ fn what_runs_says_nothing_of_a_refused_network_until_it_is_to_boot_again() {
 }
 
 #[test]
-fn an_instance_that_the_firewall_does_not_protect_says_so() {
+fn an_instance_that_the_firewall_does_not_protect_reports_so() {
     run(async |mut world| {
         world.image.add_permits(1);
         world.machine.add_permits(9);
