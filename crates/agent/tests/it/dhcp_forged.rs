@@ -171,8 +171,8 @@ fn an_instance_tells_the_dhcp_server_nothing_about_another_one() {
             client.wire().send(&udp(&named, 68, false)).unwrap();
         }
 
-        // When the server has this request, it has all earlier ones, and the journal has its events in
-        // their order: the other lease has not ended, and goes on.
+        // When the server has this request, it has all earlier ones, and the journal has its events
+        // in their order: the other lease has not ended, and goes on.
         client.release(&own).unwrap();
         cloud
             .told(LeaseChange::Released, [10, 0, 0, 3], ATTACKER)

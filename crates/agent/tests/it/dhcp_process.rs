@@ -61,8 +61,8 @@ fn a_restarted_agent_adopts_the_running_dnsmasq_and_kills_no_other_process() {
         assert_eq!(pid, cloud.pid());
         cloud.told(LeaseChange::Leased, WEB, 1).await;
 
-        // A pid file that names a foreign process: the agent neither adopts nor kills it, and finds dnsmasq without
-        // it.
+        // A pid file that names a foreign process: the agent neither adopts nor kills it, and finds
+        // dnsmasq without it.
         let mut bystander = std::process::Command::new("sleep")
             .arg("100")
             .spawn()
@@ -164,7 +164,8 @@ fn wherever_an_apply_is_killed_the_next_round_ends_in_the_same_state() {
         cloud.dhcp.converge().await;
         assert_eq!(keep(&names), new.1);
 
-        // After the end of the old process; after the start of the new one, before its pid is written.
+        // After the end of the old process; after the start of the new one, before its pid is
+        // written.
         cloud.end("TERM").await;
         cloud.restart();
         cloud.dhcp.converge().await;

@@ -1,4 +1,5 @@
-//! Instances in a network that their host cannot have wait, report why, and block no other instance.
+//! Instances in a network that their host cannot have wait, report why, and block no other
+//! instance.
 
 use super::gate::{World, run};
 use super::parts::{instance, port};

@@ -27,6 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Services that do not know instances or the server: traits stand between.
     ("image", &[]),
     ("metadata", &[]),
+    // They know the runtime, and no subsystem.
+    ("ledger", &["runtime"]),
+    ("local", &["runtime"]),
+    ("server_client", &["runtime"]),
     // One socket for three subsystems.
     ("netlink", &[]),
     // A leaf that uses a subsystem is none.

@@ -1,4 +1,5 @@
-//! Dependencies between our crates and on packages from outside. Every rule has its reason beside it.
+//! Dependencies between our crates and on packages from outside. Every rule has its reason beside
+//! it.
 
 use super::{crates, none, packages, short};
 

@@ -14,21 +14,12 @@ use super::{crates, none};
 
 /// Circles that are still there: crate, how many, and why. The list only ever becomes shorter.
 const KNOWN: &[(&str, usize, &str)] = &[
-    ("agent", 5, "the engine and link are being divided"),
     ("cli", 3, "the two halves of `up` call each other"),
-    ("reconcile", 3, "comes out of the engine"),
-    (
-        "control",
-        1,
-        "the cloud holds the launch queue, which calls it",
-    ),
-    ("ec2", 1, "errors become XML, and parsing XML gives errors"),
-    ("server", 1, "routers use the state that stands beside them"),
-    (
-        "store",
-        2,
-        "a transaction and its group commit name each other",
-    ),
+    ("reconcile", 3, "the worker is being divided"),
+    ("control", 1, "the cloud holds the launch queue"),
+    ("ec2", 1, "errors become XML, and parsing gives errors"),
+    ("server", 1, "routers use the state beside them"),
+    ("store", 2, "a transaction names its group commit"),
 ];
 
 type Graph<'a> = BTreeMap<&'a Path, BTreeSet<&'a Path>>;

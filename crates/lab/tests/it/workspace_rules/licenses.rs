@@ -29,7 +29,8 @@ fn linked() -> BTreeSet<&'static str> {
     seen
 }
 
-/// Whether a license expression (SPDX) leaves a choice without a GPL: all operands of AND, one of OR.
+/// Whether a license expression (SPDX) leaves a choice without a GPL: all operands of AND, one of
+/// OR.
 fn free_of_gpl(expression: &str) -> bool {
     // The old way to write OR.
     let expression = expression

@@ -1,5 +1,5 @@
-//! The workspace's rules (ARCHITECTURE.md, "Invariants"): which crate may use which, licenses, and the
-//! form of every file. They read `cargo metadata` and the sources, and build nothing.
+//! The workspace's rules (ARCHITECTURE.md, "Invariants"): which crate may use which, licenses, and
+//! the form of every file. They read `cargo metadata` and the sources, and build nothing.
 
 mod agent;
 mod crates;

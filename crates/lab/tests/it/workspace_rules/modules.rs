@@ -1,9 +1,10 @@
-//! Reads the modules of a crate and the imports between their files, for the rules in [`super::cycles`]
-//! and [`super::agent`]. Depends on `syn` and on the sources; compiles and runs nothing.
+//! Reads the modules of a crate and the imports between their files, for the rules in
+//! [`super::cycles`] and [`super::agent`]. Depends on `syn` and on the sources; compiles and runs
+//! nothing.
 //!
 //! An *import* is a path in one file that names an item defined in another file of the crate: in
-//! `use`, in code, or inside a macro call. The reader follows re-exports to the file that defines the
-//! item, so neither `mod x;` nor `pub use x::Item` is an import by itself. It leaves out
+//! `use`, in code, or inside a macro call. The reader follows re-exports to the file that defines
+//! the item, so neither `mod x;` nor `pub use x::Item` is an import by itself. It leaves out
 //! `#[cfg(test)]`, and it cannot see method calls.
 
 use std::collections::{BTreeMap, BTreeSet};
