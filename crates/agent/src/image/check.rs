@@ -4,7 +4,7 @@
 //! [`super::unpack`] alone finds an entry below a symbolic link.
 
 use super::ImageError;
-use super::entry::{IDS, inside, refused, target, unmapped};
+use super::entry::{IDS, inside, raw_path, refused, target, unmapped};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
@@ -69,10 +69,7 @@ fn refuse_compressed(archive: &Path, file: &mut (impl Read + Seek)) -> Result<()
 /// The entry's name in the image.
 fn check_entry(entry: &tar::Entry<'_, impl Read>) -> Result<String, ImageError> {
     use tar::EntryType as Type;
-    let raw = entry
-        .path()
-        .map_err(|e| refused(Path::new("?"), e.to_string()))?
-        .into_owned();
+    let raw = raw_path(entry)?;
     let path = inside(&raw)?;
     let header = entry.header();
     match header.entry_type() {

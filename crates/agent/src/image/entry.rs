@@ -8,6 +8,14 @@ use std::path::{Component, Path, PathBuf};
 /// How many ids a user namespace maps: an archive may use those from 0 below this.
 pub(crate) const IDS: u32 = 65_536;
 
+/// The entry's path, as the archive says.
+pub(super) fn raw_path(entry: &tar::Entry<'_, impl Read>) -> Result<PathBuf, ImageError> {
+    match entry.path() {
+        Ok(path) => Ok(path.into_owned()),
+        Err(e) => Err(refused(Path::new("?"), e.to_string())),
+    }
+}
+
 /// Where a link leads, as the archive says.
 pub(super) fn target(entry: &tar::Entry<'_, impl Read>, raw: &Path) -> Result<PathBuf, ImageError> {
     match entry.link_name() {

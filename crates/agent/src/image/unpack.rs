@@ -6,7 +6,7 @@
 //! of entries leads outside. It skips device nodes: the runtime makes its own.
 
 use super::ImageError;
-use super::entry::{IDS, inside, refused, target, unmapped};
+use super::entry::{IDS, inside, raw_path, refused, target, unmapped};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, linkat,
     mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
@@ -53,10 +53,7 @@ struct Unpacker {
 
 impl Unpacker {
     fn entry(&mut self, mut entry: tar::Entry<'_, impl std::io::Read>) -> Result<(), ImageError> {
-        let raw = entry
-            .path()
-            .map_err(|e| refused(Path::new("?"), e.to_string()))?
-            .into_owned();
+        let raw = raw_path(&entry)?;
         let path = inside(&raw)?;
         let header = entry.header();
         let kind = header.entry_type();

@@ -77,13 +77,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn net(port: u32) -> InjectedNetwork {
+        InjectedNetwork {
+            port,
+            address: format!("10.{port}.0.5/24").parse().unwrap(),
+            gateway: Some(format!("10.{port}.0.1").parse().unwrap()),
+            dns: Vec::new(),
+        }
+    }
+
     #[test]
     fn an_instance_of_a_flat_network_gets_its_address_by_ifupdown() {
         let net = InjectedNetwork {
-            port: 0,
-            address: "10.0.0.5/24".parse().unwrap(),
-            gateway: Some("10.0.0.1".parse().unwrap()),
             dns: vec!["9.9.9.9".parse().unwrap(), "1.1.1.1".parse().unwrap()],
+            ..net(0)
         };
         insta::assert_snapshot!(interfaces(&[&net]).replace('\t', "  "), @r"
         auto lo
@@ -101,12 +108,6 @@ mod tests {
 
     #[test]
     fn each_card_of_several_answers_by_itself() {
-        let net = |port: u32| InjectedNetwork {
-            port,
-            address: format!("10.{port}.0.5/24").parse().unwrap(),
-            gateway: Some(format!("10.{port}.0.1").parse().unwrap()),
-            dns: Vec::new(),
-        };
         insta::assert_snapshot!(interfaces(&[&net(0), &net(2)]).replace('\t', "  "), @r"
         auto lo
         iface lo inet loopback

@@ -128,6 +128,14 @@ impl Host {
         self
     }
 
+    /// A host that runs instance 1, with a DHCP server that knows it.
+    pub(crate) async fn with_one_running() -> Self {
+        let mut host = Self::new().with_dhcp(1);
+        host.want_instance(1);
+        host.until(1, InstanceState::Running, 1).await;
+        host
+    }
+
     /// A metadata service with this answer, and the asking instance's own id and address.
     pub(crate) async fn with_metadata(mut self, said: Metadata) -> Self {
         let listener = TcpListener::bind("169.254.169.254:80").await.unwrap();
@@ -155,7 +163,7 @@ impl Host {
     }
 
     /// Desires the items of an object whose network this host cannot have.
-    pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
+    pub(crate) fn want_unavailable(&mut self, object: &HostObject) {
         let items = self
             .subsystem
             .items_when_unavailable(object, "its bridge is somebody else's");

@@ -22,9 +22,7 @@ fn inside(host: &Host, number: i64, command: &str) {
 #[test]
 fn a_reboot_is_another_process_with_the_same_disk_and_address() {
     on_a_host(async || {
-        let mut host = Host::new().with_dhcp(1);
-        host.want_instance(1);
-        host.until(1, InstanceState::Running, 1).await;
+        let mut host = Host::with_one_running().await;
         host.until_ping(1).await;
         host.until_console(1, "END SSH HOST KEY KEYS").await;
         let before = host.pid(1);
@@ -61,9 +59,7 @@ fn a_reboot_is_another_process_with_the_same_disk_and_address() {
 #[test]
 fn an_instance_that_powers_off_is_stopped_until_the_next_boot() {
     on_a_host(async || {
-        let mut host = Host::new().with_dhcp(1);
-        host.want_instance(1);
-        host.until(1, InstanceState::Running, 1).await;
+        let mut host = Host::with_one_running().await;
         host.until_ping(1).await;
         let notified = host.subsystem.changed_externally();
         inside(&host, 1, "poweroff");
@@ -95,7 +91,7 @@ fn while_a_network_is_unavailable_running_instances_stay_and_new_ones_wait() {
         let pid = host.pid(1);
         host.want_instance(2);
         for number in 1..=3 {
-            host.want_without_ground(&HostObject::Port(port(number, 0)));
+            host.want_unavailable(&HostObject::Port(port(number, 0)));
         }
         let (_, errors) = host.round().await;
         assert_eq!(errors.len(), 0, "{errors:?}");
@@ -119,9 +115,7 @@ fn while_a_network_is_unavailable_running_instances_stay_and_new_ones_wait() {
 #[test]
 fn reboot_typed_inside_boots_again_without_the_host() {
     on_a_host(async || {
-        let mut host = Host::new().with_dhcp(1);
-        host.want_instance(1);
-        host.until(1, InstanceState::Running, 1).await;
+        let mut host = Host::with_one_running().await;
         host.until_ping(1).await;
         let pid = host.pid(1);
         inside(&host, 1, "reboot");
@@ -172,9 +166,7 @@ fn instances_outlive_the_agent_and_are_adopted() {
 #[test]
 fn after_a_restart_of_the_host_its_instances_run_again() {
     on_a_host(async || {
-        let mut host = Host::new().with_dhcp(1);
-        host.want_instance(1);
-        host.until(1, InstanceState::Running, 1).await;
+        let mut host = Host::with_one_running().await;
         let pid = host.pid(1);
         let file = host
             .settings
@@ -196,9 +188,7 @@ fn after_a_restart_of_the_host_its_instances_run_again() {
 #[test]
 fn a_removed_veth_is_attached_again_and_the_instance_answers_again() {
     on_a_host(async || {
-        let mut host = Host::new().with_dhcp(1);
-        host.want_instance(1);
-        host.until(1, InstanceState::Running, 1).await;
+        let mut host = Host::with_one_running().await;
         host.until_ping(1).await;
         let pid = host.pid(1);
         sh("ip link del dev nv1");
