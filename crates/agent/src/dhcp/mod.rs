@@ -110,7 +110,7 @@ fn listen(journal: &Journal, changed: Arc<Notify>) -> io::Result<tokio::task::Jo
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    // In a folder that nobody else may enter.
+    // In a folder that only root may enter.
     let socket = UnixDatagram::bind(&path)?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     Ok(tokio::spawn(async move {

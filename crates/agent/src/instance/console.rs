@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_printed_while_nobody_reads_waits_and_what_does_not_fit_does_not_block() {
+    async fn output_without_a_reader_waits_in_the_fifo_and_the_rest_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         make_fifo(&path).unwrap();

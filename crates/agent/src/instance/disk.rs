@@ -306,7 +306,7 @@ mod tests {
         make(folder.path(), 64 << 20).unwrap();
         let first = Disk::open(InstanceId(1), folder.path()).unwrap().unwrap();
         let device = attach(&first.file).unwrap();
-        // As an agent that is killed: nobody but the loop device has the file open any more.
+        // Like a killed agent: only the loop device still has the file open.
         drop(first);
         let path = folder.path().to_owned();
         let next = std::thread::spawn(move || {
