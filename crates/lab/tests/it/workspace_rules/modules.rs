@@ -83,7 +83,7 @@ impl Crate {
     fn file(&mut self, src: &Path, path: &Path, folder: &Path, parent: usize) -> usize {
         let text = std::fs::read_to_string(path).unwrap();
         let parsed = syn::parse_file(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let file = path.strip_prefix(src).unwrap().to_owned();
+        let file = path.strip_prefix(src).unwrap();
         self.module(src, &parsed.items, file, folder, parent)
     }
 
@@ -91,14 +91,14 @@ impl Crate {
         &mut self,
         src: &Path,
         items: &[syn::Item],
-        file: PathBuf,
+        file: &Path,
         folder: &Path,
         parent: usize,
     ) -> usize {
         let at = self.modules.len();
         let mut reader = Reader::default();
         self.modules.push(Module {
-            file: file.clone(),
+            file: file.to_owned(),
             parent,
             ..Module::default()
         });
@@ -113,17 +113,17 @@ impl Crate {
             };
             let name = child.ident.to_string();
             let below = folder.join(&name);
-            let number = match &child.content {
-                Some((_, items)) => self.module(src, items, file.clone(), &below, at),
-                None => {
-                    let beside = folder.join(format!("{name}.rs"));
-                    let path = if beside.exists() {
-                        beside
-                    } else {
-                        below.join("mod.rs")
-                    };
-                    self.file(src, &path, &below, at)
-                }
+            let number = if let Some((_, items)) = &child.content {
+                self.module(src, items, file, &below, at)
+            } else {
+                let beside = folder.join(format!("{name}.rs"));
+                let is_file = beside.exists();
+                let path = if is_file {
+                    beside
+                } else {
+                    below.join("mod.rs")
+                };
+                self.file(src, &path, &below, at)
             };
             self.modules[at].children.insert(name, number);
         }
