@@ -43,10 +43,10 @@ pub(crate) fn make_bridge(
     link.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
     link.attributes.extend(mtu.map(LinkAttribute::Mtu));
     link.attributes.push(of_bridge(options::of_new_bridge()));
-    let mark = LinkUnspec::new_with_name(name.as_str()).alias(alias).up();
+    let tag = LinkUnspec::new_with_name(name.as_str()).alias(alias).up();
     [
         Request::new(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL),
-        Request::new(Message::SetLink(mark.build()), 0),
+        Request::new(Message::SetLink(tag.build()), 0),
     ]
 }
 

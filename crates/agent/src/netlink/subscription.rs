@@ -93,3 +93,24 @@ fn subscribe(groups: &[u32], prepare: Prepare) -> io::Result<TokioSocket> {
     }
     Ok(events)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tokio::time::timeout;
+
+    /// `RTNLGRP_LINK`.
+    const LINKS: u32 = 1;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_socket_is_replaced_and_reported_although_the_caller_dropped_a_wait() {
+        let mut events = Subscription::open(&[LINKS], |_| Ok(())).unwrap();
+        events.failed = true;
+        let dropped = timeout(RESUBSCRIBE_INTERVAL / 2, events.next()).await;
+        assert!(dropped.is_err(), "it waits before it subscribes again");
+        let received = timeout(RESUBSCRIBE_INTERVAL * 2, events.next()).await;
+        assert!(matches!(received, Ok(Received::Lost)));
+        assert!(!events.failed);
+    }
+}
