@@ -27,12 +27,15 @@ impl Expected {
 
     /// Expects this value of an item; `None`: the item is not expected any more.
     pub(super) fn set(&mut self, key: &LinkKey, value: Option<&LinkValue>) {
-        if let Some((key, old)) = self.items.remove_entry(key) {
-            self.remove_from_indexes(&key, &old);
+        let old = match value {
+            Some(value) => self.items.insert(key.clone(), value.clone()),
+            None => self.items.remove(key),
+        };
+        if let Some(old) = old {
+            self.remove_from_indexes(key, &old);
         }
         if let Some(value) = value {
             self.add_to_indexes(key, value);
-            self.items.insert(key.clone(), value.clone());
         }
     }
 
