@@ -14,7 +14,7 @@ BIN    := $(DESTDIR)$(PREFIX)/bin
 UNITS  := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 # The old names; the binary knows by which it was called.
-FACES := nova-manage nova-api nova-network nova-compute nova-dhcpbridge
+APPLETS := nova-manage nova-api nova-network nova-compute nova-dhcpbridge
 EUCA  := $(addprefix euca-, \
 	run-instances describe-instances reboot-instances terminate-instances get-console-output describe-images \
 	add-keypair create-keypair describe-keypairs delete-keypair \
@@ -80,12 +80,12 @@ bench:
 
 install: build
 	install -D -m 755 $(RELEASE) $(BIN)/novanet
-	for name in $(FACES) $(EUCA); do ln -sfn novanet $(BIN)/$$name; done
+	for name in $(APPLETS) $(EUCA); do ln -sfn novanet $(BIN)/$$name; done
 	install -d $(UNITS)
 	sed 's#/usr/local/bin#$(PREFIX)/bin#' contrib/novanet.service >$(UNITS)/novanet.service
 
 uninstall:
-	rm -f $(addprefix $(BIN)/,novanet $(FACES) $(EUCA)) $(UNITS)/novanet.service
+	rm -f $(addprefix $(BIN)/,novanet $(APPLETS) $(EUCA)) $(UNITS)/novanet.service
 
 clean:
 	cargo clean

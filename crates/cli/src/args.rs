@@ -1,7 +1,7 @@
 //! Reading a command line: words, a command's own options, and nova's flags anywhere between them.
 //!
 //! nova-manage took every parameter both by place and by name (`network create private …` and
-//! `--label=private`), and flags before and after the command; so do all faces here. Pure: must not
+//! `--label=private`), and flags before and after the command; so do all applets here. Pure: must not
 //! know what a command does.
 
 mod bound;

@@ -2,12 +2,12 @@
 //! crate reads the environment, writes to the terminal, or exits. Only `demo`, which people
 //! run by hand, prints; everything else says what it has to say by [`say`].
 
+mod applet;
 mod args;
 mod daemon;
 mod demo;
 mod environment;
 mod euca;
-mod face;
 mod failure;
 mod identity;
 mod keyfile;
@@ -25,7 +25,7 @@ pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
-    let code = match face::run(&args) {
+    let code = match applet::run(&args) {
         Ok(text) => print(&text),
         Err(failure) => {
             let _ = print(&failure.output);

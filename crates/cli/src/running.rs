@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 /// A daemon and its flags.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Running {
-    /// `up`, `server` or `agent`.
-    pub(crate) face: String,
+    /// `up`, `server` or `agent`; `face` in files of earlier versions too.
+    #[serde(rename = "face")]
+    pub(crate) applet: String,
     pub(crate) pid: u32,
     /// When the process started, in the kernel's ticks since boot.
     started: u64,
@@ -36,9 +37,9 @@ impl Drop for Kept {
     }
 }
 
-/// Keeps the flags of this process as those of `face`. Call it when the state path is there. A daemon
+/// Keeps the flags of this process as those of `applet`. Call it when the state path is there. A daemon
 /// whose file cannot be written runs all the same.
-pub(crate) fn keep(face: &str, flags: &Flags) -> Option<Kept> {
+pub(crate) fn keep(applet: &str, flags: &Flags) -> Option<Kept> {
     let pid = std::process::id();
     let settings = flags.all().map(|(flag, value)| Setting {
         name: flag.name.to_owned(),
@@ -46,7 +47,7 @@ pub(crate) fn keep(face: &str, flags: &Flags) -> Option<Kept> {
         origin: value.origin.to_string(),
     });
     let running = Running {
-        face: face.to_owned(),
+        applet: applet.to_owned(),
         pid,
         started: started(pid).unwrap_or(0),
         flags: settings.collect(),
@@ -57,7 +58,7 @@ pub(crate) fn keep(face: &str, flags: &Flags) -> Option<Kept> {
             let _ = fs::remove_file(path);
         }
     }
-    let path = folder.join(format!("{face}.{pid}.json"));
+    let path = folder.join(format!("{applet}.{pid}.json"));
     match crate::daemon::replace(&path, &crate::table::json(&running)) {
         Ok(()) => Some(Kept(path)),
         Err(failure) => {
@@ -67,12 +68,12 @@ pub(crate) fn keep(face: &str, flags: &Flags) -> Option<Kept> {
     }
 }
 
-/// The daemons that run with this state path, by face.
+/// The daemons that run with this state path, by applet.
 pub(crate) fn all(state_path: &Path) -> Vec<Running> {
     let files = files(&folder(state_path)).into_iter();
     let mut all: Vec<Running> = files.filter_map(|(_, running)| running).collect();
     all.retain(Running::runs);
-    all.sort_by(|a, b| (&a.face, a.pid).cmp(&(&b.face, b.pid)));
+    all.sort_by(|a, b| (&a.applet, a.pid).cmp(&(&b.applet, b.pid)));
     all
 }
 

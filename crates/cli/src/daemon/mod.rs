@@ -1,4 +1,4 @@
-//! The faces that stay: `novanet up`, `novanet server`, `novanet agent`. They read the flags, open
+//! The applets that stay: `novanet up`, `novanet server`, `novanet agent`. They read the flags, open
 //! the log, run until they are told to stop, and leave instances and rules as they are.
 
 mod announce;
@@ -43,7 +43,7 @@ pub(crate) fn agent(args: &[String]) -> Result<String, Failure> {
 }
 
 fn run<F>(
-    face: &str,
+    applet: &str,
     about: &str,
     args: &[String],
     serve: fn(Flags, Stop) -> F,
@@ -51,7 +51,7 @@ fn run<F>(
 where
     F: Future<Output = Result<String, Failure>>,
 {
-    let flags = match flags(face, about, args)? {
+    let flags = match flags(applet, about, args)? {
         Asked::Run(flags) => flags,
         Asked::Text(text) => return Ok(text),
     };
@@ -71,27 +71,27 @@ enum Asked {
     Text(String),
 }
 
-fn flags(face: &str, about: &str, args: &[String]) -> Result<Asked, Failure> {
+fn flags(applet: &str, about: &str, args: &[String]) -> Result<Asked, Failure> {
     let mut line = Reader::new(args).rest(NONE);
     if line.help {
-        return Ok(Asked::Text(help(face, about)));
+        return Ok(Asked::Text(help(applet, about)));
     }
     if line.version {
-        return Ok(Asked::Text(crate::face::version()));
+        return Ok(Asked::Text(crate::applet::version()));
     }
     let given = std::mem::take(&mut line.given);
     if let Some(word) = line.words.first() {
         return Err(Failure::usage(format!(
-            "novanet {face}: {word:?} is not understood: this command takes flags only (--help)"
+            "novanet {applet}: {word:?} is not understood: this command takes flags only (--help)"
         )));
     }
     line.bind(NONE, &[])?;
     environment::flags(&given).map(Asked::Run)
 }
 
-fn help(face: &str, about: &str) -> String {
+fn help(applet: &str, about: &str) -> String {
     use std::fmt::Write as _;
-    let mut text = format!("usage: novanet {face} [--flag=value …]: {about}\n\n");
+    let mut text = format!("usage: novanet {applet} [--flag=value …]: {about}\n\n");
     for flag in novanet_model::flags::registry() {
         let _ = writeln!(
             text,

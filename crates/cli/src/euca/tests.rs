@@ -318,8 +318,8 @@ fn every_name_of_every_command_is_linked_by_the_makefile() {
         .map(str::to_owned)
         .collect();
     assert_eq!(list("EUCA  := $(addprefix euca-, \\\n", ")"), known);
-    for name in list("FACES := ", "\n") {
-        assert!(crate::face::by_name(&name).is_some(), "{name}");
+    for name in list("APPLETS := ", "\n") {
+        assert!(crate::applet::by_name(&name).is_some(), "{name}");
     }
 }
 

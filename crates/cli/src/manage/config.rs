@@ -38,7 +38,8 @@ pub(crate) struct FlagRow {
 /// What a daemon has.
 #[derive(Debug, Clone, Serialize)]
 struct Other {
-    face: String,
+    #[serde(rename = "command")]
+    applet: String,
     pid: u32,
     value: String,
     origin: String,
@@ -68,7 +69,7 @@ pub(crate) fn list(
             let _ = writeln!(
                 text,
                 "    novanet {} (pid {}) runs with {:?}  ({})",
-                other.face, other.pid, other.value, other.origin
+                other.applet, other.pid, other.value, other.origin
             );
         }
     }
@@ -99,7 +100,7 @@ fn others(name: &str, value: &str, running: &[Running]) -> Vec<Other> {
     });
     all.filter(|(_, setting)| setting.name == name && setting.value != value)
         .map(|(daemon, setting)| Other {
-            face: daemon.face.clone(),
+            applet: daemon.applet.clone(),
             pid: daemon.pid,
             value: setting.value.clone(),
             origin: setting.origin.clone(),

@@ -42,14 +42,14 @@ fn every_old_name_is_the_face_that_took_its_place() {
 
         address                     this one, if it is free
     ");
-    for (name, face) in [
+    for (name, applet) in [
         ("nova-api", "server"),
         ("nova-network", "agent"),
         ("nova-compute", "agent"),
     ] {
         let help = check(name, &["--help"]);
         assert!(
-            help.starts_with(&format!("exit 0\n--- stdout\nusage: novanet {face} ")),
+            help.starts_with(&format!("exit 0\n--- stdout\nusage: novanet {applet} ")),
             "{help}"
         );
     }
