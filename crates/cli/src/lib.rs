@@ -15,6 +15,7 @@ mod manage;
 mod running;
 mod say;
 mod table;
+mod version;
 
 use failure::Failure;
 use std::io::Write as _;

@@ -17,7 +17,7 @@ with NOVANET_LEASES, NOVANET_DHCP_HOSTS and NOVANET_BRIDGE in its environment.
 pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     match args.first().map(String::as_str) {
         Some("--help" | "-h" | "help") => return Ok(USAGE.to_owned()),
-        Some("--version" | "-V") => return Ok(super::version()),
+        Some("--version" | "-V") => return Ok(crate::version::line()),
         _ => {}
     }
     let mut out = Vec::new();

@@ -4,6 +4,7 @@ mod dhcpbridge;
 pub(crate) mod manage;
 
 use crate::failure::Failure;
+use crate::version;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -99,7 +100,7 @@ fn start(applet: Applet, args: &[String]) -> Result<String, Failure> {
     match applet {
         Applet::Manage => manage::run(args),
         Applet::Image => manage::run(&[&["image".to_owned()], args].concat()),
-        Applet::Version => Ok(version()),
+        Applet::Version => Ok(version::line()),
         Applet::Up => crate::daemon::up(args),
         Applet::Server => crate::daemon::server(args),
         Applet::Agent => crate::daemon::agent(args),
@@ -107,11 +108,6 @@ fn start(applet: Applet, args: &[String]) -> Result<String, Failure> {
         Applet::Dhcpbridge => dhcpbridge::run(args),
         Applet::Demo => crate::demo::run(args),
     }
-}
-
-/// `novanet 1.2.3`, one line.
-pub(crate) fn version() -> String {
-    format!("novanet {}", crate::manage::version::text())
 }
 
 fn unknown(word: &str) -> String {

@@ -77,7 +77,7 @@ fn flags(applet: &str, about: &str, args: &[String]) -> Result<Asked, Failure> {
         return Ok(Asked::Text(help(applet, about)));
     }
     if line.version {
-        return Ok(Asked::Text(crate::applet::version()));
+        return Ok(Asked::Text(crate::version::line()));
     }
     let given = std::mem::take(&mut line.given);
     if let Some(word) = line.words.first() {

@@ -111,7 +111,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         return Ok(usage(command, called));
     }
     if line.version {
-        return Ok(crate::applet::version());
+        return Ok(crate::version::line());
     }
     let at = |f: Failure| Failure {
         message: format!("euca-{called}: {}", f.message),

@@ -179,7 +179,11 @@ fn help_or(mut line: Line, text: String) -> Result<Parsed, Failure> {
     line.words.clear();
     line.bind(&[], &[])?;
     if help || version {
-        let text = if help { text } else { super::version::text() };
+        let text = if help {
+            text
+        } else {
+            format!("{}\n", crate::version::NUMBER)
+        };
         return Ok(Parsed {
             given: line.given,
             format: line.format,

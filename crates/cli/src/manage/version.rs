@@ -3,6 +3,7 @@
 use super::{Category, action};
 use crate::args::Format;
 use crate::table::json;
+use crate::version::NUMBER;
 
 pub(crate) const CATEGORY: Category = Category {
     name: "version",
@@ -16,12 +17,7 @@ pub(crate) const CATEGORY: Category = Category {
 /// What `version` prints.
 pub(crate) fn show(format: Format) -> String {
     match format {
-        Format::Table => text(),
-        Format::Json => json(&serde_json::json!({"version": env!("CARGO_PKG_VERSION")})),
+        Format::Table => format!("{NUMBER}\n"),
+        Format::Json => json(&serde_json::json!({ "version": NUMBER })),
     }
-}
-
-/// The version, one line.
-pub(crate) fn text() -> String {
-    format!("{}\n", env!("CARGO_PKG_VERSION"))
 }
