@@ -33,5 +33,5 @@ pub use packet::Mac;
 pub use postgres::{Database, Postgres, PostgresOptions};
 pub use proxy::{Cut, Proxy};
 pub use quickest::Quickest;
-pub use sandbox::{Kept, Sandbox};
+pub use sandbox::{DetachedSandbox, Sandbox};
 pub use wire::Wire;

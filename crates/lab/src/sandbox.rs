@@ -90,10 +90,10 @@ impl Sandbox {
     }
 
     /// Lets both hosts live on after this process, and says how to enter and end them.
-    pub fn keep(self) -> Result<Kept> {
-        Ok(Kept {
-            internet: self.internet.keep()?,
-            cloud: self.cloud.keep()?,
+    pub fn detach(self) -> Result<DetachedSandbox> {
+        Ok(DetachedSandbox {
+            internet: self.internet.detach()?,
+            cloud: self.cloud.detach()?,
         })
     }
 
@@ -130,14 +130,14 @@ impl Sandbox {
 
 /// A sandbox that outlives its maker, by the pids that hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct DetachedSandbox {
     /// The cloud host's process 1.
     pub cloud: u32,
     /// The internet host's process 1.
     pub internet: u32,
 }
 
-impl Kept {
+impl DetachedSandbox {
     /// The command that enters a host, by the pid of its process 1: with nothing after it a shell, else the command that follows.
     pub fn enter(pid: u32) -> String {
         format!("nsenter -t {pid} -m -u -n -p -C")

@@ -51,8 +51,8 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         picture::print();
     }
     if keep {
-        let kept = sandbox.keep().map_err(failed)?;
-        println!("{}", picture::how_to_enter(kept, &tools));
+        let detached = sandbox.detach().map_err(failed)?;
+        println!("{}", picture::how_to_enter(detached, &tools));
     } else {
         let pids = [sandbox.cloud.pid(), sandbox.internet.pid()];
         let cgroup = sandbox.cloud.cgroup_name().to_owned();

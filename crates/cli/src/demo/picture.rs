@@ -1,7 +1,7 @@
 //! The drawing at the end, and how to enter a sandbox that was kept.
 
 use super::{STATE, Tools};
-use novanet_lab::{Kept, Sandbox};
+use novanet_lab::{DetachedSandbox, Sandbox};
 
 /// What stands now, and which way packets go.
 pub(super) fn print() {
@@ -24,8 +24,8 @@ pub(super) fn print() {
 }
 
 /// The commands for a kept sandbox.
-pub(super) fn how_to_enter(kept: Kept, tools: &Tools) -> String {
-    let cloud = Kept::enter(kept.cloud);
+pub(super) fn how_to_enter(sandbox: DetachedSandbox, tools: &Tools) -> String {
+    let cloud = DetachedSandbox::enter(sandbox.cloud);
     format!(
         "
 the sandbox is kept. On the cloud host:
@@ -44,7 +44,7 @@ and to end it:
     {end}",
         novanet = tools.novanet.display(),
         aws = tools.aws.display(),
-        internet = Kept::enter(kept.internet),
-        end = kept.end(),
+        internet = DetachedSandbox::enter(sandbox.internet),
+        end = sandbox.end(),
     )
 }

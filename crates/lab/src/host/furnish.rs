@@ -50,10 +50,10 @@ pub(super) fn furnish(options: &HostOptions) -> Result<()> {
 /// `unshare` of the network keeps the old `/sys`, where programs would see the machine's devices; a fresh one has no cgroups, so those are carried over.
 fn own_sys() -> Result<()> {
     let none = None::<&str>;
-    let kept = Path::new("/run/.lab-cgroup");
-    std::fs::create_dir(kept)?;
+    let aside = Path::new("/run/.lab-cgroup");
+    std::fs::create_dir(aside)?;
     let cgroups = Path::new("/sys/fs/cgroup");
-    bind(cgroups, kept)?;
+    bind(cgroups, aside)?;
     mount(
         Some("sysfs"),
         "/sys",
@@ -62,8 +62,8 @@ fn own_sys() -> Result<()> {
         none,
     )
     .context("mounting /sys")?;
-    mount(Some(kept), cgroups, none, MsFlags::MS_MOVE, none).context("keeping the cgroups")?;
-    std::fs::remove_dir(kept)?;
+    mount(Some(aside), cgroups, none, MsFlags::MS_MOVE, none).context("keeping the cgroups")?;
+    std::fs::remove_dir(aside)?;
     Ok(())
 }
 

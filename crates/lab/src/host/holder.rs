@@ -73,7 +73,7 @@ impl Holder {
     }
 
     /// Lets the host live on after its maker, until its process 1 is killed.
-    pub(super) fn keep(&mut self) -> Result<()> {
+    pub(super) fn detach(&mut self) -> Result<()> {
         tell(&mut self.init, "keep")?;
         tell(&mut self.keeper, "keep")
     }

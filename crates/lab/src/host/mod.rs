@@ -83,7 +83,7 @@ pub struct Host {
     name: String,
     holder: Holder,
     started: Mutex<Vec<process::Shared>>,
-    kept: bool,
+    detached: bool,
 }
 
 /// How much of a host a thread enters.
@@ -111,7 +111,7 @@ impl Host {
             name: name.into(),
             holder,
             started: Mutex::new(Vec::new()),
-            kept: false,
+            detached: false,
         };
         host.run(&["ip", "link", "set", "dev", "lo", "up"])?;
         for (sysctl, value) in &options.sysctls {
@@ -206,9 +206,9 @@ impl Host {
     }
 
     /// Lets the host live on after this process. It ends, with everything in it, when the process [`Host::pid`] is killed (SIGKILL).
-    pub fn keep(mut self) -> Result<u32> {
-        self.holder.keep()?;
-        self.kept = true;
+    pub fn detach(mut self) -> Result<u32> {
+        self.holder.detach()?;
+        self.detached = true;
         Ok(self.pid())
     }
 
@@ -219,7 +219,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if self.kept {
+        if self.detached {
             return;
         }
         // A dead child that nobody has waited for keeps its pid namespace alive, and the holder could not end.

@@ -361,7 +361,7 @@ fn a_host_with_cgroups_of_its_own_leaves_none() {
 fn a_kept_host_lives_on_until_it_is_killed() {
     let host = Host::new("kept").unwrap();
     host.spawn(Command::new("sleep").arg("600")).unwrap();
-    let pid = host.keep().unwrap();
+    let pid = host.detach().unwrap();
     let enter = |command: &str| {
         Command::new("nsenter")
             .args([
@@ -402,7 +402,7 @@ fn while_a_host_is_cleared_up_after_no_other_has_its_number() {
     let keeper = Command::new("sh").args(["-c", &named]).output().unwrap();
     let keeper = String::from_utf8(keeper.stdout).unwrap();
     let keeper = Pid::from_raw(keeper.lines().next().unwrap().parse().unwrap());
-    let init = Pid::from_raw(host.keep().unwrap().cast_signed());
+    let init = Pid::from_raw(host.detach().unwrap().cast_signed());
     // It is made to be slow: the host is gone, and it has not looked yet.
     kill(keeper, Signal::SIGSTOP).unwrap();
     kill(init, Signal::SIGKILL).unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::machine::on_a_machine_of_its_own;
-use novanet_lab::{Kept, Sandbox, eventually};
+use novanet_lab::{DetachedSandbox, Sandbox, eventually};
 
 #[test]
 fn the_cloud_reaches_the_internet_by_name_and_the_machine_is_left_alone() {
@@ -25,25 +25,28 @@ fn the_cloud_reaches_the_internet_by_name_and_the_machine_is_left_alone() {
 }
 
 #[test]
-fn a_kept_sandbox_can_be_entered_and_ended_by_the_commands_it_names() {
+fn a_detached_sandbox_can_be_entered_and_ended_by_the_commands_it_names() {
     let shell = |line: &str| Command::new("sh").args(["-c", line]).output().unwrap();
-    let kept = Sandbox::new(Path::new("/var/lib/nova"))
+    let detached = Sandbox::new(Path::new("/var/lib/nova"))
         .unwrap()
-        .keep()
+        .detach()
         .unwrap();
-    let seen = shell(&format!("{} hostname", Kept::enter(kept.cloud)));
+    let seen = shell(&format!(
+        "{} hostname",
+        DetachedSandbox::enter(detached.cloud)
+    ));
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "cloud\n", "{seen:?}");
     assert!(
         shell(&format!(
             "{} ping -c1 -W2 203.0.113.2",
-            Kept::enter(kept.internet)
+            DetachedSandbox::enter(detached.internet)
         ))
         .status
         .success()
     );
-    assert!(shell(&kept.end()).status.success());
+    assert!(shell(&detached.end()).status.success());
     let gone = || {
-        if shell(&format!("{} true", Kept::enter(kept.cloud)))
+        if shell(&format!("{} true", DetachedSandbox::enter(detached.cloud)))
             .status
             .success()
         {
