@@ -29,9 +29,9 @@ pub(crate) struct Setting {
 }
 
 /// The file of this daemon. It goes when this is dropped.
-pub(crate) struct Kept(PathBuf);
+pub(crate) struct Registration(PathBuf);
 
-impl Drop for Kept {
+impl Drop for Registration {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0); // the next reader finds out that the process is gone
     }
@@ -39,7 +39,7 @@ impl Drop for Kept {
 
 /// Keeps the flags of this process as those of `applet`. Call it when the state path is there. A daemon
 /// whose file cannot be written runs all the same.
-pub(crate) fn keep(applet: &str, flags: &Flags) -> Option<Kept> {
+pub(crate) fn register(applet: &str, flags: &Flags) -> Option<Registration> {
     let pid = std::process::id();
     let settings = flags.all().map(|(flag, value)| Setting {
         name: flag.name.to_owned(),
@@ -60,7 +60,7 @@ pub(crate) fn keep(applet: &str, flags: &Flags) -> Option<Kept> {
     }
     let path = folder.join(format!("{applet}.{pid}.json"));
     match crate::daemon::replace(&path, &crate::table::json(&running)) {
-        Ok(()) => Some(Kept(path)),
+        Ok(()) => Some(Registration(path)),
         Err(failure) => {
             tracing::warn!("{}", failure.message);
             None
@@ -127,7 +127,7 @@ mod tests {
         };
         let flags = Flags::resolve(&[given], &facts).unwrap();
         assert_eq!(all(state.path()), []);
-        let kept = keep("up", &flags).unwrap();
+        let registered = register("up", &flags).unwrap();
         let seen = all(state.path());
         assert_eq!(seen.len(), 1);
         let host = seen[0].flags.iter().find(|s| s.name == "host").unwrap();
@@ -142,9 +142,9 @@ mod tests {
         fs::write(&left, serde_json::to_string(&other).unwrap()).unwrap();
         fs::write(folder(state.path()).join("agent.8.json"), "{").unwrap();
         assert_eq!(all(state.path()), seen);
-        let again = keep("server", &flags).unwrap();
+        let again = register("server", &flags).unwrap();
         assert!(!left.exists());
-        drop((kept, again));
+        drop((registered, again));
         assert_eq!(fs::read_dir(folder(state.path())).unwrap().count(), 0);
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     let held = ports::hold(&flags)?;
     let begun = server_half::begin(&flags, &first, held).await?;
     keep_reserve(&flags);
-    let _kept = running::keep("up", &flags);
+    let _registration = running::register("up", &flags);
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
     // One stop for both: a signal, or the end of the other.
     let other_ended = CancellationToken::new();
@@ -115,7 +115,7 @@ pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> 
     let cloud = open(&flags, false).await?;
     keep_reserve(&flags);
     let server = bind(&flags, &cloud).await?;
-    let _kept = running::keep("server", &flags);
+    let _registration = running::register("server", &flags);
     let following = follow::address(&flags, server.regions(), async |_: &Flags| {});
     let done = tokio::select! {
         done = server.run(stop) => done,
@@ -138,7 +138,7 @@ pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         keep_reserve(&flags);
-        let _kept = running::keep("agent", &flags);
+        let _registration = running::register("agent", &flags);
         std::future::pending().await
     };
     let hosting = async {

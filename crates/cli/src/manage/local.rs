@@ -1,7 +1,7 @@
 //! What only a host itself can say: its plan, its firewall, what is ours on it. Asked of the agent
 //! on this host; another host's are asked through the server ([`super::remote`]).
 
-use super::{firewall, host, kept, remote, structure};
+use super::{firewall, host, remote, saved_settings, structure};
 use crate::args::Format;
 use crate::failure::Failure;
 use crate::table;
@@ -81,7 +81,7 @@ async fn told(command: host::Command, flags: &Flags) -> Result<String, Failure> 
     }
     match ask(flags, &question).await {
         Err(NoAnswer::NoAgent) => {
-            let settings = kept::settings(flags)?;
+            let settings = saved_settings::settings(flags)?;
             let done = novanet_agent::runtime::offline(&settings, offline).await;
             done.map_err(|e| Failure::failed(e.to_string()))?
                 .map(line)

@@ -12,10 +12,10 @@ use novanet_model::flags::Flags;
 pub(crate) fn settings(flags: &Flags) -> Result<Settings, Failure> {
     let mut settings = crate::daemon::agent_settings(flags)?;
     let state_path = flags.state_path();
-    let Some(kept) = kept(&state_path) else {
+    let Some(saved) = kept(&state_path) else {
         return Ok(settings);
     };
-    let taken = take(&mut settings, kept, |name| given(flags, name));
+    let taken = take(&mut settings, saved, |name| given(flags, name));
     if !taken.is_empty() {
         let (taken, path) = (taken.join(", "), kept_path(&state_path));
         crate::say::note(&format!(
@@ -29,18 +29,18 @@ pub(crate) fn settings(flags: &Flags) -> Result<Settings, Failure> {
 /// Takes what nobody gave and the last agent had otherwise; answers with the names of the flags.
 fn take(
     settings: &mut Settings,
-    kept: Settings,
+    saved: Settings,
     given: impl Fn(&'static str) -> bool,
 ) -> Vec<&'static str> {
     // Where nobody gave it, it is my_ip.
     let source_given =
-        given("routing_source_ip") || given("my_ip") && kept.routing_source_ip == kept.my_ip;
+        given("routing_source_ip") || given("my_ip") && saved.routing_source_ip == saved.my_ip;
     // Whether they follow the host's address is said by the same flags.
     if !source_given {
-        settings.source_follows = kept.source_follows;
+        settings.source_follows = saved.source_follows;
     }
     if !given("my_ip") {
-        settings.my_ip_follows = kept.my_ip_follows;
+        settings.my_ip_follows = saved.my_ip_follows;
     }
     let given = |name| match name {
         "routing_source_ip" => source_given,
@@ -50,8 +50,8 @@ fn take(
     // A setting has the name of its flag.
     macro_rules! each {
         ($($field:ident)*) => {$(
-            if !given(stringify!($field)) && settings.$field != kept.$field {
-                settings.$field = kept.$field;
+            if !given(stringify!($field)) && settings.$field != saved.$field {
+                settings.$field = saved.$field;
                 taken.push(stringify!($field));
             }
         )*};
@@ -89,10 +89,10 @@ mod tests {
 
     /// What the flags of the last agent and those of now make together, and which are the agent's.
     fn both(before: &[(&str, &str)], now: &[(&str, &str)]) -> (Settings, Vec<&'static str>) {
-        let kept = crate::daemon::agent_settings(&flags(before)).unwrap();
+        let saved = crate::daemon::agent_settings(&flags(before)).unwrap();
         let flags = flags(now);
         let mut settings = crate::daemon::agent_settings(&flags).unwrap();
-        let taken = take(&mut settings, kept, |name| given(&flags, name));
+        let taken = take(&mut settings, saved, |name| given(&flags, name));
         (settings, taken)
     }
 
