@@ -176,7 +176,7 @@ fn switch(bound: &Bound, name: &str) -> Result<bool, Failure> {
 pub(crate) async fn list(zone: Option<&str>, cx: &Context) -> Result<String, Failure> {
     let mut hosts = cx.cloud.hosts().await?;
     hosts.retain(|host| zone.is_none_or(|z| z == host.availability_zone));
-    let mut faults = trouble::tell(cx, &hosts).await?;
+    let mut faults = trouble::report(cx, &hosts).await?;
     let rows: Vec<HostRow> = hosts
         .into_iter()
         .map(|host| HostRow {

@@ -35,7 +35,7 @@ pub(crate) async fn host(
 ) -> Result<String, Failure> {
     let changes = !matches!(command, host::Command::Plan { diff: false, .. });
     let difference = matches!(command, host::Command::Plan { diff: true, .. });
-    let text = told(command, flags).await?;
+    let text = ask_host(command, flags).await?;
     let items = structure::plan(&text, changes);
     let text = match format {
         Format::Table => text,
@@ -48,7 +48,7 @@ pub(crate) async fn host(
 }
 
 /// The host's answer in its own words.
-async fn told(command: host::Command, flags: &Flags) -> Result<String, Failure> {
+async fn ask_host(command: host::Command, flags: &Flags) -> Result<String, Failure> {
     let (other, question, offline) = match command {
         host::Command::Plan { host, diff } => {
             (host, Question::Plan { diff }, Offline::Plan { diff })

@@ -166,7 +166,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                     "project {name} owned no network and no floating address"
                 ));
             }
-            Ok(told(&scrubbed))
+            Ok(describe_scrub(&scrubbed))
         }
         Command::List { user } => {
             let projects = cx.cloud.projects(user.as_deref()).await?;
@@ -184,7 +184,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
 }
 
 /// What a scrub did, a line each.
-fn told(scrubbed: &Scrubbed) -> String {
+fn describe_scrub(scrubbed: &Scrubbed) -> String {
     let mut text = String::new();
     for network in &scrubbed.networks {
         let _ = writeln!(text, "network {network}: is nobody's now");

@@ -54,7 +54,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
     let mut rows = Vec::new();
     let mut hosts = cx.cloud.hosts().await?;
     hosts.retain(|one| host.as_ref().is_none_or(|h| *h == one.name));
-    let faults = trouble::tell(cx, &hosts).await?;
+    let faults = trouble::report(cx, &hosts).await?;
     for one in &hosts {
         for role in &one.roles {
             rows.push(ServiceRow {

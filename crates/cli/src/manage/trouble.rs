@@ -24,7 +24,7 @@ pub(super) struct Fault {
 
 /// Says what is not in force on these hosts, and which rows nothing can be planned from. Answers with
 /// the former, by host.
-pub(super) async fn tell(
+pub(super) async fn report(
     cx: &Context,
     hosts: &[Host],
 ) -> Result<BTreeMap<String, Vec<Fault>>, Failure> {

@@ -47,8 +47,8 @@ fn the_command_line_wins_over_the_file_over_the_environment() {
         .output()
         .unwrap();
     let text = show(&output, sandbox.path());
-    let told: Vec<&str> = text.lines().filter(|l| !l.ends_with("(default)")).collect();
-    insta::assert_snapshot!(told.join("\n"), @"
+    let given: Vec<&str> = text.lines().filter(|l| !l.ends_with("(default)")).collect();
+    insta::assert_snapshot!(given.join("\n"), @"
     exit 0
     --- stdout
     state_path = DIR  (environment NOVANET_STATE_PATH)
@@ -140,8 +140,8 @@ fn config_list_works_with_a_broken_nova_conf_and_shows_what_is_wrong() {
     )
     .unwrap();
     let said = sandbox.check("--flagfile=nova.conf config list --noverbose");
-    let told: Vec<&str> = said.lines().filter(|l| !l.ends_with("(default)")).collect();
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    let given: Vec<&str> = said.lines().filter(|l| !l.ends_with("(default)")).collect();
+    insta::assert_snapshot!(given.join("\n"), @r#"
     exit 0
     --- stdout
     state_path = DIR  (environment NOVANET_STATE_PATH)

@@ -158,7 +158,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 cx.note("no networks found: nova-manage network create makes some");
             }
             for bad in cx.cloud.bad_networks().await? {
-                cx.note(&told(&bad));
+                cx.note(&describe_bad_row(&bad));
             }
             Ok(render(&rows, cx.format))
         }
@@ -225,7 +225,7 @@ async fn find(which: &Which, cx: &Context) -> Result<Network, Failure> {
         return Ok(found);
     }
     Err(Failure::failed(match bad(which, cx).await? {
-        Some(bad) => told(&bad),
+        Some(bad) => describe_bad_row(&bad),
         None => format!("network {name} not found: nova-manage network list shows them"),
     }))
 }
@@ -242,7 +242,7 @@ async fn bad(which: &Which, cx: &Context) -> Result<Option<BadNetwork>, Failure>
 }
 
 /// What is wrong with a network's row, and what to do.
-fn told(bad: &BadNetwork) -> String {
+fn describe_bad_row(bad: &BadNetwork) -> String {
     let Brief { id, cidr, .. } = &bad.brief;
     format!(
         "{} (its range is {cidr}; hosts keep what followed from the row when it was last good: mend \

@@ -192,7 +192,7 @@ fn connections_that_do_not_go_on_take_neither_the_api_nor_metadata_nor_repair_aw
         assert!(lines < 100, "{kind}: {lines} lines of log: {}", cloud.log());
     }
     a_hanging_disk_of_the_agent_delays_no_answer(&cloud).unwrap();
-    let told = format!("grep -c 'connection refused' {STATE}/novanet.log");
-    let told: u32 = cloud.sh(&told).unwrap().trim().parse().unwrap();
-    assert!((1..30).contains(&told), "{told}");
+    let refusals = format!("grep -c 'connection refused' {STATE}/novanet.log");
+    let refusals: u32 = cloud.sh(&refusals).unwrap().trim().parse().unwrap();
+    assert!((1..30).contains(&refusals), "{refusals}");
 }

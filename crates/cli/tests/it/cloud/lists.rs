@@ -144,14 +144,14 @@ fn an_instance_that_runs_without_a_lease_is_remarked_where_people_look() {
     cloud
         .aws("run-instances --image-id ami-00000001 --instance-type m1.tiny")
         .unwrap();
-    let told = || cloud.sh("nova-manage vm list --format json");
+    let listed = || cloud.sh("nova-manage vm list --format json");
     eventually(LONG, || -> Result<()> {
-        let said = told()?;
+        let said = listed()?;
         ensure!(said.contains("\"running\""), "{said}");
         Ok(())
     })
     .unwrap();
-    assert!(told().unwrap().contains("\"detail\": null"));
+    assert!(listed().unwrap().contains("\"detail\": null"));
     // The time of a lease goes by.
     by_hand(
         &cloud,
@@ -168,7 +168,7 @@ fn an_instance_that_runs_without_a_lease_is_remarked_where_people_look() {
     // With its lease it is gone.
     cloud.sh("nft delete table inet own").unwrap();
     eventually(LONG, || -> Result<()> {
-        let said = told()?;
+        let said = listed()?;
         ensure!(said.contains("\"detail\": null"), "{said}");
         Ok(())
     })

@@ -8,7 +8,7 @@ use novanet_lab::eventually;
 
 /// What awscli says of an instance: its state, the reason's code, its text, and the text once more
 /// where old clients look for it.
-fn told(cloud: &Cloud, instance: &str) -> Result<[String; 4]> {
+fn columns(cloud: &Cloud, instance: &str) -> Result<[String; 4]> {
     let line = cloud.aws(&format!(
         "describe-instances --instance-ids {instance} --query \
          'Reservations[].Instances[].[State.Name,StateReason.Code,StateReason.Message,StateTransitionReason]'"
@@ -19,8 +19,8 @@ fn told(cloud: &Cloud, instance: &str) -> Result<[String; 4]> {
 
 fn until(cloud: &Cloud, instance: &str, expected: [&str; 4]) {
     eventually(LONG, || -> Result<()> {
-        let told = told(cloud, instance)?;
-        ensure!(told == expected, "{told:?}\n{}", cloud.log());
+        let columns = columns(cloud, instance)?;
+        ensure!(columns == expected, "{columns:?}\n{}", cloud.log());
         Ok(())
     })
     .unwrap();
@@ -148,9 +148,9 @@ fn an_instance_that_the_runtime_does_not_make_says_so_until_it_runs() {
         .unwrap();
     let id = run(&cloud);
     let failed = eventually(LONG, || {
-        let told = told(&cloud, &id)?;
-        ensure!(told[0] == "stopped", "{told:?}");
-        Ok(told)
+        let columns = columns(&cloud, &id)?;
+        ensure!(columns[0] == "stopped", "{columns:?}");
+        Ok(columns)
     })
     .unwrap();
     assert_eq!(failed[1], "Server.InternalError");
