@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use time::OffsetDateTime;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A client with one connection, which stays in the network namespace where it was made.
 pub(super) struct Client {
@@ -22,7 +22,7 @@ impl Client {
     pub(super) fn connect(address: SocketAddr, keys: Credentials) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
         Ok(Self {
             stream: BufReader::new(stream),
             endpoint: Endpoint {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// must not.
 const USUAL_FILE: &str = "/etc/nova/nova.conf";
 /// A file that includes itself is found out here.
-const DEEPEST: usize = 8;
+const MAX_INCLUDE_DEPTH: usize = 8;
 
 /// Flags from the command line, the files it names (or the usual one) and the environment.
 pub(crate) fn flags(command_line: &[Given]) -> Result<Flags, Failure> {
@@ -132,7 +132,7 @@ impl Files {
     fn read(&mut self, path: &Path, named_by: Option<&Origin>) {
         let shown = path.display().to_string();
         let text = match std::fs::read_to_string(path) {
-            _ if self.inside.iter().any(|p| p == path) || self.inside.len() > DEEPEST => {
+            _ if self.inside.iter().any(|p| p == path) || self.inside.len() > MAX_INCLUDE_DEPTH => {
                 Err("includes itself".to_owned())
             }
             Ok(text) => Ok(text),

@@ -16,7 +16,7 @@ const CLIENT: u16 = 68;
 const SERVER: u16 = 67;
 
 /// How long a client waits for one answer before it asks again, and how often it asks.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 const TRIES: u32 = 4;
 
 /// What a server gave, or offers.
@@ -254,13 +254,16 @@ impl DhcpClient {
         for _ in 0..TRIES {
             let (message, ends) = what()?;
             self.send(&message, ends)?;
-            let answer = self.listen(PATIENCE, message.xid(), ends.from, |lease| {
-                match lease.message.opts().msg_type() {
+            let answer = self.listen(
+                ANSWER_TIMEOUT,
+                message.xid(),
+                ends.from,
+                |lease| match lease.message.opts().msg_type() {
                     Some(kind) if kind == wanted => Some(Ok(lease)),
                     Some(MessageType::Nak) => Some(Err(lease)),
                     _ => None,
-                }
-            })?;
+                },
+            )?;
             match answer {
                 Some(Ok(lease)) => return Ok(lease),
                 Some(Err(refusal)) => bail!(
@@ -271,7 +274,7 @@ impl DhcpClient {
                 None => {}
             }
         }
-        bail!("no {wanted:?} from any DHCP server after {TRIES} tries of {PATIENCE:?}")
+        bail!("no {wanted:?} from any DHCP server after {TRIES} tries of {ANSWER_TIMEOUT:?}")
     }
 
     /// Hears the answers to one question, and meanwhile answers for its own address.

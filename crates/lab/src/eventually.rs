@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 
 /// The first pauses are short, so that what is nearly instant is also seen nearly at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// Calls `state` until it answers `Ok`; after `limit` the error is its last answer, with the time waited and the number of tries.
 ///
@@ -75,7 +75,7 @@ impl Pace {
             ));
         };
         let pause = self.pause.min(left);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
         Ok(pause)
     }
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// How long it is tried.
-const PATIENCE: Duration = Duration::from_mins(1);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// `while quickest.again()? { …; quickest.took(began.elapsed()); }`
 #[derive(Debug)]
 pub struct Quickest {
     limit: Duration,
-    patience: Duration,
+    timeout: Duration,
     began: Instant,
     best: Option<Duration>,
     tries: u32,
@@ -21,13 +21,13 @@ pub struct Quickest {
 impl Quickest {
     /// Nothing is measured yet; `limit` is what it may take.
     pub fn within(limit: Duration) -> Self {
-        Self::with_patience(limit, PATIENCE)
+        Self::with_timeout(limit, DEFAULT_TIMEOUT)
     }
 
-    fn with_patience(limit: Duration, patience: Duration) -> Self {
+    fn with_timeout(limit: Duration, timeout: Duration) -> Self {
         Self {
             limit,
-            patience,
+            timeout,
             began: Instant::now(),
             best: None,
             tries: 0,
@@ -38,7 +38,7 @@ impl Quickest {
     pub fn again(&self) -> Result<bool> {
         match self.best {
             Some(best) if best <= self.limit => Ok(false),
-            Some(best) if self.began.elapsed() > self.patience => bail!(
+            Some(best) if self.began.elapsed() > self.timeout => bail!(
                 "not within {:?}: the quickest of {} tries took {best:?}",
                 self.limit,
                 self.tries
@@ -63,12 +63,12 @@ mod tests {
         let limit = Duration::from_millis(5);
         let mut times = [9, 6, 4, 1].map(Duration::from_millis).into_iter();
         let mut quickest = Quickest::within(limit);
-        while quickest.again().expect("patience") {
+        while quickest.again().expect("timeout") {
             quickest.took(times.next().expect("a try more than is needed"));
         }
         assert_eq!(times.len(), 1);
 
-        let mut slow = Quickest::with_patience(limit, Duration::ZERO);
+        let mut slow = Quickest::with_timeout(limit, Duration::ZERO);
         assert!(slow.again().expect("the first try"));
         slow.took(Duration::from_millis(7));
         slow.took(Duration::from_millis(8));

@@ -12,13 +12,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How often the database is asked how far the host is.
-const SOON: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often it is asked whether a network is in force now.
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A host that has nothing new to say after its hello is taken at its word after this time.
-const QUIET: Duration = Duration::from_secs(1);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Says it, when it is so. `since`: microseconds since 1970, from before the agent was started.
 pub(super) async fn when_up(
@@ -50,22 +50,22 @@ pub(super) async fn when_up(
             ));
             said = faults;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
 /// Waits until this host has said hello and tried everything that is planned for it now.
 ///
 /// Its first report follows its hello. Both may have come before the first look here, and the next
-/// report is a heartbeat many seconds later: hence [`QUIET`].
+/// report is a heartbeat many seconds later: hence [`REPORT_TIMEOUT`].
 async fn applied(cloud: &Cloud, name: &str, since: i64) {
     let joined = loop {
         match host(cloud, name).await.map(|h| h.seen_at) {
             Some(at) if at >= since => break at,
-            _ => tokio::time::sleep(SOON).await,
+            _ => tokio::time::sleep(POLL_INTERVAL).await,
         }
     };
-    let quiet = tokio::time::Instant::now() + QUIET;
+    let quiet = tokio::time::Instant::now() + REPORT_TIMEOUT;
     let mut goal = planned(cloud, name).await;
     loop {
         if let (Some(host), Some((epoch, version))) = (host(cloud, name).await, &goal) {
@@ -80,7 +80,7 @@ async fn applied(cloud: &Cloud, name: &str, since: i64) {
         } else if goal.is_none() {
             goal = planned(cloud, name).await;
         }
-        tokio::time::sleep(SOON).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 /// Between two looks at the host's address: two system calls.
-const EVERY: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Names and endpoints of regions, as clients are told them.
 pub(super) fn endpoints(flags: &Flags) -> Vec<(String, String)> {
@@ -33,7 +33,7 @@ pub(super) async fn address(
     }
     let mut at = flags.my_ip();
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         // The kernel may let a listing of links wait: not here.
         let interface = flags.public_interface();
         let looked = tokio::task::spawn_blocking(move || host_source(&interface, at));

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// How long server and agent may take to end after each other.
-const FAREWELL: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `novanet up`. What the host lacks is said before anything is made.
 pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
@@ -71,7 +71,7 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
     };
     let too_late = async {
         stop.clone().await;
-        tokio::time::sleep(FAREWELL).await;
+        tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
     };
     let both = async { tokio::join!(serving, hosting) };
     let done = tokio::select! {

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Pause between two attempts to open the database.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A server that is ready to run.
 pub(super) struct ServerHalf {
@@ -114,7 +114,7 @@ fn is_of_database(error: &Failure) -> bool {
 async fn come_back(flags: &Flags, first: &setup::First) -> ServerHalf {
     let mut said = None;
     loop {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
         let ready = match open(flags, true).await {
             Ok(cloud) => prepare(flags, first, cloud, None).await,
             Err(error) => Err(error),

@@ -5,9 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read: far more than a full DescribeInstances.
-const LARGEST: u64 = 64 << 20;
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
 /// Sends a request; answers the body, whatever the status: a refusal has its reason in it.
 pub(super) fn send(request: &SignedRequest, host: &str) -> Result<Vec<u8>, String> {
@@ -20,7 +20,7 @@ pub(super) fn send(request: &SignedRequest, host: &str) -> Result<Vec<u8>, Strin
     let addresses = with_port.to_socket_addrs().map_err(failed)?;
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for address in addresses {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, REQUEST_TIMEOUT) {
             Ok(stream) => return converse(stream, request).map_err(failed),
             Err(e) => last = e,
         }
@@ -29,7 +29,7 @@ pub(super) fn send(request: &SignedRequest, host: &str) -> Result<Vec<u8>, Strin
 }
 
 fn converse(mut stream: TcpStream, request: &SignedRequest) -> std::io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
     let mut text = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
     for (name, value) in &request.headers {
         text.push_str(name);
@@ -44,7 +44,7 @@ fn converse(mut stream: TcpStream, request: &SignedRequest) -> std::io::Result<V
     text.push_str(&request.body);
     stream.write_all(text.as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(LARGEST).read_to_end(&mut answer)?;
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
     body(&answer).ok_or_else(|| std::io::Error::other("the answer is not HTTP"))
 }
 

@@ -13,7 +13,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 /// Longer than any answer takes, shorter than a user's patience with a dead agent.
-const PATIENCE: Duration = Duration::from_mins(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Exit code of `host plan --diff` where something differs, as diff(1) has 1 for that.
 const DIFFERS: u8 = 2;
@@ -141,7 +141,7 @@ impl NoAnswer {
 
 async fn ask(flags: &Flags, question: &Question) -> Result<String, NoAnswer> {
     let state_path = flags.state_path();
-    let answer = tokio::time::timeout(PATIENCE, local::ask(&state_path, question)).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, local::ask(&state_path, question)).await;
     match answer.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
         Ok(Answer::Text { text }) => Ok(line(text)),
         Ok(Answer::Failed { message }) => Err(NoAnswer::Failed(message)),
@@ -151,7 +151,7 @@ async fn ask(flags: &Flags, question: &Question) -> Result<String, NoAnswer> {
                 "only the agent's own user may ask it: run this as root".to_owned(),
             ),
             ErrorKind::TimedOut => {
-                NoAnswer::Socket(format!("no answer within {} s", PATIENCE.as_secs()))
+                NoAnswer::Socket(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
             }
             _ => NoAnswer::Socket(e.to_string()),
         }),

@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 /// Longer than the server waits for the host.
-const PATIENCE: Duration = Duration::from_mins(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The largest answer that is read: a host's is 1 MiB, JSON may write a byte as six.
-const LARGEST: u64 = 8 << 20;
+const MAX_REPLY_BYTES: u64 = 8 << 20;
 
 /// Asks another host.
 pub(super) async fn ask(host: &str, question: &Question, flags: &Flags) -> Result<String, Failure> {
@@ -26,7 +26,7 @@ pub(super) async fn ask(host: &str, question: &Question, flags: &Flags) -> Resul
             socket.display()
         ))
     };
-    let reply = tokio::time::timeout(PATIENCE, converse(&socket, host, question)).await;
+    let reply = tokio::time::timeout(ANSWER_TIMEOUT, converse(&socket, host, question)).await;
     let reply = reply
         .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
         .map_err(|e| failed(reason(&e, host)))?;
@@ -50,7 +50,7 @@ fn reason(error: &std::io::Error, host: &str) -> String {
         ErrorKind::PermissionDenied => {
             "only root and the server's own user may ask it: run this as root".to_owned()
         }
-        ErrorKind::TimedOut => format!("no answer within {} s", PATIENCE.as_secs()),
+        ErrorKind::TimedOut => format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
         _ => error.to_string(),
     }
 }
@@ -77,7 +77,10 @@ async fn converse(socket: &Path, host: &str, question: &Question) -> std::io::Re
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut reply = String::new();
-    stream.take(LARGEST).read_to_string(&mut reply).await?;
+    stream
+        .take(MAX_REPLY_BYTES)
+        .read_to_string(&mut reply)
+        .await?;
     read(&reply).ok_or_else(|| std::io::Error::other("its answer is not understood"))
 }
 

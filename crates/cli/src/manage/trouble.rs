@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// More lines about one host say nothing new.
-const MOST: usize = 10;
+const MAX_ERRORS_PER_HOST: usize = 10;
 
 /// A list is not held up for longer. Planning ten thousand rows takes about that.
-const PATIENCE: Duration = Duration::from_secs(2);
+const BAD_ROWS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is not in force on a host, or what is wrong with it.
 #[derive(Debug, Clone, Serialize)]
@@ -33,7 +33,7 @@ pub(super) async fn report(
         let mut errors = cx.cloud.host_errors(&host.name).await?;
         // What is wrong with the host itself comes first: it may explain the rest.
         errors.sort_by_key(|error| !error.key.0.starts_with("host/"));
-        for error in errors.iter().take(MOST) {
+        for error in errors.iter().take(MAX_ERRORS_PER_HOST) {
             let message = error.message.trim().replace('\n', " ");
             let what = match error.key.0.as_str() {
                 // The message says what.
@@ -42,11 +42,11 @@ pub(super) async fn report(
             };
             cx.warn(&format!("host {}: {what}{message}", host.name));
         }
-        if errors.len() > MOST {
+        if errors.len() > MAX_ERRORS_PER_HOST {
             cx.warn(&format!(
                 "host {}: {} more are not in force",
                 host.name,
-                errors.len() - MOST
+                errors.len() - MAX_ERRORS_PER_HOST
             ));
         }
         let of = errors.into_iter().map(|error| Fault {
@@ -55,7 +55,7 @@ pub(super) async fn report(
         });
         faults.insert(host.name.clone(), of.collect());
     }
-    match tokio::time::timeout(PATIENCE, cx.cloud.bad_rows()).await {
+    match tokio::time::timeout(BAD_ROWS_TIMEOUT, cx.cloud.bad_rows()).await {
         Ok(bad) => bad?.iter().for_each(|row| cx.warn(&spoiled(row))),
         Err(_) => cx.note("not all rows were looked at: nova-manage db check does it"),
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use stream::{Fd, Stream};
 
 /// How long the end of a daemon may wait for a reader to take what was said last.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// stdout and stderr of a daemon; empty in a command.
 static STREAMS: OnceLock<(Stream, Stream)> = OnceLock::new();
@@ -65,7 +65,7 @@ pub(crate) fn warning(text: &str) {
 /// Writes out what was said, as far as the readers take it within a second.
 pub(crate) fn finish() {
     if let Some((out, err)) = STREAMS.get() {
-        let end = std::time::Instant::now() + LAST_WORDS;
+        let end = std::time::Instant::now() + FLUSH_TIMEOUT;
         out.finish(end);
         err.finish(end);
     }

@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_mins(1);
 const LINES: usize = 256;
 
 /// Longer lines, in bytes, are not compared.
-const LONGEST: usize = 8 << 10;
+const MAX_LINE_BYTES: usize = 8 << 10;
 
 /// The lines of the last minute.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ struct Seen {
 impl Repeats {
     /// Whether a line is to be written now.
     pub(super) fn pass(&mut self, line: &str, now: Instant) -> bool {
-        if line.len() > LONGEST {
+        if line.len() > MAX_LINE_BYTES {
             return true;
         }
         if let Some(seen) = self.lines.get_mut(line) {
@@ -136,7 +136,7 @@ mod tests {
             assert!(repeats.pass(&format!("line {n}"), start));
         }
         assert!(repeats.lines.len() <= LINES);
-        assert!(repeats.pass(&"x".repeat(LONGEST + 1), start));
+        assert!(repeats.pass(&"x".repeat(MAX_LINE_BYTES + 1), start));
         assert_eq!(repeats.rest(), [("no".to_owned(), 2)]);
         for n in 0..300 {
             for _ in 0..4 {

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// As many instances and floating addresses as it has at one time, of those that it knows of.
-const MOST: usize = 4;
+const MAX_LIVING: usize = 4;
 
 /// As many addresses as it may have allocated at one time, answered or not: the quota is 10, and one is
 /// for the end.
-const MOST_ALLOCATED: usize = 9;
+const MAX_ALLOCATED: usize = 9;
 
 /// Open ports, as far as is known: a group has a quota of 20 rules.
-const MOST_DOORS: usize = 12;
+const MAX_DOORS: usize = 12;
 
 /// What the client was told. `None` where the last call about a thing was not answered: nobody can know.
 #[derive(Debug, Default)]
@@ -162,7 +162,7 @@ impl<'a> Client<'a> {
     }
 
     fn run(&mut self) {
-        if self.living().len() >= MOST {
+        if self.living().len() >= MAX_LIVING {
             return;
         }
         let said = self.call("run", "run-instances ami-00000001 -t m1.tiny");
@@ -192,7 +192,7 @@ impl<'a> Client<'a> {
     fn allocate(&mut self) {
         // Those of which nothing is known any more are of no use: with four of them nothing could be
         // associated, disassociated or released again.
-        if self.book.floats().count() >= MOST || self.perhaps_allocated >= MOST_ALLOCATED {
+        if self.book.floats().count() >= MAX_LIVING || self.perhaps_allocated >= MAX_ALLOCATED {
             return;
         }
         self.perhaps_allocated += 1;
@@ -246,7 +246,7 @@ impl<'a> Client<'a> {
             .doors
             .values()
             .filter(|open| **open != Some(false));
-        if perhaps_open.count() >= MOST_DOORS {
+        if perhaps_open.count() >= MAX_DOORS {
             return self.revoke();
         }
         let door = self.next_door;
