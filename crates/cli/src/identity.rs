@@ -15,14 +15,14 @@ use std::path::Path;
 
 /// What this state folder knows of its database.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct LocalRecord {
     /// What the server noted: epoch and version.
     pub(crate) seen: Option<(String, i64)>,
     /// What the agent's host has.
     pub(crate) ledger: Option<Table>,
 }
 
-impl Known {
+impl LocalRecord {
     /// Reads both witnesses; `None`: this state folder never had a database.
     pub(crate) fn of(flags: &Flags) -> Result<Option<Self>, Failure> {
         let state_path = flags.state_path();
@@ -33,14 +33,14 @@ impl Known {
             }
             ledger => ledger.map_err(|e| Failure::because(&e))?,
         };
-        let known = Self {
+        let record = Self {
             seen: clock_file::read(&clock_file::path(&state_path)),
             ledger,
         };
-        Ok((known.seen.is_some() || known.ledger.is_some()).then_some(known))
+        Ok((record.seen.is_some() || record.ledger.is_some()).then_some(record))
     }
 
-    /// The newest that is known: epoch and version.
+    /// The newest position on record: epoch and version.
     pub(crate) fn position(&self) -> (String, i64) {
         let ledger = self.ledger.as_ref().map(Table::position);
         let ledger = ledger.map(|at| (at.epoch, at.after));
@@ -66,9 +66,9 @@ pub(crate) enum Verdict {
     /// It is, or the state folder never had one.
     Same,
     /// It has no schema yet, and the state folder had a database.
-    Empty(Known),
+    Empty(LocalRecord),
     /// It is another one, or an older copy.
-    Doubtful(Known, Doubt),
+    Doubtful(LocalRecord, Doubt),
 }
 
 impl Verdict {
@@ -77,16 +77,16 @@ impl Verdict {
         let state = state_path.display();
         match self {
             Self::Same => None,
-            Self::Empty(known) => Some(format!(
+            Self::Empty(record) => Some(format!(
                 "database {database} is empty or missing, and {state} belongs to another one ({}): \
                  nothing was made, removed or overwritten (is its disk mounted, is sql_connection \
                  right? To begin anew: nova-manage db sync, then nova-manage db restored --drop)",
-                known.words()
+                record.words()
             )),
-            Self::Doubtful(known, doubt) => Some(format!(
+            Self::Doubtful(record, doubt) => Some(format!(
                 "database {database} is not the one of {state} ({}): {doubt}; nothing was made, \
                  removed or overwritten ({REMEDY})",
-                known.words()
+                record.words()
             )),
         }
     }
@@ -105,11 +105,11 @@ pub(crate) fn before_opening(flags: &Flags) -> Result<(), Failure> {
     if file.exists() {
         return Ok(());
     }
-    let Some(known) = Known::of(flags)? else {
+    let Some(record) = LocalRecord::of(flags)? else {
         return Ok(());
     };
     refuse(
-        &Verdict::Empty(known),
+        &Verdict::Empty(record),
         &format!("file {}", file.display()),
         flags,
     )
@@ -118,26 +118,26 @@ pub(crate) fn before_opening(flags: &Flags) -> Result<(), Failure> {
 /// Compares the database with both witnesses. What a host of this name has is compared object by
 /// object, if the schema is this program's.
 pub(crate) async fn compare(cloud: &Cloud, flags: &Flags) -> Result<Verdict, Failure> {
-    let Some(known) = Known::of(flags)? else {
+    let Some(record) = LocalRecord::of(flags)? else {
         return Ok(Verdict::Same);
     };
     let (have, want) = cloud.schema_version().await?;
     if have == 0 {
-        return Ok(Verdict::Empty(known));
+        return Ok(Verdict::Empty(record));
     }
-    if let Some(ledger) = &known.ledger {
+    if let Some(ledger) = &record.ledger {
         let list = if have == want {
             cloud.follow(&host(flags), &Follow::default()).await?
         } else {
             clock_of(cloud).await?
         };
         if let Some(doubt) = Doubt::about(ledger, &list) {
-            return Ok(Verdict::Doubtful(known, doubt));
+            return Ok(Verdict::Doubtful(record, doubt));
         }
     }
-    Ok(match unlike_seen(cloud, known.seen.as_ref()).await? {
+    Ok(match unlike_seen(cloud, record.seen.as_ref()).await? {
         None => Verdict::Same,
-        Some(doubt) => Verdict::Doubtful(known, doubt),
+        Some(doubt) => Verdict::Doubtful(record, doubt),
     })
 }
 
@@ -156,7 +156,7 @@ pub(crate) async fn glance(cloud: &Cloud, flags: &Flags) -> Result<Verdict, Fail
     let seen = clock_file::read(&clock_file::path(&flags.state_path()));
     Ok(match unlike_seen(cloud, seen.as_ref()).await? {
         None => Verdict::Same,
-        Some(doubt) => Verdict::Doubtful(Known { seen, ledger: None }, doubt),
+        Some(doubt) => Verdict::Doubtful(LocalRecord { seen, ledger: None }, doubt),
     })
 }
 

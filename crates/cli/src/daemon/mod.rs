@@ -46,7 +46,7 @@ fn run<F>(
     applet: &str,
     about: &str,
     args: &[String],
-    serve: fn(Flags, Stop) -> F,
+    serve: fn(Flags, Shutdown) -> F,
 ) -> Result<String, Failure>
 where
     F: Future<Output = Result<String, Failure>>,
@@ -59,7 +59,7 @@ where
     runtime()?.block_on(async {
         // A terminal that is closed takes the log's reader away, not the cloud.
         let _hangup = signal(SignalKind::hangup());
-        serve(flags, stop()).await
+        serve(flags, shutdown()).await
     })
 }
 
@@ -113,9 +113,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Resolves on SIGTERM or SIGINT, for all who hold it.
-type Stop = Shared<BoxFuture<'static, ()>>;
+type Shutdown = Shared<BoxFuture<'static, ()>>;
 
-fn stop() -> Stop {
+fn shutdown() -> Shutdown {
     let signals = async {
         let (Ok(mut term), Ok(mut int)) = (
             signal(SignalKind::terminate()),

@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 
 /// Ports that are kept for those who will serve there, until this is dropped.
-pub(super) struct Held {
+pub(super) struct ReservedPorts {
     _listeners: [TcpListener; 2],
 }
 
 /// Takes the EC2 API's port and the metadata service's.
-pub(super) fn hold(flags: &Flags) -> Result<Held, Failure> {
+pub(super) fn reserve(flags: &Flags) -> Result<ReservedPorts, Failure> {
     let socket = flags.path("server_socket");
     if UnixStream::connect(&socket).is_ok() {
         return Err(Failure::failed(format!(
@@ -32,7 +32,7 @@ pub(super) fn hold(flags: &Flags) -> Result<Held, Failure> {
     let port = flags.metadata_port();
     let metadata = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
         .map_err(|source| Failure::because(&AgentError::Port { port, source }))?;
-    Ok(Held {
+    Ok(ReservedPorts {
         _listeners: [api, metadata],
     })
 }

@@ -1,6 +1,6 @@
 //! Running: server, agent, or both in one process that speak the real protocol over the socket.
 
-use super::{Stop, follow, host, ports, server_half, setup};
+use super::{Shutdown, follow, host, ports, server_half, setup};
 use crate::failure::Failure;
 use crate::{identity, keyfile, running};
 use futures_util::FutureExt as _;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `novanet up`. What the host lacks is said before anything is made.
-pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
+pub(super) async fn up(flags: Flags, stop: Shutdown) -> Result<String, Failure> {
     host::say_what_is_missing(&flags);
     // Before anything is made; the agent takes it for good.
     drop(NamespaceLock::take().map_err(|e| Failure::because(&e))?);
@@ -41,8 +41,8 @@ pub(super) async fn up(flags: Flags, stop: Stop) -> Result<String, Failure> {
         addresses: host_addresses(&settings).map_err(|e| Failure::because(&e))?,
     };
     let first = setup::First::of(&flags, here)?;
-    let held = ports::hold(&flags)?;
-    let begun = server_half::begin(&flags, &first, held).await?;
+    let reserved = ports::reserve(&flags)?;
+    let begun = server_half::begin(&flags, &first, reserved).await?;
     keep_reserve(&flags);
     let _registration = running::register("up", &flags);
     let upstream = ServerAddress::Unix(flags.path("server_socket"));
@@ -89,7 +89,7 @@ async fn host_on_own_threads(
     settings: Settings,
     options: Options,
     upstream: ServerAddress,
-    stop: Stop,
+    stop: Shutdown,
 ) -> Result<(), Failure> {
     let runtime = super::runtime()?;
     let (ended, end) = oneshot::channel();
@@ -111,7 +111,7 @@ async fn host_on_own_threads(
 }
 
 /// `novanet server`.
-pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> {
+pub(super) async fn server(flags: Flags, stop: Shutdown) -> Result<String, Failure> {
     let cloud = open(&flags, false).await?;
     keep_reserve(&flags);
     let server = bind(&flags, &cloud).await?;
@@ -127,7 +127,7 @@ pub(super) async fn server(flags: Flags, stop: Stop) -> Result<String, Failure> 
 }
 
 /// `novanet agent`.
-pub(super) async fn agent(flags: Flags, stop: Stop) -> Result<String, Failure> {
+pub(super) async fn agent(flags: Flags, stop: Shutdown) -> Result<String, Failure> {
     host::say_what_is_missing(&flags);
     let settings = host::agent_settings(&flags)?;
     let upstream = ServerAddress::Unix(flags.path("server_socket"));

@@ -2,9 +2,9 @@
 //! its ledger: firewall, DHCP and metadata need no server. This half says why, and comes when the
 //! database is back.
 
-use super::ports::Held;
+use super::ports::ReservedPorts;
 use super::serve::{bind, open};
-use super::{Stop, announce, follow, setup};
+use super::{Shutdown, announce, follow, setup};
 use crate::failure::Failure;
 use crate::say;
 use novanet_agent::runtime;
@@ -32,11 +32,11 @@ pub(super) struct ServerHalf {
 pub(super) async fn begin(
     flags: &Flags,
     first: &setup::First,
-    held: Held,
+    reserved: ReservedPorts,
 ) -> Result<Option<ServerHalf>, Failure> {
     let has_ledger = runtime::has_ledger(&flags.state_path());
     let error = match open(flags, true).await {
-        Ok(cloud) => match prepare(flags, first, cloud, Some(held)).await {
+        Ok(cloud) => match prepare(flags, first, cloud, Some(reserved)).await {
             Ok(half) => return Ok(Some(half)),
             Err(error) if !is_of_database(&error) => return Err(error),
             Err(error) => error,
@@ -55,7 +55,7 @@ pub(super) async fn serve(
     flags: &Flags,
     first: &setup::First,
     mut begun: Option<ServerHalf>,
-    stop: Stop,
+    stop: Shutdown,
 ) -> Result<(), Failure> {
     loop {
         let half = if let Some(half) = begun.take() {
@@ -147,11 +147,11 @@ async fn prepare(
     flags: &Flags,
     first: &setup::First,
     cloud: Cloud,
-    held: Option<Held>,
+    reserved: Option<ReservedPorts>,
 ) -> Result<ServerHalf, Failure> {
     let since = now();
     first.check(&cloud).await?;
-    drop(held);
+    drop(reserved);
     let server = bind(flags, &cloud).await?;
     let ready = setup::run(&cloud, flags, first).await?;
     let address = server

@@ -3,7 +3,7 @@
 
 use super::context::Context;
 use crate::failure::Failure;
-use crate::identity::{self, Known, Verdict};
+use crate::identity::{self, LocalRecord, Verdict};
 use novanet_agent::runtime::Table;
 use novanet_model::wire::Objects;
 use novanet_server::clock_file;
@@ -29,7 +29,7 @@ pub(crate) async fn run(choice: Option<Choice>, cx: &Context) -> Result<String, 
     }
     cx.cloud.require_schema().await?;
     let verdict = identity::compare(&cx.cloud, &cx.flags).await?;
-    let Verdict::Doubtful(known, doubt) = verdict else {
+    let Verdict::Doubtful(record, doubt) = verdict else {
         return Ok("nothing to decide: this is the database of this state folder\n".to_owned());
     };
     let Some(choice) = choice else {
@@ -43,11 +43,11 @@ pub(crate) async fn run(choice: Option<Choice>, cx: &Context) -> Result<String, 
         );
         return Ok(text);
     };
-    let held = held(&known);
+    let host_objects = host_objects(&record);
     let text = match choice {
         Choice::Drop => {
             cx.cloud
-                .drop_restored(&identity::host(&cx.flags), &held)
+                .drop_restored(&identity::host(&cx.flags), &host_objects)
                 .await?;
             format!(
                 "the host follows this database from now on, and removes what it does not know: {}\n",
@@ -58,7 +58,7 @@ pub(crate) async fn run(choice: Option<Choice>, cx: &Context) -> Result<String, 
                 }
             )
         }
-        Choice::Adopt => adopt(&held, cx).await?,
+        Choice::Adopt => adopt(&host_objects, cx).await?,
     };
     let (epoch, version) = cx.cloud.clock().await?;
     let note = clock_file::path(&state_path);
@@ -68,11 +68,11 @@ pub(crate) async fn run(choice: Option<Choice>, cx: &Context) -> Result<String, 
 }
 
 /// What the host has; without an agent here, only the epoch that the server noted.
-fn held(known: &Known) -> Objects {
-    if let Some(ledger) = &known.ledger {
+fn host_objects(record: &LocalRecord) -> Objects {
+    if let Some(ledger) = &record.ledger {
         return Table::to_objects(ledger);
     }
-    let (epoch, version) = known.position();
+    let (epoch, version) = record.position();
     Objects {
         epoch,
         version,
@@ -82,8 +82,8 @@ fn held(known: &Known) -> Objects {
 }
 
 /// The database learns what the host has.
-async fn adopt(held: &Objects, cx: &Context) -> Result<String, Failure> {
-    if held.changes.is_empty() {
+async fn adopt(host_objects: &Objects, cx: &Context) -> Result<String, Failure> {
+    if host_objects.changes.is_empty() {
         return Err(Failure::failed(
             "no agent ran here, so there is nothing to adopt: run this on the host that has the \
              instances, or give them up: nova-manage db restored --drop",
@@ -91,7 +91,7 @@ async fn adopt(held: &Objects, cx: &Context) -> Result<String, Failure> {
     }
     let done = cx
         .cloud
-        .adopt_restored(&identity::host(&cx.flags), held)
+        .adopt_restored(&identity::host(&cx.flags), host_objects)
         .await?;
     let mut text = String::new();
     for line in done {
