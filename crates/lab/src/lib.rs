@@ -31,7 +31,7 @@ pub use kernel::have8021q;
 pub use machine::MachineState;
 pub use packet::Mac;
 pub use postgres::{Database, Postgres, PostgresOptions};
-pub use proxy::{Cut, Proxy};
+pub use proxy::{Abort, Proxy};
 pub use quickest::Quickest;
 pub use sandbox::{DetachedSandbox, Sandbox};
 pub use wire::Wire;

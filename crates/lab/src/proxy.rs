@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// When a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub enum Abort {
     /// The client's message does not reach the server.
     Before,
     /// The server has answered it, and the answer does not reach the client.
@@ -28,7 +28,7 @@ struct Plan {
     text: &'static [u8],
     /// Those of clients since the plan was made.
     count: usize,
-    at: Option<(usize, Cut)>,
+    at: Option<(usize, Abort)>,
     cut: Option<Vec<u8>>,
 }
 
@@ -58,7 +58,7 @@ impl Proxy {
 
     /// Cuts the connection on which a client sends the message with this number from now on (what it
     /// sends at once is one), of those with `text` in them.
-    pub fn cut_at(&self, number: usize, text: &'static str, when: Cut) {
+    pub fn abort_at(&self, number: usize, text: &'static str, when: Abort) {
         *self.plan() = Plan {
             text: text.as_bytes(),
             at: Some((number, when)),
@@ -92,8 +92,8 @@ impl Proxy {
         std::thread::spawn(move || {
             pass(&from, &to, |message| match proxy.step(message) {
                 None => true,
-                Some(Cut::Before) => false,
-                Some(Cut::After) => {
+                Some(Abort::Before) => false,
+                Some(Abort::After) => {
                     *mute.lock().unwrap_or_else(PoisonError::into_inner) = true;
                     true
                 }
@@ -102,7 +102,7 @@ impl Proxy {
         Ok(())
     }
 
-    fn step(&self, message: &[u8]) -> Option<Cut> {
+    fn step(&self, message: &[u8]) -> Option<Abort> {
         let mut plan = self.plan();
         let text = plan.text;
         if !text.is_empty() && !message.windows(text.len()).any(|part| part == text) {

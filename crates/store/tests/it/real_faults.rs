@@ -4,7 +4,7 @@
 use crate::both::faults::{names, use_case};
 use crate::engines::{Fresh, run, runtime};
 use anyhow::{Context, Result, ensure};
-use novanet_lab::{Cut, DiskPlan, FaultyDisk, Postgres, Proxy, eventually_async};
+use novanet_lab::{Abort, DiskPlan, FaultyDisk, Postgres, Proxy, eventually_async};
 use novanet_store::{Db, Engine, Fault, StoreError};
 use sqlx::{AnyConnection, Connection};
 use std::process::Command;
@@ -234,17 +234,17 @@ fn a_connection_that_is_cut_at_any_message_is_all_or_nothing_and_the_next_write_
             .replace(&format!(":{port}/"), &format!(":{}/", proxy.port()));
         let db = Db::open(&url).await?;
         for planned in [true, false] {
-            for when in [Cut::Before, Cut::After] {
+            for when in [Abort::Before, Abort::After] {
                 let name = format!("commit-{planned}-{when:?}");
-                proxy.cut_at(1, "COMMIT", when);
+                proxy.abort_at(1, "COMMIT", when);
                 let done = use_case(&db, planned, &name).await;
                 ensure!(proxy.end().is_some(), "{name}");
                 assert_eq!(fault(&done), Some(Fault::Lost), "{name}: {done:?}");
                 let there = whole_and_the_next_works(&db, &name, &done).await?;
-                ensure!(there == (when == Cut::After), "{name}");
+                ensure!(there == (when == Abort::After), "{name}");
                 for number in 1.. {
                     let name = format!("cut-{planned}-{when:?}-{number:02}");
-                    proxy.cut_at(number, "", when);
+                    proxy.abort_at(number, "", when);
                     let done = use_case(&db, planned, &name).await;
                     if proxy.end().is_none() {
                         done?;

@@ -1,4 +1,4 @@
-//! `novanet up` is killed again and again at moments drawn by lot: in its first start, at rest and at work, while a client
+//! `novanet up` is killed again and again at moments drawn at random: in its first start, at rest and at work, while a client
 //! goes on calling. What was answered as done is there at the end, and nothing is there twice or left over.
 
 mod client;
@@ -22,9 +22,9 @@ const SEEDS: [u64; 10] = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89];
 const AT_WORK: (u64, u64) = (150, 2_000);
 
 /// What happens next, the same in every run.
-struct Lot(u64);
+struct Rng(u64);
 
-impl Lot {
+impl Rng {
     fn below(&mut self, limit: u64) -> u64 {
         // SplitMix64
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -43,11 +43,11 @@ fn what_was_answered_outlives_every_kill_and_nothing_is_left_over() {
     }
     let (done, cut_off) = (AtomicBool::new(false), AtomicBool::new(false));
     let book = std::thread::scope(|scope| {
-        let client = scope.spawn(|| Client::new(&cloud, &cut_off, Lot(4)).work_until(&done));
+        let client = scope.spawn(|| Client::new(&cloud, &cut_off, Rng(4)).work_until(&done));
         let kills = || -> Result<()> {
             for seed in SEEDS {
                 let (least, most) = AT_WORK;
-                killed_after(&cloud, least + Lot(seed).below(most - least))?;
+                killed_after(&cloud, least + Rng(seed).below(most - least))?;
             }
             // On a busy machine all kills may have come between two calls; the next one cannot.
             eventually(LONG, || {

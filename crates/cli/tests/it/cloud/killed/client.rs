@@ -1,7 +1,7 @@
 //! A client that goes on calling, whatever happens to the cloud, and keeps book of what it was told.
 
 use super::super::Cloud;
-use super::Lot;
+use super::Rng;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -76,18 +76,18 @@ pub(super) struct Client<'a> {
     cloud: &'a Cloud,
     /// Whether a call was cut off, for those who kill.
     cut_off: &'a AtomicBool,
-    lot: Lot,
+    rng: Rng,
     book: Book,
     next_door: u16,
     perhaps_allocated: usize,
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(cloud: &'a Cloud, cut_off: &'a AtomicBool, lot: Lot) -> Self {
+    pub(super) fn new(cloud: &'a Cloud, cut_off: &'a AtomicBool, rng: Rng) -> Self {
         Self {
             cloud,
             cut_off,
-            lot,
+            rng,
             book: Book::default(),
             next_door: 1000,
             perhaps_allocated: 0,
@@ -106,7 +106,7 @@ impl<'a> Client<'a> {
         let mut more = 200;
         while !done.load(Ordering::Relaxed) || (more > 0 && !self.book.did_all()) {
             more -= i32::from(done.load(Ordering::Relaxed));
-            match self.lot.below(12) {
+            match self.rng.below(12) {
                 0..2 => self.run(),
                 2 => self.terminate(),
                 3 => self.allocate(),
@@ -143,10 +143,10 @@ impl<'a> Client<'a> {
         None
     }
 
-    /// One of those, drawn by lot.
+    /// One of those, drawn at random.
     fn one_of<T: Clone>(&mut self, of: &[T]) -> Option<T> {
         let count = u64::try_from(of.len()).unwrap();
-        let one = usize::try_from(self.lot.below(count.max(1))).unwrap();
+        let one = usize::try_from(self.rng.below(count.max(1))).unwrap();
         of.get(one).cloned()
     }
 
