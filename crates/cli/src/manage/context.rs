@@ -1,4 +1,5 @@
-//! What a command works with, and how the database is opened for it.
+//! The cloud, flags and output format that a command works with, and how the database is opened for
+//! it. Depends on control, the key file and the check of the state folder (`identity`).
 
 use crate::args::Format;
 use crate::failure::Failure;
@@ -39,75 +40,65 @@ impl Context {
         {
             return Err(no_database(&flags, &file.to_string_lossy()));
         }
-        let config = CloudConfig::from_flags(&flags);
-        let mut cloud = Cloud::open(config.clone(), None).await?;
-        if needs != Needs::AnySchema {
-            if cloud.schema_version().await?.0 == 0 {
-                return Err(Failure::failed(format!(
-                    "database {}: is empty ({MAKES_ONE})",
-                    cloud.db().name()
-                )));
-            }
-            cloud.require_schema().await?;
-        }
-        // Without users nothing is sealed, and no key file is needed or made.
-        if needs == Needs::Secrets && !cloud.users().await?.is_empty() {
-            let vault = keyfile::open(&flags.path("secret_key_file"), false)?;
-            cloud = Cloud::open(config, Some(vault)).await?;
+        let cloud = Cloud::open(CloudConfig::from_flags(&flags), None).await?;
+        if needs != Needs::AnySchema && cloud.schema_version().await?.0 == 0 {
+            return Err(Failure::failed(format!(
+                "database {}: is empty ({MAKES_ONE})",
+                cloud.db().name()
+            )));
         }
         let cx = Self {
             cloud,
             flags,
             format,
         };
-        if needs != Needs::AnySchema {
-            cx.only_read_another().await?;
-        }
-        Ok(cx)
+        cx.finish(needs, false).await
     }
 
     /// Opens the database that the flags name; makes it where there is none.
     pub(crate) async fn open(flags: Flags, format: Format, needs: Needs) -> Result<Self, Failure> {
-        let config = CloudConfig::from_flags(&flags);
         if needs != Needs::AnySchema {
             identity::before_opening(&flags)?;
         }
-        let mut cloud = Cloud::open(config.clone(), None).await?;
-        if needs != Needs::AnySchema {
-            // The first command on an empty state path makes the database: nothing is there that
-            // could be migrated wrongly. An older one waits for `db sync`.
-            if cloud.schema_version().await?.0 == 0 {
-                let verdict = identity::compare(&cloud, &flags).await?;
-                identity::refuse(&verdict, cloud.db().name(), &flags)?;
-                cloud.migrate().await?;
-            }
-            cloud.require_schema().await?;
-        }
-        if needs == Needs::Secrets {
-            let fresh = cloud.users().await?.is_empty();
-            let vault = keyfile::open(&flags.path("secret_key_file"), fresh)?;
-            cloud = Cloud::open(config, Some(vault)).await?;
+        let cloud = Cloud::open(CloudConfig::from_flags(&flags), None).await?;
+        // The first command on an empty state path makes the database: nothing is there that
+        // could be migrated wrongly. An older one waits for `db sync`.
+        if needs != Needs::AnySchema && cloud.schema_version().await?.0 == 0 {
+            let verdict = identity::compare(&cloud, &flags).await?;
+            identity::refuse(&verdict, cloud.db().name(), &flags)?;
+            cloud.migrate().await?;
         }
         let cx = Self {
             cloud,
             flags,
             format,
         };
-        if needs != Needs::AnySchema {
-            cx.only_read_another().await?;
-        }
-        Ok(cx)
+        cx.finish(needs, true).await
     }
 
-    /// A database that is not the one of this state folder can be looked at, and not changed.
-    async fn only_read_another(&self) -> Result<(), Failure> {
+    /// Checks the schema and opens the key file, as far as the command needs them. Makes a database
+    /// that does not belong to this state folder read-only, with a warning.
+    async fn finish(mut self, needs: Needs, makes_key: bool) -> Result<Self, Failure> {
+        if needs == Needs::AnySchema {
+            return Ok(self);
+        }
+        self.cloud.require_schema().await?;
+        if needs == Needs::Secrets {
+            // Without users no secret is sealed, and reading needs no key file.
+            let fresh = self.cloud.users().await?.is_empty();
+            if makes_key || !fresh {
+                let vault = keyfile::open(&self.flags.path("secret_key_file"), fresh)?;
+                let config = CloudConfig::from_flags(&self.flags);
+                self.cloud = Cloud::open(config, Some(vault)).await?;
+            }
+        }
         let verdict = identity::glance(&self.cloud, &self.flags).await?;
         let database = self.cloud.db().name();
         if let Some(why) = verdict.refusal(database, &self.flags.state_path()) {
             self.warn(&why);
             self.cloud.db().refuse_changes(&why);
         }
-        Ok(())
+        Ok(self)
     }
 
     /// Tells the user something that is neither the answer nor an error.
