@@ -1,7 +1,8 @@
 //! How a command ends badly: what to print, and the exit code.
 
-use novanet_control::{ControlError, error_chain};
+use novanet_control::{ControlError, StoreError, error_chain};
 use novanet_model::carve::CarveError;
+use novanet_server::ServerError;
 use std::error::Error;
 use std::fmt;
 
@@ -16,6 +17,8 @@ pub(crate) struct Failure {
     pub(crate) plain: bool,
     /// What goes to stdout all the same; nothing is said on stderr if there is no message.
     pub(crate) output: String,
+    /// The database cannot be used as it is: waiting for it or repairing it helps.
+    pub(crate) of_database: bool,
 }
 
 impl Failure {
@@ -26,6 +29,7 @@ impl Failure {
             message: message.into(),
             plain: false,
             output: String::new(),
+            of_database: false,
         }
     }
 
@@ -44,6 +48,7 @@ impl Failure {
             message: message.into(),
             plain: false,
             output: String::new(),
+            of_database: false,
         }
     }
 
@@ -83,6 +88,7 @@ impl From<ControlError> for Failure {
             ControlError::Invalid(_) | ControlError::Carve(CarveError::Invalid(_))
         );
         let mut failure = Self::because(&error);
+        failure.of_database = is_of_database(&error);
         if wrong_words {
             failure.code = 2;
         }
@@ -93,12 +99,54 @@ impl From<ControlError> for Failure {
     }
 }
 
+/// Why a server ended. The text has no remedy: the server goes on by itself when the cause is gone.
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let mut failure = Self::because(&error);
+        failure.of_database = match &error {
+            ServerError::Cloud(error) => is_of_database(error),
+            ServerError::Listen { .. } => false,
+        };
+        failure
+    }
+}
+
+fn is_of_database(error: &ControlError) -> bool {
+    matches!(
+        error,
+        ControlError::Store(
+            StoreError::Unavailable { .. } | StoreError::Refused(_) | StoreError::Statement(_)
+        )
+    )
+}
+
 impl Failure {
+    /// The same, with the database named as the cause.
+    pub(crate) fn with_database_at_fault(mut self) -> Self {
+        self.of_database = true;
+        self
+    }
+
     /// The same; if the database was at fault and it was not said which, this is the one.
     pub(crate) fn in_database(mut self, name: &str) -> Self {
         if let Some(fault) = self.message.strip_prefix("database: ") {
             self.message = format!("database {name}: {fault}");
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_an_error_and_not_its_text_says_that_the_database_is_at_fault() {
+        let refused = StoreError::Refused("this file is not of this program".to_owned());
+        assert!(Failure::from(ControlError::Store(refused)).of_database);
+        let forbidden = ControlError::Forbidden("database is a word here".to_owned());
+        assert!(!Failure::from(forbidden).of_database);
+        let server = ServerError::Cloud(ControlError::Forbidden("database".to_owned()));
+        assert!(!Failure::from(server).of_database);
     }
 }

@@ -191,6 +191,6 @@ async fn unlike_seen(
 pub(crate) fn refuse(verdict: &Verdict, database: &str, flags: &Flags) -> Result<(), Failure> {
     match verdict.refusal(database, &flags.state_path()) {
         None => Ok(()),
-        Some(why) => Err(Failure::failed(why)),
+        Some(why) => Err(Failure::failed(why).with_database_at_fault()),
     }
 }

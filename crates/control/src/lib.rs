@@ -40,4 +40,4 @@ pub use error::{ControlError, Kind, Result, error_chain};
 pub use novanet_pki::{PkiError, Vault};
 pub use novanet_store::audit::Entry as AuditEntry;
 pub use novanet_store::hosts::Host;
-pub use novanet_store::{Committed, Engine, StoreError, when_full};
+pub use novanet_store::{Committed, Engine, StoreError, now, when_full};

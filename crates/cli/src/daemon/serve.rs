@@ -122,7 +122,7 @@ pub(super) async fn server(flags: Flags, stop: Shutdown) -> Result<String, Failu
         never = following => match never {},
     };
     cloud.close().await;
-    done.map_err(|e| Failure::because(&e))?;
+    done?;
     Ok(String::new())
 }
 
@@ -224,7 +224,5 @@ pub(super) async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure
         name: format!("{}:{}", flags.host(), std::process::id()),
         clock_file: novanet_server::clock_file::path(&flags.state_path()),
     };
-    Server::bind(config, cloud.clone())
-        .await
-        .map_err(|e| Failure::because(&e))
+    Ok(Server::bind(config, cloud.clone()).await?)
 }

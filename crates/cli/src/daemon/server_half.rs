@@ -12,7 +12,7 @@ use novanet_control::Cloud;
 use novanet_model::flags::Flags;
 use novanet_server::Server;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Pause between two attempts to open the database.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub(super) async fn begin(
     let error = match open(flags, true).await {
         Ok(cloud) => match prepare(flags, first, cloud, Some(reserved)).await {
             Ok(half) => return Ok(Some(half)),
-            Err(error) if !is_of_database(&error) => return Err(error),
+            Err(error) if !error.of_database => return Err(error),
             Err(error) => error,
         },
         Err(error) => error,
@@ -98,16 +98,11 @@ pub(super) async fn serve(
             never = following => match never {},
         };
         cloud.close().await;
-        match done.map_err(|e| Failure::because(&e)) {
-            Err(error) if is_of_database(&error) => say_why(&error),
+        match done.map_err(Failure::from) {
+            Err(error) if error.of_database => say_why(&error),
             done => return done,
         }
     }
-}
-
-/// Whether the database is at fault, and not what was asked for.
-fn is_of_database(error: &Failure) -> bool {
-    error.message.starts_with("database")
 }
 
 /// Waits until the database can be used, and makes the server ready. Says when the reason changes.
@@ -149,7 +144,7 @@ async fn prepare(
     cloud: Cloud,
     reserved: Option<ReservedPorts>,
 ) -> Result<ServerHalf, Failure> {
-    let since = now();
+    let since = novanet_control::now();
     first.check(&cloud).await?;
     drop(reserved);
     let server = bind(flags, &cloud).await?;
@@ -163,13 +158,5 @@ async fn prepare(
         ready,
         address,
         since,
-    })
-}
-
-/// Microseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |time| {
-        i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
     })
 }
