@@ -8,6 +8,7 @@
 // The surroundings of tests are this crate's business: it reads the environment itself.
 #![allow(clippy::disallowed_methods)]
 
+#[cfg(feature = "dhcp")]
 pub mod dhcp;
 mod disk;
 mod eventually;
@@ -21,6 +22,7 @@ mod quickest;
 mod sandbox;
 mod wire;
 
+#[cfg(feature = "dhcp")]
 pub use dhcp::{DhcpClient, Lease};
 pub use disk::{DiskPlan, FaultyDisk};
 pub use eventually::{eventually, eventually_async};
