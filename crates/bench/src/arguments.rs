@@ -1,5 +1,5 @@
-//! The command line of `novanet-bench`. Depends on nothing but the names of the figures, which it is
-//! given to check `--only`.
+//! The command line of `novanet-bench`. Depends on nothing but the names of the figures, which it
+//! is given to check `--only`.
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use std::fmt::Write as _;

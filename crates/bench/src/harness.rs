@@ -1,5 +1,5 @@
-//! What a measurement is made of: samples, what they come down to, a floor measured in the same run,
-//! a limit, and whether it was met. Must not know what is measured, or how it is printed.
+//! What a measurement is made of: samples, what they come down to, a floor measured in the same
+//! run, a limit, and whether it was met. Must not know what is measured, or how it is printed.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -248,8 +248,8 @@ fn ratio(measured: Option<Summary>, by: Option<Summary>) -> Option<f64> {
         .map(|(measured, by)| measured.p50 / by.p50)
 }
 
-/// Measures two things in turn, the other one first in every second round, so that whatever else the
-/// machine does meets both alike. Each answers how long its own part took.
+/// Measures two things in turn, the other one first in every second round, so that whatever else
+/// the machine does meets both alike. Each answers how long its own part took.
 pub(super) async fn pairs(
     rounds: usize,
     mut a: impl AsyncFnMut(usize) -> Result<Duration>,

@@ -1,10 +1,10 @@
-//! `make bench`: the figures that novanet promises, each measured on real parts beside a floor of the
-//! same run. May depend on every crate; the product depends on nothing here.
+//! `make bench`: the figures that novanet promises, each measured on real parts beside a floor of
+//! the same run. May depend on every crate; the product depends on nothing here.
 //!
 //! A figure is a named function that answers with rows; it lives in a file of its own and knows
-//! nothing of the others. What several of one group need (a cloud on each engine, a host, a sandbox)
-//! is the group's `mod.rs`. Whatever runs as a process of its own is the product's binary: `novanet`
-//! beside this program, or `--binary`.
+//! nothing of the others. What several of one group need (a cloud on each engine, a host, a
+//! sandbox) is the group's `mod.rs`. Whatever runs as a process of its own is the product's binary:
+//! `novanet` beside this program, or `--binary`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // people run this by hand
 

@@ -1,8 +1,8 @@
 //! Reading a command line: words, a command's own options, and nova's flags anywhere between them.
 //!
 //! nova-manage took every parameter both by place and by name (`network create private …` and
-//! `--label=private`), and flags before and after the command; so do all applets here. Pure: must not
-//! know what a command does.
+//! `--label=private`), and flags before and after the command; so do all applets here. Pure: must
+//! not know what a command does.
 
 mod bound;
 
@@ -273,7 +273,8 @@ impl Line {
                 .filter_map(|name| params.iter().find(|p| p.is(name)))
                 .collect()
         };
-        // What was given by name is not expected by place, as in `create private --fixed_range_v4=…`.
+        // What was given by name is not expected by place, as in `create private
+        // --fixed_range_v4=…`.
         order.retain(|p| p.takes == Takes::Many || !values.iter().any(|(n, _)| *n == p.name));
         let mut order = order.into_iter().peekable();
         for word in self.words.drain(..) {

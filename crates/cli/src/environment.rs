@@ -81,7 +81,8 @@ pub(crate) fn variable_os(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// How many characters a line of the terminal has that the answer goes to; `None`: it goes elsewhere.
+/// How many characters a line of the terminal has that the answer goes to; `None`: it goes
+/// elsewhere.
 pub(crate) fn terminal_width() -> Option<u16> {
     let out = std::io::stdout();
     if !out.is_terminal() {

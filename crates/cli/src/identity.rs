@@ -1,6 +1,7 @@
-//! Whether the database is the one that this state folder belongs to. Two witnesses say so: the note of
-//! the server (`clock.seen`) and the ledger of the agent. An empty database, another one, or an older
-//! copy is never taken for it: the operator decides (`nova-manage db restored`, docs/restore.md).
+//! Whether the database is the one that this state folder belongs to. Two witnesses say so: the
+//! note of the server (`clock.seen`) and the ledger of the agent. An empty database, another one,
+//! or an older copy is never taken for it: the operator decides (`nova-manage db restored`,
+//! docs/restore.md).
 
 use crate::failure::Failure;
 use novanet_agent::ledger;

@@ -37,8 +37,8 @@ impl Drop for Registration {
     }
 }
 
-/// Keeps the flags of this process as those of `applet`. Call it when the state path is there. A daemon
-/// whose file cannot be written runs all the same.
+/// Keeps the flags of this process as those of `applet`. Call it when the state path is there. A
+/// daemon whose file cannot be written runs all the same.
 pub(crate) fn register(applet: &str, flags: &Flags) -> Option<Registration> {
     let pid = std::process::id();
     let settings = flags.all().map(|(flag, value)| Setting {

@@ -1,4 +1,5 @@
-//! A DHCP client (RFC 2131) with a hardware address of the test's choice, on raw frames: it needs no address, and takes none from the kernel.
+//! A DHCP client (RFC 2131) with a hardware address of the test's choice, on raw frames: it needs
+//! no address, and takes none from the kernel.
 //!
 //! Unicast answers reach it because it answers ARP for its own lease while it waits.
 
@@ -138,7 +139,8 @@ impl DhcpClient {
         })
     }
 
-    /// Asks once who has an address to offer, and listens for `time`: all offers, from whoever they are.
+    /// Asks once who has an address to offer, and listens for `time`: all offers, from whoever they
+    /// are.
     pub fn offers(&self, time: Duration) -> Result<Vec<Lease>> {
         let message = self.message(MessageType::Discover);
         self.send(&message, self.to_everybody())?;
@@ -164,7 +166,8 @@ impl DhcpClient {
         })
     }
 
-    /// Asks for an address it says it had before, as a machine does that was restarted (RFC 2131 §4.3.2, INIT-REBOOT).
+    /// Asks for an address it says it had before, as a machine does that was restarted (RFC 2131
+    /// §4.3.2, INIT-REBOOT).
     pub fn request_again(&self, address: Ipv4Addr) -> Result<Lease> {
         self.insist(MessageType::Ack, || {
             let mut message = self.message(MessageType::Request);
@@ -334,7 +337,8 @@ impl DhcpClient {
     }
 }
 
-/// A DHCP server's offer as somebody who is none would send it, to try whether an instance can play the server: one `Ack` for an address to a client.
+/// A DHCP server's offer as somebody who is none would send it, to try whether an instance can play
+/// the server: one `Ack` for an address to a client.
 pub fn forged_ack(
     server: (Mac, Ipv4Addr),
     client: Mac,

@@ -1,4 +1,5 @@
-//! Waiting for a state instead of sleeping: poll until it holds, or fail with the last state that was seen.
+//! Waiting for a state instead of sleeping: poll until it holds, or fail with the last state that
+//! was seen.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -10,9 +11,11 @@ use anyhow::{Result, anyhow};
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// Calls `state` until it answers `Ok`; after `limit` the error is its last answer, with the time waited and the number of tries.
+/// Calls `state` until it answers `Ok`; after `limit` the error is its last answer, with the time
+/// waited and the number of tries.
 ///
-/// `state` is called at least once, and once more after the last pause, so that a slow machine does not fail what had become true.
+/// `state` is called at least once, and once more after the last pause, so that a slow machine does
+/// not fail what had become true.
 pub fn eventually<T, E: Display>(
     limit: Duration,
     mut state: impl FnMut() -> Result<T, E>,

@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::Host;
 
-/// Whether 802.1Q devices can be made here: built in, loaded, or loaded by the very attempt. Where not, VLAN tests need the virtual machine.
+/// Whether 802.1Q devices can be made here: built in, loaded, or loaded by the very attempt. Where
+/// not, VLAN tests need the virtual machine.
 pub fn have8021q() -> Result<bool> {
     let host = Host::new("try8021q")?;
     // `dev NAME` throughout: `ip link add a …` reads "a" as "address".

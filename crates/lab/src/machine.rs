@@ -1,5 +1,6 @@
-//! The state of a machine or host as text, to show that it is the same before and after: rules, links, addresses, routes, mounts, namespaces, sysctls.
-//! Byte for byte, but for what counts or ticks by itself.
+//! The state of a machine or host as text, to show that it is the same before and after: rules,
+//! links, addresses, routes, mounts, namespaces, sysctls. Byte for byte, but for what counts or
+//! ticks by itself.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::Host;
 
-/// What is looked at: a heading and the shell line that prints it. A program that is not installed has nothing to say.
+/// What is looked at: a heading and the shell line that prints it. A program that is not installed
+/// has nothing to say.
 const VIEWS: &[(&str, &str)] = &[
     ("nft", "! command -v nft >/dev/null || nft list ruleset"),
     (
@@ -103,7 +105,8 @@ impl MachineState {
         self.views.get(name).map_or("", String::as_str)
     }
 
-    /// What is different in `after`: by heading, lines that went (`-`) and lines that came (`+`). Empty when nothing is.
+    /// What is different in `after`: by heading, lines that went (`-`) and lines that came (`+`).
+    /// Empty when nothing is.
     pub fn diff(&self, after: &Self) -> String {
         let mut text = String::new();
         for (name, before) in &self.views {

@@ -56,8 +56,8 @@ impl Proxy {
         self.port
     }
 
-    /// Cuts the connection on which a client sends the message with this number from now on (what it
-    /// sends at once is one), of those with `text` in them.
+    /// Cuts the connection on which a client sends the message with this number from now on (what
+    /// it sends at once is one), of those with `text` in them.
     pub fn abort_at(&self, number: usize, text: &'static str, when: Abort) {
         *self.plan() = Plan {
             text: text.as_bytes(),

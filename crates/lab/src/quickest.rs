@@ -1,5 +1,6 @@
-//! Showing that something is done within a time, on a machine that does much else besides: it is done again and again until once it was quick enough. What
-//! a busy machine adds differs from try to try; what is slow itself is slow each time.
+//! Showing that something is done within a time, on a machine that does much else besides: it is
+//! done again and again until once it was quick enough. What a busy machine adds differs from try
+//! to try; what is slow itself is slow each time.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ impl Quickest {
         }
     }
 
-    /// Whether to try (again): not once it was quick enough. That it never was, for a minute, is the error.
+    /// Whether to try (again): not once it was quick enough. That it never was, for a minute, is
+    /// the error.
     pub fn again(&self) -> Result<bool> {
         match self.best {
             Some(best) if best <= self.limit => Ok(false),

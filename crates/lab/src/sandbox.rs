@@ -37,7 +37,8 @@ impl Sandbox {
     /// Addresses on the cable that are free to be floating addresses.
     pub const FLOATING: &str = "203.0.113.128/25";
 
-    /// Makes both hosts. `state_path` is empty and private in the cloud host, which also has cgroups of its own.
+    /// Makes both hosts. `state_path` is empty and private in the cloud host, which also has
+    /// cgroups of its own.
     pub fn new(state_path: &Path) -> Result<Self> {
         let resolver = format!("nameserver {}\n", Self::INTERNET);
         let cloud = HostOptions::default()
@@ -138,7 +139,8 @@ pub struct DetachedSandbox {
 }
 
 impl DetachedSandbox {
-    /// The command that enters a host, by the pid of its process 1: with nothing after it a shell, else the command that follows.
+    /// The command that enters a host, by the pid of its process 1: with nothing after it a shell,
+    /// else the command that follows.
     pub fn enter(pid: u32) -> String {
         format!("nsenter -t {pid} -m -u -n -p -C")
     }

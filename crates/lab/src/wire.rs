@@ -1,4 +1,5 @@
-//! Frames as they are on the wire: sent on an interface as they are (with whatever addresses a test wants to forge), and listened to.
+//! Frames as they are on the wire: sent on an interface as they are (with whatever addresses a test
+//! wants to forge), and listened to.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -18,7 +19,8 @@ use crate::{Host, Mac};
 /// `PACKET_OUTGOING` of linux/if_packet.h: our own side sent it.
 const OUTGOING: u8 = 4;
 
-/// An interface, seen from below: everything that arrives there, whoever it is for, and nothing in the way of what is sent.
+/// An interface, seen from below: everything that arrives there, whoever it is for, and nothing in
+/// the way of what is sent.
 #[derive(Debug)]
 pub struct Wire {
     fd: OwnedFd,
@@ -70,7 +72,8 @@ impl Wire {
         Ok(())
     }
 
-    /// The next frame that arrives (not one that this side sends), or nothing when `limit` has passed.
+    /// The next frame that arrives (not one that this side sends), or nothing when `limit` has
+    /// passed.
     pub fn receive(&self, limit: Duration) -> Result<Option<Vec<u8>>> {
         let until = Instant::now() + limit;
         let mut buffer = vec![0; 65536];

@@ -1,5 +1,6 @@
-//! One more floating IP in route mode, among few and among many: from the host object, by the engine's
-//! own path (`change`, `settle`) through firewall and links, to what the kernel has acknowledged.
+//! One more floating IP in route mode, among few and among many: from the host object, by the
+//! engine's own path (`change`, `settle`) through firewall and links, to what the kernel has
+//! acknowledged.
 
 use super::bare::Bare;
 use super::objects::{float, gateway, host, settings};

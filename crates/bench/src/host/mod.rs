@@ -1,5 +1,5 @@
-//! One host's own work: real rooms of the agent on a host of its own (a network namespace), from the
-//! host object to what the kernel has. No server, no instance.
+//! One host's own work: real rooms of the agent on a host of its own (a network namespace), from
+//! the host object to what the kernel has. No server, no instance.
 
 mod bare;
 mod float;

@@ -19,7 +19,8 @@ const FIRST_FLOAT: u32 = 0xc612_0000; // 198.18.0.0
 const FIRST_FIXED: u32 = 0x0a00_0100; // 10.0.1.0
 const GROUPS: u32 = 3;
 
-/// A host with a bridge and a public interface, and who is on the other end of that. It ends with both.
+/// A host with a bridge and a public interface, and who is on the other end of that. It ends with
+/// both.
 pub(super) fn host() -> Result<(Host, Host)> {
     let options = HostOptions::default()
         .sysctl("net.bridge.bridge-nf-call-iptables", "1")

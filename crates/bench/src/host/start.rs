@@ -1,5 +1,5 @@
-//! The agent's start on a host with a thousand floating IPs and two hundred ports: until the rules are
-//! in force. Once from nothing, once with everything there already, as after a restart.
+//! The agent's start on a host with a thousand floating IPs and two hundred ports: until the rules
+//! are in force. Once from nothing, once with everything there already, as after a restart.
 
 use super::World;
 use super::objects::{float, gateway, host, ports, settings};

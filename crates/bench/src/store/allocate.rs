@@ -1,6 +1,6 @@
-//! Fixed addresses. The use case that hands them out is RunInstances, with everything that belongs to
-//! it: quota, placement, instance, interface, group membership, audit, plan. One instance per call,
-//! eight callers at once.
+//! Fixed addresses. The use case that hands them out is RunInstances, with everything that belongs
+//! to it: quota, placement, instance, interface, group membership, audit, plan. One instance per
+//! call, eight callers at once.
 //!
 //! The floor is the same number of callers that do nothing but commit: what durability costs here.
 
@@ -36,8 +36,8 @@ pub(super) fn run(world: &mut World, scale: Scale) -> Result<Vec<Row>> {
 
 const JOBS_IN_A_ROUND: usize = 2 * WRITERS;
 
-/// Rounds of allocations, each beside a round of use cases that do nothing. With `back`, instances are gone again
-/// before the next round (which is not measured).
+/// Rounds of allocations, each beside a round of use cases that do nothing. With `back`, instances
+/// are gone again before the next round (which is not measured).
 async fn measure(stage: &Stage, what: &str, scale: Scale, back: bool) -> Result<Vec<Row>> {
     let (rounds, jobs) = if back {
         (scale.of(40, 1), JOBS_IN_A_ROUND)
@@ -101,8 +101,8 @@ async fn give_back(stage: &Stage, count: usize) -> Result<()> {
     stage.settle(HOST).await
 }
 
-/// A /16 that was handed out once to the end: one address in eight was given back since, at times and
-/// places without order. (Filling it by 65,533 launches takes minutes.)
+/// A /16 that was handed out once to the end: one address in eight was given back since, at times
+/// and places without order. (Filling it by 65,533 launches takes minutes.)
 fn holes() -> String {
     const FIRST: i64 = 0x0a00_0000;
     format!(

@@ -1,5 +1,5 @@
-//! Use cases flat out with 50 hosts, four of them followed. At the end every follower must have what a
-//! fresh list has: a version that became visible out of order would be missing for ever.
+//! Use cases flat out with 50 hosts, four of them followed. At the end every follower must have
+//! what a fresh list has: a version that became visible out of order would be missing for ever.
 
 use super::World;
 use super::stage::{Stage, WRITERS, flat_out, launch, per_second};

@@ -1,4 +1,5 @@
-//! `network create`: addresses have no rows before they are handed out, so a /8 costs what a /24 does.
+//! `network create`: addresses have no rows before they are handed out, so a /8 costs what a /24
+//! does.
 
 use super::World;
 use super::stage::{self, HOST, Stage};

@@ -1,5 +1,5 @@
-//! A cloud to measure on: opened as the faces open theirs, with quotas off, a project, an image, and
-//! a host that has said hello.
+//! A cloud to measure on: opened as the faces open theirs, with quotas off, a project, an image,
+//! and a host that has said hello.
 
 use crate::cloud::CloudFlags;
 use anyhow::Result;
@@ -133,8 +133,8 @@ impl Stage {
         self.flags.sqlite(sql).await
     }
 
-    /// What PostgreSQL does by itself a minute after many rows came: it counts them, so that it knows
-    /// which index is worth its while. SQLite does not.
+    /// What PostgreSQL does by itself a minute after many rows came: it counts them, so that it
+    /// knows which index is worth its while. SQLite does not.
     pub(super) async fn counted(&self) -> Result<()> {
         if self.postgres.is_some() {
             self.sql("ANALYZE fixed_ips").await?;
@@ -174,8 +174,8 @@ pub(crate) fn launch(image: ImageId, count: usize) -> Launch {
     }
 }
 
-/// Does a job `jobs` times by [`WRITERS`] at once, each as soon as one is free. A job is told whose it is
-/// and how many that one has done before. How long it all took.
+/// Does a job `jobs` times by [`WRITERS`] at once, each as soon as one is free. A job is told whose
+/// it is and how many that one has done before. How long it all took.
 pub(super) async fn flat_out<F>(
     jobs: usize,
     job: impl Fn(usize, usize) -> F + Clone + Send + 'static,

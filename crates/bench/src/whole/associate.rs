@@ -1,5 +1,6 @@
-//! Floating addresses through the whole cloud. An instance has one at a time, so a thousand addresses
-//! need a thousand instances: those are on a host elsewhere, while their addresses are on this one.
+//! Floating addresses through the whole cloud. An instance has one at a time, so a thousand
+//! addresses need a thousand instances: those are on a host elsewhere, while their addresses are on
+//! this one.
 
 use super::ping::Pinger;
 use super::world::World;

@@ -1,5 +1,5 @@
-//! The end of a hundred instances: from the TerminateInstances call until all are reported gone, which
-//! they are when nothing of them is left on the host.
+//! The end of a hundred instances: from the TerminateInstances call until all are reported gone,
+//! which they are when nothing of them is left on the host.
 
 use super::world::World;
 use crate::Scale;

@@ -1,6 +1,6 @@
-//! The cloud's process ends (gently, then killed) and starts again, with instances running and a ping
-//! through a floating IP that never stops. Converged: the host has reported a change that was made
-//! while nothing ran. Nothing may be torn, and no packet lost.
+//! The cloud's process ends (gently, then killed) and starts again, with instances running and a
+//! ping through a floating IP that never stops. Converged: the host has reported a change that was
+//! made while nothing ran. Nothing may be torn, and no packet lost.
 
 use super::ping::Pinger;
 use super::world::{BOOT, World};

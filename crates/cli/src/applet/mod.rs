@@ -68,7 +68,8 @@ pub(crate) const APPLETS: &[(&str, Applet, &str)] = &[
 const BENCH_MOVED: &str = "novanet bench: the benchmark is a program of its own: run `make bench` in \
      the sources (target/release/novanet-bench)";
 
-/// Runs the applet that the program's name or the first word asks for; what it answers goes to stdout.
+/// Runs the applet that the program's name or the first word asks for; what it answers goes to
+/// stdout.
 pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     let (program, rest) = args
         .split_first()

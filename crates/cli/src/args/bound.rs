@@ -1,4 +1,5 @@
-//! A command's parameters with their values, as types that explain themselves when they do not parse.
+//! A command's parameters with their values, as types that explain themselves when they do not
+//! parse.
 
 use super::truth;
 use crate::failure::Failure;

@@ -1,5 +1,5 @@
-//! What `novanet up` says once its host follows: that the cloud is up, which needs a network in force;
-//! else which network is not, and why, until one is.
+//! What `novanet up` says once its host follows: that the cloud is up, which needs a network in
+//! force; else which network is not, and why, until one is.
 
 use super::setup::Ready;
 use crate::failure::Failure;

@@ -7,7 +7,8 @@ use novanet_agent::settings::{FloatingAddressMode, Settings};
 use novanet_model::flags::Flags;
 use std::path::Path;
 
-/// The agent's settings. Whether the interfaces are there is the agent's to say: they may come later.
+/// The agent's settings. Whether the interfaces are there is the agent's to say: they may come
+/// later.
 pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
     Ok(Settings {
         host: flags.host().to_owned(),

@@ -14,8 +14,8 @@ RUST_LOG wins over the flags: RUST_LOG=info is what a journal gets. A line that 
 minute is written three times, then counted: (repeated 37 times). --log_format=json: JSON objects.
 ";
 
-/// Opens the log as `verbose`, `debug` and `log_format` say; `RUST_LOG` wins over them. From here on
-/// nothing that is said can end or hold up the process.
+/// Opens the log as `verbose`, `debug` and `log_format` say; `RUST_LOG` wins over them. From here
+/// on nothing that is said can end or hold up the process.
 pub(super) fn open(flags: &Flags) {
     let json = flags.text("log_format") == "json";
     say::in_background(json);

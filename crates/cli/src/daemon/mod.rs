@@ -1,5 +1,5 @@
-//! The applets that stay: `novanet up`, `novanet server`, `novanet agent`. They read the flags, open
-//! the log, run until they are told to stop, and leave instances and rules as they are.
+//! The applets that stay: `novanet up`, `novanet server`, `novanet agent`. They read the flags,
+//! open the log, run until they are told to stop, and leave instances and rules as they are.
 
 mod announce;
 mod follow;

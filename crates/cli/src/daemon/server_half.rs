@@ -27,8 +27,8 @@ pub(super) struct ServerHalf {
     since: i64,
 }
 
-/// The server, if its database can be used; `None`: the agent has to go on alone. A host whose agent
-/// has no ledger yet has nothing to keep: there the error ends the start.
+/// The server, if its database can be used; `None`: the agent has to go on alone. A host whose
+/// agent has no ledger yet has nothing to keep: there the error ends the start.
 pub(super) async fn begin(
     flags: &Flags,
     first: &setup::First,

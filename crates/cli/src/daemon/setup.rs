@@ -63,7 +63,8 @@ pub(super) struct Here {
 }
 
 impl First {
-    /// From the flags and what this host has. What could never be is refused here, before anything is made.
+    /// From the flags and what this host has. What could never be is refused here, before anything
+    /// is made.
     pub(super) fn of(flags: &Flags, here: Here) -> Result<Self, Failure> {
         let (kind, remark) = kind(flags);
         let range = match flags.fixed_range().filter(|_| given(flags, "fixed_range")) {
@@ -131,8 +132,8 @@ impl First {
         Ok(())
     }
 
-    /// A network keeps the bridge that it was made with; a flag that says otherwise now would have no
-    /// effect. In a file it may be the default for networks to come: there it is a warning.
+    /// A network keeps the bridge that it was made with; a flag that says otherwise now would have
+    /// no effect. In a file it may be the default for networks to come: there it is a warning.
     fn refuse_another_bridge(&self, networks: &[Network]) -> Result<(), Failure> {
         let Some((bridge, origin)) = &self.bridge else {
             return Ok(());
@@ -188,9 +189,9 @@ impl First {
     }
 }
 
-/// nova's default kind is VLAN, which needs a switch that knows of it; a first cloud on one host does
-/// not have one, so here the flag counts only if given. Hosts cannot run VLAN networks yet: one would
-/// be a cloud that says it is up and starts no instance.
+/// nova's default kind is VLAN, which needs a switch that knows of it; a first cloud on one host
+/// does not have one, so here the flag counts only if given. Hosts cannot run VLAN networks yet:
+/// one would be a cloud that says it is up and starts no instance.
 fn kind(flags: &Flags) -> (NetworkKind, Option<String>) {
     let Some(origin) = origin(flags, "network_manager") else {
         return (NetworkKind::FlatDhcp, None);

@@ -1,6 +1,6 @@
 //! `novanet demo`: a real one-host cloud in a sandbox of namespaces, walked through its main job by
-//! the commands that a user would type. Nothing of the machine's own network changes, nothing is left
-//! behind, and any check that fails makes the exit code 1.
+//! the commands that a user would type. Nothing of the machine's own network changes, nothing is
+//! left behind, and any check that fails makes the exit code 1.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // people run this by hand
 
@@ -74,8 +74,8 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     }
 }
 
-/// What belongs to the machine alone. Namespaces and cgroups are shared with whatever else runs on it
-/// now; of those [`gone`] looks for the sandbox's own.
+/// What belongs to the machine alone. Namespaces and cgroups are shared with whatever else runs on
+/// it now; of those [`gone`] looks for the sandbox's own.
 const OWN: [&str; 11] = [
     "nft",
     "iptables",

@@ -45,8 +45,8 @@ struct Other {
     origin: String,
 }
 
-/// All flags. What is wrong with the files is said on stderr, and what they say without effect; a slip
-/// on the command line itself is refused. A password in the database's address is left out.
+/// All flags. What is wrong with the files is said on stderr, and what they say without effect; a
+/// slip on the command line itself is refused. A password in the database's address is left out.
 pub(crate) fn list(
     flags: &Flags,
     failure: Option<Failure>,

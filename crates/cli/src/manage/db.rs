@@ -121,7 +121,8 @@ pub(crate) enum Command {
     Restored(Option<restored::Choice>),
 }
 
-/// Does it. The schema need not be this program's. A check that finds what it cannot repair has failed.
+/// Does it. The schema need not be this program's. A check that finds what it cannot repair has
+/// failed.
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
     match command {
         Command::Sync { version } => {

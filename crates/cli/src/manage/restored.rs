@@ -1,5 +1,6 @@
-//! `nova-manage db restored`: the operator decides about a database that is not the one that this state
-//! folder belongs to. Run it on the host itself: its ledger says what the database does not know.
+//! `nova-manage db restored`: the operator decides about a database that is not the one that this
+//! state folder belongs to. Run it on the host itself: its ledger says what the database does not
+//! know.
 
 use super::context::Context;
 use crate::failure::Failure;

@@ -1,6 +1,6 @@
-//! The settings for `host plan` and `host cleanup` while no agent runs: flags that somebody gave, and
-//! for the rest what the agent had that ran here last. Its flags may have stood on its command line only,
-//! and a plan made with others would show differences that are none.
+//! The settings for `host plan` and `host cleanup` while no agent runs: flags that somebody gave,
+//! and for the rest what the agent had that ran here last. Its flags may have stood on its command
+//! line only, and a plan made with others would show differences that are none.
 
 use crate::environment::given;
 use crate::failure::Failure;

@@ -1,5 +1,6 @@
 //! What a host says in text for people, as JSON for programs: its plan, what a cleanup removes, its
-//! rules. Agents of every version say the same text, so this reads the text and asks for nothing else.
+//! rules. Agents of every version say the same text, so this reads the text and asks for nothing
+//! else.
 
 use serde::Serialize;
 
@@ -8,7 +9,8 @@ use serde::Serialize;
 pub(crate) struct Entry {
     /// The part of the agent that keeps it: links, firewall, dhcp, instances.
     pub(crate) subsystem: String,
-    /// `create`, `change`, `remove`, `refuse`, `not in force`; absent where the item is to be there.
+    /// `create`, `change`, `remove`, `refuse`, `not in force`; absent where the item is to be
+    /// there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) action: Option<String>,
     /// What it is, like `bridge br100`.

@@ -22,8 +22,8 @@ pub(super) struct Fault {
     reason: String,
 }
 
-/// Says what is not in force on these hosts, and which rows nothing can be planned from. Answers with
-/// the former, by host.
+/// Says what is not in force on these hosts, and which rows nothing can be planned from. Answers
+/// with the former, by host.
 pub(super) async fn report(
     cx: &Context,
     hosts: &[Host],

@@ -1,5 +1,6 @@
 //! Every fault of the database is one line that says which database it is, never its password, and
-//! what to do; the exit code is 1. Real faults: mounts, owners, locks and servers of the test's own.
+//! what to do; the exit code is 1. Real faults: mounts, owners, locks and servers of the test's
+//! own.
 
 use crate::check::{Sandbox, show};
 use novanet_lab::Postgres;

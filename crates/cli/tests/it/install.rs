@@ -1,5 +1,5 @@
-//! The first block of the README's tour, word for word, into a folder of its own: `make install` and
-//! the clients.
+//! The first block of the README's tour, word for word, into a folder of its own: `make install`
+//! and the clients.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,8 +38,8 @@ fn sh(script: &str, destination: &Path) -> String {
     text
 }
 
-/// The one thing that differs: the binary is the tests' own instead of an optimised one, and the root
-/// of the file system a folder.
+/// The one thing that differs: the binary is the tests' own instead of an optimised one, and the
+/// root of the file system a folder.
 const MAKE: &str =
     "make() { command make -o build DESTDIR=\"$DESTINATION\" RELEASE=\"$BINARY\" \"$@\"; }\n";
 

@@ -1,4 +1,5 @@
-//! How a new mount namespace is furnished: own `/sys` and `/run`, private folders and files. The machine's mounts stay as they are.
+//! How a new mount namespace is furnished: own `/sys` and `/run`, private folders and files. The
+//! machine's mounts stay as they are.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ pub(super) fn furnish(options: &HostOptions) -> Result<()> {
         std::fs::create_dir(folder).with_context(|| folder.to_owned())?;
     }
     own_sys()?;
-    // First every place, then what is mounted there: a layer over a folder hides what was mounted inside.
+    // First every place, then what is mounted there: a layer over a folder hides what was mounted
+    // inside.
     for folder in &options.private {
         if !folder.is_dir() {
             private_layer(folder)?;
@@ -42,12 +44,14 @@ pub(super) fn furnish(options: &HostOptions) -> Result<()> {
         std::fs::write(&source, text).with_context(|| source.clone())?;
         bind(Path::new(&source), path)?;
     }
-    // From here on, what is mounted in the host is seen by every thread that is in it (see `Host::exec_in`), but not outside.
+    // From here on, what is mounted in the host is seen by every thread that is in it (see
+    // `Host::exec_in`), but not outside.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)
         .context("sharing mounts in the host")
 }
 
-/// `unshare` of the network keeps the old `/sys`, where programs would see the machine's devices; a fresh one has no cgroups, so those are carried over.
+/// `unshare` of the network keeps the old `/sys`, where programs would see the machine's devices; a
+/// fresh one has no cgroups, so those are carried over.
 fn own_sys() -> Result<()> {
     let none = None::<&str>;
     let aside = Path::new("/run/.lab-cgroup");
@@ -67,7 +71,8 @@ fn own_sys() -> Result<()> {
     Ok(())
 }
 
-/// Lets something be created beside what the machine has: the nearest folder that exists becomes a writable overlay, seen in this host only.
+/// Lets something be created beside what the machine has: the nearest folder that exists becomes a
+/// writable overlay, seen in this host only.
 fn private_layer(path: &Path) -> Result<()> {
     let parent = path
         .ancestors()

@@ -1,4 +1,5 @@
-//! The two processes behind a host: the one that holds its namespaces, and the one that clears up after it.
+//! The two processes behind a host: the one that holds its namespaces, and the one that clears up
+//! after it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -32,7 +33,8 @@ pub(super) struct Holder {
 
 impl Holder {
     pub(super) fn start(name: &str, options: &HostOptions) -> Result<Self> {
-        // By chance too: where a test is a process of a host, its pid is a small number that others have as well.
+        // By chance too: where a test is a process of a host, its pid is a small number that others
+        // have as well.
         let mark = format!(
             "novanet-lab-{}-{:08x}",
             std::process::id(),
@@ -78,7 +80,8 @@ impl Holder {
         tell(&mut self.keeper, "keep")
     }
 
-    /// Ends the host's process 1, and so by the kernel's hand all others in it, and waits until they are gone and cleared up after.
+    /// Ends the host's process 1, and so by the kernel's hand all others in it, and waits until
+    /// they are gone and cleared up after.
     pub(super) fn stop(&mut self) {
         let _ended_already_is_fine = self.init.kill();
         let _nothing_to_do_about_it = self.init.wait();
@@ -92,8 +95,9 @@ fn tell(child: &mut Child, line: &str) -> Result<()> {
     writeln!(input, "{line}").context("talking to a process of the host")
 }
 
-/// Starts the process that clears up. It is given the network as its (unused) output: as long as it holds that, the kernel gives the network's inode number
-/// to no other, and what has that number is of this host, even where the maker was killed.
+/// Starts the process that clears up. It is given the network as its (unused) output: as long as it
+/// holds that, the kernel gives the network's inode number to no other, and what has that number is
+/// of this host, even where the maker was killed.
 fn keeper(init: &Child, net: &File, mark: &str) -> Result<Child> {
     let (init, inode) = (init.id().to_string(), net.metadata()?.ino().to_string());
     let mut keeper = Command::new("sh");
@@ -105,7 +109,8 @@ fn keeper(init: &Child, net: &File, mark: &str) -> Result<Child> {
     apart(&mut keeper).spawn().context("starting the keeper")
 }
 
-/// A group of its own: an interrupt at the terminal is for the maker, which then drops the host in order.
+/// A group of its own: an interrupt at the terminal is for the maker, which then drops the host in
+/// order.
 fn apart(command: &mut Command) -> &mut Command {
     command.current_dir("/").process_group(0)
 }

@@ -1,4 +1,5 @@
-//! Other ways in: a whole test as a process of a host, with its pids and not only as a thread that looks in; and the network of any process.
+//! Other ways in: a whole test as a process of a host, with its pids and not only as a thread that
+//! looks in; and the network of any process.
 
 use std::fs::File;
 use std::process::Command;
@@ -12,15 +13,17 @@ use super::{Host, HostOptions};
 /// Tells the second run of a test that it is inside. Only this file reads it.
 const INSIDE: &str = "NOVANET_LAB_INSIDE";
 
-/// The full path of the test that calls this, as the harness prints it: it gives each test a thread of that name.
+/// The full path of the test that calls this, as the harness prints it: it gives each test a thread
+/// of that name.
 pub fn this_test() -> Result<String> {
     let thread = std::thread::current();
     let name = thread.name().context("this thread is not a test's")?;
     Ok(name.to_owned())
 }
 
-/// Runs `body` as a process inside a new host: the test binary is run again there, for the test that calls this alone. Call it on the test's own thread.
-/// Everything the body starts, daemons and containers too, ends with the host. Fails with all that was said if the body fails.
+/// Runs `body` as a process inside a new host: the test binary is run again there, for the test
+/// that calls this alone. Call it on the test's own thread. Everything the body starts, daemons and
+/// containers too, ends with the host. Fails with all that was said if the body fails.
 pub fn inside_host(options: &HostOptions, body: impl FnOnce()) -> Result<()> {
     let test = this_test()?;
     if std::env::var_os(INSIDE).is_some_and(|inside| inside == *test) {
@@ -43,7 +46,8 @@ pub fn inside_host(options: &HostOptions, body: impl FnOnce()) -> Result<()> {
     Ok(())
 }
 
-/// Runs `work` on a thread that is in the network namespace of the process `pid` (an instance, for example), and in nothing else of it.
+/// Runs `work` on a thread that is in the network namespace of the process `pid` (an instance, for
+/// example), and in nothing else of it.
 pub fn in_network_of<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> Result<T> {
     let path = format!("/proc/{pid}/ns/net");
     let network = File::open(&path).with_context(|| path.clone())?;

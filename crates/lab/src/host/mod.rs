@@ -1,7 +1,9 @@
-//! A host as a set of namespaces: its own network, mounts, processes and name, held by one child process.
+//! A host as a set of namespaces: its own network, mounts, processes and name, held by one child
+//! process.
 //!
-//! The holder is process 1 of the host's pid namespace and ends when its standard input does. So a host goes away with everything that runs in it
-//! when it is dropped, and also when the process that made it is killed.
+//! The holder is process 1 of the host's pid namespace and ends when its standard input does. So a
+//! host goes away with everything that runs in it when it is dropped, and also when the process
+//! that made it is killed.
 
 mod furnish;
 mod holder;
@@ -26,13 +28,16 @@ pub use process::{Output, Process};
 /// What a host is made with. The default is what a test wants: `/run` of its own, forwarding on.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
-    /// Folders that are empty and private in the host. One that the machine does not have appears in the host only.
+    /// Folders that are empty and private in the host. One that the machine does not have appears
+    /// in the host only.
     pub private: Vec<PathBuf>,
-    /// Files with this content in the host (for instance `/etc/resolv.conf`), whatever the machine has there.
+    /// Files with this content in the host (for instance `/etc/resolv.conf`), whatever the machine
+    /// has there.
     pub files: Vec<(PathBuf, String)>,
     /// Sysctls to set, by dotted name.
     pub sysctls: Vec<(String, String)>,
-    /// Whether the host gets cgroups of its own, in which all controllers of the machine are usable and which go away with it.
+    /// Whether the host gets cgroups of its own, in which all controllers of the machine are usable
+    /// and which go away with it.
     pub own_cgroups: bool,
 }
 
@@ -77,7 +82,8 @@ impl HostOptions {
     }
 }
 
-/// A host: own network, mounts (`/sys`, `/proc`, `/run` are its own), processes and host name. Dropping it ends everything in it.
+/// A host: own network, mounts (`/sys`, `/proc`, `/run` are its own), processes and host name.
+/// Dropping it ends everything in it.
 #[derive(Debug)]
 pub struct Host {
     name: String,
@@ -91,7 +97,8 @@ pub struct Host {
 enum Depth {
     /// The network alone: paths and pids stay the caller's.
     Network,
-    /// Network, mounts and name. Threads and tasks can be started from here, which the pid namespace would forbid.
+    /// Network, mounts and name. Threads and tasks can be started from here, which the pid
+    /// namespace would forbid.
     Here,
     /// Everything: what is started now lives and dies with the host.
     Processes,
@@ -125,7 +132,8 @@ impl Host {
         &self.name
     }
 
-    /// The pid of the process that holds the namespaces, as the maker sees it: `nsenter -t PID -a` enters by hand.
+    /// The pid of the process that holds the namespaces, as the maker sees it: `nsenter -t PID -a`
+    /// enters by hand.
     pub fn pid(&self) -> u32 {
         self.holder.pid()
     }
@@ -167,7 +175,8 @@ impl Host {
             .into())
     }
 
-    /// Starts a prepared command in the host. It runs until it ends, is killed, or the host is dropped; dropping the handle does not end it.
+    /// Starts a prepared command in the host. It runs until it ends, is killed, or the host is
+    /// dropped; dropping the handle does not end it.
     pub fn spawn(&self, command: &mut Command) -> Result<Process> {
         let child = self.enter(Depth::Processes, || command.spawn())?;
         let child = child.with_context(|| format!("{}: cannot start {command:?}", self.name))?;
@@ -181,14 +190,16 @@ impl Host {
         Ok(process)
     }
 
-    /// Runs `work` on a thread that is in the host's network and mounts (a tokio runtime may be built there), and gives back what it returns.
-    /// A panic in it goes on in the caller. Processes it starts keep the
-    /// caller's pid namespace: start those with [`Host::spawn`]. `/proc/net` is the main thread's there: read `/proc/thread-self/net`.
+    /// Runs `work` on a thread that is in the host's network and mounts (a tokio runtime may be
+    /// built there), and gives back what it returns. A panic in it goes on in the caller. Processes
+    /// it starts keep the caller's pid namespace: start those with [`Host::spawn`]. `/proc/net` is
+    /// the main thread's there: read `/proc/thread-self/net`.
     pub fn exec_in<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         self.enter(Depth::Here, work)
     }
 
-    /// Sets a sysctl in the host, by dotted name. A slash in a name stands for a dot in a device's name, as in sysctl(8).
+    /// Sets a sysctl in the host, by dotted name. A slash in a name stands for a dot in a device's
+    /// name, as in sysctl(8).
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<()> {
         let path = sysctl_path(name);
         self.exec_in(|| std::fs::write(&path, value))?
@@ -205,7 +216,8 @@ impl Host {
             .to_owned())
     }
 
-    /// Lets the host live on after this process. It ends, with everything in it, when the process [`Host::pid`] is killed (SIGKILL).
+    /// Lets the host live on after this process. It ends, with everything in it, when the process
+    /// [`Host::pid`] is killed (SIGKILL).
     pub fn detach(mut self) -> Result<u32> {
         self.holder.detach()?;
         self.detached = true;
@@ -222,7 +234,8 @@ impl Drop for Host {
         if self.detached {
             return;
         }
-        // A dead child that nobody has waited for keeps its pid namespace alive, and the holder could not end.
+        // A dead child that nobody has waited for keeps its pid namespace alive, and the holder
+        // could not end.
         let started = self
             .started
             .get_mut()
@@ -247,8 +260,9 @@ fn sysctl_path(name: &str) -> PathBuf {
     Path::new("/proc/sys").join(file)
 }
 
-/// Runs `work` on a thread of its own that has entered the holder's namespaces. Only a fresh thread can: the namespaces of a thread that is used again
-/// for something else would be a surprise, and the mount namespace needs a file-system context that is not shared.
+/// Runs `work` on a thread of its own that has entered the holder's namespaces. Only a fresh thread
+/// can: the namespaces of a thread that is used again for something else would be a surprise, and
+/// the mount namespace needs a file-system context that is not shared.
 fn enter<T: Send>(holder: &Holder, depth: Depth, work: impl FnOnce() -> T + Send) -> Result<T> {
     let folder = std::env::current_dir().ok();
     std::thread::scope(|scope| {
@@ -262,7 +276,8 @@ fn enter<T: Send>(holder: &Holder, depth: Depth, work: impl FnOnce() -> T + Send
                     unshare(CloneFlags::CLONE_FS).context("unshare CLONE_FS")?;
                     join(&holder.uts, CloneFlags::CLONE_NEWUTS)?;
                     join(&holder.mnt, CloneFlags::CLONE_NEWNS)?;
-                    // Entering a mount namespace moves to its root; go back where the caller is, so that relative paths still mean the same.
+                    // Entering a mount namespace moves to its root; go back where the caller is, so
+                    // that relative paths still mean the same.
                     if let Some(folder) = &folder {
                         let _hidden_in_the_host_is_fine = nix::unistd::chdir(folder);
                     }
@@ -281,8 +296,9 @@ fn enter<T: Send>(holder: &Holder, depth: Depth, work: impl FnOnce() -> T + Send
     })
 }
 
-/// `/proc` in a host shows the host's processes, and neither `self` nor `net` to somebody who is none of them. A thread that only looks in keeps its own pids,
-/// so it gets a `/proc` that fits them. Other mounts made from here are the host's: they are shared.
+/// `/proc` in a host shows the host's processes, and neither `self` nor `net` to somebody who is
+/// none of them. A thread that only looks in keeps its own pids, so it gets a `/proc` that fits
+/// them. Other mounts made from here are the host's: they are shared.
 fn own_proc() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare CLONE_NEWNS")?;
     let none = None::<&str>;

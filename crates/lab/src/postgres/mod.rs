@@ -1,7 +1,8 @@
 //! A real PostgreSQL server, Debian's, in a folder of its own.
 //!
-//! A small shell watches over it: when its standard input ends (the handle was dropped, or the process that held it was killed) it stops the server and
-//! removes the folder. So a server kept in a static, which Rust never drops, goes away too.
+//! A small shell watches over it: when its standard input ends (the handle was dropped, or the
+//! process that held it was killed) it stops the server and removes the folder. So a server kept in
+//! a static, which Rust never drops, goes away too.
 
 mod outage;
 mod shared;
@@ -16,7 +17,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-/// The role that owns everything; authentication is `trust`, as only this machine can reach the server.
+/// The role that owns everything; authentication is `trust`, as only this machine can reach the
+/// server.
 const USER: &str = "nova";
 
 const KEEPER: &str = include_str!("keeper.sh");
@@ -39,7 +41,8 @@ impl Default for PostgresOptions {
     }
 }
 
-/// A running server. Dropping it stops it and removes its folder; the shared one goes when its last user does.
+/// A running server. Dropping it stops it and removes its folder; the shared one goes when its last
+/// user does.
 #[derive(Debug)]
 pub struct Postgres {
     keeper: Keeper,
@@ -158,7 +161,8 @@ impl Postgres {
     }
 
     fn create_database(&self, clause: &str) -> Result<Database> {
-        // Other processes make databases on the same server too, some of them in pid namespaces: only chance tells them apart.
+        // Other processes make databases on the same server too, some of them in pid namespaces:
+        // only chance tells them apart.
         let name = format!("t{:016x}", rand::random::<u64>());
         self.psql("postgres", &format!("CREATE DATABASE {name}{clause}"))?;
         let (port, folder) = (
@@ -249,7 +253,8 @@ fn try_start(options: PostgresOptions, shared: Option<&Path>) -> Result<(Server,
     Ok((Server { folder, port }, keeper))
 }
 
-/// PostgreSQL refuses to run as root: then the folder is given to the user of Debian's package, and this is the command that turns into that user.
+/// PostgreSQL refuses to run as root: then the folder is given to the user of Debian's package, and
+/// this is the command that turns into that user.
 fn give_to_server_user(folder: &Path) -> Result<&'static str> {
     if !nix::unistd::geteuid().is_root() {
         return Ok("");

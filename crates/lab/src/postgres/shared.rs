@@ -1,5 +1,7 @@
-//! One server for all test processes that run at the same time: where each test is a process of its own (nextest), a server for each would cost more than
-//! the tests. A file names the server; whoever uses it holds a lock, and the server's keeper takes it away when nobody has for two seconds.
+//! One server for all test processes that run at the same time: where each test is a process of its
+//! own (nextest), a server for each would cost more than the tests. A file names the server;
+//! whoever uses it holds a lock, and the server's keeper takes it away when nobody has for two
+//! seconds.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -10,7 +12,8 @@ use anyhow::{Context, Result};
 
 use super::{PostgresOptions, Server, start};
 
-/// Finds the shared server or starts it. The file that is given back holds its place as a user, until it is closed.
+/// Finds the shared server or starts it. The file that is given back holds its place as a user,
+/// until it is closed.
 pub(super) fn find_or_start() -> Result<(Server, File)> {
     let name = std::env::temp_dir().join(format!("lab-postgres-{}.lock", nix::unistd::geteuid()));
     let mut file = locked(&name)?;

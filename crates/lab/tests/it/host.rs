@@ -411,7 +411,8 @@ fn while_a_host_is_cleared_up_after_no_other_has_its_number() {
         Err(_) => Ok(()),
     };
     let ended = eventually(Duration::from_secs(20), gone);
-    // The kernel frees a network some time after its last user went, and gives its number to one of the next.
+    // The kernel frees a network some time after its last user went, and gives its number to one of
+    // the next.
     let next = "for n in $(seq 60); do unshare -n readlink /proc/self/ns/net; done";
     let next = Command::new("sh").args(["-c", next]).output();
     kill(keeper, Signal::SIGCONT).unwrap();

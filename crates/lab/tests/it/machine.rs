@@ -85,8 +85,9 @@ fn the_machine_keeps_its_network_while_hosts_come_and_go() {
     });
 }
 
-/// Makes something and lets it go, on a machine that is a host here: on the real one other tests are at work at the same time. Nothing but that there are
-/// more namespaces may show there, and afterwards not even that.
+/// Makes something and lets it go, on a machine that is a host here: on the real one other tests
+/// are at work at the same time. Nothing but that there are more namespaces may show there, and
+/// afterwards not even that.
 pub(crate) fn on_a_machine_of_its_own<T>(make: impl FnOnce() -> T) {
     const NETWORK: [&str; 8] = [
         "nft",

@@ -230,8 +230,8 @@ async fn find(which: &Which, cx: &Context) -> Result<Network, Failure> {
     }))
 }
 
-/// The network that is meant, if its row does not validate. By what is surely its own only: a label may
-/// be that of others, too.
+/// The network that is meant, if its row does not validate. By what is surely its own only: a label
+/// may be that of others, too.
 async fn bad(which: &Which, cx: &Context) -> Result<Option<BadNetwork>, Failure> {
     let all = cx.cloud.bad_networks().await?;
     Ok(all.into_iter().find(|bad| match which {

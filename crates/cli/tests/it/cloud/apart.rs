@@ -152,7 +152,8 @@ fn server_and_agent_on_two_hosts_make_a_cloud_over_the_protocol_alone() {
         began.elapsed()
     );
 
-    // The agent is killed and comes back while the server goes on; the server is told how far it is.
+    // The agent is killed and comes back while the server goes on; the server is told how far it
+    // is.
     first.kill();
     apart.manage("network delete 10.9.0.0/24").unwrap();
     apart.agent("agent2.log");

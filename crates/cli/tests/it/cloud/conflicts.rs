@@ -1,5 +1,5 @@
-//! The host's own addresses and the cloud's: nothing of the cloud takes what the host has, whichever
-//! was there first.
+//! The host's own addresses and the cloud's: nothing of the cloud takes what the host has,
+//! whichever was there first.
 
 use super::{Cloud, LONG, STATE};
 use anyhow::{Result, ensure};

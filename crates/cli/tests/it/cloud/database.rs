@@ -6,7 +6,8 @@ use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 use novanet_lab::eventually;
 
-/// Makes groups until one is refused, then removes the fill and makes one more; prints what came of it.
+/// Makes groups until one is refused, then removes the fill and makes one more; prints what came of
+/// it.
 const GROUPS: &str = r#"
 import boto3, botocore.config, botocore.exceptions, os, sys
 config = botocore.config.Config(retries={"total_max_attempts": 1})

@@ -6,8 +6,8 @@ use anyhow::ensure;
 use nix::sys::signal::Signal;
 use novanet_lab::eventually;
 
-/// Starts `novanet up`, whose server does not run for a reason in these words. Its agent goes on from
-/// the ledger.
+/// Starts `novanet up`, whose server does not run for a reason in these words. Its agent goes on
+/// from the ledger.
 fn refused(cloud: &Cloud, words: &[&str]) {
     let log = "/run/work/refused";
     let up = "novanet up --public_interface=eth0 --my_ip=203.0.113.2";

@@ -1,5 +1,6 @@
-//! `novanet up` is killed again and again at moments drawn at random: in its first start, at rest and at work, while a client
-//! goes on calling. What was answered as done is there at the end, and nothing is there twice or left over.
+//! `novanet up` is killed again and again at moments drawn at random: in its first start, at rest
+//! and at work, while a client goes on calling. What was answered as done is there at the end, and
+//! nothing is there twice or left over.
 
 mod client;
 
@@ -11,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// When the first starts are killed (milliseconds). Each goes on where the one before was, so together they are killed
-/// while every part of the first start is made.
+/// When the first starts are killed (milliseconds). Each goes on where the one before was, so
+/// together they are killed while every part of the first start is made.
 const FIRST_STARTS: [u64; 8] = [12, 40, 90, 140, 190, 260, 330, 420];
 
 /// Seeds of the kills at work.
@@ -135,7 +136,8 @@ fn everything_answered_is_there(cloud: &Cloud, book: &Book) -> Result<()> {
     Ok(())
 }
 
-/// No more than what the living instances need: in the database, on the host, and among its processes.
+/// No more than what the living instances need: in the database, on the host, and among its
+/// processes.
 fn nothing_else_is_there(cloud: &Cloud) -> Result<()> {
     cloud.settled()?;
     let checked = cloud.sh("nova-manage db check")?;
@@ -181,8 +183,9 @@ const ONE_EACH: [(&str, &str); 5] = [
     ),
 ];
 
-/// What is there without belonging to anybody: links, names and numbers of network namespaces, mounts, programs that an
-/// agent ran, a second DHCP server (one is two processes), temporary files.
+/// What is there without belonging to anybody: links, names and numbers of network namespaces,
+/// mounts, programs that an agent ran, a second DHCP server (one is two processes), temporary
+/// files.
 const NONE: &str = r"
     ip -o link | sed 's/^[0-9]*: //; s/[:@].*//' | grep -v -x -e lo -e eth0 -e br100 -e 'nv[0-9a-f]*'
     ip netns list

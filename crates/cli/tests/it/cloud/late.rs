@@ -1,5 +1,5 @@
-//! What comes late: the public interface, its address, another address. The cloud waits, says so, and
-//! follows.
+//! What comes late: the public interface, its address, another address. The cloud waits, says so,
+//! and follows.
 
 use super::{Cloud, LONG, STATE, TMP};
 use anyhow::{Context as _, Result, ensure};

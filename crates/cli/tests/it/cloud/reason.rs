@@ -1,5 +1,5 @@
-//! Why an instance does not run, said to who asks for it: by real awscli and by `nova-manage vm list`.
-//! What is in nobody's way but its own holds up nobody else.
+//! Why an instance does not run, said to who asks for it: by real awscli and by `nova-manage vm
+//! list`. What is in nobody's way but its own holds up nobody else.
 
 use super::faults::taken;
 use super::{Cloud, LONG};

@@ -1,5 +1,5 @@
-//! What is removed by hand is named by `host plan --diff` and comes back in time; what is foreign stays
-//! as it is, byte for byte.
+//! What is removed by hand is named by `host plan --diff` and comes back in time; what is foreign
+//! stays as it is, byte for byte.
 
 use super::{Cloud, LONG, STATE};
 use anyhow::{Context as _, Result, ensure};
@@ -19,7 +19,8 @@ const FOREIGN_LINKS: &str = "
     ip rule add pref 99 to 172.31.0.0/24 table main
     timeout 10 sh -c 'while ip address | grep -q tentative; do sleep 0.1; done'";
 
-/// Rules of an administrator, by both tools, with chains of their own and at hooks that we have, too.
+/// Rules of an administrator, by both tools, with chains of their own and at hooks that we have,
+/// too.
 const FOREIGN_RULES: &str = "
     iptables -N MINE && iptables -A MINE -p icmp -j RETURN && iptables -A INPUT -j MINE && iptables -A INPUT -p tcp --dport 9 -j DROP
     iptables -t nat -A POSTROUTING -s 172.30.0.0/24 -o eth0 -j MASQUERADE
@@ -27,7 +28,8 @@ const FOREIGN_RULES: &str = "
          add chain inet foreign c { type filter hook forward priority 10; }; add rule inet foreign c ip saddr @s counter accept'
     nft 'add table bridge foreign; add chain bridge foreign c { type filter hook forward priority 0; }; add rule bridge foreign c vlan id 7 drop'";
 
-/// All there is on the host, without what counts by itself; `others` leaves out what is not to be seen.
+/// All there is on the host, without what counts by itself; `others` leaves out what is not to be
+/// seen.
 const DUMP: &str = r"
     others nft -s list ruleset
     iptables-save | grep -v '^#' | sed 's/\[[0-9:]*\]//'

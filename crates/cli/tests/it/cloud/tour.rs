@@ -1,5 +1,5 @@
-//! The README's tour, word for word: every block of its section is run, in order, but the first: installing is
-//! `install.rs`'s.
+//! The README's tour, word for word: every block of its section is run, in order, but the first:
+//! installing is `install.rs`'s.
 
 use super::{Cloud, LONG, STATE};
 use novanet_lab::{Sandbox, eventually};
@@ -12,7 +12,8 @@ fn the_readmes_tour_works_word_for_word() {
         panic!("the tour has {} blocks, this test knows 6", blocks.len());
     };
     let cloud = Cloud::without_up("").unwrap();
-    // The one thing that differs: the background job belongs to the sandbox, and its output to a file.
+    // The one thing that differs: the background job belongs to the sandbox, and its output to a
+    // file.
     let line = up.trim().trim_end_matches('&');
     let mut command = Command::new("sh");
     command

@@ -1,4 +1,5 @@
-//! A client that goes on calling, whatever happens to the cloud, and keeps book of what it was told.
+//! A client that goes on calling, whatever happens to the cloud, and keeps book of what it was
+//! told.
 
 use super::super::Cloud;
 use super::Rng;
@@ -9,14 +10,15 @@ use std::time::Duration;
 /// As many instances and floating addresses as it has at one time, of those that it knows of.
 const MAX_LIVING: usize = 4;
 
-/// As many addresses as it may have allocated at one time, answered or not: the quota is 10, and one is
-/// for the end.
+/// As many addresses as it may have allocated at one time, answered or not: the quota is 10, and
+/// one is for the end.
 const MAX_ALLOCATED: usize = 9;
 
 /// Open ports, as far as is known: a group has a quota of 20 rules.
 const MAX_DOORS: usize = 12;
 
-/// What the client was told. `None` where the last call about a thing was not answered: nobody can know.
+/// What the client was told. `None` where the last call about a thing was not answered: nobody can
+/// know.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     /// Whether it lives.
@@ -96,7 +98,8 @@ impl<'a> Client<'a> {
 
     /// Calls until it is told that it is enough.
     pub(super) fn work_until(mut self, done: &AtomicBool) -> Book {
-        // What every instance lets in, for the end. It may have been done by a call that was not answered.
+        // What every instance lets in, for the end. It may have been done by a call that was not
+        // answered.
         for door in ["-P tcp -p 80 default", "-P icmp -t -1:-1 default"] {
             while !self.opened(door) && !done.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(10));
@@ -126,7 +129,8 @@ impl<'a> Client<'a> {
         output.success() || output.stderr.contains("InvalidPermission.Duplicate")
     }
 
-    /// What the call printed; `None`: there was no answer. A refusal is an error: the client asks only for what can be done.
+    /// What the call printed; `None`: there was no answer. A refusal is an error: the client asks
+    /// only for what can be done.
     fn call(&mut self, what: &'static str, line: &str) -> Option<String> {
         let line = format!("novanet euca {line}");
         let output = self.cloud.try_sh(&line).unwrap();
@@ -190,8 +194,8 @@ impl<'a> Client<'a> {
     }
 
     fn allocate(&mut self) {
-        // Those of which nothing is known any more are of no use: with four of them nothing could be
-        // associated, disassociated or released again.
+        // Those of which nothing is known any more are of no use: with four of them nothing could
+        // be associated, disassociated or released again.
         if self.book.floats().count() >= MAX_LIVING || self.perhaps_allocated >= MAX_ALLOCATED {
             return;
         }
