@@ -1,4 +1,5 @@
-//! A small EC2 client in this process: the start of Python is no part of any figure.
+//! A small EC2 client in this process, so that no figure contains the start of Python. Depends on
+//! the signatures of `ec2`.
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder, SignedRequest};

@@ -1,5 +1,5 @@
-//! What a measurement is made of: samples, what they come down to, a floor measured in the same
-//! run, a limit, and whether it was met. Must not know what is measured, or how it is printed.
+//! Samples, their summary, the floor of the same run, the limit and the verdict. Depends on no
+//! measurement and on no output format.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -15,7 +15,7 @@ impl Samples {
         self.add(took.as_secs_f64() * 1e6);
     }
 
-    /// One more number of whatever unit.
+    /// One more number, of the row's unit.
     pub(super) fn add(&mut self, number: f64) {
         self.0.push(number);
     }
@@ -25,7 +25,7 @@ impl Samples {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let max = *sorted.last()?;
-        // The nearest rank: with few samples p99 is the largest, never a number nobody measured.
+        // The nearest rank: with few samples p99 is the largest, never an interpolated number.
         let at = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
         Some(Summary {
             n: sorted.len(),

@@ -1,4 +1,5 @@
-//! How figures are shown: a table for people, JSON for programs and for comparing runs.
+//! The report: a table for people, JSON for programs and for comparing runs. Depends on the harness
+//! only.
 
 use super::harness::{Judged, Limit, Row, Summary, Unit, Verdict};
 use comfy_table::presets::UTF8_FULL_CONDENSED;

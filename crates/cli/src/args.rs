@@ -1,8 +1,8 @@
-//! Reading a command line: words, a command's own options, and nova's flags anywhere between them.
+//! Reads a command line: words, a command's own options, and nova's flags anywhere between them.
+//! Pure: depends on the registry of flags in `model`.
 //!
 //! nova-manage took every parameter both by place and by name (`network create private …` and
-//! `--label=private`), and flags before and after the command; so do all applets here. Pure: must
-//! not know what a command does.
+//! `--label=private`), and flags before and after the command; so do all applets here.
 
 mod bound;
 

@@ -1,4 +1,5 @@
-//! The only place that reads the environment, the flag files and this machine's name and address.
+//! Reads the environment, the flag files and this machine's name and address; no other file does
+//! (clippy.toml). Depends on the registry of flags in `model`.
 
 #![allow(clippy::disallowed_methods)] // no other file of this crate may
 
@@ -44,13 +45,13 @@ pub(crate) fn flags_in_part(command_line: &[Given]) -> (Flags, Option<Failure>) 
     (flags, (!good).then(|| read.refuse(errors)))
 }
 
-/// Who gave a flag; `None`: nobody.
+/// The origin of a flag; `None`: it has its default.
 pub(crate) fn origin<'a>(flags: &'a Flags, name: &str) -> Option<&'a Origin> {
     let value = flags.get(name)?;
     (value.origin != Origin::Default).then_some(&value.origin)
 }
 
-/// Whether somebody gave a flag.
+/// Whether a flag is given, not defaulted.
 pub(crate) fn given(flags: &Flags, name: &str) -> bool {
     origin(flags, name).is_some()
 }
@@ -98,7 +99,7 @@ fn is_include(given: &Given) -> bool {
     matches!(given.name.as_str(), "flagfile" | "config_file")
 }
 
-/// Files to read, and who says so; nobody names the usual one, so it may be missing.
+/// Files to read, and the origin of each name; the usual file has none, so it may be missing.
 /// `--flagfile=` reads none.
 fn files(command_line: &[Given]) -> Vec<(PathBuf, Option<Origin>)> {
     let named: Vec<&Given> = command_line.iter().filter(|g| is_include(g)).collect();

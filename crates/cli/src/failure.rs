@@ -1,4 +1,5 @@
-//! How a command ends badly: what to print, and the exit code.
+//! The error of a command: the text for stderr, the exit code, and whether the database is at
+//! fault. Depends on the errors of `control` and `server`.
 
 use novanet_control::{ControlError, StoreError, error_chain};
 use novanet_model::carve::CarveError;
@@ -61,7 +62,8 @@ impl Failure {
         }
     }
 
-    /// It could not be done because of this error, told with its causes on one line.
+    /// It could not be done because of this error: the text is the error with its causes, on one
+    /// line.
     pub(crate) fn because(error: &dyn Error) -> Self {
         Self::failed(error_chain(error))
     }

@@ -1,6 +1,6 @@
-//! Whether the database is the one that this state folder belongs to. Two witnesses say so: the
-//! note of the server (`clock.seen`) and the ledger of the agent. An empty database, another one,
-//! or an older copy is never taken for it: the operator decides (`nova-manage db restored`,
+//! Whether the database is the one that this state folder belongs to. Two files of the folder say
+//! so: the server's note (`clock.seen`) and the agent's ledger. An empty database, another one, or
+//! an older copy is refused until the operator decides (`nova-manage db restored`,
 //! docs/restore.md).
 
 use crate::failure::Failure;

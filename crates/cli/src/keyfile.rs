@@ -1,4 +1,5 @@
-//! The file with the key that secrets in the database are sealed with (`secret_key_file`).
+//! The file with the key that seals secrets in the database (`secret_key_file`). Depends on the
+//! vault of `control`.
 
 use crate::failure::Failure;
 use nix::unistd::{Gid, Uid, chown, geteuid};
@@ -40,7 +41,7 @@ fn create(path: &Path) -> Result<Vault, Failure> {
         })
         .and_then(|()| give_to_owner(&own, path))
         .and_then(|()| fs::hard_link(&own, path));
-    let _ = fs::remove_file(&own); // a key file of nobody is only litter
+    let _ = fs::remove_file(&own); // the temporary file
     match written {
         Ok(()) => Ok(vault),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => open(path, false),
@@ -48,7 +49,7 @@ fn create(path: &Path) -> Result<Vault, Failure> {
     }
 }
 
-/// What root makes in somebody's state path is that somebody's.
+/// Gives a file that root made to the owner of the state path.
 fn give_to_owner(file: &Path, path: &Path) -> std::io::Result<()> {
     let Some(folder) = path.parent().filter(|_| geteuid().is_root()) else {
         return Ok(());

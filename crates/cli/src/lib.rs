@@ -1,6 +1,6 @@
 //! The `novanet` binary as a library: argument parsing, tables, exit codes and wiring. Only this
-//! crate reads the environment, writes to the terminal, or exits. Only `demo`, which people
-//! run by hand, prints; everything else says what it has to say by [`say`].
+//! crate of the product reads the environment, writes to the terminal, or exits; all of it writes
+//! through [`say`], except `demo`, which prints.
 
 mod applet;
 mod args;

@@ -1,6 +1,6 @@
-//! The flags of the daemons that run on this host, for `config list`: each keeps them in a file of
-//! its own under `state_path/running` while it runs. A file that a killed daemon left is known by
-//! the time at which its process started.
+//! The flags of the daemons that run on this host, for `config list`: each daemon writes them to a
+//! file under `state_path/running` and removes it at its end. The start time of the process tells
+//! the file of a killed daemon from that of a running one.
 
 use novanet_model::flags::Flags;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
-//! Lists for people and for programs: JSON, nova's tables byte for byte (columns that nova had not
-//! come after nova's), and at a terminal tables that fit its width.
+//! Lists for people and for programs: JSON, nova's tables byte for byte (new columns come after
+//! nova's), and at a terminal tables that fit its width. Depends on the width that `environment`
+//! reads.
 
 use crate::args::Format;
 use crate::environment;

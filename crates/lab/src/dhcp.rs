@@ -1,5 +1,5 @@
 //! A DHCP client (RFC 2131) with a hardware address of the test's choice, on raw frames: it needs
-//! no address, and takes none from the kernel.
+//! no address, and configures none in the kernel.
 //!
 //! Unicast answers reach it because it answers ARP for its own lease while it waits.
 
@@ -39,7 +39,7 @@ impl Lease {
         self.message.opts().get(code)
     }
 
-    /// The routers it was told.
+    /// The routers of the lease.
     pub fn routers(&self) -> Vec<Ipv4Addr> {
         match self.option(OptionCode::Router) {
             Some(DhcpOption::Router(routers)) => routers.clone(),
@@ -47,7 +47,7 @@ impl Lease {
         }
     }
 
-    /// The name servers it was told.
+    /// The name servers of the lease.
     pub fn name_servers(&self) -> Vec<Ipv4Addr> {
         match self.option(OptionCode::DomainNameServer) {
             Some(DhcpOption::DomainNameServer(servers)) => servers.clone(),
@@ -55,7 +55,7 @@ impl Lease {
         }
     }
 
-    /// The subnet mask it was told.
+    /// The subnet mask of the lease.
     pub fn netmask(&self) -> Option<Ipv4Addr> {
         match self.option(OptionCode::SubnetMask) {
             Some(DhcpOption::SubnetMask(mask)) => Some(*mask),
@@ -71,7 +71,7 @@ impl Lease {
         }
     }
 
-    /// The host name it was told.
+    /// The host name of the lease.
     pub fn host_name(&self) -> Option<&str> {
         match self.option(OptionCode::Hostname) {
             Some(DhcpOption::Hostname(name)) => Some(name),
@@ -132,7 +132,7 @@ impl DhcpClient {
         self.request(&self.discover()?)
     }
 
-    /// Asks who has an address to offer; the first offer.
+    /// Broadcasts a DISCOVER; answers the first offer.
     pub fn discover(&self) -> Result<Lease> {
         self.insist(MessageType::Offer, || {
             Ok((self.message(MessageType::Discover), self.to_everybody()))

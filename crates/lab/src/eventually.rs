@@ -1,5 +1,5 @@
-//! Waiting for a state instead of sleeping: poll until it holds, or fail with the last state that
-//! was seen.
+//! Waits for a state instead of sleeping: polls until it holds, or fails with the last state.
+//! Depends on nothing.
 
 use std::fmt::Display;
 use std::future::Future;

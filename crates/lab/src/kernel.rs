@@ -1,4 +1,4 @@
-//! What this kernel can do.
+//! Capabilities of this kernel that tests depend on.
 
 use anyhow::Result;
 

@@ -1,12 +1,10 @@
 //! The laboratory: hosts as namespaces, a temporary PostgreSQL, DHCP and raw frames, and
-//! `eventually()`, for the demo, the tests and the bench.
+//! `eventually()`, for the demo, the tests and the bench. Depends on no other crate of ours:
+//! nothing here names a network, an instance or a rule.
 //!
 //! Everything made here is real (real namespaces, the real database server, real packets) and goes
-//! away by itself: on drop, and also when the process that made it is killed, because every holder
-//! process watches a pipe that the kernel closes for us.
-//!
-//! Must not know: the product's insides. Nothing here names a network, an instance or a rule;
-//! errors are `anyhow`, as in a test.
+//! away by itself: on drop, and also when its maker is killed, because every holder process watches
+//! a pipe that the kernel then closes.
 
 // The surroundings of tests are this crate's business: it reads the environment itself.
 #![allow(clippy::disallowed_methods)]

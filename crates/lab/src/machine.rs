@@ -1,6 +1,6 @@
 //! The state of a machine or host as text, to show that it is the same before and after: rules,
-//! links, addresses, routes, mounts, namespaces, sysctls. Byte for byte, but for what counts or
-//! ticks by itself.
+//! links, addresses, routes, mounts, namespaces, sysctls. Byte for byte, without counters and
+//! timers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

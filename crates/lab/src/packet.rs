@@ -1,4 +1,4 @@
-//! Frames by their parts: built with any addresses, true or forged, and taken apart again.
+//! Frames: builds them from parts with any addresses, true or forged, and parses them. Pure.
 
 use std::net::Ipv4Addr;
 
@@ -47,7 +47,7 @@ impl Arp {
         }
     }
 
-    /// "`sender` is at `sender_mac`", told to `target`.
+    /// "`sender` is at `sender_mac`", sent to `target`.
     pub fn answer(sender_mac: Mac, sender: Ipv4Addr, target_mac: Mac, target: Ipv4Addr) -> Self {
         Self {
             answer: true,

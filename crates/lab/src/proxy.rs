@@ -1,5 +1,5 @@
-//! A proxy for one TCP service on this machine, that cuts a connection at a message which a test
-//! chooses. Depends on the loopback address only.
+//! A proxy for one TCP service on this machine that aborts a connection at a message of the test's
+//! choice. Depends on the loopback address only.
 
 use anyhow::Result;
 use std::io::{Read, Write};

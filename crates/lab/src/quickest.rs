@@ -1,6 +1,5 @@
-//! Showing that something is done within a time, on a machine that does much else besides: it is
-//! done again and again until once it was quick enough. What a busy machine adds differs from try
-//! to try; what is slow itself is slow each time.
+//! Shows that an action is done within a time, on a busy machine: repeats it until one try is quick
+//! enough. Other load differs from try to try; an action that is slow itself is slow every time.
 
 use std::time::{Duration, Instant};
 

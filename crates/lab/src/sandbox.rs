@@ -21,7 +21,7 @@ use crate::{Host, HostOptions, connect, eventually};
 pub struct Sandbox {
     /// Where the cloud runs; its public interface is `eth0`.
     pub cloud: Host,
-    /// Everybody else: a router, a name server, and whoever wants to reach the cloud.
+    /// The rest of the world: a router, a name server, and the clients of the cloud.
     pub internet: Host,
 }
 

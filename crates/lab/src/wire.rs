@@ -1,5 +1,5 @@
-//! Frames as they are on the wire: sent on an interface as they are (with whatever addresses a test
-//! wants to forge), and listened to.
+//! Frames on an interface: sends them unchanged (with whatever addresses a test forges), and
+//! receives them.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};

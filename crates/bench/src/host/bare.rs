@@ -1,5 +1,5 @@
-//! The floor of a floating IP: the same three elements and the same route, by netlink messages that
-//! are put together here and know nothing else. Nothing can be quicker than the kernel's own work.
+//! The floor of a floating IP: the same three elements and the same route, sent as netlink messages
+//! that are built here. Depends on the kernel and on `nft` for the empty sets.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{

@@ -125,7 +125,7 @@ fn work(floats: u32, todo: &Receiver<(Job, u32)>, answer: &Sender<Result<Duratio
         .build()?;
     let state = tempfile::tempdir()?;
     let prepared = runtime.block_on(Subsystems::start(state.path(), floats));
-    let (mut rooms, bare) = match prepared {
+    let (mut subsystems, bare) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return Ok(answer.send(Err(error))?),
     };
@@ -133,13 +133,13 @@ fn work(floats: u32, todo: &Receiver<(Job, u32)>, answer: &Sender<Result<Duratio
     for (job, number) in todo {
         let number = floats + number;
         let took = match job {
-            Job::Subsystems => runtime.block_on(rooms.one_more(number)),
+            Job::Subsystems => runtime.block_on(subsystems.one_more(number)),
             Job::Bare => one_more_bare(&bare, number),
         };
         answer.send(took)?;
     }
     // What was measured was real only if nothing is left to do.
-    runtime.block_on(rooms.check())
+    runtime.block_on(subsystems.check())
 }
 
 fn one_more_bare(bare: &Bare, number: u32) -> Result<Duration> {
@@ -150,7 +150,7 @@ fn one_more_bare(bare: &Bare, number: u32) -> Result<Duration> {
     Ok(took)
 }
 
-/// The two rooms that a floating IP concerns.
+/// The two subsystems that a floating IP concerns.
 struct Subsystems {
     links: Reconciler<Links>,
     firewall: Reconciler<Firewall>,
@@ -159,24 +159,28 @@ struct Subsystems {
 impl Subsystems {
     async fn start(state_path: &std::path::Path, floats: u32) -> Result<(Self, Bare)> {
         let settings = settings(state_path)?;
-        let mut rooms = Self {
+        let mut subsystems = Self {
             links: Reconciler::new(Links::new(&settings)?),
             firewall: Reconciler::new(Firewall::new(&settings)?),
         };
         let mut objects: Vec<HostObject> = (0..floats).map(float).collect();
-        rooms.links.set_objects(&objects);
+        subsystems.links.set_objects(&objects);
         objects.push(gateway()?);
         objects.extend(objects::ports(10)?);
-        rooms.firewall.set_objects(&objects);
+        subsystems.firewall.set_objects(&objects);
         let now = tokio::time::Instant::now();
-        settled("links", &rooms.links.round(now).await, &rooms.links)?;
+        settled(
+            "links",
+            &subsystems.links.round(now).await,
+            &subsystems.links,
+        )?;
         settled(
             "firewall",
-            &rooms.firewall.round(now).await,
-            &rooms.firewall,
+            &subsystems.firewall.round(now).await,
+            &subsystems.firewall,
         )?;
-        rooms.check().await?;
-        Ok((rooms, Bare::new(floats)?))
+        subsystems.check().await?;
+        Ok((subsystems, Bare::new(floats)?))
     }
 
     async fn one_more(&mut self, number: u32) -> Result<Duration> {
@@ -233,8 +237,8 @@ impl Subsystems {
 fn settled<R: Subsystem>(
     name: &str,
     round: &novanet_agent::runtime::Round,
-    room: &Reconciler<R>,
+    subsystem: &Reconciler<R>,
 ) -> Result<()> {
-    ensure!(round.failed == 0, "{name}: {:?}", room.errors());
+    ensure!(round.failed == 0, "{name}: {:?}", subsystem.errors());
     Ok(())
 }

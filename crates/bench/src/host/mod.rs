@@ -1,5 +1,5 @@
-//! One host's own work: real rooms of the agent on a host of its own (a network namespace), from
-//! the host object to what the kernel has. No server, no instance.
+//! One host's own work, from the host object to the kernel's state: real subsystems of the agent in
+//! a network namespace. Depends on `agent` and `lab`; there is no server and no instance.
 
 mod bare;
 mod float;
@@ -28,7 +28,7 @@ pub(super) const FIGURES: &[Measurement<World>] = &[
 pub(super) struct World;
 
 impl World {
-    /// Refuses who cannot make a namespace.
+    /// Fails without root: network namespaces need it.
     pub(super) fn new(_: &Path) -> Result<Self> {
         ensure!(
             nix::unistd::geteuid().is_root(),

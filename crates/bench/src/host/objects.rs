@@ -1,4 +1,5 @@
-//! The host that is measured on, and the objects that it gets.
+//! The measured host and its host objects. Depends on `lab` for the host and on `model` for the
+//! objects.
 
 use anyhow::Result;
 use novanet_agent::settings::{FloatingAddressMode, Settings};
@@ -35,7 +36,7 @@ pub(super) fn host() -> Result<(Host, Host)> {
     Ok((host, outside))
 }
 
-/// What the agent is told of it.
+/// The agent's settings on it.
 pub(super) fn settings(state_path: &Path) -> Result<Settings> {
     Ok(Settings {
         host: "cloud".to_owned(),

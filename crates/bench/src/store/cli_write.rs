@@ -1,5 +1,5 @@
-//! A nova-manage that writes while another process commits flat out: whole command, from starting
-//! the program to its end. Without a queue between processes it would starve.
+//! A nova-manage that writes while another process commits without pause: the whole command, from
+//! starting the program to its end. The queue between processes keeps it from starving.
 
 use super::World;
 use super::stage::{Stage, WRITERS};

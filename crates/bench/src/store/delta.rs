@@ -1,4 +1,5 @@
-//! What a follower's question costs when one thing among ten thousand changed.
+//! The cost of a follower's question when one of ten thousand objects changed. Depends on the use
+//! cases of `control`.
 
 use super::World;
 use super::stage::HOST;

@@ -71,7 +71,7 @@ fn host(number: usize) -> String {
     format!("host{number:02}")
 }
 
-/// One of those who call at once: a project with instances all over the hosts, and an address.
+/// One of the concurrent callers: a project with instances all over the hosts, and an address.
 struct Client {
     caller: Caller,
     instances: Vec<InstanceId>,

@@ -1,4 +1,5 @@
-//! What a server with a thousand instances in its store keeps in memory, after it has listed them.
+//! Resident memory of a server with a thousand instances in its store, after it has listed them.
+//! Depends on the product's binary.
 
 use super::World;
 use super::stage::Stage;

@@ -1,6 +1,6 @@
 //! The store and the use cases above it, on both engines, durable: a real cloud in a folder on
-//! disk, or on a PostgreSQL of its own, reached by its unix socket as one on the same machine is.
-//! Hosts are only told of; nobody programs them.
+//! disk, or on a PostgreSQL of its own through its unix socket. Hosts are rows only; no agent
+//! programs them.
 
 #![allow(clippy::unnecessary_wraps)] // a measurement answers like all others
 

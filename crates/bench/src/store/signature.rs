@@ -1,5 +1,5 @@
-//! What authentication costs before anybody looks at the request: decoding, and checking the
-//! signature of both versions.
+//! The cost of authentication before a request is looked at: decoding, and checking the signature
+//! of both versions. Depends on `ec2` only.
 
 use super::World;
 use crate::Scale;

@@ -1,5 +1,5 @@
-//! A cloud to measure on: opened as the faces open theirs, with quotas off, a project, an image,
-//! and a host that has said hello.
+//! The cloud that the store's figures are measured on: quotas off, a project, an image and a host
+//! that has said hello. Depends on `control` and on a database of its own.
 
 use crate::cloud::CloudFlags;
 use anyhow::Result;

@@ -1,7 +1,8 @@
-//! The whole way: `novanet up` on a host of a sandbox, EC2 calls by a signed client of this
-//! process, packets from the host and from the internet beside it. The sandbox is made once; what a
-//! measurement needs of it (so many instances, so many addresses), it sees to itself. The last one
-//! brings a host that only says hello: what is removed after that is never gone everywhere.
+//! The whole system: `novanet up` on a host of a sandbox, EC2 calls by a signed client of this
+//! process, packets from the host and from the internet beside it.
+//!
+//! The sandbox is made once; each measurement makes the instances and addresses that it needs. The
+//! last one adds a host that only says hello, which would keep later removals from ending.
 
 mod associate;
 mod launch;

@@ -1,5 +1,5 @@
 //! Echo requests from within a host. The program `ping` would be started anew for each figure, and
-//! waits in whole seconds where we look every millisecond.
+//! it waits in whole seconds where this file looks every millisecond.
 
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;

@@ -1,6 +1,6 @@
-//! The cloud's process ends (gently, then killed) and starts again, with instances running and a
-//! ping through a floating IP that never stops. Converged: the host has reported a change that was
-//! made while nothing ran. Nothing may be torn, and no packet lost.
+//! The cloud's process ends (SIGTERM, then SIGKILL) and starts again, with instances running and a
+//! continuous ping through a floating IP. Converged: the host has reported a change that was made
+//! while no process ran. No port is made anew and no packet is lost.
 
 use super::ping::Pinger;
 use super::world::{BOOT, World};

@@ -1,5 +1,5 @@
 //! A running cloud: the sandbox, `novanet up` in it with its state on disk, a client, and a second
-//! handle on the same database to look with.
+//! handle on the same database for looking. Depends on the product's binary and on `lab`.
 
 use crate::client::{Client, texts};
 use crate::cloud::CloudFlags;
@@ -54,7 +54,7 @@ impl World {
         sandbox
             .internet
             .sh(&format!("ip route add {FLOATING} via {cloud}"))?;
-        // A router does not send back what nobody answers.
+        // A router does not send back packets to addresses without a host.
         sandbox
             .cloud
             .sh(&format!("ip route add blackhole {FLOATING}"))?;

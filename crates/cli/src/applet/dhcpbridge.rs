@@ -1,5 +1,5 @@
-//! `novanet dhcpbridge`, also known as `nova-dhcpbridge`: what dnsmasq calls on lease events. It
-//! reads no flags and starts no runtime: dnsmasq waits for it.
+//! `novanet dhcpbridge`, also known as `nova-dhcpbridge`: dnsmasq calls it on lease events and
+//! waits for it. It reads no flags and starts no runtime.
 
 use crate::environment;
 use crate::failure::Failure;

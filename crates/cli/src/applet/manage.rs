@@ -1,4 +1,5 @@
-//! `novanet manage`, also known as `nova-manage`.
+//! `novanet manage`, also known as `nova-manage`: from arguments to the printed answer. Opens the
+//! database as far as the command needs it.
 
 use super::runtime;
 use crate::args::Format;

@@ -1,4 +1,5 @@
-//! The applets of the one binary, and the old programs' names for them.
+//! The applets of the one binary, and the old programs' names for them. Depends on every applet; no
+//! applet depends on this file.
 
 mod dhcpbridge;
 pub(crate) mod manage;

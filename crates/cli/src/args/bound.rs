@@ -1,5 +1,4 @@
-//! A command's parameters with their values, as types that explain themselves when they do not
-//! parse.
+//! A command's parameters with their values, as types whose errors explain themselves. Pure.
 
 use super::truth;
 use crate::failure::Failure;

@@ -1,5 +1,5 @@
-//! What `novanet up` says once its host follows: that the cloud is up, which needs a network in
-//! force; else which network is not, and why, until one is.
+//! Announces on stdout that the cloud is up, as soon as a network is in force on this host; until
+//! then, which network is not in force and why. Depends on the use cases of `control`.
 
 use super::setup::Ready;
 use crate::failure::Failure;

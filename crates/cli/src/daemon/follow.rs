@@ -1,6 +1,6 @@
-//! Follows the host's address while a server runs: what nobody gave by a flag (the API's address in
-//! DescribeRegions and in novarc) is another when the public interface gets its address late, or
-//! another one. The agent follows by itself.
+//! Follows the host's address while a server runs, where no flag gave it: DescribeRegions and
+//! novarc get the new address when the public interface gets its address late, or another one. The
+//! agent follows by itself.
 
 use super::host::my_ip_follows;
 use novanet_agent::link::host_source;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Between two looks at the host's address: two system calls.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Names and endpoints of regions, as clients are told them.
+/// Names and endpoints of regions, as DescribeRegions answers them.
 pub(super) fn endpoints(flags: &Flags) -> Vec<(String, String)> {
     let (scheme, port) = (flags.text("ec2_scheme"), flags.text("ec2_port"));
     let path = flags.text("ec2_path");

@@ -1,4 +1,4 @@
-//! What the agent needs to know of this host, from the flags.
+//! The agent's settings, made from the flags. Depends on this host's list of interfaces.
 
 use crate::environment::given;
 use crate::failure::Failure;

@@ -1,5 +1,5 @@
-//! The log: one line per event on stderr. systemd's journal and files get what is done; a person at
-//! a terminal gets what is wrong, unless a flag asks for more.
+//! The log: one line per event on stderr. systemd's journal and files get what is done; a terminal
+//! gets warnings and errors, unless a flag asks for more.
 
 use crate::say;
 use novanet_model::flags::Flags;

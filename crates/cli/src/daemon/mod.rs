@@ -1,5 +1,5 @@
 //! The applets that stay: `novanet up`, `novanet server`, `novanet agent`. They read the flags,
-//! open the log, run until they are told to stop, and leave instances and rules as they are.
+//! open the log, run until a signal stops them, and leave instances and rules as they are.
 
 mod announce;
 mod follow;
@@ -112,7 +112,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|e| Failure::failed(format!("cannot start the runtime: {e}")))
 }
 
-/// Resolves on SIGTERM or SIGINT, for all who hold it.
+/// Resolves on SIGTERM or SIGINT, in every clone.
 type Shutdown = Shared<BoxFuture<'static, ()>>;
 
 fn shutdown() -> Shutdown {

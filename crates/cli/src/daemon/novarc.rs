@@ -1,5 +1,5 @@
-//! `novarc`: what a user sources to call the EC2 API, with nova's variable names and those of the
-//! clients of today.
+//! `novarc`, the file that a user sources to call the EC2 API, with nova's variable names and those
+//! of today's clients. Writes it durably and readable by its owner only.
 
 use crate::failure::Failure;
 use novanet_control::projects::Credentials;

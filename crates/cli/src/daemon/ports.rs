@@ -1,5 +1,5 @@
-//! The ports that `novanet up` will serve on, taken before anything is made: a port that somebody
-//! else has must not be found out after half of the work.
+//! Reserves the ports of `novanet up` before anything is made: a port that another program has is
+//! an error at the start, not after half of the work.
 
 use crate::failure::Failure;
 use novanet_agent::runtime::AgentError;
@@ -7,7 +7,7 @@ use novanet_model::flags::Flags;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 
-/// Ports that are kept for those who will serve there, until this is dropped.
+/// Listeners that hold the ports until this is dropped.
 pub(super) struct ReservedPorts {
     _listeners: [TcpListener; 2],
 }

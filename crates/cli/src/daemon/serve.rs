@@ -1,4 +1,5 @@
-//! Running: server, agent, or both in one process that speak the real protocol over the socket.
+//! Runs server, agent, or both in one process; also there they speak the real protocol over the
+//! socket. Depends on `server`, `agent` and `control`.
 
 use super::{Shutdown, follow, host, ports, server_half, setup};
 use crate::failure::Failure;
@@ -95,7 +96,7 @@ async fn host_on_own_threads(
     let (ended, end) = oneshot::channel();
     let work = move || {
         let done = runtime.block_on(run_with(settings, options, upstream, stop));
-        let _ = ended.send(done); // nobody waits any more for an agent that ends too late
+        let _ = ended.send(done); // the receiver is gone when the agent ends too late
         runtime.shutdown_background();
     };
     std::thread::Builder::new()

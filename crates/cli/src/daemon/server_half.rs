@@ -1,6 +1,5 @@
-//! The server half of `novanet up`. Where its database cannot be used, the agent half goes on from
-//! its ledger: firewall, DHCP and metadata need no server. This half says why, and comes when the
-//! database is back.
+//! The server half of `novanet up`. While its database cannot be used, it says why and tries again;
+//! the agent half goes on from its ledger, as firewall, DHCP and metadata need no server.
 
 use super::ports::ReservedPorts;
 use super::serve::{bind, open};

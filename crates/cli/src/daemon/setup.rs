@@ -1,6 +1,6 @@
-//! What `novanet up` makes on an empty host: schema, an administrator with a project and
-//! credentials, the `tiny` image, a flat-DHCP network, floating addresses. Each step looks whether
-//! it is done already, so that a run that was killed goes on where it stopped.
+//! Makes the first cloud of `novanet up` on an empty host: schema, an administrator with a project
+//! and credentials, the `tiny` image, a flat-DHCP network, floating addresses. Each step checks
+//! first whether it is done, so that the next start continues where a killed one ended.
 
 use super::novarc;
 use crate::environment::{given, origin};
@@ -45,7 +45,7 @@ pub(super) struct First {
     floating: Option<Ipv4Net>,
     /// Why the network's kind is not the one that was asked for.
     remark: Option<String>,
-    /// `flat_network_bridge`, if somebody gave it.
+    /// `flat_network_bridge`, if a flag gives it, and its origin.
     bridge: Option<(IfName, Origin)>,
     /// This host will serve the network's DHCP and DNS.
     serves: bool,

@@ -1,6 +1,6 @@
-//! `novanet demo`: a real one-host cloud in a sandbox of namespaces, walked through its main job by
-//! the commands that a user would type. Nothing of the machine's own network changes, nothing is
-//! left behind, and any check that fails makes the exit code 1.
+//! `novanet demo`: a real one-host cloud in a sandbox of namespaces, driven through its main job by
+//! the commands that a user types. The machine's own network does not change, nothing is left
+//! behind, and a failed check makes the exit code 1.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // people run this by hand
 

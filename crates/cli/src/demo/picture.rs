@@ -1,4 +1,4 @@
-//! The drawing at the end, and how to enter a sandbox that was kept.
+//! The drawing at the end of the demo, and how to enter a detached sandbox. Text only.
 
 use super::{STATE, Tools};
 use novanet_lab::{DetachedSandbox, Sandbox};

@@ -1,4 +1,5 @@
-//! What the demo prints: chapters, commands as a user would type them, their output, check marks.
+//! Prints the demo: chapters, commands as a user types them, their output, check marks. Depends on
+//! `lab` for running commands.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -85,7 +86,7 @@ impl Show {
     }
 
     #[allow(clippy::unused_self)]
-    /// Waits for something, with dots so that nobody thinks it hangs; answers how long it took.
+    /// Waits for a state and prints dots meanwhile; answers how long it took.
     pub(super) fn wait<T>(
         &mut self,
         what: &str,

@@ -1,4 +1,4 @@
-//! Floating addresses.
+//! `euca-*` commands for floating addresses. Pure.
 
 use super::{Command, Request, line};
 use crate::args::{Bound, Param, Takes, param};

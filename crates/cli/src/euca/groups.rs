@@ -1,4 +1,4 @@
-//! Security groups.
+//! `euca-*` commands for security groups. Pure.
 
 use super::{Command, Request, line};
 use crate::args::{Bound, Param, Takes, param};

@@ -1,4 +1,5 @@
-//! One HTTP/1.1 request on a connection of its own: all that a command line needs.
+//! One HTTP/1.1 request on a connection of its own: all that a command line needs. Depends on std
+//! only.
 
 use novanet_ec2::client::SignedRequest;
 use std::io::{Read as _, Write as _};
@@ -9,7 +10,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read: far more than a full DescribeInstances.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// Sends a request; answers the body, whatever the status: a refusal has its reason in it.
+/// Sends a request and answers the body for every status: a refusal has its reason in it.
 pub(super) fn send(request: &SignedRequest, host: &str) -> Result<Vec<u8>, String> {
     let failed = |e: std::io::Error| format!("EC2 API at {host}: {e}: is the server running?");
     let with_port = if host.contains(':') {

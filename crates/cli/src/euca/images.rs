@@ -1,4 +1,4 @@
-//! Images, zones, regions: what there is to choose from.
+//! `euca-*` commands for images, zones and regions. Pure.
 
 use super::{Command, Request, line};
 use crate::args::{Takes, param};

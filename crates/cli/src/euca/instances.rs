@@ -1,4 +1,4 @@
-//! Instances.
+//! `euca-*` commands for instances. Pure.
 
 use super::{Command, Request, line};
 use crate::args::{Bound, Param, Takes, param};

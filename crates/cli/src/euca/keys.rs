@@ -1,4 +1,4 @@
-//! Key pairs.
+//! `euca-*` commands for key pairs. Pure.
 
 use super::{Command, Request, line};
 use crate::args::{Bound, Param, Takes, param};

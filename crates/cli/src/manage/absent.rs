@@ -1,5 +1,5 @@
-//! Commands of nova's releases and of the manual that are not here: a table of what to do instead.
-//! An entry whose command is built later is found by the grammar first, and does no harm.
+//! Commands of nova's releases and of the manual that do not exist here: a table of what to do
+//! instead. The grammar finds a command before it looks here, so an old entry does no harm.
 
 /// A category, its actions (empty: every one), and what to say.
 type Absent = (&'static str, &'static [&'static str], &'static str);

@@ -34,7 +34,7 @@ const LIST: &[Param] = &[
     param("limit", Takes::Named, "how many (100)"),
 ];
 
-/// What `audit` can be told.
+/// The actions of `audit`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// List the last changes.

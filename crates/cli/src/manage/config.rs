@@ -1,5 +1,5 @@
-//! `nova-manage config list`: every flag with the value that counts and where it comes from, and
-//! what the daemons that run here have instead. It works with a broken nova.conf, too.
+//! `nova-manage config list`: every flag with its effective value and the origin of that, and the
+//! values of the daemons that run here. It also works with a broken nova.conf.
 
 use super::{Category, action};
 use crate::args::Format;

@@ -105,7 +105,7 @@ fn choice(bound: &Bound) -> Result<Option<restored::Choice>, Failure> {
     }
 }
 
-/// What `db` can be told.
+/// The actions of `db`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Make it, or bring it up to date.

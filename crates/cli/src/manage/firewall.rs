@@ -18,7 +18,7 @@ pub(crate) const CATEGORY: Category = Category {
     )],
 };
 
-/// What `firewall` can be told.
+/// The actions of `firewall`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Print the rules.

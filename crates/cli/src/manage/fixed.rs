@@ -54,7 +54,7 @@ const HOST: &[Param] = &[param(
 
 const ADDRESS: &[Param] = &[param("address", Takes::Many, "an address like 10.0.0.7")];
 
-/// What `fixed` can be told.
+/// The actions of `fixed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// List them.
@@ -140,7 +140,7 @@ async fn list(host: Option<&str>, cx: &Context) -> Result<String, Failure> {
     Ok(render(&rows, cx.format))
 }
 
-/// What is known of an address, in a word.
+/// The state of an address, in a word.
 fn state(fixed: &FixedIp, kind: Option<NetworkKind>) -> &'static str {
     match fixed.instance {
         None if fixed.reserved => "reserved",

@@ -108,7 +108,7 @@ fn places(words: &[String]) -> &'static [&'static str] {
     }
 }
 
-/// What `floating` can be told.
+/// The actions of `floating`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Put addresses into a pool.

@@ -1,5 +1,5 @@
-//! From arguments to a [`Command`]: category and action by unique prefix, help, and what to say
-//! when they do not match.
+//! From arguments to a [`Command`]: category and action by unique prefix, help, and the error text
+//! where they do not match. Pure.
 
 use super::{CATEGORIES, Command, absent};
 use crate::args::{Bound, Format, Line, Param, Reader, Takes};

@@ -119,7 +119,7 @@ const CLEANUP: &[Param] = &[
     param("force", Takes::Switch, "also if instances run here"),
 ];
 
-/// What `host` can be told.
+/// The actions of `host`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// List them.

@@ -83,7 +83,7 @@ const DELETE: &[Param] = &[param(
     "the image, like ami-00000001",
 )];
 
-/// What `image` can be told.
+/// The actions of `image`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Build one.
@@ -138,7 +138,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
 
 /// Builds an image and registers it under its own name.
 async fn build(what: &str, cx: &Context) -> Result<String, Failure> {
-    // A folder that nobody else can write into, and that goes whatever happens.
+    // A private folder, which is removed also after an error.
     let folder = tempfile::tempdir()
         .map_err(|e| Failure::failed(format!("image build {what}: no scratch folder: {e}")))?;
     let scratch = folder.path().join("image.tar");

@@ -22,7 +22,7 @@ pub(crate) const CATEGORY: Category = Category {
     )],
 };
 
-/// What `instance_type` can be told.
+/// The actions of `instance_type`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// List them, or one.

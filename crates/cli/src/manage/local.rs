@@ -1,5 +1,5 @@
-//! What only a host itself can say: its plan, its firewall, what is ours on it. Asked of the agent
-//! on this host; another host's are asked through the server ([`super::remote`]).
+//! Questions about a host's own state: its plan, its firewall, what of it is ours. The agent on
+//! this host answers; for another host the server passes the question on ([`super::remote`]).
 
 use super::{firewall, host, remote, saved_settings, structure};
 use crate::args::Format;

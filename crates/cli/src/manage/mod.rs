@@ -35,7 +35,7 @@ mod tests;
 
 pub(crate) use grammar::{Action, Category, Parsed, What, action, is_category, parse};
 
-/// What nova-manage can be told.
+/// A parsed command line of nova-manage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// `audit`

@@ -85,7 +85,7 @@ const NEW: &[Param] = &[
     param("description", Takes::Optional, "a few words about it").or(&["desc"]),
 ];
 
-/// What `project` can be told.
+/// The actions of `project`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Make a user a member.
@@ -106,7 +106,7 @@ pub(crate) enum Command {
     Create {
         /// Its id.
         name: ProjectId,
-        /// The user who manages it.
+        /// The user that manages it.
         manager: String,
         /// For people.
         description: String,

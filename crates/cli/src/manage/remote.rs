@@ -1,5 +1,5 @@
-//! What only another host can say, asked of the running server: it passes the question on to that
-//! host's agent. Over the server's unix socket, which root and the cloud's owner can open.
+//! Asks another host's agent through the running server, over the server's unix socket, which root
+//! and the cloud's owner can open. Depends on the wire types of `model`.
 
 use crate::failure::Failure;
 use novanet_model::flags::Flags;

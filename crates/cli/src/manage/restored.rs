@@ -1,6 +1,5 @@
-//! `nova-manage db restored`: the operator decides about a database that is not the one that this
-//! state folder belongs to. Run it on the host itself: its ledger says what the database does not
-//! know.
+//! `nova-manage db restored`: the operator decides about a database that does not belong to this
+//! state folder. It runs on the host itself, because the host's ledger has what the database lacks.
 
 use super::context::Context;
 use crate::failure::Failure;

@@ -61,7 +61,7 @@ const ROLE: &[Param] = &[
 
 const USER: &[Param] = &[param("user", Takes::Optional, "only this user's")];
 
-/// What `role` can be told. Without a project it is about all projects of the user.
+/// The actions of `role`. Without a project it is about all projects of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Give one.

@@ -1,6 +1,7 @@
-//! The settings for `host plan` and `host cleanup` while no agent runs: flags that somebody gave,
-//! and for the rest what the agent had that ran here last. Its flags may have stood on its command
-//! line only, and a plan made with others would show differences that are none.
+//! The settings for `host plan` and `host cleanup` while no agent runs: the flags that are given,
+//! and for the rest the saved settings of the agent that ran here last. That agent's flags may have
+//! stood on its command line only, and a plan made with others would show differences that are
+//! none.
 
 use crate::environment::given;
 use crate::failure::Failure;
@@ -26,13 +27,14 @@ pub(crate) fn settings(flags: &Flags) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-/// Takes what nobody gave and the last agent had otherwise; answers with the names of the flags.
+/// Takes the last agent's value of every flag that is not given; answers the names of those that
+/// differ.
 fn take(
     settings: &mut Settings,
     saved: Settings,
     given: impl Fn(&'static str) -> bool,
 ) -> Vec<&'static str> {
-    // Where nobody gave it, it is my_ip.
+    // Its default is my_ip.
     let source_given =
         given("routing_source_ip") || given("my_ip") && saved.routing_source_ip == saved.my_ip;
     // Whether they follow the host's address is said by the same flags.

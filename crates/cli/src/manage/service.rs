@@ -36,7 +36,7 @@ const LIST: &[Param] = &[
     .or(&["binary"]),
 ];
 
-/// What `service` can be told.
+/// The actions of `service`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// List them.

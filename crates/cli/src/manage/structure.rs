@@ -1,5 +1,5 @@
-//! What a host says in text for people, as JSON for programs: its plan, what a cleanup removes, its
-//! rules. Agents of every version say the same text, so this reads the text and asks for nothing
+//! A host's answers in text as JSON for programs: its plan, what a cleanup removes, its rules.
+//! Agents of every version answer in the same text, so this file parses it and asks for nothing
 //! else.
 
 use serde::Serialize;

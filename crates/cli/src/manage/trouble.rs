@@ -1,5 +1,5 @@
-//! What is wrong in the cloud, a line each, beside the lists that an operator looks at first
-//! (`service list`, `host list`). On stderr: the lists stay as scripts know them.
+//! Reports faults of the cloud, a line each, beside the lists that an operator looks at first
+//! (`service list`, `host list`). They go to stderr, so that scripts read the same lists as ever.
 
 use super::context::Context;
 use crate::failure::Failure;

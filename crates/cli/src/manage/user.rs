@@ -39,7 +39,7 @@ const NEW: &[Param] = &[
     param("secret", Takes::Optional, "secret key (a new random one)"),
 ];
 
-/// What `user` can be told.
+/// The actions of `user`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Make one.

@@ -94,7 +94,7 @@ pub(crate) fn needs_secrets(command: &Command) -> bool {
     matches!(command, Command::Run(run) if run.user_data_file.is_some())
 }
 
-/// What `vm` can be told.
+/// The actions of `vm`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// List them.
@@ -224,7 +224,7 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
     made(&ids, cx).await
 }
 
-/// What `vm run` prints: the ids, or all that is known of the new ones.
+/// The output of `vm run`: the ids, or all columns of the new instances.
 async fn made(ids: &[InstanceId], cx: &Context) -> Result<String, Failure> {
     if cx.format == Format::Table {
         return Ok(ids

@@ -1,8 +1,8 @@
-//! What this program says on stdout and stderr. A line that cannot be written is lost and nothing
-//! else: no call here panics, and in a daemon none of them waits for the reader of a pipe.
+//! Writes to stdout and stderr. A line that cannot be written is lost and nothing else: no call
+//! here panics, and in a daemon none of them waits for the reader of a pipe.
 //!
-//! Commands write at once. After [`in_background`] a thread of each stream does it
-//! ([`stream::Stream`]), which counts what it loses and says so when writing works again.
+//! Commands write at once. After [`in_background`] a thread of each stream writes
+//! ([`stream::Stream`]), counts the lines that it loses, and says so when writing works again.
 
 mod repeats;
 mod stream;

@@ -1,4 +1,4 @@
-//! Holds back log lines that say the same again, and counts them. Pure: the clock is the caller's.
+//! Suppresses log lines that repeat, and counts them. Pure: the caller passes the time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -90,7 +90,7 @@ impl Repeats {
         all.filter(|(_, held)| *held > 0).collect()
     }
 
-    /// Makes room for a line; `false` where every known line has a count to tell.
+    /// Makes space for a line; `false` where every stored line has a count to report.
     fn give_way(&mut self) -> bool {
         let quiet = self.lines.iter().filter(|(_, seen)| seen.held == 0);
         let oldest = quiet.min_by_key(|(_, seen)| seen.since);
@@ -116,7 +116,7 @@ mod tests {
         let minute = start + WINDOW;
         assert_eq!(repeats.next(), Some(minute));
         assert_eq!(repeats.due(minute), [("no".to_owned(), 37)]);
-        // It goes on: held at once, and told after the next minute.
+        // It goes on: suppressed at once, and reported after the next minute.
         assert!(!repeats.pass("no", minute));
         assert_eq!(repeats.due(minute + WINDOW), [("no".to_owned(), 1)]);
         // It ends: forgotten a minute later.

@@ -1,5 +1,5 @@
-//! One output stream of a daemon, written by a thread of its own: full disks, closed pipes and
-//! readers that hang hold up that thread only.
+//! One output stream of a daemon, written by a thread of its own, so that full disks, closed pipes
+//! and readers that hang block that thread only.
 
 use super::repeats::Repeats;
 use nix::errno::Errno;
@@ -22,7 +22,7 @@ pub(super) enum Fd {
     Stderr,
 }
 
-/// The handle that everybody writes to.
+/// The handle that all threads write to.
 #[derive(Debug)]
 pub(super) struct Stream {
     sender: Sender<Message>,

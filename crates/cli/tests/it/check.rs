@@ -1,5 +1,5 @@
-//! One sandbox, one `check()`: run the binary, show what came out, with what differs from run to
-//! run (paths, uuids, times, keys) replaced by its name.
+//! One sandbox, one `check()`: runs the binary and shows its output, with every part that differs
+//! between runs (paths, uuids, times, keys) replaced by its name.
 
 use novanet_lab::{Database, Postgres};
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ impl Sandbox {
         self.database.as_ref().unwrap()
     }
 
-    /// Runs SQL there, as somebody with psql would.
+    /// Runs SQL there by psql.
     pub(crate) fn psql(&self, sql: &str) {
         let name = &self.database().name;
         Postgres::shared().unwrap().psql(name, sql).unwrap();

@@ -1,4 +1,4 @@
-//! Commands whose output nobody takes end with their own exit code, never with a panic's 101.
+//! Commands whose output is not read end with their own exit code, never with a panic's 101.
 
 use crate::check::Sandbox;
 use std::fs::OpenOptions;

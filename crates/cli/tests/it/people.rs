@@ -1,4 +1,4 @@
-//! Users, projects, members, roles and zones: who may do what, and where hosts stand.
+//! Users, projects, members, roles and zones: rights, and the placement of hosts.
 
 use crate::check::Sandbox;
 use std::fs;

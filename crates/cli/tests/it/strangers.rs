@@ -1,5 +1,5 @@
-//! Who is not let in: a real boto3 and a real awscli with a wrong secret, an unknown key, a clock
-//! that is wrong.
+//! Refused clients: a real boto3 and a real awscli with a wrong secret, an unknown key, a wrong
+//! clock.
 
 use crate::check::Sandbox;
 use crate::cloud::venv;

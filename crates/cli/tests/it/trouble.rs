@@ -1,4 +1,4 @@
-//! What is wrong shows where an operator looks first.
+//! Faults show where an operator looks first.
 
 use crate::check::Sandbox;
 

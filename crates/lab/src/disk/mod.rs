@@ -1,5 +1,5 @@
-//! A disk that fails: a library that is built here and preloaded into a program, and the plan that
-//! says which of its calls fail. Depends on gcc.
+//! A disk that fails: a library that this file builds and preloads into a program, and the plan
+//! that says which of its calls fail. Depends on gcc.
 
 use anyhow::{Context, Result, ensure};
 use std::fs::File;

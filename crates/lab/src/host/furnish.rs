@@ -1,5 +1,5 @@
-//! How a new mount namespace is furnished: own `/sys` and `/run`, private folders and files. The
-//! machine's mounts stay as they are.
+//! Furnishes a new mount namespace: own `/sys` and `/run`, private folders and files. The machine's
+//! mounts stay as they are.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! The two processes behind a host: the one that holds its namespaces, and the one that clears up
-//! after it.
+//! The two processes of a host: the holder of its namespaces, and the keeper, which cleans up after
+//! it. Depends on `sh` and on root.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,5 +1,5 @@
-//! Other ways in: a whole test as a process of a host, with its pids and not only as a thread that
-//! looks in; and the network of any process.
+//! Other ways into a host: a whole test as a process of the host, not only as a thread in its
+//! network; and the network of any process.
 
 use std::fs::File;
 use std::process::Command;

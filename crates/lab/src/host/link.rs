@@ -1,4 +1,4 @@
-//! Cables between hosts.
+//! Veth pairs between hosts. Depends on `ip`.
 
 use std::process::Command;
 

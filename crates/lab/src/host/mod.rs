@@ -156,7 +156,7 @@ impl Host {
         Ok(output)
     }
 
-    /// Runs a program to its end, whatever that is.
+    /// Runs a program to its end; also a failure is an answer.
     pub fn try_run(&self, argv: &[&str]) -> Result<Output> {
         let (program, arguments) = argv.split_first().context("no program was named")?;
         self.output(Command::new(program).args(arguments))
@@ -167,7 +167,7 @@ impl Host {
         self.run(&["sh", "-ec", script])
     }
 
-    /// Runs a prepared command to its end, whatever that is.
+    /// Runs a prepared command to its end; also a failure is an answer.
     pub fn output(&self, command: &mut Command) -> Result<Output> {
         let output = self.enter(Depth::Processes, || command.output())?;
         Ok(output

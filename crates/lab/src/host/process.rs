@@ -1,4 +1,4 @@
-//! A program that runs in a host, and what one that ended had said.
+//! A program that runs in a host, and the output of one that ended.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus};

@@ -1,8 +1,8 @@
 //! A real PostgreSQL server, Debian's, in a folder of its own.
 //!
-//! A small shell watches over it: when its standard input ends (the handle was dropped, or the
-//! process that held it was killed) it stops the server and removes the folder. So a server kept in
-//! a static, which Rust never drops, goes away too.
+//! A small shell, the keeper, stops the server and removes the folder when its standard input ends:
+//! on drop of the handle, or when its process is killed. So a server in a static, which Rust never
+//! drops, goes away too.
 
 mod outage;
 mod shared;
@@ -90,7 +90,7 @@ impl Postgres {
         Ok(Self::new(server, Keeper::Own(keeper)))
     }
 
-    /// The one server of all test processes that run now, started by the first who asks.
+    /// The one server of all test processes that run now; the first caller starts it.
     pub fn shared() -> Result<&'static Self> {
         static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
         let find = || {
@@ -115,7 +115,7 @@ impl Postgres {
         self.create_database("")
     }
 
-    /// A new database with everything that `template` has (nobody may be connected to that one).
+    /// A new database, a copy of `template`, which must have no connections.
     pub fn copy_of(&self, template: &Database) -> Result<Database> {
         self.create_database(&format!(" TEMPLATE {}", template.name))
     }
@@ -189,7 +189,7 @@ impl Drop for Postgres {
 /// Starts a server and its keeper; `shared` is the file that will name it to others.
 fn start(options: PostgresOptions, shared: Option<&Path>) -> Result<(Server, Child)> {
     let mut last = anyhow!("not tried");
-    // Between finding a free port and using it somebody else may take it.
+    // Between finding a free port and using it another program may take it.
     for _ in 0..5 {
         match try_start(options, shared) {
             Ok(started) => return Ok(started),

@@ -1,4 +1,4 @@
-//! A server that is stopped and started again, as an operator does it.
+//! Stops a server and starts it again, as an operator does.
 
 use super::{Postgres, binaries, give_to_server_user};
 use anyhow::{Result, ensure};

@@ -1,7 +1,7 @@
-//! One server for all test processes that run at the same time: where each test is a process of its
-//! own (nextest), a server for each would cost more than the tests. A file names the server;
-//! whoever uses it holds a lock, and the server's keeper takes it away when nobody has for two
-//! seconds.
+//! One server for all test processes that run at the same time: nextest runs each test in a process
+//! of its own, and a server for each would cost more than the tests. A file names the server; each
+//! user holds a shared lock, and the keeper removes the server two seconds after the last lock is
+//! gone.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -67,7 +67,7 @@ fn running(text: &str) -> Option<Server> {
 }
 
 fn start_for_all(name: &Path, file: &mut File) -> Result<Server> {
-    // The keeper may outlive this process: nobody waits for it.
+    // The keeper may outlive this process, which does not wait for it.
     let (server, _keeper) = start(PostgresOptions::default(), Some(name))?;
     file.set_len(0)?;
     file.rewind()?;

@@ -1,4 +1,4 @@
-//! Hosts: what they share, what they do not, and that nothing of them stays.
+//! Hosts: what they share, what is private to them, and that nothing of them stays.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -119,7 +119,7 @@ fn nothing_of_a_host_outlives_its_killed_maker() {
         .unwrap();
     let pids: Vec<&str> = pids.split(' ').collect();
     let left = || {
-        // A process that has ended but that nobody has asked for yet has no namespaces any more.
+        // A zombie has no namespaces any more.
         let alive = pids
             .iter()
             .filter(|pid| std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok())

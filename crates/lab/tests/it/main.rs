@@ -1,4 +1,4 @@
-//! What the laboratory promises, shown on real namespaces, a real server and real packets.
+//! Promises of the laboratory, shown on real namespaces, a real server and real packets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod dhcp;

@@ -82,7 +82,7 @@ const ONE: &[Param] = &[param(
 )
 .or(&["fixed_range", "cidr", "id", "uuid"])];
 
-/// What `network` can be told.
+/// The actions of `network`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Make networks.

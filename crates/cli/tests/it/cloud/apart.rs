@@ -1,5 +1,5 @@
-//! Server and agent as two processes on two hosts, with nothing in common but the socket that the
-//! real protocol runs over; and a command line that a running server acts on.
+//! Server and agent as two processes on two hosts that share only the socket of the real protocol;
+//! and a command line whose changes a running server acts on.
 
 use super::{LONG, venv};
 use novanet_lab::{Host, HostOptions, eventually};

@@ -1,5 +1,5 @@
-//! The host's own addresses and the cloud's: nothing of the cloud takes what the host has,
-//! whichever was there first.
+//! Conflicts between the host's own addresses and the cloud's: the cloud takes no address that the
+//! host has, whichever came first.
 
 use super::{Cloud, LONG, STATE};
 use anyhow::{Result, ensure};

@@ -46,7 +46,7 @@ fn a_full_disk_refuses_writes_and_they_work_at_once_when_there_is_room_again() {
     cloud.settled().unwrap();
     let python = super::venv().unwrap().join("bin/python");
     for round in 1..=2 {
-        // All the room there is: what whole blocks leave over, too.
+        // All free space, also what whole blocks leave over.
         let fill = format!(
             "dd if=/dev/zero of={STATE}/fill bs=64k 2>/dev/null; \
              dd if=/dev/zero of={STATE}/fill2 bs=4k 2>/dev/null; df {STATE} | grep -q 100%"

@@ -1,4 +1,4 @@
-//! A tenant fills its disk.
+//! A tenant fills the disk of an instance; the host and the other instances go on.
 
 use super::{Cloud, LONG, STATE};
 use novanet_lab::eventually;

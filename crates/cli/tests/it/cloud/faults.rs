@@ -1,4 +1,4 @@
-//! A host that is not as it should be: each fault is named in one line that says what to do.
+//! Faults of a host: each is named in one line that says what to do.
 
 use super::Cloud;
 
@@ -40,7 +40,7 @@ fn what_a_host_lacks_is_said_at_start_in_one_line() {
     );
 }
 
-/// Runs a line while somebody else has a port, on every address.
+/// Runs a line while another program has a port, on every address.
 fn while_taken(protocol: &str, port: u16, line: &str) -> String {
     let python = super::venv().unwrap().join("bin/python");
     let kind = if protocol == "tcp" { "STREAM" } else { "DGRAM" };
@@ -134,7 +134,7 @@ fn a_port_that_is_taken_later_is_named_in_one_line_until_it_is_free() {
     cloud.settled().unwrap();
 }
 
-/// What is on the host of somebody's device, without what counts by itself.
+/// The foreign device's state on the host, without counters.
 fn picture(cloud: &Cloud, device: &str) -> String {
     cloud
         .sh(&format!(

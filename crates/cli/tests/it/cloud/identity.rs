@@ -1,5 +1,5 @@
 //! A host and a database that do not belong together: nothing is removed or overwritten before the
-//! operator has decided.
+//! operator decides.
 
 use super::{Cloud, LONG, STATE};
 use anyhow::ensure;
@@ -173,7 +173,7 @@ fn a_state_folder_is_one_hosts_a_namespace_has_one_agent_and_cleanup_has_to_be_m
     let float = cloud.with_instance().unwrap();
     let before = all_there(&cloud);
 
-    // A second agent, whatever else is its own.
+    // A second agent, with everything else of its own.
     refused_line(
         &cloud,
         "timeout 60 novanet up --public_interface=eth0 --my_ip=203.0.113.2 --state_path=/run/other \

@@ -1,6 +1,6 @@
-//! `novanet up` is killed again and again at moments drawn at random: in its first start, at rest
-//! and at work, while a client goes on calling. What was answered as done is there at the end, and
-//! nothing is there twice or left over.
+//! `novanet up` is killed at random moments: in its first start, idle and at work, while a client
+//! goes on calling. At the end every acknowledged change is there, and nothing is there twice or
+//! left over.
 
 mod client;
 

@@ -1,5 +1,5 @@
-//! What comes late: the public interface, its address, another address. The cloud waits, says so,
-//! and follows.
+//! The public interface appears late, gets its address late, or gets another address. The cloud
+//! waits, says so, and follows.
 
 use super::{Cloud, LONG, STATE, TMP};
 use anyhow::{Context as _, Result, ensure};
@@ -45,7 +45,7 @@ fn move_to(cloud: &Cloud, address: &str) {
         .unwrap();
 }
 
-/// Everything that nobody gave by a flag says this address.
+/// Every value without a flag of its own has this address.
 fn follows(cloud: &Cloud, address: &str, before: &str) {
     let source = format!("snat to {address}");
     let rules = "nft list chain ip nova n_post";

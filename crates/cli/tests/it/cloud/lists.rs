@@ -1,5 +1,5 @@
-//! Lists show what is asked of them: whose an address is, what is wrong, in the terminal's width,
-//! and as JSON whose keys are documented.
+//! Lists: the owner of an address, faults, the terminal's width, and JSON whose keys are
+//! documented.
 
 use super::{Cloud, LONG, venv};
 use anyhow::{Context as _, Result, ensure};

@@ -153,7 +153,7 @@ impl Cloud {
         Ok(output.stdout)
     }
 
-    /// As [`Cloud::sh`], whatever the exit code.
+    /// As [`Cloud::sh`], for every exit code.
     fn try_sh(&self, line: &str) -> Result<Output> {
         let script = format!(
             "PATH=/run/bin:$PATH; export PATH; cd /run/work; \
@@ -184,7 +184,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// Waits until no room of the host would change anything.
+    /// Waits until no subsystem of the host would change anything.
     fn settled(&self) -> Result<()> {
         eventually(LONG, || -> Result<()> {
             let plan = self.try_sh("nova-manage host plan --diff")?.stdout;
@@ -197,7 +197,7 @@ impl Cloud {
         .with_context(|| self.log())
     }
 
-    /// Runs an instance behind a floating IP that everybody reaches by HTTP and ping; the address.
+    /// Runs an instance behind a floating IP with HTTP and ping open to all; answers the address.
     fn with_instance(&self) -> Result<String> {
         self.with_instance_like("")
     }

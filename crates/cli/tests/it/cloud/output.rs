@@ -1,4 +1,4 @@
-//! What happens to stdout and stderr never happens to the cloud, and a terminal is not flooded.
+//! Faults of stdout and stderr do not reach the cloud, and a terminal is not flooded.
 
 use super::{Cloud, LONG};
 use anyhow::{Context as _, Result, ensure};
@@ -39,7 +39,7 @@ fn start(cloud: &Cloud, way: &str) -> Result<Process> {
     cloud.sandbox.cloud.spawn(&mut command)
 }
 
-/// The process is there, the API answers, and a port that somebody unplugged comes back.
+/// The process is there, the API answers, and the agent repairs a port that was unplugged.
 fn works(cloud: &Cloud) -> Result<()> {
     let calls = "for n in 1 2 3 4 5; do novanet euca describe-instances || exit 1; done";
     eventually(LONG, || cloud.sh(calls))?;
@@ -97,7 +97,7 @@ fn the_cloud_outlives_its_terminal_its_pipes_and_a_full_disk_and_is_quiet_at_a_t
     }
 }
 
-/// When there is room again, the log says how many lines it lost.
+/// When there is space again, the log says how many lines it lost.
 fn said_what_was_lost(cloud: &Cloud) -> Result<()> {
     cloud.sh("rm small/fill && novanet euca describe-instances")?;
     eventually(LONG, || -> Result<()> {

@@ -1,5 +1,5 @@
-//! Why an instance does not run, said to who asks for it: by real awscli and by `nova-manage vm
-//! list`. What is in nobody's way but its own holds up nobody else.
+//! The reason why an instance does not run, as real awscli and `nova-manage vm list` show it. An
+//! instance with a fault holds up no other instance.
 
 use super::faults::taken;
 use super::{Cloud, LONG};

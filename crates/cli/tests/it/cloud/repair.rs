@@ -1,5 +1,5 @@
-//! What is removed by hand is named by `host plan --diff` and comes back in time; what is foreign
-//! stays as it is, byte for byte.
+//! `host plan --diff` names what was removed by hand, and the agent repairs it in time; foreign
+//! objects stay as they are, byte for byte.
 
 use super::{Cloud, LONG, STATE};
 use anyhow::{Context as _, Result, ensure};
@@ -69,7 +69,7 @@ const RULES: Duration = Duration::from_millis(200);
 /// A way to break something of ours, and words by which the plan names it.
 type Break = (&'static str, &'static str);
 
-/// In an order in which none hides a later one while nobody repairs.
+/// In an order in which none hides a later one while no agent repairs.
 const LINK_BREAKS: [Break; 20] = [
     (
         "echo 02:00:00:00:00:99,x.novalocal,10.0.0.99 >>/var/lib/nova/networks/nova-br100.conf",
@@ -208,7 +208,7 @@ fn everything_of_ours_that_is_broken_is_named_and_comes_back_and_nothing_foreign
     cloud.reachable(&float).unwrap();
     assert_eq!(foreign(&cloud), before);
 
-    // With nobody there to repair it, the plan names what is wrong.
+    // While no agent repairs it, the plan names the fault.
     cloud.stop(Signal::SIGTERM).unwrap();
     assert_eq!(differences(&cloud).unwrap(), BTreeSet::new());
     for one in LINK_BREAKS {

@@ -80,7 +80,7 @@ fn a_host_comes_up_from_its_ledger_without_a_server() {
     cloud
         .sh("nft flush ruleset; ip link set br100 down")
         .unwrap();
-    // An agent alone, with nobody to follow.
+    // An agent alone, without a server.
     let mut agent = Command::new("sh");
     agent.args([
         "-c",

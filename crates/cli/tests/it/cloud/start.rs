@@ -1,5 +1,5 @@
-//! The start of `novanet up`: what cannot be is said before anything is made, and what is made can
-//! run.
+//! The start of `novanet up`: impossible flags are refused before anything is made, and what is
+//! made can run.
 
 use super::{Cloud, LONG, STATE};
 use novanet_lab::eventually;

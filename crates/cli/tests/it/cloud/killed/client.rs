@@ -1,5 +1,5 @@
-//! A client that goes on calling, whatever happens to the cloud, and keeps book of what it was
-//! told.
+//! A client that goes on calling while the cloud is killed, and records the answers. Depends on the
+//! `euca-*` commands.
 
 use super::super::Cloud;
 use super::Rng;
@@ -14,7 +14,7 @@ const MAX_LIVING: usize = 4;
 /// one is for the end.
 const MAX_ALLOCATED: usize = 9;
 
-/// Open ports, as far as is known: a group has a quota of 20 rules.
+/// Open ports at one time: a group has a quota of 20 rules.
 const MAX_DOORS: usize = 12;
 
 /// What the client was told. `None` where the last call about a thing was not answered: nobody can
@@ -33,21 +33,21 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Instances of which it is known whether they live.
+    /// Instances in a certain state: whether they live.
     pub(super) fn instances(&self) -> impl Iterator<Item = (&String, bool)> {
         self.instances
             .iter()
             .filter_map(|(id, is)| Some((id, (*is)?)))
     }
 
-    /// Addresses that are the project's, of which it is known where they lead.
+    /// Addresses of the project in a certain state: where they lead.
     pub(super) fn floats(&self) -> impl Iterator<Item = (&String, Option<&str>)> {
         self.floats
             .iter()
             .filter_map(|(float, to)| Some((float, Some(to.as_deref()?))))
     }
 
-    /// Ports of which it is known whether they are open.
+    /// Ports in a certain state: whether they are open.
     pub(super) fn doors(&self) -> impl Iterator<Item = (u16, bool)> {
         self.doors
             .iter()
@@ -76,7 +76,7 @@ impl Book {
 
 pub(super) struct Client<'a> {
     cloud: &'a Cloud,
-    /// Whether a call was cut off, for those who kill.
+    /// Whether a call was aborted; the killing thread reads it.
     cut_off: &'a AtomicBool,
     rng: Rng,
     book: Book,
@@ -96,7 +96,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Calls until it is told that it is enough.
+    /// Calls until `done` is set.
     pub(super) fn work_until(mut self, done: &AtomicBool) -> Book {
         // What every instance lets in, for the end. It may have been done by a call that was not
         // answered.
