@@ -256,13 +256,16 @@ mod tests {
     #[test]
     fn an_instances_users_may_enter_its_disk_whatever_our_umask_is() {
         let folder = tempfile::tempdir().unwrap();
-        // As systemd's UMask=0077. Other tests of this process make nothing that others must read.
-        let before = rustix::process::umask(Mode::from(0o077));
-        let made = make_layers(folder.path(), 0);
-        let upper = folder.path().join("upper");
-        let injected = write_interfaces(&upper, 0, "auto lo\n");
-        rustix::process::umask(before);
-        made.and(injected).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // The umask of this thread alone: other tests of this process keep theirs.
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+                // As systemd's UMask=0077.
+                rustix::process::umask(Mode::from(0o077));
+                make_layers(folder.path(), 0).unwrap();
+                write_interfaces(&folder.path().join("upper"), 0, "auto lo\n").unwrap();
+            });
+        });
         for path in ["upper", "upper/etc", "upper/etc/network"] {
             let meta = std::fs::metadata(folder.path().join(path)).unwrap();
             assert_eq!(meta.permissions().mode() & 0o777, 0o755, "{path}");
