@@ -1,7 +1,8 @@
 //! The audit log: actor, action, object and time of every change. Depends on nothing but SQL.
 
 use crate::{Conn, Result, StoreError, Tx, chunks, counters};
-use sqlx::FromRow;
+use sqlx::any::AnyRow;
+use sqlx::{FromRow, Row as _};
 
 /// The user, operator or controller that acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub struct Actor {
 }
 
 /// A recorded change.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Row id.
     pub id: i64,
@@ -31,6 +32,21 @@ pub struct Entry {
     pub object: String,
     /// Details, for people; may be empty.
     pub detail: String,
+}
+
+impl FromRow<'_, AnyRow> for Entry {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            at: row.try_get("at")?,
+            actor: row.try_get("actor")?,
+            source: row.try_get("source")?,
+            action: row.try_get("action")?,
+            project_id: row.try_get("project_id")?,
+            object: row.try_get("object")?,
+            detail: row.try_get("detail")?,
+        })
+    }
 }
 
 /// A change to be recorded.

@@ -1,9 +1,11 @@
 //! The clock row: the epoch and the version that every planned transaction bumps.
 
 use crate::{Conn, Engine, Result, Tx};
+use sqlx::any::AnyRow;
+use sqlx::{FromRow, Row as _};
 
 /// Epoch, version, and the horizon up to which tombstones may be gone.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clock {
     /// Changes when the operator decides about an older copy.
     pub epoch: String,
@@ -13,6 +15,16 @@ pub struct Clock {
     pub version: i64,
     /// Tombstones up to here may be gone.
     pub horizon: i64,
+}
+
+impl FromRow<'_, AnyRow> for Clock {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            epoch: row.try_get("epoch")?,
+            version: row.try_get("version")?,
+            horizon: row.try_get("horizon")?,
+        })
+    }
 }
 
 /// Reads the clock.

@@ -1,10 +1,11 @@
 //! Key pairs: public keys by user and name.
 
 use crate::{Conn, Result, Tx};
-use sqlx::FromRow;
+use sqlx::any::AnyRow;
+use sqlx::{FromRow, Row as _};
 
 /// A key pair's public half.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPair {
     /// Name, unique for its user.
     pub name: String,
@@ -12,6 +13,16 @@ pub struct KeyPair {
     pub fingerprint: String,
     /// In OpenSSH's format.
     pub public_key: String,
+}
+
+impl FromRow<'_, AnyRow> for KeyPair {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            fingerprint: row.try_get("fingerprint")?,
+            public_key: row.try_get("public_key")?,
+        })
+    }
 }
 
 /// Adds a key pair.

@@ -7,13 +7,47 @@
 //! and a step at a time.
 
 use crate::{Conn, Db, Engine, Result, StoreError, clock};
+use sha2::{Digest as _, Sha384};
 use sqlx::Row;
-use sqlx::migrate::{Migration, Migrator};
 use std::collections::{BTreeMap, BTreeSet};
 
-static COMMON: Migrator = sqlx::migrate!("migrations/common");
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+/// The files of a folder in `migrations/`: name, and SQL.
+macro_rules! files {
+    ($folder:literal: $($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../migrations/", $folder, "/", $name, ".sql")))),*]
+    };
+}
+
+type Files = &'static [(&'static str, &'static str)];
+
+const COMMON: Files = files!("common":
+    "0001_cloud" "0002_launch_digest" "0003_disk_gb" "0004_host_addresses"
+    "0005_sealed_user_data" "0006_several_ports" "0010_accepted_epochs"
+);
+const SQLITE: Files = files!("sqlite": "1001_dirty");
+const POSTGRES: Files = files!("postgres": "1001_dirty");
+
+/// A step of the schema.
+struct Step {
+    /// The words of the file's name.
+    description: String,
+    sql: &'static str,
+    /// SHA-384 of the SQL, as sqlx's own runner computes it.
+    checksum: Vec<u8>,
+}
+
+impl Step {
+    /// Number and step of a file `NUMBER_WORDS`. A name without a number is number 0.
+    fn of((name, sql): (&str, &'static str)) -> (i64, Self) {
+        let (number, words) = name.split_once('_').unwrap_or(("0", name));
+        let step = Self {
+            description: words.replace('_', " "),
+            sql,
+            checksum: Sha384::digest(sql).to_vec(),
+        };
+        (number.parse().unwrap_or(0), step)
+    }
+}
 
 const LIST: &str = "_sqlx_migrations";
 
@@ -50,14 +84,14 @@ impl Db {
             if have.contains(&version) {
                 continue;
             }
-            sqlx::raw_sql(step.sql.clone()).execute(&mut *tx).await?;
+            sqlx::raw_sql(step.sql).execute(&mut *tx).await?;
             sqlx::query(
                 "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
                  execution_time) VALUES ($1, $2, TRUE, $3, 0)",
             )
             .bind(version)
-            .bind(step.description.as_ref())
-            .bind(step.checksum.as_ref())
+            .bind(step.description)
+            .bind(step.checksum)
             .execute(&mut *tx)
             .await?;
         }
@@ -135,7 +169,7 @@ pub(crate) async fn look(c: &mut Conn, engine: Engine, name: &str) -> Result<BTr
         let version: i64 = step.try_get("version")?;
         let checksum: Option<Vec<u8>> = step.try_get("checksum").ok();
         match wanted.get(&version) {
-            Some(known) if checksum.as_deref() != Some(&*known.checksum) => {
+            Some(known) if checksum.as_ref() != Some(&known.checksum) => {
                 return Err(differs(name, version));
             }
             Some(_) if step.try_get::<i64, _>("done")? == 0 => return Err(cut_off(name, version)),
@@ -197,13 +231,12 @@ fn cut_off(name: &str, step: i64) -> StoreError {
     ))
 }
 
-fn steps(engine: Engine) -> BTreeMap<i64, &'static Migration> {
+fn steps(engine: Engine) -> BTreeMap<i64, Step> {
     let own = match engine {
-        Engine::Sqlite => &SQLITE,
-        Engine::Postgres => &POSTGRES,
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
     };
-    let all = COMMON.iter().chain(own.iter());
-    all.map(|step| (step.version, step)).collect()
+    COMMON.iter().chain(own).copied().map(Step::of).collect()
 }
 
 fn count(steps: &BTreeSet<i64>) -> i64 {
@@ -226,18 +259,48 @@ fn list_of(engine: Engine) -> &'static str {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_two_steps_have_the_same_number() {
-        for (engine, own) in [(Engine::Sqlite, &SQLITE), (Engine::Postgres, &POSTGRES)] {
-            let files = COMMON.iter().count() + own.iter().count();
+        for (engine, own) in [(Engine::Sqlite, SQLITE), (Engine::Postgres, POSTGRES)] {
+            let files = COMMON.len() + own.len();
             assert_eq!(
                 steps(engine).len(),
                 files,
                 "{engine:?}: one of two would never run"
             );
         }
+    }
+
+    #[test]
+    fn every_file_of_migrations_is_a_step() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        for (folder, files) in [
+            ("common", COMMON),
+            ("sqlite", SQLITE),
+            ("postgres", POSTGRES),
+        ] {
+            let entries = std::fs::read_dir(root.join(folder)).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let there: BTreeSet<String> = names.collect();
+            let listed = files.iter().map(|(name, _)| format!("{name}.sql"));
+            assert_eq!(listed.collect::<BTreeSet<_>>(), there, "{folder}");
+            assert!(files.iter().all(|file| Step::of(*file).0 > 0), "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_step_has_the_checksum_that_databases_of_earlier_versions_hold() {
+        let steps = steps(Engine::Sqlite);
+        let (step, start) = (
+            &steps[&1001],
+            [0x0d, 0xf5, 0x9d, 0x26, 0x1b, 0x96, 0x2c, 0xa2],
+        );
+        assert_eq!(step.description, "dirty");
+        assert_eq!(step.checksum.len(), 48);
+        assert!(step.checksum.starts_with(&start), "{:x?}", step.checksum);
     }
 }

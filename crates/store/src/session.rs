@@ -330,14 +330,6 @@ impl<'c> Executor<'c> for &'c mut Conn {
     {
         self.parts().0.prepare_with(sql, parameters)
     }
-
-    // sqlx's feature `macros` brings its feature `offline`, which has this.
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<sqlx::Describe<Any>>>
-    where
-        'c: 'e,
-    {
-        self.parts().0.describe(sql)
-    }
 }
 
 /// A connection to read from: a snapshot, or one statement at a time.
