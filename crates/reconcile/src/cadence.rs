@@ -1,24 +1,24 @@
-//! When a subsystem is observed again: regularly, soon after a change, at once upon a disturbance, and
-//! never so often that observing is what the host is busy with. Pure.
+//! When a worker observes its subsystem again: regularly, soon after a change, at once after an
+//! external change, and never so often that the host is busy observing. Pure.
 
-use crate::failure::jitter;
+use crate::backoff::jitter;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The engine's times. The defaults are what the agent runs with.
+/// The times of the workers. The agent runs with the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// Between two regular observations of a subsystem.
     pub interval: Duration,
-    /// After a round that changed something: what we made is looked at again.
+    /// From a round that changed something to the observation that verifies it.
     pub verify: Duration,
-    /// Disturbances closer than this are one.
+    /// External changes closer than this are one.
     pub debounce: Duration,
-    /// But no disturbance waits longer than this.
+    /// No external change waits longer than this.
     pub debounce_limit: Duration,
-    /// How long a removal waits for the subsystems that use the thing, before it goes ahead.
+    /// How long a removal waits for the subsystem above, before it goes ahead.
     pub hold_limit: Duration,
-    /// How long a creation waits for the subsystems under it, before it goes ahead.
+    /// How long a creation waits for the subsystems below, before it goes ahead.
     pub order_limit: Duration,
 }
 
@@ -35,13 +35,13 @@ impl Default for Timing {
     }
 }
 
-/// Regular observations take at most a twentieth of the time, changed_externally ones a fifth.
+/// Regular observations take at most a twentieth of the time, those after external changes a fifth.
 const REGULAR_SHARE: u32 = 20;
-const DISTURBED_SHARE: u32 = 4;
-/// However slow a subsystem is, it is observed this often when changed_externally.
-pub(crate) const LONGEST_GAP: Duration = Duration::from_secs(2);
+const EXTERNAL_SHARE: u32 = 4;
+/// After an external change the pause is at most this, however slow the subsystem is to observe.
+pub(crate) const MAX_GAP: Duration = Duration::from_secs(2);
 
-/// When one subsystem is due.
+/// When the next observation of one subsystem is due.
 #[derive(Debug)]
 pub(crate) struct Cadence {
     timing: Timing,
@@ -49,7 +49,7 @@ pub(crate) struct Cadence {
     ended: Option<Instant>,
     cost: Duration,
     changed_externally: Option<(Instant, Instant)>,
-    longest_gap: Duration,
+    max_gap: Duration,
 }
 
 impl Cadence {
@@ -61,18 +61,18 @@ impl Cadence {
             ended: None,
             cost: Duration::ZERO,
             changed_externally: None,
-            longest_gap: LONGEST_GAP,
+            max_gap: MAX_GAP,
         }
     }
 
-    /// However long it took, after this pause the subsystem is observed again when changed_externally.
+    /// Sets the longest pause before an observation after an external change.
     #[must_use]
-    pub(crate) fn pausing_at_most(mut self, longest: Duration) -> Self {
-        self.longest_gap = longest;
+    pub(crate) fn with_max_gap(mut self, longest: Duration) -> Self {
+        self.max_gap = longest;
         self
     }
 
-    /// Somebody changed something of the subsystem's.
+    /// Another process changed something of the subsystem.
     pub(crate) fn changed_externally(&mut self, now: Instant) {
         let first = self.changed_externally.map_or(now, |(first, _)| first);
         self.changed_externally = Some((first, now));
@@ -86,27 +86,27 @@ impl Cadence {
         self.regular = Some(now + self.at_most_often(self.timing.interval));
     }
 
-    /// Something of the subsystem's was changed by us.
+    /// The worker itself changed something of the subsystem.
     pub(crate) fn changed(&mut self, now: Instant) {
         let soon = now + self.at_most_often(self.timing.verify);
-        // One that is past was tried in vain (the subsystem could not be observed): not again at once.
+        // If it is past, the observation failed: not again at once.
         let regular = self.regular.filter(|regular| *regular > now);
         self.regular = Some(regular.map_or(soon, |regular| regular.min(soon)));
     }
 
     /// When to observe next; `retry` is when a failed item is due.
     pub(crate) fn due(&self, retry: Option<Instant>) -> Option<Instant> {
-        let gap = (self.cost * DISTURBED_SHARE).min(self.longest_gap);
+        let gap = (self.cost * EXTERNAL_SHARE).min(self.max_gap);
         let earliest = self.ended.map(|ended| ended + gap);
         let changed_externally = self.changed_externally.map(|(first, last)| {
             (last + self.timing.debounce).min(first + self.timing.debounce_limit)
         });
-        let hurried = [changed_externally, retry]
+        let early = [changed_externally, retry]
             .into_iter()
             .flatten()
             .min()
             .map(|at| earliest.map_or(at, |earliest| at.max(earliest)));
-        [hurried, self.regular].into_iter().flatten().min()
+        [early, self.regular].into_iter().flatten().min()
     }
 
     fn at_most_often(&self, interval: Duration) -> Duration {
@@ -121,7 +121,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_storm_of_disturbances_is_looked_at_within_the_limit() {
+    fn a_storm_of_external_changes_is_observed_within_the_limit() {
         let start = Instant::now();
         let mut cadence = Cadence::new(Timing::default());
         cadence.observed(start, start + MS);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_disturbance_is_looked_at_after_the_debounce() {
+    fn one_external_change_is_observed_after_the_debounce() {
         let start = Instant::now();
         let mut cadence = Cadence::new(Timing::default());
         cadence.observed(start, start + MS);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_room_is_not_observed_all_the_time() {
+    fn a_slow_subsystem_is_not_observed_all_the_time() {
         let start = Instant::now();
         let mut cadence = Cadence::new(Timing::default());
         cadence.observed(start, start + 200 * MS);
@@ -151,21 +151,21 @@ mod tests {
     }
 
     #[test]
-    fn a_second_flush_of_a_room_that_guards_does_not_wait_for_what_the_first_has_cost() {
+    fn a_second_flush_of_the_firewall_does_not_wait_for_the_cost_of_the_first() {
         let start = Instant::now();
-        let mut cadence = Cadence::new(Timing::default()).pausing_at_most(10 * MS);
+        let mut cadence = Cadence::new(Timing::default()).with_max_gap(10 * MS);
         cadence.changed_externally(start);
         cadence.observed(start + 20 * MS, start + 120 * MS);
         cadence.changed_externally(start + 121 * MS);
         assert_eq!(cadence.due(None), Some(start + 141 * MS));
-        // One that came while the first was repaired is looked at after the pause.
+        // One that came during the repair of the first is observed after the pause.
         cadence.observed(start + 141 * MS, start + 241 * MS);
         cadence.changed_externally(start + 150 * MS);
         assert_eq!(cadence.due(None), Some(start + 251 * MS));
     }
 
     #[test]
-    fn a_disturbance_during_an_observation_is_not_forgotten() {
+    fn an_external_change_during_an_observation_is_not_forgotten() {
         let start = Instant::now();
         let mut cadence = Cadence::new(Timing::default());
         cadence.changed_externally(start);

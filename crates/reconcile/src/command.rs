@@ -1,10 +1,12 @@
-//! What workers are told and asked, how far they are, and what they ask of a subsystem besides [`Subsystem`]'s
-//! own contract.
+//! Commands and queries of a worker, what it depends on, and what it asks of a subsystem besides
+//! the [`Subsystem`] contract.
 
-use crate::barrier::{FirewallGate, Guarded};
-use crate::cadence::LONGEST_GAP;
-use crate::failure::LONGEST_WAIT;
-use crate::subsystem::{ForeignDevices, Subsystem, SubsystemError};
+use crate::cadence::MAX_GAP;
+use crate::firewall_gate::{FirewallGate, Guarded};
+use crate::foreign::ForeignDevices;
+use crate::progress::Progress;
+use crate::reconciler::MAX_RETRY_PAUSE;
+use crate::subsystem::{Subsystem, SubsystemError};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 /// An object that is new or different (`Some`) or gone (`None`).
 pub type ObjectChange = (ObjectKey, Option<Arc<HostObject>>);
 
-/// What a worker is told.
+/// A message to a worker.
 pub(crate) enum Command {
     Batch(Batch),
     Query(Query, oneshot::Sender<Result<String, String>>),
@@ -28,7 +30,7 @@ pub(crate) struct Batch {
     pub(crate) objects: Arc<[ObjectChange]>,
 }
 
-/// What a worker can be asked.
+/// A question to a worker. The answer is text for people.
 #[derive(Debug, Clone, Copy)]
 pub enum Query {
     /// What the subsystem must have, as text.
@@ -49,31 +51,14 @@ pub enum Query {
     InUse,
 }
 
-/// How far a worker is.
-#[derive(Debug, Clone, Default)]
-pub struct Progress {
-    /// Creations and changes up to this batch were tried; `errors` and `unready` are at least as new.
-    pub created: u64,
-    /// Why what every host has of this subsystem is not in force.
-    pub unready: Option<String>,
-    /// Everything up to this batch was tried.
-    pub done: u64,
-    /// What is not in force, by object.
-    pub errors: Arc<BTreeMap<ObjectKey, String>>,
-    /// What of others is in the way of what is in force, as last observed.
-    pub warnings: Arc<BTreeMap<ObjectKey, String>>,
-    /// After a cleanup: nothing is made any more.
-    pub paused: bool,
-}
-
 /// A subsystem that can show what is there as text for people.
 #[allow(async_fn_in_trait)] // subsystems are used as concrete types only
 pub trait Shows: Subsystem {
-    /// What fails is tried again after this time at the latest.
-    const LONGEST_WAIT: Duration = LONGEST_WAIT;
+    /// The longest pause between two attempts of a failing item.
+    const MAX_RETRY_PAUSE: Duration = MAX_RETRY_PAUSE;
 
-    /// The longest pause between two observations that disturbances ask for.
-    const LONGEST_PAUSE: Duration = LONGEST_GAP;
+    /// The longest pause between two observations that external changes ask for.
+    const MAX_GAP: Duration = MAX_GAP;
 
     /// An item's value in a plan, for people.
     fn describe(value: &Self::Value) -> String {
@@ -85,44 +70,69 @@ pub trait Shows: Subsystem {
         Err(SubsystemError::Refused("nothing to show".to_owned()))
     }
 
-    /// What of others is in the way of what is in force, with the remedy; keys are `host/…`.
+    /// Foreign things that work against what is in force, with the remedy; keys are `host/…`.
     fn warnings(&self) -> BTreeMap<ObjectKey, String> {
         BTreeMap::new()
     }
 
-    /// Waits until what was applied is done, in a subsystem that goes on working behind `apply`.
+    /// Waits until the work that `apply` started is done.
     async fn finish(&mut self) {}
 
-    /// Whom to ask whether the firewall is around an instance. Called once, before anything else, in
-    /// a subsystem that makes what must not be without it.
-    fn set_firewall_gate(&mut self, _shield: FirewallGate) {}
+    /// Sets the gate that says whether the firewall protects an instance. The worker calls this
+    /// once, before anything else, if the subsystem makes items that need the protection.
+    fn set_firewall_gate(&mut self, _gate: FirewallGate) {}
 
-    /// What of this subsystem is in use by something that runs: a cleanup that could not end it leaves
-    /// the subsystem alone. One line; empty: nothing.
+    /// Items that running instances use: a cleanup that could not end these instances leaves the
+    /// subsystem alone. One line; empty: none.
     async fn in_use(&mut self) -> Result<String, SubsystemError> {
         Ok(String::new())
     }
 }
 
-/// Where a worker knows from which bridges' names are somebody else's.
+/// Where a worker has the foreign devices from. `None` until the first observation.
 pub(crate) enum ForeignView {
-    /// From its own subsystem, and it tells the others. `None` until it has looked.
+    /// From its own subsystem; it publishes them to the other workers.
     Source(watch::Sender<Option<ForeignDevices>>),
-    /// From the one that sees.
+    /// From the worker that observes them.
     Subscriber(watch::Receiver<Option<ForeignDevices>>),
 }
 
-/// Progress of other workers, for the order of things.
+impl ForeignView {
+    /// The channel, and a maker of one view for each worker, in their order: the first is the
+    /// source, the others are subscribers.
+    pub(crate) fn of_workers() -> (
+        watch::Receiver<Option<ForeignDevices>>,
+        impl FnMut() -> Self,
+    ) {
+        let (source, subscriber) = watch::channel(None);
+        let mut source = Some(source);
+        let foreign = subscriber.clone();
+        let views = move || match source.take() {
+            Some(source) => Self::Source(source),
+            None => Self::Subscriber(subscriber.clone()),
+        };
+        (foreign, views)
+    }
+
+    pub(crate) fn subscriber(&mut self) -> Option<&mut watch::Receiver<Option<ForeignDevices>>> {
+        match self {
+            Self::Subscriber(foreign_devices) => Some(foreign_devices),
+            Self::Source(_) => None,
+        }
+    }
+}
+
+/// What a worker waits for.
 pub(crate) struct Dependencies {
-    /// Subsystems that this one stands on: its creations wait for theirs.
+    /// Subsystems below: creations of this worker wait for theirs.
     pub(crate) below: Vec<watch::Receiver<Progress>>,
-    /// The subsystem that stands on this one: removals wait for its removals.
+    /// The subsystem above: removals of this worker wait for its removals.
     pub(crate) above: Option<watch::Receiver<Progress>>,
-    /// Whether the first batch waits for `below`. The firewall does not: there is no moment in
-    /// which bridges and ports are there and rules are not.
+    /// Whether the first batch waits for `below`. The firewall's does not: there is no moment in
+    /// which bridges and ports exist and rules do not.
     pub(crate) first_waits: bool,
-    /// The subsystem without whose protection this one does not make these, however long it takes.
+    /// The firewall's progress, for a worker that makes these items only while the firewall
+    /// protects them, however long that takes.
     pub(crate) firewall_gate: Option<(watch::Receiver<Progress>, Guarded)>,
-    /// See [`ForeignView`].
-    pub(crate) sight: ForeignView,
+    pub(crate) foreign_view: ForeignView,
 }

@@ -1,34 +1,32 @@
-//! Networks and addresses that this host cannot have: a bridge's name is somebody else's, or the
-//! host itself lives at an address. Nothing of such a network or address is made, in no subsystem, and
-//! one error says why. Unlike what waits ([`crate::barrier`]) other items are wanted then, so that
-//! what was made goes again. Pure.
-//!
-//! Must not know: subsystems, the kernel, when it is looked at again.
+//! Networks and addresses that this host cannot have: a foreign device has the bridge's name, or
+//! the host itself has the address. No subsystem makes anything of such a network or address, and
+//! one error says why. Pure: depends on the model and on [`Foreign`].
 
-use crate::failure::host_key;
-use crate::subsystem::{Foreign, ForeignDevices};
+use crate::foreign::{Foreign, ForeignDevices};
+use crate::report::host_key;
 use novanet_model::host_addresses::{Claim, When};
 use novanet_model::object::Bridge;
 use novanet_model::{HostObject, Ipv4Net, NetworkId, ObjectKey};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-/// The networks of a host, and what it cannot have.
+/// The networks of a host, and those and the addresses that it cannot have.
 #[derive(Debug, Default)]
 pub(crate) struct NetworkConflicts {
     foreign_devices: ForeignDevices,
     /// From `foreign_devices`: addresses that the cloud cannot have on this host, and why.
     reserved: BTreeMap<Ipv4Addr, String>,
+    /// The network of each object that belongs to one.
     networks: BTreeMap<ObjectKey, NetworkId>,
-    standing: BTreeMap<NetworkId, Standing>,
-    floats: BTreeMap<Ipv4Addr, HostObject>,
-    /// Objects whose address the host has itself, and what to say.
+    by_network: BTreeMap<NetworkId, Network>,
+    floating_ips: BTreeMap<Ipv4Addr, HostObject>,
+    /// Objects whose address the host has itself, with the reason.
     refused: BTreeMap<ObjectKey, String>,
 }
 
-/// A network's bridge and range, and what stands on it.
+/// One network: its bridge, its range and its objects.
 #[derive(Debug, Default)]
-struct Standing {
+struct Network {
     bridge: Option<Bridge>,
     /// The bridge's address and, by its prefix length, the network's range.
     gateway: Option<Ipv4Net>,
@@ -36,7 +34,7 @@ struct Standing {
     objects: BTreeMap<ObjectKey, HostObject>,
 }
 
-/// What is refused now and was not, or was and is not, or for another reason.
+/// Networks and objects whose refusal is new, gone or has another reason.
 #[derive(Debug, Default)]
 pub(crate) struct ConflictChanges {
     pub(crate) networks: Vec<NetworkId>,
@@ -44,9 +42,9 @@ pub(crate) struct ConflictChanges {
 }
 
 impl NetworkConflicts {
-    /// An object is new, different or gone. Answers with its network if that is refused now and was
-    /// not, or was and is not, or for another reason.
-    pub(crate) fn take(
+    /// An object is new, different or gone. Returns its network if the refusal of the network is
+    /// new, gone or has another reason.
+    pub(crate) fn set_object(
         &mut self,
         key: &ObjectKey,
         object: Option<&HostObject>,
@@ -57,12 +55,12 @@ impl NetworkConflicts {
             None => _ = self.refused.remove(key),
         }
         match object {
-            Some(HostObject::FloatingIp(float)) => {
-                let kept = HostObject::FloatingIp(float.clone());
-                self.floats.insert(float.address, kept);
+            Some(HostObject::FloatingIp(floating)) => {
+                let object = HostObject::FloatingIp(floating.clone());
+                self.floating_ips.insert(floating.address, object);
                 return None;
             }
-            None => self.forget_float(key),
+            None => self.forget_floating_ip(key),
             Some(_) => {}
         }
         let network = object.and_then(network_of);
@@ -71,51 +69,52 @@ impl NetworkConflicts {
         }
         let (object, network) = (object?, network?);
         self.networks.insert(key.clone(), network);
-        let standing = self.standing.entry(network).or_default();
-        standing.objects.insert(key.clone(), object.clone());
+        let state = self.by_network.entry(network).or_default();
+        state.objects.insert(key.clone(), object.clone());
         match object {
-            HostObject::Bridge(bridge) => standing.bridge = Some(bridge.clone()),
-            HostObject::Gateway(gateway) => standing.gateway = Some(gateway.address),
+            HostObject::Bridge(bridge) => state.bridge = Some(bridge.clone()),
+            HostObject::Gateway(gateway) => state.gateway = Some(gateway.address),
             _ => return None,
         }
-        standing.assess(&self.foreign_devices).then_some(network)
+        state.assess(&self.foreign_devices).then_some(network)
     }
 
-    /// A network whose bridge goes before the rest of it stays as it was: refused or not.
+    /// If a network's bridge goes before its other objects, its refusal stays as it was.
     fn forget(&mut self, key: &ObjectKey) {
         let Some(network) = self.networks.remove(key) else {
             return;
         };
-        if let Some(standing) = self.standing.get_mut(&network) {
-            standing.objects.remove(key);
-            if standing.objects.is_empty() {
-                self.standing.remove(&network);
+        if let Some(state) = self.by_network.get_mut(&network) {
+            state.objects.remove(key);
+            if state.objects.is_empty() {
+                self.by_network.remove(&network);
             }
         }
     }
 
-    fn forget_float(&mut self, key: &ObjectKey) {
+    fn forget_floating_ip(&mut self, key: &ObjectKey) {
         let address = key.0.strip_prefix("float/").and_then(|a| a.parse().ok());
         if let Some(address) = address {
-            self.floats.remove(&address);
+            self.floating_ips.remove(&address);
         }
     }
 
-    /// This of the host is not ours.
-    pub(crate) fn look(&mut self, foreign_devices: ForeignDevices) -> ConflictChanges {
+    /// Sets the foreign devices and addresses. Returns what is refused now and was not, or the other
+    /// way round, or for another reason.
+    pub(crate) fn set_foreign(&mut self, foreign_devices: ForeignDevices) -> ConflictChanges {
         if self.foreign_devices == foreign_devices {
             return ConflictChanges::default();
         }
-        let moved = self.foreign_devices.addresses != foreign_devices.addresses;
+        let readdressed = self.foreign_devices.addresses != foreign_devices.addresses;
         self.foreign_devices = foreign_devices;
         let foreign_devices = &self.foreign_devices;
         let changed = self
-            .standing
+            .by_network
             .iter_mut()
-            .filter_map(|(network, standing)| standing.assess(foreign_devices).then_some(*network));
+            .filter_map(|(network, state)| state.assess(foreign_devices).then_some(*network));
         ConflictChanges {
             networks: changed.collect(),
-            objects: if moved {
+            objects: if readdressed {
                 self.assess_addresses()
             } else {
                 Vec::new()
@@ -123,12 +122,15 @@ impl NetworkConflicts {
         }
     }
 
-    /// The host has other addresses: objects that are refused for another reason than before.
+    /// The host's addresses changed: returns the objects whose refusal changed.
     fn assess_addresses(&mut self) -> Vec<HostObject> {
         self.reserved = self.foreign_devices.addresses.reserved();
-        let floats = self.reserved.keys().filter_map(|ip| self.floats.get(ip));
-        let others = self.standing.values().flat_map(|s| s.objects.values());
-        let refused = floats.chain(others).filter_map(|object| {
+        let floating = self
+            .reserved
+            .keys()
+            .filter_map(|ip| self.floating_ips.get(ip));
+        let others = self.by_network.values().flat_map(|s| s.objects.values());
+        let refused = floating.chain(others).filter_map(|object| {
             let why = self.address_refusal(object)?;
             Some((object.key(), why))
         });
@@ -147,10 +149,10 @@ impl NetworkConflicts {
 
     fn object(&self, key: &ObjectKey) -> Option<HostObject> {
         if let Some(network) = self.networks.get(key) {
-            return self.standing.get(network)?.objects.get(key).cloned();
+            return self.by_network.get(network)?.objects.get(key).cloned();
         }
         let address = key.0.strip_prefix("float/")?.parse().ok()?;
-        self.floats.get(&address).cloned()
+        self.floating_ips.get(&address).cloned()
     }
 
     /// Why this host cannot have the address of an object.
@@ -160,8 +162,8 @@ impl NetworkConflicts {
         }
         let own = |ip| self.foreign_devices.addresses.own(ip);
         match object {
-            HostObject::FloatingIp(float) => {
-                let (ip, has) = (float.address, self.reserved.get(&float.address)?);
+            HostObject::FloatingIp(floating) => {
+                let (ip, has) = (floating.address, self.reserved.get(&floating.address)?);
                 Some(format!(
                     "floating address {ip}: the host has {has}: take it off the host, or release \
                      the floating IP (nova-manage floating disassociate {ip})"
@@ -189,20 +191,20 @@ impl NetworkConflicts {
 
     /// Why this host cannot have a network; `None`: it can.
     pub(crate) fn refusal(&self, network: NetworkId) -> Option<&str> {
-        self.standing.get(&network)?.refused.as_deref()
+        self.by_network.get(&network)?.refused.as_deref()
     }
 
-    /// What stands on a network.
+    /// The objects of a network.
     pub(crate) fn objects_of(&self, network: NetworkId) -> Vec<HostObject> {
-        let standing = self.standing.get(&network);
-        standing.map_or(Vec::new(), |s| s.objects.values().cloned().collect())
+        let state = self.by_network.get(&network);
+        state.map_or(Vec::new(), |s| s.objects.values().cloned().collect())
     }
 
-    /// What this host cannot have, and why: networks, and objects of the others. And what the host
-    /// itself waits for.
+    /// The refused networks, the refused objects of other networks, and what the host itself waits
+    /// for, each with the reason.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (ObjectKey, &str)> {
-        let networks = self.standing.iter().filter_map(|(network, standing)| {
-            let why = standing.refused.as_deref()?;
+        let networks = self.by_network.iter().filter_map(|(network, state)| {
+            let why = state.refused.as_deref()?;
             Some((ObjectKey::of_network(*network), why))
         });
         let in_force = |key: &ObjectKey| {
@@ -224,8 +226,8 @@ fn fixed_refusal(ip: Ipv4Addr, instance: &str, has: &str) -> String {
     )
 }
 
-impl Standing {
-    /// Answers whether it is other than before.
+impl Network {
+    /// Returns whether the refusal changed.
     fn assess(&mut self, foreign: &Foreign) -> bool {
         let bridge = self.bridge.as_ref();
         let refused = bridge.and_then(|bridge| {
@@ -263,26 +265,26 @@ fn name_refusal(bridge: &Bridge, foreign: &Foreign) -> Option<String> {
              use a flatdhcp or flat network"
         ));
     }
-    let stranger = foreign.devices.get(name)?;
+    let device = foreign.devices.get(name)?;
     if !bridge.foreign {
         return Some(format!(
             "bridge {name} of network {network}: the name is taken by {}, which is left alone: \
              make the network with another bridge (network create --bridge=NAME), \
              or rename or remove that device",
-            stranger.what
+            device.what
         ));
     }
-    (!stranger.is_bridge).then(|| {
+    (!device.is_bridge).then(|| {
         format!(
             "bridge {name} of network {network}: it is {}, not a bridge, and is left alone: \
              make the network with another bridge (network create --bridge=NAME), \
              or rename or remove that device and make a bridge",
-            stranger.what
+            device.what
         )
     })
 }
 
-/// The network that an object stands on.
+/// The network that an object belongs to.
 fn network_of(object: &HostObject) -> Option<NetworkId> {
     match object {
         HostObject::Bridge(o) => Some(o.network),

@@ -1,12 +1,12 @@
 //! The four workers of a host and their handles: which subsystem waits for which, and which part
 //! of it waits for the firewall. Depends on [`crate::worker`], which drives one subsystem.
 
-use crate::barrier::Guarded;
 use crate::cadence::Timing;
-use crate::command::{
-    Batch, Command, Dependencies, ForeignView, ObjectChange, Progress, Query, Shows,
-};
-use crate::subsystem::{ForeignDevices, Subsystem};
+use crate::command::{Batch, Command, Dependencies, ForeignView, ObjectChange, Query, Shows};
+use crate::firewall_gate::Guarded;
+use crate::foreign::ForeignDevices;
+use crate::progress::Progress;
+use crate::subsystem::Subsystem;
 use crate::worker::SubsystemWorker;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,10 +62,10 @@ pub const FIREWALL: usize = 1;
 pub const DHCP: usize = 2;
 /// See [`LINKS`].
 pub const INSTANCES: usize = 3;
-/// How long a question waits for one subsystem.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a query waits for one subsystem.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a cleanup of one subsystem may take: a hundred instances end in it.
-const CLEANUP: Duration = Duration::from_mins(2);
+const CLEANUP_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Sends commands to the workers of a host and reads their progress. Never waits for a subsystem,
 /// except in [`Self::ask`].
@@ -97,13 +97,13 @@ impl WorkerHandles {
         let progress: [_; 4] = std::array::from_fn(|_| watch::channel(Progress::default()));
         let [links, firewall, dhcp, instances] = progress;
         let seen = [&links.1, &firewall.1, &dhcp.1, &instances.1].map(Clone::clone);
-        let (foreign, mut sights) = ForeignView::of_workers();
+        let (foreign, mut views) = ForeignView::of_workers();
         let mut around = |place: usize| Dependencies {
             below: seen[..place].to_vec(),
             above: seen.get(place + 1).cloned(),
             first_waits: place != FIREWALL,
-            firewall_gate: wards(place).map(|wards| (seen[FIREWALL].clone(), wards)),
-            sight: sights(),
+            firewall_gate: guarded(place).map(|kind| (seen[FIREWALL].clone(), kind)),
+            foreign_view: views(),
         };
         let mut handles = Vec::new();
         let mut start = Start {
@@ -144,15 +144,15 @@ impl WorkerHandles {
         let worker = &self.workers[place];
         let (answer, answered) = oneshot::channel();
         let _ = worker.commands.send(Command::Query(ask, answer)); // then `answered` fails
-        let patience = match ask {
-            Query::Cleanup { dry_run: false } => CLEANUP,
-            _ => PATIENCE,
+        let limit = match ask {
+            Query::Cleanup { dry_run: false } => CLEANUP_TIMEOUT,
+            _ => QUERY_TIMEOUT,
         };
-        match tokio::time::timeout(patience, answered).await {
+        match tokio::time::timeout(limit, answered).await {
             Ok(Ok(text)) => text,
             Ok(Err(_)) => Err(format!("{}: has ended", worker.name)),
             Err(_) => Err(format!(
-                "{}: busy for over {patience:?}; ask again",
+                "{}: busy for over {limit:?}; ask again",
                 worker.name
             )),
         }
@@ -183,16 +183,16 @@ impl WorkerHandles {
         &self.news
     }
 
-    /// What of the host is not ours; `None` until the links subsystem has looked.
+    /// The foreign devices; `None` until the links subsystem has observed them.
     pub fn foreign(&self) -> watch::Receiver<Option<ForeignDevices>> {
         self.foreign.clone()
     }
 }
 
-/// What the worker at this place makes only behind the firewall.
-fn wards(place: usize) -> Option<Guarded> {
+/// The objects that the worker at this place makes only while the firewall protects them.
+fn guarded(place: usize) -> Option<Guarded> {
     match place {
-        LINKS => Some(Guarded::Floats),
+        LINKS => Some(Guarded::FloatingIps),
         INSTANCES => Some(Guarded::Instances),
         _ => None,
     }

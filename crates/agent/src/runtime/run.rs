@@ -200,7 +200,7 @@ impl Shows for DhcpServers {
 
 impl Shows for Firewall {
     /// Until its rules are back the host is open: somebody who flushes them twice waits for no pause.
-    const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+    const MAX_GAP: Duration = Duration::from_millis(10);
 
     fn describe(value: &Self::Value) -> String {
         super::describe::firewall(value)
@@ -220,7 +220,7 @@ impl Shows for Firewall {
 
 impl Shows for Instances {
     /// Its tries may cost a download.
-    const LONGEST_WAIT: Duration = Duration::from_secs(30);
+    const MAX_RETRY_PAUSE: Duration = Duration::from_secs(30);
 
     fn describe(value: &Self::Value) -> String {
         value.to_string()
@@ -237,11 +237,11 @@ impl Shows for Instances {
 
 impl Gate for FirewallGate {
     fn reason_not_ready(&self, instance: InstanceId) -> Option<String> {
-        FirewallGate::gap(self, instance)
+        FirewallGate::reason_not_ready(self, instance)
     }
 
     fn ready(&self, instance: InstanceId) -> BoxFuture<'_, ()> {
-        Box::pin(FirewallGate::closed(self, instance))
+        Box::pin(FirewallGate::ready(self, instance))
     }
 }
 

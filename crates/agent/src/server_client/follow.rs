@@ -1,7 +1,7 @@
 //! Follows the host's objects: whole list first, then deltas, and the whole list again whenever
 //! they do not fit what is here. Questions come along.
 
-use super::backoff::Backoff;
+use super::outage::Outage;
 use super::{Client, Upstream, UpstreamError};
 use crate::runtime::engine::Takes;
 use crate::runtime::questions::Answers;
@@ -51,16 +51,16 @@ impl<'a> Follower<'a> {
     }
 
     pub(super) async fn follow(&self) {
-        let mut backoff = self.upstream.backoff();
+        let mut outage = self.upstream.outage();
         loop {
-            if let Err(error) = self.session(&mut backoff).await {
-                backoff.failed("objects", &error).await;
+            if let Err(error) = self.session(&mut outage).await {
+                outage.failed("objects", &error).await;
             }
         }
     }
 
     /// One connection's worth of following. Ends well if all objects are to be asked for again.
-    async fn session(&self, backoff: &mut Backoff) -> Result<(), UpstreamError> {
+    async fn session(&self, outage: &mut Outage) -> Result<(), UpstreamError> {
         let Upstream { client, engine, .. } = self.upstream;
         let mut session = client.session().await?;
         let mut foreign = engine.foreign();
@@ -79,7 +79,7 @@ impl<'a> Follower<'a> {
                 () = self.again.notified() => return Ok(()),
                 () = self.moved(&mut foreign, &hello) => return Ok(()),
             };
-            backoff.worked("objects");
+            outage.ended("objects");
             let fresh = self.answer_new(&news);
             let idle = !fresh && news.changes.is_empty() && !news.questions.is_empty();
             let takes = engine.take(news);

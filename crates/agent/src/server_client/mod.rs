@@ -4,10 +4,10 @@
 //!
 //! Must not know: subsystems.
 
-mod backoff;
 mod client;
 mod error;
 mod follow;
+mod outage;
 mod report;
 
 pub use client::{Client, Session};
@@ -15,8 +15,9 @@ pub use error::{ServerAddress, UpstreamError};
 
 use crate::runtime::engine::Engine;
 use crate::runtime::questions::Answers;
-use backoff::Backoff;
 use novanet_model::wire::{Hello, LeaseEvent};
+use novanet_reconcile::Backoff;
+use outage::Outage;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -89,7 +90,10 @@ impl Upstream {
         );
     }
 
-    fn backoff(&self) -> Backoff {
-        Backoff::new(self.pace.first_pause, self.pace.longest_pause)
+    fn outage(&self) -> Outage {
+        Outage::new(Backoff {
+            first: self.pace.first_pause,
+            longest: self.pace.longest_pause,
+        })
     }
 }

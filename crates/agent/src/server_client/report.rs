@@ -18,7 +18,7 @@ pub(super) async fn statuses(upstream: &Upstream) {
         ..
     } = upstream;
     let news = engine.news();
-    let mut backoff = upstream.backoff();
+    let mut outage = upstream.outage();
     loop {
         let status = engine.status();
         if status.epoch.is_empty() {
@@ -29,10 +29,10 @@ pub(super) async fn statuses(upstream: &Upstream) {
         match client.status(&status).await {
             Ok(()) => {
                 engine.reported(&status);
-                backoff.worked("status");
+                outage.ended("status");
             }
             Err(error) => {
-                backoff.failed("status", &error).await;
+                outage.failed("status", &error).await;
                 continue;
             }
         }
@@ -46,7 +46,7 @@ pub(super) async fn statuses(upstream: &Upstream) {
 /// Says which addresses and routes the host has, when they change and to each server anew.
 pub(super) async fn addresses(upstream: &Upstream, joined: &Notify) {
     let mut foreign = upstream.engine.foreign();
-    let mut backoff = upstream.backoff();
+    let mut outage = upstream.outage();
     joined.notified().await;
     let mut said = None;
     loop {
@@ -54,14 +54,14 @@ pub(super) async fn addresses(upstream: &Upstream, joined: &Notify) {
         let seen = seen.map(|foreign| foreign.addresses.clone());
         if let Some(addresses) = seen.filter(|seen| said.as_ref() != Some(seen)) {
             match upstream.client.addresses(&addresses).await {
-                Ok(()) => backoff.worked("addresses"),
+                Ok(()) => outage.ended("addresses"),
                 // A server that does not know the question, or not this host any more: it is asked
                 // again after the next introduction.
                 Err(error @ UpstreamError::Refused { .. }) => {
                     tracing::warn!(%error, "the server does not take the host's addresses");
                 }
                 Err(error) => {
-                    backoff.failed("addresses", &error).await;
+                    outage.failed("addresses", &error).await;
                     continue;
                 }
             }
@@ -82,7 +82,7 @@ pub(super) async fn leases(upstream: &Upstream) {
         return;
     };
     let changed = source.changed();
-    let mut backoff = upstream.backoff();
+    let mut outage = upstream.outage();
     loop {
         if upstream.engine.held().is_some() {
             // They wait: the same addresses may be others' there.
@@ -93,7 +93,7 @@ pub(super) async fn leases(upstream: &Upstream) {
         let events = match blocking(move || journal.pending(BATCH)).await {
             Ok(events) => events,
             Err(error) => {
-                backoff.failed("lease journal", &error).await;
+                outage.failed("lease journal", &error).await;
                 continue;
             }
         };
@@ -103,13 +103,13 @@ pub(super) async fn leases(upstream: &Upstream) {
         }
         let count = events.len();
         if let Err(error) = upstream.client.leases(&Leases { events }).await {
-            backoff.failed("leases", &error).await;
+            outage.failed("leases", &error).await;
             continue;
         }
-        backoff.worked("leases");
+        outage.ended("leases");
         let journal = Arc::clone(source);
         if let Err(error) = blocking(move || journal.acknowledge(count)).await {
-            backoff.failed("lease journal", &error).await;
+            outage.failed("lease journal", &error).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine_support::{bridge, dhcp, gateway};
 use novanet_agent::fake::{FakeHost, FakeLinks};
 use novanet_agent::runtime::{Engine, Reconciler, Timing};
-use novanet_reconcile::LONGEST_WAIT;
+use novanet_reconcile::MAX_RETRY_PAUSE;
 use std::time::{Duration, Instant as Clock};
 use tokio::time::Instant;
 
@@ -30,14 +30,14 @@ async fn hopeless(
 async fn what_fails_for_ever_is_tried_every_few_seconds() {
     let (links, tried) = hopeless(&FakeHost::new()).await;
     let wait = links.next_retry().unwrap() - tried;
-    assert!(wait <= LONGEST_WAIT * 12 / 10, "{wait:?}");
-    assert!(wait >= LONGEST_WAIT * 8 / 10, "{wait:?}");
+    assert!(wait <= MAX_RETRY_PAUSE * 12 / 10, "{wait:?}");
+    assert!(wait >= MAX_RETRY_PAUSE * 8 / 10, "{wait:?}");
 }
 
 #[tokio::test]
 async fn a_reason_makes_it_due_soon_but_not_twice_in_a_second() {
     let (mut links, tried) = hopeless(&FakeHost::new()).await;
-    links.hurry(tried + Duration::from_millis(10));
+    links.expedite_retries(tried + Duration::from_millis(10));
     assert_eq!(links.next_retry(), Some(tried + Duration::from_secs(1)));
 }
 
@@ -45,7 +45,7 @@ async fn a_reason_makes_it_due_soon_but_not_twice_in_a_second() {
 async fn what_waits_long_already_is_due_at_once() {
     let (mut links, tried) = hopeless(&FakeHost::new()).await;
     let late = tried + Duration::from_millis(1500);
-    links.hurry(late);
+    links.expedite_retries(late);
     assert_eq!(links.next_retry(), Some(late));
     assert_eq!(links.round(late).await.failed, 1);
 }

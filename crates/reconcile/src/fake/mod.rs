@@ -6,10 +6,11 @@
 pub mod objects;
 mod subjects;
 
-use crate::subsystem::{
-    Change, Desired, Foreign, ForeignDevice, ForeignDevices, Subsystem, SubsystemError,
-};
-use crate::{Shows, Subsystems};
+use crate::command::Shows;
+use crate::desired::{Change, Desired};
+use crate::foreign::{Foreign, ForeignDevice, ForeignDevices};
+use crate::subsystem::{Subsystem, SubsystemError};
+use crate::workers::Subsystems;
 use novanet_model::{HostAddresses, HostObject, IfName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

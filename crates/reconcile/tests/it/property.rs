@@ -1,9 +1,9 @@
 //! What holds for every state of a host and every sequence of changes, shown on fake subsystems.
 
 use novanet_model::{HostObject, ObjectKey};
-use novanet_reconcile::Reconciler;
 use novanet_reconcile::fake::objects as cloud;
 use novanet_reconcile::fake::{FakeFirewall, FakeHost, FakeKey, FakeLinks, FakeRoom, Subject};
+use novanet_reconcile::{Blocked, Reconciler};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -146,12 +146,90 @@ proptest! {
     }
 
     #[test]
+    fn what_an_object_claims_is_on_the_host_or_held_for_a_reason(
+        objects in objects(),
+        obstacles in obstacles(),
+    ) {
+        check_reasons::<FakeLinks>(&objects, &obstacles)?;
+        check_reasons::<FakeFirewall>(&objects, &obstacles)?;
+    }
+
+    #[test]
     fn what_fails_blocks_nothing_else_and_comes_right_when_it_can(
         objects in objects(),
         pick in any::<prop::sample::Index>(),
     ) {
         check_failure::<FakeFirewall>(&objects, pick)?;
     }
+}
+
+/// What may stand in the way of a host's objects.
+#[derive(Debug, Clone)]
+struct Obstacles {
+    /// Bridges whose names foreign devices have.
+    foreign: Vec<u8>,
+    /// An item that fails.
+    fails: prop::sample::Index,
+    /// An object that the firewall does not protect yet, and whether the firewall is only busy.
+    blocked: (prop::sample::Index, bool),
+}
+
+fn obstacles() -> impl Strategy<Value = Obstacles> {
+    let index = any::<prop::sample::Index>;
+    let foreign = prop::collection::vec(1..3_u8, 0..2);
+    (foreign, index(), (index(), any::<bool>())).prop_map(|(foreign, fails, blocked)| Obstacles {
+        foreign,
+        fails,
+        blocked,
+    })
+}
+
+fn check_reasons<S: Subject>(
+    objects: &[HostObject],
+    obstacles: &Obstacles,
+) -> Result<(), TestCaseError> {
+    let host = FakeHost::new();
+    for bridge in &obstacles.foreign {
+        host.occupy("links", &format!("bridge/br{bridge}"));
+    }
+    let mut reconciler = Reconciler::new(host.subsystem::<S>());
+    reconciler.set_objects(objects);
+    let claims = |object: &HostObject| S::items(object);
+    let keys: Vec<_> = objects
+        .iter()
+        .flat_map(claims)
+        .map(|(key, _)| key)
+        .collect();
+    if !keys.is_empty() {
+        let bad: &String = obstacles.fails.get(&keys);
+        host.fail(S::NAME, bad, true);
+    }
+    if !objects.is_empty() {
+        let blocked = obstacles.blocked.0.get(objects).key();
+        let why = if obstacles.blocked.1 {
+            Blocked::Busy
+        } else {
+            Blocked::Refused("no firewall".to_owned())
+        };
+        reconciler.block(BTreeMap::from([(blocked, why)]));
+    }
+    run(reconciler.settle(Instant::now()));
+    let things = host.things();
+    for object in objects {
+        for (key, value) in claims(object) {
+            let on_host = things.get(&format!("{} {key}", S::NAME)) == Some(&value);
+            let desired = reconciler.desired().get(&FakeKey(key.clone()));
+            let shared = desired.is_some_and(|winner| *winner != value);
+            let reason = reconciler.hold_reason(&FakeKey(key.clone()), &object.key());
+            // The fake subsystems know no conflicts: an object can live with another's value.
+            prop_assert!(
+                on_host || reason.is_some() || shared,
+                "{key} of {:?} is neither there nor held",
+                object.key()
+            );
+        }
+    }
+    Ok(())
 }
 
 fn check_kills<S: Subject>(

@@ -1,18 +1,20 @@
-//! A subsystem at work: one task per subsystem, so that a slow one (an instance that is started) delays no
-//! quick one (a floating IP). Workers keep the order of things by watching each other's progress:
-//! creations go upwards (links, firewall, DHCP, instances), removals downwards. Floating IPs are
-//! the exception: links answer for one only while the firewall knows it.
+//! A subsystem at work: one task per subsystem, so that a slow one (an instance that starts) delays
+//! no quick one (a floating IP). Depends on the [`Reconciler`] and on the progress of the other
+//! workers: creations go upwards (links, firewall, DHCP, instances), removals downwards.
 //!
-//! Must not know: the server, the ledger, which subsystem it drives.
+//! Floating IPs are the exception: links answer for one only while the firewall knows it
+//! ([`FirewallGate`]).
 
-use crate::barrier::FirewallGate;
+mod dependency;
+mod foreign;
+mod query;
+
 use crate::cadence::{Cadence, Timing};
-use crate::command::Shows;
-use crate::command::{Batch, Command, Dependencies, Progress, Query};
-use crate::hurry::{Troubles, any_moved};
-use crate::reconcile::{Cleaned, Reconciler, Round};
-use crate::render;
-use crate::subsystem::{Subsystem, SubsystemError};
+use crate::command::{Batch, Command, Dependencies, Shows};
+use crate::firewall_gate::FirewallGate;
+use crate::progress::{Progress, any_moved, moved};
+use crate::reconciler::{Reconciler, Round};
+use crate::subsystem::Subsystem;
 use novanet_model::{HostObject, ObjectKey, ObjectKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -21,36 +23,39 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// A removal that waits for the worker above.
-struct Held {
+struct DelayedRemoval {
     batch: u64,
     until: Instant,
 }
 
-/// How long a subsystem may take to finish when the engine stops.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// How long a subsystem may take to finish when the worker stops.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What failed in each subsystem below.
+type DependencyErrors = Vec<Arc<BTreeMap<ObjectKey, String>>>;
 
 /// The task of one subsystem.
 pub struct SubsystemWorker<R: Subsystem> {
-    pub(crate) reconciler: Reconciler<R>,
+    reconciler: Reconciler<R>,
     commands: mpsc::UnboundedReceiver<Command>,
     backlog: VecDeque<Command>,
     progress: watch::Sender<Progress>,
     news: Arc<Notify>,
-    pub(crate) dependencies: Dependencies,
+    dependencies: Dependencies,
     firewall_gate: Option<FirewallGate>,
-    /// The firewall's progress, for what waits for it.
+    /// The firewall's progress, for items that wait for it.
     firewall: Option<watch::Receiver<Progress>>,
-    /// The first batch that the firewall is busy with, of what waits for it.
-    behind: Option<u64>,
-    /// What failed in the subsystems below when this worker looked last.
-    pub(crate) troubles: Troubles,
-    /// Something was tried while a worker below was behind.
-    pub(crate) ahead: bool,
+    /// The first batch of a guarded object that the firewall is still busy with.
+    firewall_busy_with: Option<u64>,
+    /// The errors of the subsystems below, as this worker saw them last.
+    errors_below: DependencyErrors,
+    /// An attempt was made while a worker below was still busy with its batch.
+    ran_ahead: bool,
     changed_externally: Arc<Notify>,
     cadence: Cadence,
-    pub(crate) timing: Timing,
-    held: BTreeMap<ObjectKey, Held>,
-    pub(crate) batch: u64,
+    timing: Timing,
+    held: BTreeMap<ObjectKey, DelayedRemoval>,
+    batch: u64,
     paused: bool,
 }
 
@@ -65,24 +70,24 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
     ) -> Self {
         let firewall_gate = dependencies.firewall_gate.take();
         let firewall_gate =
-            firewall_gate.map(|(firewall, wards)| FirewallGate::new(firewall, wards));
+            firewall_gate.map(|(firewall, guarded)| FirewallGate::new(firewall, guarded));
         if let Some(firewall_gate) = &firewall_gate {
             subsystem.set_firewall_gate(firewall_gate.clone());
         }
         Self {
             changed_externally: subsystem.changed_externally(),
-            reconciler: Reconciler::new(subsystem).waiting_at_most(R::LONGEST_WAIT),
+            reconciler: Reconciler::new(subsystem).with_max_retry_pause(R::MAX_RETRY_PAUSE),
             commands,
             backlog: VecDeque::new(),
             progress,
             news,
             firewall: firewall_gate.as_ref().map(FirewallGate::firewall),
             firewall_gate,
-            behind: None,
-            troubles: Troubles::new(),
-            ahead: false,
+            firewall_busy_with: None,
+            errors_below: DependencyErrors::new(),
+            ran_ahead: false,
             dependencies,
-            cadence: Cadence::new(timing.clone()).pausing_at_most(R::LONGEST_PAUSE),
+            cadence: Cadence::new(timing.clone()).with_max_gap(R::MAX_GAP),
             timing,
             held: BTreeMap::new(),
             batch: 0,
@@ -90,15 +95,15 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
         }
     }
 
-    /// Works until the engine is stopped or dropped. Does nothing to the host before the first batch: an
-    /// agent that does not know what a host must have removes nothing.
+    /// Works until its handle is stopped or dropped. Changes nothing on the host before the first
+    /// batch: an agent that does not know the host's objects removes nothing.
     pub async fn run(mut self) {
         loop {
             let due = self.next_due();
             let holding = !self.held.is_empty();
             let failing = self.reconciler.next_retry().is_some();
             let below = failing || self.reconciler.is_deferring();
-            let waiting = self.behind.is_some() || self.reconciler.is_barred();
+            let waiting = self.firewall_busy_with.is_some() || self.reconciler.is_blocked();
             let active = self.is_active();
             tokio::select! {
                 order = self.commands.recv() => match order {
@@ -107,23 +112,23 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
                 },
                 () = self.changed_externally.notified() => {
                     self.cadence.changed_externally(Instant::now());
-                    self.reconciler.hurry(Instant::now());
+                    self.reconciler.expedite_retries(Instant::now());
                 }
                 () = any_moved(&mut self.dependencies.below), if below => self.below_moved().await,
                 () = moved(self.dependencies.above.as_mut()), if holding => {}
                 () = moved(self.firewall.as_mut()), if waiting => self.resume().await,
-                () = moved(self.dependencies.sight.told()), if active => self.resume().await,
+                () = moved(self.dependencies.foreign_view.subscriber()), if active => self.resume().await,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             if self.work().await {
                 break;
             }
         }
-        // What is not finished by then is finished by the next agent.
-        let _ = timeout(FAREWELL, self.reconciler.subsystem().finish()).await;
+        // The next agent finishes the rest.
+        let _ = timeout(FINISH_TIMEOUT, self.reconciler.subsystem().finish()).await;
     }
 
-    /// Does what is due; `true`: that was all.
+    /// Does everything that is due; returns whether the worker must stop.
     async fn work(&mut self) -> bool {
         while let Ok(order) = self.commands.try_recv() {
             self.backlog.push_back(order);
@@ -132,9 +137,9 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
             match order {
                 Command::Stop => return true,
                 Command::Batch(batch) => self.take(batch).await,
-                Command::Query(ask, answer) => {
-                    let text = self.ask(ask).await;
-                    let _ = answer.send(text); // the asker may have given up
+                Command::Query(query, answer) => {
+                    let text = self.answer(query).await;
+                    let _ = answer.send(text); // the receiver may have given up
                 }
             }
         }
@@ -145,7 +150,7 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
         false
     }
 
-    /// Takes this batch and all that follow it directly: one round for all of them.
+    /// Takes this batch and all that follow it directly into one round.
     async fn take(&mut self, batch: Batch) {
         let mut batches = vec![batch];
         while let Some(Command::Batch(_)) = self.backlog.front() {
@@ -154,7 +159,7 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
             }
         }
         self.order_after_below(batches.last()).await;
-        self.look_first(&batches).await;
+        self.observe_foreign_first(&batches).await;
         for batch in &batches {
             self.enter(batch);
         }
@@ -162,7 +167,7 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
         let batch = self.batch;
         let errors = Arc::new(self.reconciler.errors());
         let unready = self.reconciler.base_fault();
-        // In one step: who sees that this batch was tried sees what came of it.
+        // In one step: a reader that sees this batch as attempted sees its errors.
         self.progress.send_modify(|progress| {
             progress.created = batch;
             progress.unready = unready;
@@ -179,7 +184,8 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
         for (key, object) in batch.objects.iter() {
             if object.is_none() && hold && is_structural(key) {
                 let batch = batch.number;
-                self.held.insert(key.clone(), Held { batch, until });
+                self.held
+                    .insert(key.clone(), DelayedRemoval { batch, until });
             } else {
                 self.held.remove(key);
                 self.change(key, object.as_deref(), batch.number);
@@ -190,22 +196,23 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
 
     fn change(&mut self, key: &ObjectKey, object: Option<&HostObject>, batch: u64) {
         if let Some(firewall_gate) = &self.firewall_gate {
-            firewall_gate.take(key, object, batch);
+            firewall_gate.set_object(key, object, batch);
         }
         self.reconciler.change(key, object);
     }
 
-    fn bar(&mut self) {
-        self.look_ahead();
+    fn update_blocked(&mut self) {
+        self.note_below_busy();
         if let Some(firewall_gate) = &self.firewall_gate {
-            let bars = firewall_gate.bars();
-            self.behind = bars.behind;
-            self.reconciler.bar(bars.objects);
+            let blocked = firewall_gate.blocked();
+            self.firewall_busy_with = blocked.busy_with;
+            self.reconciler.block(blocked.objects);
         }
     }
 
-    /// The firewall or the ground has moved: what waited for it may go on, at the cost of these only.
-    pub(crate) async fn resume(&mut self) {
+    /// The firewall, the foreign devices or a worker below have moved: attempts the items that
+    /// waited for them, at the cost of these only.
+    async fn resume(&mut self) {
         self.reconciler.resume();
         self.settle().await;
         self.publish();
@@ -216,16 +223,16 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
             return;
         }
         let began = Instant::now();
-        self.bar();
-        self.stand();
+        self.update_blocked();
+        self.take_foreign();
         let round = self.reconciler.settle(began).await;
         self.after(round, began);
     }
 
     async fn observe(&mut self) {
         let began = Instant::now();
-        self.bar();
-        self.stand();
+        self.update_blocked();
+        self.take_foreign();
         let round = self.reconciler.round(began).await;
         if !round.is_quiet() {
             tracing::debug!(subsystem = R::NAME, ?round, "differed");
@@ -235,7 +242,7 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
     }
 
     fn after(&mut self, round: Round, began: Instant) {
-        self.tell();
+        self.publish_foreign();
         let now = Instant::now();
         if round.observed {
             self.cadence.observed(began, now);
@@ -245,7 +252,8 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
         }
     }
 
-    /// Lets go of removals that the worker above has done its part of, or that waited too long.
+    /// Makes the removals whose turn has come: the worker above has done its part, or the time
+    /// limit has passed.
     async fn release(&mut self) {
         if self.held.is_empty() {
             return;
@@ -272,14 +280,14 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
     fn publish(&mut self) {
         let held = self.held.values().map(|held| held.batch);
         let deferred = self.reconciler.is_deferring().then_some(self.batch);
-        let open = held.chain(self.behind).chain(deferred).min();
+        let open = held.chain(self.firewall_busy_with).chain(deferred).min();
         let done = open.map_or(self.batch, |batch| batch - 1);
         let errors = self.reconciler.errors();
         let paused = self.paused;
         let unready = self.reconciler.base_fault();
         let warnings = self.reconciler.subsystem().warnings();
         let changed = self.progress.send_if_modified(|progress| {
-            // A host that was cleaned up has nothing in force: the version stays where it was.
+            // After a cleanup nothing is in force: the version stays where it was.
             let done = if paused { progress.done } else { done };
             let differs = progress.done != done
                 || progress.paused != paused
@@ -304,61 +312,14 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
         let number = last.map_or(0, |batch| batch.number);
         let deadline = Instant::now() + self.timing.order_limit;
         if self.batch == 0 && !self.dependencies.first_waits {
-            return self.order_after_look().await;
+            return self.order_after_foreign().await;
         }
         for below in &mut self.dependencies.below {
             let left = deadline.saturating_duration_since(Instant::now());
             let reached = below.wait_for(|progress| progress.created >= number);
-            // Too late or the worker is gone: the retries do what the order would have spared.
+            // After the time limit the retries do what the order would have spared.
             let _ = timeout(left, reached).await;
         }
-    }
-
-    async fn ask(&mut self, ask: Query) -> Result<String, String> {
-        let failed = |e: SubsystemError| format!("{}: {e}", R::NAME);
-        self.stand();
-        match ask {
-            Query::Plan { diff: false } => Ok(render::desired(&self.reconciler)),
-            Query::Plan { diff: true } => {
-                let changes = self.reconciler.difference().await.map_err(failed)?;
-                self.tell();
-                Ok(render::difference(&self.reconciler, &changes))
-            }
-            Query::Show => self.reconciler.subsystem().show().await.map_err(failed),
-            Query::Pause => {
-                self.paused = true;
-                self.publish();
-                Ok(String::new())
-            }
-            Query::Cleanup { dry_run } => {
-                let cleaned = self.clean_up(dry_run).await.map_err(failed)?;
-                render::cleaned::<R>(&cleaned)
-            }
-            Query::InUse => self.reconciler.subsystem().in_use().await.map_err(failed),
-        }
-    }
-
-    /// What counts is what is left when the subsystem has finished, not what it promised.
-    async fn clean_up(&mut self, dry_run: bool) -> Result<Cleaned<R>, SubsystemError> {
-        let (removed, _) = self.reconciler.cleanup(dry_run).await?;
-        if dry_run {
-            return Ok((removed, Vec::new()));
-        }
-        self.reconciler.subsystem().finish().await;
-        // Another try, for what is left: its failures say why it is.
-        let (left, why) = self.reconciler.cleanup(false).await?;
-        if left.is_empty() {
-            return Ok((removed, why));
-        }
-        self.reconciler.subsystem().finish().await;
-        let (left, _) = self.reconciler.cleanup(true).await?;
-        let mut why: BTreeMap<_, _> = why.into_iter().collect();
-        let still = || SubsystemError::Refused("is still there; see the agent's log".to_owned());
-        let failures = left.into_iter().map(|change| {
-            let error = why.remove(&change.key).unwrap_or_else(still);
-            (change.key, error)
-        });
-        Ok((removed, failures.collect()))
     }
 
     fn is_active(&self) -> bool {
@@ -385,19 +346,9 @@ impl<R: Subsystem + Shows> SubsystemWorker<R> {
     }
 }
 
-/// Kinds that other subsystems stand on. The rest (floating IPs, rules, members) goes at once: a
-/// revoked rule does not wait for an instance that is being stopped.
+/// Whether other subsystems depend on objects of this kind. The rest (floating IPs, rules, members)
+/// goes at once: a revoked rule does not wait for an instance that stops.
 fn is_structural(key: &ObjectKey) -> bool {
     // A kind that this agent does not know: assume that others need it.
     key.kind().is_none_or(ObjectKind::is_structural)
-}
-
-pub(crate) async fn moved<T>(worker: Option<&mut watch::Receiver<T>>) {
-    if let Some(worker) = worker
-        && worker.changed().await.is_ok()
-    {
-        return;
-    }
-    // Gone or never there: what is held goes when its time is up.
-    std::future::pending::<()>().await;
 }

@@ -1,9 +1,11 @@
-//! Plans as text for people: one line per item.
+//! Plans as text for people: one line per item. Depends on [`Reconciler`] and on the subsystem's
+//! words for its values.
 
 use crate::command::Shows;
-use crate::failure::action;
-use crate::reconcile::{Cleaned, Reconciler};
-use crate::subsystem::{Change, Subsystem};
+use crate::desired::Change;
+use crate::reconciler::{Cleaned, Reconciler};
+use crate::report::action;
+use crate::subsystem::Subsystem;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -20,15 +22,15 @@ pub(crate) fn difference<R: Subsystem + Shows>(
     subsystem: &Reconciler<R>,
     changes: &[Change<R::Key, R::Value>],
 ) -> String {
-    let disputes = subsystem.disputes();
-    let disputes =
-        disputes.map(|(item, object, why)| format!("refuse {item} to {}: {why}", object.0));
-    // What failed and is right by now failed in the last round.
+    let rejected = subsystem.rejected_claims();
+    let rejected =
+        rejected.map(|(item, object, why)| format!("refuse {item} to {}: {why}", object.0));
+    // An item that failed in the last round may be right by now.
     let differing: BTreeSet<_> = changes.iter().map(|change| &change.key).collect();
     let failures = failures(subsystem).filter(|(key, _)| differing.contains(key));
     let failures = failures.map(|(_, line)| line);
     let lines = refusals(subsystem).chain(changes.iter().map(line::<R>));
-    block::<R>(lines.chain(failures).chain(disputes), "nothing differs")
+    block::<R>(lines.chain(failures).chain(rejected), "nothing differs")
 }
 
 fn changes<R: Subsystem + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
@@ -37,8 +39,8 @@ fn changes<R: Subsystem + Shows>(changes: &[Change<R::Key, R::Value>]) -> String
 
 /// Items that are not in force, with a line that says why.
 fn failures<R: Subsystem>(subsystem: &Reconciler<R>) -> impl Iterator<Item = (&R::Key, String)> {
-    let failing = subsystem.failing.iter();
-    failing.map(|(key, failure)| (key, format!("not in force: {key}: {}", failure.message)))
+    let failing = subsystem.failures();
+    failing.map(|(key, message)| (key, format!("not in force: {key}: {message}")))
 }
 
 fn refusals<R: Subsystem>(subsystem: &Reconciler<R>) -> impl Iterator<Item = String> {
