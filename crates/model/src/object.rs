@@ -129,6 +129,10 @@ pub struct Group {
     pub group: GroupId,
     /// Its project: rules by address never let in another project's private addresses.
     pub project: ProjectNumber,
+    /// Its name, for comments in the host's rules. EC2 cannot rename a group. `None`: planned by a
+    /// server that did not send names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// See [`HostObject::Rule`].

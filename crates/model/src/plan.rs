@@ -172,11 +172,17 @@ pub fn objects_of_membership(
 pub fn objects_of_group(
     group: GroupId,
     project: ProjectNumber,
+    name: &str,
     member_hosts: &[String],
 ) -> Vec<Placed> {
+    let object = Group {
+        group,
+        project,
+        name: Some(name.to_owned()),
+    };
     member_hosts
         .iter()
-        .map(|host| (host.clone(), HostObject::Group(Group { group, project })))
+        .map(|host| (host.clone(), HostObject::Group(object.clone())))
         .collect()
 }
 

@@ -164,7 +164,7 @@ impl PlanCache {
             PlanOwner::Group(id) => match groups::by_id(c, id).await? {
                 Some(group) => {
                     let hosts = self.of_group(c, id).await?;
-                    plan::objects_of_group(id, group.project_number, hosts)
+                    plan::objects_of_group(id, group.project_number, &group.name, hosts)
                 }
                 None => Vec::new(),
             },

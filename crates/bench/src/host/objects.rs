@@ -86,6 +86,7 @@ pub(super) fn ports(count: u32) -> Result<Vec<HostObject>> {
         objects.push(HostObject::Group(Group {
             group: id,
             project: ProjectNumber(1),
+            name: Some("bench".to_owned()),
         }));
         let ports = [22, 80, 443].map(|port| {
             Traffic::Tcp(Ports {

@@ -63,6 +63,7 @@ pub fn group(group: i64) -> HostObject {
     HostObject::Group(Group {
         group: GroupId(group),
         project: ProjectNumber(1),
+        name: None,
     })
 }
 
