@@ -7,10 +7,9 @@
 //!
 //! Must not know: SQL, EC2, how ports and bridges are made.
 
-mod item;
 mod nft;
 
-pub use item::{Key, Set, Slot, Value};
+pub use nft::item::{Key, Set, Slot, Value};
 
 use crate::settings::Settings;
 use crate::subsystem::{Change, Desired, Foreign, Subsystem, SubsystemError};
@@ -56,7 +55,7 @@ impl Subsystem for Firewall {
     }
 
     fn items(&self, object: &HostObject) -> Vec<(Key, Value)> {
-        item::items_of(object)
+        nft::item::items_of(object)
     }
 
     fn follow(&mut self, foreign: &Foreign) -> Vec<(Key, Value)> {

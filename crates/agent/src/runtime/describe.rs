@@ -11,6 +11,7 @@ pub(super) fn firewall(value: &firewall::Value) -> String {
         Value::Damaged => "changed by somebody else".to_owned(),
         Value::Skeleton(digest) => format!("text {}", digest.get(..12).unwrap_or(digest)),
         Value::Project(project) => format!("project {project}"),
+        Value::Name(name) => name.clone(),
         Value::Rule(traffic, source) => format!("{} from {}", what(*traffic), whence(source)),
         Value::Groups(groups) => {
             let names: Vec<_> = groups.iter().map(ToString::to_string).collect();

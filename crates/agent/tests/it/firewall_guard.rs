@@ -112,7 +112,9 @@ fn the_guard_of_a_float_stays_as_long_as_the_host_answers_for_it() -> Result<()>
     let texts: Vec<_> = failed.iter().map(|(_, error)| error.to_string()).collect();
     assert_eq!(
         texts,
-        ["floats 203.0.113.13 stays until the host does not answer for that address any more"]
+        [
+            "floating_ips 203.0.113.13 stays until the host does not answer for that address any more"
+        ]
     );
     assert_eq!(host_answers(&world, public(13))?.len(), 0);
     // So it is when all of it is written again.

@@ -83,6 +83,7 @@ pub(crate) fn group(group: i64, project: i64) -> HostObject {
     HostObject::Group(Group {
         group: GroupId(group),
         project: ProjectNumber(project),
+        name: None,
     })
 }
 

@@ -248,7 +248,7 @@ fn a_float_whose_translation_is_missing_does_not_answer_as_the_host() -> Result<
     world.route(13)?;
     assert!(connects(net, cloud, public(13), 22)?.is_some(), "no rules");
     world.agent(&with_float())?.converge(cloud)?;
-    cloud.run(&["nft", "flush map ip nova fipin"])?;
+    cloud.run(&["nft", "flush map ip nova floating_to_fixed"])?;
     assert_eq!(connects(net, cloud, public(13), 22)?, None);
     assert!(
         connects(net, cloud, PUBLIC, 22)?.is_some(),
@@ -331,8 +331,9 @@ fn flows_that_a_killed_agent_did_not_end_are_ended_by_the_next() -> Result<()> {
     // As if it had been killed between its elements and the end of their flows.
     cloud.run(&[
         "nft",
-        "delete element ip nova fipin { 203.0.113.13 }; delete element ip nova fipout { 10.0.0.3 }; \
-         delete element ip nova floats { 203.0.113.13 }",
+        "delete element ip nova floating_to_fixed { 203.0.113.13 }; \
+         delete element ip nova fixed_to_floating { 10.0.0.3 }; \
+         delete element ip nova floating_ips { 203.0.113.13 }",
     ])?;
     let mut after = two_projects();
     after.push(float(14, 4));

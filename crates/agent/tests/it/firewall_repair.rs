@@ -14,8 +14,8 @@ const FOREIGN: &str = "table inet foreign {
 	chain in { type filter hook input priority 10; ip saddr @friends accept; }
 	chain nova { comment \"named like us\"; }
 }
-table ip novanet { chain c_ours { accept; }; }
-table arp nova { chain c_ours { accept; }; }";
+table ip novanet { chain to_instances { accept; }; }
+table arp nova { chain to_instances { accept; }; }";
 
 /// Everything that the kernel has, as lines in one order, as `nft` has none for elements. Without
 /// the generation: it counts revocations, so it differs on two ways to one state.
@@ -117,8 +117,8 @@ fn our_own_changes_of_every_kind_disturb_nobody_and_those_of_others_do() -> Resu
         "not our tables"
     );
     for change in [
-        "add element ip nova fipin { 192.0.2.9 : 10.0.0.3 }",
-        "add rule ip nova c_ours accept",
+        "add element ip nova floating_to_fixed { 192.0.2.9 : 10.0.0.3 }",
+        "add rule ip nova to_instances accept",
         "delete table bridge nova",
         "add set ip6 nova mine { type ipv6_addr; }",
     ] {
@@ -173,23 +173,24 @@ fn whatever_somebody_does_to_our_tables_is_found_and_repaired() -> Result<()> {
     agent.converge(&cloud)?;
     let right = listing(&cloud)?;
     for damage in [
-        "delete element ip nova fipin { 203.0.113.13 }",
-        "add element ip nova fipout { 10.0.0.99 : 203.0.113.99 }",
-        "delete element ip nova comb { 10.0.0.3 }; add element ip nova comb { 10.0.0.3 : 3 }",
-        "delete element ip nova kv { 1 }",
-        "add element ip nova nets { 172.16.0.0/12 }",
-        "delete element ip nova nets { 10.0.0.0/24 }",
-        "flush set bridge nova pip",
-        "add element bridge nova pmac { \"any thing\" . 02:00:00:00:00:01 }",
-        "add element ip nova brs { \"eth 0\" }",
-        "add element ip nova m1 { 192.0.2.1 }",
-        "insert rule ip nova sg1 accept",
-        "flush chain ip nova k1",
-        "flush chain ip nova f_fwd",
-        "add chain ip nova f_fwd { policy drop; }",
+        "delete element ip nova floating_to_fixed { 203.0.113.13 }",
+        "add element ip nova fixed_to_floating { 10.0.0.99 : 203.0.113.99 }",
+        "delete element ip nova port_groups { 10.0.0.3 }; \
+         add element ip nova port_groups { 10.0.0.3 : 3 }",
+        "delete element ip nova group_chains { 1 }",
+        "add element ip nova networks { 172.16.0.0/12 }",
+        "delete element ip nova networks { 10.0.0.0/24 }",
+        "flush set bridge nova port_mac_ip",
+        "add element bridge nova port_mac { \"any thing\" . 02:00:00:00:00:01 }",
+        "add element ip nova bridges { \"eth 0\" }",
+        "add element ip nova members_sg_00000001 { 192.0.2.1 }",
+        "insert rule ip nova sg_00000001 accept",
+        "flush chain ip nova groups_1",
+        "flush chain ip nova forward",
+        "add chain ip nova forward { policy drop; }",
         "add chain ip nova extra { type filter hook forward priority -1; policy drop; }",
         "add set ip nova extra { type ipv4_addr; }",
-        "add chain ip6 nova f_in; flush chain ip6 nova f_in",
+        "add chain ip6 nova input; flush chain ip6 nova input",
         "delete table ip6 nova",
         "delete table ip nova",
         "flush table bridge nova",
@@ -234,7 +235,7 @@ fn cleaning_up_leaves_nothing_of_ours() -> Result<()> {
     agent.converge(&cloud)?;
     let shown = cloud.exec_in(|| block_on(agent.firewall.show()))??;
     assert!(
-        shown.contains("chain sg1 {") && shown.contains("table bridge nova"),
+        shown.contains("chain sg_00000001 {") && shown.contains("table bridge nova"),
         "{shown}"
     );
     agent.desired = Desired::new(Vec::new());
@@ -342,7 +343,7 @@ fn networks_that_overlap_are_refused_by_name_and_the_rest_is_in_force() -> Resul
     let texts: Vec<_> = failed.iter().map(|(_, error)| error.to_string()).collect();
     assert_eq!(
         texts,
-        ["nets 10.0.0.0/16 overlaps nets 10.0.0.0/24, which this host has too"]
+        ["networks 10.0.0.0/16 overlaps networks 10.0.0.0/24, which this host has too"]
     );
     let left = agent.differences(&cloud)?;
     assert_eq!(left.len(), 1, "{left:?}");
@@ -368,7 +369,7 @@ fn one_element_that_the_kernel_refuses_does_not_stop_the_others() -> Result<()> 
     agent.converge(&cloud)?;
     cloud.run(&[
         "nft",
-        "add element ip nova fipin { 203.0.113.20 : 10.0.0.99 }",
+        "add element ip nova floating_to_fixed { 203.0.113.20 : 10.0.0.99 }",
     ])?;
     for last in 15..25 {
         let items = agent.firewall.items(&float(last, last));
@@ -381,7 +382,7 @@ fn one_element_that_the_kernel_refuses_does_not_stop_the_others() -> Result<()> 
     }
     let failed = agent.apply(&cloud, &changes)?;
     let keys: Vec<_> = failed.iter().map(|(key, _)| key.to_string()).collect();
-    assert_eq!(keys, ["fipin 203.0.113.20"]);
+    assert_eq!(keys, ["floating_to_fixed 203.0.113.20"]);
     let changes = agent.converge(&cloud)?;
     assert_eq!(changes.len(), 1, "only that one was left to do");
     Ok(())

@@ -33,7 +33,7 @@ fn is_back() -> bool {
     let listed = std::process::Command::new("sh")
         .args([
             "-c",
-            "nft list chain ip nova k1 && nft list chain bridge nova c_out",
+            "nft list chain ip nova groups_1 && nft list chain bridge nova to_port",
         ])
         .output();
     listed.is_ok_and(|listed| listed.status.success())
@@ -103,13 +103,13 @@ fn a_flush_right_after_a_repair_is_repaired_as_quickly_as_the_first() {
 const BREAKS: [&str; 9] = [
     FLUSH,
     "nft flush table ip nova",
-    "nft flush chain ip nova c_host",
-    "nft insert rule ip nova c_host accept",
-    "nft insert rule ip nova c_ours accept",
+    "nft flush chain ip nova host_services",
+    "nft insert rule ip nova host_services accept",
+    "nft insert rule ip nova to_instances accept",
     "nft delete table bridge nova",
-    "nft flush set ip nova fixed",
-    "nft 'add element ip nova fixed { 192.0.2.77 }'",
-    "nft 'add chain ip nova f_fwd { policy drop; }'",
+    "nft flush set ip nova fixed_ips",
+    "nft 'add element ip nova fixed_ips { 192.0.2.77 }'",
+    "nft 'add chain ip nova forward { policy drop; }'",
 ];
 
 #[test]

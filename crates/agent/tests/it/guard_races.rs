@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// What opens the host to its instances.
-const OPEN: &str = "insert rule ip nova c_host accept";
+const OPEN: &str = "insert rule ip nova host_services accept";
 /// How long one writing takes at the most, with its two runs of nft; and the steps in which a
 /// stranger's change is laid over it.
 const WRITING_MS: u64 = 48;
@@ -58,7 +58,7 @@ fn at_every_moment(theirs: &str, ours: impl Fn(&mut Agent, &Host) -> Result<()>)
 /// The rules are gone, and are written again.
 fn repair(agent: &mut Agent, cloud: &Host) -> Result<()> {
     // The stranger may have been quicker, on a busy machine: then there is no such chain.
-    cloud.try_run(&["nft", "flush chain ip nova c_host"])?;
+    cloud.try_run(&["nft", "flush chain ip nova host_services"])?;
     let changes = agent.differences(cloud)?;
     agent.apply(cloud, &changes).map(drop) // what a stranger made fail is the next round's
 }

@@ -34,6 +34,7 @@ mod firewall_property;
 mod firewall_repair;
 mod firewall_scale;
 mod firewall_spoof;
+mod firewall_upgrade;
 mod firewall_world;
 mod guard_engine;
 mod guard_foreign;

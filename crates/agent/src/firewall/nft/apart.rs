@@ -1,7 +1,7 @@
 //! Changes that cannot be made now, each with its reason. The others go on without them.
 
-use super::super::item::{Key, Set, Slot, Value};
 use super::consequence::clashes;
+use super::item::{Key, Set, Slot, Value};
 use super::{Changes, Errors, Wanted};
 use crate::netlink::answers::Answers;
 use crate::subsystem::SubsystemError;

@@ -1,10 +1,10 @@
 //! Elements by netlink messages: one transaction of any number of them, without a listing and
 //! without a program. This is the hot path; one floating address is three messages.
 
-use super::super::item::{Key, Set, Slot, Value};
 use super::dump::{BRIDGE, IPV4, SUBSYSTEM, TABLE_NAME};
 use super::element;
-use super::skeleton::TABLE;
+use super::item::{Key, Set, Slot, Value};
+use super::layout::TABLE;
 use crate::netlink::nfnetlink::{ACK, CREATE, Messages, REQUEST, Socket};
 use std::io;
 

@@ -1,7 +1,7 @@
 //! What follows from a change beyond itself: networks that cannot be together, flows that must end.
 //! Pure.
 
-use super::super::item::{Key, Set, Slot, Value};
+use super::item::{Key, Set, Slot, Value};
 use crate::netlink::conntrack::Cut;
 use crate::subsystem::{Change, Desired};
 use std::collections::BTreeMap;

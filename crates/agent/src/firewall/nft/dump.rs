@@ -1,8 +1,9 @@
 //! Reads our tables out of the kernel.
 
-use super::super::item::{Key, Set, Value};
 use super::element::{self, Raw};
-use super::skeleton::{TABLE, hex};
+use super::item::{Key, Value};
+use super::layout::{KernelSet, TABLE};
+use super::skeleton::hex;
 use crate::netlink::nfnetlink::{Received, Socket, big, text, walk};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -43,8 +44,8 @@ const OF_RULE: &[u16] = &[2, 4, 7];
 pub(super) struct Layout {
     /// Which families have our table.
     pub(super) tables: Vec<u8>,
-    /// Our sets, those we know the name of.
-    pub(super) sets: Vec<Set>,
+    /// Our sets, those whose name we know.
+    pub(super) sets: Vec<KernelSet>,
     /// A digest of tables, chains, sets and rules.
     pub(super) fingerprint: String,
 }
@@ -121,36 +122,39 @@ fn absorb(found: &mut Vec<u8>, message: Received<'_>, wanted: &[u16]) {
     }
 }
 
-fn sets(socket: &mut Socket, family: u8) -> io::Result<Vec<Set>> {
-    let found: Vec<Set> = socket.dump(
+fn sets(socket: &mut Socket, family: u8) -> io::Result<Vec<KernelSet>> {
+    let found: Vec<KernelSet> = socket.dump(
         GET_SET,
         family,
         |a| a.text(TABLE_NAME, TABLE),
-        |found: &mut Vec<Set>, m| {
+        |found: &mut Vec<KernelSet>, m| {
             if !is_ours(m) {
                 return;
             }
             let name = m.attributes().find(|(kind, _)| *kind == SET_NAME);
-            found.extend(name.and_then(|(_, data)| Set::named(&text(data))));
+            found.extend(name.and_then(|(_, data)| KernelSet::named(&text(data))));
         },
     )?;
     Ok(found
         .into_iter()
-        .filter(|set| set.is_bridge() == (family == BRIDGE))
+        .filter(|found| found.set.is_bridge() == (family == BRIDGE))
         .collect())
 }
 
 /// Elements of all our sets, as items.
-pub(super) fn elements(socket: &mut Socket, sets: &[Set]) -> io::Result<BTreeMap<Key, Value>> {
+pub(super) fn elements(
+    socket: &mut Socket,
+    sets: &[KernelSet],
+) -> io::Result<BTreeMap<Key, Value>> {
     let mut items = BTreeMap::new();
-    for set in sets {
+    for KernelSet { set, name } in sets {
         let family = if set.is_bridge() { BRIDGE } else { IPV4 };
         let raw: Vec<Raw> = socket.dump(
             GET_ELEMENT,
             family,
             |a| {
                 a.text(TABLE_NAME, TABLE);
-                a.text(LIST_SET, &set.name());
+                a.text(LIST_SET, name);
             },
             |found: &mut Vec<Raw>, m| {
                 for (kind, list) in m.attributes() {

@@ -1,7 +1,7 @@
 //! Elements of sets as nf_tables has them: every part of a key padded to 4 bytes, addresses in
 //! network order, marks in the host's, interface names 16 bytes with NULs behind.
 
-use super::super::item::{Set, Slot, Value};
+use super::item::{Set, Slot, Value};
 use crate::netlink::nfnetlink::{Attributes, big, text, walk};
 use novanet_model::{IfName, MacAddr};
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Errors of one call that hit many items: each item gets its own.
 
-use super::super::item::Key;
+use super::item::Key;
 use super::{Changes, Errors};
 use crate::subsystem::SubsystemError;
 use std::io;

@@ -1,7 +1,7 @@
 //! Flows that must end because of what has changed: kept until the kernel has ended them, and found
 //! again by an agent whose predecessor was killed before it could.
 
-use super::super::item::{Key, Set, Slot, Value};
+use super::item::{Key, Set, Slot, Value};
 use crate::netlink::conntrack::{self, Cut, Ends};
 use crate::netlink::nfnetlink::Socket;
 use crate::settings::{FloatingAddressMode, Settings};
@@ -180,7 +180,7 @@ impl Translations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::item::items_of;
+    use crate::firewall::nft::item::items_of;
     use novanet_model::HostObject;
 
     fn contradicted(from: &str, to: &str, answered_by: &str, answered_to: &str) -> bool {

@@ -4,7 +4,7 @@
 
 use super::dump;
 use super::ending::Rules;
-use super::skeleton::TABLE;
+use super::layout::TABLE;
 use crate::netlink::nfnetlink::{Received, Socket, big, text, walk};
 use std::collections::BTreeMap;
 use std::io;

@@ -15,6 +15,8 @@ mod ending;
 mod errors;
 mod flows;
 mod foreign;
+pub(super) mod item;
+mod layout;
 mod program;
 mod record;
 mod script;
@@ -22,7 +24,6 @@ mod skeleton;
 mod watch;
 mod write;
 
-use super::item::{Key, Slot, Value};
 use crate::netlink::answers::Answers;
 use crate::netlink::nfnetlink::Socket;
 use crate::settings::Settings;
@@ -34,6 +35,8 @@ use dump::Layout;
 use errors::{copy, refusal};
 use flows::Flows;
 use foreign::Foreign;
+use item::{Key, Slot, Value};
+use layout::KernelSet;
 use program::Program;
 use record::Record;
 use skeleton::Skeleton;
@@ -65,6 +68,8 @@ pub(super) struct Nft {
     flows: Flows,
     foreign: Foreign,
     path: PathBuf,
+    /// The tables in the kernel have the names of the first builds, as last observed.
+    old_layout: bool,
 }
 
 impl Nft {
@@ -88,6 +93,7 @@ impl Nft {
             flows: Flows::new(settings),
             foreign: Foreign::default(),
             path,
+            old_layout: false,
         })
     }
 
@@ -136,6 +142,7 @@ impl Nft {
             Ok((layout, elements))
         });
         let ((layout, mut items), _) = layout?;
+        self.old_layout = layout.sets.iter().any(KernelSet::is_of_old_layout);
         if layout.tables.is_empty() {
             return Ok(items);
         }
@@ -197,6 +204,8 @@ impl Nft {
         let errors = match fixed {
             Some(change) if change.to.is_none() => self.remove(changes).await,
             Some(_) => self.rebuild(changes, desired, apart).await,
+            // No name of ours is one there: a message would miss its set.
+            None if self.old_layout => self.rebuild(changes, desired, apart).await,
             None if narrows(changes) || changes.iter().any(|change| is_text(&change.key)) => {
                 self.change(changes, desired, apart).await
             }
@@ -275,11 +284,11 @@ impl Nft {
             text.extend(["# ", trouble, "\n"]);
         }
         // One by one: nft 1.0.6 finds only the last family's when several are asked for at once.
-        for (number, family) in dump::FAMILIES.iter().zip(skeleton::FAMILIES) {
+        for (number, family) in dump::FAMILIES.iter().zip(layout::FAMILIES) {
             if layout.tables.contains(number) {
                 text += &self
                     .program
-                    .list(&format!("list table {family} {}", skeleton::TABLE))
+                    .list(&format!("list table {family} {}", layout::TABLE))
                     .await?;
             }
         }

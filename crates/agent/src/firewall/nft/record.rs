@@ -1,7 +1,7 @@
 //! What text we wrote last, and what the kernel made of it: on disk, so that a restarted agent
 //! finds its rules in force and leaves them alone. Losing it costs one rewrite, in one transaction.
 
-use super::super::item::{Key, Value};
+use super::item::{Key, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;

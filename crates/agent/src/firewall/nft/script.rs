@@ -1,8 +1,11 @@
 //! Scripts for the `nft` program: chains of groups and combinations, and whole tables with their
 //! elements. Only typed values are formatted, so nothing can be injected.
 
-use super::super::item::{Key, Set, Slot, Value, combination_chain, group_chain};
-use super::skeleton::{self, FAMILIES, Skeleton};
+use super::item::{Key, Set, Slot, Value};
+use super::layout::{
+    FAMILIES, combination_chain, combination_comment, group_chain, group_comment, rule_comment,
+};
+use super::skeleton::{self, Skeleton};
 use crate::subsystem::{Change, Desired};
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{CombinationId, GroupId, RuleId};
@@ -21,7 +24,7 @@ pub(super) fn rebuild<'a>(
 ) -> String {
     let mut script = remove();
     script.push_str(&skeleton.text(generation));
-    declare(&mut script, desired.iter().map(|(key, _)| key));
+    declare(&mut script, desired.iter().map(|(key, _)| key), desired);
     let (groups, combinations) = chains(desired.iter().map(|(key, _)| key));
     for group in groups {
         fill_group(&mut script, group, desired);
@@ -57,6 +60,7 @@ pub(super) fn change(
     declare(
         &mut script,
         changes.iter().filter(stays).map(|change| &change.key),
+        desired,
     );
     let (groups, combinations) = chains(changes.iter().map(|change| &change.key));
     // A chain goes with its own item only, not with the last of its rules: if that came earlier (it
@@ -110,7 +114,7 @@ fn chains<'a>(keys: impl Iterator<Item = &'a Key>) -> (BTreeSet<GroupId>, BTreeS
     let (mut groups, mut combinations) = (BTreeSet::new(), BTreeSet::new());
     for key in keys {
         match key {
-            Key::Chain(group) | Key::Group(group) | Key::Rule(group, _) => {
+            Key::Chain(group) | Key::Group(group) | Key::GroupName(group) | Key::Rule(group, _) => {
                 groups.insert(*group);
             }
             Key::Combination(combination) => {
@@ -123,22 +127,49 @@ fn chains<'a>(keys: impl Iterator<Item = &'a Key>) -> (BTreeSet<GroupId>, BTreeS
 }
 
 /// Sets and chains, empty; nothing happens to those that are there.
-fn declare<'a>(script: &mut String, keys: impl Iterator<Item = &'a Key>) {
+fn declare<'a>(script: &mut String, keys: impl Iterator<Item = &'a Key>, desired: &Wanted) {
     for key in keys {
         let _ = match key {
             Key::Set(set) => {
+                let name = set.name();
+                let comment = set.comment().unwrap_or_default();
                 writeln!(
                     script,
-                    "add set ip nova {} {{ type ipv4_addr; }}",
-                    set.name()
+                    "add set ip nova {name} {{ type ipv4_addr; comment \"{comment}\"; }}"
                 )
             }
-            Key::Chain(group) => writeln!(script, "add chain ip nova {}", group_chain(*group)),
+            Key::Chain(group) => {
+                let name = group_chain(*group);
+                let comment = group_comment(*group, name_of(*group, desired));
+                writeln!(
+                    script,
+                    "add chain ip nova {name} {{ comment \"{comment}\"; }}"
+                )
+            }
             Key::Combination(one) => {
-                writeln!(script, "add chain ip nova {}", combination_chain(*one))
+                let name = combination_chain(*one);
+                let comment = combination_comment(groups_of(*one, desired));
+                writeln!(
+                    script,
+                    "add chain ip nova {name} {{ comment \"{comment}\"; }}"
+                )
             }
             _ => Ok(()),
         };
+    }
+}
+
+fn name_of(group: GroupId, desired: &Wanted) -> Option<&str> {
+    match desired.get(&Key::GroupName(group)) {
+        Some(Value::Name(name)) => Some(name),
+        _ => None,
+    }
+}
+
+fn groups_of(combination: CombinationId, desired: &Wanted) -> &[GroupId] {
+    match desired.get(&Key::Combination(combination)) {
+        Some(Value::Groups(groups)) => groups,
+        _ => &[],
     }
 }
 
@@ -169,14 +200,19 @@ fn fill_group(script: &mut String, group: GroupId, desired: &Wanted) {
             _ => None,
         })
         .collect();
+    let name = name_of(group, desired);
+    let with_comment = |(traffic, source)| {
+        let comment = rule_comment(group, name, traffic, source);
+        format!("{} comment \"{comment}\"", rule_text(traffic, source))
+    };
     let mut add = |rule: String| {
         let _ = writeln!(script, "add rule ip nova {chain} {rule}");
     };
     let (by_group, by_address): (Vec<_>, Vec<_>) = rules
         .into_iter()
         .partition(|(_, source)| matches!(source, Source::Group(_)));
-    for (traffic, source) in by_group {
-        add(rule_text(traffic, source));
+    for rule in by_group {
+        add(with_comment(rule));
     }
     if by_address.is_empty() {
         return;
@@ -193,20 +229,22 @@ fn fill_group(script: &mut String, group: GroupId, desired: &Wanted) {
             ours.name()
         ));
     }
-    for (traffic, source) in by_address {
-        add(rule_text(traffic, source));
+    for rule in by_address {
+        add(with_comment(rule));
     }
 }
 
 fn fill_combination(script: &mut String, combination: CombinationId, desired: &Wanted) {
     let chain = combination_chain(combination);
-    if let Some(Value::Groups(groups)) = desired.get(&Key::Combination(combination)) {
-        for group in groups {
-            let group = group_chain(*group);
-            let _ = writeln!(script, "add rule ip nova {chain} jump {group}");
-        }
+    for group in groups_of(combination, desired) {
+        let comment = group_comment(*group, name_of(*group, desired));
+        let group = group_chain(*group);
+        let _ = writeln!(
+            script,
+            "add rule ip nova {chain} jump {group} comment \"{comment}\""
+        );
     }
-    let _ = writeln!(script, "add rule ip nova {chain} goto c_deny");
+    let _ = writeln!(script, "add rule ip nova {chain} goto denied");
 }
 
 fn rule_text(traffic: Traffic, source: Source) -> String {
@@ -229,7 +267,7 @@ fn rule_text(traffic: Traffic, source: Source) -> String {
             (Some(t), Some(c)) => format!("icmp type {t} icmp code {c} "),
         },
     };
-    format!("{source}{traffic}goto c_accept")
+    format!("{source}{traffic}goto accepted")
 }
 
 /// Whether nft's language has words for it. What has none is foreign, and goes by netlink.
@@ -312,7 +350,7 @@ fn family(set: Set) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::item::items_of;
+    use crate::firewall::nft::item::items_of;
     use crate::subsystem::diff;
     use novanet_model::HostObject;
     use std::collections::BTreeMap;
@@ -321,7 +359,7 @@ mod tests {
     const OBJECTS: &str = r#"[
         {"kind":"gateway","network":1,"bridge":"br100","address":"10.0.0.1/24"},
         {"kind":"float","address":"203.0.113.13","fixed":"10.0.0.3","interface":null},
-        {"kind":"group","group":1,"project":1},
+        {"kind":"group","group":1,"project":1,"name":"web"},
         {"kind":"rule","rule":1,"group":1,"traffic":{"protocol":"any"},"source":{"group":1}},
         {"kind":"rule","rule":2,"group":1,"traffic":{"protocol":"tcp","from":22,"to":22},"source":{"cidr":"0.0.0.0/0"}},
         {"kind":"rule","rule":3,"group":1,"traffic":{"protocol":"icmp","icmp_type":8,"code":null},"source":{"cidr":"192.0.2.7/24"}},

@@ -43,7 +43,7 @@
 //!   found (a map that is being replaced is empty for a moment) is dropped and not judged.
 //! * Nothing that came for a floating address is the host's, whether it is translated or not: not
 //!   what conntrack calls invalid (NAT passes that by, and the host would answer with a reset), not
-//!   what comes before or after the translation is there. So the guard (`floats`) stays until
+//!   what comes before or after the translation is there. So the guard (`floating_ips`) stays until
 //!   the host does not answer for the address any more.
 //! * Instances reach the services of a cloud that this host is itself in nowhere: link-local addresses
 //!   and `blocked_cidr` are no destinations of theirs. The host's NAT would lend them its identity.
@@ -54,11 +54,6 @@ use crate::settings::Settings;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-
-/// Tables, by the family word of nft.
-pub(super) const FAMILIES: [&str; 3] = ["ip", "ip6", "bridge"];
-/// Name of our table in every family.
-pub(super) const TABLE: &str = "nova";
 
 /// Renders the fixed part.
 #[derive(Debug, Clone)]
@@ -139,9 +134,12 @@ impl Skeleton {
     fn blocked_rule(&self) -> String {
         let nets: Vec<_> = self.blocked.iter().map(ToString::to_string).collect();
         if self.blocked.iter().any(|net| net.prefix_len() == 0) {
-            return "ip daddr != @nets drop".to_owned();
+            return "ip daddr != @networks drop".to_owned();
         }
-        format!("ip daddr {{ {} }} ip daddr != @nets drop", nets.join(", "))
+        format!(
+            "ip daddr {{ {} }} ip daddr != @networks drop",
+            nets.join(", ")
+        )
     }
 
     fn ip(&self, generation: u16) -> String {
@@ -156,97 +154,97 @@ impl Skeleton {
         let accept = accept_rule(generation);
         format!(
             r#"table ip nova {{
-	set brs {{ type ifname; }}
-	set nets {{ type ipv4_addr; flags interval; }}
-	set gw {{ type ifname . ipv4_addr; }}
-	set gws {{ type ipv4_addr; }}
-	map fipin {{ type ipv4_addr : ipv4_addr; }}
-	map fipout {{ type ipv4_addr : ipv4_addr; }}
-	set floats {{ type ipv4_addr; }}
-	set fixed {{ type ipv4_addr; }}
-	map comb {{ type ipv4_addr : mark; }}
-	map kv {{ type mark : verdict; }}
+	set bridges {{ type ifname; }}
+	set networks {{ type ipv4_addr; flags interval; }}
+	set gateways {{ type ifname . ipv4_addr; }}
+	set gateway_addresses {{ type ipv4_addr; }}
+	map floating_to_fixed {{ type ipv4_addr : ipv4_addr; }}
+	map fixed_to_floating {{ type ipv4_addr : ipv4_addr; }}
+	set floating_ips {{ type ipv4_addr; }}
+	set fixed_ips {{ type ipv4_addr; }}
+	map port_groups {{ type ipv4_addr : mark; }}
+	map group_chains {{ type mark : verdict; }}
 
-	chain g_pre {{
+	chain prerouting_guard {{
 		type filter hook prerouting priority -300; policy accept;
 		iifgroup & 0xff000000 == 0x4e000000 drop
-		iifname != "lo" iifname != @brs ip saddr @nets drop
+		iifname != "lo" iifname != @bridges ip saddr @networks drop
 	}}
-	chain n_pre {{
+	chain nat_prerouting {{
 		type nat hook prerouting priority -100; policy accept;
-		iifname @brs ip saddr @fixed ip daddr 169.254.169.254 tcp dport 80 redirect to :{metadata}
-		dnat to ip daddr map @fipin;
+		iifname @bridges ip saddr @fixed_ips ip daddr 169.254.169.254 tcp dport 80 redirect to :{metadata}
+		dnat to ip daddr map @floating_to_fixed;
 	}}
-	chain n_out {{
+	chain nat_output {{
 		type nat hook output priority -100; policy accept;
-		dnat to ip daddr map @fipin;
+		dnat to ip daddr map @floating_to_fixed;
 	}}
-	chain n_post {{
+	chain nat_postrouting {{
 		type nat hook postrouting priority 100; policy accept;
-		ct status & dnat == dnat ip saddr @nets snat to ip saddr map @fipout;
-		ct status & dnat == dnat ip saddr @nets {leave}
-		ip daddr @nets return
-		ip daddr @fixed return{direct}
-		snat to ip saddr map @fipout;
-		ip saddr @nets meta mark & 0x10000000 == 0x10000000 return
-		ip saddr @nets {leave}
+		ct status & dnat == dnat ip saddr @networks snat to ip saddr map @fixed_to_floating;
+		ct status & dnat == dnat ip saddr @networks {leave}
+		ip daddr @networks return
+		ip daddr @fixed_ips return{direct}
+		snat to ip saddr map @fixed_to_floating;
+		ip saddr @networks meta mark & 0x10000000 == 0x10000000 return
+		ip saddr @networks {leave}
 	}}
-	chain f_fwd {{
+	chain forward {{
 		type filter hook forward priority 0; policy accept;
-		meta mark & 0x40000000 == 0x40000000 goto c_ours
-		ip daddr @fixed goto c_ours
-		iifname @brs oifname @brs return
-		ip daddr @nets goto c_ours
-		ip saddr @nets goto c_ours
+		meta mark & 0x40000000 == 0x40000000 goto to_instances
+		ip daddr @fixed_ips goto to_instances
+		iifname @bridges oifname @bridges return
+		ip daddr @networks goto to_instances
+		ip saddr @networks goto to_instances
 	}}
-	chain c_ours {{
+	chain to_instances {{
 		meta mark set meta mark | 0x20000000
 		ct state invalid drop
-		ct state established,related jump c_valid
+		ct state established,related jump established
 		ct state related accept
 		ct state established ct direction reply ct mark & 0xffff0000 == 0xdead0000 drop
 		ct state established ct direction reply accept
 		meta mark & 0x10000000 == 0x10000000 udp sport 67 udp dport 68 ct status & dnat != dnat accept
 		ct state new tcp flags & (fin|syn|rst|ack) != syn drop
-		meta mark set ip daddr map @comb meta mark vmap @kv
-		ip daddr @fixed drop
+		meta mark set ip daddr map @port_groups meta mark vmap @group_chains
+		ip daddr @fixed_ips drop
 		{blocked}
-		goto c_accept
+		goto accepted
 	}}
-	chain c_valid {{
+	chain established {{
 		{valid}
 	}}
-	chain c_accept {{
+	chain accepted {{
 		{accept}
 		meta mark set meta mark | 0x20000000
 		accept
 	}}
-	chain c_deny {{
+	chain denied {{
 		ct state established ct mark set ct mark & 0x0000ffff | 0xdead0000
 		drop
 	}}
-	chain f_in {{
+	chain input {{
 		type filter hook input priority 0; policy accept;
-		meta mark & 0x40000000 == 0x40000000 goto c_host
-		iifname @brs ip saddr @fixed goto c_host
+		meta mark & 0x40000000 == 0x40000000 goto host_services
+		iifname @bridges ip saddr @fixed_ips goto host_services
 		iifname != "lo" tcp dport {metadata} drop
-		iifname != "lo" ct state new,invalid,untracked ip daddr @floats drop
-		iifname != "lo" ip daddr @gws iifname . ip daddr != @gw tcp dport 53 drop
-		iifname != "lo" ip daddr @gws iifname . ip daddr != @gw udp dport 53 drop
-		iifname @brs tcp dport 53 ip saddr != @nets drop
-		iifname @brs udp dport 53 ip saddr != @nets drop
+		iifname != "lo" ct state new,invalid,untracked ip daddr @floating_ips drop
+		iifname != "lo" ip daddr @gateway_addresses iifname . ip daddr != @gateways tcp dport 53 drop
+		iifname != "lo" ip daddr @gateway_addresses iifname . ip daddr != @gateways udp dport 53 drop
+		iifname @bridges tcp dport 53 ip saddr != @networks drop
+		iifname @bridges udp dport 53 ip saddr != @networks drop
 	}}
-	chain f_out {{
+	chain output {{
 		type filter hook output priority 0; policy accept;
-		ip daddr @fixed meta mark set meta mark | 0x20000000
+		ip daddr @fixed_ips meta mark set meta mark | 0x20000000
 	}}
-	chain c_host {{
+	chain host_services {{
 		ct state established,related accept
 		ct state invalid drop
 		udp sport 68 udp dport 67 accept
-		iifname . ip daddr @gw udp dport 53 accept
-		iifname . ip daddr @gw tcp dport 53 accept
-		iifname . ip daddr @gw icmp type echo-request accept
+		iifname . ip daddr @gateways udp dport 53 accept
+		iifname . ip daddr @gateways tcp dport 53 accept
+		iifname . ip daddr @gateways icmp type echo-request accept
 		ct original ip daddr 169.254.169.254 tcp dport {metadata} accept
 		drop
 	}}
@@ -278,10 +276,10 @@ pub(super) fn generation_text(generation: u16) -> String {
     let valid = valid_rule(generation);
     let accept = accept_rule(generation);
     format!(
-        "flush chain ip nova c_valid\nadd rule ip nova c_valid {valid}\n\
-         flush chain ip nova c_accept\nadd rule ip nova c_accept {accept}\n\
-         add rule ip nova c_accept meta mark set meta mark | 0x20000000\n\
-         add rule ip nova c_accept accept\n"
+        "flush chain ip nova established\nadd rule ip nova established {valid}\n\
+         flush chain ip nova accepted\nadd rule ip nova accepted {accept}\n\
+         add rule ip nova accepted meta mark set meta mark | 0x20000000\n\
+         add rule ip nova accepted accept\n"
     )
 }
 
@@ -307,15 +305,15 @@ fn accept_rule(generation: u16) -> String {
 /// Instances have no IPv6 address, so nothing of theirs is forwarded or answered. The bridge
 /// family drops it at the port already; this holds for what came in before the port's mark did.
 const IP6: &str = r"table ip6 nova {
-	chain g_pre {
+	chain prerouting_guard {
 		type filter hook prerouting priority -300; policy accept;
 		iifgroup & 0xff000000 == 0x4e000000 drop
 	}
-	chain f_fwd {
+	chain forward {
 		type filter hook forward priority 0; policy accept;
 		meta mark & 0x40000000 == 0x40000000 drop
 	}
-	chain f_in {
+	chain input {
 		type filter hook input priority 0; policy accept;
 		meta mark & 0x40000000 == 0x40000000 drop
 	}
@@ -323,74 +321,74 @@ const IP6: &str = r"table ip6 nova {
 ";
 
 const BRIDGE: &str = r"table bridge nova {
-	set pmac { type ifname . ether_addr; }
-	set pch { typeof iifname . @th,288,48; }
-	set pip { type ifname . ether_addr . ipv4_addr; }
-	set macs { type ether_addr; }
-	set ips { type ipv4_addr; }
+	set port_mac { type ifname . ether_addr; }
+	set port_dhcp_mac { typeof iifname . @th,288,48; }
+	set port_mac_ip { type ifname . ether_addr . ipv4_addr; }
+	set port_macs { type ether_addr; }
+	set port_ips { type ipv4_addr; }
 
-	chain b_pre {
+	chain prerouting_guard {
 		type filter hook prerouting priority -300; policy accept;
-		iifgroup & 0xff000000 == 0x4e000000 meta mark set 0x40000000 goto c_port
-		ether saddr @macs drop
-		ether type arp arp saddr ip @ips drop
-		ether type ip ip saddr @ips drop
+		iifgroup & 0xff000000 == 0x4e000000 meta mark set 0x40000000 goto from_port
+		ether saddr @port_macs drop
+		ether type arp arp saddr ip @port_ips drop
+		ether type ip ip saddr @port_ips drop
 	}
-	chain c_port {
-		iifname . ether saddr != @pmac drop
-		ether type arp goto c_arp
-		ether type ip goto c_ip
+	chain from_port {
+		iifname . ether saddr != @port_mac drop
+		ether type arp goto from_port_arp
+		ether type ip goto from_port_ip
 		drop
 	}
-	chain c_arp {
+	chain from_port_arp {
 		arp htype != 1 drop
 		arp ptype != ip drop
 		arp plen != 4 drop
-		iifname . arp saddr ether . arp saddr ip @pip accept
-		iifname . arp saddr ether @pmac arp operation request arp saddr ip 0.0.0.0 accept
+		iifname . arp saddr ether . arp saddr ip @port_mac_ip accept
+		iifname . arp saddr ether @port_mac arp operation request arp saddr ip 0.0.0.0 accept
 		drop
 	}
-	chain c_ip {
+	chain from_port_ip {
 		udp sport 67 drop
-		udp dport 67 goto c_dhcp
-		iifname . ether saddr . ip saddr @pip accept
+		udp dport 67 goto from_port_dhcp
+		iifname . ether saddr . ip saddr @port_mac_ip accept
 		drop
 	}
-	chain c_dhcp {
+	chain from_port_dhcp {
 		ip frag-off & 0x3fff != 0 drop
 		udp sport != 68 drop
 		@th,64,24 != 0x010106 drop
 		@th,256,32 != 0 drop
-		iifname . @th,288,48 @pch goto c_client
+		iifname . @th,288,48 @port_dhcp_mac goto from_port_dhcp_client
 		drop
 	}
-	chain c_client {
-		iifname . ether saddr . ip saddr @pip accept
+	chain from_port_dhcp_client {
+		iifname . ether saddr . ip saddr @port_mac_ip accept
 		ip saddr 0.0.0.0 ip daddr 255.255.255.255 accept
 		drop
 	}
-	chain b_tell {
+	chain forward_mark {
 		type filter hook forward priority -10; policy accept;
 		meta mark set meta mark | 0x10000000
 	}
-	chain b_fwd {
+	chain forward_mark_again {
 		type filter hook forward priority 10; policy accept;
 		meta mark set meta mark | 0x10000000
 	}
-	chain b_post {
+	chain postrouting_guard {
 		type filter hook postrouting priority 0; policy accept;
-		oifgroup & 0xff000000 == 0x4e000000 goto c_out
+		oifgroup & 0xff000000 == 0x4e000000 goto to_port
 	}
-	chain c_out {
+	chain to_port {
 		ether type ip udp sport 67 udp dport 68 @th,48,16 set 0
-		oifname . ether saddr @pmac ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop
-		ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto c_flood
+		oifname . ether saddr @port_mac ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop
+		ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto to_port_multicast
 		ether type ip meta mark & 0x20000000 != 0x20000000 drop
-		ether type ip oifname . ether daddr . ip daddr @pip accept
-		ether type arp oifname . ether daddr @pmac accept
+		ether type ip oifname . ether daddr . ip daddr @port_mac_ip accept
+		ether type arp oifname . ether daddr @port_mac accept
 		drop
 	}
-	chain c_flood {
+	chain to_port_multicast {
 		ether type arp accept
 		ether type ip udp sport 67 udp dport 68 accept
 		drop
@@ -411,7 +409,7 @@ mod tests {
         let text = with(None).text(1);
         assert!(!text.contains("snat to 127."), "{text}");
         assert_eq!(
-            text.matches("\t\tip saddr @nets drop\n").count(),
+            text.matches("\t\tip saddr @networks drop\n").count(),
             1,
             "{text}"
         );
@@ -442,15 +440,16 @@ mod tests {
 
     #[test]
     fn the_generation_is_read_back_from_a_listing() {
-        let listing =
-            |mark: &str| format!("chain c_valid {{\n ct mark & 0xffff0000 == {mark} accept\n}}");
+        let listing = |mark: &str| {
+            format!("chain established {{\n ct mark & 0xffff0000 == {mark} accept\n}}")
+        };
         for generation in [1, 0x00ff, 0xdeae, u16::MAX] {
             let mark = format!("0x{:08x}", u32::from(generation) << 16);
             assert_eq!(generation_in(&listing(&mark)), Some(generation));
-            let short = format!("chain c_valid {{ ct mark {mark}/16 accept }}");
+            let short = format!("chain established {{ ct mark {mark}/16 accept }}");
             assert_eq!(generation_in(&short), Some(generation));
         }
         assert_eq!(generation_in(&listing("0x00000007")), None);
-        assert_eq!(generation_in("chain c_valid { }"), None);
+        assert_eq!(generation_in("chain established { }"), None);
     }
 }

@@ -4,10 +4,11 @@
 
 use super::apart::Apart;
 use super::errors::{again, copy, every};
+use super::item::{Key, Value};
 use super::record::Record;
 use super::watch::Since;
-use super::{Changes, Errors, Nft, Wanted, dump, is_text, narrows, script, skeleton};
-use crate::subsystem::SubsystemError;
+use super::{Changes, Errors, Nft, Wanted, dump, is_text, layout, narrows, script, skeleton};
+use crate::subsystem::{Change, SubsystemError};
 
 impl Nft {
     /// Text, and elements with it. If our text is not what is there, all of it is replaced.
@@ -17,6 +18,16 @@ impl Nft {
         desired: &Wanted,
         apart: &Apart,
     ) -> Errors {
+        // The comment of a chain that is there cannot be changed.
+        let renames = |change: &Change<Key, Value>| match change.key {
+            Key::GroupName(group) => {
+                change.to.is_some() && self.record.text.contains_key(&Key::Chain(group))
+            }
+            _ => false,
+        };
+        if changes.iter().any(renames) {
+            return self.rebuild(changes, desired, apart).await;
+        }
         let ours_at = match self.consistent(dump::layout) {
             Ok((layout, Some(at))) if self.is_recorded(&layout) => at,
             Ok(_) => return self.rebuild(changes, desired, apart).await,
@@ -66,6 +77,7 @@ impl Nft {
             Ok(ours_at) => ours_at,
             Err(error) => return every(changes, || again(&error)),
         };
+        self.old_layout = false;
         // Killed here, the next agent must not take it for finished.
         self.record.fingerprint = None;
         let generation = self.begin_generation();
@@ -91,8 +103,12 @@ impl Nft {
         if let Some(valid) = self.record.valid {
             return valid;
         }
-        let listed = self.program.list("list chain ip nova c_valid").await;
-        let found = listed.ok().and_then(|text| skeleton::generation_in(&text));
+        let mut found = None;
+        for chain in layout::ESTABLISHED {
+            let list = format!("list chain ip {} {chain}", layout::TABLE);
+            let listed = self.program.list(&list).await;
+            found = found.or(listed.ok().and_then(|text| skeleton::generation_in(&text)));
+        }
         if let (Some(generation), true) = (found, self.record.text.is_empty()) {
             self.record.generation = generation;
         }

@@ -155,7 +155,7 @@ fn refused_by_name(cloud: &Cloud, device: &str, expected: &str) {
     .unwrap();
     let rules = cloud.sh("nft list ruleset").unwrap();
     assert!(!rules.contains(&format!("\"{device}\" . ")), "{rules}");
-    let bridges = cloud.sh("nft list set ip nova brs").unwrap();
+    let bridges = cloud.sh("nft list set ip nova bridges").unwrap();
     assert!(!bridges.contains(&format!("\"{device}\"")), "{bridges}");
     let servers = cloud
         .sh("ps ax -o args | grep '[d]nsmasq' || true")
@@ -246,7 +246,7 @@ fn an_interface_and_a_vlan_networks_device_are_left_alone_while_others_work() {
     let vlan = "bridge br101: network 3 is a VLAN network (VLAN 101), which hosts cannot run yet: \
                 use a flatdhcp or flat network";
     refused_by_name(&cloud, "br101", vlan);
-    let sets = cloud.sh("nft list set ip nova nets").unwrap();
+    let sets = cloud.sh("nft list set ip nova networks").unwrap();
     assert!(
         !sets.contains("10.8.0.") && !sets.contains("10.77.0."),
         "{sets}"

@@ -48,7 +48,7 @@ fn move_to(cloud: &Cloud, address: &str) {
 /// Every value without a flag of its own has this address.
 fn follows(cloud: &Cloud, address: &str, before: &str) {
     let source = format!("snat to {address}");
-    let rules = "nft list chain ip nova n_post";
+    let rules = "nft list chain ip nova nat_postrouting";
     shows(cloud, rules, &[&source], &["snat to 127.", before]);
     shows(cloud, &format!("cat {STATE}/novarc"), &[address], &[before]);
     let regions = "aws ec2 describe-regions --output text";
@@ -113,7 +113,7 @@ fn a_public_interface_that_comes_late_and_changes_its_address_is_waited_for_and_
     shows(&cloud, hosts, &[waits], &["is not there"]);
     shows(
         &cloud,
-        "nft list chain ip nova n_post",
+        "nft list chain ip nova nat_postrouting",
         &["drop"],
         &["snat to 127."],
     );
@@ -126,7 +126,7 @@ fn a_public_interface_that_comes_late_and_changes_its_address_is_waited_for_and_
     follows(&cloud, "203.0.113.77", "203.0.113.2\"");
     shows(
         &cloud,
-        "nft list chain ip nova n_post",
+        "nft list chain ip nova nat_postrouting",
         &[],
         &["snat to 203.0.113.2 ", "snat to 203.0.113.2\n"],
     );

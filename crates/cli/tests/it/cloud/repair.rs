@@ -125,15 +125,18 @@ const LINK_BREAKS: [Break; 20] = [
 
 const RULE_BREAKS: [Break; 5] = [
     (
-        "nft insert rule ip nova c_host accept",
+        "nft insert rule ip nova host_services accept",
         "changed by somebody else",
     ),
     (
         "for family in ip ip6 bridge; do nft flush table $family nova; done",
         "changed by somebody else",
     ),
-    ("nft delete table bridge nova", "create pmac \"nv1\""),
-    ("nft delete table ip nova", "create fipin 203.0.113.129"),
+    ("nft delete table bridge nova", "create port_mac \"nv1\""),
+    (
+        "nft delete table ip nova",
+        "create floating_to_fixed 203.0.113.129",
+    ),
     ("nft flush ruleset", "create tables"),
 ];
 

@@ -3,6 +3,7 @@
 //!
 //! Must not know: nftables, iptables, the kernel.
 
+use super::layout::{combination_chain, group_chain};
 use ipnet::Ipv4Net;
 use novanet_model::object::{Gateway, HostObject, Port};
 use novanet_model::rule::{Source, Traffic};
@@ -20,8 +21,10 @@ pub enum Key {
     Set(Set),
     /// The chain of a group.
     Chain(GroupId),
-    /// Whose that group is.
+    /// The project of that group.
     Group(GroupId),
+    /// The name of that group, for comments.
+    GroupName(GroupId),
     /// A rule of that chain.
     Rule(GroupId, RuleId),
     /// The chain of a combination of groups.
@@ -41,6 +44,8 @@ pub enum Value {
     Damaged,
     /// A group's project.
     Project(ProjectNumber),
+    /// A group's name.
+    Name(String),
     /// A rule.
     Rule(Traffic, Source),
     /// The groups of a combination.
@@ -137,11 +142,16 @@ pub(crate) fn items_of(object: &HostObject) -> Items {
                 Value::Present,
             ),
         ],
-        HostObject::Group(group) => vec![
-            (Key::Set(Set::Project(group.project)), Value::Present),
-            (Key::Chain(group.group), Value::Present),
-            (Key::Group(group.group), Value::Project(group.project)),
-        ],
+        HostObject::Group(group) => {
+            let mut items = vec![
+                (Key::Set(Set::Project(group.project)), Value::Present),
+                (Key::Chain(group.group), Value::Present),
+                (Key::Group(group.group), Value::Project(group.project)),
+            ];
+            let name = group.name.iter().cloned().map(Value::Name);
+            items.extend(name.map(|name| (Key::GroupName(group.group), name)));
+            items
+        }
         HostObject::Rule(rule) => {
             let mut items = vec![
                 (Key::Chain(rule.group), Value::Present),
@@ -245,67 +255,7 @@ fn combination_number(combination: CombinationId) -> u32 {
     u32::try_from(combination.0 & 0x0fff_ffff).unwrap_or(0)
 }
 
-/// Name of the chain of a combination.
-pub(crate) fn combination_chain(combination: CombinationId) -> String {
-    format!("k{combination}")
-}
-
-/// Name of the chain of a group.
-pub(crate) fn group_chain(group: GroupId) -> String {
-    format!("sg{}", group.0)
-}
-
 impl Set {
-    /// Its name in the kernel.
-    pub(crate) fn name(self) -> String {
-        match self {
-            Self::Bridges => "brs".to_owned(),
-            Self::Networks => "nets".to_owned(),
-            Self::Gateways => "gw".to_owned(),
-            Self::GatewayAddresses => "gws".to_owned(),
-            Self::FloatIn => "fipin".to_owned(),
-            Self::FloatOut => "fipout".to_owned(),
-            Self::Floats => "floats".to_owned(),
-            Self::Fixed => "fixed".to_owned(),
-            Self::Combinations => "comb".to_owned(),
-            Self::Verdicts => "kv".to_owned(),
-            Self::PortMac => "pmac".to_owned(),
-            Self::PortDhcp => "pch".to_owned(),
-            Self::PortAddress => "pip".to_owned(),
-            Self::PortMacs => "macs".to_owned(),
-            Self::PortAddresses => "ips".to_owned(),
-            Self::Members(group) => format!("m{}", group.0),
-            Self::Project(project) => format!("p{project}"),
-        }
-    }
-
-    /// The set of that name; `None`: none of ours.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        let number = |prefix| name.strip_prefix(prefix)?.parse::<i64>().ok();
-        Some(match name {
-            "brs" => Self::Bridges,
-            "nets" => Self::Networks,
-            "gw" => Self::Gateways,
-            "gws" => Self::GatewayAddresses,
-            "fipin" => Self::FloatIn,
-            "fipout" => Self::FloatOut,
-            "floats" => Self::Floats,
-            "fixed" => Self::Fixed,
-            "comb" => Self::Combinations,
-            "kv" => Self::Verdicts,
-            "pmac" => Self::PortMac,
-            "pch" => Self::PortDhcp,
-            "pip" => Self::PortAddress,
-            "macs" => Self::PortMacs,
-            "ips" => Self::PortAddresses,
-            _ => match (number('m'), number('p')) {
-                (Some(group), _) => Self::Members(GroupId(group)),
-                (_, Some(project)) => Self::Project(ProjectNumber(project)),
-                _ => return None,
-            },
-        })
-    }
-
     /// Whether it belongs to the bridge family; all others are IPv4.
     pub(crate) fn is_bridge(self) -> bool {
         matches!(
@@ -326,6 +276,7 @@ impl fmt::Display for Key {
             Self::Set(set) => write!(f, "set {}", set.name()),
             Self::Chain(group) => write!(f, "chain {}", group_chain(*group)),
             Self::Group(group) => write!(f, "chain {} project", group_chain(*group)),
+            Self::GroupName(group) => write!(f, "chain {} name", group_chain(*group)),
             Self::Rule(group, rule) => write!(f, "chain {} rule {rule}", group_chain(*group)),
             Self::Combination(c) => write!(f, "chain {}", combination_chain(*c)),
             Self::Element(set, slot) => write!(f, "{} {slot}", set.name()),
