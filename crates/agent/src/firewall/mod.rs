@@ -1,15 +1,21 @@
-//! The firewall of a host: NAT, floating addresses, security groups, anti-spoofing, and the guard
-//! of the host against its instances.
+//! The firewall of a host: NAT, floating IPs, security groups, anti-spoofing, and the guard of the
+//! host against its instances. Depends on the subsystem contract and on [`crate::netlink`].
 //!
-//! One desired state ([`item`]), rendered by a driver. `nft` is the first; one for iptables takes
-//! the same items. Default deny: a port that is not registered passes nothing, so that an instance
-//! whose rules are not there yet is cut off, never open.
-//!
-//! Must not know: SQL, EC2, how ports and bridges are made.
+//! [`Intent`] says what is meant, [`HostPolicy`] what the settings add, and a [`FirewallBackend`]
+//! renders both; [`nft`] is the only one so far. Default deny: a port that is not registered passes
+//! nothing, so an instance without rules is cut off, never open.
 
+mod backend;
+mod diagnose;
+mod intent;
 mod nft;
+mod policy;
 
-pub use nft::item::{Key, Set, Slot, Value};
+pub use backend::{FirewallBackend, Items};
+pub use intent::Intent;
+pub use nft::Nft;
+pub use nft::item::{ElementKey, Key, Set, Value};
+pub use policy::HostPolicy;
 
 use crate::settings::Settings;
 use crate::subsystem::{Change, Desired, Foreign, Subsystem, SubsystemError};
@@ -18,70 +24,74 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The firewall subsystem.
+/// The firewall subsystem, with nftables unless another backend is named.
 #[derive(Debug)]
-pub struct Firewall {
-    driver: nft::Nft,
+pub struct Firewall<B = Nft> {
+    backend: B,
 }
 
 impl Firewall {
-    /// Opens the kernel in the network namespace of the calling thread. Refuses when the `nft`
-    /// program is missing, and names the package.
+    /// Opens the kernel in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// The `nft` program is missing (the error names the package), or the kernel refuses a socket.
     pub fn new(settings: &Settings) -> Result<Self, SubsystemError> {
-        Ok(Self {
-            driver: nft::Nft::new(settings)?,
-        })
-    }
-
-    /// Chains of others that drop what ours let through, by name, with the remedy; as last observed.
-    pub fn warnings(&self) -> &BTreeMap<String, String> {
-        self.driver.warnings()
-    }
-
-    /// The rules as the kernel has them, as text for people.
-    pub async fn show(&self) -> Result<String, SubsystemError> {
-        self.driver.show().await
+        Ok(Self::with_backend(Nft::new(settings)?))
     }
 }
 
-impl Subsystem for Firewall {
-    type Key = Key;
-    type Value = Value;
+impl<B: FirewallBackend> Firewall<B> {
+    /// A firewall that this backend renders.
+    pub fn with_backend(backend: B) -> Self {
+        Self { backend }
+    }
+
+    /// See [`FirewallBackend::warnings`].
+    pub fn warnings(&self) -> &BTreeMap<String, String> {
+        self.backend.warnings()
+    }
+
+    /// See [`FirewallBackend::show`].
+    pub async fn show(&self) -> Result<String, SubsystemError> {
+        self.backend.show().await
+    }
+}
+
+impl<B: FirewallBackend> Subsystem for Firewall<B> {
+    type Key = B::Key;
+    type Value = B::Value;
 
     const NAME: &'static str = "firewall";
 
-    fn base_items(&self) -> Vec<(Key, Value)> {
-        vec![(Key::Skeleton, self.driver.skeleton())]
+    fn base_items(&self) -> Vec<(B::Key, B::Value)> {
+        self.backend.base()
     }
 
-    fn items(&self, object: &HostObject) -> Vec<(Key, Value)> {
-        nft::item::items_of(object)
+    fn items(&self, object: &HostObject) -> Vec<(B::Key, B::Value)> {
+        Intent::of(object).map_or_else(Vec::new, |intent| self.backend.items(intent))
     }
 
-    fn follow(&mut self, foreign: &Foreign) -> Vec<(Key, Value)> {
-        let skeleton = self.driver.follow(foreign.source);
-        skeleton
-            .map(|value| (Key::Skeleton, value))
-            .into_iter()
-            .collect()
+    fn follow(&mut self, foreign: &Foreign) -> Vec<(B::Key, B::Value)> {
+        self.backend.follow(foreign.source)
     }
 
     fn changed_externally(&self) -> Arc<Notify> {
-        self.driver.changed_externally()
+        self.backend.changed_externally()
     }
 
     async fn observe(
         &mut self,
-        _desired: &Desired<Key, Value>,
-    ) -> Result<BTreeMap<Key, Value>, SubsystemError> {
-        self.driver.observe()
+        _desired: &Desired<B::Key, B::Value>,
+    ) -> Result<BTreeMap<B::Key, B::Value>, SubsystemError> {
+        self.backend.observe().await
     }
 
     async fn apply(
         &mut self,
-        changes: &[Change<Key, Value>],
-        desired: &Desired<Key, Value>,
-    ) -> Vec<(Key, SubsystemError)> {
-        self.driver.apply(changes, desired).await
+        changes: &[Change<B::Key, B::Value>],
+        desired: &Desired<B::Key, B::Value>,
+    ) -> Vec<(B::Key, SubsystemError)> {
+        self.backend.apply(changes, desired).await
     }
 }

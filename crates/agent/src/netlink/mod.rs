@@ -6,6 +6,7 @@ pub(crate) mod address;
 pub(crate) mod answers;
 pub(crate) mod arp;
 pub(crate) mod conntrack;
+pub(crate) mod nf_tables;
 pub(crate) mod nfnetlink;
 pub(crate) mod ownership;
 pub(crate) mod rtnetlink;

@@ -2,6 +2,7 @@
 //! subsystems' workers (`novanet-reconcile`), and reports how far they are.
 
 mod addresses;
+#[cfg(test)]
 mod describe;
 pub mod engine;
 pub mod error;

@@ -11,7 +11,7 @@ use super::questions::Console;
 use super::serve::{Beside, Parts, serve};
 use crate::dhcp::DhcpServers;
 use crate::dhcp::journal::Journal;
-use crate::firewall::Firewall;
+use crate::firewall::{Firewall, FirewallBackend};
 use crate::image::{ImageError, ImageSource, Images};
 use crate::instance::{Consoles, Gate, Instances, PortAttacher};
 use crate::link::{self, Links};
@@ -136,7 +136,7 @@ fn real_rooms(
     let plug = Arc::new(Cables(links.veth_attacher()));
     Ok(Subsystems {
         links,
-        firewall: Firewall::new(settings).map_err(failed(Firewall::NAME))?,
+        firewall: Firewall::new(settings).map_err(failed(<Firewall>::NAME))?,
         dhcp: DhcpServers::new(settings).map_err(failed(DhcpServers::NAME))?,
         instances: Instances::new(settings, Arc::new(images), plug, reporter),
     })
@@ -198,12 +198,12 @@ impl Shows for DhcpServers {
     }
 }
 
-impl Shows for Firewall {
+impl<B: FirewallBackend> Shows for Firewall<B> {
     /// Until its rules are back the host is open: somebody who flushes them twice waits for no pause.
     const MAX_GAP: Duration = Duration::from_millis(10);
 
     fn describe(value: &Self::Value) -> String {
-        super::describe::firewall(value)
+        value.to_string()
     }
 
     fn warnings(&self) -> BTreeMap<ObjectKey, String> {

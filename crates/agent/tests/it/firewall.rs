@@ -73,9 +73,9 @@ fn a_rule_comes_and_goes_while_others_stay_and_its_flows_end_with_it() -> Result
     assert!(agent.differences(&world.cloud)?.is_empty());
     assert_eq!(connects(net, a, fixed(3), 80)?, Some(OUTSIDE.into()));
 
-    let mut web_flow = Talk::start(net, a, fixed(3), 80)?;
-    let mut ssh_flow = Talk::start(net, a, fixed(3), 22)?;
-    let mut outgoing = Talk::start(a, net, OUTSIDE, 443)?;
+    let mut web_flow = TcpSession::start(net, a, fixed(3), 80)?;
+    let mut ssh_flow = TcpSession::start(net, a, fixed(3), 22)?;
+    let mut outgoing = TcpSession::start(a, net, OUTSIDE, 443)?;
     assert!(web_flow.goes_on() && ssh_flow.goes_on() && outgoing.goes_on());
     let failed = agent.unset(&world.cloud, &web)?;
     assert!(failed.is_empty(), "{failed:?}");
@@ -114,8 +114,8 @@ fn an_instance_changes_its_groups() -> Result<()> {
     assert_eq!(connects(net, a, fixed(3), 8000)?, None);
     assert!(agent.set(&world.cloud, &port(3, 2, &[1, 2]))?.is_empty());
     assert_eq!(connects(net, a, fixed(3), 8000)?, Some(OUTSIDE.into()));
-    let mut left = Talk::start(net, a, fixed(3), 22)?;
-    let mut kept = Talk::start(net, a, fixed(3), 8001)?;
+    let mut left = TcpSession::start(net, a, fixed(3), 22)?;
+    let mut kept = TcpSession::start(net, a, fixed(3), 8001)?;
     assert!(left.goes_on() && kept.goes_on());
     assert!(agent.set(&world.cloud, &port(3, 7, &[2]))?.is_empty());
     assert!(
@@ -159,7 +159,7 @@ fn new_tcp_must_be_a_syn_or_a_cut_flow_would_open_again() -> Result<()> {
     let (a, net) = (world.instance(3), &world.internet);
     let mut agent = world.agent(&two_projects())?;
     agent.converge(&world.cloud)?;
-    let mut flow = Talk::start(a, net, OUTSIDE, 443)?;
+    let mut flow = TcpSession::start(a, net, OUTSIDE, 443)?;
     assert!(flow.goes_on());
     world.cloud.run(&["conntrack", "-F"])?;
     assert!(!flow.goes_on());
@@ -215,7 +215,7 @@ fn a_foreign_machine_on_our_bridge_is_none_of_our_business() -> Result<()> {
     let foreign = world.foreign("fo0", fixed(200))?;
     let other = world.foreign("fo1", fixed(201))?;
     let mut agent = world.agent(&two_projects())?;
-    let mut flow = Talk::start(&foreign, &other, fixed(201), 5432)?;
+    let mut flow = TcpSession::start(&foreign, &other, fixed(201), 5432)?;
     agent.converge(cloud)?;
 
     assert!(connects(&foreign, cloud, GATEWAY, 22)?.is_some());

@@ -1,5 +1,5 @@
-//! The host is itself a machine in somebody's cloud, whose services know it by its address. Instances
-//! would be the host there, by its NAT: so they do not reach them.
+//! A host that is itself a machine in a cloud: that cloud's services recognise the host by its
+//! address, and NAT would lend it to instances. So instances do not reach those services.
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;

@@ -1,4 +1,4 @@
-//! Floating addresses, and how the rest gets out.
+//! Floating IPs, and the address of all other traffic to the outside.
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
@@ -109,9 +109,9 @@ fn a_float_that_goes_ends_its_flows_in_both_directions_and_no_others() -> Result
         &world.internet,
         &world.cloud,
     );
-    let mut inward = Talk::start(net, a, public(13), 22)?;
-    let mut outward = Talk::start(a, net, OUTSIDE, 443)?;
-    let mut other = Talk::start(net, b, public(14), 22)?;
+    let mut inward = TcpSession::start(net, a, public(13), 22)?;
+    let mut outward = TcpSession::start(a, net, OUTSIDE, 443)?;
+    let mut other = TcpSession::start(net, b, public(14), 22)?;
     assert!(inward.goes_on() && outward.goes_on() && other.goes_on());
     assert_eq!(flows(cloud, public(13))?, 2);
 
@@ -135,7 +135,7 @@ fn a_float_that_moves_leads_to_the_new_instance_at_once() -> Result<()> {
         &world.internet,
         &world.cloud,
     );
-    let mut old = Talk::start(net, a, public(13), 22)?;
+    let mut old = TcpSession::start(net, a, public(13), 22)?;
     assert!(old.goes_on());
     assert!(agent.unset(cloud, &float(14, 4))?.is_empty());
     assert!(agent.set(cloud, &float(13, 4))?.is_empty());
@@ -184,8 +184,8 @@ fn many_floats_that_go_at_once_end_their_flows_too() -> Result<()> {
         agent.desired.set_object(&object.key(), items);
     }
     agent.converge(cloud)?;
-    let mut gone = Talk::start(net, a, public(13), 22)?;
-    let mut stays = Talk::start(net, b, public(14), 22)?;
+    let mut gone = TcpSession::start(net, a, public(13), 22)?;
+    let mut stays = TcpSession::start(net, b, public(14), 22)?;
     for object in more.iter().chain([&float(13, 3)]) {
         agent.desired.set_object(&object.key(), Vec::new());
     }

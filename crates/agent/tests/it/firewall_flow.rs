@@ -1,5 +1,5 @@
-//! Flows that are permitted before and after a change live through it, whatever moment their packets
-//! meet; and those that are not permitted any more do not.
+//! Flows that are permitted before and after a change survive it, also when their packets meet the
+//! change; flows that are no longer permitted end.
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Marks a flow as the rules do with what they deny, behind them.
-fn mark_dead(cloud: &Host, flow: &mut Talk) -> Result<()> {
+fn mark_dead(cloud: &Host, flow: &mut TcpSession) -> Result<()> {
     cloud.run(&[
         "nft",
         "table ip killer { chain c { type filter hook forward priority 10; \
@@ -34,7 +34,7 @@ fn a_flow_that_was_marked_dead_and_is_permitted_lives_and_one_that_is_not_stays_
     let (a, b, cloud) = (world.instance(3), world.instance(4), &world.cloud);
     let mut agent = world.agent(&two_projects())?;
     agent.converge(cloud)?;
-    let mut flow = Talk::start(a, b, fixed(4), 9000)?;
+    let mut flow = TcpSession::start(a, b, fixed(4), 9000)?;
     assert!(flow.goes_on());
     mark_dead(cloud, &mut flow)?;
     // Its next packet is judged by the rules; that is a retransmission.

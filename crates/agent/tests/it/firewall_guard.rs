@@ -1,6 +1,6 @@
-//! A floating address is never the host's own: not before it leads to its instance, not after, not
-//! while the agent starts or cleans up. The host runs services on every address; none of them may
-//! hear a packet that came for a floating address.
+//! A floating IP is never an address of the host: not before it leads to its instance, not after,
+//! not while the agent starts or cleans up. The host runs services on every address; none of them
+//! may get a packet to a floating IP.
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, in_force, list, reached, start_real};

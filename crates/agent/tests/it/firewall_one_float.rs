@@ -1,4 +1,5 @@
-//! What one more floating address costs the firewall, counted: its elements, and nothing else. (`make bench` counts and times the same.)
+//! The cost of one more floating IP for the firewall, counted: its elements, and nothing else.
+//! (`make bench` counts and times the same.)
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;

@@ -1,5 +1,5 @@
-//! What somebody who is no instance must not pretend, and what an instance must not do past its
-//! bridge: raw frames, and machines of others on our bridge and outside.
+//! Packets that other machines must not forge, and packets that an instance must not send past its
+//! bridge: raw frames, and foreign machines on our bridge and outside.
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
@@ -324,9 +324,9 @@ fn flows_that_a_killed_agent_did_not_end_are_ended_by_the_next() -> Result<()> {
     let mut before = with_float();
     before.push(float(14, 4));
     world.agent(&before)?.converge(cloud)?;
-    let mut inward = Talk::start(net, a, public(13), 22)?;
-    let mut outward = Talk::start(a, net, OUTSIDE, 443)?;
-    let mut other = Talk::start(net, b, public(14), 22)?;
+    let mut inward = TcpSession::start(net, a, public(13), 22)?;
+    let mut outward = TcpSession::start(a, net, OUTSIDE, 443)?;
+    let mut other = TcpSession::start(net, b, public(14), 22)?;
     assert!(inward.goes_on() && outward.goes_on() && other.goes_on());
     // As if it had been killed between its elements and the end of their flows.
     cloud.run(&[
@@ -355,8 +355,8 @@ fn rules_that_are_written_anew_end_flows_that_none_of_them_allows() -> Result<()
     let mut objects = with_float();
     objects.push(rule(20, 1, tcp(80, 80), anywhere()));
     world.agent(&objects)?.converge(cloud)?;
-    let mut revoked = Talk::start(net, a, public(13), 80)?;
-    let mut stays = Talk::start(net, a, public(13), 22)?;
+    let mut revoked = TcpSession::start(net, a, public(13), 80)?;
+    let mut stays = TcpSession::start(net, a, public(13), 22)?;
     assert!(revoked.goes_on() && stays.goes_on());
     // Gone while the tables were gone too: nobody sees a rule that goes.
     cloud.run(&["nft", "flush ruleset"])?;

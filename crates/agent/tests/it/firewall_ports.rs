@@ -1,5 +1,5 @@
 //! An instance with two ports whose system knows one default route: it answers for both of its
-//! addresses by the first port, and for nobody else's.
+//! addresses by the first port, and for no other address.
 
 use crate::firewall_objects::*;
 use crate::firewall_spoof::datagram;

@@ -1,5 +1,5 @@
-//! Whoever changes our tables, whenever we are killed: the same state in the end, and nothing
-//! foreign touched.
+//! After every foreign change of our tables and every kill of the agent the state is the same, and
+//! foreign tables are untouched.
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
@@ -53,7 +53,7 @@ fn a_flush_by_somebody_else_is_repaired_within_200_ms() -> Result<()> {
     objects.push(float(13, 3));
     let mut agent = world.agent(&objects)?;
     agent.converge(cloud)?;
-    let mut flow = Talk::start(net, a, public(13), 22)?;
+    let mut flow = TcpSession::start(net, a, public(13), 22)?;
     assert!(flow.goes_on());
 
     let changed_externally = agent.firewall.changed_externally();
@@ -268,7 +268,7 @@ fn rules_written_again_lose_no_packet() -> Result<()> {
     let world = World::new(&[3, 4])?;
     let (a, b, cloud) = (world.instance(3), world.instance(4), &world.cloud);
     world.agent(&two_projects())?.converge(cloud)?;
-    let mut flow = Talk::start(a, b, fixed(4), 9000)?;
+    let mut flow = TcpSession::start(a, b, fixed(4), 9000)?;
     assert!(flow.goes_on());
     let mut ping = std::process::Command::new("ping");
     let target = fixed(4).to_string();
@@ -279,7 +279,7 @@ fn rules_written_again_lose_no_packet() -> Result<()> {
         std::fs::remove_file(world.state_path().join("firewall.json"))?;
         let mut agent = world.agent(&two_projects())?;
         let changes = agent.converge(cloud)?;
-        assert!(changes.iter().any(|change| change.key == Key::Skeleton));
+        assert!(changes.iter().any(|change| change.key == Key::BaseRuleset));
     }
     let mut said = String::new();
     std::io::Read::read_to_string(&mut ping.stdout().unwrap(), &mut said)?;

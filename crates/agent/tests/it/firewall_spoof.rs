@@ -1,5 +1,5 @@
-//! What an instance must not pretend. Every attempt is made without rules first, where it works:
-//! so it is the rules that stop it, not the laboratory.
+//! Packets that an instance must not forge. Every attempt is made without rules first, where it
+//! works: so the rules stop it, and not the laboratory.
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;

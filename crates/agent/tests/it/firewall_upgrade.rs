@@ -76,8 +76,8 @@ fn the_tables_of_the_first_builds_are_replaced_without_a_lost_packet() -> Result
             Some(text) => std::fs::write(&path, text)?,
             None => ensure!(!path.exists()),
         }
-        let mut inside = Talk::start(a, b, fixed(4), 9000)?;
-        let mut outside = Talk::start(&world.internet, a, public(13), 22)?;
+        let mut inside = TcpSession::start(a, b, fixed(4), 9000)?;
+        let mut outside = TcpSession::start(&world.internet, a, public(13), 22)?;
         assert!(inside.goes_on() && outside.goes_on(), "with the old rules");
         let target = fixed(4).to_string();
         let mut ping = Command::new("ping");
@@ -89,7 +89,7 @@ fn the_tables_of_the_first_builds_are_replaced_without_a_lost_packet() -> Result
         let mut agent = world.agent(&objects)?;
         let changes = agent.converge(cloud)?;
         let names: Vec<_> = changes.iter().map(|c| c.key.to_string()).collect();
-        assert!(changes.iter().any(|change| change.key == Key::Skeleton));
+        assert!(changes.iter().any(|change| change.key == Key::BaseRuleset));
         // What is in the old sets was seen: nothing in them seems new.
         assert!(
             !names.iter().any(|n| n.starts_with("fixed_ips")),

@@ -134,10 +134,12 @@ impl World {
         let port = port_name(InstanceId(number.into()), 0);
         connect(&self.cloud, port.as_str(), &instance, "eth0")?;
         self.cloud.sh(&format!(
-            "ip link set dev {port} group {PORTS} && ip link set dev {port} master br100 && ip link set dev {port} type bridge_slave hairpin on"
+            "ip link set dev {port} group {PORTS} && ip link set dev {port} master br100 && \
+             ip link set dev {port} type bridge_slave hairpin on"
         ))?;
         instance.sh(&format!(
-            "ip link set dev eth0 address {} && ip addr add {}/24 dev eth0 && ip route add default via {GATEWAY}",
+            "ip link set dev eth0 address {} && ip addr add {}/24 dev eth0 && \
+             ip route add default via {GATEWAY}",
             mac(number),
             fixed(number)
         ))?;
@@ -185,7 +187,8 @@ pub(crate) fn cloud() -> Result<Host> {
         .sysctl("net.bridge.bridge-nf-call-ip6tables", "1");
     let cloud = Host::with("cloud", &options)?;
     cloud.sh(&format!(
-        "ip link add br100 type bridge forward_delay 0 && ip addr add {GATEWAY}/24 dev br100 && ip link set dev br100 up"
+        "ip link add br100 type bridge forward_delay 0 && ip addr add {GATEWAY}/24 dev br100 && \
+         ip link set dev br100 up"
     ))?;
     Ok(cloud)
 }
@@ -250,12 +253,12 @@ pub(crate) fn pings(from: &Host, address: Ipv4Addr) -> Result<bool> {
 }
 
 /// A TCP connection that stays.
-pub(crate) struct Talk {
+pub(crate) struct TcpSession {
     caller: TcpStream,
     called: TcpStream,
 }
 
-impl Talk {
+impl TcpSession {
     pub(crate) fn start(from: &Host, to: &Host, address: Ipv4Addr, port: u16) -> Result<Self> {
         let listener = to.exec_in(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))??;
         let target = SocketAddr::from((address, port));

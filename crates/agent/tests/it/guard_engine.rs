@@ -1,5 +1,5 @@
-//! The engine with real subsystems, and somebody who breaks what it made: how soon it is back, and that
-//! it is back whatever the moment.
+//! The engine with real subsystems, and a test that breaks its work: the engine repairs it soon, at
+//! whatever moment it breaks.
 
 use crate::engine_support as cloud;
 use crate::engine_support::{eventually, list, machine};

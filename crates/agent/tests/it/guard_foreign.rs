@@ -1,4 +1,5 @@
-//! Rules of others that end our packets: each is named with what to do, and none that lets them pass.
+//! Foreign rules that drop our packets: a warning names each of them with the remedy, and names no
+//! rule that lets them pass.
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;

@@ -1,4 +1,5 @@
-//! What nobody from elsewhere may send: answers of DHCP to our instances, questions to our DNS.
+//! Packets that machines elsewhere must not send: DHCP answers to our instances, questions to our
+//! DNS.
 
 use crate::firewall_objects::*;
 use crate::firewall_world::*;

@@ -1,5 +1,5 @@
-//! ForeignDevices who change our tables at the very moment when we write them: what they did is never
-//! taken for ours, neither now nor by the next agent.
+//! Other programs change our tables at the very moment when the agent writes them: no agent takes
+//! their changes for ours, neither this one nor the next.
 
 use crate::firewall_objects::*;
 use crate::firewall_repair::listing;

@@ -1,10 +1,11 @@
-//! Elements by netlink messages: one transaction of any number of them, without a listing and
-//! without a program. This is the hot path; one floating address is three messages.
+//! Elements by netlink messages: one transaction of any number, without a listing and without the
+//! `nft` program. This is the hot path; one floating IP is three messages.
 
-use super::dump::{BRIDGE, IPV4, SUBSYSTEM, TABLE_NAME};
+use super::dump::{BRIDGE, IPV4};
 use super::element;
-use super::item::{Key, Set, Slot, Value};
+use super::item::{ElementKey, Key, Set, Value};
 use super::layout::TABLE;
+use crate::netlink::nf_tables::{SUBSYSTEM, TABLE_NAME};
 use crate::netlink::nfnetlink::{ACK, CREATE, Messages, REQUEST, Socket};
 use std::io;
 
@@ -15,9 +16,9 @@ const DELETE_ELEMENT: u16 = SUBSYSTEM + 14;
 const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
 /// Elements of one set share a message when there are many: a nested list holds 64 KiB.
-const SHARED: usize = 400;
-/// Below this number every element has its own message, so that an error names its element.
-const FEW: usize = 64;
+const MAX_IN_MESSAGE: usize = 400;
+/// Up to this number every element has its own message, so that an error names its element.
+const MAX_SEPARATE: usize = 64;
 
 /// One element to delete or to add.
 #[derive(Debug, Clone)]
@@ -25,24 +26,24 @@ pub(super) struct Op<'a> {
     /// The item, for its errors.
     pub(super) key: &'a Key,
     set: Set,
-    slot: &'a Slot,
+    element: &'a ElementKey,
     /// `None`: delete it.
     value: Option<&'a Value>,
 }
 
 impl<'a> Op<'a> {
-    /// What makes `to` of `from`; nothing if the key is no element. A map's element cannot be
-    /// changed: it is deleted and added.
+    /// The operations that turn `from` into `to`; none if the key is no element. The kernel cannot
+    /// change an element of a map: it is deleted and added.
     pub(super) fn of(
         key: &'a Key,
         from: Option<&Value>,
         to: Option<&'a Value>,
     ) -> impl Iterator<Item = Op<'a>> {
         let op = |value| match key {
-            Key::Element(set, slot) => Some(Op {
+            Key::Element(set, element) => Some(Op {
                 key,
                 set: *set,
-                slot,
+                element,
                 value,
             }),
             _ => None,
@@ -57,8 +58,7 @@ impl<'a> Op<'a> {
     }
 }
 
-/// Makes the changes, as many as the kernel takes; answers with what it refused. Everything that
-/// it takes comes into force at the same moment.
+/// Makes as many changes as the kernel takes, at one moment; returns what it refused.
 pub(super) fn run<'a>(
     socket: &mut Socket,
     mut ops: Vec<Op<'a>>,
@@ -66,7 +66,11 @@ pub(super) fn run<'a>(
     // Deletions first: an address may move from one element to another.
     ops.sort_by_key(|op| (!op.is_delete(), op.set));
     let mut refused = Vec::new();
-    let mut shared = if ops.len() > FEW { SHARED } else { 1 };
+    let mut shared = if ops.len() > MAX_SEPARATE {
+        MAX_IN_MESSAGE
+    } else {
+        1
+    };
     while !ops.is_empty() {
         let errors = send(socket, &ops, shared)?;
         if errors.is_empty() {
@@ -78,12 +82,12 @@ pub(super) fn run<'a>(
         }
         for (index, errno) in errors.into_iter().rev() {
             let op = ops.remove(index);
-            // Gone already is what a deletion wanted.
+            // A deletion of a missing element has succeeded.
             if !(op.is_delete() && errno == libc::ENOENT) {
                 refused.push((op.key, io::Error::from_raw_os_error(errno)));
             }
         }
-        // Half a change is none: what could not be deleted is not added, and the reverse.
+        // Both halves of a change or none.
         ops.retain(|op| !refused.iter().any(|(key, _)| *key == op.key));
     }
     refused.dedup_by_key(|(key, _)| *key);
@@ -138,7 +142,7 @@ fn push(messages: &mut Messages, group: &[Op<'_>], seq: u32, ack: u16) {
         a.text(LIST_SET, &first.set.name());
         a.nest(LIST_ELEMENTS, |list| {
             for op in group {
-                element::put(list, op.slot, op.value);
+                element::put(list, op.element, op.value);
             }
         });
     });

@@ -1,30 +1,20 @@
-//! Reads our tables out of the kernel.
+//! Lists our tables, sets and elements in the kernel. Depends on the names in `layout`.
 
 use super::element::{self, Raw};
 use super::item::{Key, Value};
 use super::layout::{KernelSet, TABLE};
-use super::skeleton::hex;
-use crate::netlink::nfnetlink::{Received, Socket, big, text, walk};
+use crate::netlink::nf_tables::{GET_CHAIN, GET_RULE, SUBSYSTEM, TABLE_NAME};
+use crate::netlink::nfnetlink::{Received, Socket, text, walk};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 
-/// The subsystem's number, in the upper byte of a message's kind.
-pub(super) const SUBSYSTEM: u16 = 10 << 8;
 const GET_TABLE: u16 = SUBSYSTEM + 1;
-/// Lists chains.
-pub(super) const GET_CHAIN: u16 = SUBSYSTEM + 4;
-/// Lists rules.
-pub(super) const GET_RULE: u16 = SUBSYSTEM + 7;
 const GET_SET: u16 = SUBSYSTEM + 10;
 const GET_ELEMENT: u16 = SUBSYSTEM + 13;
-const GET_GENERATION: u16 = SUBSYSTEM + 16;
-/// Every message about a table's things names the table in its first attribute.
-pub(super) const TABLE_NAME: u16 = 1;
 const SET_NAME: u16 = 2;
 const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
-const GENERATION_ID: u16 = 1;
 
 /// The families of our tables: IPv4, IPv6, bridge.
 pub(super) const FAMILIES: [u8; 3] = [2, 10, 7];
@@ -33,31 +23,21 @@ pub(super) const IPV4: u8 = 2;
 /// Number of the bridge family.
 pub(super) const BRIDGE: u8 = 7;
 
-/// Attributes that say what a thing is; the others are handles, counts of users and the like.
+/// Attributes with the meaning of an object; the others are handles, counts of users and the like.
 const OF_TABLE: &[u16] = &[2];
 const OF_CHAIN: &[u16] = &[3, 4, 5, 7, 10];
 const OF_SET: &[u16] = &[2, 3, 4, 5, 6, 7];
 const OF_RULE: &[u16] = &[2, 4, 7];
 
-/// Everything of ours that is text, as far as the kernel tells it.
+/// Our tables and sets as the kernel lists them, and a digest of all text.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layout {
-    /// Which families have our table.
+    /// Numbers of the families that have our table.
     pub(super) tables: Vec<u8>,
     /// Our sets, those whose name we know.
     pub(super) sets: Vec<KernelSet>,
     /// A digest of tables, chains, sets and rules.
     pub(super) fingerprint: String,
-}
-
-/// The number of the last transaction of anybody in this network namespace.
-pub(super) fn generation(socket: &mut Socket) -> io::Result<u32> {
-    let found = socket.ask(GET_GENERATION, |m| {
-        m.attributes()
-            .find(|(kind, _)| *kind == GENERATION_ID)
-            .and_then(|(_, data)| big(data))
-    })?;
-    found.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Whether a message is about a table of ours.
@@ -106,7 +86,7 @@ pub(super) fn layout(socket: &mut Socket) -> io::Result<Layout> {
         digest.update(list(socket, GET_RULE, OF_RULE)?);
         layout.sets.extend(sets(socket, family)?);
     }
-    layout.fingerprint = hex(&digest.finalize());
+    layout.fingerprint = hex::encode(digest.finalize());
     Ok(layout)
 }
 
@@ -168,7 +148,7 @@ pub(super) fn elements(
         items.extend(
             decoded
                 .into_iter()
-                .map(|(slot, value)| (Key::Element(*set, slot), value)),
+                .map(|(element, value)| (Key::Element(*set, element), value)),
         );
     }
     Ok(items)

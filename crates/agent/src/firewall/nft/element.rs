@@ -1,7 +1,7 @@
 //! Elements of sets as nf_tables has them: every part of a key padded to 4 bytes, addresses in
 //! network order, marks in the host's, interface names 16 bytes with NULs behind.
 
-use super::item::{Set, Slot, Value};
+use super::item::{ElementKey, Set, Value};
 use crate::netlink::nfnetlink::{Attributes, big, text, walk};
 use novanet_model::{IfName, MacAddr};
 use std::collections::BTreeMap;
@@ -20,14 +20,14 @@ const VERDICT_CHAIN: u16 = 2;
 const GOTO: i32 = -4;
 
 /// Writes one element, with its data if `value` has any: `None` to delete it.
-pub(super) fn put(list: &mut Attributes<'_>, slot: &Slot, value: Option<&Value>) {
-    if let Slot::Range(first, last) = slot {
+pub(super) fn put(list: &mut Attributes<'_>, element: &ElementKey, value: Option<&Value>) {
+    if let ElementKey::Range(first, last) = element {
         put_one(list, &first.octets(), 0, None);
         if let Some(end) = u32::from(*last).checked_add(1) {
             put_one(list, &end.to_be_bytes(), INTERVAL_END, None);
         }
     } else {
-        put_one(list, &key_bytes(slot), 0, value);
+        put_one(list, &key_bytes(element), 0, value);
     }
 }
 
@@ -55,26 +55,26 @@ fn put_one(list: &mut Attributes<'_>, key: &[u8], flags: u32, value: Option<&Val
     });
 }
 
-fn key_bytes(slot: &Slot) -> Vec<u8> {
+fn key_bytes(element: &ElementKey) -> Vec<u8> {
     let name = |name: &IfName| {
         let mut bytes = name.as_str().as_bytes().to_vec();
         bytes.resize(IFNAMSIZ, 0);
         bytes
     };
     let mac = |mac: &MacAddr| [&mac.0[..], &[0, 0]].concat();
-    match slot {
-        Slot::Address(address) | Slot::Range(address, _) => address.octets().to_vec(),
-        Slot::Number(number) => number.to_ne_bytes().to_vec(),
-        Slot::Interface(interface) => name(interface),
-        Slot::Mac(mac) => mac.0.to_vec(), // alone it is as long as it is
-        Slot::InterfaceAddress(interface, address) => {
+    match element {
+        ElementKey::Address(address) | ElementKey::Range(address, _) => address.octets().to_vec(),
+        ElementKey::Number(number) => number.to_ne_bytes().to_vec(),
+        ElementKey::Interface(interface) => name(interface),
+        ElementKey::Mac(mac) => mac.0.to_vec(), // alone it is as long as it is
+        ElementKey::InterfaceAddress(interface, address) => {
             [&name(interface)[..], &address.octets()].concat()
         }
-        Slot::InterfaceMac(interface, m) => [name(interface), mac(m)].concat(),
-        Slot::InterfaceMacAddress(interface, m, address) => {
+        ElementKey::InterfaceMac(interface, m) => [name(interface), mac(m)].concat(),
+        ElementKey::InterfaceMacAddress(interface, m, address) => {
             [&name(interface)[..], &mac(m), &address.octets()].concat()
         }
-        Slot::Foreign(bytes) => bytes.clone(),
+        ElementKey::Foreign(bytes) => bytes.clone(),
     }
 }
 
@@ -121,15 +121,15 @@ fn read_data(kind: u16, bytes: &[u8]) -> Value {
     Value::Foreign(bytes.to_vec())
 }
 
-/// What the listed elements of `set` are to us.
-pub(super) fn decode(set: Set, mut raw: Vec<Raw>) -> BTreeMap<Slot, Value> {
+/// The listed elements of `set` as keys and values.
+pub(super) fn decode(set: Set, mut raw: Vec<Raw>) -> BTreeMap<ElementKey, Value> {
     if set == Set::Networks {
         return decode_ranges(&mut raw);
     }
     raw.into_iter()
         .map(|element| {
-            let slot = decode_key(set, &element.key).unwrap_or(Slot::Foreign(element.key));
-            (slot, decode_data(set, element.data))
+            let key = decode_key(set, &element.key).unwrap_or(ElementKey::Foreign(element.key));
+            (key, decode_data(set, element.data))
         })
         .collect()
 }
@@ -137,10 +137,10 @@ pub(super) fn decode(set: Set, mut raw: Vec<Raw>) -> BTreeMap<Slot, Value> {
 fn decode_data(set: Set, data: Option<Value>) -> Value {
     match (set, data) {
         (_, None) => Value::Present,
-        (Set::FloatIn | Set::FloatOut, Some(Value::Foreign(bytes))) => {
+        (Set::FloatingToFixed | Set::FixedToFloating, Some(Value::Foreign(bytes))) => {
             address(&bytes).map_or(Value::Foreign(bytes), Value::Address)
         }
-        (Set::Combinations, Some(Value::Foreign(bytes))) => <[u8; 4]>::try_from(&bytes[..])
+        (Set::PortGroups, Some(Value::Foreign(bytes))) => <[u8; 4]>::try_from(&bytes[..])
             .map_or(Value::Foreign(bytes), |b| {
                 Value::Number(u32::from_ne_bytes(b))
             }),
@@ -152,47 +152,53 @@ fn address(bytes: &[u8]) -> Option<Ipv4Addr> {
     <[u8; 4]>::try_from(bytes).ok().map(Ipv4Addr::from)
 }
 
-fn decode_key(set: Set, key: &[u8]) -> Option<Slot> {
+fn decode_key(set: Set, key: &[u8]) -> Option<ElementKey> {
     let name = || IfName::new(text(key.get(..IFNAMSIZ)?)).ok();
     let mac = || {
         let bytes = key.get(IFNAMSIZ..IFNAMSIZ + 6)?;
         Some(MacAddr(bytes.try_into().ok()?))
     };
-    let slot = match set {
-        Set::Bridges => Slot::Interface(name()?),
-        Set::Gateways => Slot::InterfaceAddress(name()?, address(key.get(IFNAMSIZ..)?)?),
-        Set::Verdicts => Slot::Number(u32::from_ne_bytes(key.try_into().ok()?)),
-        Set::PortMacs => Slot::Mac(MacAddr(key.try_into().ok()?)),
-        Set::PortMac | Set::PortDhcp => Slot::InterfaceMac(name()?, mac()?),
-        Set::PortAddress => {
-            Slot::InterfaceMacAddress(name()?, mac()?, address(key.get(IFNAMSIZ + 8..)?)?)
+    let element = match set {
+        Set::Bridges => ElementKey::Interface(name()?),
+        Set::Gateways => ElementKey::InterfaceAddress(name()?, address(key.get(IFNAMSIZ..)?)?),
+        Set::GroupChains => ElementKey::Number(u32::from_ne_bytes(key.try_into().ok()?)),
+        Set::PortMacs => ElementKey::Mac(MacAddr(key.try_into().ok()?)),
+        Set::PortMac | Set::PortDhcpMac => ElementKey::InterfaceMac(name()?, mac()?),
+        Set::PortMacIp => {
+            ElementKey::InterfaceMacAddress(name()?, mac()?, address(key.get(IFNAMSIZ + 8..)?)?)
         }
-        _ => Slot::Address(address(key)?),
+        _ => ElementKey::Address(address(key)?),
     };
-    // Bytes behind a name, or a name that does not come back as it was: not one that we wrote.
-    (key_bytes(&slot) == key).then_some(slot)
+    // We did not write a key that encodes to other bytes: bytes behind a name, or an odd name.
+    (key_bytes(&element) == key).then_some(element)
 }
 
 /// Ranges come as a start and an end element each, the end one behind the last address; a range
 /// up to the last address has no end.
-fn decode_ranges(raw: &mut [Raw]) -> BTreeMap<Slot, Value> {
+fn decode_ranges(raw: &mut [Raw]) -> BTreeMap<ElementKey, Value> {
     raw.sort_by(|a, b| (&a.key, !a.end).cmp(&(&b.key, !b.end)));
     let mut found = BTreeMap::new();
     let mut open: Option<Ipv4Addr> = None;
     for element in raw {
         let Some(at) = address(&element.key) else {
-            found.insert(Slot::Foreign(element.key.clone()), Value::Present);
+            found.insert(ElementKey::Foreign(element.key.clone()), Value::Present);
             continue;
         };
         if let (Some(first), Some(last)) = (open.take(), u32::from(at).checked_sub(1)) {
-            found.insert(Slot::Range(first, Ipv4Addr::from(last)), Value::Present);
+            found.insert(
+                ElementKey::Range(first, Ipv4Addr::from(last)),
+                Value::Present,
+            );
         }
         if !element.end {
             open = Some(at);
         }
     }
     if let Some(first) = open {
-        found.insert(Slot::Range(first, Ipv4Addr::BROADCAST), Value::Present);
+        found.insert(
+            ElementKey::Range(first, Ipv4Addr::BROADCAST),
+            Value::Present,
+        );
     }
     found
 }
@@ -214,24 +220,36 @@ mod tests {
         let name = IfName::new("nva").expect("a name");
         let mac = MacAddr([2, 0x16, 0x3e, 0, 0, 1]);
         let ip = Ipv4Addr::new(10, 0, 0, 3);
-        for (set, slot, length) in [
-            (Set::PortMac, Slot::InterfaceMac(name.clone(), mac), 24),
-            (Set::PortDhcp, Slot::InterfaceMac(name.clone(), mac), 24),
-            (Set::PortMacs, Slot::Mac(mac), 6),
-            (Set::PortAddresses, Slot::Address(ip), 4),
+        for (set, element, length) in [
             (
-                Set::PortAddress,
-                Slot::InterfaceMacAddress(name.clone(), mac, ip),
+                Set::PortMac,
+                ElementKey::InterfaceMac(name.clone(), mac),
+                24,
+            ),
+            (
+                Set::PortDhcpMac,
+                ElementKey::InterfaceMac(name.clone(), mac),
+                24,
+            ),
+            (Set::PortMacs, ElementKey::Mac(mac), 6),
+            (Set::PortIps, ElementKey::Address(ip), 4),
+            (
+                Set::PortMacIp,
+                ElementKey::InterfaceMacAddress(name.clone(), mac, ip),
                 28,
             ),
-            (Set::Gateways, Slot::InterfaceAddress(name.clone(), ip), 20),
-            (Set::Bridges, Slot::Interface(name), 16),
-            (Set::FloatIn, Slot::Address(ip), 4),
-            (Set::Verdicts, Slot::Number(7), 4),
+            (
+                Set::Gateways,
+                ElementKey::InterfaceAddress(name.clone(), ip),
+                20,
+            ),
+            (Set::Bridges, ElementKey::Interface(name), 16),
+            (Set::FloatingToFixed, ElementKey::Address(ip), 4),
+            (Set::GroupChains, ElementKey::Number(7), 4),
         ] {
-            let bytes = key_bytes(&slot);
-            assert_eq!(bytes.len(), length, "{slot}");
-            assert_eq!(decode_key(set, &bytes), Some(slot));
+            let bytes = key_bytes(&element);
+            assert_eq!(bytes.len(), length, "{element}");
+            assert_eq!(decode_key(set, &bytes), Some(element));
         }
     }
 
@@ -257,7 +275,7 @@ mod tests {
         ];
         let found: Vec<_> = decode(Set::Networks, list)
             .into_keys()
-            .map(|slot| slot.to_string())
+            .map(|element| element.to_string())
             .collect();
         assert_eq!(found, ["10.0.0.0/24", "10.0.1.0/24", "255.0.0.0/8"]);
     }

@@ -1,7 +1,7 @@
-//! Errors of one call that hit many items: each item gets its own.
+//! Errors of one call that concern many items: each item gets its own copy.
 
 use super::item::Key;
-use super::{Changes, Errors};
+use super::types::{Changes, Errors};
 use crate::subsystem::SubsystemError;
 use std::io;
 
@@ -26,7 +26,7 @@ pub(super) fn copy(error: &io::Error) -> io::Error {
         .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// The same error once more, for the next of the keys that it hit.
+/// A copy of the error for the next key.
 pub(super) fn again(error: &SubsystemError) -> SubsystemError {
     match error {
         SubsystemError::Command { command, message } => SubsystemError::Command {

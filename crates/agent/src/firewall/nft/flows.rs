@@ -1,7 +1,7 @@
-//! Flows that must end because of what has changed: kept until the kernel has ended them, and found
-//! again by an agent whose predecessor was killed before it could.
+//! Flows that must end because of a change: pending until the kernel has ended them. An agent whose
+//! predecessor was killed before that finds them again. Depends on the items and on conntrack.
 
-use super::item::{Key, Set, Slot, Value};
+use super::item::{ElementKey, Key, Set, Value};
 use crate::netlink::conntrack::{self, Cut, Ends};
 use crate::netlink::nfnetlink::Socket;
 use crate::settings::{FloatingAddressMode, Settings};
@@ -9,20 +9,20 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A flow to it is redirected by us, and no float's.
+/// Our own rules redirect flows to it; it is no floating IP.
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
-/// See the module.
+/// The pending ends of flows.
 #[derive(Debug)]
 pub(super) struct Flows {
-    /// What has not succeeded yet, by the item that it follows from.
+    /// Not ended yet, with the item whose change ends them.
     pending: BTreeSet<(Key, Cut)>,
-    /// The flows that were there at the start have been looked at.
+    /// The flows from before the agent's start were compared with the translations.
     checked: bool,
     own: Vec<Ipv4Addr>,
-    /// What instances leave with.
+    /// Instances without a floating IP leave with this address.
     source: Option<Ipv4Addr>,
-    /// Addresses of interfaces are the host's own. (With floats on an interface they may be floats.)
+    /// Addresses of interfaces are the host's own. (In mode `interface` they may be floating IPs.)
     interfaces_are_own: bool,
 }
 
@@ -44,13 +44,13 @@ impl Flows {
         self.checked = false;
     }
 
-    /// These must end too.
+    /// Adds flows that must end.
     pub(super) fn add(&mut self, key: &Key, cuts: Vec<Cut>) {
         self.pending
             .extend(cuts.into_iter().map(|cut| (key.clone(), cut)));
     }
 
-    /// Ends what is pending. What fails stays pending.
+    /// Ends the pending flows; those that fail stay pending.
     pub(super) fn end(&mut self, socket: &mut Socket) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -66,7 +66,7 @@ impl Flows {
         self.pending.iter().map(|(key, _)| key.clone()).collect()
     }
 
-    /// Looks at all flows, the first time that it succeeds; later calls do nothing.
+    /// Calls [`Self::check`] until it has succeeded once.
     pub(super) fn check_once<'a>(
         &mut self,
         socket: &mut Socket,
@@ -77,7 +77,7 @@ impl Flows {
         }
     }
 
-    /// Ends the flows that were translated by what is no longer so.
+    /// Ends the flows with a translation that is no longer in force.
     pub(super) fn check<'a>(
         &mut self,
         socket: &mut Socket,
@@ -88,7 +88,7 @@ impl Flows {
         if self.interfaces_are_own {
             now.own.extend(interface_addresses());
         }
-        match conntrack::cut_if(socket, |flow| now.contradict(flow)) {
+        match conntrack::cut_if(socket, |flow| now.is_stale(flow)) {
             Ok(0) => self.checked = true,
             Ok(count) => {
                 tracing::info!(count, "flows of former floating addresses ended");
@@ -112,14 +112,14 @@ fn interface_addresses() -> Vec<Ipv4Addr> {
     .collect()
 }
 
-/// Which address stands for which.
+/// The translations in force.
 #[derive(Debug, Default)]
 struct Translations {
     inward: HashMap<Ipv4Addr, Ipv4Addr>,
     outward: HashMap<Ipv4Addr, Ipv4Addr>,
     nets: Vec<(Ipv4Addr, Ipv4Addr)>,
     fixed: HashSet<Ipv4Addr>,
-    /// Addresses of the host: what is translated to or from these is the operator's business.
+    /// Addresses of the host: translations to and from these are the operator's.
     own: Vec<Ipv4Addr>,
 }
 
@@ -130,18 +130,20 @@ impl Translations {
             ..Self::default()
         };
         for (key, value) in items {
-            let Key::Element(set, slot) = key else {
+            let Key::Element(set, element) = key else {
                 continue;
             };
-            match (set, slot, value) {
-                (Set::FloatIn, Slot::Address(from), Value::Address(to)) => {
+            match (set, element, value) {
+                (Set::FloatingToFixed, ElementKey::Address(from), Value::Address(to)) => {
                     all.inward.insert(*from, *to);
                 }
-                (Set::FloatOut, Slot::Address(from), Value::Address(to)) => {
+                (Set::FixedToFloating, ElementKey::Address(from), Value::Address(to)) => {
                     all.outward.insert(*from, *to);
                 }
-                (Set::Networks, Slot::Range(first, last), _) => all.nets.push((*first, *last)),
-                (Set::Fixed, Slot::Address(address), _) => {
+                (Set::Networks, ElementKey::Range(first, last), _) => {
+                    all.nets.push((*first, *last));
+                }
+                (Set::FixedIps, ElementKey::Address(address), _) => {
                     all.fixed.insert(*address);
                 }
                 _ => {}
@@ -155,24 +157,24 @@ impl Translations {
         self.fixed.contains(&address) || self.nets.iter().any(within)
     }
 
-    /// Whether an address outside our networks may be a float of before.
-    fn may_be_float(&self, address: Ipv4Addr) -> bool {
+    /// Whether an address outside our networks may be a former floating IP.
+    fn may_be_floating(&self, address: Ipv4Addr) -> bool {
         !self.is_ours(address) && !self.own.contains(&address)
     }
 
-    fn contradict(&self, flow: &Ends) -> bool {
+    fn is_stale(&self, flow: &Ends) -> bool {
         let inward = match self.inward.get(&flow.to) {
             Some(fixed) => flow.answered_by != *fixed,
             None => {
                 flow.answered_by != flow.to
                     && self.is_ours(flow.answered_by)
-                    && self.may_be_float(flow.to)
+                    && self.may_be_floating(flow.to)
             }
         };
         let outward = flow.answered_to != flow.from
             && self.is_ours(flow.from)
             && self.outward.get(&flow.from) != Some(&flow.answered_to)
-            && self.may_be_float(flow.answered_to);
+            && self.may_be_floating(flow.answered_to);
         inward || outward
     }
 }
@@ -180,10 +182,10 @@ impl Translations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::nft::item::items_of;
+    use crate::firewall::nft::item::items_of_object;
     use novanet_model::HostObject;
 
-    fn contradicted(from: &str, to: &str, answered_by: &str, answered_to: &str) -> bool {
+    fn is_stale_flow(from: &str, to: &str, answered_by: &str, answered_to: &str) -> bool {
         let objects: Vec<HostObject> = serde_json::from_str(
             r#"[
             {"kind":"gateway","network":1,"bridge":"br100","address":"10.0.0.1/24"},
@@ -191,11 +193,11 @@ mod tests {
         ]"#,
         )
         .expect("objects");
-        let items: Vec<_> = objects.iter().flat_map(items_of).collect();
+        let items: Vec<_> = objects.iter().flat_map(items_of_object).collect();
         let own = vec![Ipv4Addr::new(203, 0, 113, 1), METADATA];
         let now = Translations::of(items.iter().map(|(key, value)| (key, value)), own);
         let address = |text: &str| text.parse().expect("an address");
-        now.contradict(&Ends {
+        now.is_stale(&Ends {
             from: address(from),
             to: address(to),
             answered_by: address(answered_by),
@@ -225,7 +227,7 @@ mod tests {
             (("172.16.0.4", far, far, "192.0.2.9"), false), // another NAT on this host
         ] {
             let (from, to, answered_by, answered_to) = ends;
-            let found = contradicted(from, to, answered_by, answered_to);
+            let found = is_stale_flow(from, to, answered_by, answered_to);
             assert_eq!(found, stale, "{ends:?}");
         }
     }

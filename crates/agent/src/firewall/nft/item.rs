@@ -1,22 +1,24 @@
-//! What the firewall is made of: items, and which of them follow from a host object. The same for
-//! every renderer.
-//!
-//! Must not know: nftables, iptables, the kernel.
+//! Items of the nft renderer: chains, rules, sets and their elements, and which of them one intent
+//! makes. Depends on the intents and on the names in `layout`.
+
+pub use super::layout::Set;
 
 use super::layout::{combination_chain, group_chain};
+use crate::firewall::intent::Intent;
 use ipnet::Ipv4Net;
-use novanet_model::object::{Gateway, HostObject, Port};
+use novanet_model::object::{Gateway, Port};
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::{CombinationId, GroupId, IfName, MacAddr, ProjectNumber, RuleId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-/// Names an item. The order is the order of making them.
+/// Names an item; items are made in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// The tables with their fixed chains and sets.
-    Skeleton,
+    #[serde(rename = "Skeleton")]
+    BaseRuleset,
     /// A set that comes and goes with a group or a project.
     Set(Set),
     /// The chain of a group.
@@ -30,17 +32,18 @@ pub enum Key {
     /// The chain of a combination of groups.
     Combination(CombinationId),
     /// An element of a set or map.
-    Element(Set, Slot),
+    Element(Set, ElementKey),
 }
 
-/// What an item is like.
+/// The state of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
-    /// It exists; there is nothing more to say of it.
+    /// It exists and has no further properties.
     Present,
-    /// The fixed text by its digest.
-    Skeleton(String),
-    /// Text of ours that somebody has changed.
+    /// The base ruleset's text by its digest, in hex.
+    #[serde(rename = "Skeleton")]
+    BaseRuleset(String),
+    /// Text of ours that another program has changed.
     Damaged,
     /// A group's project.
     Project(ProjectNumber),
@@ -56,52 +59,13 @@ pub enum Value {
     Number(u32),
     /// A map's data: go to this chain.
     Goto(String),
-    /// Data that is none of ours, as the kernel has it.
+    /// Data that we would not write, in the kernel's bytes.
     Foreign(Vec<u8>),
 }
 
-/// The sets and maps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Set {
-    /// Bridges of our networks.
-    Bridges,
-    /// Our networks.
-    Networks,
-    /// Bridge and its gateway address: where instances may ask for DNS.
-    Gateways,
-    /// Gateway addresses, whatever their bridge.
-    GatewayAddresses,
-    /// Floating to fixed address.
-    FloatIn,
-    /// Fixed to floating address.
-    FloatOut,
-    /// Floating addresses, whether translated or not: none of them is the host's own.
-    Floats,
-    /// Fixed addresses of the ports on this host.
-    Fixed,
-    /// Fixed address to number of its combination of groups.
-    Combinations,
-    /// That number to its chain.
-    Verdicts,
-    /// Port and its MAC.
-    PortMac,
-    /// Port and its MAC as the client address in a DHCP message.
-    PortDhcp,
-    /// Port, its MAC and an address of its instance.
-    PortAddress,
-    /// MACs of the ports on this host, for the bridges.
-    PortMacs,
-    /// Fixed addresses of the ports on this host, for the bridges.
-    PortAddresses,
-    /// Addresses of a group's members.
-    Members(GroupId),
-    /// Addresses of a project.
-    Project(ProjectNumber),
-}
-
-/// Which element of a set.
+/// The key of an element of a set or map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Slot {
+pub enum ElementKey {
     /// An address.
     Address(Ipv4Addr),
     /// First and last address of a range.
@@ -118,31 +82,29 @@ pub enum Slot {
     InterfaceMac(IfName, MacAddr),
     /// An interface, a MAC and an address.
     InterfaceMacAddress(IfName, MacAddr, Ipv4Addr),
-    /// Nothing that we would write, as the kernel has it.
+    /// A key that we would not write, in the kernel's bytes.
     Foreign(Vec<u8>),
 }
 
 type Items = Vec<(Key, Value)>;
 
-/// Items that follow from one object.
-pub(crate) fn items_of(object: &HostObject) -> Items {
-    match object {
-        HostObject::Gateway(gateway) => of_gateway(gateway),
-        HostObject::FloatingIp(float) => vec![
-            (
-                Key::Element(Set::FloatIn, Slot::Address(float.address)),
-                Value::Address(float.fixed),
-            ),
-            (
-                Key::Element(Set::FloatOut, Slot::Address(float.fixed)),
-                Value::Address(float.address),
-            ),
-            (
-                Key::Element(Set::Floats, Slot::Address(float.address)),
-                Value::Present,
-            ),
-        ],
-        HostObject::Group(group) => {
+/// Items that one intent makes.
+pub(super) fn items_of(intent: Intent<'_>) -> Items {
+    match intent {
+        Intent::Gateway(gateway) => of_gateway(gateway),
+        Intent::FloatingIp(floating) => {
+            let (floating, fixed) = (floating.address, floating.fixed);
+            let element = |set, address, value| {
+                let key = Key::Element(set, ElementKey::Address(address));
+                (key, value)
+            };
+            vec![
+                element(Set::FloatingToFixed, floating, Value::Address(fixed)),
+                element(Set::FixedToFloating, fixed, Value::Address(floating)),
+                element(Set::FloatingIps, floating, Value::Present),
+            ]
+        }
+        Intent::Group(group) => {
             let mut items = vec![
                 (Key::Set(Set::Project(group.project)), Value::Present),
                 (Key::Chain(group.group), Value::Present),
@@ -152,7 +114,7 @@ pub(crate) fn items_of(object: &HostObject) -> Items {
             items.extend(name.map(|name| (Key::GroupName(group.group), name)));
             items
         }
-        HostObject::Rule(rule) => {
+        Intent::Rule(rule) => {
             let mut items = vec![
                 (Key::Chain(rule.group), Value::Present),
                 (
@@ -165,34 +127,42 @@ pub(crate) fn items_of(object: &HostObject) -> Items {
             }
             items
         }
-        HostObject::Member(member) => of_set(Set::Members(member.group), member.address),
-        HostObject::ProjectAddress(one) => of_set(Set::Project(one.project), one.address),
-        HostObject::Port(port) => of_port(port),
-        HostObject::Bridge(_)
-        | HostObject::Dhcp(_)
-        | HostObject::Binding(_)
-        | HostObject::Instance(_) => Vec::new(),
+        Intent::Member(member) => of_set(Set::Members(member.group), member.address),
+        Intent::ProjectAddress(one) => of_set(Set::Project(one.project), one.address),
+        Intent::Port(port) => of_port(port),
     }
+}
+
+/// The items of one host object, for tests of the text.
+#[cfg(test)]
+pub(super) fn items_of_object(object: &novanet_model::HostObject) -> Items {
+    Intent::of(object).map_or_else(Vec::new, items_of)
 }
 
 fn of_set(set: Set, address: Ipv4Addr) -> Items {
     vec![
         (Key::Set(set), Value::Present),
-        (Key::Element(set, Slot::Address(address)), Value::Present),
+        (
+            Key::Element(set, ElementKey::Address(address)),
+            Value::Present,
+        ),
     ]
 }
 
 fn of_gateway(gateway: &Gateway) -> Items {
     let net = gateway.address;
-    let present = |set, slot| (Key::Element(set, slot), Value::Present);
+    let present = |set, element| (Key::Element(set, element), Value::Present);
     vec![
-        present(Set::Bridges, Slot::Interface(gateway.bridge.clone())),
-        present(Set::Networks, Slot::Range(net.network(), net.broadcast())),
+        present(Set::Bridges, ElementKey::Interface(gateway.bridge.clone())),
+        present(
+            Set::Networks,
+            ElementKey::Range(net.network(), net.broadcast()),
+        ),
         present(
             Set::Gateways,
-            Slot::InterfaceAddress(gateway.bridge.clone(), net.addr()),
+            ElementKey::InterfaceAddress(gateway.bridge.clone(), net.addr()),
         ),
-        present(Set::GatewayAddresses, Slot::Address(net.addr())),
+        present(Set::GatewayAddresses, ElementKey::Address(net.addr())),
     ]
 }
 
@@ -203,44 +173,48 @@ fn of_port(port: &Port) -> Items {
         .iter()
         .map(|group| (Key::Chain(*group), Value::Present))
         .collect();
-    let mut element = |set, slot, value| items.push((Key::Element(set, slot), value));
-    element(Set::Fixed, Slot::Address(port.address), Value::Present);
+    let mut element = |set, element, value| items.push((Key::Element(set, element), value));
     element(
-        Set::Combinations,
-        Slot::Address(port.address),
+        Set::FixedIps,
+        ElementKey::Address(port.address),
+        Value::Present,
+    );
+    element(
+        Set::PortGroups,
+        ElementKey::Address(port.address),
         Value::Number(number),
     );
     element(
-        Set::Verdicts,
-        Slot::Number(number),
+        Set::GroupChains,
+        ElementKey::Number(number),
         Value::Goto(combination_chain(port.combination)),
     );
     element(
         Set::PortMac,
-        Slot::InterfaceMac(port.name.clone(), port.mac),
+        ElementKey::InterfaceMac(port.name.clone(), port.mac),
         Value::Present,
     );
     element(
-        Set::PortDhcp,
-        Slot::InterfaceMac(port.name.clone(), port.mac),
+        Set::PortDhcpMac,
+        ElementKey::InterfaceMac(port.name.clone(), port.mac),
         Value::Present,
     );
     element(
-        Set::PortAddress,
-        Slot::InterfaceMacAddress(port.name.clone(), port.mac, port.address),
+        Set::PortMacIp,
+        ElementKey::InterfaceMacAddress(port.name.clone(), port.mac, port.address),
         Value::Present,
     );
     for sibling in &port.siblings {
         element(
-            Set::PortAddress,
-            Slot::InterfaceMacAddress(port.name.clone(), port.mac, *sibling),
+            Set::PortMacIp,
+            ElementKey::InterfaceMacAddress(port.name.clone(), port.mac, *sibling),
             Value::Present,
         );
     }
-    element(Set::PortMacs, Slot::Mac(port.mac), Value::Present);
+    element(Set::PortMacs, ElementKey::Mac(port.mac), Value::Present);
     element(
-        Set::PortAddresses,
-        Slot::Address(port.address),
+        Set::PortIps,
+        ElementKey::Address(port.address),
         Value::Present,
     );
     items.push((
@@ -250,41 +224,70 @@ fn of_port(port: &Port) -> Items {
     items
 }
 
-/// The number of a combination in the packet mark, whose bits 28 and up are the guards'.
+/// The number of a combination in the packet mark; bits 28 and up have other meanings.
 fn combination_number(combination: CombinationId) -> u32 {
     u32::try_from(combination.0 & 0x0fff_ffff).unwrap_or(0)
-}
-
-impl Set {
-    /// Whether it belongs to the bridge family; all others are IPv4.
-    pub(crate) fn is_bridge(self) -> bool {
-        matches!(
-            self,
-            Self::PortMac
-                | Self::PortDhcp
-                | Self::PortAddress
-                | Self::PortMacs
-                | Self::PortAddresses
-        )
-    }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Skeleton => f.write_str("tables"),
+            Self::BaseRuleset => f.write_str("tables"),
             Self::Set(set) => write!(f, "set {}", set.name()),
             Self::Chain(group) => write!(f, "chain {}", group_chain(*group)),
             Self::Group(group) => write!(f, "chain {} project", group_chain(*group)),
             Self::GroupName(group) => write!(f, "chain {} name", group_chain(*group)),
             Self::Rule(group, rule) => write!(f, "chain {} rule {rule}", group_chain(*group)),
             Self::Combination(c) => write!(f, "chain {}", combination_chain(*c)),
-            Self::Element(set, slot) => write!(f, "{} {slot}", set.name()),
+            Self::Element(set, element) => write!(f, "{} {element}", set.name()),
         }
     }
 }
 
-impl fmt::Display for Slot {
+impl fmt::Display for Value {
+    /// In the words of a plan.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("there"),
+            Self::Damaged => f.write_str("changed by somebody else"),
+            Self::BaseRuleset(digest) => {
+                write!(f, "text {}", digest.get(..12).unwrap_or(digest))
+            }
+            Self::Project(project) => write!(f, "project {project}"),
+            Self::Name(name) => f.write_str(name),
+            Self::Rule(traffic, source) => write!(f, "{} from {}", what(*traffic), whence(source)),
+            Self::Groups(groups) => {
+                let names: Vec<_> = groups.iter().map(ToString::to_string).collect();
+                f.write_str(&names.join(", "))
+            }
+            Self::Address(address) => address.fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::Foreign(bytes) => write!(f, "none of ours: {bytes:02x?}"),
+        }
+    }
+}
+
+fn what(traffic: Traffic) -> String {
+    let or_any = |number: &Option<u8>| number.map_or("any".to_owned(), |n| n.to_string());
+    match traffic {
+        Traffic::Any => "anything".to_owned(),
+        Traffic::Tcp(ports) => format!("tcp {ports}"),
+        Traffic::Udp(ports) => format!("udp {ports}"),
+        Traffic::Icmp { icmp_type, code } => {
+            format!("icmp type {} code {}", or_any(&icmp_type), or_any(&code))
+        }
+    }
+}
+
+fn whence(source: &Source) -> String {
+    match source {
+        Source::Cidr(cidr) => cidr.to_string(),
+        Source::Group(group) => group.to_string(),
+    }
+}
+
+impl fmt::Display for ElementKey {
     /// As nft writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -311,4 +314,18 @@ fn one_net(first: Ipv4Addr, last: Ipv4Addr) -> Option<Ipv4Net> {
     let mut nets = ipnet::Ipv4Subnets::new(first, last, 0);
     let net = nets.next()?;
     nets.next().is_none().then_some(net)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use novanet_model::rule::Ports;
+
+    #[test]
+    fn a_plan_is_in_the_words_of_an_administrator() {
+        let ports = Ports { from: 80, to: 80 };
+        let source = Source::Cidr("0.0.0.0/0".parse().expect("a network"));
+        let rule = Value::Rule(Traffic::Tcp(ports), source);
+        assert_eq!(rule.to_string(), "tcp 80 from 0.0.0.0/0");
+    }
 }

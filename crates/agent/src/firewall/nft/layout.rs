@@ -1,9 +1,9 @@
 //! Names in the kernel: our table, its sets, and the chains of groups and their combinations, with
-//! the comments that name the EC2 object behind them. Depends on the items only.
+//! the comments that name the EC2 object behind them. Depends on the model only.
 
-use super::item::Set;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{CombinationId, GroupId, ProjectNumber};
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
 /// Name of our table in every family.
@@ -12,23 +12,62 @@ pub(super) const TABLE: &str = "nova";
 /// Tables, by the family word of nft.
 pub(super) const FAMILIES: [&str; 3] = ["ip", "ip6", "bridge"];
 
+/// A set or map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Set {
+    /// Bridges of our networks.
+    Bridges,
+    /// Our networks.
+    Networks,
+    /// Bridge and its gateway address: instances may ask for DNS there.
+    Gateways,
+    /// Gateway addresses of all bridges.
+    GatewayAddresses,
+    /// Floating IP to fixed IP.
+    FloatingToFixed,
+    /// Fixed IP to floating IP.
+    FixedToFloating,
+    /// All floating IPs, translated or not yet: none of them is the host's own address.
+    FloatingIps,
+    /// Fixed IPs of the ports on this host.
+    FixedIps,
+    /// Fixed IP to the number of its combination of groups.
+    PortGroups,
+    /// That number to its chain.
+    GroupChains,
+    /// Port and its MAC.
+    PortMac,
+    /// Port and its MAC as the client address in a DHCP message.
+    PortDhcpMac,
+    /// Port, its MAC and an address of its instance.
+    PortMacIp,
+    /// MACs of the ports on this host, for the bridges.
+    PortMacs,
+    /// Fixed addresses of the ports on this host, for the bridges.
+    PortIps,
+    /// Addresses of a group's members.
+    Members(GroupId),
+    /// Addresses of a project.
+    Project(ProjectNumber),
+}
+
 /// The sets that every host has, by their names; and the names that the first builds gave them.
 const FIXED: [(Set, &str, &str); 15] = [
     (Set::Bridges, "bridges", "brs"),
     (Set::Networks, "networks", "nets"),
     (Set::Gateways, "gateways", "gw"),
     (Set::GatewayAddresses, "gateway_addresses", "gws"),
-    (Set::FloatIn, "floating_to_fixed", "fipin"),
-    (Set::FloatOut, "fixed_to_floating", "fipout"),
-    (Set::Floats, "floating_ips", "floats"),
-    (Set::Fixed, "fixed_ips", "fixed"),
-    (Set::Combinations, "port_groups", "comb"),
-    (Set::Verdicts, "group_chains", "kv"),
+    (Set::FloatingToFixed, "floating_to_fixed", "fipin"),
+    (Set::FixedToFloating, "fixed_to_floating", "fipout"),
+    (Set::FloatingIps, "floating_ips", "floats"),
+    (Set::FixedIps, "fixed_ips", "fixed"),
+    (Set::PortGroups, "port_groups", "comb"),
+    (Set::GroupChains, "group_chains", "kv"),
     (Set::PortMac, "port_mac", "pmac"),
-    (Set::PortDhcp, "port_dhcp_mac", "pch"),
-    (Set::PortAddress, "port_mac_ip", "pip"),
+    (Set::PortDhcpMac, "port_dhcp_mac", "pch"),
+    (Set::PortMacIp, "port_mac_ip", "pip"),
     (Set::PortMacs, "port_macs", "macs"),
-    (Set::PortAddresses, "port_ips", "ips"),
+    (Set::PortIps, "port_ips", "ips"),
 ];
 
 /// Chains that know the valid generation: today's, and that of the first builds.
@@ -71,6 +110,14 @@ impl Set {
                 .find(|(set, ..)| *set == fixed)
                 .map_or_else(String::new, |(_, name, _)| (*name).to_owned()),
         }
+    }
+
+    /// Whether it belongs to the bridge family; all others are IPv4.
+    pub(crate) fn is_bridge(self) -> bool {
+        matches!(
+            self,
+            Self::PortMac | Self::PortDhcpMac | Self::PortMacIp | Self::PortMacs | Self::PortIps
+        )
     }
 
     /// What its comment says; `None`: every host has it, and its name says what it is.

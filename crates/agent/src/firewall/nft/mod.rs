@@ -6,59 +6,62 @@
 //! the [`record`] keeps what we wrote and a digest of what the kernel made of it. Same digest: our
 //! text is in force. Another one: everything is replaced, elements included, at one moment.
 
-mod apart;
+mod base_bridge;
+mod base_ruleset;
 mod batch;
-mod consequence;
+mod deferred;
 mod dump;
 mod element;
-mod ending;
+mod element_text;
 mod errors;
+mod flow_cut;
 mod flows;
-mod foreign;
 pub(super) mod item;
 mod layout;
+mod overlap;
 mod program;
 mod record;
 mod script;
-mod skeleton;
+mod types;
 mod watch;
 mod write;
 
+use super::backend::FirewallBackend;
+use super::diagnose::foreign_policy::{self, ForeignPolicies};
+use super::intent::Intent;
+use super::policy::HostPolicy;
 use crate::netlink::answers::Answers;
+use crate::netlink::nf_tables;
 use crate::netlink::nfnetlink::Socket;
 use crate::settings::Settings;
-use crate::subsystem::{Change, Desired, SubsystemError};
-use apart::Apart;
+use crate::subsystem::SubsystemError;
+use base_ruleset::BaseRuleset;
 use batch::Op;
-use consequence::{cuts, narrows};
+use deferred::Deferred;
 use dump::Layout;
 use errors::{copy, refusal};
+use flow_cut::{flows_to_cut, is_restrictive};
 use flows::Flows;
-use foreign::Foreign;
-use item::{Key, Slot, Value};
+use item::{ElementKey, Key, Value};
 use layout::KernelSet;
 use program::Program;
 use record::Record;
-use skeleton::Skeleton;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use types::{Changes, Errors, Wanted, is_text};
 use watch::Watch;
 
 /// How often a list is begun anew because somebody changed something meanwhile.
 const TRIES: u32 = 20;
 
-type Changes<'a> = &'a [Change<Key, Value>];
-type Wanted = Desired<Key, Value>;
-type Errors = Vec<(Key, SubsystemError)>;
-
-/// See the module.
+/// The nftables backend of one network namespace.
 #[derive(Debug)]
-pub(super) struct Nft {
-    skeleton: Skeleton,
+pub struct Nft {
+    base_ruleset: BaseRuleset,
     digest: String,
     program: Program,
     socket: Socket,
@@ -66,7 +69,7 @@ pub(super) struct Nft {
     watch: Watch,
     record: Record,
     flows: Flows,
-    foreign: Foreign,
+    foreign: ForeignPolicies,
     path: PathBuf,
     /// The tables in the kernel have the names of the first builds, as last observed.
     old_layout: bool,
@@ -74,65 +77,31 @@ pub(super) struct Nft {
 
 impl Nft {
     /// See [`super::Firewall::new`].
-    pub(super) fn new(settings: &Settings) -> Result<Self, SubsystemError> {
+    ///
+    /// # Errors
+    ///
+    /// The `nft` program is missing, or the kernel refuses a socket.
+    pub fn new(settings: &Settings) -> Result<Self, SubsystemError> {
         let program = Program::find()?;
         let socket =
             Socket::open(0).map_err(|e| SubsystemError::kernel("open netfilter socket", e))?;
         let answers = Answers::new().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
         let watch = Watch::start(socket.port())?;
         let path = Record::path(&settings.state_path);
-        let skeleton = Skeleton::new(settings);
+        let base_ruleset = BaseRuleset::new(HostPolicy::new(settings));
         Ok(Self {
             program,
-            digest: skeleton.digest(),
-            skeleton,
+            digest: base_ruleset.digest(),
+            base_ruleset,
             socket,
             answers,
             watch,
             record: Record::load(&path),
             flows: Flows::new(settings),
-            foreign: Foreign::default(),
+            foreign: ForeignPolicies::new(layout::TABLE),
             path,
             old_layout: false,
         })
-    }
-
-    /// The value of the fixed part on this host.
-    pub(super) fn skeleton(&self) -> Value {
-        Value::Skeleton(self.digest.clone())
-    }
-
-    /// The host has another address: instances leave with it, unless somebody gave another. Answers
-    /// with the fixed part's value if that is another now.
-    pub(super) fn follow(&mut self, source: Option<Ipv4Addr>) -> Option<Value> {
-        if !self.skeleton.follow(source) {
-            return None;
-        }
-        self.digest = self.skeleton.digest();
-        self.flows.leave_with(source);
-        Some(self.skeleton())
-    }
-
-    /// See [`crate::subsystem::Subsystem::changed_externally`].
-    pub(super) fn changed_externally(&self) -> Arc<Notify> {
-        self.watch.changed_externally()
-    }
-
-    /// What is in force. An item with flows that should have ended is not right, so that they are
-    /// tried again until they have.
-    pub(super) fn observe(&mut self) -> Result<BTreeMap<Key, Value>, SubsystemError> {
-        let mut items = self
-            .read()
-            .map_err(|error| SubsystemError::kernel("list nftables", error))?;
-        if !items.is_empty() {
-            self.flows.check_once(&mut self.socket, items.iter());
-            self.foreign.look(&mut self.socket);
-        }
-        if self.flows.end(&mut self.socket).is_err() {
-            let damaged = |key| (key, Value::Damaged);
-            items.extend(self.flows.keys().into_iter().map(damaged));
-        }
-        Ok(items)
     }
 
     fn read(&mut self) -> io::Result<BTreeMap<Key, Value>> {
@@ -149,7 +118,7 @@ impl Nft {
         if self.is_recorded(&layout) {
             items.extend(self.record.text.clone());
         } else {
-            items.insert(Key::Skeleton, Value::Damaged);
+            items.insert(Key::BaseRuleset, Value::Damaged);
         }
         Ok(items)
     }
@@ -162,10 +131,10 @@ impl Nft {
     ) -> io::Result<(T, Option<u32>)> {
         let mut tries = 0;
         loop {
-            let before = dump::generation(&mut self.socket)?;
+            let before = nf_tables::generation(&mut self.socket)?;
             let found = read(&mut self.socket);
             tries += 1;
-            let quiet = dump::generation(&mut self.socket)? == before;
+            let quiet = nf_tables::generation(&mut self.socket)? == before;
             // A set that vanished between two lists is a change like any other.
             if quiet || tries == TRIES {
                 return found.map(|found| (found, quiet.then_some(before)));
@@ -178,36 +147,22 @@ impl Nft {
             && self.record.fingerprint.as_deref() == Some(&layout.fingerprint)
     }
 
-    /// Makes the changes.
-    pub(super) async fn apply(&mut self, changes: Changes<'_>, desired: &Wanted) -> Errors {
-        if changes.is_empty() {
-            return Vec::new();
-        }
-        let apart = Apart::of(changes, desired, &mut self.answers);
-        let possible: Vec<_> = changes
-            .iter()
-            .filter(|change| !apart.holds(&change.key))
-            .cloned()
-            .collect();
-        let mut errors = self.apply_possible(&possible, desired, &apart).await;
-        errors.extend(apart.errors(changes));
-        errors
-    }
-
     async fn apply_possible(
         &mut self,
         changes: Changes<'_>,
         desired: &Wanted,
-        apart: &Apart,
+        deferred: &Deferred,
     ) -> Errors {
-        let fixed = changes.iter().find(|change| change.key == Key::Skeleton);
+        let fixed = changes.iter().find(|change| change.key == Key::BaseRuleset);
         let errors = match fixed {
             Some(change) if change.to.is_none() => self.remove(changes).await,
-            Some(_) => self.rebuild(changes, desired, apart).await,
+            Some(_) => self.rebuild(changes, desired, deferred).await,
             // No name of ours is one there: a message would miss its set.
-            None if self.old_layout => self.rebuild(changes, desired, apart).await,
-            None if narrows(changes) || changes.iter().any(|change| is_text(&change.key)) => {
-                self.change(changes, desired, apart).await
+            None if self.old_layout => self.rebuild(changes, desired, deferred).await,
+            None if is_restrictive(changes)
+                || changes.iter().any(|change| is_text(&change.key)) =>
+            {
+                self.change(changes, desired, deferred).await
             }
             None => self.elements(changes),
         };
@@ -248,7 +203,7 @@ impl Nft {
     fn foreign_elements(&mut self, changes: Changes<'_>) -> Errors {
         let foreign: Vec<_> = changes
             .iter()
-            .filter(|change| matches!(change.key, Key::Element(_, Slot::Foreign(_))))
+            .filter(|change| matches!(change.key, Key::Element(_, ElementKey::Foreign(_))))
             .cloned()
             .collect();
         self.elements(&foreign)
@@ -258,7 +213,7 @@ impl Nft {
     fn cut(&mut self, changes: Changes<'_>, mut errors: Errors) -> Errors {
         let failed: BTreeSet<Key> = errors.iter().map(|(key, _)| key.clone()).collect();
         for change in changes.iter().filter(|c| !failed.contains(&c.key)) {
-            self.flows.add(&change.key, cuts(change));
+            self.flows.add(&change.key, flows_to_cut(change));
         }
         if let Err(error) = self.flows.end(&mut self.socket) {
             errors.extend(self.flows.keys().into_iter().map(|key| {
@@ -268,20 +223,80 @@ impl Nft {
         }
         errors
     }
+}
 
-    /// What of others was in the way when the rules were last observed.
-    pub(super) fn warnings(&self) -> &BTreeMap<String, String> {
-        self.foreign.troubles()
+impl FirewallBackend for Nft {
+    type Key = Key;
+    type Value = Value;
+
+    fn base(&self) -> Vec<(Key, Value)> {
+        vec![(Key::BaseRuleset, Value::BaseRuleset(self.digest.clone()))]
     }
 
-    /// The rules as text, and what of others is in their way.
-    pub(super) async fn show(&self) -> Result<String, SubsystemError> {
+    fn items(&self, intent: Intent<'_>) -> Vec<(Key, Value)> {
+        item::items_of(intent)
+    }
+
+    fn follow(&mut self, source: Option<Ipv4Addr>) -> Vec<(Key, Value)> {
+        if !self.base_ruleset.follow(source) {
+            return Vec::new();
+        }
+        self.digest = self.base_ruleset.digest();
+        self.flows.leave_with(source);
+        self.base()
+    }
+
+    fn changed_externally(&self) -> Arc<Notify> {
+        self.watch.changed_externally()
+    }
+
+    /// An item with flows that should have ended is `Damaged`, so that the reconciler retries until
+    /// they have.
+    async fn observe(&mut self) -> Result<BTreeMap<Key, Value>, SubsystemError> {
+        let mut items = self
+            .read()
+            .map_err(|error| SubsystemError::kernel("list nftables", error))?;
+        if !items.is_empty() {
+            self.flows.check_once(&mut self.socket, items.iter());
+            self.foreign.observe(&mut self.socket);
+        }
+        if self.flows.end(&mut self.socket).is_err() {
+            let damaged = |key| (key, Value::Damaged);
+            items.extend(self.flows.keys().into_iter().map(damaged));
+        }
+        Ok(items)
+    }
+
+    async fn apply(&mut self, changes: Changes<'_>, desired: &Wanted) -> Errors {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let deferred = Deferred::of(changes, desired, &mut self.answers);
+        let possible: Vec<_> = changes
+            .iter()
+            .filter(|change| !deferred.holds(&change.key))
+            .cloned()
+            .collect();
+        let mut errors = self.apply_possible(&possible, desired, &deferred).await;
+        errors.extend(deferred.errors(changes));
+        errors
+    }
+
+    fn warnings(&self) -> &BTreeMap<String, String> {
+        self.foreign.warnings()
+    }
+
+    /// Foreign policies come first, as comments.
+    async fn show(&self) -> Result<String, SubsystemError> {
         let fail = |error| SubsystemError::kernel("list nftables", error);
         let mut socket = Socket::open(0).map_err(fail)?;
         let layout = dump::layout(&mut socket).map_err(fail)?;
         let mut text = String::new();
-        for trouble in foreign::troubles(&mut socket).map_err(fail)?.values() {
-            text.extend(["# ", trouble, "\n"]);
+        for warning in foreign_policy::list(&mut socket, layout::TABLE)
+            .map_err(fail)?
+            .values()
+        {
+            text.extend(["# ", warning, "\n"]);
         }
         // One by one: nft 1.0.6 finds only the last family's when several are asked for at once.
         for (number, family) in dump::FAMILIES.iter().zip(layout::FAMILIES) {
@@ -294,8 +309,4 @@ impl Nft {
         }
         Ok(text)
     }
-}
-
-fn is_text(key: &Key) -> bool {
-    !matches!(key, Key::Element(..))
 }

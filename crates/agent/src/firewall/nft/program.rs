@@ -1,4 +1,5 @@
-//! The `nft` program: text in one transaction, and listings for people.
+//! The `nft` program: runs scripts as one transaction, and lists tables for people. Depends on no
+//! other file of the renderer.
 
 use crate::subsystem::SubsystemError;
 use std::ffi::OsStr;
@@ -11,8 +12,8 @@ use tokio::process::Command;
 /// The package that has it, for messages.
 const REMEDY: &str = "the nft program is missing (install the package nftables)";
 
-/// Debian's places for it. `PATH` is not asked: only the binary reads the environment, and sudo and
-/// cron leave `sbin` out of it.
+/// Debian's places for it. Not `PATH`: only the binary reads the environment, and sudo and cron
+/// leave `sbin` out of it.
 const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The program, found once.
@@ -37,8 +38,8 @@ impl Program {
             .ok_or_else(|| SubsystemError::Refused(REMEDY.to_owned()))
     }
 
-    /// Runs a script as one transaction. `started` is told the process before it has the script: by
-    /// that number the kernel names the sender of the transaction.
+    /// Runs a script as one transaction. `started` gets the process number before the process gets
+    /// the script: the kernel names the sender of the transaction by that number.
     pub(super) async fn run(
         &self,
         script: &str,

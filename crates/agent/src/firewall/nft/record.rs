@@ -1,5 +1,6 @@
-//! What text we wrote last, and what the kernel made of it: on disk, so that a restarted agent
-//! finds its rules in force and leaves them alone. Losing it costs one rewrite, in one transaction.
+//! The text that the agent wrote last and a digest of the kernel's listing of it, in a file: a
+//! restarted agent recognises its rules and leaves them alone. Losing the file costs one rewrite,
+//! in one transaction. Depends on the items and the state folder.
 
 use super::item::{Key, Value};
 use serde::{Deserialize, Serialize};
@@ -7,14 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// See the module.
+/// What the agent wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     /// The last generation of accepted flows that was made the valid one, or may have been.
     pub(super) generation: u16,
-    /// The one that certainly was, last; `None`: not known.
+    /// The last one that certainly was valid; `None`: unknown.
     pub(super) valid: Option<u16>,
-    /// The kernel's layout after our last text; `None`: not known.
+    /// Digest of the kernel's listing after our last text; `None`: unknown.
     pub(super) fingerprint: Option<String>,
     /// The items that were text.
     pub(super) text: BTreeMap<Key, Value>,
@@ -40,8 +41,8 @@ impl Default for Record {
     }
 }
 
-/// A generation to begin with when neither record nor kernel know the last one: hundredths of seconds
-/// since the machine started, as flows do not live longer than that. So it is none of a record lost.
+/// A generation to begin with when neither record nor kernel know the last one: hundredths of
+/// seconds since the machine started. No flow is older, so no flow has it from a lost record.
 fn seed() -> u16 {
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
     let digits: String = uptime
@@ -53,7 +54,7 @@ fn seed() -> u16 {
     usable(u16::try_from(hundredths & 0xffff).unwrap_or(1))
 }
 
-/// 0 is flows of before, 0xdead is denied flows.
+/// 0 marks flows from before our rules, 0xdead marks denied flows.
 fn usable(generation: u16) -> u16 {
     match generation {
         0 => 1,
@@ -68,7 +69,7 @@ impl Record {
         state_path.join("firewall.json")
     }
 
-    /// Reads it; what is not there or cannot be read is a record of nothing.
+    /// Reads it; a missing or unreadable file is an empty record.
     pub(super) fn load(path: &Path) -> Self {
         let text = match std::fs::read(path) {
             Ok(text) => text,
@@ -93,7 +94,7 @@ impl Record {
         }
     }
 
-    /// Writes it: whole or not at all, readable by root only.
+    /// Writes it atomically, readable by root only.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
         let disk = OnDisk {
             generation: self.generation,

@@ -1,29 +1,28 @@
 //! Scripts for the `nft` program: chains of groups and combinations, and whole tables with their
-//! elements. Only typed values are formatted, so nothing can be injected.
+//! elements. Formats typed values only, and reduces names to plain characters: no injection.
 
-use super::item::{Key, Set, Slot, Value};
+use super::base_ruleset::{self, BaseRuleset};
+use super::element_text::{add_elements, delete_elements};
+use super::item::{Key, Set, Value};
 use super::layout::{
     FAMILIES, combination_chain, combination_comment, group_chain, group_comment, rule_comment,
 };
-use super::skeleton::{self, Skeleton};
-use crate::subsystem::{Change, Desired};
+use super::types::Wanted;
+use crate::subsystem::Change;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{CombinationId, GroupId, RuleId};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-type Wanted = Desired<Key, Value>;
-
-/// Everything from nothing, in one transaction: what is there of ours is replaced at the same
-/// moment, elements included.
+/// Replaces our tables by new ones in one transaction, elements included.
 pub(super) fn rebuild<'a>(
-    skeleton: &Skeleton,
+    base_ruleset: &BaseRuleset,
     generation: u16,
     desired: &Wanted,
     elements: impl Iterator<Item = (&'a Key, &'a Value)>,
 ) -> String {
     let mut script = remove();
-    script.push_str(&skeleton.text(generation));
+    script.push_str(&base_ruleset.text(generation));
     declare(&mut script, desired.iter().map(|(key, _)| key), desired);
     let (groups, combinations) = chains(desired.iter().map(|(key, _)| key));
     for group in groups {
@@ -48,8 +47,8 @@ pub(super) fn remove() -> String {
     })
 }
 
-/// Changes of text and of elements in one transaction: sets and chains, what is in the chains,
-/// elements, then what nobody wants any more.
+/// Changes of text and of elements in one transaction, in this order: new sets and chains, rules,
+/// elements, removals of chains and sets.
 pub(super) fn change(
     changes: &[Change<Key, Value>],
     desired: &Wanted,
@@ -63,8 +62,8 @@ pub(super) fn change(
         desired,
     );
     let (groups, combinations) = chains(changes.iter().map(|change| &change.key));
-    // A chain goes with its own item only, not with the last of its rules: if that came earlier (it
-    // had failed, and waited), nobody would know that the chain is gone, and to remove it would fail
+    // A chain is removed with its own item only, not with the last of its rules: after a failed and
+    // retried removal the agent would not know that the chain is gone, and its removal would fail
     // for ever.
     let going: BTreeSet<GroupId> = changes
         .iter()
@@ -104,7 +103,7 @@ pub(super) fn change(
         }
     }
     if let Some(generation) = generation {
-        script.push_str(&skeleton::generation_text(generation));
+        script.push_str(&base_ruleset::generation_text(generation));
     }
     script
 }
@@ -120,7 +119,7 @@ fn chains<'a>(keys: impl Iterator<Item = &'a Key>) -> (BTreeSet<GroupId>, BTreeS
             Key::Combination(combination) => {
                 combinations.insert(*combination);
             }
-            Key::Skeleton | Key::Set(_) | Key::Element(..) => {}
+            Key::BaseRuleset | Key::Set(_) | Key::Element(..) => {}
         }
     }
     (groups, combinations)
@@ -189,8 +188,8 @@ fn drop_chains(script: &mut String, groups: &[GroupId], combinations: &[Combinat
 }
 
 /// The rules of a group: source groups, then the wall between projects, then addresses. Another
-/// project's private address gets past the wall only by a source-group rule, or as somebody who
-/// comes through a floating address.
+/// project's private address passes the wall by a rule with a source group or through a floating
+/// IP, and not otherwise.
 fn fill_group(script: &mut String, group: GroupId, desired: &Wanted) {
     let chain = group_chain(group);
     let rules: Vec<(Traffic, Source)> = desired
@@ -221,9 +220,9 @@ fn fill_group(script: &mut String, group: GroupId, desired: &Wanted) {
         Some(Value::Project(project)) => {
             format!(" ip saddr != @{}", Set::Project(*project).name())
         }
-        _ => String::new(), // whose it is, is not known yet: then nobody's private addresses
+        _ => String::new(), // its project is not known yet: no private address passes
     };
-    for ours in [Set::Networks, Set::Fixed] {
+    for ours in [Set::Networks, Set::FixedIps] {
         add(format!(
             "ip saddr @{}{not_own} ct status & dnat != dnat return",
             ours.name()
@@ -270,88 +269,11 @@ fn rule_text(traffic: Traffic, source: Source) -> String {
     format!("{source}{traffic}goto accepted")
 }
 
-/// Whether nft's language has words for it. What has none is foreign, and goes by netlink.
-fn has_words(slot: &Slot) -> bool {
-    !matches!(slot, Slot::Foreign(_))
-}
-
-fn delete_elements(script: &mut String, changes: &[Change<Key, Value>], desired: &Wanted) {
-    for change in changes {
-        let Key::Element(set, slot) = &change.key else {
-            continue;
-        };
-        // A set that goes takes its elements along.
-        let goes = matches!(set, Set::Members(_) | Set::Project(_))
-            && desired.get(&Key::Set(*set)).is_none();
-        if change.from.is_some() && has_words(slot) && !goes {
-            let _ = writeln!(
-                script,
-                "delete element {} nova {} {{ {} }}",
-                family(*set),
-                set.name(),
-                element_text(*set, slot)
-            );
-        }
-    }
-}
-
-/// One command for each set: a thousand elements in one are much cheaper than a thousand commands.
-fn add_elements<'a>(script: &mut String, items: impl Iterator<Item = (&'a Key, &'a Value)>) {
-    let mut current = None;
-    for (key, value) in items {
-        let Key::Element(set, slot) = key else {
-            continue;
-        };
-        if !has_words(slot) {
-            continue;
-        }
-        if current == Some(*set) {
-            script.push_str(",\n\t");
-        } else {
-            if current.is_some() {
-                script.push_str(" }\n");
-            }
-            let _ = write!(
-                script,
-                "add element {} nova {} {{ ",
-                family(*set),
-                set.name()
-            );
-            current = Some(*set);
-        }
-        script.push_str(&element_text(*set, slot));
-        let _ = match value {
-            Value::Address(address) => write!(script, " : {address}"),
-            Value::Number(number) => write!(script, " : {number}"),
-            Value::Goto(chain) => write!(script, " : goto {chain}"),
-            _ => Ok(()),
-        };
-    }
-    if current.is_some() {
-        script.push_str(" }\n");
-    }
-}
-
-/// The key of an element. nft has no type for the bytes of a packet that no field of it names: a
-/// MAC there is a number.
-fn element_text(set: Set, slot: &Slot) -> String {
-    match (set, slot) {
-        (Set::PortDhcp, Slot::InterfaceMac(name, mac)) => {
-            format!("\"{name}\" . 0x{}", skeleton::hex(&mac.0))
-        }
-        _ => slot.to_string(),
-    }
-}
-
-fn family(set: Set) -> &'static str {
-    if set.is_bridge() { "bridge" } else { "ip" }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::nft::item::items_of;
-    use crate::subsystem::diff;
+    use crate::firewall::nft::item::items_of_object;
+    use crate::subsystem::{Desired, diff};
     use novanet_model::HostObject;
     use std::collections::BTreeMap;
 
@@ -372,10 +294,13 @@ mod tests {
         {"kind":"port","instance":3,"index":0,"network":1,"name":"nv3","bridge":"br100","mac":"02:16:3e:00:00:03","address":"10.0.0.3","combination":5,"groups":[1,2]}
     ]"#;
 
-    fn desired(objects: &[HostObject], skeleton: &Skeleton) -> Wanted {
-        let mut desired = Desired::new(vec![(Key::Skeleton, Value::Skeleton(skeleton.digest()))]);
+    fn desired(objects: &[HostObject], base_ruleset: &BaseRuleset) -> Wanted {
+        let mut desired = Desired::new(vec![(
+            Key::BaseRuleset,
+            Value::BaseRuleset(base_ruleset.digest()),
+        )]);
         for object in objects {
-            desired.set_object(&object.key(), items_of(object));
+            desired.set_object(&object.key(), items_of_object(object));
         }
         desired
     }
@@ -386,15 +311,15 @@ mod tests {
 
     #[test]
     fn a_host_is_written_in_one_script() {
-        let skeleton = Skeleton::example();
-        let desired = desired(&objects(), &skeleton);
-        insta::assert_snapshot!(rebuild(&skeleton, 1, &desired, desired.iter()));
+        let base_ruleset = BaseRuleset::example();
+        let desired = desired(&objects(), &base_ruleset);
+        insta::assert_snapshot!(rebuild(&base_ruleset, 1, &desired, desired.iter()));
     }
 
     #[test]
     fn a_change_touches_its_own_chains_and_elements_only() {
-        let skeleton = Skeleton::example();
-        let before = desired(&objects(), &skeleton);
+        let base_ruleset = BaseRuleset::example();
+        let before = desired(&objects(), &base_ruleset);
         let observed: BTreeMap<Key, Value> =
             before.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         // A rule less, a float elsewhere, the instance in another combination.
@@ -410,7 +335,7 @@ mod tests {
                 _ => {}
             }
         }
-        let after = desired(&objects, &skeleton);
+        let after = desired(&objects, &base_ruleset);
         insta::assert_snapshot!(change(&diff(&after, &observed), &after, Some(2)));
     }
 }

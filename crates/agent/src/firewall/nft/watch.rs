@@ -1,12 +1,14 @@
-//! Notices when somebody else changes our tables: until that is repaired, the host may be open.
+//! Notices changes of our tables by other programs: until the agent repairs them, the host may be
+//! open. Depends on nfnetlink.
 //!
-//! The kernel tells every transaction to a multicast group: its messages, then the number of the
-//! transaction. Our own are known by the netlink port that sent them. That of the `nft` program is
-//! its process number: the kernel gives a process's first socket that port (and another one only if
-//! the port is taken; then the program is a stranger, once, and what it wrote is written again).
-//! Counting would not do: a script that asks for what is so already makes no transaction.
+//! The kernel sends every transaction to a multicast group: its messages, then its number. The
+//! sender's netlink port tells ours from foreign ones. The port of the `nft` program is its process
+//! number: the kernel gives a process's first socket that port. If the port is taken, it gives
+//! another one; then the program's transaction counts as foreign, and the agent writes once more.
+//! Counting transactions would not do: a script that changes nothing makes none.
 
-use super::dump::{self, SUBSYSTEM};
+use super::dump;
+use crate::netlink::nf_tables::{GENERATION_ID, NEW_GENERATION};
 use crate::netlink::nfnetlink::{Received, Socket, big};
 use crate::subsystem::SubsystemError;
 use std::io;
@@ -16,11 +18,9 @@ use tokio::sync::Notify;
 
 /// `NFNLGRP_NFTABLES`, as a bit.
 const GROUP: u32 = 1 << 6;
-const NEW_GENERATION: u16 = SUBSYSTEM + 15;
-const GENERATION_ID: u16 = 1;
 
-/// How long the notification of a transaction that is done may take: it only has to be read.
-const LATE: Duration = Duration::from_secs(1);
+/// How long a notification of a finished transaction may take: the watcher only has to read it.
+const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running watch; ends when dropped.
 #[derive(Debug)]
@@ -37,19 +37,20 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The last transaction that was told of, whoever's and whatever it was about.
+    /// The last transaction that the kernel announced, of any program and about any table.
     last: u32,
     /// The port of our program while it runs.
     program: Option<u32>,
     /// The program's transaction, if it was about our tables.
     own: Option<u32>,
-    /// The last transaction of somebody else that touched our tables.
-    stranger: Option<u32>,
-    /// News were lost, so the next transaction may be one of many and anybody's.
+    /// The last transaction of another program that touched our tables.
+    foreign: Option<u32>,
+    /// The socket overran: the next transaction may be one of many, and of any program.
     lost: bool,
 }
 
-/// Since when nobody else may have touched our tables, for what is there to be ours.
+/// The moment after which only our own transactions may have touched our tables: then their content
+/// is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Since {
     /// The program's own transaction: it replaced everything.
@@ -61,7 +62,7 @@ pub(super) enum Since {
 }
 
 impl Watch {
-    /// Starts watching in the network namespace of the calling thread. What `port` sends is ours.
+    /// Starts a thread in the network namespace of the caller. Transactions from `port` are ours.
     pub(super) fn start(port: u32) -> Result<Self, SubsystemError> {
         let fail = |error| SubsystemError::kernel("watch nftables", error);
         let socket = Socket::open(GROUP).map_err(fail)?;
@@ -83,7 +84,7 @@ impl Watch {
         })
     }
 
-    /// What is notified.
+    /// Notified when another program changed our tables.
     pub(super) fn changed_externally(&self) -> Arc<Notify> {
         self.changed_externally.clone()
     }
@@ -100,13 +101,13 @@ impl Watch {
         (state.program, state.own) = (None, None);
     }
 
-    /// Our program has made its transaction, if it had anything to do. Whether nobody else touched
-    /// our tables after `since`, as far as is told; all that happened up to `until` is.
+    /// Our program has made its transaction, if it had anything to do. `true`: no other program
+    /// touched our tables between `since` and `until`.
     pub(super) fn program_done(&self, since: Since, until: u32) -> bool {
         let (mut state, _) = self
             .shared
             .news
-            .wait_timeout_while(self.shared.lock(), LATE, |state| {
+            .wait_timeout_while(self.shared.lock(), NOTIFICATION_TIMEOUT, |state| {
                 is_before(state.last, until)
             })
             .unwrap_or_else(PoisonError::into_inner);
@@ -133,22 +134,22 @@ impl State {
             Since::Number(number) => Some(number),
             Since::Unknown => None,
         };
-        let touched = |since| self.stranger.is_some_and(|other| is_before(since, other));
+        let touched = |since| self.foreign.is_some_and(|other| is_before(since, other));
         since.is_some_and(|since| !touched(since))
     }
 
-    /// Takes a transaction in; whether it was somebody else's and about our tables.
+    /// Records a transaction; `true`: another program's, about our tables.
     fn take(&mut self, end: End) -> bool {
         self.last = end.id;
         let ours = Some(end.port) == self.program;
         if end.touched && ours {
             self.own = Some(end.id);
         }
-        let strange = std::mem::take(&mut self.lost) || (end.touched && !ours);
-        if strange {
-            self.stranger = Some(end.id);
+        let is_foreign = std::mem::take(&mut self.lost) || (end.touched && !ours);
+        if is_foreign {
+            self.foreign = Some(end.id);
         }
-        strange
+        is_foreign
     }
 }
 
@@ -167,12 +168,12 @@ struct Watcher {
     socket: Socket,
     port: u32,
     changed_externally: Arc<Notify>,
-    /// The watch's; gone when the watch is.
+    /// Dropped together with the [`Watch`]; then the thread ends.
     shared: Weak<Shared>,
 }
 
 impl Watcher {
-    /// Looks once a second (the socket's time limit) whether the watch is still there.
+    /// Checks once a second (the socket's time limit) whether the watch still exists.
     fn run(mut self) {
         let mut touched = false;
         while let Some(shared) = self.shared.upgrade() {
@@ -182,9 +183,9 @@ impl Watcher {
                 .socket
                 .receive(|m| ended.extend(see(m, port, &mut touched)));
             match received {
-                Ok(()) => ended.into_iter().for_each(|end| self.judge(&shared, end)),
+                Ok(()) => ended.into_iter().for_each(|end| self.record(&shared, end)),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-                // Overrun: what was lost may have been anything.
+                // Overrun: the lost transactions may have been foreign.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     touched = false;
                     shared.lock().lost = true;
@@ -198,7 +199,7 @@ impl Watcher {
         }
     }
 
-    fn judge(&self, shared: &Shared, end: End) {
+    fn record(&self, shared: &Shared, end: End) {
         if shared.lock().take(end) {
             tracing::info!(
                 transaction = end.id,
@@ -214,7 +215,7 @@ impl Watcher {
 #[derive(Clone, Copy)]
 struct End {
     id: u32,
-    /// Who sent it.
+    /// Netlink port of the sender.
     port: u32,
     /// It was about our tables, and did not come from our own socket.
     touched: bool,
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn after_lost_news_nobody_is_sure() {
+    fn after_an_overrun_nothing_is_certain() {
         let mut state = State {
             program: Some(7),
             lost: true,

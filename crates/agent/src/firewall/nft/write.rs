@@ -1,22 +1,24 @@
-//! Writes text: what was changed, or everything anew. What the kernel makes of it is recorded as ours
-//! only if nobody else touched our tables since they were last known to be ours: what a stranger did
-//! meanwhile would be recorded with it, and stay for ever.
+//! Writes text: the changes, or everything anew. The kernel's listing of it is recorded as ours
+//! only if no other program touched our tables since they were last known to be ours; otherwise the
+//! record would contain a foreign change, and keep it for ever.
 
-use super::apart::Apart;
+use super::deferred::Deferred;
 use super::errors::{again, copy, every};
+use super::flow_cut::is_restrictive;
 use super::item::{Key, Value};
 use super::record::Record;
+use super::types::{Changes, Errors, Wanted, is_text};
 use super::watch::Since;
-use super::{Changes, Errors, Nft, Wanted, dump, is_text, layout, narrows, script, skeleton};
+use super::{Nft, base_ruleset, dump, layout, script};
 use crate::subsystem::{Change, SubsystemError};
 
 impl Nft {
-    /// Text, and elements with it. If our text is not what is there, all of it is replaced.
+    /// Text, and elements with it. Replaces everything if the text in the kernel is not ours.
     pub(super) async fn change(
         &mut self,
         changes: Changes<'_>,
         desired: &Wanted,
-        apart: &Apart,
+        deferred: &Deferred,
     ) -> Errors {
         // The comment of a chain that is there cannot be changed.
         let renames = |change: &Change<Key, Value>| match change.key {
@@ -26,18 +28,18 @@ impl Nft {
             _ => false,
         };
         if changes.iter().any(renames) {
-            return self.rebuild(changes, desired, apart).await;
+            return self.rebuild(changes, desired, deferred).await;
         }
         let ours_at = match self.consistent(dump::layout) {
             Ok((layout, Some(at))) if self.is_recorded(&layout) => at,
-            Ok(_) => return self.rebuild(changes, desired, apart).await,
+            Ok(_) => return self.rebuild(changes, desired, deferred).await,
             Err(error) => {
                 return every(changes, || {
                     SubsystemError::kernel("list nftables", copy(&error))
                 });
             }
         };
-        let generation = narrows(changes).then(|| self.begin_generation());
+        let generation = is_restrictive(changes).then(|| self.begin_generation());
         let script = script::change(changes, desired, generation);
         if let Err(error) = self.run(&script, Since::Number(ours_at)).await {
             // The elements of others must not wait for a chain that cannot be made.
@@ -61,18 +63,23 @@ impl Nft {
         self.foreign_elements(changes)
     }
 
-    /// Everything from nothing, at one moment.
+    /// Replaces all our tables at one moment.
     pub(super) async fn rebuild(
         &mut self,
         changes: Changes<'_>,
         desired: &Wanted,
-        apart: &Apart,
+        deferred: &Deferred,
     ) -> Errors {
-        // First with the generation that flows live of: so they go on without another look, while a
-        // packet that meets the replacement half-way may find its maps empty. Then with another one,
-        // so that each goes through the new rules.
+        // First with the valid generation: established flows pass without their rules, while a
+        // packet that meets the replacement half-way may find its maps empty. Then with the next
+        // generation, so that each flow passes the new rules.
         let current = self.current_generation().await;
-        let script = script::rebuild(&self.skeleton, current, desired, apart.wanted(desired));
+        let script = script::rebuild(
+            &self.base_ruleset,
+            current,
+            desired,
+            deferred.wanted(desired),
+        );
         let ours_at = match self.run(&script, Since::Itself).await {
             Ok(ours_at) => ours_at,
             Err(error) => return every(changes, || again(&error)),
@@ -81,7 +88,7 @@ impl Nft {
         // Killed here, the next agent must not take it for finished.
         self.record.fingerprint = None;
         let generation = self.begin_generation();
-        let next = skeleton::generation_text(generation);
+        let next = base_ruleset::generation_text(generation);
         let since = ours_at.map_or(Since::Unknown, Since::Number);
         if let Err(error) = self.run(&next, since).await {
             return every(changes, || again(&error));
@@ -97,8 +104,8 @@ impl Nft {
         Vec::new()
     }
 
-    /// The generation that flows live of. When the record does not know it, the kernel's own rules
-    /// may, and the record goes on from there.
+    /// The valid generation: from the record, otherwise from the rules in the kernel; then the
+    /// record continues from there.
     async fn current_generation(&mut self) -> u16 {
         if let Some(valid) = self.record.valid {
             return valid;
@@ -107,7 +114,9 @@ impl Nft {
         for chain in layout::ESTABLISHED {
             let list = format!("list chain ip {} {chain}", layout::TABLE);
             let listed = self.program.list(&list).await;
-            found = found.or(listed.ok().and_then(|text| skeleton::generation_in(&text)));
+            found = found.or(listed
+                .ok()
+                .and_then(|text| base_ruleset::generation_in(&text)));
         }
         if let (Some(generation), true) = (found, self.record.text.is_empty()) {
             self.record.generation = generation;
@@ -115,15 +124,15 @@ impl Nft {
         found.unwrap_or(self.record.generation)
     }
 
-    /// The next generation. It is on disk before the kernel has it: one that flows live of must
-    /// not be used again.
+    /// The next generation. It is on disk before the kernel has it: no generation may be valid
+    /// twice.
     fn begin_generation(&mut self) -> u16 {
         self.record.generation = self.record.next_generation();
         self.save();
         self.record.generation
     }
 
-    /// Nothing of ours is left.
+    /// Removes our tables and the record.
     pub(super) async fn remove(&mut self, changes: Changes<'_>) -> Errors {
         if let Err(error) = self.run(&script::remove(), Since::Itself).await {
             return every(changes, || again(&error));
@@ -133,9 +142,9 @@ impl Nft {
         Vec::new()
     }
 
-    /// Runs a script and learns what the kernel made of it; answers with the number of a transaction
-    /// after which our tables were certainly ours. `None`: somebody else touched them after `since`,
-    /// so they are not recorded as ours, and the next round writes them anew.
+    /// Runs a script and records the kernel's listing. Returns the number of a transaction after
+    /// which our tables were certainly ours. `None`: another program touched them after `since`;
+    /// they are not recorded as ours, and the next round writes them anew.
     async fn run(&mut self, script: &str, since: Since) -> Result<Option<u32>, SubsystemError> {
         let ran = self.program.run(script, |id| self.watch.program_starts(id));
         if let Err(error) = ran.await {

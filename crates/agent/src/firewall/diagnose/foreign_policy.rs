@@ -1,10 +1,9 @@
-//! Rules of others that are stricter than ours: a packet that we accept still passes every other base
-//! chain, and one whose policy is to drop (a host firewall, a container engine) ends it there. We
-//! never touch what is not ours; we say what to do.
+//! Foreign chains that are stricter than ours. A packet that our rules accept still passes every
+//! other base chain, and a chain that drops it (a host firewall, a container engine) has the last
+//! word. Depends on nfnetlink; reports the chain and the remedy, and changes nothing.
 
-use super::dump;
-use super::ending::Rules;
-use super::layout::TABLE;
+use super::chain_end::Rules;
+use crate::netlink::nf_tables::{self, GET_CHAIN, GET_RULE, TABLE_NAME};
 use crate::netlink::nfnetlink::{Received, Socket, big, text, walk};
 use std::collections::BTreeMap;
 use std::io;
@@ -15,55 +14,67 @@ const HOOK: u16 = 4;
 const POLICY: u16 = 5;
 const HOOK_NUMBER: u16 = 1;
 const DROP: u32 = 0;
-/// Others may have thousands of rules; what is told here hurries nobody.
-const EVERY: Duration = Duration::from_secs(10);
+/// Others may have thousands of rules, and nothing waits for this report.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is in the way, by the chain's name.
-pub(super) type Troubles = BTreeMap<String, String>;
+/// A warning with its remedy, by the chain's name.
+pub(crate) type Warnings = BTreeMap<String, String>;
 
-/// Remembers what it has told, so that every thing is logged once.
-#[derive(Debug, Default)]
-pub(super) struct Foreign {
-    told: Troubles,
-    /// When it looked last, and after which transaction.
-    looked: Option<(Instant, u32)>,
+/// The foreign policies of this host, as last observed. Logs each of them once.
+#[derive(Debug)]
+pub(crate) struct ForeignPolicies {
+    /// Tables with this name are ours.
+    our_table: &'static str,
+    warnings: Warnings,
+    /// Time of the last observation, and the last transaction before it.
+    observed: Option<(Instant, u32)>,
 }
 
-impl Foreign {
-    /// What was in the way at the last look.
-    pub(super) fn troubles(&self) -> &Troubles {
-        &self.told
+impl ForeignPolicies {
+    /// Nothing is observed yet.
+    pub(crate) fn new(our_table: &'static str) -> Self {
+        Self {
+            our_table,
+            warnings: Warnings::new(),
+            observed: None,
+        }
     }
 
-    /// Warns of what is new since the last look.
-    pub(super) fn look(&mut self, socket: &mut Socket) {
-        let before = self.looked;
-        if before.is_some_and(|(at, _)| at.elapsed() < EVERY) {
+    /// Foreign policies at the last observation.
+    pub(crate) fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    /// Observes once more, at most every ten seconds and only after a transaction, and logs what is
+    /// new.
+    pub(crate) fn observe(&mut self, socket: &mut Socket) {
+        let before = self.observed;
+        if before.is_some_and(|(at, _)| at.elapsed() < INTERVAL) {
             return;
         }
-        let found = dump::generation(socket).and_then(|number| {
-            self.looked = Some((Instant::now(), number));
+        let found = nf_tables::generation(socket).and_then(|number| {
+            self.observed = Some((Instant::now(), number));
             match before {
                 Some((_, same)) if same == number => Ok(None),
-                _ => troubles(socket).map(Some),
+                _ => list(socket, self.our_table).map(Some),
             }
         });
         match found {
             Ok(None) => {}
             Ok(Some(found)) => {
-                for (chain, trouble) in &found {
-                    if !self.told.contains_key(chain) {
-                        tracing::warn!("{trouble}");
+                for (chain, warning) in &found {
+                    if !self.warnings.contains_key(chain) {
+                        tracing::warn!("{warning}");
                     }
                 }
-                self.told = found;
+                self.warnings = found;
             }
             Err(error) => tracing::debug!(%error, "cannot list chains of others"),
         }
     }
 }
 
-/// A chain of somebody else that packets of ours come through.
+/// A foreign base chain that packets of instances pass.
 struct Chain {
     family: u8,
     table: String,
@@ -72,21 +83,24 @@ struct Chain {
     drops: bool,
 }
 
-/// One text for each chain of others that drops what we would let through.
-pub(super) fn troubles(socket: &mut Socket) -> io::Result<Troubles> {
+/// One warning for each foreign chain that drops packets that our rules accept. Tables with the
+/// name `our_table` are ours.
+pub(crate) fn list(socket: &mut Socket, our_table: &str) -> io::Result<Warnings> {
     const EVERY_FAMILY: u8 = 0;
     let chains = socket.dump(
-        dump::GET_CHAIN,
+        GET_CHAIN,
         EVERY_FAMILY,
         |_| {},
-        |found: &mut Vec<Chain>, message| found.extend(Chain::read(message)),
+        |found: &mut Vec<Chain>, message| {
+            found.extend(Chain::read(message).filter(|chain| chain.table != our_table));
+        },
     )?;
     let mut tables = BTreeMap::new();
-    let mut found = Troubles::new();
+    let mut found = Warnings::new();
     for chain in chains {
         if chain.drops {
-            let trouble = chain.trouble("policy drop", "set its policy to accept");
-            found.insert(chain.full_name(), trouble);
+            let warning = chain.warning("policy drop", "set its policy to accept");
+            found.insert(chain.full_name(), warning);
             continue;
         }
         let table = (chain.family, chain.table.clone());
@@ -95,8 +109,8 @@ pub(super) fn troubles(socket: &mut Socket) -> io::Result<Troubles> {
             None => rules_of(socket, &table)?,
         };
         if rules.drops(&chain.name) {
-            let trouble = chain.trouble("its last rule drops", "before that rule");
-            found.insert(chain.full_name(), trouble);
+            let warning = chain.warning("its last rule drops", "before that rule");
+            found.insert(chain.full_name(), warning);
         }
         tables.insert(table, rules);
     }
@@ -105,11 +119,11 @@ pub(super) fn troubles(socket: &mut Socket) -> io::Result<Troubles> {
 
 fn rules_of(socket: &mut Socket, (family, table): &(u8, String)) -> io::Result<Rules> {
     socket.dump(
-        dump::GET_RULE,
+        GET_RULE,
         *family,
-        |a| a.text(dump::TABLE_NAME, table),
+        |a| a.text(TABLE_NAME, table),
         |rules: &mut Rules, message| {
-            let named = |(kind, name)| kind == dump::TABLE_NAME && text(name) == *table;
+            let named = |(kind, name)| kind == TABLE_NAME && text(name) == *table;
             if message.family() == *family && message.attributes().any(named) {
                 rules.add(message);
             }
@@ -118,10 +132,10 @@ fn rules_of(socket: &mut Socket, (family, table): &(u8, String)) -> io::Result<R
 }
 
 impl Chain {
-    /// `None`: it is ours, or nothing of ours comes through it.
+    /// `None`: no packet of an instance passes it.
     fn read(message: Received<'_>) -> Option<Self> {
         let part = |wanted| message.attributes().find(|(kind, _)| *kind == wanted);
-        let table = text(part(dump::TABLE_NAME)?.1);
+        let table = text(part(TABLE_NAME)?.1);
         let hook = walk(part(HOOK)?.1).find(|(kind, _)| *kind == HOOK_NUMBER);
         let chain = Self {
             family: message.family(),
@@ -130,8 +144,7 @@ impl Chain {
             drops: big(part(POLICY)?.1)? == DROP,
             table,
         };
-        (chain.table != TABLE && chain.family_word().is_some() && chain.hook_words().is_some())
-            .then_some(chain)
+        (chain.family_word().is_some() && chain.hook_words().is_some()).then_some(chain)
     }
 
     fn family_word(&self) -> Option<&'static str> {
@@ -143,7 +156,7 @@ impl Chain {
         }
     }
 
-    /// The hook, and whom it hits.
+    /// The hook, and the traffic that it sees.
     fn hook_words(&self) -> Option<(&'static str, &'static str)> {
         const ALL: &str = "traffic of instances";
         match self.hook {
@@ -164,7 +177,7 @@ impl Chain {
         format!("{family} {} {}", self.table, self.name)
     }
 
-    fn trouble(&self, how: &str, remedy: &str) -> String {
+    fn warning(&self, how: &str, remedy: &str) -> String {
         let family = self.family_word().unwrap_or_default();
         let (hook, whom) = self.hook_words().unwrap_or_default();
         let Self { table, name, .. } = self;

@@ -1,54 +1,55 @@
-//! Changes that cannot be made now, each with its reason. The others go on without them.
+//! Changes that cannot be made now, each with its reason; the other changes are made without them.
+//! Depends on the items, and asks rtnetlink which addresses the host answers for.
 
-use super::consequence::clashes;
-use super::item::{Key, Set, Slot, Value};
-use super::{Changes, Errors, Wanted};
+use super::item::{ElementKey, Key, Set, Value};
+use super::overlap::overlaps;
+use super::types::{Changes, Errors, Wanted};
 use crate::netlink::answers::Answers;
 use crate::subsystem::SubsystemError;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// See the module.
+/// The changes that wait.
 #[derive(Debug)]
-pub(super) struct Apart {
+pub(super) struct Deferred {
     /// Networks that overlap another one of this host.
-    clashes: BTreeMap<Key, Key>,
+    overlaps: BTreeMap<Key, Key>,
     /// Guards of floating addresses that the host still answers for: without its guard such an
     /// address would be the host's own, with all that listens there.
     guards: BTreeSet<Key>,
 }
 
-impl Apart {
+impl Deferred {
     pub(super) fn of(changes: Changes<'_>, desired: &Wanted, answers: &mut Answers) -> Self {
         let guards = changes.iter().filter(|change| match &change.key {
-            Key::Element(Set::Floats, Slot::Address(address)) => {
+            Key::Element(Set::FloatingIps, ElementKey::Address(address)) => {
                 change.to.is_none() && answers.holds(*address)
             }
             _ => false,
         });
         Self {
             guards: guards.map(|change| change.key.clone()).collect(),
-            clashes: clashes(changes, desired),
+            overlaps: overlaps(changes, desired),
         }
     }
 
     pub(super) fn holds(&self, key: &Key) -> bool {
-        self.clashes.contains_key(key) || self.guards.contains(key)
+        self.overlaps.contains_key(key) || self.guards.contains(key)
     }
 
-    /// What is to be there, for now.
+    /// The desired state without the changes that wait.
     pub(super) fn wanted<'a>(
         &'a self,
         desired: &'a Wanted,
     ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
         let possible = desired
             .iter()
-            .filter(|(key, _)| !self.clashes.contains_key(key));
+            .filter(|(key, _)| !self.overlaps.contains_key(key));
         let stays = self.guards.iter().map(|key| (key, &Value::Present));
         possible.chain(stays)
     }
 
     pub(super) fn errors(&self, changes: Changes<'_>) -> Errors {
-        let why = |key: &Key| match self.clashes.get(key) {
+        let why = |key: &Key| match self.overlaps.get(key) {
             Some(other) => {
                 let why = format!("{key} overlaps {other}, which this host has too");
                 Some(SubsystemError::Refused(why))

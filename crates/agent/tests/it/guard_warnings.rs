@@ -1,5 +1,5 @@
-//! Rules of others that drop what is in force: the server hears of them, the plan names them, and
-//! nobody touches them.
+//! Foreign rules that drop what is in force: the server gets a warning, the plan names them, and the
+//! agent leaves them alone.
 
 use crate::engine_support as cloud;
 use crate::guard_engine::objects;

@@ -1,7 +1,7 @@
-//! How a chain of others ends for a packet that none of its rules was about: a firewall that lets
-//! nothing through mostly says so by a last rule, and leaves the policy of the chain at accept.
+//! The verdict of a foreign chain on a packet that matches none of its rules. Many firewalls leave
+//! a chain's policy at accept and drop the rest by a last rule. Depends on nfnetlink only.
 //!
-//! Only what holds for every packet counts: a rule that asks for something may be about others.
+//! Only rules without a condition count: a rule with one may be about other packets.
 
 use crate::netlink::nfnetlink::{Received, big, text, walk};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,10 +20,10 @@ const JUMP: i32 = -3;
 const GOTO: i32 = -4;
 const RETURN: i32 = -5;
 
-/// What a rule does with every packet that comes to it.
+/// What a rule does with every packet that reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Fate {
-    /// Nothing for certain: it asks for something, or only counts.
+enum Verdict {
+    /// Nothing for certain: it has a condition, or only counts.
     Open,
     Dropped,
     Accepted,
@@ -36,65 +36,65 @@ enum Fate {
 
 /// The rules of one table, by chain.
 #[derive(Debug, Default)]
-pub(super) struct Rules(BTreeMap<String, Vec<Fate>>);
+pub(super) struct Rules(BTreeMap<String, Vec<Verdict>>);
 
 impl Rules {
-    /// Takes in one rule as the kernel lists it.
+    /// Adds one rule as the kernel lists it.
     pub(super) fn add(&mut self, rule: Received<'_>) {
         let part = |wanted| rule.attributes().find(|(kind, _)| *kind == wanted);
         if let (Some((_, chain)), Some((_, expressions))) =
             (part(RULE_CHAIN), part(RULE_EXPRESSIONS))
         {
-            let fates = self.0.entry(text(chain)).or_default();
-            fates.push(fate(expressions));
+            let verdicts = self.0.entry(text(chain)).or_default();
+            verdicts.push(verdict_of_rule(expressions));
         }
     }
 
-    /// Whether the chain drops what none of its rules is about.
+    /// Whether the chain drops a packet that no condition of its rules matches.
     pub(super) fn drops(&self, chain: &str) -> bool {
-        self.end_of(chain, &mut BTreeSet::new()) == Fate::Dropped
+        self.end_of(chain, &mut BTreeSet::new()) == Verdict::Dropped
     }
 
-    /// `Open`: the packet comes out at its end.
-    fn end_of<'a>(&'a self, chain: &'a str, seen: &mut BTreeSet<&'a str>) -> Fate {
+    /// `Open`: the packet reaches the end of the chain.
+    fn end_of<'a>(&'a self, chain: &'a str, seen: &mut BTreeSet<&'a str>) -> Verdict {
         // The kernel allows no loops, but the list may be of two moments.
         if !seen.insert(chain) {
-            return Fate::Open;
+            return Verdict::Open;
         }
-        for fate in self.0.get(chain).into_iter().flatten() {
-            match fate {
-                Fate::Open => {}
-                Fate::Returned => return Fate::Open,
-                Fate::Dropped | Fate::Accepted => return fate.clone(),
-                Fate::Sent { to, for_good } => {
+        for verdict in self.0.get(chain).into_iter().flatten() {
+            match verdict {
+                Verdict::Open => {}
+                Verdict::Returned => return Verdict::Open,
+                Verdict::Dropped | Verdict::Accepted => return verdict.clone(),
+                Verdict::Sent { to, for_good } => {
                     let end = self.end_of(to, seen);
-                    if end != Fate::Open || *for_good {
+                    if end != Verdict::Open || *for_good {
                         return end;
                     }
                 }
             }
         }
-        Fate::Open
+        Verdict::Open
     }
 }
 
-fn fate(expressions: &[u8]) -> Fate {
+fn verdict_of_rule(expressions: &[u8]) -> Verdict {
     for (_, expression) in walk(expressions) {
         let part = |wanted| walk(expression).find(|(kind, _)| *kind == wanted);
         let name = part(NAME).map_or_else(String::new, |(_, name)| text(name));
         let data = part(DATA).map_or(&[][..], |(_, data)| data);
         match name.as_str() {
             "counter" | "log" => {}
-            "reject" => return Fate::Dropped,
-            "immediate" => return verdict(data),
-            // Those of iptables: a comment asks for nothing, REJECT is a target.
+            "reject" => return Verdict::Dropped,
+            "immediate" => return immediate_verdict(data),
+            // Expressions of iptables: a comment is no condition, REJECT is a target.
             "match" if inner_name(data) == "comment" => {}
-            "target" if inner_name(data) == "REJECT" => return Fate::Dropped,
+            "target" if inner_name(data) == "REJECT" => return Verdict::Dropped,
             "target" if inner_name(data) == "LOG" => {}
-            _ => return Fate::Open,
+            _ => return Verdict::Open,
         }
     }
-    Fate::Open
+    Verdict::Open
 }
 
 fn inner_name(data: &[u8]) -> String {
@@ -102,24 +102,24 @@ fn inner_name(data: &[u8]) -> String {
     name.map_or_else(String::new, |(_, name)| text(name))
 }
 
-fn verdict(immediate: &[u8]) -> Fate {
+fn immediate_verdict(immediate: &[u8]) -> Verdict {
     let inner = |data, wanted| walk(data).find(|(kind, _)| *kind == wanted).map(|a| a.1);
     let verdict = inner(immediate, IMMEDIATE_DATA).and_then(|data| inner(data, DATA_VERDICT));
     let Some(verdict) = verdict else {
-        return Fate::Open;
+        return Verdict::Open;
     };
     let to = inner(verdict, VERDICT_CHAIN).map(text);
     let code = inner(verdict, VERDICT_CODE).and_then(big);
     match (code.map(u32::cast_signed), to) {
-        (Some(DROP), _) => Fate::Dropped,
-        (Some(ACCEPT), _) => Fate::Accepted,
-        (Some(RETURN), _) => Fate::Returned,
-        (Some(JUMP), Some(to)) => Fate::Sent {
+        (Some(DROP), _) => Verdict::Dropped,
+        (Some(ACCEPT), _) => Verdict::Accepted,
+        (Some(RETURN), _) => Verdict::Returned,
+        (Some(JUMP), Some(to)) => Verdict::Sent {
             to,
             for_good: false,
         },
-        (Some(GOTO), Some(to)) => Fate::Sent { to, for_good: true },
-        _ => Fate::Open,
+        (Some(GOTO), Some(to)) => Verdict::Sent { to, for_good: true },
+        _ => Verdict::Open,
     }
 }
 
@@ -127,28 +127,28 @@ fn verdict(immediate: &[u8]) -> Fate {
 mod tests {
     use super::*;
 
-    fn to(chain: &str, for_good: bool) -> Fate {
-        Fate::Sent {
+    fn to(chain: &str, for_good: bool) -> Verdict {
+        Verdict::Sent {
             to: chain.to_owned(),
             for_good,
         }
     }
 
-    fn drops(chains: &[(&str, &[Fate])]) -> bool {
+    fn drops(chains: &[(&str, &[Verdict])]) -> bool {
         let chains = chains.iter();
-        let chains = chains.map(|(name, fates)| ((*name).to_owned(), fates.to_vec()));
+        let chains = chains.map(|(name, verdicts)| ((*name).to_owned(), verdicts.to_vec()));
         Rules(chains.collect()).drops("in")
     }
 
     #[test]
     fn a_chain_ends_where_its_rules_send_everything() {
-        use Fate::*;
+        use Verdict::*;
         assert!(!drops(&[]));
         assert!(!drops(&[("in", &[Open])]));
         assert!(drops(&[("in", &[Open, Dropped])]));
         assert!(!drops(&[("in", &[Open, Accepted, Dropped])]));
         assert!(!drops(&[("in", &[Returned, Dropped])]));
-        let zone: (&str, &[Fate]) = ("zone", &[Open, Dropped]);
+        let zone: (&str, &[Verdict]) = ("zone", &[Open, Dropped]);
         assert!(drops(&[("in", &[to("zone", false), Accepted]), zone]));
         assert!(drops(&[("in", &[to("a", false), Dropped]), ("a", &[Open])]));
         assert!(!drops(&[("in", &[to("a", true), Dropped]), ("a", &[Open])]));

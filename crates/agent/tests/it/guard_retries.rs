@@ -1,4 +1,4 @@
-//! What failed is tried again as soon as there is a reason, and never all the time.
+//! A failed item is retried as soon as there is a reason, and never all the time.
 
 use crate::engine_support::{bridge, dhcp, gateway};
 use novanet_agent::fake::{FakeHost, FakeLinks};

@@ -1,0 +1,305 @@
+//! The base ruleset: tables, base chains and sets. Hosts differ by their policy only, moments by
+//! the generation only. Depends on the policy.
+//!
+//! How it works (each point was tried with real packets):
+//! * **Marks.** The bridge family marks a frame from a port (bit 30) and checks it: MAC, address,
+//!   ARP; no DHCP server, no IPv6, no VLAN tags. The IP family recognises an instance's packet by
+//!   the mark, so foreign machines on the same bridge, and the operator's own ssh over an enslaved
+//!   uplink, do not meet these rules.
+//! * An instance may use all its addresses at all its ports: an instance with a single default
+//!   route answers for the second address by the first port. No other address comes from there.
+//! * **DHCP** from a port contains what a client of that port may say: the client address in the
+//!   message is the port's MAC, no relay (giaddr), port 68, in one piece. dnsmasq trusts the
+//!   message.
+//! * The host's own packets have no UDP checksum yet: a network card would fill it in, a port does
+//!   not. DHCP clients read frames and would see a wrong checksum, so DHCP answers leave by a port
+//!   without any (RFC 768). The port must keep its `tx` offload, or it would fill in a wrong one.
+//!   Copies for an uplink are separate packets.
+//! * **Ports** are recognised by their device group, which they have from creation on, not by
+//!   name: any program may choose a name. A port stays in the group until the kernel removes it.
+//! * Some frames never pass the bridge family: those for the bridge's link-local group, and all
+//!   frames of a port outside a bridge. A packet that reaches the IP families with a port as its
+//!   interface is such a frame, and is dropped; bridged packets have the bridge as interface.
+//! * Addresses prove the sender, so no other machine may send from ours: packets from a network of
+//!   ours come from a bridge, and packets from an instance of this host come from its port.
+//! * Other rules may overwrite marks (a restored `CONNMARK`), so the guard of the host recognises
+//!   instances by their addresses too.
+//! * A packet that a bridge forwards carries bit 28: it keeps its source address. A packet that is
+//!   routed out by a bridge (one with the public interface) passes NAT. A first chain sets bit 28
+//!   before the IP family sees the packet, because that family accepts answers of DHCP servers on
+//!   the same bridge only; a second chain sets it again, because a combination's number replaced
+//!   it.
+//! * Instances ask the host's DNS at a gateway's address over its own bridge only: a name server
+//!   that listens at an address hears every machine with a route to it.
+//! * A packet that passed the IP family carries bit 29, and a port takes no other IP packet: with
+//!   `bridge-nf-call-iptables` off, bridged packets do not meet the groups' rules, and must not
+//!   pass.
+//! * Packets between bridges that concern no port of this host pass; flows that a gateway forwards
+//!   for instances of other hosts are tracked, and those hosts filter them.
+//! * **Groups.** A packet to an instance takes the path address → combination of groups → chain of
+//!   that combination.
+//! * **Generation.** An accepted flow carries it in the upper half of its ct mark. Established
+//!   flows of the valid generation pass; others pass the rules again in their original direction,
+//!   and a denied flow is dead: its replies are dropped without the rules. A packet in the original
+//!   direction always meets the rules again, so that a packet that meets a transaction half-way
+//!   costs itself and not its flow. For the same reason a packet to an address without a
+//!   combination is dropped and the flow not denied: a map is empty for a moment while it is
+//!   replaced.
+//! * **Floating IPs.** No packet to a floating IP is for the host, translated or not: also not a
+//!   packet that conntrack calls invalid (NAT skips it, and the host would answer with a reset),
+//!   nor one from before or after the translation. So an address stays in the guard (`floating_ips`)
+//!   until the host does not answer for it any more.
+//! * Instances do not reach the services of a cloud that this host is itself an instance of:
+//!   link-local addresses and `blocked_cidr`. The host's NAT would lend them its identity.
+//! * New TCP must be a SYN: with `tcp_loose` an instance's next packet would re-open a flow that
+//!   the agent ended.
+
+use super::base_bridge::{BRIDGE, IP6};
+use crate::firewall::policy::HostPolicy;
+use sha2::{Digest, Sha256};
+
+/// Renders the base ruleset of one host.
+#[derive(Debug, Clone)]
+pub(super) struct BaseRuleset {
+    policy: HostPolicy,
+}
+
+impl BaseRuleset {
+    pub(super) fn new(policy: HostPolicy) -> Self {
+        Self { policy }
+    }
+
+    /// See [`HostPolicy::follow`].
+    pub(super) fn follow(&mut self, source: Option<std::net::Ipv4Addr>) -> bool {
+        self.policy.follow(source)
+    }
+
+    /// For tests of the text.
+    #[cfg(test)]
+    pub(super) fn example() -> Self {
+        Self::new(HostPolicy::example())
+    }
+
+    /// The digest of the text, in hex, without the generation.
+    pub(super) fn digest(&self) -> String {
+        hex::encode(Sha256::digest(self.text(0).as_bytes()))
+    }
+
+    /// The three tables.
+    pub(super) fn text(&self, generation: u16) -> String {
+        format!("{}{IP6}{BRIDGE}", self.ip(generation))
+    }
+
+    /// `dmz_cidr`: destinations that see the real fixed address.
+    fn direct_rule(&self) -> String {
+        if self.policy.direct.is_empty() {
+            return String::new();
+        }
+        if self.policy.direct.iter().any(|net| net.prefix_len() == 0) {
+            return "\n\t\treturn".to_owned();
+        }
+        let nets: Vec<_> = self.policy.direct.iter().map(ToString::to_string).collect();
+        format!("\n\t\tip daddr {{ {} }} return", nets.join(", "))
+    }
+
+    /// `blocked_cidr`: what instances do not reach, unless it is a network of ours.
+    fn blocked_rule(&self) -> String {
+        let nets: Vec<_> = self
+            .policy
+            .blocked
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if self.policy.blocked.iter().any(|net| net.prefix_len() == 0) {
+            return "ip daddr != @networks drop".to_owned();
+        }
+        format!(
+            "ip daddr {{ {} }} ip daddr != @networks drop",
+            nets.join(", ")
+        )
+    }
+
+    fn ip(&self, generation: u16) -> String {
+        let blocked = self.blocked_rule();
+        let metadata = self.policy.metadata_port;
+        // Without an address nothing leaves: an instance's own would get no answer.
+        let leave = self
+            .policy
+            .source
+            .map_or_else(|| "drop".to_owned(), |source| format!("snat to {source}"));
+        let direct = self.direct_rule();
+        let valid = valid_rule(generation);
+        let accept = accept_rule(generation);
+        format!(
+            r#"table ip nova {{
+	set bridges {{ type ifname; }}
+	set networks {{ type ipv4_addr; flags interval; }}
+	set gateways {{ type ifname . ipv4_addr; }}
+	set gateway_addresses {{ type ipv4_addr; }}
+	map floating_to_fixed {{ type ipv4_addr : ipv4_addr; }}
+	map fixed_to_floating {{ type ipv4_addr : ipv4_addr; }}
+	set floating_ips {{ type ipv4_addr; }}
+	set fixed_ips {{ type ipv4_addr; }}
+	map port_groups {{ type ipv4_addr : mark; }}
+	map group_chains {{ type mark : verdict; }}
+
+	chain prerouting_guard {{
+		type filter hook prerouting priority -300; policy accept;
+		iifgroup & 0xff000000 == 0x4e000000 drop
+		iifname != "lo" iifname != @bridges ip saddr @networks drop
+	}}
+	chain nat_prerouting {{
+		type nat hook prerouting priority -100; policy accept;
+		iifname @bridges ip saddr @fixed_ips ip daddr 169.254.169.254 tcp dport 80 redirect to :{metadata}
+		dnat to ip daddr map @floating_to_fixed;
+	}}
+	chain nat_output {{
+		type nat hook output priority -100; policy accept;
+		dnat to ip daddr map @floating_to_fixed;
+	}}
+	chain nat_postrouting {{
+		type nat hook postrouting priority 100; policy accept;
+		ct status & dnat == dnat ip saddr @networks snat to ip saddr map @fixed_to_floating;
+		ct status & dnat == dnat ip saddr @networks {leave}
+		ip daddr @networks return
+		ip daddr @fixed_ips return{direct}
+		snat to ip saddr map @fixed_to_floating;
+		ip saddr @networks meta mark & 0x10000000 == 0x10000000 return
+		ip saddr @networks {leave}
+	}}
+	chain forward {{
+		type filter hook forward priority 0; policy accept;
+		meta mark & 0x40000000 == 0x40000000 goto to_instances
+		ip daddr @fixed_ips goto to_instances
+		iifname @bridges oifname @bridges return
+		ip daddr @networks goto to_instances
+		ip saddr @networks goto to_instances
+	}}
+	chain to_instances {{
+		meta mark set meta mark | 0x20000000
+		ct state invalid drop
+		ct state established,related jump established
+		ct state related accept
+		ct state established ct direction reply ct mark & 0xffff0000 == 0xdead0000 drop
+		ct state established ct direction reply accept
+		meta mark & 0x10000000 == 0x10000000 udp sport 67 udp dport 68 ct status & dnat != dnat accept
+		ct state new tcp flags & (fin|syn|rst|ack) != syn drop
+		meta mark set ip daddr map @port_groups meta mark vmap @group_chains
+		ip daddr @fixed_ips drop
+		{blocked}
+		goto accepted
+	}}
+	chain established {{
+		{valid}
+	}}
+	chain accepted {{
+		{accept}
+		meta mark set meta mark | 0x20000000
+		accept
+	}}
+	chain denied {{
+		ct state established ct mark set ct mark & 0x0000ffff | 0xdead0000
+		drop
+	}}
+	chain input {{
+		type filter hook input priority 0; policy accept;
+		meta mark & 0x40000000 == 0x40000000 goto host_services
+		iifname @bridges ip saddr @fixed_ips goto host_services
+		iifname != "lo" tcp dport {metadata} drop
+		iifname != "lo" ct state new,invalid,untracked ip daddr @floating_ips drop
+		iifname != "lo" ip daddr @gateway_addresses iifname . ip daddr != @gateways tcp dport 53 drop
+		iifname != "lo" ip daddr @gateway_addresses iifname . ip daddr != @gateways udp dport 53 drop
+		iifname @bridges tcp dport 53 ip saddr != @networks drop
+		iifname @bridges udp dport 53 ip saddr != @networks drop
+	}}
+	chain output {{
+		type filter hook output priority 0; policy accept;
+		ip daddr @fixed_ips meta mark set meta mark | 0x20000000
+	}}
+	chain host_services {{
+		ct state established,related accept
+		ct state invalid drop
+		udp sport 68 udp dport 67 accept
+		iifname . ip daddr @gateways udp dport 53 accept
+		iifname . ip daddr @gateways tcp dport 53 accept
+		iifname . ip daddr @gateways icmp type echo-request accept
+		ct original ip daddr 169.254.169.254 tcp dport {metadata} accept
+		drop
+	}}
+}}
+"#
+        )
+    }
+}
+
+/// The transaction that makes another generation the valid one.
+pub(super) fn generation_text(generation: u16) -> String {
+    let valid = valid_rule(generation);
+    let accept = accept_rule(generation);
+    format!(
+        "flush chain ip nova established\nadd rule ip nova established {valid}\n\
+         flush chain ip nova accepted\nadd rule ip nova accepted {accept}\n\
+         add rule ip nova accepted meta mark set meta mark | 0x20000000\n\
+         add rule ip nova accepted accept\n"
+    )
+}
+
+/// The generation in a listing of the chain that knows it.
+pub(super) fn generation_in(listing: &str) -> Option<u16> {
+    let words = listing.split(|c: char| !c.is_ascii_alphanumeric());
+    let mut marks = words.filter_map(|word| u32::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    // The mask comes first.
+    let mark = marks
+        .next_back()
+        .filter(|mark| mark.trailing_zeros() >= 16)?;
+    u16::try_from(mark >> 16).ok().filter(|found| *found != 0)
+}
+
+fn valid_rule(generation: u16) -> String {
+    format!("ct mark & 0xffff0000 == 0x{generation:04x}0000 accept")
+}
+
+fn accept_rule(generation: u16) -> String {
+    format!("ct mark set ct mark & 0x0000ffff | 0x{generation:04x}0000")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_address_of_the_host_nothing_leaves() {
+        let mut policy = HostPolicy::example();
+        policy.source = None;
+        let text = BaseRuleset::new(policy).text(1);
+        assert!(!text.contains("snat to 127."), "{text}");
+        let leaves = "\t\tip saddr @networks drop\n";
+        assert_eq!(text.matches(leaves).count(), 1, "{text}");
+        let text = BaseRuleset::example().text(1);
+        assert_eq!(text.matches("snat to 203.0.113.1\n").count(), 2);
+    }
+
+    #[test]
+    fn ports_are_known_by_the_group_that_they_are_made_in() {
+        use crate::netlink::ownership::{PORTS, PORTS_MASK};
+        let text = BaseRuleset::example().text(1);
+        let known = format!("group & 0x{PORTS_MASK:08x} == 0x{PORTS:08x} ");
+        assert_eq!(text.matches(&known).count(), 4);
+        assert!(!text.contains("nv*"));
+    }
+
+    #[test]
+    fn the_generation_is_read_back_from_a_listing() {
+        let listing = |mark: &str| {
+            format!("chain established {{\n ct mark & 0xffff0000 == {mark} accept\n}}")
+        };
+        for generation in [1, 0x00ff, 0xdeae, u16::MAX] {
+            let mark = format!("0x{:08x}", u32::from(generation) << 16);
+            assert_eq!(generation_in(&listing(&mark)), Some(generation));
+            let short = format!("chain established {{ ct mark {mark}/16 accept }}");
+            assert_eq!(generation_in(&short), Some(generation));
+        }
+        assert_eq!(generation_in(&listing("0x00000007")), None);
+        assert_eq!(generation_in("chain established { }"), None);
+    }
+}

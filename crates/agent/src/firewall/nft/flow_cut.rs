@@ -1,0 +1,36 @@
+//! Flows that a change ends, and whether a change is restrictive. Pure; depends on the items only.
+
+use super::item::{ElementKey, Key, Set, Value};
+use super::types::Changes;
+use crate::netlink::conntrack::Cut;
+use crate::subsystem::Change;
+
+/// Flows that a change ends. A floating IP: flows to and from its old fixed IP, and flows to its
+/// address from before the translation (older UDP flows would stay untranslated). A port: another
+/// instance may get its address next.
+pub(super) fn flows_to_cut(change: &Change<Key, Value>) -> Vec<Cut> {
+    let Key::Element(set, ElementKey::Address(address)) = change.key else {
+        return Vec::new();
+    };
+    match (set, &change.from, &change.to) {
+        (Set::FloatingToFixed, Some(Value::Address(old)), _) => vec![
+            Cut::to(address).answered_by(*old),
+            Cut::from(*old).answered_to(address),
+        ],
+        (Set::FloatingToFixed, None, Some(_)) => vec![Cut::to(address).answered_by(address)],
+        (Set::FixedIps, Some(_), None) => vec![Cut::from(address), Cut::to_real(address)],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a change permits less than before, so that flows that it alone permitted must end. A
+/// removed member does not count: mostly its instance goes, and its flows with it.
+pub(super) fn is_restrictive(changes: Changes<'_>) -> bool {
+    changes.iter().any(|change| match change.key {
+        Key::Rule(..) | Key::Group(_) => change.from.is_some(),
+        Key::Combination(_) | Key::Element(Set::PortGroups, _) => {
+            change.from.is_some() && change.to.is_some()
+        }
+        _ => false,
+    })
+}
