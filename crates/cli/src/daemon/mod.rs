@@ -6,6 +6,7 @@ mod follow;
 mod host;
 mod log;
 mod novarc;
+mod open;
 mod ports;
 mod serve;
 mod server_half;

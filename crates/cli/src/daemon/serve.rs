@@ -1,20 +1,18 @@
 //! Runs server, agent, or both in one process; also there they speak the real protocol over the
 //! socket. Depends on `server`, `agent` and `control`.
 
+use super::open::{bind, open};
 use super::{Shutdown, follow, host, ports, server_half, setup};
 use crate::failure::Failure;
-use crate::{identity, keyfile, running};
+use crate::running;
 use futures_util::FutureExt as _;
 use novanet_agent::link::host_addresses;
 use novanet_agent::runtime::{self, AgentError, NamespaceLock, Options, preflight, run_with};
 use novanet_agent::server_client::{Pace, ServerAddress};
 use novanet_agent::settings::Settings;
 use novanet_agent::{local, reserve};
-use novanet_control::{Cloud, CloudConfig};
 use novanet_model::flags::Flags;
 use novanet_model::wire::HostRole;
-use novanet_server::{Server, ServerConfig};
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -183,47 +181,4 @@ fn options(flags: &Flags) -> Options {
         },
         ..Options::default()
     }
-}
-
-/// Opens the cloud with its key. An empty database gets its schema; an older one only with `up`,
-/// which is alone with it.
-pub(super) async fn open(flags: &Flags, migrate: bool) -> Result<Cloud, Failure> {
-    let config = CloudConfig::from_flags(flags);
-    identity::before_opening(flags)?;
-    let cloud = Cloud::open(config.clone(), None).await?;
-    let (have, want) = cloud.schema_version().await?;
-    let migrate = have == 0 || (migrate && have < want);
-    if migrate {
-        // An older copy is not brought up to date, and an empty one is not filled, by mistake.
-        refuse_another(&cloud, flags).await?;
-        cloud.migrate().await?;
-    }
-    cloud.require_schema().await?;
-    refuse_another(&cloud, flags).await?;
-    let fresh = cloud.users().await?.is_empty();
-    let vault = keyfile::open(&flags.path("secret_key_file"), fresh)?;
-    cloud.close().await;
-    let cloud = Cloud::open(config, Some(vault)).await?;
-    let sealed = cloud.seal_user_data().await?;
-    if sealed > 0 {
-        tracing::info!(instances = sealed, "user data of earlier versions sealed");
-    }
-    Ok(cloud)
-}
-
-/// Refuses a database that is not the one of this state folder. Nothing was changed before.
-async fn refuse_another(cloud: &Cloud, flags: &Flags) -> Result<(), Failure> {
-    let verdict = identity::compare(cloud, flags).await?;
-    identity::refuse(&verdict, cloud.db().name(), flags)
-}
-
-pub(super) async fn bind(flags: &Flags, cloud: &Cloud) -> Result<Server, Failure> {
-    let config = ServerConfig {
-        ec2_listen: SocketAddr::V4(flags.ec2_listen()),
-        agent_socket: flags.path("server_socket"),
-        regions: follow::endpoints(flags),
-        name: format!("{}:{}", flags.host(), std::process::id()),
-        clock_file: novanet_server::clock_file::path(&flags.state_path()),
-    };
-    Ok(Server::bind(config, cloud.clone()).await?)
 }

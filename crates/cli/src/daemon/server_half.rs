@@ -1,8 +1,8 @@
 //! The server half of `novanet up`. While its database cannot be used, it says why and tries again;
 //! the agent half goes on from its ledger, as firewall, DHCP and metadata need no server.
 
+use super::open::{bind, open};
 use super::ports::ReservedPorts;
-use super::serve::{bind, open};
 use super::{Shutdown, announce, follow, setup};
 use crate::failure::Failure;
 use crate::say;

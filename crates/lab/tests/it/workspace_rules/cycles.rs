@@ -14,7 +14,6 @@ use super::{crates, none};
 
 /// Circles that are still there: crate, how many, and why. The list only ever becomes shorter.
 const KNOWN: &[(&str, usize, &str)] = &[
-    ("cli", 3, "the two halves of `up` call each other"),
     ("reconcile", 3, "the worker is being divided"),
     ("control", 1, "the cloud holds the launch queue"),
     ("ec2", 1, "errors become XML, and parsing gives errors"),
