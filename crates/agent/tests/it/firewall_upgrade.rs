@@ -100,6 +100,9 @@ fn the_tables_of_the_first_builds_are_replaced_without_a_lost_packet() -> Result
         std::io::Read::read_to_string(&mut ping.stdout().context("its output")?, &mut said)?;
         assert!(said.contains("200 received"), "{said}");
         assert!(inside.goes_on() && outside.goes_on(), "with the new rules");
+        // The old rules' generation was the valid one meanwhile, with and without a record.
+        let recorded: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+        assert_eq!(recorded["valid"], 8, "{recorded}");
 
         let upgraded = in_order(&cloud.run(&["nft", "-nn", "list ruleset"])?.stdout);
         for old in ["fipin", "brs", "c_ours", "chain sg1", "chain k1", "set m1"] {

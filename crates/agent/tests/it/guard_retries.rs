@@ -7,7 +7,8 @@ use novanet_reconcile::MAX_RETRY_PAUSE;
 use std::time::{Duration, Instant as Clock};
 use tokio::time::Instant;
 
-/// A subsystem with one item that failed so often that it is tried rarely, and when it was tried last.
+/// A subsystem with one item that failed so often that its retries are rare, and the time of the
+/// last try.
 async fn hopeless(
     host: &FakeHost,
 ) -> (
