@@ -1,5 +1,6 @@
 //! botocore's own code on the other side: it reads every answer that we write, and we read every
-//! call that it makes. Needs a Python with botocore: `NOVANET_PYTHON`, or `python3`.
+//! call that it makes. Needs a Python with botocore: `NOVANET_PYTHON`, or the one in the folder
+//! `NOVANET_VENV` (scripts/venv makes it, `make test` sets it), or `python3`.
 
 use crate::recorded::Recorded;
 use crate::samples;
@@ -14,7 +15,9 @@ use time::OffsetDateTime;
 
 /// Runs one of the scripts beside this file, with `input` on its standard input.
 fn python(script: &str, input: &Value) -> Value {
-    let program = std::env::var("NOVANET_PYTHON").unwrap_or_else(|_| "python3".into());
+    let program = std::env::var("NOVANET_PYTHON")
+        .or_else(|_| std::env::var("NOVANET_VENV").map(|folder| format!("{folder}/bin/python")))
+        .unwrap_or_else(|_| "python3".into());
     let mut child = Command::new(&program)
         .arg(format!("{}/tests/it/{script}", env!("CARGO_MANIFEST_DIR")))
         .stdin(Stdio::piped())
