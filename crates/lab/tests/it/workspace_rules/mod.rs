@@ -4,6 +4,7 @@
 mod agent;
 mod crates;
 mod cycles;
+mod documents;
 mod files;
 mod licenses;
 mod modules;
