@@ -88,6 +88,22 @@ fn links_of_the_documentation_lead_somewhere() {
 }
 
 #[test]
+fn lines_of_the_documentation_have_at_most_100_columns() {
+    let pages = files()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let long = pages.flat_map(|path| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        let lines = text.lines().enumerate();
+        let long = lines.filter(|(_, line)| line.chars().count() > 100);
+        long.map(|(number, _)| format!("{name}:{}", number + 1))
+            .collect::<Vec<_>>()
+    });
+    none("lines of more than 100 columns", &long.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_path_is_found_in_its_long_and_short_form_only_if_it_exists() {
     for path in [
         "crates/lab/src/lib.rs",
