@@ -87,20 +87,36 @@ fn links_of_the_documentation_lead_somewhere() {
     );
 }
 
+/// The lines of a page that are not code, with their numbers. Code is as people type it.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_code = false;
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        (!is_code && !is_fence).then_some((index + 1, line))
+    })
+}
+
 #[test]
 fn lines_of_the_documentation_have_at_most_100_columns() {
     let pages = files()
         .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "md"));
+        .filter(|path| path.extension().is_some_and(|kind| kind == "md"));
     let long = pages.flat_map(|path| {
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.strip_prefix(root()).unwrap().display().to_string();
-        let lines = text.lines().enumerate();
-        let long = lines.filter(|(_, line)| line.chars().count() > 100);
-        long.map(|(number, _)| format!("{name}:{}", number + 1))
+        prose(&text)
+            .filter(|(_, line)| line.chars().count() > 100)
+            .map(|(number, _)| format!("{name}:{number}"))
             .collect::<Vec<_>>()
     });
     none("lines of more than 100 columns", &long.collect::<Vec<_>>());
+}
+
+#[test]
+fn code_in_a_page_is_no_prose() {
+    let page = "one\n```sh\ncode\n```\ntwo";
+    assert_eq!(prose(page).collect::<Vec<_>>(), [(1, "one"), (5, "two")]);
 }
 
 #[test]
