@@ -55,7 +55,7 @@ use tokio::sync::Notify;
 use types::{Changes, Errors, Wanted, is_text};
 use watch::Watch;
 
-/// How often a list is begun anew because somebody changed something meanwhile.
+/// How often a listing starts anew because another program made a transaction meanwhile.
 const TRIES: u32 = 20;
 
 /// The nftables backend of one network namespace.
@@ -123,8 +123,8 @@ impl Nft {
         Ok(items)
     }
 
-    /// Reads while nobody changes anything, and says after which transaction; `None`: somebody
-    /// always did.
+    /// Reads between two transactions, and returns the number of the earlier one; `None`: other
+    /// programs made a transaction during each try.
     fn consistent<T>(
         &mut self,
         read: impl Fn(&mut Socket) -> io::Result<T>,
@@ -199,7 +199,7 @@ impl Nft {
         }
     }
 
-    /// Removes what a script has no words for.
+    /// Removes elements that the language of nft cannot express.
     fn foreign_elements(&mut self, changes: Changes<'_>) -> Errors {
         let foreign: Vec<_> = changes
             .iter()
@@ -209,7 +209,7 @@ impl Nft {
         self.elements(&foreign)
     }
 
-    /// Ends the flows that went by what has just changed, and those that could not be ended before.
+    /// Ends the flows that these changes make stale, and those of earlier changes that are pending.
     fn cut(&mut self, changes: Changes<'_>, mut errors: Errors) -> Errors {
         let failed: BTreeSet<Key> = errors.iter().map(|(key, _)| key.clone()).collect();
         for change in changes.iter().filter(|c| !failed.contains(&c.key)) {
