@@ -186,7 +186,7 @@ async fn a_foreign_thing_in_the_way_is_an_error_of_its_object_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_that_cannot_be_observed_is_reported_and_delays_no_other() {
+async fn a_subsystem_that_cannot_be_observed_is_reported_and_delays_no_other() {
     let host = FakeHost::new();
     host.blind("links", true);
     let engine = started(&host, &[cloud::float(1, 1)]).await;
@@ -241,7 +241,7 @@ async fn live(host: &FakeHost, lists: [&[HostObject]; 2], kill: Option<usize>) -
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_after_any_action_of_any_room_the_next_agent_ends_in_the_same_state() {
+async fn killed_after_any_action_of_any_subsystem_the_next_agent_ends_in_the_same_state() {
     let before = cloud::small_cloud();
     let after = [
         cloud::bridge(1, "br101"),

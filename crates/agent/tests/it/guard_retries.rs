@@ -12,7 +12,7 @@ use tokio::time::Instant;
 async fn hopeless(
     host: &FakeHost,
 ) -> (
-    Reconciler<novanet_agent::fake::FakeRoom<FakeLinks>>,
+    Reconciler<novanet_agent::fake::FakeSubsystem<FakeLinks>>,
     Instant,
 ) {
     host.fail("links", "bridge/br100", true);
@@ -64,7 +64,7 @@ async fn what_stood_on_something_that_is_there_again_does_not_wait_for_its_turn(
 
 /// An engine on which a subsystem below another had trouble for long, and then has none.
 #[tokio::test]
-async fn the_room_above_is_told_when_the_trouble_below_is_over() {
+async fn the_worker_above_retries_when_the_fault_below_is_over() {
     let host = FakeHost::new();
     for (subsystem, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
         host.fail(subsystem, key, true);

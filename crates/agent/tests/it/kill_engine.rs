@@ -33,14 +33,14 @@ const WAY: &str = "NOVANET_TEST_KILLED_WAY";
 
 /// How many more actions the subsystems may do.
 #[derive(Clone)]
-struct Fuse(Arc<AtomicUsize>);
+struct KillAfter(Arc<AtomicUsize>);
 
-impl Fuse {
+impl KillAfter {
     fn new() -> Self {
         Self(Arc::new(AtomicUsize::new(usize::MAX)))
     }
 
-    fn burns_after(&self, actions: usize) {
+    fn set(&self, actions: usize) {
         self.0.store(actions, Ordering::SeqCst);
     }
 
@@ -53,13 +53,13 @@ impl Fuse {
     }
 }
 
-/// A subsystem that kills the agent when the fuse has burnt.
-struct Mortal<R> {
+/// A subsystem that kills the agent after so many actions.
+struct Killable<R> {
     subsystem: R,
-    fuse: Fuse,
+    kill_after: KillAfter,
 }
 
-impl<R: Subsystem> Subsystem for Mortal<R> {
+impl<R: Subsystem> Subsystem for Killable<R> {
     type Key = R::Key;
     type Value = R::Value;
     const NAME: &'static str = R::NAME;
@@ -88,7 +88,7 @@ impl<R: Subsystem> Subsystem for Mortal<R> {
         changes: &[Change<R::Key, R::Value>],
         desired: &Desired<R::Key, R::Value>,
     ) -> Vec<(R::Key, SubsystemError)> {
-        let may = self.fuse.take(changes.len());
+        let may = self.kill_after.take(changes.len());
         let failed = self.subsystem.apply(&changes[..may], desired).await;
         if may < changes.len() {
             die();
@@ -97,7 +97,7 @@ impl<R: Subsystem> Subsystem for Mortal<R> {
     }
 }
 
-impl<R: Shows> Shows for Mortal<R> {
+impl<R: Shows> Shows for Killable<R> {
     fn describe(value: &R::Value) -> String {
         R::describe(value)
     }
@@ -125,25 +125,29 @@ fn die() -> ! {
 }
 
 /// Runs an agent's engine while `work` lasts.
-async fn agent<T>(settings: &Settings, fuse: &Fuse, work: impl AsyncFnOnce(&Engine) -> T) -> T {
+async fn agent<T>(
+    settings: &Settings,
+    kill_after: &KillAfter,
+    work: impl AsyncFnOnce(&Engine) -> T,
+) -> T {
     let (sender, mut reports) = mpsc::unbounded_channel();
-    let fuse = || fuse.clone();
+    let kill_after = || kill_after.clone();
     let subsystems = Subsystems {
-        links: Mortal {
+        links: Killable {
             subsystem: Links::new(settings).unwrap(),
-            fuse: fuse(),
+            kill_after: kill_after(),
         },
-        firewall: Mortal {
+        firewall: Killable {
             subsystem: Firewall::new(settings).unwrap(),
-            fuse: fuse(),
+            kill_after: kill_after(),
         },
-        dhcp: Mortal {
+        dhcp: Killable {
             subsystem: DhcpServers::new(settings).unwrap(),
-            fuse: fuse(),
+            kill_after: kill_after(),
         },
-        instances: Mortal {
+        instances: Killable {
             subsystem: parts::subsystem(settings, sender, Arc::new(VethAttacher)),
-            fuse: fuse(),
+            kill_after: kill_after(),
         },
     };
     let (engine, workers) = Engine::new(subsystems, None, &Timing::default());
@@ -278,7 +282,7 @@ impl Deaths {
     /// An agent that nobody kills goes on from whatever is there. What is there then.
     async fn next_agent(&self, to: usize) -> String {
         let settings = &self.settings;
-        agent(settings, &Fuse::new(), async |engine| {
+        agent(settings, &KillAfter::new(), async |engine| {
             reaches(engine, 1, &self.states[to]).await;
             let mut differs = engine.plan(true).await.unwrap();
             for _ in 0..100 {
@@ -334,11 +338,11 @@ async fn go_and_die(settings: Settings, way: &str, instances: bool) {
     let number = |n: usize| words[n].parse::<usize>().unwrap();
     let states = states(instances);
     let (from, to) = (&states[number(0)], &states[number(1)]);
-    let fuse = Fuse::new();
-    agent(&settings, &fuse, async |engine| {
+    let kill_after = KillAfter::new();
+    agent(&settings, &kill_after, async |engine| {
         reaches(engine, 1, from).await;
         if words[2] == "after" {
-            fuse.burns_after(number(3));
+            kill_after.set(number(3));
         } else {
             let life = Duration::from_micros(number(3).try_into().unwrap());
             std::thread::spawn(move || {
@@ -373,7 +377,7 @@ fn on_a_host(instances: bool, body: impl AsyncFnOnce(Deaths)) {
 }
 
 #[test]
-fn killed_after_any_action_of_any_real_room_the_next_agent_ends_in_the_same_state() {
+fn killed_after_any_action_of_any_real_subsystem_the_next_agent_ends_in_the_same_state() {
     on_a_host(false, async |deaths| {
         let mut actions = 0;
         loop {

@@ -74,7 +74,7 @@ fn private_folders_and_files_are_seen_in_the_host_only() {
 
 #[test]
 fn what_runs_in_a_host_ends_with_it() {
-    let host = Host::new("mortal").unwrap();
+    let host = Host::new("ending").unwrap();
     let process = host.spawn(Command::new("sleep").arg("600")).unwrap();
     host.sh("setsid sleep 601 >/dev/null 2>&1 &").unwrap();
     let orphan = eventually(Duration::from_secs(20), || {

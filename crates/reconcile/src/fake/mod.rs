@@ -48,28 +48,28 @@ pub trait Subject: Send + Sync + 'static {
     }
 }
 
-/// A fake room for links.
+/// A fake subsystem for links.
 pub struct FakeLinks;
-/// A fake room for the firewall.
+/// A fake subsystem for the firewall.
 pub struct FakeFirewall;
-/// A fake room for DHCP.
+/// A fake subsystem for DHCP.
 pub struct FakeDhcp;
-/// A fake room for instances.
+/// A fake subsystem for instances.
 pub struct FakeInstances;
 
 /// A subsystem of a [`FakeHost`].
-pub struct FakeRoom<S> {
+pub struct FakeSubsystem<S> {
     host: FakeHost,
     changed_externally: Arc<Notify>,
     subject: PhantomData<S>,
 }
 
 /// The subsystems of a fake host.
-pub type FakeRooms = Subsystems<
-    FakeRoom<FakeLinks>,
-    FakeRoom<FakeFirewall>,
-    FakeRoom<FakeDhcp>,
-    FakeRoom<FakeInstances>,
+pub type FakeSubsystems = Subsystems<
+    FakeSubsystem<FakeLinks>,
+    FakeSubsystem<FakeFirewall>,
+    FakeSubsystem<FakeDhcp>,
+    FakeSubsystem<FakeInstances>,
 >;
 
 /// The host in memory. Outlives the subsystems, as a kernel outlives the agent.
@@ -104,7 +104,7 @@ impl FakeHost {
     }
 
     /// Subsystems of this host, as a new agent makes them.
-    pub fn subsystems(&self) -> FakeRooms {
+    pub fn subsystems(&self) -> FakeSubsystems {
         Subsystems {
             links: self.subsystem(),
             firewall: self.subsystem(),
@@ -114,9 +114,9 @@ impl FakeHost {
     }
 
     /// One subsystem of this host.
-    pub fn subsystem<S: Subject>(&self) -> FakeRoom<S> {
+    pub fn subsystem<S: Subject>(&self) -> FakeSubsystem<S> {
         let mut state = self.state();
-        FakeRoom {
+        FakeSubsystem {
             host: self.clone(),
             changed_externally: Arc::clone(state.changed_externally.entry(S::NAME).or_default()),
             subject: PhantomData,
@@ -274,7 +274,7 @@ impl FakeHost {
     }
 }
 
-impl<S: Subject> Subsystem for FakeRoom<S> {
+impl<S: Subject> Subsystem for FakeSubsystem<S> {
     type Key = FakeKey;
     type Value = String;
 
@@ -373,7 +373,7 @@ impl<S: Subject> Subsystem for FakeRoom<S> {
     }
 }
 
-impl<S: Subject> Shows for FakeRoom<S> {
+impl<S: Subject> Shows for FakeSubsystem<S> {
     async fn show(&mut self) -> Result<String, SubsystemError> {
         let things = self.host.things().into_iter();
         let ours = things.filter(|(name, _)| name.starts_with(S::NAME));

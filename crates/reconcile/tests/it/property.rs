@@ -2,7 +2,7 @@
 
 use novanet_model::{HostObject, ObjectKey};
 use novanet_reconcile::fake::objects as cloud;
-use novanet_reconcile::fake::{FakeFirewall, FakeHost, FakeKey, FakeLinks, FakeRoom, Subject};
+use novanet_reconcile::fake::{FakeFirewall, FakeHost, FakeKey, FakeLinks, FakeSubsystem, Subject};
 use novanet_reconcile::{Blocked, Reconciler};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ fn run<F: Future>(future: F) -> F::Output {
 }
 
 /// What must be in the subsystem, as the fake kernel would list it.
-fn wanted<S: Subject>(reconciler: &Reconciler<FakeRoom<S>>) -> BTreeMap<String, String> {
+fn wanted<S: Subject>(reconciler: &Reconciler<FakeSubsystem<S>>) -> BTreeMap<String, String> {
     let items = reconciler.desired().iter();
     items
         .map(|(FakeKey(key), value)| (format!("{} {key}", S::NAME), value.clone()))

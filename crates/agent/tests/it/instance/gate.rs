@@ -4,7 +4,7 @@
 use super::parts::{Tiny, image, instance, port};
 use crate::engine_support::{delta, eventually, list, reached};
 use futures_util::future::BoxFuture;
-use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeLinks, FakeRoom};
+use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeLinks, FakeSubsystem};
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::{Driver, Instances, Machine, PortAttacher};
 use novanet_agent::runtime::{Engine, Subsystems, Timing, Workers};
@@ -132,7 +132,12 @@ pub(super) struct World {
     folder: tempfile::TempDir,
 }
 
-type Mixed = Workers<FakeRoom<FakeLinks>, FakeRoom<FakeFirewall>, FakeRoom<FakeDhcp>, Instances>;
+type Mixed = Workers<
+    FakeSubsystem<FakeLinks>,
+    FakeSubsystem<FakeFirewall>,
+    FakeSubsystem<FakeDhcp>,
+    Instances,
+>;
 
 impl World {
     fn new() -> (Self, Mixed) {

@@ -207,7 +207,8 @@ const LIVED_IN: &str = "bridge br100 of network 1: its range 10.0.1.0/24 is in u
      off the host";
 
 #[tokio::test(start_paused = true)]
-async fn a_network_in_whose_range_the_host_lives_is_held_back_in_every_room_and_the_rest_works() {
+async fn a_network_in_whose_range_the_host_lives_is_held_back_in_every_subsystem_and_the_rest_works()
+ {
     let host = FakeHost::new();
     host.lives_at(lives(&["10.0.1.77/25 eth5"], &[]));
     let engine = started(&host, &two_networks()).await;
@@ -266,7 +267,7 @@ fn of_the_float(host: &FakeHost) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_floating_ip_that_the_host_has_itself_is_in_force_in_no_room() {
+async fn a_floating_ip_that_the_host_has_itself_is_in_force_in_no_subsystem() {
     let all = ["firewall float/203.0.0.1", "links route/203.0.0.1"];
     let host = FakeHost::new();
     for own in [
