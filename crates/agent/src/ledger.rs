@@ -7,7 +7,7 @@
 
 use crate::runtime::error::AgentError;
 use crate::runtime::table::{Table, Taken};
-use crate::{private, whole};
+use crate::{atomic_file, private};
 use novanet_model::wire::Objects;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -275,7 +275,7 @@ fn work(dir: &Path, todo: &Receiver<Job>) {
 }
 
 fn write_list(dir: &Path, written: &Written) -> io::Result<()> {
-    whole::replace_for_good(&dir.join(LIST), 0o600, &serde_json::to_vec(written)?)?;
+    atomic_file::replace_durable(&dir.join(LIST), 0o600, &serde_json::to_vec(written)?)?;
     for (number, path) in logs(dir).map_err(io::Error::other)? {
         if number < written.generation {
             fs::remove_file(path)?;

@@ -4,6 +4,7 @@
 //! The subsystems are [`link`], [`firewall`], [`dhcp`] and [`instance`]; [`runtime`] is the only
 //! module that knows all of them.
 
+mod atomic_file;
 mod boot;
 pub mod dhcp;
 pub mod firewall;
@@ -19,7 +20,6 @@ pub mod reserve;
 pub mod runtime;
 pub mod server_client;
 pub mod settings;
-mod whole;
 
 pub use novanet_reconcile::fake;
 

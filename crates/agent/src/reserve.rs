@@ -148,13 +148,13 @@ mod tests {
             for left in [1 << 20, 0] {
                 let bytes = vec![7; 900 << 10];
                 let path = below.join(format!("state{left}.json"));
-                crate::whole::replace(&path, 0o600, &bytes).unwrap();
+                crate::atomic_file::replace(&path, 0o600, &bytes).unwrap();
                 assert_eq!(std::fs::read(path).unwrap(), bytes);
                 assert_eq!(length(folder), left);
                 assert!(!fill(folder, 2 << 20).unwrap(), "no room yet");
             }
             let path = below.join("more");
-            let full = crate::whole::replace(&path, 0o600, &vec![7; 1 << 20]).unwrap_err();
+            let full = crate::atomic_file::replace(&path, 0o600, &vec![7; 1 << 20]).unwrap_err();
             assert_eq!(full.kind(), ErrorKind::StorageFull);
 
             std::fs::remove_file(folder.join("fill")).unwrap();

@@ -160,7 +160,7 @@ fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(FOLDER_MODE))?;
     }
-    crate::whole::replace(path, mode, text.as_bytes())
+    crate::atomic_file::replace(path, mode, text.as_bytes())
 }
 
 #[cfg(test)]

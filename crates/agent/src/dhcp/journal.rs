@@ -196,7 +196,7 @@ impl Journal {
         for (change, lease) in content.pending.drain(..count) {
             fold(&mut content.acknowledged, change, &lease);
         }
-        crate::whole::replace(&self.path(), 0o600, content.write()?.as_bytes())
+        crate::atomic_file::replace(&self.path(), 0o600, content.write()?.as_bytes())
     }
 }
 

@@ -138,7 +138,7 @@ fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(path)?;
     file.write_all(bytes)?;
     if file.metadata()?.len() > MAX_BYTES {
-        crate::whole::replace(path, 0o600, &end(path, BYTES_AFTER_CUT)?)?;
+        crate::atomic_file::replace(path, 0o600, &end(path, BYTES_AFTER_CUT)?)?;
     }
     Ok(())
 }

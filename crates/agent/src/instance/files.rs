@@ -204,7 +204,7 @@ impl Folder {
         let path = self.path.join(name);
         let failed = |e: std::io::Error| SubsystemError::kernel(path.display().to_string(), e);
         let bytes = serde_json::to_vec(value).map_err(|e| failed(e.into()))?;
-        crate::whole::replace(&path, 0o600, &bytes).map_err(failed)
+        crate::atomic_file::replace(&path, 0o600, &bytes).map_err(failed)
     }
 }
 

@@ -60,7 +60,7 @@ impl Ranges {
                 )
             })?;
         let path = folder.join(FILE);
-        crate::whole::replace(&path, 0o600, number.to_string().as_bytes())
+        crate::atomic_file::replace(&path, 0o600, number.to_string().as_bytes())
             .map_err(|e| SubsystemError::kernel(path.display().to_string(), e))?;
         used.insert(number);
         Ok(())

@@ -1,7 +1,7 @@
 //! The state directory of the links subsystem: small files, and no directory without a file.
 //! Depends on atomic file replacement only; callers own the content.
 
-use crate::whole;
+use crate::atomic_file;
 use novanet_model::IfName;
 use std::io;
 use std::path::Path;
@@ -9,13 +9,13 @@ use std::path::Path;
 /// Replaces a file atomically: no reader sees half of one.
 pub(super) fn write(record: &Path, bytes: &[u8]) -> io::Result<()> {
     make_folder(record)?;
-    whole::replace(record, 0o600, bytes)
+    atomic_file::replace(record, 0o600, bytes)
 }
 
 /// As [`write()`], and the file survives a power loss.
 pub(super) fn write_durable(record: &Path, bytes: &[u8]) -> io::Result<()> {
     make_folder(record)?;
-    whole::replace_for_good(record, 0o600, bytes)
+    atomic_file::replace_durable(record, 0o600, bytes)
 }
 
 /// Removes a file, if it exists, and the directory with its last file.

@@ -160,7 +160,7 @@ fn write(path: &Path, metadata: &Metadata) -> std::io::Result<()> {
         let file = std::fs::File::options().write(true).open(path)?;
         return file.set_modified(SystemTime::now());
     }
-    crate::whole::replace(path, 0o600, &bytes)
+    crate::atomic_file::replace(path, 0o600, &bytes)
 }
 
 fn path(folder: &Path, instance: InstanceId) -> PathBuf {

@@ -4,7 +4,7 @@
 use super::error::AgentError;
 use super::kept::kept_path;
 use super::lock::agent_dir;
-use crate::whole;
+use crate::atomic_file;
 use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,8 @@ pub fn claim(state_path: &Path, host: &str) -> Result<(), AgentError> {
     if fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    whole::replace_for_good(&path, 0o600, text.as_bytes()).map_err(|e| AgentError::file(path, e))
+    atomic_file::replace_durable(&path, 0o600, text.as_bytes())
+        .map_err(|e| AgentError::file(path, e))
 }
 
 #[cfg(test)]

@@ -26,5 +26,5 @@ pub(super) fn keep(settings: &Settings) -> io::Result<()> {
         return Ok(());
     }
     let path = kept_path(&settings.state_path);
-    crate::whole::replace_for_good(&path, 0o600, &serde_json::to_vec(settings)?)
+    crate::atomic_file::replace_durable(&path, 0o600, &serde_json::to_vec(settings)?)
 }

@@ -108,7 +108,7 @@ impl Record {
         };
         let folder = path.parent().unwrap_or(Path::new("."));
         crate::private::folder(folder)?;
-        crate::whole::replace(path, 0o600, &serde_json::to_vec(&disk)?)
+        crate::atomic_file::replace(path, 0o600, &serde_json::to_vec(&disk)?)
     }
 
     /// Forgets it.
