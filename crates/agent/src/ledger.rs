@@ -5,8 +5,8 @@
 //! synced behind; when the log outgrows the list, a new generation is written in the background. So
 //! one change among ten thousand costs one line. Must not know: subsystems, the server.
 
+use crate::runtime::desired_objects::{DesiredObjects, MergeResult};
 use crate::runtime::error::AgentError;
-use crate::runtime::table::{Table, Taken};
 use crate::{atomic_file, private};
 use novanet_model::wire::Objects;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ enum Job {
 
 impl Ledger {
     /// Opens the ledger in this directory (made if need be) and reads what it has.
-    pub fn open(dir: &Path) -> Result<(Self, Table), AgentError> {
+    pub fn open(dir: &Path) -> Result<(Self, DesiredObjects), AgentError> {
         make_private_dir(dir)?;
         let Read {
             table,
@@ -109,7 +109,7 @@ impl Ledger {
     }
 
     /// Starts a new generation: the whole table as the list, and an empty log. Waits for no disk.
-    pub fn renew(&mut self, table: &Table) {
+    pub fn renew(&mut self, table: &DesiredObjects) {
         if !table.is_known() {
             return;
         }
@@ -150,9 +150,9 @@ pub fn line(news: &Objects) -> Vec<u8> {
 }
 
 /// Reads a host's ledger without opening it for writing; `None`: there is none.
-pub fn peek(dir: &Path) -> Result<Option<Table>, AgentError> {
+pub fn peek(dir: &Path) -> Result<Option<DesiredObjects>, AgentError> {
     let read = read(dir)?;
-    Ok(Some(read.table).filter(Table::is_known))
+    Ok(Some(read.table).filter(DesiredObjects::is_known))
 }
 
 /// Makes a directory that only its owner may enter.
@@ -162,7 +162,7 @@ pub fn make_private_dir(dir: &Path) -> Result<(), AgentError> {
 }
 
 struct Read {
-    table: Table,
+    table: DesiredObjects,
     generation: u64,
     list_bytes: u64,
     log_bytes: u64,
@@ -170,7 +170,7 @@ struct Read {
 
 fn read(dir: &Path) -> Result<Read, AgentError> {
     let path = dir.join(LIST);
-    let mut table = Table::default();
+    let mut table = DesiredObjects::default();
     let mut generation = 0;
     let mut list_bytes = 0;
     match fs::read(&path) {
@@ -178,7 +178,7 @@ fn read(dir: &Path) -> Result<Read, AgentError> {
             Ok(written) if written.format == FORMAT => {
                 generation = written.generation;
                 list_bytes = bytes.len() as u64;
-                table.take(written.list);
+                table.merge(written.list);
             }
             Ok(written) => set_aside(&path, &format!("format {}", written.format)),
             Err(error) => set_aside(&path, &error.to_string()),
@@ -210,13 +210,13 @@ fn read(dir: &Path) -> Result<Read, AgentError> {
 }
 
 /// Takes the lines in; `false` if one could not be read, which ends it.
-fn replay(bytes: &[u8], table: &mut Table) -> bool {
+fn replay(bytes: &[u8], table: &mut DesiredObjects) -> bool {
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if !line.ends_with(b"\n") {
             return false;
         }
-        let taken = serde_json::from_slice(line).map(|news| table.take(news));
-        if !matches!(taken, Ok(Taken::Changed(_))) {
+        let taken = serde_json::from_slice(line).map(|news| table.merge(news));
+        if !matches!(taken, Ok(MergeResult::Changed(_))) {
             return false;
         }
     }

@@ -6,7 +6,7 @@
 use crate::failure::Failure;
 use novanet_agent::ledger;
 use novanet_agent::runtime::lineage::{Doubt, REMEDY, Reason};
-use novanet_agent::runtime::{self, AgentError, Table, lock};
+use novanet_agent::runtime::{self, AgentError, DesiredObjects, lock};
 use novanet_control::{Cloud, sqlite_file};
 use novanet_model::flags::Flags;
 use novanet_model::wire::{Follow, Objects};
@@ -20,7 +20,7 @@ pub(crate) struct LocalRecord {
     /// What the server noted: epoch and version.
     pub(crate) seen: Option<(String, i64)>,
     /// What the agent's host has.
-    pub(crate) ledger: Option<Table>,
+    pub(crate) ledger: Option<DesiredObjects>,
 }
 
 impl LocalRecord {
@@ -43,7 +43,7 @@ impl LocalRecord {
 
     /// The newest position on record: epoch and version.
     pub(crate) fn position(&self) -> (String, i64) {
-        let ledger = self.ledger.as_ref().map(Table::position);
+        let ledger = self.ledger.as_ref().map(DesiredObjects::position);
         let ledger = ledger.map(|at| (at.epoch, at.after));
         match (ledger, &self.seen) {
             (Some(ledger), Some(seen)) if ledger.0 == seen.0 && seen.1 > ledger.1 => seen.clone(),
@@ -56,7 +56,7 @@ impl LocalRecord {
     /// The database of this state folder, for people.
     fn words(&self) -> String {
         let (epoch, version) = self.position();
-        let objects = self.ledger.as_ref().map_or(0, Table::len);
+        let objects = self.ledger.as_ref().map_or(0, DesiredObjects::len);
         format!("epoch {epoch}, clock {version}, {objects} objects on this host")
     }
 }

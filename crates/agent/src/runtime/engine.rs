@@ -1,10 +1,10 @@
-//! The engine: one table of objects, four workers, and how far they are. Everything that comes from
-//! outside (server, socket, ledger) goes through [`Engine`], which is cheap to clone and never
-//! waits for a subsystem.
+//! The engine: the desired objects, the ledger, the four workers, and how far they are. The server,
+//! the local socket and the ledger all go through [`Engine`], which is cheap to clone and never
+//! waits for a subsystem (except in queries). Depends on `novanet-reconcile` for the workers.
 
 use super::addresses::Addresses;
+use super::desired_objects::{DesiredObjects, MergeResult};
 use super::lineage::{Doubt, Held};
-use super::table::{Table, Taken};
 use crate::ledger::{self, Ledger};
 use novanet_model::wire::{
     Digest, Follow, InstanceReport, InstanceState, ObjectError, Objects, Status,
@@ -26,8 +26,8 @@ pub struct Engine {
 }
 
 struct Inner {
-    /// Taken before `state`, and held while the news are written. Not part of `state`: who asks for
-    /// that must not wait for the disk.
+    /// Locked before `state`, and while the news are written. Not part of `state`: readers of that
+    /// must not wait for the disk.
     ledger: Mutex<Option<Ledger>>,
     state: Mutex<State>,
     workers: WorkerHandles,
@@ -35,7 +35,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    table: Table,
+    table: DesiredObjects,
     addresses: Addresses,
     held: Held,
     batch: u64,
@@ -46,14 +46,14 @@ struct State {
     unsent: BTreeMap<InstanceId, InstanceReport>,
 }
 
-/// What became of the server's news.
+/// The result of the server's news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
-    /// Taken in; go on from [`Engine::position`].
-    Taken,
-    /// They do not follow on what is here: ask for the whole list.
+pub enum NewsResult {
+    /// Merged; the next request continues from [`Engine::position`].
+    Merged,
+    /// The news do not continue the objects here: ask for the whole list.
     ListAgain,
-    /// They are of a database that this host does not follow: nothing was taken, see [`Doubt`].
+    /// The news are of a database that this host does not follow: nothing was merged, see [`Doubt`].
     Held,
 }
 
@@ -61,7 +61,7 @@ impl Engine {
     /// An engine over these subsystems. With a ledger, what it holds is brought up at once.
     pub fn new<L, F, D, I>(
         subsystems: Subsystems<L, F, D, I>,
-        ledger: Option<(Ledger, Table)>,
+        ledger: Option<(Ledger, DesiredObjects)>,
         timing: &Timing,
     ) -> (Self, Workers<L, F, D, I>)
     where
@@ -85,7 +85,7 @@ impl Engine {
         (engine, workers)
     }
 
-    fn start_from(&self, ledger: Ledger, table: Table) {
+    fn start_from(&self, ledger: Ledger, table: DesiredObjects) {
         *self.ledger() = Some(ledger);
         let mut state = self.state();
         state.table = table;
@@ -106,9 +106,9 @@ impl Engine {
         self.state().table.position()
     }
 
-    /// Takes the server's news in, keeps them in the ledger, and hands what is really different to
-    /// the subsystems.
-    pub fn take(&self, mut news: Objects) -> Takes {
+    /// Merges the server's news, writes them to the ledger, and sends the objects that differ to
+    /// the workers.
+    pub fn take(&self, mut news: Objects) -> NewsResult {
         news.questions = Vec::new();
         let mut ledger = self.ledger();
         {
@@ -117,7 +117,7 @@ impl Engine {
                 if state.held.hold(doubt) {
                     self.inner.workers.news().notify_one();
                 }
-                return Takes::Held;
+                return NewsResult::Held;
             }
         }
         let idle = !news.whole && news.changes.is_empty();
@@ -125,8 +125,8 @@ impl Engine {
             .as_ref()
             .filter(|_| !idle)
             .map(|_| ledger::line(&news));
-        let Taken::Changed(changed) = self.state().table.take(news) else {
-            return Takes::ListAgain;
+        let MergeResult::Changed(changed) = self.state().table.merge(news) else {
+            return NewsResult::ListAgain;
         };
         // On disk before anything is made of it.
         if let (Some(ledger), Some(line)) = (&mut *ledger, line)
@@ -142,7 +142,7 @@ impl Engine {
         if nothing_to_do {
             self.inner.workers.news().notify_one();
         }
-        Takes::Taken
+        NewsResult::Merged
     }
 
     /// Whether the table is what the server says; `None`: they are of different moments.

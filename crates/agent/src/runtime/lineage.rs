@@ -5,7 +5,7 @@
 //! The proof is in the versions: in one history a clock never goes back, an object's version never goes
 //! back, and nothing leaves without a tombstone.
 
-use super::table::Table;
+use super::desired_objects::DesiredObjects;
 use novanet_model::wire::Objects;
 use novanet_model::{HostObject, InstanceId, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +76,7 @@ pub struct Doubt {
 
 impl Doubt {
     /// Whether there is any about these news. Costs what they are long; a list also what the table is.
-    pub fn about(table: &Table, news: &Objects) -> Option<Self> {
+    pub fn about(table: &DesiredObjects, news: &Objects) -> Option<Self> {
         let here = table.position();
         if !table.is_known() || news.accepts.contains(&here.epoch) {
             return None;
@@ -140,7 +140,7 @@ fn instance(key: &ObjectKey) -> Option<i64> {
 }
 
 /// An object that cannot have come from the ledger's one.
-fn branched(table: &Table, news: &Objects) -> Option<ObjectKey> {
+fn branched(table: &DesiredObjects, news: &Objects) -> Option<ObjectKey> {
     news.changes.iter().find_map(|change| {
         let entry = table.entry(&change.key)?;
         let older = change.version < entry.version;
@@ -154,7 +154,7 @@ fn branched(table: &Table, news: &Objects) -> Option<ObjectKey> {
 }
 
 /// What the list neither has nor says to be gone.
-fn missing(table: &Table, list: &Objects) -> Vec<ObjectKey> {
+fn missing(table: &DesiredObjects, list: &Objects) -> Vec<ObjectKey> {
     let said: BTreeMap<_, _> = list.changes.iter().map(|c| (&c.key, c.version)).collect();
     table
         .iter()
@@ -239,9 +239,9 @@ mod tests {
         }
     }
 
-    fn table() -> Table {
-        let mut table = Table::default();
-        table.take(news(
+    fn table() -> DesiredObjects {
+        let mut table = DesiredObjects::default();
+        table.merge(news(
             9,
             true,
             &[
@@ -274,7 +274,10 @@ mod tests {
         ];
         assert_eq!(reason(&news(12, true, &gone)), None);
         // The first list of all.
-        assert_eq!(Doubt::about(&Table::default(), &news(1, true, &[])), None);
+        assert_eq!(
+            Doubt::about(&DesiredObjects::default(), &news(1, true, &[])),
+            None
+        );
         // Another epoch that was decided about, whatever it has.
         let mut decided = news(1, true, &[]);
         decided.epoch = "e2".to_owned();

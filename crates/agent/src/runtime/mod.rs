@@ -4,6 +4,7 @@
 mod addresses;
 #[cfg(test)]
 mod describe;
+pub mod desired_objects;
 pub mod engine;
 pub mod error;
 pub mod identity;
@@ -15,9 +16,9 @@ pub mod preflight;
 pub mod questions;
 pub mod run;
 pub mod serve;
-pub mod table;
 
-pub use engine::{Engine, Takes};
+pub use desired_objects::DesiredObjects;
+pub use engine::{Engine, NewsResult};
 pub use error::AgentError;
 pub use kept::{kept, kept_path};
 pub use lineage::Doubt;
@@ -29,4 +30,3 @@ pub use offline::{Offline, has_ledger, offline_with};
 pub use questions::{Answers, Console};
 pub use run::{Options, offline, run, run_with};
 pub use serve::{Parts, serve};
-pub use table::Table;

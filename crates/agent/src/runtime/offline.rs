@@ -1,10 +1,10 @@
 //! `host plan` and `host cleanup` while no agent runs: the same subsystems, the ledger instead of the
 //! server, and the agent's lock, so that nobody else changes the host meanwhile.
 
+use super::desired_objects::DesiredObjects;
 use super::engine::Engine;
 use super::error::AgentError;
 use super::lock::{Lock, agent_dir};
-use super::table::Table;
 use crate::ledger;
 use novanet_reconcile::{Shows, Subsystem, Subsystems, Timing};
 use std::path::Path;
@@ -62,7 +62,11 @@ where
     Ok(tokio::join!(work, workers.run()).0)
 }
 
-async fn work(engine: &Engine, table: Option<Table>, what: Offline) -> Result<String, String> {
+async fn work(
+    engine: &Engine,
+    table: Option<DesiredObjects>,
+    what: Offline,
+) -> Result<String, String> {
     engine.pause().await?;
     if let Some(table) = table {
         engine.take(table.to_objects());

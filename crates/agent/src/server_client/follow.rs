@@ -3,7 +3,7 @@
 
 use super::outage::Outage;
 use super::{Client, Upstream, UpstreamError};
-use crate::runtime::engine::Takes;
+use crate::runtime::engine::NewsResult;
 use crate::runtime::questions::Answers;
 use crate::subsystem::ForeignDevices;
 use novanet_model::wire::{Asked, Follow, Hello, Objects};
@@ -83,11 +83,11 @@ impl<'a> Follower<'a> {
             let fresh = self.answer_new(&news);
             let idle = !fresh && news.changes.is_empty() && !news.questions.is_empty();
             let takes = engine.take(news);
-            if takes == Takes::Held {
+            if takes == NewsResult::Held {
                 tokio::time::sleep(HELD).await;
                 continue;
             }
-            let again = takes == Takes::ListAgain;
+            let again = takes == NewsResult::ListAgain;
             if again {
                 tracing::warn!("the server's news do not fit what is here: asking for all of it");
             }

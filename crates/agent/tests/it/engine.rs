@@ -3,7 +3,7 @@
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
 use novanet_agent::fake::FakeHost;
-use novanet_agent::runtime::{Engine, Takes, Timing};
+use novanet_agent::runtime::{Engine, NewsResult, Timing};
 use novanet_model::HostObject;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn things_are_made_upwards_and_removed_downwards() {
     );
 
     let gone: Vec<_> = objects.iter().collect();
-    assert_eq!(engine.take(delta(3, &[], &gone)), Takes::Taken);
+    assert_eq!(engine.take(delta(3, &[], &gone)), NewsResult::Merged);
     reached(&engine, 3).await;
     let removed = &host.actions()[made.len()..];
     let mut subsystems: Vec<_> = removed.iter().map(subsystem).collect();

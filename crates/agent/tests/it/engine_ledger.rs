@@ -4,7 +4,9 @@ use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list};
 use novanet_agent::fake::FakeHost;
 use novanet_agent::ledger::{self, Ledger};
-use novanet_agent::runtime::{Engine, Lock, Offline, Table, Takes, Timing, offline_with};
+use novanet_agent::runtime::{
+    DesiredObjects, Engine, Lock, NewsResult, Offline, Timing, offline_with,
+};
 use novanet_model::HostObject;
 use novanet_model::wire::Objects;
 use std::fs;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 /// A table and a ledger that take the same news, as the engine does it.
 struct Kept {
     ledger: Ledger,
-    table: Table,
+    table: DesiredObjects,
 }
 
 impl Kept {
@@ -26,7 +28,7 @@ impl Kept {
 
     fn take(&mut self, news: Objects) {
         let line = ledger::line(&news);
-        self.table.take(news);
+        self.table.merge(news);
         if self.ledger.add(&line) {
             self.ledger.renew(&self.table);
         }
@@ -175,7 +177,7 @@ async fn one_change_among_ten_thousand_costs_one_change() {
         let began = Instant::now();
         assert_eq!(
             engine.take(delta(version, &[cloud::float(5, fixed)], &[])),
-            Takes::Taken
+            NewsResult::Merged
         );
         while engine.status().version < version {
             tokio::task::yield_now().await;
@@ -301,5 +303,5 @@ fn nobody_who_asks_the_engine_waits_for_the_disk() {
     let version = answered.recv_timeout(Duration::from_secs(30));
     let _reader = fs::File::open(&log).unwrap();
     assert_eq!(version, Ok(0), "nothing is in force yet");
-    assert_eq!(taking.join().unwrap(), Takes::Taken);
+    assert_eq!(taking.join().unwrap(), NewsResult::Merged);
 }

@@ -4,7 +4,7 @@
 use super::context::Context;
 use crate::failure::Failure;
 use crate::identity::{self, LocalRecord, Verdict};
-use novanet_agent::runtime::Table;
+use novanet_agent::runtime::DesiredObjects;
 use novanet_model::wire::Objects;
 use novanet_server::clock_file;
 use std::fmt::Write as _;
@@ -70,7 +70,7 @@ pub(crate) async fn run(choice: Option<Choice>, cx: &Context) -> Result<String, 
 /// What the host has; without an agent here, only the epoch that the server noted.
 fn host_objects(record: &LocalRecord) -> Objects {
     if let Some(ledger) = &record.ledger {
-        return Table::to_objects(ledger);
+        return DesiredObjects::to_objects(ledger);
     }
     let (epoch, version) = record.position();
     Objects {

@@ -1,4 +1,5 @@
-//! The objects of a host as the server last gave them, and how its news change them. Pure.
+//! The objects of a host as the server last sent them, and how news change them. Pure: depends on
+//! the wire types of the model.
 
 use novanet_model::wire::{Change, Digest, Follow, Objects, fingerprint};
 use novanet_model::{HostObject, ObjectKey};
@@ -9,32 +10,32 @@ use std::sync::Arc;
 /// One object with the version of its last change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// When it changed last.
+    /// The database's version at the object's last change.
     pub version: i64,
-    /// What it is.
+    /// Shared with the workers' batches.
     pub object: Arc<HostObject>,
 }
 
 /// All objects of a host, of one snapshot of the server's database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Table {
+pub struct DesiredObjects {
     epoch: String,
     version: i64,
     objects: BTreeMap<ObjectKey, Entry>,
     sum: i64,
 }
 
-/// What became of the server's news.
+/// The result of merging the server's news.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// These objects are really different now (maybe none).
+pub enum MergeResult {
+    /// These objects differ from before (maybe none).
     Changed(Vec<ObjectChange>),
-    /// The news do not follow on what is here: ask for the whole list.
+    /// The news do not continue these objects: ask for the whole list.
     ListAgain,
 }
 
-impl Table {
-    /// How far it is, for the next question to the server. Empty epoch: nothing is known yet.
+impl DesiredObjects {
+    /// The position for the next request to the server. Empty epoch: no list was received yet.
     pub fn position(&self) -> Follow {
         Follow {
             epoch: self.epoch.clone(),
@@ -73,23 +74,23 @@ impl Table {
         self.objects.get(key)
     }
 
-    /// Takes the server's news in. Costs what the news are long.
-    pub fn take(&mut self, news: Objects) -> Taken {
+    /// Merges the server's news. The cost grows with the news, not with the objects.
+    pub fn merge(&mut self, news: Objects) -> MergeResult {
         if news.whole {
-            return Taken::Changed(self.replace(news));
+            return MergeResult::Changed(self.replace(news));
         }
         if news.epoch != self.epoch || news.version < self.version {
-            return Taken::ListAgain;
+            return MergeResult::ListAgain;
         }
         self.version = news.version;
         let changed = news
             .changes
             .into_iter()
             .filter_map(|change| self.set(change));
-        Taken::Changed(changed.collect())
+        MergeResult::Changed(changed.collect())
     }
 
-    /// Whether it has what the server says; `None` if the two are of different moments.
+    /// Whether the objects match the server's digest; `None` if the two are of different versions.
     pub fn agrees(&self, digest: &Digest) -> Option<bool> {
         if digest.epoch != self.epoch {
             return Some(false);
@@ -113,7 +114,7 @@ impl Table {
         fingerprint(all.map(|(key, entry)| (key.0.as_str(), entry.version)))
     }
 
-    /// The whole table as the server would send it.
+    /// All objects as the server would send them.
     pub fn to_objects(&self) -> Objects {
         let change = |(key, entry): (&ObjectKey, &Entry)| Change {
             key: key.clone(),
