@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-/// Longest question, in bytes.
-const LONGEST_QUESTION: u64 = 64 * 1024;
+/// A longer line is no question.
+const MAX_QUESTION_BYTES: u64 = 64 * 1024;
 
 /// The socket of the host with this state path.
 pub fn socket_path(state_path: &Path) -> PathBuf {
@@ -75,7 +75,7 @@ async fn converse(mut stream: UnixStream, answers: &Answers) -> std::io::Result<
     let mut read = BufReader::new(read);
     loop {
         let mut line = Vec::new();
-        let mut limited = (&mut read).take(LONGEST_QUESTION);
+        let mut limited = (&mut read).take(MAX_QUESTION_BYTES);
         if limited.read_until(b'\n', &mut line).await? == 0 {
             return Ok(());
         }

@@ -39,8 +39,8 @@ struct State {
     addresses: Addresses,
     held: Held,
     batch: u64,
-    /// Which version of which epoch is in force when the workers have done which batch.
-    marks: VecDeque<(u64, Follow)>,
+    /// For each batch that the workers have not done: the position that is applied then.
+    applied_positions: VecDeque<(u64, Follow)>,
     applied: Follow,
     instances: BTreeMap<InstanceId, InstanceReport>,
     unsent: BTreeMap<InstanceId, InstanceReport>,
@@ -199,8 +199,12 @@ impl Engine {
         let held = state.held.message();
         let is_held = held.is_some();
         errors.extend(held.map(|message| (host_key("database"), message)));
-        while state.marks.front().is_some_and(|(batch, _)| *batch <= done) {
-            if let Some((_, position)) = state.marks.pop_front() {
+        while state
+            .applied_positions
+            .front()
+            .is_some_and(|(batch, _)| *batch <= done)
+        {
+            if let Some((_, position)) = state.applied_positions.pop_front() {
                 state.applied = position;
             }
         }
@@ -270,8 +274,10 @@ impl Engine {
             self.inner.workers.send(state.batch, objects);
         }
         let position = state.table.position();
-        state.marks.retain(|(batch, _)| *batch != state.batch);
-        state.marks.push_back((state.batch, position));
+        state
+            .applied_positions
+            .retain(|(batch, _)| *batch != state.batch);
+        state.applied_positions.push_back((state.batch, position));
     }
 
     fn ledger(&self) -> MutexGuard<'_, Option<Ledger>> {

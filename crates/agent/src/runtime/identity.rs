@@ -2,8 +2,8 @@
 //! database, and remove them from the host.
 
 use super::error::AgentError;
-use super::kept::kept_path;
 use super::lock::agent_dir;
+use super::saved_settings::saved_settings_path;
 use crate::atomic_file;
 use serde::Deserialize;
 use std::fs;
@@ -30,7 +30,7 @@ pub fn owner(state_path: &Path) -> Option<String> {
             return Some(name.to_owned());
         }
     }
-    let settings = fs::read(kept_path(state_path)).ok()?;
+    let settings = fs::read(saved_settings_path(state_path)).ok()?;
     let named: Named = serde_json::from_slice(&settings).ok()?;
     Some(named.host)
 }
@@ -117,7 +117,11 @@ mod tests {
         fs::create_dir(agent_dir(state)).unwrap();
         assert_eq!(owner(state), None);
         check(state, "cloud1").unwrap();
-        fs::write(kept_path(state), r#"{"host": "cloud1", "other": 1}"#).unwrap();
+        fs::write(
+            saved_settings_path(state),
+            r#"{"host": "cloud1", "other": 1}"#,
+        )
+        .unwrap();
         let why = check(state, "cloud2").unwrap_err().to_string();
         for part in [
             "is cloud1's",

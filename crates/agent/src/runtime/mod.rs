@@ -8,19 +8,18 @@ pub mod desired_objects;
 pub mod engine;
 pub mod error;
 pub mod identity;
-mod kept;
 pub mod lineage;
 pub mod lock;
 pub mod offline;
 pub mod preflight;
 pub mod questions;
 pub mod run;
+mod saved_settings;
 pub mod serve;
 
 pub use desired_objects::DesiredObjects;
 pub use engine::{Engine, NewsResult};
 pub use error::AgentError;
-pub use kept::{kept, kept_path};
 pub use lineage::Doubt;
 pub use lock::{Lock, NamespaceLock};
 pub use novanet_reconcile::{
@@ -29,4 +28,5 @@ pub use novanet_reconcile::{
 pub use offline::{Offline, has_ledger, offline_with};
 pub use questions::{Answers, Console};
 pub use run::{Options, offline, run, run_with};
+pub use saved_settings::{saved_settings, saved_settings_path};
 pub use serve::{Parts, serve};

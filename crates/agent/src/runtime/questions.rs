@@ -7,8 +7,8 @@ use novanet_reconcile::{DHCP, FIREWALL, INSTANCES, LINKS, Query};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Longest answer, in bytes.
-const LONGEST: usize = 1024 * 1024;
+/// An answer that is longer is cut.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Where the console of an instance can be read, without waiting for the instances' worker.
 pub trait Console: Send + Sync {
@@ -152,8 +152,8 @@ fn running(ports: &str) -> String {
 
 fn shortened(mut text: String) -> String {
     const NOTE: &str = "\n(shortened: the answer was longer than 1 MiB)\n";
-    if text.len() > LONGEST {
-        let mut end = LONGEST - NOTE.len();
+    if text.len() > MAX_ANSWER_BYTES {
+        let mut end = MAX_ANSWER_BYTES - NOTE.len();
         while !text.is_char_boundary(end) {
             end -= 1;
         }

@@ -3,12 +3,12 @@
 use super::engine::Engine;
 use super::error::AgentError;
 use super::identity;
-use super::kept::keep;
 use super::lock::{Lock, NamespaceLock};
 use super::offline::{Offline, offline_with};
 use super::preflight;
 use super::questions::Console;
-use super::serve::{Beside, Parts, serve};
+use super::saved_settings::save;
+use super::serve::{BackgroundTasks, Parts, serve};
 use crate::dhcp::DhcpServers;
 use crate::dhcp::journal::Journal;
 use crate::firewall::{Firewall, FirewallBackend};
@@ -75,7 +75,7 @@ pub async fn run_with(
     let _namespace = NamespaceLock::take()?;
     identity::check(&settings.state_path, &settings.host)?;
     identity::claim(&settings.state_path, &settings.host)?;
-    if let Err(error) = keep(&settings) {
+    if let Err(error) = save(&settings) {
         tracing::warn!(%error, "the settings cannot be kept for host plan while no agent runs");
     }
     let metadata = listen(settings.metadata_port).await?;
@@ -89,7 +89,7 @@ pub async fn run_with(
     let console = Arc::new(subsystems.instances.consoles());
     tracing::info!(host = settings.host, "the agent starts");
     let parts = Parts {
-        beside: beside(&settings, metadata, client.clone()),
+        background: background(&settings, metadata, client.clone()),
         hello: hello(&settings, &options.roles),
         my_ip_follows: settings.my_ip_follows,
         state_path: settings.state_path,
@@ -148,8 +148,8 @@ async fn listen(port: u16) -> Result<TcpListener, AgentError> {
     listener.map_err(|source| AgentError::Port { port, source })
 }
 
-fn beside(settings: &Settings, listener: TcpListener, client: Client) -> Beside {
-    let kept = super::lock::agent_dir(&settings.state_path).join("metadata");
+fn background(settings: &Settings, listener: TcpListener, client: Client) -> BackgroundTasks {
+    let cache = super::lock::agent_dir(&settings.state_path).join("metadata");
     vec![(
         "metadata service",
         Box::new(move |engine| {
@@ -159,7 +159,7 @@ fn beside(settings: &Settings, listener: TcpListener, client: Client) -> Beside 
                     engine: engine.clone(),
                 });
                 let find = move |address| engine.instance_at(address);
-                let served = metadata::serve(listener, find, source, kept);
+                let served = metadata::serve(listener, find, source, cache);
                 if let Err(error) = served.await {
                     tracing::error!(%error, "metadata service");
                 }

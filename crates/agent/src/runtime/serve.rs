@@ -18,11 +18,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// How long the workers may take to end their rounds when the agent is stopped.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the workers may take to end their rounds when the agent stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Makes a task that runs as long as the agent does.
-pub type Beside = Vec<(
+/// Tasks that run as long as the agent does, by name.
+pub type BackgroundTasks = Vec<(
     &'static str,
     Box<dyn FnOnce(Engine) -> BoxFuture<'static, ()> + Send>,
 )>;
@@ -47,8 +47,8 @@ pub struct Parts<L, F, D, I> {
     pub leases: Option<Arc<dyn LeaseSource>>,
     /// Where states of instances come from.
     pub reports: mpsc::UnboundedReceiver<InstanceReport>,
-    /// What else runs as long as the agent does (the metadata service).
-    pub beside: Beside,
+    /// Further tasks (the metadata service).
+    pub background: BackgroundTasks,
     /// The engine's times.
     pub timing: Timing,
     /// The conversation's times.
@@ -83,7 +83,7 @@ where
     };
     // A task each: one that waits for a disk does not delay the others.
     let mut tasks = JoinSet::new();
-    for (name, make) in parts.beside {
+    for (name, make) in parts.background {
         tasks.spawn(named(name, make(engine.clone())));
     }
     let conversation = Box::pin(upstream.run());
@@ -98,7 +98,7 @@ where
     };
     tasks.shutdown().await;
     engine.stop();
-    if tokio::time::timeout(FAREWELL, workers.all_ends())
+    if tokio::time::timeout(STOP_TIMEOUT, workers.all_ends())
         .await
         .is_err()
     {

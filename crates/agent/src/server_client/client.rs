@@ -25,13 +25,13 @@ use tokio::time::timeout;
 /// Paths of the protocol start with this; those of one host are said without it in this file.
 const ROOT: &str = "/agent/v1/";
 /// Largest answer, except images. A whole list of 50,000 objects is 10 MB.
-const LARGEST: usize = 64 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// How much of an error's text is kept.
-const LONGEST_MESSAGE: usize = 500;
+const MAX_MESSAGE_BYTES: usize = 500;
 /// How long an ordinary answer may take.
-const LIMIT: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Idle connections that are kept.
-const IDLE: usize = 4;
+const MAX_IDLE_CONNECTIONS: usize = 4;
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -69,7 +69,7 @@ impl Client {
     /// A connection of its own, to follow objects over: when it ends, the server may have been
     /// restarted, and the follower introduces itself again.
     pub async fn session(&self) -> Result<Session, UpstreamError> {
-        let sender = in_time("connect", LIMIT, self.connect()).await??;
+        let sender = in_time("connect", REQUEST_TIMEOUT, self.connect()).await??;
         let client = self.clone();
         Ok(Session { client, sender })
     }
@@ -77,7 +77,7 @@ impl Client {
     /// What a host that is up to date has; `full`: with the fingerprint.
     pub async fn digest(&self, full: bool) -> Result<Digest, UpstreamError> {
         let path = format!("/digest?full={full}");
-        let answer = self.request(Method::GET, &path, Bytes::new(), LIMIT);
+        let answer = self.request(Method::GET, &path, Bytes::new(), REQUEST_TIMEOUT);
         json(&path, &answer.await?)
     }
 
@@ -105,7 +105,7 @@ impl Client {
     /// What an instance may learn about itself; `None`: there is no such instance on this host.
     pub async fn metadata(&self, instance: InstanceId) -> Result<Option<Metadata>, UpstreamError> {
         let path = format!("/metadata/{instance}");
-        let answer = self.request(Method::GET, &path, Bytes::new(), LIMIT);
+        let answer = self.request(Method::GET, &path, Bytes::new(), REQUEST_TIMEOUT);
         match answer.await {
             Ok(body) => json(&path, &body).map(Some),
             Err(UpstreamError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
@@ -123,10 +123,12 @@ impl Client {
             path: path.clone(),
             message: format!("{}: {e}", into.display()),
         };
-        let response = self.send(Method::GET, &path, Bytes::new(), LIMIT).await?;
-        let mut body = accepted(&path, response, LIMIT).await?;
+        let response = self
+            .send(Method::GET, &path, Bytes::new(), REQUEST_TIMEOUT)
+            .await?;
+        let mut body = accepted(&path, response, REQUEST_TIMEOUT).await?;
         let mut file = tokio::fs::File::create(into).await.map_err(unwritten)?;
-        while let Some(frame) = in_time(&path, LIMIT, body.frame()).await? {
+        while let Some(frame) = in_time(&path, REQUEST_TIMEOUT, body.frame()).await? {
             let frame = frame.map_err(|source| broken(&path, source))?;
             if let Some(data) = frame.data_ref() {
                 file.write_all(data).await.map_err(unwritten)?;
@@ -137,7 +139,7 @@ impl Client {
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<(), UpstreamError> {
         let body = serde_json::to_vec(body).map_err(|e| unreadable(path, &e))?;
-        let answer = self.request(Method::POST, path, body.into(), LIMIT);
+        let answer = self.request(Method::POST, path, body.into(), REQUEST_TIMEOUT);
         answer.await.map(drop)
     }
 
@@ -181,7 +183,7 @@ impl Client {
         sender.ready().await?;
         let response = sender.send_request(request).await?;
         let mut idle = self.idle();
-        if idle.len() < IDLE {
+        if idle.len() < MAX_IDLE_CONNECTIONS {
             // It is ready again when this answer has been read; `take_idle` looks.
             idle.push(sender);
         }
@@ -244,7 +246,7 @@ impl Session {
     /// Introduces the host.
     pub async fn hello(&mut self, hello: &Hello) -> Result<(), UpstreamError> {
         let body = serde_json::to_vec(hello).map_err(|e| unreadable("/hello", &e))?;
-        let answer = self.request(Method::POST, "/hello", body.into(), LIMIT);
+        let answer = self.request(Method::POST, "/hello", body.into(), REQUEST_TIMEOUT);
         answer.await.map(drop)
     }
 
@@ -259,7 +261,7 @@ impl Session {
         if !epoch.is_empty() {
             let _ = write!(path, "&epoch={}", escaped(epoch));
         }
-        let limit = LIMIT + Duration::from_millis(*wait_ms);
+        let limit = REQUEST_TIMEOUT + Duration::from_millis(*wait_ms);
         let answer = self.request(Method::GET, &path, Bytes::new(), limit);
         json(&path, &answer.await?)
     }
@@ -283,7 +285,7 @@ impl Session {
 }
 
 async fn read(path: &str, body: Incoming, limit: Duration) -> Result<Bytes, UpstreamError> {
-    let body = in_time(path, limit, Limited::new(body, LARGEST).collect()).await?;
+    let body = in_time(path, limit, Limited::new(body, MAX_ANSWER_BYTES).collect()).await?;
     let body = body.map_err(|error| UpstreamError::Unreadable {
         path: path.to_owned(),
         message: error.to_string(),
@@ -306,7 +308,7 @@ async fn accepted(
     Err(UpstreamError::Refused {
         path: path.to_owned(),
         status,
-        message: message.trim().chars().take(LONGEST_MESSAGE).collect(),
+        message: message.trim().chars().take(MAX_MESSAGE_BYTES).collect(),
     })
 }
 

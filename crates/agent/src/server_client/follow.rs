@@ -16,13 +16,13 @@ use tokio::sync::{Notify, watch};
 
 /// Ids of questions that are remembered, so that one that is asked again while it is answered is
 /// not answered twice.
-const REMEMBERED: usize = 256;
+const MAX_REMEMBERED_IDS: usize = 256;
 /// Between two questions to a server whose answer brought nothing new.
-const BREATH: Duration = Duration::from_millis(100);
+const MIN_POLL_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at a server whose database is not this host's: an operator has to decide.
-const HELD: Duration = Duration::from_secs(2);
+const HELD_POLL_PAUSE: Duration = Duration::from_secs(2);
 /// How often an answer is sent before it is given up.
-const TRIES: u32 = 3;
+const MAX_ANSWER_ATTEMPTS: u32 = 3;
 
 pub(super) struct Follower<'a> {
     upstream: &'a Upstream,
@@ -84,7 +84,7 @@ impl<'a> Follower<'a> {
             let idle = !fresh && news.changes.is_empty() && !news.questions.is_empty();
             let takes = engine.take(news);
             if takes == NewsResult::Held {
-                tokio::time::sleep(HELD).await;
+                tokio::time::sleep(HELD_POLL_PAUSE).await;
                 continue;
             }
             let again = takes == NewsResult::ListAgain;
@@ -93,7 +93,7 @@ impl<'a> Follower<'a> {
             }
             self.whole.store(again, Ordering::Relaxed);
             if again || idle {
-                tokio::time::sleep(BREATH).await;
+                tokio::time::sleep(MIN_POLL_PAUSE).await;
             }
         }
     }
@@ -183,13 +183,13 @@ async fn answer(
     seen: Arc<Mutex<VecDeque<String>>>,
 ) {
     let answer = answers.of_server(&asked.question).await;
-    for attempt in 1..=TRIES {
+    for attempt in 1..=MAX_ANSWER_ATTEMPTS {
         match client.answer(&asked.id, &answer).await {
             // A refusal is final: the one who asked has gone.
             Ok(()) | Err(UpstreamError::Refused { .. }) => return,
             Err(error) => tracing::debug!(id = asked.id, attempt, %error, "answer not delivered"),
         }
-        tokio::time::sleep(BREATH * attempt).await;
+        tokio::time::sleep(MIN_POLL_PAUSE * attempt).await;
     }
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     seen.retain(|id| *id != asked.id);
@@ -201,7 +201,7 @@ fn remember(asked: &Mutex<VecDeque<String>>, id: &str) -> bool {
     if asked.iter().any(|known| known == id) {
         return false;
     }
-    if asked.len() >= REMEMBERED {
+    if asked.len() >= MAX_REMEMBERED_IDS {
         asked.pop_front();
     }
     asked.push_back(id.to_owned());

@@ -6,7 +6,9 @@ use crate::link::inside;
 use crate::protocol_server::Cloud;
 use crate::subsystem;
 use novanet_agent::local;
-use novanet_agent::runtime::{AgentError, Offline, Options, kept, kept_path, offline, run_with};
+use novanet_agent::runtime::{
+    AgentError, Offline, Options, offline, run_with, saved_settings, saved_settings_path,
+};
 use novanet_agent::server_client::ServerAddress;
 use novanet_agent::settings::Settings;
 use novanet_lab::{Quickest, eventually_async};
@@ -154,9 +156,9 @@ async fn a_life(settings: Settings) {
         .unwrap();
     assert_eq!(planned.as_deref(), Ok(QUIET));
     // Whoever asks without knowing how the agent was started knows it from its folder, as root only.
-    let kept = kept(&settings.state_path);
+    let kept = saved_settings(&settings.state_path);
     assert_eq!(kept.as_ref(), Some(&settings));
-    let mode = std::fs::metadata(kept_path(&settings.state_path)).unwrap();
+    let mode = std::fs::metadata(saved_settings_path(&settings.state_path)).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
     let cleaned = offline(
         &settings,

@@ -38,7 +38,7 @@ impl Agent {
             console: Arc::new(Consoles),
             leases,
             reports: reported,
-            beside: Vec::new(),
+            background: Vec::new(),
             timing: Timing::default(),
             pace: pace(),
         };

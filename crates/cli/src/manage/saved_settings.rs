@@ -5,7 +5,7 @@
 
 use crate::environment::given;
 use crate::failure::Failure;
-use novanet_agent::runtime::{kept, kept_path};
+use novanet_agent::runtime::{saved_settings, saved_settings_path};
 use novanet_agent::settings::Settings;
 use novanet_model::flags::Flags;
 
@@ -13,12 +13,12 @@ use novanet_model::flags::Flags;
 pub(crate) fn settings(flags: &Flags) -> Result<Settings, Failure> {
     let mut settings = crate::daemon::agent_settings(flags)?;
     let state_path = flags.state_path();
-    let Some(saved) = kept(&state_path) else {
+    let Some(saved) = saved_settings(&state_path) else {
         return Ok(settings);
     };
     let taken = take(&mut settings, saved, |name| given(flags, name));
     if !taken.is_empty() {
-        let (taken, path) = (taken.join(", "), kept_path(&state_path));
+        let (taken, path) = (taken.join(", "), saved_settings_path(&state_path));
         crate::say::note(&format!(
             "no agent runs here: {taken} as the last one had it ({}); a flag counts more",
             path.display()

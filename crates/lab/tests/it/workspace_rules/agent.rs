@@ -14,7 +14,7 @@ const COMMON: &[&str] = &[
     "reserve",
     "settings",
     "subsystem",
-    "whole",
+    "atomic_file",
 ];
 
 /// What else these modules may use. Not one of them may use the module that runs them.
@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("private", &[]),
     ("reserve", &[]),
     ("settings", &[]),
-    ("whole", &[]),
+    ("atomic_file", &[]),
 ];
 
 /// The folder that alone knows nft's names, and the one file that may use it.
