@@ -21,6 +21,7 @@ mod postgres;
 mod proxy;
 mod quickest;
 mod sandbox;
+mod vm;
 mod wire;
 
 #[cfg(feature = "dhcp")]
@@ -37,4 +38,5 @@ pub use postgres::{Database, Postgres, PostgresOptions};
 pub use proxy::{Abort, Proxy};
 pub use quickest::Quickest;
 pub use sandbox::{DetachedSandbox, Sandbox};
+pub use vm::{Vm, VmOutput};
 pub use wire::Wire;
