@@ -22,6 +22,9 @@ pub struct Settings {
     pub public_interface: IfName,
     /// `flat_interface`: enslaved to flat bridges; `None`: nothing is enslaved.
     pub flat_interface: Option<IfName>,
+    /// `vlan_interface`: carries the VLANs of networks that name no interface of their own.
+    #[serde(default = "default_vlan_interface")]
+    pub vlan_interface: IfName,
     /// `routing_source_ip`: source address of instances without a floating IP.
     pub routing_source_ip: Ipv4Addr,
     /// Nobody gave `routing_source_ip`: it follows the host's address.
@@ -52,6 +55,11 @@ pub struct Settings {
     /// size, in MiB.
     #[serde(default = "default_tiny_disk_mb")]
     pub tiny_disk_mb: u64,
+}
+
+/// As the flag's: settings that an older agent left do not have it.
+fn default_vlan_interface() -> IfName {
+    IfName::new("eth0").unwrap_or_else(|_| unreachable!("a valid name"))
 }
 
 /// As the flag's: settings that an older agent left do not have it.

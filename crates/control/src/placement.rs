@@ -96,8 +96,9 @@ impl Hosts {
 fn cannot_run(network: &Network) -> String {
     let (id, label, cidr, kind) = (network.id, &network.label, network.cidr, network.kind);
     format!(
-        "no host can run network {id} ({label}, {cidr}): it is a {kind} network, which hosts cannot run yet; \
-         delete it (nova-manage network delete {id}), and use a flatdhcp or flat network"
+        "no host can run network {id} ({label}, {cidr}): it is a {kind} network, and no host's kernel \
+         can run those (modprobe 8021q there), or delete it (nova-manage network delete {id}) and use \
+         a flatdhcp or flat network"
     )
 }
 

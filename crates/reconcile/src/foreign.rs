@@ -18,6 +18,8 @@ pub struct Foreign {
     pub addresses: HostAddresses,
     /// The source address of the host's own traffic; `None`: the host has none yet.
     pub source: Option<Ipv4Addr>,
+    /// The kernel makes 802.1Q devices.
+    pub vlans: bool,
     /// The public interface or its address, if it is missing, with the remedy.
     pub waits: Option<String>,
 }

@@ -6,7 +6,7 @@ use crate::foreign::{Foreign, ForeignDevices};
 use crate::report::host_key;
 use novanet_model::host_addresses::{Claim, When};
 use novanet_model::object::Bridge;
-use novanet_model::{HostObject, Ipv4Net, NetworkId, ObjectKey};
+use novanet_model::{HostObject, IfName, Ipv4Net, NetworkId, ObjectKey};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -259,11 +259,8 @@ fn range_refusal(bridge: &Bridge, gateway: Option<Ipv4Net>, foreign: &Foreign) -
 /// Why this host cannot have this bridge.
 fn name_refusal(bridge: &Bridge, foreign: &Foreign) -> Option<String> {
     let (name, network) = (&bridge.bridge, bridge.network);
-    if let (Some(vlan), false) = (bridge.vlan, bridge.foreign) {
-        return Some(format!(
-            "bridge {name}: network {network} is a VLAN network (VLAN {vlan}), which hosts cannot run yet: \
-             use a flatdhcp or flat network"
-        ));
+    if let Some(why) = bridge.vlan.and_then(|id| vlan_refusal(id, bridge, foreign)) {
+        return Some(why);
     }
     let device = foreign.devices.get(name)?;
     if !bridge.foreign {
@@ -282,6 +279,25 @@ fn name_refusal(bridge: &Bridge, foreign: &Foreign) -> Option<String> {
             device.what
         )
     })
+}
+
+/// Why this host cannot have a network's VLAN device.
+fn vlan_refusal(id: u16, bridge: &Bridge, foreign: &Foreign) -> Option<String> {
+    let (name, network) = (&bridge.bridge, bridge.network);
+    if !foreign.vlans {
+        return Some(format!(
+            "bridge {name}: network {network} is a VLAN network (VLAN {id}), and this host's kernel has no 802.1Q: \
+             modprobe 8021q and restart the agent, or use a flatdhcp or flat network"
+        ));
+    }
+    let device = IfName::vlan_device(id);
+    let existing = foreign.devices.get(&device)?;
+    Some(format!(
+        "bridge {name} of network {network}: the name {device} of its VLAN device is taken by {}, which is left alone: \
+         remove it (ip link delete dev {device}), or make the network with another VLAN id \
+         (network create --vlan=ID)",
+        existing.what
+    ))
 }
 
 /// The network that an object belongs to.

@@ -18,6 +18,11 @@ pub(super) fn bridge_alias(name: &IfName) -> String {
     format!("novanet:bridge:{name}")
 }
 
+/// Alias of a VLAN device of novanet's.
+pub(super) fn vlan_alias(name: &IfName) -> String {
+    format!("novanet:vlan:{name}")
+}
+
 /// Alias of an instance's port, without its MTU.
 pub(super) fn port_alias(port: &Port) -> String {
     format!("{PORT_ALIAS_PREFIX}{}.{}", port.instance, port.index)

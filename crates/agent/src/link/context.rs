@@ -4,6 +4,7 @@
 use super::announce::Announcer;
 use super::ownership::TaggedBridges;
 use super::uplink_migration::MigrationRecord;
+use super::vlan::kernel_has_vlans;
 use crate::netlink::rtnetlink::Socket;
 use crate::settings::Settings;
 use crate::subsystem::SubsystemError;
@@ -18,6 +19,8 @@ pub(super) struct Context {
     /// Records of the host: settings and uplinks as they were before novanet changed them.
     pub(super) state_dir: PathBuf,
     pub(super) socket: Socket,
+    /// The kernel makes 802.1Q devices.
+    pub(super) vlans: bool,
     pub(super) announcer: Announcer,
     pub(super) tagged: TaggedBridges,
 }
@@ -30,6 +33,7 @@ impl Context {
             tagged: TaggedBridges::load(&state_dir),
             state_dir,
             socket: Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?,
+            vlans: kernel_has_vlans(),
             announcer: Announcer::default(),
         })
     }

@@ -6,7 +6,7 @@ use super::expected::Expected;
 use super::fdb::Entry;
 use super::item::{LinkKey, LinkValue, device_keys};
 use super::kernel_state::{self, Link};
-use super::{metadata_route, port, uplink};
+use super::{metadata_route, port, uplink, vlan};
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::AddressAttribute;
@@ -123,6 +123,7 @@ fn ports_of<'a>(
 fn differs(wanted: &LinkValue, link: &Link, name: &IfName) -> bool {
     match wanted {
         LinkValue::Bridge(value) => bridge::differs(value, link, name),
+        LinkValue::Vlan(value) => vlan::differs(value, link, name),
         LinkValue::Uplink(spec) => uplink::differs(spec, link),
         LinkValue::Port(value) => port::differs(value, link),
         LinkValue::Sysctl(_)

@@ -7,6 +7,7 @@ use super::kernel_state::Snapshot;
 use super::message::{self, TABLE_MAIN};
 use super::ownership::{self, TaggedBridges};
 use super::uplink_migration::{MigrationRecord, local};
+use super::vlan;
 use crate::netlink::rtnetlink::Socket;
 use crate::netlink::{address, ownership::PROTOCOL};
 use crate::settings::Settings;
@@ -116,7 +117,8 @@ pub(super) fn devices(
         let own_mac = || ownership::own_mac(snapshot, link, &name, uplinks);
         let ours = ownership::is_our_bridge(link, &name)
             || tagged.has_lost_alias(link, &name, own_mac())
-            || ownership::is_our_port(link);
+            || ownership::is_our_port(link)
+            || vlan::is_ours(link, &name);
         if ours {
             return None;
         }

@@ -8,6 +8,7 @@ use super::metadata_route::Part;
 use super::port::PortValue;
 use super::sysctl::{self, SysctlValue};
 use super::uplink::{self, UplinkSpec};
+use super::vlan::VlanValue;
 use crate::settings::Settings;
 use crate::subsystem::Desired;
 use novanet_model::object::{Bridge, Gateway, HostObject};
@@ -21,6 +22,8 @@ use std::net::Ipv4Addr;
 pub enum LinkKey {
     /// A kernel setting of the host, by its path below `/proc/sys`.
     Sysctl(&'static str),
+    /// A VLAN device.
+    Vlan(IfName),
     /// A bridge.
     Bridge(IfName),
     /// An interface enslaved to a bridge.
@@ -44,6 +47,7 @@ impl fmt::Display for LinkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sysctl(path) => write!(f, "sysctl {}", path.replace('/', ".")),
+            Self::Vlan(name) => write!(f, "VLAN device {name}"),
             Self::Bridge(name) => write!(f, "bridge {name}"),
             Self::Uplink(name) => write!(f, "uplink {name}"),
             Self::Address(device, address) => write!(f, "address {address} on {device}"),
@@ -66,8 +70,9 @@ impl From<Part> for LinkKey {
 }
 
 /// Keys of everything that a device of this name can be.
-pub(super) fn device_keys(name: &IfName) -> [LinkKey; 3] {
+pub(super) fn device_keys(name: &IfName) -> [LinkKey; 4] {
     [
+        LinkKey::Vlan(name.clone()),
         LinkKey::Bridge(name.clone()),
         LinkKey::Uplink(name.clone()),
         LinkKey::Port(name.clone()),
@@ -79,6 +84,8 @@ pub(super) fn device_keys(name: &IfName) -> [LinkKey; 3] {
 pub enum LinkValue {
     /// A kernel setting, of the host or of an interface.
     Sysctl(SysctlValue),
+    /// A VLAN device.
+    Vlan(VlanValue),
     /// A bridge.
     Bridge(BridgeValue),
     /// An enslaved interface.
@@ -97,6 +104,7 @@ impl fmt::Display for LinkValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sysctl(value) => value.fmt(f),
+            Self::Vlan(value) => value.fmt(f),
             Self::Bridge(value) => value.fmt(f),
             Self::Uplink(spec) => spec.fmt(f),
             Self::Address(value) => value.fmt(f),
@@ -114,6 +122,7 @@ impl LinkValue {
             Self::Bridge(value) => *value == BridgeValue::Unmanaged,
             Self::Port(value) => *value == PortValue::Unmanaged,
             Self::Sysctl(_)
+            | Self::Vlan(_)
             | Self::Uplink(_)
             | Self::Address(_)
             | Self::Metadata
@@ -138,6 +147,7 @@ macro_rules! accessors {
 
 accessors! {
     sysctl: Sysctl(SysctlValue);
+    vlan: Vlan(VlanValue);
     bridge: Bridge(BridgeValue);
     uplink: Uplink(UplinkSpec);
     address: Address(AddressValue);
@@ -149,6 +159,7 @@ accessors! {
 #[derive(Debug, Default)]
 pub(super) struct Wanted<'a> {
     pub(super) sysctls: BTreeMap<&'static str, &'a SysctlValue>,
+    pub(super) vlans: BTreeMap<&'a IfName, &'a VlanValue>,
     pub(super) bridges: BTreeMap<&'a IfName, &'a BridgeValue>,
     pub(super) uplinks: BTreeMap<&'a IfName, &'a UplinkSpec>,
     pub(super) addresses: BTreeSet<(&'a IfName, Ipv4Addr)>,
@@ -165,6 +176,9 @@ impl<'a> Wanted<'a> {
             match (key, value) {
                 (LinkKey::Sysctl(path), LinkValue::Sysctl(value)) => {
                     wanted.sysctls.insert(path, value);
+                }
+                (LinkKey::Vlan(name), LinkValue::Vlan(value)) => {
+                    wanted.vlans.insert(name, value);
                 }
                 (LinkKey::Bridge(name), LinkValue::Bridge(value)) => {
                     wanted.bridges.insert(name, value);
@@ -189,6 +203,7 @@ impl<'a> Wanted<'a> {
                 }
                 (
                     LinkKey::Sysctl(_)
+                    | LinkKey::Vlan(_)
                     | LinkKey::Bridge(_)
                     | LinkKey::Uplink(_)
                     | LinkKey::Address(..)
@@ -246,7 +261,7 @@ pub(super) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
 /// leaves a port as long as its instance lives.
 pub(super) fn items_when_unavailable(object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
     match object {
-        HostObject::Bridge(bridge) if bridge.vlan.is_none() => vec![(
+        HostObject::Bridge(bridge) => vec![(
             LinkKey::Bridge(bridge.bridge.clone()),
             LinkValue::Bridge(BridgeValue::Unmanaged),
         )],
@@ -254,8 +269,7 @@ pub(super) fn items_when_unavailable(object: &HostObject) -> Vec<(LinkKey, LinkV
             LinkKey::Port(port.name.clone()),
             LinkValue::Port(PortValue::Unmanaged),
         )],
-        HostObject::Bridge(_)
-        | HostObject::Gateway(_)
+        HostObject::Gateway(_)
         | HostObject::FloatingIp(_)
         | HostObject::Dhcp(_)
         | HostObject::Binding(_)
@@ -277,10 +291,19 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
     }
     let settings_of_bridge = sysctl::OF_OUR_BRIDGES.into_iter();
     items.extend(settings_of_bridge.map(|setting| conf(&bridge.bridge, setting)));
-    let uplink = bridge
-        .interface
-        .as_ref()
-        .or(settings.flat_interface.as_ref());
+    let own = bridge.interface.as_ref();
+    let uplink = match bridge.vlan {
+        Some(id) => {
+            let device = IfName::vlan_device(id);
+            let parent = own.unwrap_or(&settings.vlan_interface);
+            items.push((
+                LinkKey::Vlan(device.clone()),
+                LinkValue::Vlan(VlanValue::wanted(parent, id)),
+            ));
+            Some(device)
+        }
+        None => own.or(settings.flat_interface.as_ref()).cloned(),
+    };
     if let Some(uplink) = uplink {
         items.push((
             LinkKey::Uplink(uplink.clone()),

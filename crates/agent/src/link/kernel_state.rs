@@ -11,8 +11,8 @@ use crate::subsystem::SubsystemError;
 use novanet_model::{IfName, MacAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -32,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) master: Option<u32>,
     /// Index of the device below a VLAN or macvlan, which the kernel removes with that device.
     pub(crate) lower: Option<u32>,
+    /// For a VLAN device: its tag.
+    pub(crate) vlan_id: Option<u16>,
     pub(crate) alias: String,
     pub(crate) group: u32,
     /// Answers ARP (no `NOARP` flag).
@@ -117,6 +119,12 @@ impl Link {
                 LinkInfo::Kind(kind) => self.kind = kind.to_string(),
                 LinkInfo::Data(InfoData::Bridge(options)) => {
                     self.wrong_in_bridge = options::wrong_of_bridge(&options);
+                }
+                LinkInfo::Data(InfoData::Vlan(data)) => {
+                    self.vlan_id = data.iter().find_map(|info| match info {
+                        InfoVlan::Id(id) => Some(*id),
+                        _ => None,
+                    });
                 }
                 LinkInfo::PortData(InfoPortData::BridgePort(options)) => {
                     self.port_options = options;

@@ -14,7 +14,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressMessage, AddressProtocol, AddressScope,
 };
 use rtnetlink::packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, InfoVlan,
     LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
@@ -55,6 +55,30 @@ fn of_bridge(options: Vec<InfoBridge>) -> LinkAttribute {
         LinkInfo::Kind(InfoKind::Bridge),
         LinkInfo::Data(InfoData::Bridge(options)),
     ])
+}
+
+/// Makes a VLAN device with its alias and takes it up, in one send as [`make_bridge`].
+pub(crate) fn make_vlan(name: &IfName, parent: u32, id: u16, alias: &str) -> [Request; 2] {
+    let mut link = Device::Name(name).message();
+    link.attributes.push(LinkAttribute::Link(parent));
+    link.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Vlan),
+        LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
+    ]));
+    let tag = LinkUnspec::new_with_name(name.as_str()).alias(alias).up();
+    [
+        Request::new(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL),
+        Request::new(Message::SetLink(tag.build()), 0),
+    ]
+}
+
+/// Asks for a VLAN device without a tag: a kernel without 802.1Q refuses the kind, the others refuse
+/// the missing tag.
+pub(crate) fn probe_vlan() -> Request {
+    let mut link = LinkMessage::default();
+    let kind = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan)]);
+    link.attributes.push(kind);
+    Request::new(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Sets one option of a bridge. Only one, because the kernel stops at the first that it refuses.

@@ -36,6 +36,7 @@ mod state_dir;
 mod sysctl;
 mod uplink;
 mod uplink_migration;
+mod vlan;
 mod watch;
 
 pub use crate::netlink::ownership::{PORTS, PROTOCOL};
@@ -49,6 +50,7 @@ pub use mtu::Mtu;
 pub use port::{PortSpec, PortValue, VethAttacher, attach};
 pub use sysctl::SysctlValue;
 pub use uplink::UplinkSpec;
+pub use vlan::{VlanSpec, VlanValue, kernel_has_vlans};
 
 use crate::settings::Settings;
 use crate::subsystem::{Change, Desired, Foreign, ForeignDevices, Subsystem, SubsystemError};
@@ -187,6 +189,7 @@ impl Subsystem for Links {
             devices: foreign::devices(&snapshot, &uplinks, &context.tagged),
             addresses: foreign::addresses(context, &snapshot)?,
             source: foreign::source(&snapshot, &context.settings.public_interface),
+            vlans: context.vlans,
             waits: foreign::waits(&snapshot, &context.settings),
         });
         let items = observe::items(context, &snapshot, &wanted, &uplinks)?;
@@ -244,6 +247,7 @@ fn batch(change: &LinkChange) -> Option<Batch> {
         LinkKey::Port(_) if change.to.is_none() => Some(Batch::PortRemovals),
         LinkKey::Port(_)
         | LinkKey::Sysctl(_)
+        | LinkKey::Vlan(_)
         | LinkKey::Bridge(_)
         | LinkKey::Uplink(_)
         | LinkKey::Address(..)
@@ -285,6 +289,10 @@ fn apply_one(context: &mut Context, change: &LinkChange) -> Result<(), Subsystem
         LinkKey::Bridge(name) => {
             let to = wanted(change, LinkValue::bridge)?;
             bridge::apply(context, name, to)
+        }
+        LinkKey::Vlan(name) => {
+            let to = wanted(change, LinkValue::vlan)?;
+            vlan::apply(&mut context.socket, name, to)
         }
         LinkKey::Uplink(name) => {
             let to = wanted(change, LinkValue::uplink)?;

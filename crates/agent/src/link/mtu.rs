@@ -87,7 +87,8 @@ pub(super) fn of_port(port: &Link) -> Mtu {
     compared(port.mtu, recorded(port))
 }
 
-fn compared(is: u32, right: u32) -> Mtu {
+/// The observed MTU of a device that must have `right`.
+pub(super) fn compared(is: u32, right: u32) -> Mtu {
     if is == right {
         Mtu::AsMade
     } else {

@@ -6,7 +6,7 @@ use super::item::{LinkKey, LinkValue, Wanted};
 use super::kernel_state::{Link, Snapshot};
 use super::ownership::{is_our_bridge, is_our_port};
 use super::port::PortValue;
-use super::{address, bridge, fdb, floating_ip, metadata_route, port, sysctl, uplink};
+use super::{address, bridge, fdb, floating_ip, metadata_route, port, sysctl, uplink, vlan};
 use crate::subsystem::SubsystemError;
 use novanet_model::{IfName, MacAddr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +47,10 @@ pub(super) fn items(
     let mut items = BTreeMap::new();
     let found = sysctl::observe_host(&context.state_dir, &wanted.sysctls)?;
     let item = |(path, value)| (LinkKey::Sysctl(path), LinkValue::Sysctl(value));
+    items.extend(found.into_iter().map(item));
+
+    let found = vlan::observe(snapshot, &wanted.vlans);
+    let item = |(name, value)| (LinkKey::Vlan(name), LinkValue::Vlan(value));
     items.extend(found.into_iter().map(item));
 
     let found = bridge::observe(context, snapshot, &wanted.bridges, uplinks)?;

@@ -291,7 +291,7 @@ fn check(
     let nic = kernel_state::link(socket, uplink)?.ok_or_else(|| {
         SubsystemError::Refused(format!(
             "interface {uplink} is not there, so bridge {bridge} has no uplink: \
-             check the flag flat_interface (or the network's bridge_interface)"
+             check the flags flat_interface and vlan_interface (or the network's bridge_interface)"
         ))
     })?;
     let link = kernel_state::link(socket, bridge)?

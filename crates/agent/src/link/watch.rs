@@ -12,7 +12,7 @@ use super::foreign::is_about_the_host;
 use super::item::{LinkKey, LinkValue};
 use super::kernel_state::{self, Link};
 use super::ownership::is_our_bridge;
-use super::{bridge, event, event_filter, port, procfs, sysctl, uplink};
+use super::{bridge, event, event_filter, port, procfs, sysctl, uplink, vlan};
 use crate::netlink::rtnetlink::{Packets, Socket};
 use crate::netlink::subscription::{Received, Subscription};
 use crate::subsystem::Desired;
@@ -196,7 +196,7 @@ impl Watcher {
 
     fn is_changed(&mut self, key: &LinkKey, wanted: &LinkValue) -> bool {
         match key {
-            LinkKey::Bridge(name) | LinkKey::Uplink(name) => {
+            LinkKey::Vlan(name) | LinkKey::Bridge(name) | LinkKey::Uplink(name) => {
                 match kernel_state::link(&mut self.queries, name) {
                     Ok(Some(link)) => self.is_link_changed(wanted, &link, name),
                     Ok(None) | Err(_) => true,
@@ -223,6 +223,7 @@ impl Watcher {
                 let has_uplink = || has_uplink(&lock(expected), name);
                 bridge::is_changed(queries, value, link, name, has_uplink)
             }
+            LinkValue::Vlan(value) => vlan::differs(value, link, name),
             LinkValue::Uplink(spec) => uplink::is_changed(queries, spec, link),
             LinkValue::Port(value) => port::is_changed(queries, value, link),
             LinkValue::Sysctl(_)

@@ -168,6 +168,15 @@ fn background(settings: &Settings, listener: TcpListener, client: Client) -> Bac
     )]
 }
 
+/// The kinds of network that this host's kernel can run.
+fn kinds() -> Vec<NetworkKind> {
+    let vlan = link::kernel_has_vlans().then_some(NetworkKind::Vlan);
+    [NetworkKind::Flat, NetworkKind::FlatDhcp]
+        .into_iter()
+        .chain(vlan)
+        .collect()
+}
+
 fn hello(settings: &Settings, roles: &[HostRole]) -> Hello {
     let memory = rustix::system::sysinfo();
     let bytes = u128::from(memory.totalram) * u128::from(memory.mem_unit);
@@ -176,7 +185,7 @@ fn hello(settings: &Settings, roles: &[HostRole]) -> Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         roles: roles.to_vec(),
         my_ip: settings.my_ip,
-        kinds: vec![NetworkKind::Flat, NetworkKind::FlatDhcp],
+        kinds: kinds(),
         vcpus: cpus.map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
         memory_mb: u64::try_from(bytes >> 20).unwrap_or(u64::MAX),
     }

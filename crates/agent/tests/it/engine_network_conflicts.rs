@@ -43,8 +43,8 @@ fn vlan(network: i64, name: &str, tag: u16) -> HostObject {
 
 const TAKEN: &str = "bridge br100 of network 1: the name is taken by somebody's bridge, which is left alone: \
      make the network with another bridge (network create --bridge=NAME), or rename or remove that device";
-const VLAN: &str = "bridge br100: network 1 is a VLAN network (VLAN 100), which hosts cannot run yet: \
-     use a flatdhcp or flat network";
+const VLAN: &str = "bridge br100: network 1 is a VLAN network (VLAN 100), and this host's kernel has no 802.1Q: \
+     modprobe 8021q and restart the agent, or use a flatdhcp or flat network";
 
 fn only_error(engine: &Engine, message: &str) {
     let expected = [("network/1".to_owned(), message.to_owned())];

@@ -25,6 +25,7 @@ pub(crate) fn settings(state_path: &Path) -> Settings {
         networks_path: state_path.join("networks"),
         public_interface: name("pub0"),
         flat_interface: None,
+        vlan_interface: IfName::new("eth0").unwrap(),
         routing_source_ip: PUBLIC,
         source_follows: false,
         my_ip_follows: false,

@@ -133,6 +133,7 @@ fn a_plan_shows_who_does_not_get_the_hosts_flat_interface() {
         let state = State::new();
         let settings = Settings {
             flat_interface: Some(name("eth1")),
+            vlan_interface: name("eth0"),
             ..state.settings()
         };
         let fake = FakeHost::new();

@@ -47,6 +47,7 @@ fn the_hosts_addresses_and_next_hops_are_seen_and_ours_are_not() {
         let state = State::new();
         let settings = Settings {
             flat_interface: Some(name("eth1")),
+            vlan_interface: name("eth0"),
             ..state.settings()
         };
         let seen = host_addresses(&settings).unwrap();

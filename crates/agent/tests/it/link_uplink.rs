@@ -34,6 +34,7 @@ fn lan() -> Host {
 fn with_uplink(state: &State) -> Driven<Links> {
     let settings = Settings {
         flat_interface: Some(name("eth1")),
+        vlan_interface: name("eth0"),
         ..state.settings()
     };
     Driven::new(Links::new(&settings).unwrap())

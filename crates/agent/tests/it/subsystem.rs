@@ -74,6 +74,7 @@ pub(crate) fn settings(state: &Path) -> Settings {
         networks_path: state.join("networks"),
         public_interface: name("eth0"),
         flat_interface: None,
+        vlan_interface: IfName::new("eth0").unwrap(),
         routing_source_ip: [192, 0, 2, 1].into(),
         source_follows: false,
         my_ip_follows: false,

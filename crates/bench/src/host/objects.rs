@@ -45,6 +45,7 @@ pub(super) fn settings(state_path: &Path) -> Result<Settings> {
         networks_path: state_path.join("networks"),
         public_interface: IfName::new("pub0")?,
         flat_interface: None,
+        vlan_interface: IfName::new("eth0")?,
         routing_source_ip: PUBLIC,
         source_follows: false,
         my_ip_follows: false,

@@ -112,8 +112,8 @@ async fn not_in_force(cloud: &Cloud, name: &str) -> Result<InForce, Failure> {
             faults.extend(fault(network, &errors));
         } else {
             faults.push(format!(
-                "network {} is {}, which hosts cannot run yet: nova-manage network create RANGE \
-                 --kind flatdhcp makes one that they run",
+                "network {} is {}, which this host's kernel cannot run (modprobe 8021q): nova-manage \
+                 network create RANGE --kind flatdhcp makes one that it runs",
                 network.cidr, network.kind
             ));
         }

@@ -17,6 +17,7 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
         networks_path: flags.path("networks_path"),
         public_interface: flags.public_interface(),
         flat_interface: flags.flat_interface(),
+        vlan_interface: flags.vlan_interface(),
         routing_source_ip: flags.address("routing_source_ip"),
         source_follows: !given(flags, "routing_source_ip") && my_ip_follows(flags),
         my_ip_follows: my_ip_follows(flags),
@@ -58,6 +59,10 @@ pub(super) fn say_what_is_missing(flags: &Flags) {
     let wanted = [
         ("public_interface", Some(flags.public_interface())),
         ("flat_interface", flags.flat_interface()),
+        (
+            "vlan_interface",
+            crate::environment::origin(flags, "vlan_interface").map(|_| flags.vlan_interface()),
+        ),
     ];
     for (flag, name) in wanted {
         if let Some(name) = name.filter(|n| !there(n.as_str())) {

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::manage::floating::SHORTEST_PREFIX;
 use crate::say;
 use novanet_agent::image::build;
+use novanet_agent::link::kernel_has_vlans;
 use novanet_agent::runtime::{has_ledger, preflight};
 use novanet_control::{Cloud, sqlite_file};
 use novanet_model::carve::{CarveError, Request, carve};
@@ -98,7 +99,7 @@ impl First {
             floating,
             remark,
             bridge: bridge(flags),
-            serves: kind == NetworkKind::FlatDhcp && flags.roles().contains(&HostRole::Network),
+            serves: kind != NetworkKind::Flat && flags.roles().contains(&HostRole::Network),
         };
         if is_first_start(flags) {
             first.refuse_conflict()?;
@@ -189,19 +190,19 @@ impl First {
     }
 }
 
-/// nova's default kind is VLAN, which needs a switch that knows of it; a first cloud on one host
-/// does not have one, so here the flag counts only if given. Hosts cannot run VLAN networks yet:
-/// one would be a cloud that says it is up and starts no instance.
+/// nova's default kind is VLAN, which needs a switch that knows of it. A first cloud on one host does
+/// not have one, so here the flag counts only if given. A kernel that cannot run VLAN networks would
+/// make a cloud that says it is up and starts no instance: the second value says so.
 fn kind(flags: &Flags) -> (NetworkKind, Option<String>) {
     let Some(origin) = origin(flags, "network_manager") else {
         return (NetworkKind::FlatDhcp, None);
     };
     match flags.network_kind() {
-        NetworkKind::Vlan => (
+        NetworkKind::Vlan if !kernel_has_vlans() => (
             NetworkKind::FlatDhcp,
             Some(format!(
-                "network_manager asks for vlan networks ({origin}), which hosts cannot run yet: \
-                 the first network is flatdhcp"
+                "network_manager asks for vlan networks ({origin}), and this kernel has no 802.1Q \
+                 (modprobe 8021q): the first network is flatdhcp"
             )),
         ),
         kind => (kind, None),

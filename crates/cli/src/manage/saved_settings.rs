@@ -59,7 +59,7 @@ fn take(
         )*};
     }
     each! {
-        host my_ip networks_path public_interface flat_interface routing_source_ip dmz_cidr
+        host my_ip networks_path public_interface flat_interface vlan_interface routing_source_ip dmz_cidr
         blocked_cidr floating_address_mode network_device_mtu dns_server metadata_port dhcpbridge
         instance_uid_base tiny_disk_mb
     }
@@ -134,6 +134,7 @@ mod tests {
         let other = serde_json::json!({
             "host": "other", "my_ip": "192.0.2.9", "state_path": settings.state_path,
             "networks_path": "/n", "public_interface": "p", "flat_interface": "f",
+            "vlan_interface": "v",
             "routing_source_ip": "192.0.2.8", "dmz_cidr": ["10.9.0.0/24"],
             "blocked_cidr": ["192.0.2.0/24"], "floating_address_mode": "Address", "network_device_mtu": 1400,
             "dns_server": ["9.9.9.9"], "metadata_port": 1, "dhcpbridge": ["x"],

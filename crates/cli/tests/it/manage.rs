@@ -256,13 +256,9 @@ fn every_command_that_says_something_says_it_in_json_too() {
 }
 
 #[test]
-fn a_vlan_network_is_kept_and_said_to_run_nowhere() {
+fn a_vlan_network_is_made_without_a_word() {
     let sandbox = Sandbox::new();
-    insta::assert_snapshot!(sandbox.check("network create 10.0.0.0/24 1 256"), @"
-    exit 0
-    --- stderr
-    note: hosts cannot run vlan networks yet, so no instance can start on it (--kind flatdhcp makes one that they run)
-    ");
+    insta::assert_snapshot!(sandbox.check("network create 10.0.0.0/24 1 256"), @"exit 0");
     insta::assert_snapshot!(sandbox.check("network create 10.1.0.0/24 1 256 --kind flatdhcp --vpn 5"), @r#"
     exit 2
     --- stderr

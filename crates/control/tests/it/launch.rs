@@ -392,8 +392,9 @@ fn a_vlan_network_is_refused_by_name_while_no_host_can_run_one() {
         assert_refused!(
             w.run_instances(&web, &count(1, 1)).await,
             ControlError::NoHost(_),
-            "no host can run network 1 (vlan, 10.0.0.0/24): it is a vlan network, which hosts cannot run yet; \
-             delete it (nova-manage network delete 1), and use a flatdhcp or flat network"
+            "no host can run network 1 (vlan, 10.0.0.0/24): it is a vlan network, and no host's kernel \
+             can run those (modprobe 8021q there), or delete it (nova-manage network delete 1) and use \
+             a flatdhcp or flat network"
         );
         let net = w.networks().await?.remove(0);
         assert_eq!(net.project, None, "the refused launch took the network");

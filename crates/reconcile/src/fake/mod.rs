@@ -309,6 +309,7 @@ impl<S: Subject> Subsystem for FakeSubsystem<S> {
                 devices: bridges.collect(),
                 addresses: state.addresses.clone(),
                 source: state.source,
+                vlans: false,
                 waits: None,
             })
         })

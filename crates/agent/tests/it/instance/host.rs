@@ -43,6 +43,7 @@ pub(crate) fn settings(state_path: PathBuf) -> Settings {
         state_path,
         public_interface: IfName::new("eth0").unwrap(),
         flat_interface: None,
+        vlan_interface: IfName::new("eth0").unwrap(),
         routing_source_ip: Ipv4Addr::new(10, 0, 0, 1),
         source_follows: false,
         my_ip_follows: false,

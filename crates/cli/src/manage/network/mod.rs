@@ -12,7 +12,7 @@ use create::Create;
 use novanet_control::networks::{BadNetwork, Brief};
 use novanet_model::carve::parse_range;
 use novanet_model::rows::Network;
-use novanet_model::{Ipv4Net, ModelError, NetworkKind};
+use novanet_model::{Ipv4Net, ModelError};
 use row::NetworkRow;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -137,12 +137,6 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             let created = cx.cloud.create_networks(&request).await?;
             for note in &created.notes {
                 cx.note(note);
-            }
-            if request.kind == NetworkKind::Vlan {
-                cx.note(
-                    "hosts cannot run vlan networks yet, so no instance can start on it \
-                     (--kind flatdhcp makes one that they run)",
-                );
             }
             let rows = rows(created.networks, cx).await?;
             match cx.format {
