@@ -20,10 +20,17 @@ impl Word<'_> {
     /// Words in lower case match each part of an identifier, others only the whole identifier.
     fn is_in(&self, identifier: &str) -> bool {
         if self.word.chars().all(|letter| letter.is_ascii_lowercase()) {
-            parts(identifier).any(|part| part.eq_ignore_ascii_case(self.word))
+            // Few identifiers contain the word at all, so few are taken apart.
+            self.is_inside(identifier)
+                && parts(identifier).any(|part| part.eq_ignore_ascii_case(self.word))
         } else {
             identifier == self.word
         }
+    }
+
+    fn is_inside(&self, identifier: &str) -> bool {
+        let mut places = identifier.as_bytes().windows(self.word.len());
+        places.any(|place| place.eq_ignore_ascii_case(self.word.as_bytes()))
     }
 }
 
