@@ -12,14 +12,14 @@ use std::net::Ipv4Addr;
 
 /// A floating IP as a caller names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FloatRef {
+pub enum FloatingIpRef {
     /// By address.
     Address(Ipv4Addr),
     /// By row id (EC2's allocation id).
     Id(FloatingIpId),
 }
 
-impl From<Ipv4Addr> for FloatRef {
+impl From<Ipv4Addr> for FloatingIpRef {
     fn from(address: Ipv4Addr) -> Self {
         Self::Address(address)
     }
@@ -120,7 +120,11 @@ impl Cloud {
 
     /// ReleaseAddress. Refused while the address leads to an instance, as nova did: its peers
     /// would be cut off.
-    pub async fn release_address(&self, caller: &Caller, float: FloatRef) -> Result<Committed> {
+    pub async fn release_address(
+        &self,
+        caller: &Caller,
+        float: FloatingIpRef,
+    ) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().begin_planned().await?;
         let float = owned(&mut tx, caller, float).await?;
@@ -141,7 +145,7 @@ impl Cloud {
     pub async fn associate_address(
         &self,
         caller: &Caller,
-        float: FloatRef,
+        float: FloatingIpRef,
         to: &Association,
     ) -> Result<(FloatingIp, Committed)> {
         caller.require(Role::NetAdmin)?;
@@ -154,7 +158,7 @@ impl Cloud {
         &self,
         tx: &mut Tx,
         caller: &Caller,
-        float: FloatRef,
+        float: FloatingIpRef,
         to: &Association,
     ) -> Result<FloatingIp> {
         let float = owned(tx, caller, float).await?;
@@ -222,7 +226,7 @@ impl Cloud {
     pub async fn disassociate_address(
         &self,
         caller: &Caller,
-        float: FloatRef,
+        float: FloatingIpRef,
     ) -> Result<Committed> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().begin_planned().await?;
@@ -279,15 +283,15 @@ fn refuse_conflict(caller: &Caller, float: &FloatingIp) -> Result<()> {
 }
 
 /// A floating IP of the caller's project.
-async fn owned(c: &mut Conn, caller: &Caller, float: FloatRef) -> Result<FloatingIp> {
+async fn owned(c: &mut Conn, caller: &Caller, float: FloatingIpRef) -> Result<FloatingIp> {
     let found = match float {
-        FloatRef::Address(address) => floating_ips::by_address(c, address).await?,
-        FloatRef::Id(id) => floating_ips::by_id(c, id).await?,
+        FloatingIpRef::Address(address) => floating_ips::by_address(c, address).await?,
+        FloatingIpRef::Id(id) => floating_ips::by_id(c, id).await?,
     };
     found
         .filter(|f| f.project.as_ref() == Some(&caller.project))
         .ok_or_else(|| match float {
-            FloatRef::Address(address) => ControlError::not_found(Kind::FloatingIp, address),
-            FloatRef::Id(id) => ControlError::not_found(Kind::FloatingIp, id),
+            FloatingIpRef::Address(address) => ControlError::not_found(Kind::FloatingIp, address),
+            FloatingIpRef::Id(id) => ControlError::not_found(Kind::FloatingIp, id),
         })
 }

@@ -74,7 +74,7 @@ pub enum AgentError {
         "port {port} ({protocol}) is taken by another {service} server: stop it, or give it addresses \
          of its own to listen on (ss -ln{letter}p 'sport = :{port}' names it)"
     )]
-    Taken {
+    PortTaken {
         /// Which.
         port: u16,
         /// `udp` or `tcp`.

@@ -60,7 +60,7 @@ fn free(
     service: &'static str,
 ) -> Result<(), AgentError> {
     match bound {
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Err(AgentError::Taken {
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Err(AgentError::PortTaken {
             port,
             protocol,
             letter: if protocol == "tcp" { 't' } else { 'u' },

@@ -81,7 +81,7 @@ pub async fn run_with(
     let metadata = listen(settings.metadata_port).await?;
     let client = Client::new(server, &settings.host);
     let (reporter, reports) = mpsc::unbounded_channel();
-    let subsystems = real_rooms(&settings, Arc::new(client.clone()), reporter)?;
+    let subsystems = real_subsystems(&settings, Arc::new(client.clone()), reporter)?;
     let leases = Leases {
         journal: subsystems.dhcp.journal(),
         changed: subsystems.dhcp.leases_changed(),
@@ -118,27 +118,27 @@ pub async fn offline(
         identity::check(&settings.state_path, &settings.host)?;
     }
     let (reporter, _reports) = mpsc::unbounded_channel();
-    let subsystems = real_rooms(settings, Arc::new(NoServer), reporter)?;
+    let subsystems = real_subsystems(settings, Arc::new(NoServer), reporter)?;
     Box::pin(offline_with(&settings.state_path, lock, subsystems, what)).await
 }
 
-type RealRooms = Subsystems<Links, Firewall, DhcpServers, Instances>;
+type RealSubsystems = Subsystems<Links, Firewall, DhcpServers, Instances>;
 
-fn real_rooms(
+fn real_subsystems(
     settings: &Settings,
     source: Arc<dyn ImageSource>,
     reporter: mpsc::UnboundedSender<InstanceReport>,
-) -> Result<RealRooms, AgentError> {
+) -> Result<RealSubsystems, AgentError> {
     let failed = |subsystem| move |source| AgentError::Subsystem { subsystem, source };
     let images = Images::new(&settings.state_path, settings.instance_uid_base, source);
     let images = images.map_err(|e| failed("images")(SubsystemError::Refused(e.to_string())))?;
     let links = Links::new(settings).map_err(failed(Links::NAME))?;
-    let plug = Arc::new(Cables(links.veth_attacher()));
+    let attacher = Arc::new(VethPorts(links.veth_attacher()));
     Ok(Subsystems {
         links,
         firewall: Firewall::new(settings).map_err(failed(<Firewall>::NAME))?,
         dhcp: DhcpServers::new(settings).map_err(failed(DhcpServers::NAME))?,
-        instances: Instances::new(settings, Arc::new(images), plug, reporter),
+        instances: Instances::new(settings, Arc::new(images), attacher, reporter),
     })
 }
 
@@ -260,10 +260,10 @@ impl Console for Consoles {
     }
 }
 
-/// Plugs instances by the link subsystem's means.
-struct Cables(link::VethAttacher);
+/// Attaches the ports of instances by the links subsystem.
+struct VethPorts(link::VethAttacher);
 
-impl PortAttacher for Cables {
+impl PortAttacher for VethPorts {
     fn attach<'a>(
         &'a self,
         port: &'a Port,

@@ -3,7 +3,7 @@
 use crate::world::{World, assert_refused, both, both_with, caller, ip, launch, refused};
 use anyhow::Result;
 use novanet_control::ControlError;
-use novanet_control::floating_ips::{Association, FloatRef};
+use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_model::carve::Request;
 use novanet_model::{FloatingIpId, HostObject, ImageId, InstanceId, NetworkKind};
 
@@ -25,7 +25,7 @@ fn an_address_leads_moves_and_leads_nowhere() {
         let key = format!("float/{}", float.address);
         for id in [ids[0], ids[1], ids[1]] {
             let to = Association::to(id);
-            w.associate_address(&web, FloatRef::Id(float.id), &to)
+            w.associate_address(&web, FloatingIpRef::Id(float.id), &to)
                 .await?;
             host.round().await;
             let HostObject::FloatingIp(object) = host.get(&key) else {
@@ -139,7 +139,7 @@ fn an_address_of_another_project_is_not_there() {
         w.floats("203.0.113.4/30").await;
         let to = Association::to(w.run(&mail, 1).await[0]);
         let float = w.allocate_address(&web, None).await?;
-        for named in [FloatRef::Id(float.id), float.address.into()] {
+        for named in [FloatingIpRef::Id(float.id), float.address.into()] {
             let missing = ["not found"];
             for text in [
                 refused(w.release_address(&mail, named).await),
@@ -168,7 +168,7 @@ fn an_address_leads_only_to_what_can_have_it() {
         cloud(w).await;
         w.floats("203.0.113.4/30").await;
         let ids = w.run(&web, 2).await;
-        let float: FloatRef = w.allocate_address(&web, None).await?.address.into();
+        let float: FloatingIpRef = w.allocate_address(&web, None).await?.address.into();
         let fixed = Association {
             fixed: Some(ip("10.0.0.99")),
             ..Association::to(ids[0])
@@ -295,7 +295,7 @@ fn addresses_need_the_net_administrators_role() {
             ControlError::Forbidden(_),
             "user joe needs the role netadmin in project web"
         );
-        let float = FloatRef::Id(FloatingIpId(1));
+        let float = FloatingIpRef::Id(FloatingIpId(1));
         let to = Association::to(InstanceId(1));
         for text in [
             refused(w.associate_address(&user, float, &to).await),

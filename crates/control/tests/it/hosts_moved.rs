@@ -4,7 +4,7 @@ use crate::fake_host::FakeHost;
 use crate::world::{World, assert_refused, both, both_with, refused};
 use anyhow::Result;
 use novanet_control::ControlError;
-use novanet_control::floating_ips::{Association, FloatRef};
+use novanet_control::floating_ips::{Association, FloatingIpRef};
 use std::time::Duration;
 
 #[test]
@@ -16,7 +16,7 @@ fn a_renamed_host_has_all_that_it_had_and_nothing_to_do() {
         let net = w.network("10.0.0.0/24").await;
         w.floats("203.0.113.5/32").await;
         let id = w.run(&web, 1).await[0];
-        let float = FloatRef::Address(w.allocate_address(&web, None).await?.address);
+        let float = FloatingIpRef::Address(w.allocate_address(&web, None).await?.address);
         w.associate_address(&web, float, &Association::to(id))
             .await?;
         host.round().await;

@@ -5,7 +5,7 @@ use crate::fake_host::FakeHost;
 use crate::world::{World, from, group, refused, runtime, tcp};
 use anyhow::Result;
 use novanet_control::Caller;
-use novanet_control::floating_ips::{Association, FloatRef};
+use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_model::wire::{Change, Objects};
 use novanet_model::{HostObject, InstanceId, ObjectKey};
 use novanet_store::Engine;
@@ -51,7 +51,7 @@ fn plain(host: &FakeHost) -> BTreeMap<ObjectKey, HostObject> {
 }
 
 /// Two instances, a rule, a floating IP to the first.
-async fn early(w: &World) -> Result<(Caller, FakeHost, FloatRef)> {
+async fn early(w: &World) -> Result<(Caller, FakeHost, FloatingIpRef)> {
     w.image().await;
     let web = w.project("web").await;
     let mut host = w.host("h1").await;
@@ -61,7 +61,7 @@ async fn early(w: &World) -> Result<(Caller, FakeHost, FloatRef)> {
     let default = group("default");
     w.authorize(&web, &default, &[(tcp(22), from("0.0.0.0/0"))])
         .await?;
-    let float = FloatRef::Address(w.allocate_address(&web, None).await?.address);
+    let float = FloatingIpRef::Address(w.allocate_address(&web, None).await?.address);
     w.associate_address(&web, float, &Association::to(ids[0]))
         .await?;
     host.round().await;
@@ -70,7 +70,7 @@ async fn early(w: &World) -> Result<(Caller, FakeHost, FloatRef)> {
 
 /// What happens after the copy was made: one more instance, one less, one rebooted, another rule,
 /// the floating IP elsewhere.
-async fn later(w: &World, web: &Caller, host: &mut FakeHost, float: FloatRef) -> Result<()> {
+async fn later(w: &World, web: &Caller, host: &mut FakeHost, float: FloatingIpRef) -> Result<()> {
     host.follow_in(&w.cloud);
     let third = w.run(web, 1).await[0];
     w.terminate(web, &[InstanceId(2)]).await?;

@@ -3,7 +3,7 @@
 use super::Answered;
 use super::error::Refusal;
 use crate::state::State;
-use novanet_control::floating_ips::{Association, FloatRef};
+use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::{
     AddressRef, AllocateAddress, AssociateAddress, DescribeAddresses, DisassociateAddress,
@@ -59,7 +59,7 @@ pub(super) async fn associate(
     };
     let (float, change) = state
         .cloud
-        .associate_address(caller, float_ref(request.address), &to)
+        .associate_address(caller, floating_ip_ref(request.address), &to)
         .await
         .map_err(|error| named(error, request.address))?;
     state.cloud.applied(&change).await;
@@ -73,7 +73,7 @@ pub(super) async fn disassociate(
 ) -> Answered {
     let change = state
         .cloud
-        .disassociate_address(caller, float_ref(request.address))
+        .disassociate_address(caller, floating_ip_ref(request.address))
         .await
         .map_err(|error| named(error, request.address))?;
     state.cloud.applied(&change).await;
@@ -83,7 +83,7 @@ pub(super) async fn disassociate(
 pub(super) async fn release(state: &State, caller: &Caller, request: &ReleaseAddress) -> Answered {
     let change = state
         .cloud
-        .release_address(caller, float_ref(request.address))
+        .release_address(caller, floating_ip_ref(request.address))
         .await
         .map_err(|error| named(error, request.address))?;
     state.cloud.applied(&change).await;
@@ -118,10 +118,10 @@ fn address(float: FloatingIp) -> Address {
     }
 }
 
-fn float_ref(wanted: AddressRef) -> FloatRef {
+fn floating_ip_ref(wanted: AddressRef) -> FloatingIpRef {
     match wanted {
-        AddressRef::Ip(ip) => FloatRef::Address(ip),
-        AddressRef::Allocation(id) => FloatRef::Id(FloatingIpId(id.0)),
+        AddressRef::Ip(ip) => FloatingIpRef::Address(ip),
+        AddressRef::Allocation(id) => FloatingIpRef::Id(FloatingIpId(id.0)),
     }
 }
 

@@ -4,7 +4,7 @@ use super::Trial;
 use crate::fake_host::FakeHost;
 use crate::world::{caller, from, from_group, group, ip, launch, name, tcp};
 use anyhow::Result;
-use novanet_control::floating_ips::{Association, FloatRef};
+use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_control::instances::Launch;
 use novanet_control::key_pairs::KeyKind;
 use novanet_control::{Caller, Cloud, Controllers};
@@ -280,7 +280,7 @@ async fn addresses(t: &Trial<'_>, ann: &Caller) -> Result<()> {
         c.allocate_this_address(ann, ip("203.0.113.5"), None).await
     })
     .await?;
-    let mine = FloatRef::from(ip("203.0.113.5"));
+    let mine = FloatingIpRef::from(ip("203.0.113.5"));
     // First to an instance, then from that one to another, which has one already.
     for instance in [1, 3] {
         let to = Association::to(InstanceId(instance));

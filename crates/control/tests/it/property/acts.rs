@@ -1,7 +1,7 @@
 //! What clients and operators try, all at once.
 
 use crate::world::{from, from_group, group, launch, name, tcp};
-use novanet_control::floating_ips::{Association, FloatRef};
+use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_control::instances::{InstanceState, Launch};
 use novanet_control::{Caller, Cloud, ControlError};
 use novanet_model::carve::Request;
@@ -141,7 +141,7 @@ pub(super) async fn attempt(
     };
     let float = async |number| {
         let all = cloud.addresses(caller).await?;
-        Ok::<_, ControlError>(pick(&all, number).map(|f| FloatRef::Address(f.address)))
+        Ok::<_, ControlError>(pick(&all, number).map(|f| FloatingIpRef::Address(f.address)))
     };
     let source = |number| match number {
         3 => from("0.0.0.0/0"),
