@@ -27,10 +27,10 @@ pub struct Settings {
     pub vlan_interface: IfName,
     /// `routing_source_ip`: source address of instances without a floating IP.
     pub routing_source_ip: Ipv4Addr,
-    /// Nobody gave `routing_source_ip`: it follows the host's address.
+    /// `routing_source_ip` was not given: it follows the host's address.
     #[serde(default)]
     pub source_follows: bool,
-    /// Nobody gave `my_ip`: it follows the host's address.
+    /// `my_ip` was not given: it follows the host's address.
     #[serde(default)]
     pub my_ip_follows: bool,
     /// `dmz_cidr`: destinations that see the real fixed IP.

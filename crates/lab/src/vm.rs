@@ -102,7 +102,7 @@ impl Vm {
 
     fn qemu(&self, work: &Path, exchange: &Path, root: &Path) -> Command {
         let mut qemu = Command::new("setpriv");
-        // The bind mount leaves out what is mounted below `/`, and is seen by nobody else.
+        // The bind mount leaves out what is mounted below `/`, and no other process sees it.
         qemu.args([
             "--pdeathsig",
             "KILL",

@@ -2,8 +2,9 @@
 //! links as they were observed.
 //!
 //! Without a setting, a bridge has the smallest MTU of its ports. The kernel maintains that until
-//! somebody sets the MTU by hand; from then on it keeps the MTU that was set. A port has the MTU
-//! that its bridge had when the port was made, as its inside end has; the port's alias records it.
+//! another program sets the MTU; from then on the kernel keeps the MTU that was set. A port has the
+//! MTU that its bridge had when the port was made, as its inside end has; the port's alias records
+//! it.
 
 use super::alias;
 use super::kernel_state::Link;

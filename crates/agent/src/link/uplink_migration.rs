@@ -181,8 +181,9 @@ fn leaves_by(route: &RouteMessage, device: u32) -> bool {
         })
 }
 
-/// Whether somebody added a route: it was not learnt from a router, and the kernel did not make it
-/// with an address (it makes those again), unless the addresses were added with `noprefixroute`.
+/// Whether an administrator or a program added a route: it was not learnt from a router, and the
+/// kernel did not make it with an address (it makes those again), unless the addresses were added
+/// with `noprefixroute`.
 fn is_configured(route: &RouteMessage, addresses: &[AddressMessage]) -> bool {
     match route.header.protocol {
         RouteProtocol::Ra | RouteProtocol::IcmpRedirect => false,

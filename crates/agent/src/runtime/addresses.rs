@@ -26,7 +26,7 @@ impl Addresses {
         }
     }
 
-    /// Who has this address; nobody if two instances claim it.
+    /// The instance with this address; `None` if two instances claim it.
     pub(super) fn instance(&self, address: Ipv4Addr) -> Option<InstanceId> {
         let mut owners = self.by_address.get(&address)?.values();
         let first = owners.next()?;

@@ -242,7 +242,7 @@ impl Engine {
         Arc::clone(self.inner.workers.news())
     }
 
-    /// What of the host is not ours; `None` until somebody has looked.
+    /// Foreign devices, addresses and routes of the host; `None` before the first observation.
     pub fn foreign(&self) -> watch::Receiver<Option<ForeignDevices>> {
         self.inner.workers.foreign()
     }

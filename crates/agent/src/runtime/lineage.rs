@@ -22,7 +22,7 @@ pub const REMEDY: &str = "bring the right database back, or decide: nova-manage 
 /// Why the news are not of the ledger's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// The epochs differ, and nobody decided that one takes over from the other.
+    /// The epochs differ, and the operator has not decided that one takes over.
     Other {
         /// The ledger's epoch.
         here: String,
@@ -38,7 +38,7 @@ pub enum Reason {
     },
     /// The clock is not behind, but an object is older than, or not the one, that the ledger has.
     Branched(ObjectKey),
-    /// The clock is not behind, but objects are missing that nobody deleted.
+    /// The clock is not behind, but objects are missing without a deletion.
     Missing,
 }
 

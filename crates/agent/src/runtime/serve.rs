@@ -113,7 +113,7 @@ async fn pass_on(mut reports: mpsc::UnboundedReceiver<InstanceReport>, engine: E
     while let Some(report) = reports.recv().await {
         engine.report(report);
     }
-    // A host without instances has nobody to report.
+    // A host without instances has no instance to report.
     std::future::pending::<()>().await;
 }
 

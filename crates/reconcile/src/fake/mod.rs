@@ -130,7 +130,7 @@ impl FakeHost {
         things.into_iter().map(name).collect()
     }
 
-    /// Somebody puts a thing that carries our mark there (or changes it), unnoticed.
+    /// Another program puts a thing with our ownership tag there (or changes it), unnoticed.
     pub fn put(&self, subsystem: &'static str, key: &str, value: &str) {
         let thing = (subsystem, key.to_owned());
         self.state().things.insert(thing, value.to_owned());
@@ -148,7 +148,7 @@ impl FakeHost {
         guarded.is_some_and(|guarded| state.things.contains_key(guarded))
     }
 
-    /// Somebody removes a thing, unnoticed.
+    /// Another program removes a thing, unnoticed.
     pub fn take_away(&self, subsystem: &'static str, key: &str) {
         self.state().things.remove(&(subsystem, key.to_owned()));
     }
