@@ -40,11 +40,13 @@ impl Sandbox {
     /// Makes both hosts. `state_path` is empty and private in the cloud host, which also has
     /// cgroups of its own.
     pub fn new(state_path: &Path) -> Result<Self> {
+        Self::with(HostOptions::default().private(state_path))
+    }
+
+    /// The same with a cloud host of one's own making.
+    pub fn with(cloud: HostOptions) -> Result<Self> {
         let resolver = format!("nameserver {}\n", Self::INTERNET);
-        let cloud = HostOptions::default()
-            .private(state_path)
-            .private("/var/lib/misc")
-            .own_cgroups();
+        let cloud = cloud.private("/var/lib/misc").own_cgroups();
         let cloud = Host::with("cloud", &cloud.file("/etc/resolv.conf", &resolver))?;
         let internet = Host::with(
             "internet",

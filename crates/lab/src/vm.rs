@@ -27,6 +27,9 @@ pub struct Vm {
 
 /// In the machine's start script: the way to what the caller said.
 const EXCHANGE: &str = "/run/exchange";
+/// Shell: `$0` becomes a view of `/`, with what is mounted at `$1` too; the rest is run.
+const SHOW_FILES: &str = "mount --bind / \"$0\" && { [ \"$1\" = / ] || \
+    mount --bind \"$1\" \"$0$1\"; } && shift && exec \"$@\"";
 /// Memory of the machine in MiB.
 const MEMORY: u32 = 2048;
 
@@ -70,8 +73,9 @@ impl Vm {
         fs::create_dir(&root)?;
         fs::write(exchange.join("start"), self.start(command, variables)?)?;
         let console = fs::File::create(work.path().join("console"))?;
+        let place = mount_point_of(&std::env::current_exe()?)?;
         let mut machine = self
-            .qemu(work.path(), &exchange, &root)
+            .qemu(work.path(), &exchange, &root, &place)
             .stdin(Stdio::null())
             .stdout(console.try_clone()?)
             .stderr(console)
@@ -100,9 +104,10 @@ impl Vm {
         })
     }
 
-    fn qemu(&self, work: &Path, exchange: &Path, root: &Path) -> Command {
+    fn qemu(&self, work: &Path, exchange: &Path, root: &Path, place: &Path) -> Command {
         let mut qemu = Command::new("setpriv");
-        // The bind mount leaves out what is mounted below `/`, and no other process sees it.
+        // The bind mount leaves out what is mounted below `/`, and no other process sees it; the
+        // place of this program is mounted again.
         qemu.args([
             "--pdeathsig",
             "KILL",
@@ -111,8 +116,9 @@ impl Vm {
             "--propagation",
             "private",
         ])
-        .args(["sh", "-c", "mount --bind / \"$0\" && exec \"$@\""])
+        .args(["sh", "-c", SHOW_FILES])
         .arg(root)
+        .arg(place)
         .args([
             "qemu-system-x86_64",
             "-accel",
@@ -197,6 +203,19 @@ impl Vm {
         writeln!(script, "sync\necho o >/proc/sysrq-trigger\nsleep 60")?;
         Ok(script)
     }
+}
+
+/// Where the file system of a file is mounted.
+fn mount_point_of(file: &Path) -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let points = mounts
+        .lines()
+        .filter_map(|line| Some(Path::new(line.split(' ').nth(4)?)));
+    points
+        .filter(|point| file.starts_with(point))
+        .max_by_key(|point| point.as_os_str().len())
+        .map(Path::to_owned)
+        .context("no mount point of this program")
 }
 
 fn text(work: &Path) -> Result<String> {

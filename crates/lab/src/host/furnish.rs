@@ -26,6 +26,7 @@ pub(super) fn furnish(options: &HostOptions) -> Result<()> {
     own_sys()?;
     // First every place, then what is mounted there: a layer over a folder hides what was mounted
     // inside.
+    options.layers.iter().try_for_each(|folder| layer(folder))?;
     for folder in &options.private {
         if !folder.is_dir() {
             private_layer(folder)?;
@@ -79,6 +80,11 @@ fn private_layer(path: &Path) -> Result<()> {
         .skip(1)
         .find(|p| p.is_dir())
         .context("a relative path")?;
+    layer(parent)
+}
+
+/// Lays a writable overlay over a folder.
+fn layer(folder: &Path) -> Result<()> {
     let layers = tempfile::Builder::new()
         .prefix(".lab-layers")
         .tempdir_in("/run")?
@@ -89,18 +95,18 @@ fn private_layer(path: &Path) -> Result<()> {
     std::fs::create_dir(&work)?;
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        parent.display(),
+        folder.display(),
         upper.display(),
         work.display()
     );
     mount(
         Some("overlay"),
-        parent,
+        folder,
         Some("overlay"),
         MsFlags::empty(),
         Some(options.as_str()),
     )
-    .with_context(|| format!("laying a private layer over {}", parent.display()))?;
+    .with_context(|| format!("laying a private layer over {}", folder.display()))?;
     umount2(&layers, MntFlags::MNT_DETACH).context("hiding the layers")?;
     std::fs::remove_dir(&layers)?;
     Ok(())

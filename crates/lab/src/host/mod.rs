@@ -31,6 +31,8 @@ pub struct HostOptions {
     /// Folders that are empty and private in the host. One that the machine does not have appears
     /// in the host only.
     pub private: Vec<PathBuf>,
+    /// Folders that show what the machine has, and keep the host's changes to themselves.
+    pub layers: Vec<PathBuf>,
     /// Files with this content in the host (for instance `/etc/resolv.conf`), whatever the machine
     /// has there.
     pub files: Vec<(PathBuf, String)>,
@@ -45,6 +47,7 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             private: Vec::new(),
+            layers: Vec::new(),
             files: Vec::new(),
             sysctls: vec![("net.ipv4.ip_forward".into(), "1".into())],
             own_cgroups: false,
@@ -57,6 +60,13 @@ impl HostOptions {
     #[must_use]
     pub fn private(mut self, folder: impl Into<PathBuf>) -> Self {
         self.private.push(folder.into());
+        self
+    }
+
+    /// Lets the host change a folder of the machine, in the host only.
+    #[must_use]
+    pub fn layer(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.layers.push(folder.into());
         self
     }
 

@@ -49,6 +49,21 @@ fn a_host_has_its_own_devices_name_processes_and_run_folder() {
 }
 
 #[test]
+fn a_layer_shows_the_machines_files_and_keeps_changes_in_the_host() {
+    let host = Host::with("layer", &HostOptions::default().layer("/etc")).unwrap();
+    host.sh("echo changed >/etc/hostname; mkdir /etc/lab-test")
+        .unwrap();
+    assert_eq!(host.sh("cat /etc/hostname").unwrap().stdout, "changed\n");
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    assert_eq!(host.sh("cat /etc/passwd").unwrap().stdout, users);
+    assert!(!Path::new("/etc/lab-test").exists());
+    assert_ne!(
+        std::fs::read_to_string("/etc/hostname").unwrap(),
+        "changed\n"
+    );
+}
+
+#[test]
 fn private_folders_and_files_are_seen_in_the_host_only() {
     let options = HostOptions::default()
         .private("/var/lib/lab-test/deep")
