@@ -22,7 +22,7 @@ EUCA  := $(addprefix euca-, \
 	allocate-address associate-address disassociate-address release-address deallocate-address describe-addresses \
 	describe-availability-zones describe-regions)
 
-.PHONY: build demo test test-fast check deny doc bench install uninstall clean
+.PHONY: build demo test test-fast manual check deny doc bench install uninstall clean
 .DEFAULT_GOAL := build
 
 # The whole binary, optimised.
@@ -53,6 +53,13 @@ test-fast:
 	if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run $(FAST) -E 'not test(/postgres|botocore/)'; \
 	else cargo test $(FAST) -- --skip postgres --skip botocore; fi
+
+# The pages of docs/manual: each command is run in a lab and its output compared with the page.
+manual:
+	scripts/deps test
+	venv=$$(scripts/venv) && export NOVANET_VENV=$$venv && \
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run -p novanet-cli manual; \
+	else cargo test -p novanet-cli manual; fi
 
 # Form and lints, without running anything.
 check: deny

@@ -9,6 +9,7 @@ mod euca;
 mod flags;
 mod install;
 mod manage;
+mod manual;
 mod names;
 mod output;
 mod people;

@@ -29,7 +29,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// The usual folder, private in the sandbox.
-const STATE: &str = "/var/lib/nova";
+pub(crate) const STATE: &str = "/var/lib/nova";
 
 /// Where its temporary files go, private in the sandbox.
 const TMP: &str = "/run/tmp";
@@ -38,7 +38,7 @@ const TMP: &str = "/run/tmp";
 const LONG: Duration = Duration::from_mins(1);
 
 /// As [`LONG`]; in the virtual machine, whose processor is translated, five times as long.
-fn long() -> Duration {
+pub(crate) fn long() -> Duration {
     let factor = if vlan::is_in_vm() { 5 } else { 1 };
     LONG * factor
 }
