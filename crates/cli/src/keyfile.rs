@@ -2,7 +2,7 @@
 //! vault of `control`.
 
 use crate::failure::Failure;
-use nix::unistd::{Gid, Uid, chown, geteuid};
+use crate::private_file::give_to_owner_of;
 use novanet_control::Vault;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -39,7 +39,10 @@ fn create(path: &Path) -> Result<Vault, Failure> {
             file.write_all(vault.to_text().as_bytes())?;
             file.sync_all()
         })
-        .and_then(|()| give_to_owner(&own, path))
+        .and_then(|()| match path.parent() {
+            Some(folder) => give_to_owner_of(folder, &own),
+            None => Ok(()),
+        })
         .and_then(|()| fs::hard_link(&own, path));
     let _ = fs::remove_file(&own); // the temporary file
     match written {
@@ -47,20 +50,6 @@ fn create(path: &Path) -> Result<Vault, Failure> {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => open(path, false),
         Err(e) => Err(failed(path, &e)),
     }
-}
-
-/// Gives a file that root made to the owner of the state path.
-fn give_to_owner(file: &Path, path: &Path) -> std::io::Result<()> {
-    let Some(folder) = path.parent().filter(|_| geteuid().is_root()) else {
-        return Ok(());
-    };
-    let owner = fs::metadata(folder)?;
-    chown(
-        file,
-        Some(Uid::from_raw(owner.uid())),
-        Some(Gid::from_raw(owner.gid())),
-    )?;
-    Ok(())
 }
 
 fn check_mode(path: &Path) -> Result<(), Failure> {

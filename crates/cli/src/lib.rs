@@ -12,6 +12,8 @@ mod failure;
 mod identity;
 mod keyfile;
 mod manage;
+mod novarc;
+mod private_file;
 mod running;
 mod say;
 mod table;

@@ -59,7 +59,7 @@ pub(crate) fn register(applet: &str, flags: &Flags) -> Option<Registration> {
         }
     }
     let path = folder.join(format!("{applet}.{pid}.json"));
-    match crate::daemon::replace(&path, &crate::table::json(&running)) {
+    match crate::private_file::write(&path, &crate::table::json(&running)) {
         Ok(()) => Some(Registration(path)),
         Err(failure) => {
             tracing::warn!("{}", failure.message);

@@ -37,6 +37,8 @@ pub struct CloudConfig {
     pub network_host: Option<String>,
     /// How far the time of an EC2 request may be off.
     pub ec2_timestamp_expiry: Duration,
+    /// Each project has an authority of its own.
+    pub use_project_ca: bool,
 }
 
 impl CloudConfig {
@@ -52,6 +54,7 @@ impl CloudConfig {
             service_down_time: seconds(flags, "service_down_time"),
             network_host: flags.network_host(),
             ec2_timestamp_expiry: seconds(flags, "ec2_timestamp_expiry"),
+            use_project_ca: flags.switch("use_project_ca"),
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::{ModelError, ProjectId};
-use novanet_store::{Conn, audit, projects, users};
+use novanet_store::{Conn, audit, certificates, projects, users};
 
 /// nova's `allowed_roles`.
 pub const ROLES: [&str; 5] = ["cloudadmin", "itsec", "sysadmin", "netadmin", "developer"];
@@ -40,8 +40,8 @@ impl Cloud {
         Ok(())
     }
 
-    /// `project remove`: a user is no member any more, and has no role there. Refused for the user
-    /// that manages the project.
+    /// `project remove`: a user is no member any more, has no role there, and its certificates
+    /// there are revoked. Refused for the user that manages the project.
     pub async fn remove_member(&self, project: &ProjectId, user: &str) -> Result<()> {
         let mut tx = self.db().begin_unplanned().await?;
         let found = require_project(&mut tx, project).await?;
@@ -53,6 +53,7 @@ impl Cloud {
         if !users::leave_project(&mut tx, user, project).await? {
             return Err(no_member(user, project));
         }
+        certificates::revoke_user(&mut tx, user, Some(project)).await?;
         let id = Some(project.as_str());
         audit::record(&mut tx, &operator(), "project.remove", id, user, "").await?;
         tx.commit().await?;
@@ -173,7 +174,7 @@ async fn require_project(c: &mut Conn, id: &ProjectId) -> Result<projects::Proje
         .ok_or_else(|| ControlError::not_found(Kind::Project, id))
 }
 
-fn no_member(user: &str, project: &ProjectId) -> ControlError {
+pub(crate) fn no_member(user: &str, project: &ProjectId) -> ControlError {
     let reason = format!(
         "is no member of project {project} (add it: nova-manage project add {project} {user})"
     );

@@ -1,6 +1,7 @@
 //! Use cases of users and projects.
 
 use crate::caller::operator;
+use crate::certificates::require_access;
 use crate::group_sources::revoke_elsewhere;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 pub use novanet_model::Credentials;
@@ -12,8 +13,8 @@ use novanet_store::networks::Brief;
 use novanet_store::plan::Subject;
 use novanet_store::users::{self, User};
 use novanet_store::{
-    Committed, Conn, PlanOwner, StoreError, Tx, audit, floating_ips, groups, images, instances,
-    networks, projects,
+    Committed, Conn, PlanOwner, StoreError, Tx, audit, certificates, floating_ips, groups, images,
+    instances, networks, projects,
 };
 use std::net::Ipv4Addr;
 
@@ -93,6 +94,17 @@ impl Cloud {
         })
     }
 
+    /// The keys of a user that can use a project, for its credentials file there.
+    pub async fn credentials_in(&self, project: &ProjectId, user: &str) -> Result<Credentials> {
+        let mut tx = self.db().read().await?;
+        if projects::by_id(&mut tx, project).await?.is_none() {
+            return Err(ControlError::not_found(Kind::Project, project));
+        }
+        require_access(&mut tx, project, user).await?;
+        drop(tx);
+        self.credentials(user).await
+    }
+
     pub(crate) fn open_secret(&self, user: &User) -> Result<String> {
         let plain = self
             .vault()?
@@ -100,7 +112,7 @@ impl Cloud {
         Ok(String::from_utf8_lossy(&plain).into_owned())
     }
 
-    /// `user delete`. Refused while the user manages a project.
+    /// `user delete`: its certificates are revoked. Refused while the user manages a project.
     pub async fn delete_user(&self, name: &str) -> Result<()> {
         let mut tx = self.db().begin_unplanned().await?;
         if users::by_id(&mut tx, name).await?.is_none() {
@@ -116,6 +128,7 @@ impl Cloud {
             }
         }
         users::delete(&mut tx, name).await?;
+        certificates::revoke_user(&mut tx, name, None).await?;
         audit::record(&mut tx, &operator(), "user.delete", None, name, "").await?;
         tx.commit().await?;
         Ok(())
@@ -224,6 +237,7 @@ impl Cloud {
             elsewhere.extend(rules.into_iter().filter(is_elsewhere));
         }
         let mut subjects = revoke_elsewhere(&mut tx, &operator(), elsewhere).await?;
+        certificates::leave_project(&mut tx, id).await?;
         projects::delete(&mut tx, id).await?;
         record_groups(&mut tx, id, &own).await?;
         subjects.extend(

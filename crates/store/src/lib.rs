@@ -7,6 +7,7 @@
 //! Must not know: HTTP, the kernel.
 
 pub mod audit;
+pub mod certificates;
 mod chunks;
 pub mod clock;
 pub mod counters;

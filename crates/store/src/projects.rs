@@ -79,6 +79,15 @@ pub async fn has_member(c: &mut Conn, id: &ProjectId, user: &str) -> Result<bool
     Ok(count > 0)
 }
 
+/// Whether there is a project of this name.
+pub async fn exists(c: &mut Conn, id: &str) -> Result<bool> {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM projects WHERE id = $1")
+        .bind(id)
+        .fetch_one(c)
+        .await?;
+    Ok(count > 0)
+}
+
 /// A project by name.
 pub async fn by_id(c: &mut Conn, id: &ProjectId) -> Result<Option<Project>> {
     let sql = format!("{SELECT} WHERE id = $1");

@@ -266,7 +266,7 @@ fn keys(state: &Path) -> Result<Credentials> {
     let novarc = std::fs::read_to_string(state.join("novarc")).context("novarc")?;
     let value = |name: &str| {
         let line = novarc.lines().find_map(|line| line.strip_prefix(name));
-        line.map(str::to_owned)
+        line.map(|value| value.trim_matches('"').to_owned())
             .with_context(|| format!("novarc: no {name}"))
     };
     Ok(Credentials {

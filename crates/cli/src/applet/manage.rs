@@ -62,6 +62,7 @@ fn as_json(text: String) -> String {
 fn needs(command: &Command) -> Needs {
     match command {
         Command::Db(_) => Needs::AnySchema,
+        Command::Project(command) if project::needs_secrets(command) => Needs::Secrets,
         Command::User(command) if user::needs_secrets(command) => Needs::Secrets,
         Command::Vm(command) if vm::needs_secrets(command) => Needs::Secrets,
         _ => Needs::Schema,
@@ -113,8 +114,9 @@ fn only_reads(command: &Command) -> bool {
             | network::Command::Modify(..) => false,
         },
         Command::Project(command) => match command {
-            project::Command::List { .. } => true,
-            project::Command::Add { .. }
+            project::Command::List { .. } | project::Command::Environment { .. } => true,
+            project::Command::Zipfile { .. }
+            | project::Command::Add { .. }
             | project::Command::Remove { .. }
             | project::Command::Create { .. }
             | project::Command::Delete { .. }

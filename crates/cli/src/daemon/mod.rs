@@ -5,7 +5,6 @@ mod announce;
 mod follow;
 mod host;
 mod log;
-mod novarc;
 mod open;
 mod ports;
 mod serve;
@@ -13,7 +12,6 @@ mod server_half;
 mod setup;
 
 pub(crate) use host::agent_settings;
-pub(crate) use novarc::write as replace;
 
 use crate::args::{Param, Reader};
 use crate::environment;

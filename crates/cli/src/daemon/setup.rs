@@ -2,11 +2,10 @@
 //! and credentials, the `tiny` image, a flat-DHCP network, floating addresses. Each step checks
 //! first whether it is done, so that the next start continues where a killed one ended.
 
-use super::novarc;
 use crate::environment::{given, origin};
 use crate::failure::Failure;
 use crate::manage::floating::SHORTEST_PREFIX;
-use crate::say;
+use crate::{novarc, private_file, say};
 use novanet_agent::image::build;
 use novanet_agent::link::kernel_has_vlans;
 use novanet_agent::runtime::{has_ledger, preflight};
@@ -293,10 +292,14 @@ pub(super) async fn credentials(cloud: &Cloud, flags: &Flags) -> Result<PathBuf,
         .first()
         .map_or_else(|| "nova".to_owned(), |(name, _)| name.clone());
     let path = flags.state_path().join("novarc");
-    let text = novarc::text(&keys, &project, &flags.ec2_url(), &region);
+    let at = novarc::Endpoint {
+        url: &flags.ec2_url(),
+        region: &region,
+    };
+    let text = novarc::text(&keys, &project, &at);
     if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return Ok(path);
     }
-    novarc::write(&path, &text)?;
+    private_file::write(&path, &text)?;
     Ok(path)
 }

@@ -19,14 +19,8 @@ const TABLE: &[Absent] = &[
     (
         "user",
         &["revoke"],
-        "not built yet: no certificates are issued that could be revoked; nova-manage project remove \
-         PROJECT USER, role remove and user delete take a user's rights",
-    ),
-    (
-        "project",
-        &["zipfile", "environment"],
-        "not built yet: nova-manage user exports USER prints the user's keys for a shell; as access \
-         key write ACCESS:PROJECT, and see novarc in state_path",
+        "not built yet: nova-manage project remove PROJECT USER and user delete revoke a user's \
+         certificates and take its rights",
     ),
     (
         "project",

@@ -5,8 +5,10 @@
 
 mod absent;
 pub(crate) mod audit;
+mod ca_files;
 pub(crate) mod config;
 pub(crate) mod context;
+mod credentials;
 pub(crate) mod db;
 pub(crate) mod firewall;
 pub(crate) mod fixed;

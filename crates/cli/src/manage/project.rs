@@ -1,7 +1,8 @@
 //! `nova-manage project` (and `account`, its later name): who owns instances and addresses.
 
 use super::context::Context;
-use super::{Action, Category, action};
+use super::user::checked;
+use super::{Action, Category, action, credentials};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
@@ -57,6 +58,30 @@ const ACTIONS: &[Action] = &[
             }))
         },
     ),
+    action(
+        "zipfile",
+        "write a user's keys and a new certificate to a zip archive",
+        ZIPFILE,
+        |b| {
+            Ok(super::Command::Project(Command::Zipfile {
+                name: id(b)?,
+                user: checked(b, "user")?,
+                file: b.text("file").map(str::to_owned),
+            }))
+        },
+    ),
+    action(
+        "environment",
+        "write a user's keys to a file for a shell",
+        ENVIRONMENT,
+        |b| {
+            Ok(super::Command::Project(Command::Environment {
+                name: id(b)?,
+                user: checked(b, "user")?,
+                file: b.text("file").map(str::to_owned),
+            }))
+        },
+    ),
     action("list", "all projects, or those of a user", USER, |b| {
         let user = b.text("user").map(str::to_owned);
         Ok(super::Command::Project(Command::List { user }))
@@ -74,6 +99,18 @@ const SCRUB: &[Param] = &[
         Takes::Switch,
         "also addresses that lead to instances: these are cut off",
     ),
+];
+
+const ZIPFILE: &[Param] = &[
+    NAME[0],
+    MEMBER[1],
+    param("file", Takes::Optional, "the archive (nova.zip; -: stdout)").or(&["filename"]),
+];
+
+const ENVIRONMENT: &[Param] = &[
+    NAME[0],
+    MEMBER[1],
+    param("file", Takes::Optional, "the file (novarc; -: stdout)").or(&["filename"]),
 ];
 
 const USER: &[Param] =
@@ -123,6 +160,24 @@ pub(crate) enum Command {
         /// Also addresses that lead to instances.
         force: bool,
     },
+    /// Write the archive with a user's credentials.
+    Zipfile {
+        /// In this project.
+        name: ProjectId,
+        /// Who.
+        user: String,
+        /// Where to; `-`: stdout.
+        file: Option<String>,
+    },
+    /// Write a user's `novarc`.
+    Environment {
+        /// In this project.
+        name: ProjectId,
+        /// Who.
+        user: String,
+        /// Where to; `-`: stdout.
+        file: Option<String>,
+    },
     /// List them.
     List {
         /// Only those of this user.
@@ -132,6 +187,14 @@ pub(crate) enum Command {
 
 fn id(bound: &Bound) -> Result<ProjectId, Failure> {
     bound.parse_required("name")
+}
+
+/// Whether a command seals or opens secrets.
+pub(crate) fn needs_secrets(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Zipfile { .. } | Command::Environment { .. }
+    )
 }
 
 /// Does it.
@@ -167,6 +230,12 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 ));
             }
             Ok(describe_scrub(&scrubbed))
+        }
+        Command::Zipfile { name, user, file } => {
+            credentials::zipfile(cx, &name, &user, file.as_deref()).await
+        }
+        Command::Environment { name, user, file } => {
+            credentials::environment(cx, &name, &user, file.as_deref()).await
         }
         Command::List { user } => {
             let projects = cx.cloud.projects(user.as_deref()).await?;

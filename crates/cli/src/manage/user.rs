@@ -91,11 +91,16 @@ impl std::fmt::Debug for Command {
 }
 
 fn name(bound: &Bound) -> Result<String, Failure> {
-    let name = bound.required("name")?;
+    checked(bound, "name")
+}
+
+/// A user's name: it goes into certificates and file names.
+pub(super) fn checked(bound: &Bound, param: &'static str) -> Result<String, Failure> {
+    let name = bound.required(param)?;
     let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@');
     if name.len() > 64 || !name.chars().all(ok) {
         return Err(Failure::usage(format!(
-            "name {name:?}: must be 1 to 64 letters, digits, '_', '-', '.' or '@'"
+            "{param} {name:?}: must be 1 to 64 letters, digits, '_', '-', '.' or '@'"
         )));
     }
     Ok(name.to_owned())

@@ -4,6 +4,7 @@
 
 mod check;
 mod cloud;
+mod credentials;
 mod database;
 mod euca;
 mod flags;

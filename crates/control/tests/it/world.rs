@@ -252,6 +252,7 @@ pub(crate) fn config(database: String) -> CloudConfig {
         service_down_time: Duration::from_mins(1),
         network_host: None,
         ec2_timestamp_expiry: Duration::from_mins(5),
+        use_project_ca: true,
     }
 }
 

@@ -31,8 +31,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "boot_script_template",
             "dmz_net",
             "dmz_mask",
-            "use_project_ca",
-            "ca_path",
             "keys_path",
             "ca_file",
             "key_file",
@@ -189,7 +187,6 @@ const KINDS: &[(Kind, &[&str])] = &[
         &[
             "use_ipv6",
             "share_dhcp_address",
-            "use_project_ca",
             "use_single_default_gateway",
             "use_network_dns_servers",
             "update_dns_entries",

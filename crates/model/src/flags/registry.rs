@@ -152,6 +152,9 @@ const FLAGS: &[Flag] = &[
     flag(Server, "ec2_path", Kind::Text, "/services/Cloud", "path of the EC2 API"),
     flag(Server, "ec2_timestamp_expiry", SECONDS, "300", "seconds that a request's timestamp may be off"),
     flag(Server, "region_list", Kind::Words, "", "regions as NAME=HOST,…; empty: nova at ec2_host"),
+    // Certificates and credentials
+    flag(All, "use_project_ca", Kind::Switch, "false", "each project has a certificate authority of its own (VPNs need that)"),
+    flag(All, "ca_path", Kind::Path, "$state_path/CA", "where certificates are exported for people"),
     // Cloudpipe
     flag(Manage, "vpn_ip", Kind::Address, "$my_ip", "public address of the VPNs"),
     flag(Manage, "vpn_start", PORT, "1000", "first public UDP port of the VPNs"),

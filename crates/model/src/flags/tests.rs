@@ -101,8 +101,8 @@ fn a_flag_of_a_file_that_is_like_none_is_a_warning_and_on_the_command_line_an_er
 
 #[test]
 fn flags_of_nova_that_do_nothing_here_are_taken_with_a_note() {
-    insta::assert_snapshot!(check("--use_project_ca\n--norabbit_host\n--rabbit_host=mq\n--lock_path=/x\n", &[]), @r"
-    note: nova.conf:1: flag use_project_ca has no effect: not built yet
+    insta::assert_snapshot!(check("--share_dhcp_address\n--norabbit_host\n--rabbit_host=mq\n--lock_path=/x\n", &[]), @r"
+    note: nova.conf:1: flag share_dhcp_address has no effect: not built yet
     note: nova.conf:2: flag norabbit_host has no effect: novanet has no such part
     note: nova.conf:3: flag rabbit_host has no effect: novanet has no such part
     note: nova.conf:4: flag lock_path has no effect: novanet does this its own way
@@ -111,17 +111,17 @@ fn flags_of_nova_that_do_nothing_here_are_taken_with_a_note() {
 
 #[test]
 fn what_flags_without_effect_say_is_checked_all_the_same() {
-    insta::assert_snapshot!(check("--use_ipv6=maybe\n--firewall_driver=foo\n--dmz_net=10.0.0\n--nouse_project_ca=1\n--lockout_attempts=many\n--ca_path\n--ipv6_backend=x\n--fixed_range_v6=10.0.0.0/24\n--gateway_v6=fe80\n--noca_path\n", &[]), @r#"
+    insta::assert_snapshot!(check("--use_ipv6=maybe\n--firewall_driver=foo\n--dmz_net=10.0.0\n--noshare_dhcp_address=1\n--lockout_attempts=many\n--crl_file\n--ipv6_backend=x\n--fixed_range_v6=10.0.0.0/24\n--gateway_v6=fe80\n--nocrl_file\n", &[]), @r#"
     nova.conf:1: flag use_ipv6 "maybe": must be true or false
     nova.conf:2: flag firewall_driver "foo": must be nftables, iptables, or a driver of nova's like nova.virt.libvirt.firewall.IptablesFirewallDriver
     nova.conf:3: flag dmz_net "10.0.0": must be an IPv4 address
-    nova.conf:4: flag nouse_project_ca takes no value: write --nouse_project_ca or --use_project_ca=false
+    nova.conf:4: flag noshare_dhcp_address takes no value: write --noshare_dhcp_address or --share_dhcp_address=false
     nova.conf:5: flag lockout_attempts "many": must be a number from 0 to 1000000000
-    nova.conf:6: flag ca_path needs a value: --ca_path=…
+    nova.conf:6: flag crl_file needs a value: --crl_file=…
     nova.conf:7: flag ipv6_backend "x": must be rfc2462 or account_identifier
     nova.conf:8: flag fixed_range_v6 "10.0.0.0/24": must be an IPv6 subnet like fd00::/48
     nova.conf:9: flag gateway_v6 "fe80": must be an IPv6 address
-    nova.conf:10: unknown flag noca_path: did you mean ca_path?
+    nova.conf:10: unknown flag nocrl_file: did you mean crl_file?
     "#);
     let manuals = "--use_ipv6=True\n--nouse_project_ca\n--firewall_driver=nova.virt.libvirt.firewall.IptablesFirewallDriver\n\
                    --fixed_range_v6=fd00::/48\n--gateway_v6=None\n--dmz_net=10.0.0.0\n--dmz_mask=255.255.255.0\n\

@@ -185,10 +185,14 @@ impl Flags {
 
     /// The EC2 API's address for clients, e.g. `http://10.0.0.1:8773/services/Cloud`.
     pub fn ec2_url(&self) -> String {
+        self.ec2_url_at(self.text("ec2_dmz_host"))
+    }
+
+    /// The same at another host.
+    pub fn ec2_url_at(&self, host: &str) -> String {
         format!(
-            "{}://{}:{}{}",
+            "{}://{host}:{}{}",
             self.text("ec2_scheme"),
-            self.text("ec2_dmz_host"),
             self.text("ec2_port"),
             self.text("ec2_path")
         )

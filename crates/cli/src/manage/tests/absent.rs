@@ -53,10 +53,6 @@ fn every_command_of_nova_is_there_or_says_what_does_it_instead() {
     exit 2
     error: vpn: not built yet: there is no Cloudpipe VPN; a floating IP leads to an instance from outside
     ");
-    insta::assert_snapshot!(check("proj zip web john"), @"
-    exit 2
-    error: project zipfile: not built yet: nova-manage user exports USER prints the user's keys for a shell; as access key write ACCESS:PROJECT, and see novarc in state_path
-    ");
     insta::assert_snapshot!(check("shell"), @"
     exit 2
     error: shell: not here, as there is no Python inside: every command takes --format json for scripts, and docs/schema.md describes the tables

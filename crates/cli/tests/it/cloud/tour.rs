@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 #[test]
 fn the_readmes_tour_works_word_for_word() {
     let blocks = crate::install::blocks();
-    let [_install, up, run, open, look, end] = blocks.as_slice() else {
-        panic!("the tour has {} blocks, this test knows 6", blocks.len());
+    let [_install, up, run, open, second, look, end] = blocks.as_slice() else {
+        panic!("the tour has {} blocks, this test knows 7", blocks.len());
     };
     let cloud = Cloud::without_up("").unwrap();
     // The one thing that differs: the background job belongs to the sandbox, and its output to a
@@ -34,6 +34,9 @@ fn the_readmes_tour_works_word_for_word() {
     let said = cloud.sh(&format!("set -e; {open}")).unwrap();
     assert!(said.contains("203.0.113.129"), "{said}");
     cloud.reachable("203.0.113.129").unwrap();
+
+    let said = cloud.sh(&format!("set -e; {second}")).unwrap();
+    assert!(said.contains("joe/cert.pem: OK"), "{said}");
 
     let said = cloud.sh(&format!("set -e; {look}")).unwrap();
     for expected in [

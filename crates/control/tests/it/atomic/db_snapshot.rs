@@ -51,6 +51,16 @@ const RANDOM: &[&str] = &[
     "instances.user_data_sealed",
     "users.access_key",
     "users.secret_key",
+    "certificate_authorities.certificate",
+    "certificate_authorities.not_after",
+    "certificate_authorities.private_key",
+    "certificates.certificate",
+    "certificates.not_after",
+    "certificates.not_before",
+    "certificates.revoked_at",
+    "certificates.serial",
+    // A certificate's serial number.
+    "audit.detail",
     "key_pairs.fingerprint",
     "key_pairs.public_key",
 ];

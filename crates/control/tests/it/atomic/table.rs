@@ -4,6 +4,7 @@ use super::Trial;
 use crate::fake_host::FakeHost;
 use crate::world::{caller, from, from_group, group, ip, launch, name, tcp};
 use anyhow::Result;
+use novanet_control::certificates::Purpose;
 use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_control::instances::Launch;
 use novanet_control::key_pairs::KeyKind;
@@ -30,6 +31,7 @@ pub(super) const READERS: &[&str] = &[
     "close",
     "console_host",
     "credentials",
+    "credentials_in",
     "digest",
     "fixed_ips",
     "floating_ips",
@@ -53,8 +55,10 @@ pub(super) const READERS: &[&str] = &[
     "open",
     "projects",
     "require_schema",
+    "revocation_list",
     "roles",
     "schema_version",
+    "trusted_certificates",
     "users",
     // The store's tests cut it off.
     "migrate",
@@ -83,6 +87,8 @@ pub(super) async fn all(t: &Trial<'_>) -> Result<()> {
 }
 
 async fn people(t: &Trial<'_>) -> Result<Caller> {
+    t.one("root_authority", async |c| c.root_authority().await)
+        .await?;
     t.one("create_user", async |c| {
         c.create_user("ann", None, false).await
     })
@@ -106,6 +112,12 @@ async fn people(t: &Trial<'_>) -> Result<Caller> {
     }
     t.one("remove_role", async |c| {
         c.remove_role("root", "netadmin", None).await
+    })
+    .await?;
+    t.one("authority", async |c| c.authority(&shop).await)
+        .await?;
+    t.several("issue_certificate", &[], async |c| {
+        c.issue_certificate(&shop, "root", Purpose::Client).await
     })
     .await?;
     t.one("remove_member", async |c| {

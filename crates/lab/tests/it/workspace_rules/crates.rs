@@ -30,6 +30,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("maud", &["server"]),
     // keys and certificates
     ("rcgen", &["pki"]),
+    ("p256", &["pki"]),
+    ("zip", &["pki"]),
     ("ssh-key", &["pki"]),
     // output for people
     ("clap", &["cli"]),

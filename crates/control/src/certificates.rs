@@ -1,0 +1,176 @@
+//! Use cases of the PKI: authorities, users' and servers' certificates, revocation. Keys are made
+//! before the transactions that store them.
+
+use crate::caller::operator;
+use crate::{Cloud, ControlError, Kind, Result};
+use novanet_model::ProjectId;
+use novanet_pki::x509::Revoked;
+pub use novanet_pki::x509::{Authority, Issued, Purpose};
+use novanet_store::certificates::{self, Certificate};
+use novanet_store::{Conn, audit, now, projects, users};
+
+/// How long a revocation list is good for, in days. nova's were for a year: an expired list
+/// refuses every client.
+const LIST_DAYS: u16 = 365;
+
+/// The words that an authority's key is sealed with, so that one row's is no use in another.
+fn context(project: &str) -> String {
+    format!("certificate_authorities/{project}/private_key")
+}
+
+impl Cloud {
+    /// The authority that signs for a project: its own with `use_project_ca`, else the root. Makes
+    /// it where there is none.
+    pub async fn authority(&self, project: &ProjectId) -> Result<Authority> {
+        self.require_project(project).await?;
+        self.ensure_authority(self.authority_of(project)).await
+    }
+
+    /// The cloud's root authority. Makes it where there is none.
+    pub async fn root_authority(&self) -> Result<Authority> {
+        self.ensure_authority("").await
+    }
+
+    /// Certificates (PEM) that clients of a project trust: its authority's, then the root's, as in
+    /// nova's `cacert.pem`.
+    pub async fn trusted_certificates(&self, project: &ProjectId) -> Result<String> {
+        let own = self.authority(project).await?.certificate().to_owned();
+        if self.authority_of(project).is_empty() {
+            return Ok(own);
+        }
+        Ok(own + self.root_authority().await?.certificate())
+    }
+
+    /// A new key and certificate in a project. `user`: a member or administrator; empty for a
+    /// server's certificate. The key is kept nowhere.
+    pub async fn issue_certificate(
+        &self,
+        project: &ProjectId,
+        user: &str,
+        purpose: Purpose,
+    ) -> Result<Issued> {
+        let authority = self.authority(project).await?;
+        let id = self.authority_of(project);
+        let name = if user.is_empty() { "server" } else { user };
+        let issued = authority.issue(project.as_str(), name, purpose, now())?;
+        let mut tx = self.db().begin_unplanned().await?;
+        if projects::by_id(&mut tx, project).await?.is_none() {
+            return Err(ControlError::not_found(Kind::Project, project));
+        }
+        if !user.is_empty() {
+            require_access(&mut tx, project, user).await?;
+        }
+        // A project that was deleted and made again has another authority.
+        let there = certificates::authority(&mut tx, id).await?;
+        if there.is_none_or(|row| row.certificate != authority.certificate()) {
+            return Err(ControlError::Unavailable(format!(
+                "project {project} was made again meanwhile: repeat the command"
+            )));
+        }
+        let row = Certificate {
+            serial: issued.serial.clone(),
+            authority: id.to_owned(),
+            project: project.as_str().to_owned(),
+            user: user.to_owned(),
+            certificate: issued.certificate.clone(),
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            revoked_at: None,
+        };
+        certificates::insert(&mut tx, &row).await?;
+        audit::record(
+            &mut tx,
+            &operator(),
+            "certificate.issue",
+            Some(project.as_str()),
+            name,
+            &issued.serial,
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(issued)
+    }
+
+    /// The revocation list (PEM) of the authority that signs for a project.
+    pub async fn revocation_list(&self, project: &ProjectId) -> Result<String> {
+        let authority = self.authority(project).await?;
+        let now = now();
+        let mut tx = self.db().read().await?;
+        let rows = certificates::revoked(&mut tx, self.authority_of(project), now).await?;
+        let revoked: Vec<Revoked> = rows
+            .into_iter()
+            .map(|(serial, at)| Revoked { serial, at })
+            .collect();
+        Ok(authority.revocation_list(&revoked, now, LIST_DAYS)?)
+    }
+
+    /// Whose authority signs for a project; empty: the root.
+    fn authority_of<'p>(&self, project: &'p ProjectId) -> &'p str {
+        if self.config().use_project_ca {
+            project.as_str()
+        } else {
+            ""
+        }
+    }
+
+    async fn require_project(&self, project: &ProjectId) -> Result<()> {
+        let mut tx = self.db().read().await?;
+        match projects::by_id(&mut tx, project).await? {
+            Some(_) => Ok(()),
+            None => Err(ControlError::not_found(Kind::Project, project)),
+        }
+    }
+
+    async fn ensure_authority(&self, project: &str) -> Result<Authority> {
+        if let Some(found) = self.stored_authority(project).await? {
+            return Ok(found);
+        }
+        let made = Authority::generate(project, now())?;
+        let key = made.private_key()?;
+        let row = certificates::Authority {
+            project: project.to_owned(),
+            certificate: made.certificate().to_owned(),
+            sealed_key: self.vault()?.seal(&context(project), key.as_bytes()),
+            not_after: made.not_after(),
+        };
+        let mut tx = self.db().begin_unplanned().await?;
+        if !project.is_empty() && !projects::exists(&mut tx, project).await? {
+            return Err(ControlError::not_found(Kind::Project, project));
+        }
+        certificates::insert_authority(&mut tx, &row).await?;
+        tx.commit().await?;
+        // Of two that made one at once the first stays.
+        self.stored_authority(project)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::Project, project))
+    }
+
+    async fn stored_authority(&self, project: &str) -> Result<Option<Authority>> {
+        let mut tx = self.db().read().await?;
+        let Some(row) = certificates::authority(&mut tx, project).await? else {
+            return Ok(None);
+        };
+        let key = self.vault()?.open(&context(project), &row.sealed_key)?;
+        let key = String::from_utf8_lossy(&key);
+        let opened = Authority::open(project, &row.certificate, &key, row.not_after)?;
+        Ok(Some(opened))
+    }
+}
+
+/// Refuses a user that cannot use the project: neither a member nor an administrator.
+pub(crate) async fn require_access(c: &mut Conn, project: &ProjectId, user: &str) -> Result<()> {
+    let Some(found) = users::by_id(c, user).await? else {
+        return Err(ControlError::not_found(Kind::User, user));
+    };
+    if found.is_admin || projects::has_member(c, project, user).await? {
+        return Ok(());
+    }
+    let roles = users::roles(c, user, project).await?;
+    if roles
+        .iter()
+        .any(|role| users::GLOBAL_ROLES.contains(&&**role))
+    {
+        return Ok(());
+    }
+    Err(crate::members::no_member(user, project))
+}
