@@ -134,15 +134,18 @@ pub async fn rename(tx: &mut Tx, old: &str, new: &str) -> Result<()> {
 }
 
 /// Forgets a host, what it was told and what it said. It must have neither instances nor networks.
+///
+/// As in [`report`], the row of `hosts` is locked before those of `host_errors`: a heartbeat waits
+/// for the deletion or the deletion for it, and PostgreSQL finds no deadlock.
 pub async fn delete(tx: &mut Tx, name: &str) -> Result<()> {
     tx.require_change("host deleted")?;
     for sql in [
+        "DELETE FROM hosts WHERE name = $1",
         "DELETE FROM host_objects WHERE host = $1",
         "DELETE FROM host_errors WHERE host = $1",
         "DELETE FROM accepted_epochs WHERE host = $1",
         "DELETE FROM group_hosts WHERE host = $1",
         "DELETE FROM project_hosts WHERE host = $1",
-        "DELETE FROM hosts WHERE name = $1",
     ] {
         sqlx::query(sql).bind(name).execute(&mut **tx).await?;
     }
@@ -150,7 +153,8 @@ pub async fn delete(tx: &mut Tx, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A heartbeat: how far the host is, and everything that is not in force there.
+/// A heartbeat: how far the host is, and everything that is not in force there. Of a host that was
+/// deleted or renamed meanwhile nothing is written.
 pub async fn report(
     tx: &mut Tx,
     name: &str,
@@ -159,7 +163,7 @@ pub async fn report(
     errors: &[ObjectError],
 ) -> Result<()> {
     let now = tx.now;
-    sqlx::query(
+    let done = sqlx::query(
         "UPDATE hosts SET seen_at = $1, applied_epoch = $2, applied_version = $3 WHERE name = $4",
     )
     .bind(now)
@@ -168,6 +172,9 @@ pub async fn report(
     .bind(name)
     .execute(&mut **tx)
     .await?;
+    if done.rows_affected() == 0 {
+        return Ok(());
+    }
     let old = errors_of(tx, name).await?;
     for error in &old {
         if !errors.iter().any(|e| e.key == error.key) {

@@ -8,11 +8,9 @@ use novanet_control::ControlError;
 use novanet_control::floating_ips::Association;
 use novanet_control::instances::{InstanceState, Launch};
 use novanet_control::key_pairs::KeyKind;
-use novanet_lab::eventually_async;
 use novanet_model::wire::{HostRole, InstanceState as Said, LeaseChange, LeaseEvent};
 use novanet_model::{HostObject, ImageId, InstanceId, ObjectKey};
 use novanet_store::{Engine, instances};
-use std::time::Duration;
 
 #[test]
 fn a_follower_gets_a_list_then_only_what_changes() {
@@ -62,17 +60,7 @@ fn a_report_waits_for_a_use_case_instead_of_a_deadlock() {
             instances::set_state(&mut tx, ids[1], InstanceState::Pending, None).await?;
             let (cloud, status) = (w.cloud.clone(), host.status());
             let report = tokio::spawn(async move { cloud.status("h1", &status).await });
-            eventually_async(Duration::from_secs(10), async || {
-                let waiting: i64 = sqlx::query_scalar(
-                    "SELECT count(*) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'",
-                )
-                .fetch_one(&mut *w.db().connection().await?)
-                .await?;
-                anyhow::ensure!(waiting == 1, "{waiting} wait");
-                Ok(())
-            })
-            .await?;
+            w.until_one_waits_for_a_lock().await?;
             instances::set_state(&mut tx, ids[0], InstanceState::Pending, None).await?;
             tx.commit().await?;
             report.await??;

@@ -1,10 +1,12 @@
 //! Hosts get other names or are gone for good, networks get another gateway.
 
 use crate::fake_host::FakeHost;
-use crate::world::{World, assert_refused, both, both_with, refused};
+use crate::world::{World, assert_refused, both, both_with, on, refused};
 use anyhow::Result;
 use novanet_control::ControlError;
 use novanet_control::floating_ips::{Association, FloatingIpRef};
+use novanet_model::ObjectKey;
+use novanet_store::{Engine, hosts};
 use std::time::Duration;
 
 #[test]
@@ -106,6 +108,33 @@ fn a_host_is_deleted_when_nothing_is_on_it_and_takes_its_tombstones_along() {
 }
 
 #[test]
+fn a_deletion_waits_for_a_heartbeat_instead_of_a_deadlock() {
+    let soon = |config: &mut novanet_control::CloudConfig| {
+        config.service_down_time = Duration::ZERO;
+    };
+    on(Engine::Postgres, soon, async |w: &World| -> Result<()> {
+        let mut gone = w.host("gone").await;
+        let cleanup = ObjectKey("host/cleanup".to_owned());
+        gone.errors.insert(cleanup, "was cleaned up".to_owned());
+        gone.round().await;
+        // A heartbeat has locked the host's row, and removes its error next.
+        let mut heartbeat = w.db().begin_unplanned().await?;
+        hosts::set_zone(&mut heartbeat, "gone", "nova").await?;
+        let cloud = w.cloud.clone();
+        let deletion = tokio::spawn(async move { cloud.delete_host("gone").await });
+        w.until_one_waits_for_a_lock().await?;
+        hosts::report(&mut heartbeat, "gone", &gone.epoch, gone.version, &[]).await?;
+        heartbeat.commit().await?;
+        deletion.await??;
+        // The next heartbeat of the agent that goes on leaves nothing of a host that is gone.
+        gone.report().await;
+        let mut tx = w.db().read().await?;
+        assert_eq!(hosts::errors_of(&mut tx, "gone").await?, []);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_network_goes_to_a_host_that_can_serve_it_and_has_its_instances() {
     both(async |w: &World| -> Result<()> {
         w.image().await;
@@ -169,7 +198,7 @@ fn an_instance_that_waits_for_a_host_without_an_agent_says_so() {
         let mut held = host;
         held.follow().await;
         held.errors.insert(
-            novanet_model::ObjectKey("host/cleanup".to_owned()),
+            ObjectKey("host/cleanup".to_owned()),
             "the host was cleaned up".to_owned(),
         );
         held.say(vec![]).await;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use novanet_control::groups::{GroupRef, SourceRef};
 use novanet_control::instances::Launch;
 use novanet_control::{Caller, Cloud, CloudConfig, ControlError};
-use novanet_lab::{Database, Postgres};
+use novanet_lab::{Database, Postgres, eventually_async};
 use novanet_model::Quotas;
 use novanet_model::carve::{Defaults, Request};
 use novanet_model::plan::CloudSettings;
@@ -107,6 +107,21 @@ impl World {
             place,
             injector: OnceLock::new(),
         })
+    }
+
+    /// Waits until one transaction waits for a lock of another one, on PostgreSQL.
+    pub(crate) async fn until_one_waits_for_a_lock(&self) -> Result<()> {
+        eventually_async(Duration::from_secs(10), async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(&mut *self.db().connection().await?)
+            .await?;
+            anyhow::ensure!(waiting == 1, "{waiting} wait");
+            Ok(())
+        })
+        .await
     }
 
     /// This cloud, and another one with a copy of its database as it is now.

@@ -308,6 +308,7 @@ async fn a_network_is_refused_by_the_host_that_is_to_be_its_gateway_and_by_no_ot
     t: Fresh,
 ) -> Result<()> {
     let mut tx = t.begin_planned().await?;
+    join(&mut tx, "h1").await?;
     let mut ids = Vec::new();
     for (cidr, host) in [("10.0.0.0/24", "h1"), ("10.1.0.0/24", "h2")] {
         let network = insert_network(&mut tx, a_network(cidr)).await?;

@@ -1,7 +1,8 @@
 //! The address pool, promise by promise. `pool_model` tries it against a model.
 
 use super::seed::{
-    a_network, a_project, allocate, insert_instance, insert_network, ip, mac_of, plug, release,
+    a_network, a_project, allocate, insert_instance, insert_network, ip, join, mac_of, plug,
+    release,
 };
 use crate::engines::Fresh;
 use anyhow::Result;
@@ -224,6 +225,7 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
         key: ObjectKey(format!("port/{owner}/0", owner = owner.0)),
         message: "br100 is foreign".to_owned(),
     };
+    join(&mut tx, "h1").await?;
     hosts::report(&mut tx, "h1", "epoch", 1, &[error]).await?;
     for asked in [None, Some(owner)] {
         let said = hosts::port_errors(&mut tx, asked).await?;
