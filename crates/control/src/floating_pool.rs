@@ -154,8 +154,7 @@ fn addresses_of(range: Ipv4Net) -> Result<Vec<Ipv4Addr>> {
 
 /// Refuses a range that has addresses of a network, one that is being deleted too.
 async fn refuse_fixed(c: &mut Conn, range: Ipv4Net) -> Result<()> {
-    let mut all = networks::in_the_way(c).await?;
-    all.extend(networks::list_deleting(c).await?);
+    let all = networks::in_the_way(c).await?.all();
     match all
         .iter()
         .find(|n| n.cidr.contains(&range) || range.contains(&n.cidr))

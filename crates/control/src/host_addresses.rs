@@ -96,5 +96,10 @@ pub(crate) async fn reserve(
     reports: &Reports,
     network: &novanet_model::rows::Network,
 ) -> Result<()> {
-    Ok(store::reserve(tx, network, &reserved(reports)).await?)
+    let reserved = reserved(reports);
+    let mut within = reserved.range(network.cidr.network()..=network.cidr.broadcast());
+    if within.next().is_none() {
+        return Ok(());
+    }
+    Ok(store::reserve(tx, network, &reserved).await?)
 }

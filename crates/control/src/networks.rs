@@ -62,13 +62,12 @@ impl Cloud {
     /// What to make, beside all that is there and all that some host may still have.
     async fn carve(&self, c: &mut Conn, request: &Request) -> Result<Carved> {
         let defaults = &self.config().network_defaults;
-        let living = networks::in_the_way(c).await?;
-        let going = networks::list_deleting(c).await?;
-        let all = [living.clone(), going.clone()].concat();
-        let refusal = match carve::carve(request, &all, defaults) {
-            Err(CarveError::Conflict(refusal)) if !going.is_empty() => refusal,
+        let there = networks::in_the_way(c).await?;
+        let refusal = match carve::carve(request, &there.all(), defaults) {
+            Err(CarveError::Conflict(refusal)) if !there.deleting.is_empty() => refusal,
             other => return Ok(other?),
         };
+        let (living, going) = (there.living, there.deleting);
         if carve::carve(request, &living, defaults).is_err() {
             return Err(CarveError::Conflict(refusal).into());
         }

@@ -1,6 +1,7 @@
 //! Networks, their reserved ranges and address cursors.
 
 use crate::network_row::{COLUMNS, brief, network, shadow};
+use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::rows::Network;
 use novanet_model::{ModelError, NetworkId, ProjectId, parse_cidr};
@@ -119,16 +120,38 @@ pub async fn refused(c: &mut Conn) -> Result<BTreeMap<NetworkId, String>> {
     Ok(keyed.collect())
 }
 
-/// The networks that new ones must not overlap: [`list`], and the readable part of invalid rows.
-pub async fn in_the_way(c: &mut Conn) -> Result<Vec<Network>> {
-    let rows = select(c, "deleting = 0").await?;
-    Ok(rows.iter().filter_map(shadow).collect())
+/// The networks that new ones must not overlap, also those whose rows do not validate, as far as
+/// they can be read.
+#[derive(Debug, Clone, Default)]
+pub struct InTheWay {
+    /// In use.
+    pub living: Vec<Network>,
+    /// Wait for hosts to let go; no list shows them.
+    pub deleting: Vec<Network>,
 }
 
-/// Networks that wait for hosts to let go; as far as they can be read.
-pub async fn list_deleting(c: &mut Conn) -> Result<Vec<Network>> {
-    let rows = select(c, "deleting = 1").await?;
-    Ok(rows.iter().filter_map(shadow).collect())
+impl InTheWay {
+    /// Both kinds.
+    pub fn all(&self) -> Vec<Network> {
+        [self.living.as_slice(), &self.deleting].concat()
+    }
+}
+
+/// Reads [`InTheWay`].
+pub async fn in_the_way(c: &mut Conn) -> Result<InTheWay> {
+    let sql = format!("SELECT deleting, {COLUMNS} FROM networks ORDER BY id");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(c).await?;
+    let mut found = InTheWay::default();
+    for row in &rows {
+        let deleting = Reader::new("network", row).flag("deleting")?;
+        let Some(network) = shadow(row) else { continue };
+        if deleting {
+            found.deleting.push(network);
+        } else {
+            found.living.push(network);
+        }
+    }
+    Ok(found)
 }
 
 /// Every network that waits for hosts to let go.

@@ -189,7 +189,7 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
     let (good, bad) = networks::all(&mut tx).await?;
     assert_eq!((good.len(), bad.len()), (1, 1));
     // Others must not overlook it.
-    let all = networks::in_the_way(&mut tx).await?;
+    let all = networks::in_the_way(&mut tx).await?.living;
     assert_eq!(
         all.iter().map(|n| n.cidr).collect::<Vec<_>>(),
         [cloud.network.cidr, other.cidr]
@@ -217,7 +217,7 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
     assert_eq!(gone, 3, "instance, port and binding");
     networks::set_deleting(&mut tx, cloud.network.id).await?;
     assert_eq!(networks::deleting(&mut tx).await?, [cloud.network.id]);
-    assert_eq!(networks::list_deleting(&mut tx).await?.len(), 1);
+    assert_eq!(networks::in_the_way(&mut tx).await?.deleting.len(), 1);
     let gone = plan::replan(&mut tx, &settings, [PlanOwner::Network(cloud.network.id)]).await?;
     assert_eq!(gone, 3, "bridge, gateway and DHCP");
     assert_eq!(networks::bad(&mut tx).await?.len(), 0);

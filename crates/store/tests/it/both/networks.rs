@@ -107,7 +107,7 @@ async fn a_network_that_is_being_deleted_is_shown_to_nobody_but_who_waits_for_it
     assert_eq!(networks::by_id(&mut tx, network.id).await?, None);
     assert_eq!(networks::by_cidr(&mut tx, "10.0.0.0/24").await?, None);
     assert_eq!(networks::without_host(&mut tx).await?, []);
-    assert_eq!(networks::list_deleting(&mut tx).await?, [network]);
+    assert_eq!(networks::in_the_way(&mut tx).await?.deleting, [network]);
     Ok(())
 }
 
