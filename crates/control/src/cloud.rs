@@ -2,7 +2,7 @@
 //! method of [`Cloud`].
 
 use crate::launch::Queue;
-use crate::waiters::Reports;
+use crate::reports::Reports;
 use crate::{ControlError, Result};
 use novanet_model::Quotas;
 use novanet_model::carve::Defaults;

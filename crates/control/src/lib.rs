@@ -30,6 +30,7 @@ pub mod networks;
 mod placement;
 pub mod projects;
 mod quota;
+mod reports;
 pub mod restored;
 mod user_data;
 mod waiters;

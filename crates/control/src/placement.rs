@@ -1,6 +1,6 @@
 //! On which host an instance is placed, and the MACs of its interfaces.
 
-use crate::{Cloud, ControlError, Result};
+use crate::{ControlError, Result};
 use novanet_model::rows::Network;
 use novanet_model::wire;
 use novanet_model::{MacAddr, ModelError};
@@ -42,7 +42,7 @@ impl Hosts {
     /// The hosts that can run instances in these networks; only those of `zone` if it is given.
     pub(crate) fn able(
         &self,
-        cloud: &Cloud,
+        is_up: impl Fn(&Host) -> bool,
         networks: &[Network],
         zone: Option<&str>,
     ) -> Result<Vec<Place>> {
@@ -61,7 +61,7 @@ impl Hosts {
                     .to_owned(),
             }));
         }
-        hosts.retain(|h| cloud.is_up(h));
+        hosts.retain(|h| is_up(h));
         if hosts.is_empty() {
             return Err(ControlError::NoHost(
                 "no compute host is up (nova-manage service list shows them)".to_owned(),

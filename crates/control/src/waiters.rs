@@ -2,38 +2,13 @@
 
 use crate::Cloud;
 use novanet_store::{Committed, hosts};
-use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// How long an API call waits for a host (DESIGN: at most 2 s, not for a host that is down).
 pub(crate) const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Between two looks into the database.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// How far hosts are, as they report to this process.
-#[derive(Debug, Default)]
-pub(crate) struct Reports {
-    hosts: Mutex<BTreeMap<String, watch::Sender<i64>>>,
-}
-
-impl Reports {
-    fn of(&self, host: &str) -> watch::Sender<i64> {
-        self.hosts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .entry(host.to_owned())
-            .or_insert_with(|| watch::Sender::new(0))
-            .clone()
-    }
-
-    /// A host has applied everything up to `version`.
-    pub(crate) fn tell(&self, host: &str, version: i64) {
-        self.of(host).send_replace(version);
-    }
-}
 
 impl Cloud {
     /// Waits until the hosts of a change have applied it, [`APPLY_TIMEOUT`] at most. `false`: one

@@ -4,6 +4,7 @@ use crate::engine_tx::{Engine, POSTGRES_READERS, Writers};
 use crate::fault::{self, Fault};
 use crate::group_commit::GroupCommit;
 use crate::hints::Hints;
+use crate::inject::FaultInjector;
 use crate::lock::WriteLock;
 use crate::session::{Conn, Health};
 use crate::{Result, StoreError, file, schema};
@@ -168,6 +169,12 @@ impl Db {
             None => Ok(()),
             Some(why) => Err(StoreError::Refused(why.clone())),
         }
+    }
+
+    /// Asks `injector` at each statement from now on, those that begin and end transactions too.
+    /// The first one stays.
+    pub fn inject_faults(&self, injector: Arc<dyn FaultInjector>) {
+        let _the_first_stays = self.health().injector.set(injector);
     }
 
     /// Closes all connections, after a checkpoint.

@@ -1,12 +1,12 @@
 //! Group commit: planned transactions that wait for each other in this process share one
-//! transaction of the engine, because each commit waits for the disk. Depends on `tx` for the
-//! engine's transaction and on `audit` for its entries; knows no other rows.
+//! transaction of the engine, because each commit waits for the disk. Depends on
+//! `engine_tx` for that transaction and on `audit_entry` for its entries; knows no other rows.
 //!
 //! Each member runs behind a savepoint of its own. The group rolls an unfinished member back to its
 //! savepoint, and a background task commits the finished members, so that no member depends on
 //! another's caller. [`Member::commit`] returns only when the engine has committed.
 
-use crate::audit::{self, Entry};
+use crate::audit_entry::{self, Entry};
 use crate::engine_tx::{EngineTx, Writers};
 use crate::fault::Fault;
 use crate::lock::WRITE_TIMEOUT;
@@ -171,7 +171,7 @@ impl Member {
             return Ok(());
         };
         if group.finished.is_empty() && self.commits.waiting.load(Ordering::Relaxed) == 0 {
-            audit::write(&mut group.inner, &entries).await?;
+            audit_entry::write(&mut group.inner, &entries).await?;
             return Ok(group.inner.commit().await?);
         }
         let (done, answered) = oneshot::channel();
@@ -226,7 +226,7 @@ impl Group {
         if later > 0 || self.entries.is_empty() {
             bump_clock(&mut self.inner, self.engine, later).await?;
         }
-        audit::write(&mut self.inner, &self.entries).await
+        audit_entry::write(&mut self.inner, &self.entries).await
     }
 
     /// The number of finished members.

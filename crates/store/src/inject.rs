@@ -1,7 +1,6 @@
 //! Errors in the place of statements, so that tests can try what follows after each of them. In a
 //! running cloud there is no injector, and a statement costs one look at an empty cell more.
 
-use crate::Db;
 use sqlx::error::{DatabaseError, ErrorKind};
 use std::borrow::Cow;
 use std::error::Error;
@@ -15,14 +14,6 @@ pub trait FaultInjector: Debug + Send + Sync {
 
     /// The database has done `sql`. An error takes the place of its answer.
     fn after(&self, sql: &str) -> Option<sqlx::Error>;
-}
-
-impl Db {
-    /// Asks `injector` at each statement from now on, those that begin and end transactions too.
-    /// The first one stays.
-    pub fn inject_faults(&self, injector: Arc<dyn FaultInjector>) {
-        let _the_first_stays = self.health().injector.set(injector);
-    }
 }
 
 /// One statement, as an injector sees it.

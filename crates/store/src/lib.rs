@@ -7,6 +7,7 @@
 //! Must not know: HTTP, the kernel.
 
 pub mod audit;
+mod audit_entry;
 pub mod certificates;
 mod chunks;
 pub mod clock;
@@ -32,6 +33,7 @@ pub mod leases;
 mod listen;
 mod lock;
 pub mod members;
+mod migrate;
 mod network_row;
 pub mod networks;
 pub mod objects;

@@ -1,12 +1,14 @@
-//! The schema: its steps, bringing a database up to them, refusing one that is not at them or that
-//! is not ours at all. Looking comes before touching, and making is all or nothing.
+//! The schema: its steps, and which of them a database has. Refuses a database that is not ours at
+//! all; writes nothing. Depends on connections only, `migrate` brings a database up to the steps.
 //!
 //! Steps are numbered below 1000 where both engines share them and above where they do not, so the
 //! largest number says little: a schema's version is the number of its steps. The list of steps has
 //! sqlx's name and shape; sqlx's own runner is not used, as it writes that list into any database,
 //! and a step at a time.
 
-use crate::{Conn, Db, Engine, Result, StoreError, clock};
+use crate::engine_tx::Engine;
+use crate::session::Conn;
+use crate::{Result, StoreError};
 use sha2::{Digest as _, Sha384};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,12 +30,12 @@ const SQLITE: Files = files!("sqlite": "1001_dirty");
 const POSTGRES: Files = files!("postgres": "1001_dirty");
 
 /// A step of the schema.
-struct Step {
+pub(crate) struct Step {
     /// The words of the file's name.
-    description: String,
-    sql: &'static str,
+    pub(crate) description: String,
+    pub(crate) sql: &'static str,
     /// SHA-384 of the SQL, as sqlx's own runner computes it.
-    checksum: Vec<u8>,
+    pub(crate) checksum: Vec<u8>,
 }
 
 impl Step {
@@ -49,7 +51,8 @@ impl Step {
     }
 }
 
-const LIST: &str = "_sqlx_migrations";
+/// The table of the steps that a database has.
+pub(crate) const LIST: &str = "_sqlx_migrations";
 
 /// The first step of all.
 const FIRST: i64 = 1;
@@ -57,96 +60,6 @@ const FIRST: i64 = 1;
 /// The remedy for a database of another program.
 const ELSEWHERE: &str =
     "it is left as it is: name an empty one with --sql_connection, or another --state_path";
-
-impl Db {
-    /// Brings the schema up to this program's version (`db sync`): all or nothing. Twice does
-    /// nothing.
-    pub async fn migrate(&self) -> Result<()> {
-        self.make().await.map_err(|e| e.of(self.name()))
-    }
-
-    async fn make(&self) -> Result<()> {
-        let mut tx = self.begin_unplanned().await?;
-        if self.engine() == Engine::Postgres {
-            // Servers that start together make it one after the other.
-            sqlx::raw_sql("DO $$ BEGIN PERFORM pg_advisory_xact_lock(8773); END $$")
-                .execute(&mut *tx)
-                .await?;
-        }
-        let have = look(&mut tx, self.engine(), self.name()).await?;
-        self.refuse_newer(&have)?;
-        if have.is_empty() && !tables(&mut tx, self.engine()).await?.contains(LIST) {
-            sqlx::raw_sql(list_of(self.engine()))
-                .execute(&mut *tx)
-                .await?;
-        }
-        for (version, step) in steps(self.engine()) {
-            if have.contains(&version) {
-                continue;
-            }
-            sqlx::raw_sql(step.sql).execute(&mut *tx).await?;
-            sqlx::query(
-                "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
-                 execution_time) VALUES ($1, $2, TRUE, $3, 0)",
-            )
-            .bind(version)
-            .bind(step.description)
-            .bind(step.checksum)
-            .execute(&mut *tx)
-            .await?;
-        }
-        clock::ensure_epoch(&mut tx).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    async fn applied(&self) -> Result<BTreeSet<i64>> {
-        let mut tx = self.read().await?;
-        look(&mut tx, self.engine(), self.name()).await
-    }
-
-    /// The schema's version there, and the one that this program needs (`db version`). Refuses a
-    /// database that is not ours.
-    pub async fn schema_version(&self) -> Result<(i64, i64)> {
-        let have = self.applied().await.map_err(|e| e.of(self.name()))?;
-        Ok((count(&have), count(&self.wanted())))
-    }
-
-    /// Refuses a schema of another version, saying what to do.
-    pub async fn require_schema(&self) -> Result<()> {
-        let have = self.applied().await.map_err(|e| e.of(self.name()))?;
-        self.refuse_newer(&have)?;
-        let want = self.wanted();
-        if want.is_subset(&have) {
-            return Ok(());
-        }
-        Err(StoreError::Refused(format!(
-            "database {}: its schema is version {}, this program needs {} \
-             (run: nova-manage db sync)",
-            self.name(),
-            count(&have),
-            count(&want)
-        )))
-    }
-
-    fn wanted(&self) -> BTreeSet<i64> {
-        steps(self.engine()).into_keys().collect()
-    }
-
-    fn refuse_newer(&self, have: &BTreeSet<i64>) -> Result<()> {
-        let want = self.wanted();
-        if have.is_subset(&want) {
-            return Ok(());
-        }
-        Err(StoreError::Refused(format!(
-            "database {}: its schema is version {}, newer than this program's {} \
-             (use the newer novanet)",
-            self.name(),
-            count(have),
-            count(&want)
-        )))
-    }
-}
 
 /// The steps of a database, after making sure that it is ours or empty. Writes nothing.
 pub(crate) async fn look(c: &mut Conn, engine: Engine, name: &str) -> Result<BTreeSet<i64>> {
@@ -185,7 +98,8 @@ pub(crate) async fn look(c: &mut Conn, engine: Engine, name: &str) -> Result<BTr
     }
 }
 
-async fn tables(c: &mut Conn, engine: Engine) -> Result<BTreeSet<String>> {
+/// The names of all tables.
+pub(crate) async fn tables(c: &mut Conn, engine: Engine) -> Result<BTreeSet<String>> {
     let sql = match engine {
         Engine::Sqlite => {
             "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'"
@@ -231,7 +145,8 @@ fn cut_off(name: &str, step: i64) -> StoreError {
     ))
 }
 
-fn steps(engine: Engine) -> BTreeMap<i64, Step> {
+/// All steps of an engine, by number.
+pub(crate) fn steps(engine: Engine) -> BTreeMap<i64, Step> {
     let own = match engine {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => POSTGRES,
@@ -239,11 +154,8 @@ fn steps(engine: Engine) -> BTreeMap<i64, Step> {
     COMMON.iter().chain(own).copied().map(Step::of).collect()
 }
 
-fn count(steps: &BTreeSet<i64>) -> i64 {
-    i64::try_from(steps.len()).unwrap_or(i64::MAX)
-}
-
-fn list_of(engine: Engine) -> &'static str {
+/// The statement that makes [`LIST`].
+pub(crate) fn list_of(engine: Engine) -> &'static str {
     match engine {
         Engine::Sqlite => {
             "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \

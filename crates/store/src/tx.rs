@@ -9,7 +9,7 @@
 //!
 //! Nothing slow belongs inside: no key generation, no file, no network.
 
-use crate::audit::{self, Entry};
+use crate::audit_entry::{self, Entry};
 use crate::engine_tx::{EngineTx, begin_on};
 use crate::group_commit::Member;
 use crate::session::{Conn, Reading};
@@ -75,7 +75,7 @@ impl Tx {
         let version = self.version;
         match self.inner {
             Inner::Own(mut own) => {
-                audit::write(&mut own, &self.entries).await?;
+                audit_entry::write(&mut own, &self.entries).await?;
                 own.commit().await?;
             }
             Inner::Member(member) => member.commit(self.entries).await?,

@@ -116,7 +116,9 @@ impl Cloud {
         let groups = context.groups(self, tx, call).await?;
         let networks = context.networks_for(tx, caller).await?;
         let zone = launch.availability_zone.as_deref();
-        let able = context.hosts.able(self, &networks, zone)?;
+        let able = context
+            .hosts
+            .able(|host| self.is_up(host), &networks, zone)?;
         let count = self.count(tx, context, call, size, networks.len()).await?;
         let requested = addresses::requested_address(tx, call, &networks).await?;
         let places = (0..count)

@@ -6,6 +6,7 @@ mod addresses;
 mod batch;
 mod context;
 mod idempotency;
+mod leader;
 mod networks;
 mod queue;
 mod rows;
