@@ -20,13 +20,3 @@ pub mod reserve;
 pub mod runtime;
 pub mod server_client;
 pub mod settings;
-
-pub use novanet_reconcile::fake;
-
-/// The contract of a subsystem.
-pub mod subsystem {
-    pub use novanet_reconcile::{
-        Change, Desired, Foreign, ForeignDevice, ForeignDevices, Origin, Subsystem, SubsystemError,
-        diff,
-    };
-}

@@ -22,9 +22,9 @@ pub use render::{Hosts, Ranges, arguments, host_line, hosts_file, name_line, nam
 
 use crate::private;
 use crate::settings::Settings;
-use crate::subsystem::{Change, Desired, Subsystem, SubsystemError};
 use journal::Journal;
 use novanet_model::{HostObject, IfName, MacAddr, NetworkId};
+use novanet_reconcile::{Change, Desired, Subsystem, SubsystemError};
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;

@@ -6,7 +6,7 @@
 //! mean another process that got its number.
 
 use super::files::Files;
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::collections::HashMap;
 use std::fs;

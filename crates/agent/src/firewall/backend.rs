@@ -2,7 +2,7 @@
 //! Depends on the intents and on the subsystem contract; knows no backend.
 
 use super::intent::Intent;
-use crate::subsystem::{Change, Desired, SubsystemError};
+use novanet_reconcile::{Change, Desired, SubsystemError};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::net::Ipv4Addr;

@@ -18,8 +18,8 @@ pub use nft::item::{ElementKey, Key, Set, Value};
 pub use policy::HostPolicy;
 
 use crate::settings::Settings;
-use crate::subsystem::{Change, Desired, Foreign, Subsystem, SubsystemError};
 use novanet_model::HostObject;
+use novanet_reconcile::{Change, Desired, Foreign, Subsystem, SubsystemError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;

@@ -6,10 +6,10 @@
 //! in the folder itself and no limit; they stay as they are.
 
 use super::program;
-use crate::subsystem::SubsystemError;
 use composefs_ioctls::loop_device::{flags, loopify_with_flags};
 use nix::mount::{MsFlags, mount};
 use novanet_model::InstanceId;
+use novanet_reconcile::SubsystemError;
 use rustix::fs::{FlockOperation, Gid, Mode, Uid, flock};
 use rustix::io::Errno;
 use std::fs::File;

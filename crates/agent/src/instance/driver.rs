@@ -1,9 +1,9 @@
 //! The contracts of a machine driver and of the gate that it waits for. An OCI runtime implements
 //! the driver today; virtual machines would be another implementation.
 
-use crate::subsystem::SubsystemError;
 use futures_util::future::BoxFuture;
 use novanet_model::InstanceId;
+use novanet_reconcile::SubsystemError;
 use std::path::PathBuf;
 
 /// All that a driver needs to make a machine.

@@ -5,9 +5,9 @@
 use super::disk;
 use super::process::ProcessId;
 use super::range::{self, Ranges};
-use crate::subsystem::SubsystemError;
 use novanet_model::InstanceId;
 use novanet_model::object::{Instance, Port};
+use novanet_reconcile::SubsystemError;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! Writes the addresses of flat networks into an instance's disk before a boot, as nova did.
 //! Depends on the file system only.
 
-use crate::subsystem::SubsystemError;
 use novanet_model::object::InjectedNetwork;
+use novanet_reconcile::SubsystemError;
 use rustix::fs::{Gid, Mode, Uid};
 use std::io::Write;
 use std::path::Path;

@@ -21,12 +21,12 @@ pub use driver::{Driver, Gate, Machine};
 
 use crate::image::Images;
 use crate::settings::Settings;
-use crate::subsystem::{Change, Desired, Subsystem, SubsystemError};
 use files::{Folders, Spec};
 use futures_util::future::BoxFuture;
 use novanet_model::object::{Instance, Port};
 use novanet_model::wire::InstanceReport;
 use novanet_model::{HostObject, InstanceId, NetworkId};
+use novanet_reconcile::{Change, Desired, Subsystem, SubsystemError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Finds programs of the host in Debian's places, whatever the agent's `PATH` is. Depends on the
 //! file system only.
 
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use std::path::{Path, PathBuf};
 
 const PLACES: [&str; 6] = [

@@ -7,7 +7,7 @@
 //! shared range.
 
 use crate::image::IDS;
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

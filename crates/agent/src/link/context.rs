@@ -7,8 +7,8 @@ use super::uplink_migration::MigrationRecord;
 use super::vlan::kernel_has_vlans;
 use crate::netlink::rtnetlink::Socket;
 use crate::settings::Settings;
-use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
+use novanet_reconcile::SubsystemError;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

@@ -3,8 +3,8 @@
 //! Depends on rtnetlink.
 
 use crate::netlink::rtnetlink::{Request, Socket};
-use crate::subsystem::SubsystemError;
 use novanet_model::MacAddr;
+use novanet_reconcile::SubsystemError;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,

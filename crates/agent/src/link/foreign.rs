@@ -11,10 +11,10 @@ use super::vlan;
 use crate::netlink::rtnetlink::Socket;
 use crate::netlink::{address, ownership::PROTOCOL};
 use crate::settings::Settings;
-use crate::subsystem::{ForeignDevice, SubsystemError};
 use ipnet::Ipv4Net;
 use novanet_model::IfName;
 use novanet_model::host_addresses::{HostAddress, HostAddresses, HostRoute};
+use novanet_reconcile::{ForeignDevice, SubsystemError};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteProtocol, RouteType,
 };

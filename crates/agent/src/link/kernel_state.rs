@@ -7,8 +7,8 @@ use super::options::{self, PortKind, Wrong};
 use crate::netlink::address::{self, Address};
 use crate::netlink::ownership::PROTOCOL;
 use crate::netlink::rtnetlink::Socket;
-use crate::subsystem::SubsystemError;
 use novanet_model::{IfName, MacAddr};
+use novanet_reconcile::SubsystemError;
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan, LinkAttribute,

@@ -8,8 +8,8 @@
 use super::message;
 use crate::netlink::ownership::PROTOCOL;
 use crate::netlink::rtnetlink::{Request, Socket};
-use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
+use novanet_reconcile::SubsystemError;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMessage};

@@ -53,13 +53,13 @@ pub use uplink::UplinkSpec;
 pub use vlan::{VlanSpec, VlanValue, kernel_has_vlans};
 
 use crate::settings::Settings;
-use crate::subsystem::{Change, Desired, Foreign, ForeignDevices, Subsystem, SubsystemError};
 use context::Context;
 use floating_ip::FloatingIpChange;
 use item::Wanted;
 use kernel_state::Snapshot;
 use metadata_route::Part;
 use novanet_model::{HostObject, IfName, ObjectKey};
+use novanet_reconcile::{Change, Desired, Foreign, ForeignDevices, Subsystem, SubsystemError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;

@@ -7,8 +7,8 @@ use super::kernel_state::{Link, Snapshot};
 use super::ownership::{is_our_bridge, is_our_port};
 use super::port::PortValue;
 use super::{address, bridge, fdb, floating_ip, metadata_route, port, sysctl, uplink, vlan};
-use crate::subsystem::SubsystemError;
 use novanet_model::{IfName, MacAddr};
+use novanet_reconcile::SubsystemError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A snapshot with the fdb entries that bridges and ports need.

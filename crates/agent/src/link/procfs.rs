@@ -2,8 +2,8 @@
 //! setting was before novanet changed it. Depends on the state directory.
 
 use super::state_dir;
-use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
+use novanet_reconcile::SubsystemError;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -6,8 +6,8 @@ use super::state_dir;
 use crate::boot::boot_id;
 use crate::netlink::address;
 use crate::netlink::rtnetlink::{Request, Socket, decode, encode};
-use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
+use novanet_reconcile::SubsystemError;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,

@@ -7,8 +7,8 @@ use super::kernel_state::{self, Link, Snapshot};
 use super::mtu::{self, Mtu};
 use super::{display, message};
 use crate::netlink::rtnetlink::Socket;
-use crate::subsystem::SubsystemError;
 use novanet_model::IfName;
+use novanet_reconcile::SubsystemError;
 use std::collections::BTreeMap;
 use std::fmt;
 

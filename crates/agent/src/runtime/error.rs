@@ -90,7 +90,7 @@ pub enum AgentError {
         /// Its name.
         subsystem: &'static str,
         /// Why.
-        source: crate::subsystem::SubsystemError,
+        source: novanet_reconcile::SubsystemError,
     },
     /// The host has no ledger: nothing is known of what it must have.
     #[error(

@@ -22,9 +22,6 @@ pub use engine::{Engine, NewsResult};
 pub use error::AgentError;
 pub use lineage::Doubt;
 pub use lock::{Lock, NamespaceLock};
-pub use novanet_reconcile::{
-    Blocked, FirewallGate, Reconciler, Round, Shows, Subsystems, Timing, Workers,
-};
 pub use offline::{Offline, has_ledger, offline_with};
 pub use questions::{Answers, Console};
 pub use run::{Options, offline, run, run_with};

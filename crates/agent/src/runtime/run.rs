@@ -18,12 +18,13 @@ use crate::link::{self, Links};
 use crate::metadata::{self, MetadataError, MetadataSource};
 use crate::server_client::{Client, LeaseSource, Pace, ServerAddress};
 use crate::settings::Settings;
-use crate::subsystem::{Subsystem, SubsystemError};
 use futures_util::future::BoxFuture;
 use novanet_model::object::Port;
 use novanet_model::wire::{Hello, HostRole, InstanceReport, LeaseEvent, Metadata};
 use novanet_model::{InstanceId, NetworkKind, ObjectKey};
-use novanet_reconcile::{FirewallGate, Shows, Subsystems, Timing, host_key};
+use novanet_reconcile::{
+    FirewallGate, Shows, Subsystem, SubsystemError, Subsystems, Timing, host_key,
+};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;

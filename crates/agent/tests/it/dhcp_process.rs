@@ -5,9 +5,9 @@ use crate::engine_support;
 use crate::link::{inside, noticed, sh};
 use crate::subsystem::{Driven, binding};
 use novanet_agent::dhcp::DhcpServers;
-use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::Quickest;
 use novanet_model::wire::LeaseChange;
+use novanet_reconcile::{Desired, Subsystem};
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -2,9 +2,10 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
-use novanet_agent::fake::FakeHost;
-use novanet_agent::runtime::{Engine, NewsResult, Timing};
+use novanet_agent::runtime::{Engine, NewsResult};
 use novanet_model::HostObject;
+use novanet_reconcile::Timing;
+use novanet_reconcile::fake::FakeHost;
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]

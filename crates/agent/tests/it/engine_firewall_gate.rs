@@ -2,10 +2,10 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
-use novanet_agent::fake::FakeHost;
 use novanet_agent::runtime::{Answers, Console};
 use novanet_model::InstanceId;
 use novanet_model::wire::{Answer, Question};
+use novanet_reconcile::fake::FakeHost;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,8 +3,9 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, reached};
-use novanet_agent::fake::FakeHost;
-use novanet_agent::runtime::{Engine, Timing};
+use novanet_agent::runtime::Engine;
+use novanet_reconcile::Timing;
+use novanet_reconcile::fake::FakeHost;
 use std::time::Duration;
 use tokio::time::Instant;
 

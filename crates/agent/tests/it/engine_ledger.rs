@@ -2,13 +2,12 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list};
-use novanet_agent::fake::FakeHost;
 use novanet_agent::ledger::{self, Ledger};
-use novanet_agent::runtime::{
-    DesiredObjects, Engine, Lock, NewsResult, Offline, Timing, offline_with,
-};
+use novanet_agent::runtime::{DesiredObjects, Engine, Lock, NewsResult, Offline, offline_with};
 use novanet_model::HostObject;
 use novanet_model::wire::Objects;
+use novanet_reconcile::Timing;
+use novanet_reconcile::fake::FakeHost;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

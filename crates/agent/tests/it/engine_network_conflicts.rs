@@ -3,10 +3,10 @@
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
-use novanet_agent::fake::FakeHost;
 use novanet_agent::runtime::Engine;
 use novanet_model::HostObject;
 use novanet_model::host_addresses::{HostAddress, HostAddresses, HostRoute};
+use novanet_reconcile::fake::FakeHost;
 use std::time::Duration;
 
 /// A network with all that stands on it, and one without.

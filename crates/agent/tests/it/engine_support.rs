@@ -2,12 +2,13 @@
 
 use crate::link::sh;
 use novanet_agent::dhcp::DhcpServers;
-use novanet_agent::fake::{FakeDhcp, FakeHost, FakeInstances};
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
-use novanet_agent::runtime::{Engine, Subsystems, Timing};
+use novanet_agent::runtime::Engine;
 use novanet_model::HostObject;
 use novanet_model::wire::{Change, Objects};
+use novanet_reconcile::fake::{FakeDhcp, FakeHost, FakeInstances};
+use novanet_reconcile::{Subsystems, Timing};
 use std::path::Path;
 use std::time::Duration;
 

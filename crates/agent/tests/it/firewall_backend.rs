@@ -4,8 +4,7 @@
 use crate::firewall_objects::*;
 use crate::firewall_world::block_on;
 use novanet_agent::firewall::{Firewall, FirewallBackend, HostPolicy, Intent};
-use novanet_agent::runtime::Reconciler;
-use novanet_agent::subsystem::{Change, Desired, Foreign, Subsystem, SubsystemError};
+use novanet_reconcile::{Change, Desired, Foreign, Reconciler, Subsystem, SubsystemError};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -180,7 +180,7 @@ fn many_floats_that_go_at_once_end_their_flows_too() -> Result<()> {
     );
     let more: Vec<_> = (20..60).map(|n| float(n, n)).collect();
     for object in &more {
-        let items = novanet_agent::subsystem::Subsystem::items(&agent.firewall, object);
+        let items = novanet_reconcile::Subsystem::items(&agent.firewall, object);
         agent.desired.set_object(&object.key(), items);
     }
     agent.converge(cloud)?;

@@ -5,8 +5,8 @@ use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use anyhow::Result;
 use novanet_agent::firewall::Firewall;
-use novanet_agent::runtime::{Reconciler, Round};
 use novanet_lab::Host;
+use novanet_reconcile::{Reconciler, Round};
 use std::collections::BTreeSet;
 use tokio::time::Instant;
 

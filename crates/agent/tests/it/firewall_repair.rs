@@ -5,8 +5,8 @@ use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use anyhow::Result;
 use novanet_agent::firewall::Key;
-use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::{Host, Quickest};
+use novanet_reconcile::{Desired, Subsystem};
 use std::time::{Duration, Instant};
 
 const FOREIGN: &str = "table inet foreign {

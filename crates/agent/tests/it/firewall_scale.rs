@@ -4,10 +4,10 @@
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use anyhow::{Context, Result};
-use novanet_agent::subsystem::Desired;
 use novanet_lab::Quickest;
 use novanet_model::HostObject;
 use novanet_model::object::FloatingIp;
+use novanet_reconcile::Desired;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -99,8 +99,7 @@ fn one_more(cloud: &novanet_lab::Host, agent: &mut Agent, first: u8) -> Result<D
                 let object = float(n, n);
                 let changes = fresh(firewall, desired, &object);
                 let began = Instant::now();
-                let failed =
-                    novanet_agent::subsystem::Subsystem::apply(firewall, &changes, desired).await;
+                let failed = novanet_reconcile::Subsystem::apply(firewall, &changes, desired).await;
                 times.push(began.elapsed());
                 assert!(failed.is_empty(), "{failed:?}");
             }
@@ -115,11 +114,11 @@ fn fresh(
     desired: &mut Desired<novanet_agent::firewall::Key, novanet_agent::firewall::Value>,
     object: &HostObject,
 ) -> Changes {
-    let items = novanet_agent::subsystem::Subsystem::items(firewall, object);
+    let items = novanet_reconcile::Subsystem::items(firewall, object);
     desired
         .set_object(&object.key(), items)
         .into_iter()
-        .map(|key| novanet_agent::subsystem::Change {
+        .map(|key| novanet_reconcile::Change {
             from: None,
             to: desired.get(&key).cloned(),
             key,

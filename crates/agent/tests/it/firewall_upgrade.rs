@@ -203,7 +203,7 @@ proptest! {
         let state = tempfile::tempdir().unwrap();
         let mut agent = Agent::start(&cloud, state.path(), &two_projects()).unwrap();
         let object = named(1, &name);
-        let items = novanet_agent::subsystem::Subsystem::items(&agent.firewall, &object);
+        let items = novanet_reconcile::Subsystem::items(&agent.firewall, &object);
         agent.desired.set_object(&object.key(), items);
         agent.converge(&cloud).unwrap();
         let text = cloud.run(&["nft", "list chain ip nova sg_00000001"]).unwrap().stdout;

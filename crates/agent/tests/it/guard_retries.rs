@@ -1,9 +1,9 @@
 //! A failed item is retried as soon as there is a reason, and never all the time.
 
 use crate::engine_support::{bridge, dhcp, gateway};
-use novanet_agent::fake::{FakeHost, FakeLinks};
-use novanet_agent::runtime::{Engine, Reconciler, Timing};
-use novanet_reconcile::MAX_RETRY_PAUSE;
+use novanet_agent::runtime::Engine;
+use novanet_reconcile::fake::{FakeHost, FakeLinks};
+use novanet_reconcile::{MAX_RETRY_PAUSE, Reconciler, Timing};
 use std::time::{Duration, Instant as Clock};
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 async fn hopeless(
     host: &FakeHost,
 ) -> (
-    Reconciler<novanet_agent::fake::FakeSubsystem<FakeLinks>>,
+    Reconciler<novanet_reconcile::fake::FakeSubsystem<FakeLinks>>,
     Instant,
 ) {
     host.fail("links", "bridge/br100", true);

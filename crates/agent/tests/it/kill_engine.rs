@@ -10,12 +10,14 @@ use nix::unistd::Pid;
 use novanet_agent::dhcp::DhcpServers;
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
-use novanet_agent::runtime::{Engine, FirewallGate, Shows, Subsystems, Timing};
+use novanet_agent::runtime::Engine;
 use novanet_agent::settings::Settings;
-use novanet_agent::subsystem::{Change, Desired, Subsystem, SubsystemError};
 use novanet_lab::{HostOptions, inside_host, this_test};
 use novanet_model::HostObject;
 use novanet_model::wire::InstanceState;
+use novanet_reconcile::{
+    Change, Desired, FirewallGate, Shows, Subsystem, SubsystemError, Subsystems, Timing,
+};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

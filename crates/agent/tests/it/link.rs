@@ -3,9 +3,9 @@
 use crate::subsystem::{Driven, bridge, gateway, name, port, settings};
 use novanet_agent::link::{Links, attach};
 use novanet_agent::settings::Settings;
-use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::{Host, HostOptions, eventually_async, inside_host};
 use novanet_model::object::{Bridge, HostObject};
+use novanet_reconcile::{Desired, Subsystem};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;

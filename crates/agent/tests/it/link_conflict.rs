@@ -4,12 +4,13 @@
 use crate::engine_support::{delta, eventually, list, reached};
 use crate::link::{State, sh};
 use crate::subsystem::name;
-use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeInstances};
 use novanet_agent::link::Links;
-use novanet_agent::runtime::{Engine, Reconciler, Subsystems, Timing};
+use novanet_agent::runtime::Engine;
 use novanet_agent::settings::Settings;
 use novanet_model::HostObject;
 use novanet_model::object::Bridge;
+use novanet_reconcile::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeInstances};
+use novanet_reconcile::{Reconciler, Subsystems, Timing};
 use tokio::time::Instant;
 
 /// In a host with a public interface, for which it would wait otherwise.

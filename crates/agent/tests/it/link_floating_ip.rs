@@ -5,8 +5,8 @@ use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, float, gateway};
 use novanet_agent::link::{LinkKey, Links, PROTOCOL};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
-use novanet_agent::subsystem::{Change, Subsystem};
 use novanet_lab::{Host, Quickest, eventually_async};
+use novanet_reconcile::{Change, Subsystem};
 use std::time::{Duration, Instant};
 
 /// An outside interface, to announce on.

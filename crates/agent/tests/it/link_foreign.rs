@@ -6,9 +6,9 @@ use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, gateway, name};
 use novanet_agent::link::{Links, host_addresses};
 use novanet_agent::settings::Settings;
-use novanet_agent::subsystem::Subsystem;
 use novanet_lab::Host;
 use novanet_model::HostAddresses;
+use novanet_reconcile::Subsystem;
 
 /// Every address and route, a line each.
 fn lines(addresses: &HostAddresses) -> Vec<String> {

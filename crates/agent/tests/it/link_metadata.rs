@@ -4,9 +4,9 @@
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{bridge, gateway, name};
 use novanet_agent::link::{AddressValue, LinkKey, LinkValue, METADATA_ADDRESS};
-use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::{Host, in_network_of};
 use novanet_model::ObjectKey;
+use novanet_reconcile::{Desired, Subsystem};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;

@@ -4,9 +4,9 @@
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, name, port};
 use novanet_agent::link::{LinkValue, Links, attach};
-use novanet_agent::subsystem::{Change, Subsystem};
 use novanet_lab::Host;
 use novanet_model::object::HostObject;
+use novanet_reconcile::{Change, Subsystem};
 
 fn mtu(device: &str) -> u32 {
     let path = format!("/sys/class/net/{device}/mtu");

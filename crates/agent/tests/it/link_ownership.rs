@@ -5,8 +5,8 @@ use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{bridge, gateway, name};
-use novanet_agent::subsystem::{Desired, Subsystem};
 use novanet_lab::Quickest;
+use novanet_reconcile::{Desired, Subsystem};
 use std::time::{Duration, Instant};
 
 const GIVE_BACK: &str = "ip link set dev br100 alias novanet:bridge:br100";

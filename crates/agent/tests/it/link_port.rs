@@ -4,11 +4,11 @@
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, gateway, name, port};
 use novanet_agent::link::{Links, attach};
-use novanet_agent::subsystem::Subsystem;
 use novanet_lab::packet::ethernet;
 use novanet_lab::{Host, Mac, Wire, eventually_async};
 use novanet_model::NetworkId;
 use novanet_model::object::{Bridge, HostObject};
+use novanet_reconcile::Subsystem;
 use std::process::Command;
 use std::time::Duration;
 

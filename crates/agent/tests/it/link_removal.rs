@@ -2,7 +2,7 @@
 
 use crate::link::{State, inside, sh};
 use crate::subsystem::{bridge, gateway};
-use novanet_agent::subsystem::Desired;
+use novanet_reconcile::Desired;
 
 #[test]
 fn a_bridge_with_something_foreign_on_it_stays_and_the_error_has_the_reason() {

@@ -3,7 +3,7 @@
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, gateway, settings};
 use novanet_agent::link::Links;
-use novanet_agent::subsystem::{Desired, Subsystem};
+use novanet_reconcile::{Desired, Subsystem};
 
 fn forwarding(interface: &str) -> String {
     let path = format!("/proc/sys/net/ipv4/conf/{interface}/forwarding");

@@ -3,15 +3,16 @@
 use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::protocol_server::Cloud;
-use novanet_agent::fake::FakeHost;
 use novanet_agent::local;
-use novanet_agent::runtime::{AgentError, Console, Lock, Parts, Timing, serve};
+use novanet_agent::runtime::{AgentError, Console, Lock, Parts, serve};
 use novanet_agent::server_client::{Client, LeaseSource, Pace, ServerAddress};
 use novanet_model::object::HostObject;
 use novanet_model::wire::{
     Answer, Hello, HostRole, InstanceReport, InstanceState, LeaseChange, LeaseEvent, Question,
 };
 use novanet_model::{InstanceId, MacAddr, NetworkKind, ObjectKey};
+use novanet_reconcile::Timing;
+use novanet_reconcile::fake::FakeHost;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

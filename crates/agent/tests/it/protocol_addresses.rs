@@ -4,9 +4,9 @@ use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::protocol::{Agent, socket};
 use crate::protocol_server::Cloud;
-use novanet_agent::fake::FakeHost;
 use novanet_model::HostAddresses;
 use novanet_model::host_addresses::HostAddress;
+use novanet_reconcile::fake::FakeHost;
 
 fn at(address: &str) -> HostAddresses {
     let address = HostAddress {

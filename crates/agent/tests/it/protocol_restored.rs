@@ -4,10 +4,10 @@ use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::protocol::{Agent, has, server_sees, socket};
 use crate::protocol_server::Cloud;
-use novanet_agent::fake::FakeHost;
 use novanet_agent::local;
 use novanet_model::ObjectKey;
 use novanet_model::wire::{Answer, Question};
+use novanet_reconcile::fake::FakeHost;
 use std::path::Path;
 
 /// Waits until the server hears that its database is not this host's; the words.

@@ -1,11 +1,11 @@
 //! Drives one subsystem as the engine does: observe, diff, apply. And the objects that tests begin with.
 
 use novanet_agent::settings::{FloatingAddressMode, Settings};
-use novanet_agent::subsystem::{Change, Desired, Subsystem, SubsystemError, diff};
 use novanet_model::object::{
     Binding, Bridge, Dhcp, FloatingIp, Gateway, HostObject, Port, port_name,
 };
 use novanet_model::{CombinationId, IfName, InstanceId, MacAddr, NetworkId, ObjectKey};
+use novanet_reconcile::{Change, Desired, Subsystem, SubsystemError, diff};
 use std::path::Path;
 
 /// A subsystem and what it should be.

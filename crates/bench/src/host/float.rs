@@ -10,9 +10,8 @@ use crate::harness::{Judged, Limit, Row, Samples, Unit};
 use anyhow::{Result, anyhow, ensure};
 use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
-use novanet_agent::runtime::Reconciler;
-use novanet_agent::subsystem::Subsystem;
 use novanet_model::HostObject;
+use novanet_reconcile::{Reconciler, Subsystem};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -236,7 +235,7 @@ impl Subsystems {
 
 fn settled<R: Subsystem>(
     name: &str,
-    round: &novanet_agent::runtime::Round,
+    round: &novanet_reconcile::Round,
     subsystem: &Reconciler<R>,
 ) -> Result<()> {
     ensure!(round.failed == 0, "{name}: {:?}", subsystem.errors());

@@ -7,8 +7,8 @@ use crate::Scale;
 use crate::harness::{Row, Samples, Unit};
 use anyhow::{Result, ensure};
 use novanet_agent::firewall::Firewall;
-use novanet_agent::runtime::Reconciler;
 use novanet_model::HostObject;
+use novanet_reconcile::Reconciler;
 use std::path::Path;
 use std::time::{Duration, Instant};
 

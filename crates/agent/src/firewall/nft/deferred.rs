@@ -5,7 +5,7 @@ use super::item::{ElementKey, Key, Set, Value};
 use super::overlap::overlaps;
 use super::types::{Changes, Errors, Wanted};
 use crate::netlink::answers::Answers;
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The changes that wait.

@@ -2,7 +2,7 @@
 
 use super::item::Key;
 use super::types::{Changes, Errors};
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use std::io;
 
 pub(super) fn refusal(key: &Key, error: io::Error) -> SubsystemError {

@@ -3,7 +3,7 @@
 use super::item::{ElementKey, Key, Set, Value};
 use super::types::Changes;
 use crate::netlink::conntrack::Cut;
-use crate::subsystem::Change;
+use novanet_reconcile::Change;
 
 /// Flows that a change ends. A floating IP: flows to and from its old fixed IP, and flows to its
 /// address from before the translation (older UDP flows would stay untranslated). A port: another

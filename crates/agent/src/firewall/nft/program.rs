@@ -1,7 +1,7 @@
 //! The `nft` program: runs scripts as one transaction, and lists tables for people. Depends on no
 //! other file of the renderer.
 
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;

@@ -8,9 +8,9 @@ use super::layout::{
     FAMILIES, combination_chain, combination_comment, group_chain, group_comment, rule_comment,
 };
 use super::types::Wanted;
-use crate::subsystem::Change;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{CombinationId, GroupId, RuleId};
+use novanet_reconcile::Change;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -273,8 +273,8 @@ fn rule_text(traffic: Traffic, source: Source) -> String {
 mod tests {
     use super::*;
     use crate::firewall::nft::item::items_of_object;
-    use crate::subsystem::{Desired, diff};
     use novanet_model::HostObject;
+    use novanet_reconcile::{Desired, diff};
     use std::collections::BTreeMap;
 
     /// As it comes from the server.

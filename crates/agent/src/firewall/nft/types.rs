@@ -1,7 +1,7 @@
 //! Types that the files of the nft renderer share. Depends on the items and the subsystem contract.
 
 use super::item::{Key, Value};
-use crate::subsystem::{Change, Desired, SubsystemError};
+use novanet_reconcile::{Change, Desired, SubsystemError};
 
 /// Changes to make, in order.
 pub(super) type Changes<'a> = &'a [Change<Key, Value>];

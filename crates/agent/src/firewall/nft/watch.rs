@@ -10,7 +10,7 @@
 use super::dump;
 use crate::netlink::nf_tables::{GENERATION_ID, NEW_GENERATION};
 use crate::netlink::nfnetlink::{Received, Socket, big};
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;

@@ -10,7 +10,7 @@ use super::record::Record;
 use super::types::{Changes, Errors, Wanted, is_text};
 use super::watch::Since;
 use super::{Nft, base_ruleset, dump, layout, script};
-use crate::subsystem::{Change, SubsystemError};
+use novanet_reconcile::{Change, SubsystemError};
 
 impl Nft {
     /// Text, and elements with it. Replaces everything if the text in the kernel is not ours.

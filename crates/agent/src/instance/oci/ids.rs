@@ -11,7 +11,7 @@ use crate::image::IDS;
 use crate::instance::disk::make_layers;
 use crate::instance::driver::Machine;
 use crate::settings::Settings;
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 

@@ -3,11 +3,11 @@
 //! mounts end with the instance.
 
 use super::userns::UserNamespace;
-use crate::subsystem::SubsystemError;
 use composefs_ioctls::mount::mount_setattr_idmap;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use novanet_reconcile::SubsystemError;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::fs::File;

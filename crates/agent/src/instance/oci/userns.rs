@@ -6,7 +6,7 @@
 
 use crate::image::IDS;
 use crate::instance::program;
-use crate::subsystem::SubsystemError;
+use novanet_reconcile::SubsystemError;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;

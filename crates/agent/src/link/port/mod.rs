@@ -17,9 +17,9 @@ use super::options::PortKind;
 use super::ownership::{describe_port, has_other_mac, is_our_port};
 use crate::netlink::ownership::PORTS;
 use crate::netlink::rtnetlink::Socket;
-use crate::subsystem::SubsystemError;
 use novanet_model::object::Port;
 use novanet_model::{IfName, MacAddr};
+use novanet_reconcile::SubsystemError;
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -4,14 +4,14 @@
 use super::parts::{Tiny, image, instance, port};
 use crate::engine_support::{delta, eventually, list, reached};
 use futures_util::future::BoxFuture;
-use novanet_agent::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeLinks, FakeSubsystem};
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::{Driver, Instances, Machine, PortAttacher};
-use novanet_agent::runtime::{Engine, Subsystems, Timing, Workers};
-use novanet_agent::subsystem::SubsystemError;
+use novanet_agent::runtime::Engine;
 use novanet_model::object::{Instance, Port};
 use novanet_model::wire::{InstanceReport, InstanceState};
 use novanet_model::{HostObject, InstanceId};
+use novanet_reconcile::fake::{FakeDhcp, FakeFirewall, FakeHost, FakeLinks, FakeSubsystem};
+use novanet_reconcile::{SubsystemError, Subsystems, Timing, Workers};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};

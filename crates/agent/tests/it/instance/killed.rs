@@ -7,10 +7,10 @@ use futures_util::future::BoxFuture;
 use novanet_agent::image::Images;
 use novanet_agent::instance::oci::Oci;
 use novanet_agent::instance::{Driver, Instances, Machine, PortAttacher};
-use novanet_agent::subsystem::{Subsystem, SubsystemError};
 use novanet_model::InstanceId;
 use novanet_model::object::Port;
 use novanet_model::wire::InstanceState;
+use novanet_reconcile::{Subsystem, SubsystemError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
@@ -109,7 +109,7 @@ async fn dies_at(host: &mut Host, at: usize) -> bool {
             Instances::with_driver(&settings, Ok(driver), Arc::new(images), attacher, sender);
         loop {
             let there = subsystem.observe(&desired).await.unwrap();
-            let changes = novanet_agent::subsystem::diff(&desired, &there);
+            let changes = novanet_reconcile::diff(&desired, &there);
             subsystem.apply(&changes, &desired).await;
             subsystem.wait_idle().await;
             if changes.is_empty() {

@@ -5,10 +5,10 @@ use super::parts::{Tiny, VethAttacher, instance, on_a_host, port, sh, subsystem,
 use futures_util::future::BoxFuture;
 use novanet_agent::image::{ImageError, ImageSource, Images};
 use novanet_agent::instance::Instances;
-use novanet_agent::subsystem::{Subsystem, SubsystemError};
 use novanet_model::HostObject;
 use novanet_model::object::Instance;
 use novanet_model::wire::InstanceState;
+use novanet_reconcile::{Subsystem, SubsystemError};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
