@@ -215,8 +215,8 @@ fn replay(bytes: &[u8], table: &mut DesiredObjects) -> bool {
         if !line.ends_with(b"\n") {
             return false;
         }
-        let taken = serde_json::from_slice(line).map(|news| table.merge(news));
-        if !matches!(taken, Ok(MergeResult::Changed(_))) {
+        let merged = serde_json::from_slice(line).map(|news| table.merge(news));
+        if !matches!(merged, Ok(MergeResult::Changed(_))) {
             return false;
         }
     }

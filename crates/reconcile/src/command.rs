@@ -38,7 +38,7 @@ pub enum Query {
         /// Only what would change now.
         diff: bool,
     },
-    /// See [`Shows::show`].
+    /// See [`Inspect::show`].
     Show,
     /// From now on nothing is made or removed, except by a cleanup.
     Pause,
@@ -47,13 +47,14 @@ pub enum Query {
         /// Only says what that is.
         dry_run: bool,
     },
-    /// See [`Shows::in_use`].
+    /// See [`Inspect::in_use`].
     InUse,
 }
 
-/// A subsystem that can show what is there as text for people.
+/// What a worker needs of a subsystem beside the contract: text for people, warnings, and the hooks
+/// around its rounds.
 #[allow(async_fn_in_trait)] // subsystems are used as concrete types only
-pub trait Shows: Subsystem {
+pub trait Inspect: Subsystem {
     /// The longest pause between two attempts of a failing item.
     const MAX_RETRY_PAUSE: Duration = MAX_RETRY_PAUSE;
 

@@ -62,7 +62,7 @@ mod workers;
 
 pub use backoff::{Backoff, jitter};
 pub use cadence::Timing;
-pub use command::{ObjectChange, Query, Shows};
+pub use command::{Inspect, ObjectChange, Query};
 pub use desired::{Change, Desired, Origin, diff};
 pub use firewall_gate::FirewallGate;
 pub use foreign::{Foreign, ForeignDevice, ForeignDevices};

@@ -1,7 +1,7 @@
 //! Plans as text for people: one line per item. Depends on [`Reconciler`] and on the subsystem's
 //! words for its values.
 
-use crate::command::Shows;
+use crate::command::Inspect;
 use crate::desired::Change;
 use crate::reconciler::{Cleaned, Reconciler};
 use crate::report::action;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// What a subsystem must have, and what it cannot have.
-pub(crate) fn desired<R: Subsystem + Shows>(subsystem: &Reconciler<R>) -> String {
+pub(crate) fn desired<R: Subsystem + Inspect>(subsystem: &Reconciler<R>) -> String {
     let items = subsystem.desired().iter();
     let items = items.map(|(key, value)| format!("{key}: {}", R::describe(value)));
     let failures = failures(subsystem).map(|(_, line)| line);
@@ -18,7 +18,7 @@ pub(crate) fn desired<R: Subsystem + Shows>(subsystem: &Reconciler<R>) -> String
 }
 
 /// What would change in a subsystem, what it cannot have, and which objects do not get what they want.
-pub(crate) fn difference<R: Subsystem + Shows>(
+pub(crate) fn difference<R: Subsystem + Inspect>(
     subsystem: &Reconciler<R>,
     changes: &[Change<R::Key, R::Value>],
 ) -> String {
@@ -33,7 +33,7 @@ pub(crate) fn difference<R: Subsystem + Shows>(
     block::<R>(lines.chain(failures).chain(rejected), "nothing differs")
 }
 
-fn changes<R: Subsystem + Shows>(changes: &[Change<R::Key, R::Value>]) -> String {
+fn changes<R: Subsystem + Inspect>(changes: &[Change<R::Key, R::Value>]) -> String {
     block::<R>(changes.iter().map(line::<R>), "nothing differs")
 }
 
@@ -60,7 +60,7 @@ fn block<R: Subsystem>(lines: impl Iterator<Item = String>, nothing: &str) -> St
 }
 
 /// What a cleanup removed (or would); an error if some of it failed.
-pub(crate) fn cleaned<R: Subsystem + Shows>(
+pub(crate) fn cleaned<R: Subsystem + Inspect>(
     (removed, failures): &Cleaned<R>,
 ) -> Result<String, String> {
     if failures.is_empty() {
@@ -73,7 +73,7 @@ pub(crate) fn cleaned<R: Subsystem + Shows>(
     Err(text)
 }
 
-fn line<R: Subsystem + Shows>(change: &Change<R::Key, R::Value>) -> String {
+fn line<R: Subsystem + Inspect>(change: &Change<R::Key, R::Value>) -> String {
     let word = action(change.from.as_ref(), change.to.as_ref());
     let key = &change.key;
     match (&change.from, &change.to) {

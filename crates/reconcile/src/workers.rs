@@ -2,7 +2,7 @@
 //! of it waits for the firewall. Depends on [`crate::worker`], which drives one subsystem.
 
 use crate::cadence::Timing;
-use crate::command::{Batch, Command, Dependencies, ForeignView, ObjectChange, Query, Shows};
+use crate::command::{Batch, Command, Dependencies, ForeignView, Inspect, ObjectChange, Query};
 use crate::firewall_gate::Guarded;
 use crate::foreign::ForeignDevices;
 use crate::progress::Progress;
@@ -38,10 +38,10 @@ pub struct Workers<L: Subsystem, F: Subsystem, D: Subsystem, I: Subsystem> {
 
 impl<L, F, D, I> Workers<L, F, D, I>
 where
-    L: Subsystem + Shows,
-    F: Subsystem + Shows,
-    D: Subsystem + Shows,
-    I: Subsystem + Shows,
+    L: Subsystem + Inspect,
+    F: Subsystem + Inspect,
+    D: Subsystem + Inspect,
+    I: Subsystem + Inspect,
 {
     /// Runs all workers in one task, until the engine is dropped.
     pub async fn run(self) {
@@ -88,10 +88,10 @@ impl WorkerHandles {
         timing: &Timing,
     ) -> (Self, Workers<L, F, D, I>)
     where
-        L: Subsystem + Shows,
-        F: Subsystem + Shows,
-        D: Subsystem + Shows,
-        I: Subsystem + Shows,
+        L: Subsystem + Inspect,
+        F: Subsystem + Inspect,
+        D: Subsystem + Inspect,
+        I: Subsystem + Inspect,
     {
         let news = Arc::new(Notify::new());
         let progress: [_; 4] = std::array::from_fn(|_| watch::channel(Progress::default()));
@@ -208,7 +208,7 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    fn worker<R: Subsystem + Shows>(
+    fn worker<R: Subsystem + Inspect>(
         &mut self,
         subsystem: R,
         (progress, seen): Channel,

@@ -14,8 +14,8 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// Takes changed objects in.
-    pub(super) fn take(&mut self, changes: &[ObjectChange]) {
+    /// Follows changes of objects.
+    pub(super) fn update(&mut self, changes: &[ObjectChange]) {
         for (key, object) in changes {
             self.forget(key);
             if let Some((address, instance)) = object.as_deref().and_then(owner) {

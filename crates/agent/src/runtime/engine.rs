@@ -11,7 +11,7 @@ use novanet_model::wire::{
 };
 use novanet_model::{InstanceId, ObjectKey};
 use novanet_reconcile::{
-    ForeignDevices, ObjectChange, Progress, Query, Shows, Subsystem, Subsystems, Timing,
+    ForeignDevices, Inspect, ObjectChange, Progress, Query, Subsystem, Subsystems, Timing,
     WorkerHandles, Workers, host_key,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -65,10 +65,10 @@ impl Engine {
         timing: &Timing,
     ) -> (Self, Workers<L, F, D, I>)
     where
-        L: Subsystem + Shows,
-        F: Subsystem + Shows,
-        D: Subsystem + Shows,
-        I: Subsystem + Shows,
+        L: Subsystem + Inspect,
+        F: Subsystem + Inspect,
+        D: Subsystem + Inspect,
+        I: Subsystem + Inspect,
     {
         let (handles, workers) = WorkerHandles::new(subsystems, timing);
         let inner = Inner {
@@ -108,7 +108,7 @@ impl Engine {
 
     /// Merges the server's news, writes them to the ledger, and sends the objects that differ to
     /// the workers.
-    pub fn take(&self, mut news: Objects) -> NewsResult {
+    pub fn merge(&self, mut news: Objects) -> NewsResult {
         news.questions = Vec::new();
         let mut ledger = self.ledger();
         {
@@ -267,7 +267,7 @@ impl Engine {
     }
 
     fn hand_out(&self, state: &mut State, objects: Vec<ObjectChange>) {
-        state.addresses.take(&objects);
+        state.addresses.update(&objects);
         // The first list is handed out even if it is empty: then everything of ours goes.
         if state.batch == 0 || !objects.is_empty() {
             state.batch += 1;

@@ -32,19 +32,19 @@ pub struct NamespaceLock {
 impl NamespaceLock {
     /// Takes it, or says which agent has it. Any user can take a name: one of somebody else's keeps no
     /// agent from its work.
-    pub fn take() -> Result<Self, AgentError> {
+    pub fn acquire() -> Result<Self, AgentError> {
         let refused = |e| AgentError::file(format!("@{NAMESPACE}"), e);
         let name = SocketAddr::from_abstract_name(NAMESPACE).map_err(refused)?;
         match UnixListener::bind_addr(&name) {
             Ok(socket) => Ok(Self {
                 _socket: Some(socket),
             }),
-            Err(e) if e.kind() == ErrorKind::AddrInUse => Self::taken(&name),
+            Err(e) if e.kind() == ErrorKind::AddrInUse => Self::judge_holder(&name),
             Err(e) => Err(refused(e)),
         }
     }
 
-    fn taken(name: &SocketAddr) -> Result<Self, AgentError> {
+    fn judge_holder(name: &SocketAddr) -> Result<Self, AgentError> {
         let holder = UnixStream::connect_addr(name)
             .ok()
             .and_then(|socket| getsockopt(&socket, sockopt::PeerCredentials).ok());
@@ -77,7 +77,7 @@ pub struct Lock {
 
 impl Lock {
     /// Takes it, or says that somebody else has it.
-    pub fn take(state_path: &Path) -> Result<Self, AgentError> {
+    pub fn acquire(state_path: &Path) -> Result<Self, AgentError> {
         let dir = agent_dir(state_path);
         make_private_dir(&dir)?;
         let path = dir.join("lock");

@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::error::AgentError;
 use super::lock::{Lock, agent_dir};
 use crate::ledger;
-use novanet_reconcile::{Shows, Subsystem, Subsystems, Timing};
+use novanet_reconcile::{Inspect, Subsystem, Subsystems, Timing};
 use std::path::Path;
 
 /// What can be asked of a host without an agent.
@@ -40,10 +40,10 @@ pub async fn offline_with<L, F, D, I>(
     what: Offline,
 ) -> Result<Result<String, String>, AgentError>
 where
-    L: Subsystem + Shows,
-    F: Subsystem + Shows,
-    D: Subsystem + Shows,
-    I: Subsystem + Shows,
+    L: Subsystem + Inspect,
+    F: Subsystem + Inspect,
+    D: Subsystem + Inspect,
+    I: Subsystem + Inspect,
 {
     let _lock = lock;
     let table = match what {
@@ -69,7 +69,7 @@ async fn work(
 ) -> Result<String, String> {
     engine.pause().await?;
     if let Some(table) = table {
-        engine.take(table.to_objects());
+        engine.merge(table.to_objects());
     }
     match what {
         Offline::Plan { diff } => engine.plan(diff).await,

@@ -23,7 +23,7 @@ use novanet_model::object::Port;
 use novanet_model::wire::{Hello, HostRole, InstanceReport, LeaseEvent, Metadata};
 use novanet_model::{InstanceId, NetworkKind, ObjectKey};
 use novanet_reconcile::{
-    FirewallGate, Shows, Subsystem, SubsystemError, Subsystems, Timing, host_key,
+    FirewallGate, Inspect, Subsystem, SubsystemError, Subsystems, Timing, host_key,
 };
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -72,8 +72,8 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     preflight::check(&options.roles)?;
-    let lock = Lock::take(&settings.state_path)?;
-    let _namespace = NamespaceLock::take()?;
+    let lock = Lock::acquire(&settings.state_path)?;
+    let _namespace = NamespaceLock::acquire()?;
     identity::check(&settings.state_path, &settings.host)?;
     identity::claim(&settings.state_path, &settings.host)?;
     if let Err(error) = save(&settings) {
@@ -113,8 +113,8 @@ pub async fn offline(
 ) -> Result<Result<String, String>, AgentError> {
     preflight::check(&[HostRole::Network])?;
     // The subsystems take over sockets of a running agent: not before the lock is known to be free.
-    let lock = Lock::take(&settings.state_path)?;
-    let _namespace = NamespaceLock::take()?;
+    let lock = Lock::acquire(&settings.state_path)?;
+    let _namespace = NamespaceLock::acquire()?;
     if identity::owner(&settings.state_path).is_some() {
         identity::check(&settings.state_path, &settings.host)?;
     }
@@ -192,7 +192,7 @@ fn hello(settings: &Settings, roles: &[HostRole]) -> Hello {
     }
 }
 
-impl Shows for Links {
+impl Inspect for Links {
     fn describe(value: &Self::Value) -> String {
         value.to_string()
     }
@@ -202,13 +202,13 @@ impl Shows for Links {
     }
 }
 
-impl Shows for DhcpServers {
+impl Inspect for DhcpServers {
     fn describe(value: &Self::Value) -> String {
         value.to_string()
     }
 }
 
-impl<B: FirewallBackend> Shows for Firewall<B> {
+impl<B: FirewallBackend> Inspect for Firewall<B> {
     /// Until its rules are back the host is open: somebody who flushes them twice waits for no pause.
     const MAX_GAP: Duration = Duration::from_millis(10);
 
@@ -228,7 +228,7 @@ impl<B: FirewallBackend> Shows for Firewall<B> {
     }
 }
 
-impl Shows for Instances {
+impl Inspect for Instances {
     /// Its tries may cost a download.
     const MAX_RETRY_PAUSE: Duration = Duration::from_secs(30);
 

@@ -8,10 +8,10 @@ use super::questions::{Answers, Console};
 
 use crate::ledger::Ledger;
 use crate::local::Local;
-use crate::server_client::{Client, LeaseSource, Pace, Upstream};
+use crate::server_client::{Client, Conversation, LeaseSource, Pace};
 use futures_util::future::BoxFuture;
 use novanet_model::wire::{Hello, InstanceReport};
-use novanet_reconcile::{Shows, Subsystem, SubsystemWorker, Subsystems, Timing, Workers};
+use novanet_reconcile::{Inspect, Subsystem, SubsystemWorker, Subsystems, Timing, Workers};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,10 +61,10 @@ pub async fn serve<L, F, D, I>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError>
 where
-    L: Subsystem + Shows + Send + 'static,
-    F: Subsystem + Shows + Send + 'static,
-    D: Subsystem + Shows + Send + 'static,
-    I: Subsystem + Shows + Send + 'static,
+    L: Subsystem + Inspect + Send + 'static,
+    F: Subsystem + Inspect + Send + 'static,
+    D: Subsystem + Inspect + Send + 'static,
+    I: Subsystem + Inspect + Send + 'static,
 {
     let _lock = parts.lock;
     let ledger = Ledger::open(&agent_dir(&parts.state_path))?;
@@ -72,7 +72,7 @@ where
     let (engine, workers) = Engine::new(parts.subsystems, Some(ledger), &parts.timing);
     let mut workers = start(workers)?;
     let answers = Answers::new(engine.clone(), parts.console);
-    let upstream = Upstream {
+    let conversation = Conversation {
         client: parts.client,
         engine: engine.clone(),
         answers: answers.clone(),
@@ -86,7 +86,7 @@ where
     for (name, make) in parts.background {
         tasks.spawn(named(name, make(engine.clone())));
     }
-    let conversation = Box::pin(upstream.run());
+    let conversation = Box::pin(conversation.run());
     tasks.spawn(named("conversation with the server", conversation));
     tasks.spawn(named("local socket", local.serve(answers)));
     let reports = pass_on(parts.reports, engine.clone());
@@ -150,10 +150,10 @@ impl Running {
 /// Each worker has a thread: subsystems may wait for the kernel and for programs without delaying another.
 fn start<L, F, D, I>(workers: Workers<L, F, D, I>) -> Result<Running, AgentError>
 where
-    L: Subsystem + Shows + Send + 'static,
-    F: Subsystem + Shows + Send + 'static,
-    D: Subsystem + Shows + Send + 'static,
-    I: Subsystem + Shows + Send + 'static,
+    L: Subsystem + Inspect + Send + 'static,
+    F: Subsystem + Inspect + Send + 'static,
+    D: Subsystem + Inspect + Send + 'static,
+    I: Subsystem + Inspect + Send + 'static,
 {
     Ok(Running(vec![
         thread(workers.links, false)?,
@@ -164,7 +164,7 @@ where
     ]))
 }
 
-fn thread<R: Subsystem + Shows + Send + 'static>(
+fn thread<R: Subsystem + Inspect + Send + 'static>(
     worker: SubsystemWorker<R>,
     side_by_side: bool,
 ) -> Result<(&'static str, oneshot::Receiver<()>), AgentError> {

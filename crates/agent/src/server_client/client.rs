@@ -3,7 +3,7 @@
 //!
 //! Must not know: what the answers mean.
 
-use super::error::{ServerAddress, UpstreamError};
+use super::error::{RequestError, ServerAddress};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -68,47 +68,47 @@ impl Client {
 
     /// A connection of its own, to follow objects over: when it ends, the server may have been
     /// restarted, and the follower introduces itself again.
-    pub async fn session(&self) -> Result<Session, UpstreamError> {
+    pub async fn session(&self) -> Result<Session, RequestError> {
         let sender = in_time("connect", REQUEST_TIMEOUT, self.connect()).await??;
         let client = self.clone();
         Ok(Session { client, sender })
     }
 
     /// What a host that is up to date has; `full`: with the fingerprint.
-    pub async fn digest(&self, full: bool) -> Result<Digest, UpstreamError> {
+    pub async fn digest(&self, full: bool) -> Result<Digest, RequestError> {
         let path = format!("/digest?full={full}");
         let answer = self.request(Method::GET, &path, Bytes::new(), REQUEST_TIMEOUT);
         json(&path, &answer.await?)
     }
 
     /// Says how far the host is.
-    pub async fn status(&self, status: &Status) -> Result<(), UpstreamError> {
+    pub async fn status(&self, status: &Status) -> Result<(), RequestError> {
         self.post("/status", status).await
     }
 
     /// Says what happened to leases.
-    pub async fn leases(&self, leases: &Leases) -> Result<(), UpstreamError> {
+    pub async fn leases(&self, leases: &Leases) -> Result<(), RequestError> {
         self.post("/leases", leases).await
     }
 
     /// Says which addresses and routes the host has of its own.
-    pub async fn addresses(&self, addresses: &HostAddresses) -> Result<(), UpstreamError> {
+    pub async fn addresses(&self, addresses: &HostAddresses) -> Result<(), RequestError> {
         self.post("/addresses", addresses).await
     }
 
     /// Answers a question.
-    pub async fn answer(&self, id: &str, answer: &Answer) -> Result<(), UpstreamError> {
+    pub async fn answer(&self, id: &str, answer: &Answer) -> Result<(), RequestError> {
         let path = format!("/answers/{}", escaped(id));
         self.post(&path, answer).await
     }
 
     /// What an instance may learn about itself; `None`: there is no such instance on this host.
-    pub async fn metadata(&self, instance: InstanceId) -> Result<Option<Metadata>, UpstreamError> {
+    pub async fn metadata(&self, instance: InstanceId) -> Result<Option<Metadata>, RequestError> {
         let path = format!("/metadata/{instance}");
         let answer = self.request(Method::GET, &path, Bytes::new(), REQUEST_TIMEOUT);
         match answer.await {
             Ok(body) => json(&path, &body).map(Some),
-            Err(UpstreamError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+            Err(RequestError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -117,9 +117,9 @@ impl Client {
 
     /// Writes an image's bytes into a file. An image may be large: only a stalled transfer is an
     /// error, not a long one.
-    pub async fn image(&self, digest: &str, into: &Path) -> Result<(), UpstreamError> {
+    pub async fn image(&self, digest: &str, into: &Path) -> Result<(), RequestError> {
         let path = format!("/agent/v1/images/{}", escaped(digest));
-        let unwritten = |e: std::io::Error| UpstreamError::Unreadable {
+        let unwritten = |e: std::io::Error| RequestError::Unreadable {
             path: path.clone(),
             message: format!("{}: {e}", into.display()),
         };
@@ -137,7 +137,7 @@ impl Client {
         file.flush().await.map_err(unwritten)
     }
 
-    async fn post(&self, path: &str, body: &impl Serialize) -> Result<(), UpstreamError> {
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<(), RequestError> {
         let body = serde_json::to_vec(body).map_err(|e| unreadable(path, &e))?;
         let answer = self.request(Method::POST, path, body.into(), REQUEST_TIMEOUT);
         answer.await.map(drop)
@@ -149,7 +149,7 @@ impl Client {
         path: &str,
         body: Bytes,
         limit: Duration,
-    ) -> Result<Bytes, UpstreamError> {
+    ) -> Result<Bytes, RequestError> {
         let response = self.send(method, path, body, limit).await?;
         let body = accepted(path, response, limit).await?;
         read(path, body, limit).await
@@ -161,7 +161,7 @@ impl Client {
         path: &str,
         body: Bytes,
         limit: Duration,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Incoming>, RequestError> {
         while let Some(idle) = self.take_idle() {
             let request = self.build(&method, path, body.clone());
             // An error: the server closed it in the meantime. All our requests may be repeated.
@@ -202,9 +202,9 @@ impl Client {
         idle.unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect(&self) -> Result<Sender, UpstreamError> {
+    async fn connect(&self) -> Result<Sender, RequestError> {
         let ServerAddress::Unix(path) = &self.inner.address;
-        let unreachable = |source| UpstreamError::Unreachable {
+        let unreachable = |source| RequestError::Unreachable {
             address: self.inner.address.clone(),
             source,
         };
@@ -244,14 +244,14 @@ pub struct Session {
 
 impl Session {
     /// Introduces the host.
-    pub async fn hello(&mut self, hello: &Hello) -> Result<(), UpstreamError> {
+    pub async fn hello(&mut self, hello: &Hello) -> Result<(), RequestError> {
         let body = serde_json::to_vec(hello).map_err(|e| unreadable("/hello", &e))?;
         let answer = self.request(Method::POST, "/hello", body.into(), REQUEST_TIMEOUT);
         answer.await.map(drop)
     }
 
     /// Asks for news, and waits for them as long as `follow` says.
-    pub async fn objects(&mut self, follow: &Follow) -> Result<Objects, UpstreamError> {
+    pub async fn objects(&mut self, follow: &Follow) -> Result<Objects, RequestError> {
         let Follow {
             epoch,
             after,
@@ -272,7 +272,7 @@ impl Session {
         path: &str,
         body: Bytes,
         limit: Duration,
-    ) -> Result<Bytes, UpstreamError> {
+    ) -> Result<Bytes, RequestError> {
         let request = self.client.build(&method, path, body);
         let answer = async {
             self.sender.ready().await?;
@@ -284,9 +284,9 @@ impl Session {
     }
 }
 
-async fn read(path: &str, body: Incoming, limit: Duration) -> Result<Bytes, UpstreamError> {
+async fn read(path: &str, body: Incoming, limit: Duration) -> Result<Bytes, RequestError> {
     let body = in_time(path, limit, Limited::new(body, MAX_ANSWER_BYTES).collect()).await?;
-    let body = body.map_err(|error| UpstreamError::Unreadable {
+    let body = body.map_err(|error| RequestError::Unreadable {
         path: path.to_owned(),
         message: error.to_string(),
     })?;
@@ -298,14 +298,14 @@ async fn accepted(
     path: &str,
     response: Response<Incoming>,
     limit: Duration,
-) -> Result<Incoming, UpstreamError> {
+) -> Result<Incoming, RequestError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response.into_body());
     }
     let message = read(path, response.into_body(), limit).await?;
     let message = String::from_utf8_lossy(&message);
-    Err(UpstreamError::Refused {
+    Err(RequestError::Refused {
         path: path.to_owned(),
         status,
         message: message.trim().chars().take(MAX_MESSAGE_BYTES).collect(),
@@ -316,27 +316,27 @@ async fn in_time<T>(
     path: &str,
     limit: Duration,
     answer: impl Future<Output = T>,
-) -> Result<T, UpstreamError> {
-    let slow = |_| UpstreamError::Slow {
+) -> Result<T, RequestError> {
+    let slow = |_| RequestError::Slow {
         path: path.to_owned(),
         limit,
     };
     timeout(limit, answer).await.map_err(slow)
 }
 
-fn json<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, UpstreamError> {
+fn json<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, RequestError> {
     serde_json::from_slice(body).map_err(|e| unreadable(path, &e))
 }
 
-fn broken(path: &str, source: hyper::Error) -> UpstreamError {
-    UpstreamError::Broken {
+fn broken(path: &str, source: hyper::Error) -> RequestError {
+    RequestError::Broken {
         path: path.to_owned(),
         source,
     }
 }
 
-fn unreadable(path: &str, error: &serde_json::Error) -> UpstreamError {
-    UpstreamError::Unreadable {
+fn unreadable(path: &str, error: &serde_json::Error) -> RequestError {
+    RequestError::Unreadable {
         path: path.to_owned(),
         message: error.to_string(),
     }

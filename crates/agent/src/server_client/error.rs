@@ -23,7 +23,7 @@ impl fmt::Display for ServerAddress {
 
 /// Why the server did not answer.
 #[derive(Debug, Error)]
-pub enum UpstreamError {
+pub enum RequestError {
     /// It cannot be reached.
     #[error("server {address}: {source}")]
     Unreachable {

@@ -2,7 +2,7 @@
 //! they do not fit what is here. Questions come along.
 
 use super::outage::Outage;
-use super::{Client, Upstream, UpstreamError};
+use super::{Client, Conversation, RequestError};
 use crate::runtime::engine::NewsResult;
 use crate::runtime::questions::Answers;
 use novanet_model::wire::{Asked, Follow, Hello, Objects};
@@ -24,7 +24,7 @@ const HELD_POLL_PAUSE: Duration = Duration::from_secs(2);
 const MAX_ANSWER_ATTEMPTS: u32 = 3;
 
 pub(super) struct Follower<'a> {
-    upstream: &'a Upstream,
+    conversation: &'a Conversation,
     again: Notify,
     /// The server has heard who we are.
     joined: Notify,
@@ -34,9 +34,9 @@ pub(super) struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    pub(super) fn new(upstream: &'a Upstream) -> Self {
+    pub(super) fn new(conversation: &'a Conversation) -> Self {
         Self {
-            upstream,
+            conversation,
             again: Notify::new(),
             joined: Notify::new(),
             whole: AtomicBool::new(false),
@@ -50,7 +50,7 @@ impl<'a> Follower<'a> {
     }
 
     pub(super) async fn follow(&self) {
-        let mut outage = self.upstream.outage();
+        let mut outage = self.conversation.outage();
         loop {
             if let Err(error) = self.session(&mut outage).await {
                 outage.failed("objects", &error).await;
@@ -59,8 +59,8 @@ impl<'a> Follower<'a> {
     }
 
     /// One connection's worth of following. Ends well if all objects are to be asked for again.
-    async fn session(&self, outage: &mut Outage) -> Result<(), UpstreamError> {
-        let Upstream { client, engine, .. } = self.upstream;
+    async fn session(&self, outage: &mut Outage) -> Result<(), RequestError> {
+        let Conversation { client, engine, .. } = self.conversation;
         let mut session = client.session().await?;
         let mut foreign = engine.foreign();
         let hello = self.hello(&mut foreign);
@@ -81,12 +81,12 @@ impl<'a> Follower<'a> {
             outage.ended("objects");
             let fresh = self.answer_new(&news);
             let idle = !fresh && news.changes.is_empty() && !news.questions.is_empty();
-            let takes = engine.take(news);
-            if takes == NewsResult::Held {
+            let result = engine.merge(news);
+            if result == NewsResult::Held {
                 tokio::time::sleep(HELD_POLL_PAUSE).await;
                 continue;
             }
-            let again = takes == NewsResult::ListAgain;
+            let again = result == NewsResult::ListAgain;
             if again {
                 tracing::warn!("the server's news do not fit what is here: asking for all of it");
             }
@@ -99,10 +99,10 @@ impl<'a> Follower<'a> {
 
     /// How the host introduces itself now.
     fn hello(&self, foreign: &mut watch::Receiver<Option<ForeignDevices>>) -> Hello {
-        let mut hello = self.upstream.hello.clone();
+        let mut hello = self.conversation.hello.clone();
         let foreign = foreign.borrow_and_update();
         let source = foreign.as_ref().and_then(|foreign| foreign.source);
-        if let Some(source) = source.filter(|_| self.upstream.my_ip_follows) {
+        if let Some(source) = source.filter(|_| self.conversation.my_ip_follows) {
             hello.my_ip = source;
         }
         hello
@@ -120,13 +120,13 @@ impl<'a> Follower<'a> {
 
     fn position(&self) -> Follow {
         // A list says what the database does not know, and whether somebody decided.
-        let list = self.whole.load(Ordering::Relaxed) || self.upstream.engine.held().is_some();
+        let list = self.whole.load(Ordering::Relaxed) || self.conversation.engine.held().is_some();
         let position = if list {
             Follow::default()
         } else {
-            self.upstream.engine.position()
+            self.conversation.engine.position()
         };
-        let wait = self.upstream.pace.wait.as_millis();
+        let wait = self.conversation.pace.wait.as_millis();
         Follow {
             wait_ms: u64::try_from(wait).unwrap_or(u64::MAX),
             ..position
@@ -136,7 +136,7 @@ impl<'a> Follower<'a> {
     /// Now and then compares what is here with what the server has.
     pub(super) async fn resync(&self) {
         loop {
-            tokio::time::sleep(jitter(self.upstream.pace.resync)).await;
+            tokio::time::sleep(jitter(self.conversation.pace.resync)).await;
             match self.compare(false).await {
                 Ok(true) => {}
                 Ok(false) => self.again.notify_one(),
@@ -147,8 +147,8 @@ impl<'a> Follower<'a> {
 
     /// Compares what is here with what the server has; `false`: they differ, and the next question is
     /// for the whole list. A server that was restarted may have another database, so then all is compared.
-    async fn compare(&self, full: bool) -> Result<bool, UpstreamError> {
-        let Upstream { client, engine, .. } = self.upstream;
+    async fn compare(&self, full: bool) -> Result<bool, RequestError> {
+        let Conversation { client, engine, .. } = self.conversation;
         let known = !engine.position().epoch.is_empty() && engine.held().is_none();
         // Of different moments (`None`): the follower is about to move; next time.
         if !known || engine.agrees(&client.digest(full).await?) != Some(false) {
@@ -165,8 +165,8 @@ impl<'a> Follower<'a> {
         for asked in &news.questions {
             if remember(&self.asked, &asked.id) {
                 fresh = true;
-                let answers = self.upstream.answers.clone();
-                let client = self.upstream.client.clone();
+                let answers = self.conversation.answers.clone();
+                let client = self.conversation.client.clone();
                 let seen = Arc::clone(&self.asked);
                 tokio::spawn(answer(asked.clone(), answers, client, seen));
             }
@@ -185,7 +185,7 @@ async fn answer(
     for attempt in 1..=MAX_ANSWER_ATTEMPTS {
         match client.answer(&asked.id, &answer).await {
             // A refusal is final: the one who asked has gone.
-            Ok(()) | Err(UpstreamError::Refused { .. }) => return,
+            Ok(()) | Err(RequestError::Refused { .. }) => return,
             Err(error) => tracing::debug!(id = asked.id, attempt, %error, "answer not delivered"),
         }
         tokio::time::sleep(MIN_POLL_PAUSE * attempt).await;

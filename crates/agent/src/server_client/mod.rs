@@ -11,7 +11,7 @@ mod outage;
 mod report;
 
 pub use client::{Client, Session};
-pub use error::{ServerAddress, UpstreamError};
+pub use error::{RequestError, ServerAddress};
 
 use crate::runtime::engine::Engine;
 use crate::runtime::questions::Answers;
@@ -60,7 +60,7 @@ impl Default for Pace {
 }
 
 /// The conversation of one host with its server.
-pub struct Upstream {
+pub struct Conversation {
     /// How to reach it.
     pub client: Client,
     /// What it is about.
@@ -77,7 +77,7 @@ pub struct Upstream {
     pub pace: Pace,
 }
 
-impl Upstream {
+impl Conversation {
     /// Talks until it is dropped.
     pub async fn run(self) {
         let follower = follow::Follower::new(&self);

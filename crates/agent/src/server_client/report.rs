@@ -1,6 +1,6 @@
 //! What goes up without being asked: how far the host is, and what happened to leases.
 
-use super::{Upstream, UpstreamError};
+use super::{Conversation, RequestError};
 use novanet_model::wire::Leases;
 use novanet_reconcile::jitter;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use tokio::sync::Notify;
 const BATCH: usize = 500;
 
 /// Says how far the host is after every round with changes, and as a heartbeat.
-pub(super) async fn statuses(upstream: &Upstream) {
-    let Upstream {
+pub(super) async fn statuses(conversation: &Conversation) {
+    let Conversation {
         client,
         engine,
         pace,
         ..
-    } = upstream;
+    } = conversation;
     let news = engine.news();
-    let mut outage = upstream.outage();
+    let mut outage = conversation.outage();
     loop {
         let status = engine.status();
         if status.epoch.is_empty() {
@@ -44,20 +44,20 @@ pub(super) async fn statuses(upstream: &Upstream) {
 }
 
 /// Says which addresses and routes the host has, when they change and to each server anew.
-pub(super) async fn addresses(upstream: &Upstream, joined: &Notify) {
-    let mut foreign = upstream.engine.foreign();
-    let mut outage = upstream.outage();
+pub(super) async fn addresses(conversation: &Conversation, joined: &Notify) {
+    let mut foreign = conversation.engine.foreign();
+    let mut outage = conversation.outage();
     joined.notified().await;
     let mut said = None;
     loop {
         let seen = foreign.borrow_and_update().clone();
         let seen = seen.map(|foreign| foreign.addresses.clone());
         if let Some(addresses) = seen.filter(|seen| said.as_ref() != Some(seen)) {
-            match upstream.client.addresses(&addresses).await {
+            match conversation.client.addresses(&addresses).await {
                 Ok(()) => outage.ended("addresses"),
                 // A server that does not know the question, or not this host any more: it is asked
                 // again after the next introduction.
-                Err(error @ UpstreamError::Refused { .. }) => {
+                Err(error @ RequestError::Refused { .. }) => {
                     tracing::warn!(%error, "the server does not take the host's addresses");
                 }
                 Err(error) => {
@@ -77,16 +77,16 @@ pub(super) async fn addresses(upstream: &Upstream, joined: &Notify) {
 }
 
 /// Passes lease events on, oldest first, until the server has all of them.
-pub(super) async fn leases(upstream: &Upstream) {
-    let Some(source) = &upstream.leases else {
+pub(super) async fn leases(conversation: &Conversation) {
+    let Some(source) = &conversation.leases else {
         return;
     };
     let changed = source.changed();
-    let mut outage = upstream.outage();
+    let mut outage = conversation.outage();
     loop {
-        if upstream.engine.held().is_some() {
+        if conversation.engine.held().is_some() {
             // They wait: the same addresses may be others' there.
-            tokio::time::sleep(jitter(upstream.pace.heartbeat)).await;
+            tokio::time::sleep(jitter(conversation.pace.heartbeat)).await;
             continue;
         }
         let journal = Arc::clone(source);
@@ -102,7 +102,7 @@ pub(super) async fn leases(upstream: &Upstream) {
             continue;
         }
         let count = events.len();
-        if let Err(error) = upstream.client.leases(&Leases { events }).await {
+        if let Err(error) = conversation.client.leases(&Leases { events }).await {
             outage.failed("leases", &error).await;
             continue;
         }

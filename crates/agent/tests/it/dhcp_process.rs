@@ -273,7 +273,7 @@ fn a_stopped_dnsmasq_serves_again_within_five_seconds() {
             engine_support::gateway(1, "br100"),
             engine_support::dhcp(1, "br100"),
         ];
-        engine.take(engine_support::list(1, &objects));
+        engine.merge(engine_support::list(1, &objects));
         engine_support::in_force(&engine, 1).await;
         let pid = std::fs::read_to_string(state.path().join("networks/nova-br100.pid"));
         let pid = pid.unwrap().trim().to_owned();

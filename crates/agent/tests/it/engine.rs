@@ -15,7 +15,7 @@ async fn things_are_made_upwards_and_removed_downwards() {
     let mut objects = cloud::small_cloud();
     // Floating IPs have an order of their own (engine_float.rs).
     objects.retain(|object| !matches!(object, HostObject::FloatingIp(_)));
-    engine.take(delta(2, &objects, &[]));
+    engine.merge(delta(2, &objects, &[]));
     reached(&engine, 2).await;
     let made = host.actions();
     let subsystem = |action: &String| action.split(' ').next().unwrap().to_owned();
@@ -28,7 +28,7 @@ async fn things_are_made_upwards_and_removed_downwards() {
     );
 
     let gone: Vec<_> = objects.iter().collect();
-    assert_eq!(engine.take(delta(3, &[], &gone)), NewsResult::Merged);
+    assert_eq!(engine.merge(delta(3, &[], &gone)), NewsResult::Merged);
     reached(&engine, 3).await;
     let removed = &host.actions()[made.len()..];
     let mut subsystems: Vec<_> = removed.iter().map(subsystem).collect();
@@ -57,7 +57,7 @@ async fn what_came_and_went_before_the_host_heard_of_it_is_reported_at_once() {
         .await
         .is_ok()
     {}
-    engine.take(delta(2, &[], &[&cloud::float(1, 1)]));
+    engine.merge(delta(2, &[], &[&cloud::float(1, 1)]));
     let told = tokio::time::timeout(Duration::from_secs(1), news.notified()).await;
     assert!(told.is_ok(), "nobody says that version 2 is in force");
     assert_eq!(engine.status().version, 2);
@@ -68,9 +68,9 @@ async fn a_slow_instance_delays_no_floating_ip() {
     let host = FakeHost::new();
     let engine = started(&host, &[]).await;
     host.slow("instances", Duration::from_secs(5));
-    engine.take(delta(2, &[cloud::instance(1, 0)], &[]));
+    engine.merge(delta(2, &[cloud::instance(1, 0)], &[]));
     let before = tokio::time::Instant::now();
-    engine.take(delta(3, &[cloud::float(1, 1)], &[]));
+    engine.merge(delta(3, &[cloud::float(1, 1)], &[]));
     eventually("the floating IP", || {
         let things = host.things();
         things
@@ -97,7 +97,7 @@ async fn a_revoked_rule_does_not_wait_for_an_instance_that_is_stopped() {
         &cloud::port(1, "br100", 1),
         &cloud::rule(1, 1, 22),
     ];
-    engine.take(delta(2, &[], &gone));
+    engine.merge(delta(2, &[], &gone));
     eventually("the rule's end", || {
         let things = host.things();
         let there = things.contains_key("firewall rule/sg-00000001/1");
@@ -120,7 +120,7 @@ async fn nothing_is_removed_before_the_first_list() {
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(host.things().len(), 1);
     assert_eq!(host.observations("links"), 0);
-    engine.take(list(1, &[]));
+    engine.merge(list(1, &[]));
     reached(&engine, 1).await;
     assert!(!host.things().contains_key("links bridge/br100"));
 }
@@ -160,7 +160,7 @@ async fn a_quiet_host_is_not_observed_all_the_time() {
 async fn a_removal_that_fails_is_reported_under_the_object_that_went() {
     let (host, engine) = running().await;
     host.fail("links", "bridge/br100", true);
-    engine.take(delta(2, &[], &[&cloud::bridge(1, "br100")]));
+    engine.merge(delta(2, &[], &[&cloud::bridge(1, "br100")]));
     reached(&engine, 2).await;
     let message = "links bridge/br100: bridge/br100: No space left on device (os error 28)";
     assert_eq!(
@@ -226,12 +226,12 @@ async fn a_plan_names_what_somebody_changed_before_it_is_repaired() {
 async fn live(host: &FakeHost, lists: [&[HostObject]; 2], kill: Option<usize>) -> bool {
     let (engine, workers) = Engine::new(host.subsystems(), None, &Timing::default());
     let workers = tokio::spawn(workers.run());
-    engine.take(list(1, lists[0]));
+    engine.merge(list(1, lists[0]));
     reached(&engine, 1).await;
     if let Some(actions) = kill {
         host.kill_after(actions);
     }
-    engine.take(list(2, lists[1]));
+    engine.merge(list(2, lists[1]));
     let alive = tokio::select! {
         biased;
         () = host.killed() => false,

@@ -32,7 +32,7 @@ async fn an_instance_waits_for_a_firewall_that_fails_however_long_it_takes() {
         let host = FakeHost::new();
         host.fail("firewall", item, true);
         let engine = start(&host);
-        engine.take(list(1, &cloud::small_cloud()));
+        engine.merge(list(1, &cloud::small_cloud()));
         tokio::time::sleep(Duration::from_mins(10)).await;
         assert!(!has(&host, INSTANCE), "{item}: {:?}", host.things());
         let said = cloud::errors(&engine);
@@ -53,7 +53,7 @@ async fn an_instance_waits_for_a_slow_or_blind_firewall_and_comes_at_once_after_
     let host = FakeHost::new();
     host.blind("firewall", true);
     let engine = start(&host);
-    engine.take(list(1, &cloud::small_cloud()));
+    engine.merge(list(1, &cloud::small_cloud()));
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!has(&host, INSTANCE), "{:?}", host.things());
     let looks = host.observations("firewall");
@@ -74,11 +74,11 @@ async fn a_running_instance_goes_on_while_the_firewall_fails_and_can_still_be_re
     host.take_away("firewall", "base");
     let before = host.actions().len();
     let engine = start(&host);
-    engine.take(list(1, &cloud::small_cloud()));
+    engine.merge(list(1, &cloud::small_cloud()));
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(has(&host, INSTANCE));
     assert_eq!(host.actions().len(), before, "{:?}", host.actions());
-    engine.take(delta(2, &[], &[&cloud::instance(1, 0)]));
+    engine.merge(delta(2, &[], &[&cloud::instance(1, 0)]));
     reached(&engine, 2).await;
     assert!(!has(&host, INSTANCE));
 }
@@ -89,9 +89,9 @@ async fn a_working_firewall_delays_no_instance() {
     let engine = started(&host, &[]).await;
     let before = tokio::time::Instant::now();
     for version in 2..30 {
-        engine.take(delta(version, &[cloud::group(version)], &[]));
+        engine.merge(delta(version, &[cloud::group(version)], &[]));
     }
-    engine.take(delta(30, &cloud::small_cloud(), &[]));
+    engine.merge(delta(30, &cloud::small_cloud(), &[]));
     runs(&host).await;
     assert!(before.elapsed() < Duration::from_millis(50));
     reached(&engine, 30).await;

@@ -36,7 +36,7 @@ async fn comes(host: &FakeHost, name: &str) {
 
 async fn quiet(host: &FakeHost) -> Engine {
     let engine = start(host);
-    engine.take(list(1, &[cloud::bridge(1, "br100")]));
+    engine.merge(list(1, &[cloud::bridge(1, "br100")]));
     reached(&engine, 1).await;
     engine
 }
@@ -45,9 +45,9 @@ async fn quiet(host: &FakeHost) -> Engine {
 async fn a_float_is_answered_after_the_firewall_knows_it_and_forgotten_before() {
     let host = FakeHost::new();
     let engine = quiet(&host).await;
-    engine.take(delta(2, &[cloud::float(1, 1)], &[]));
+    engine.merge(delta(2, &[cloud::float(1, 1)], &[]));
     reached(&engine, 2).await;
-    engine.take(delta(3, &[], &[&cloud::float(1, 1)]));
+    engine.merge(delta(3, &[], &[&cloud::float(1, 1)]));
     reached(&engine, 3).await;
     let actions = host.actions();
     assert_eq!(
@@ -70,12 +70,12 @@ async fn waiting_for_a_busy_firewall_is_no_error_and_nothing_is_observed_for_it(
         ..Timing::default()
     };
     let engine = start_with(&host, &seldom);
-    engine.take(list(1, &[cloud::bridge(1, "br100")]));
+    engine.merge(list(1, &[cloud::bridge(1, "br100")]));
     reached(&engine, 1).await;
     let looks = host.observations("links");
     host.slow("firewall", Duration::from_millis(300));
     let began = Instant::now();
-    engine.take(delta(
+    engine.merge(delta(
         2,
         &[cloud::float(1, 1), cloud::bridge(2, "br101")],
         &[],
@@ -104,7 +104,7 @@ async fn a_float_that_the_firewall_cannot_have_is_not_answered_and_says_why() {
     let host = FakeHost::new();
     let engine = quiet(&host).await;
     host.fail("firewall", "float/203.0.0.1", true);
-    engine.take(delta(2, &[cloud::float(1, 1), cloud::float(2, 2)], &[]));
+    engine.merge(delta(2, &[cloud::float(1, 1), cloud::float(2, 2)], &[]));
     reached(&engine, 2).await;
     tokio::time::sleep(Duration::from_mins(3)).await;
     assert!(!has(&host, ROUTE));
@@ -132,7 +132,7 @@ async fn what_is_answered_already_stays_whatever_the_firewall_does_at_a_start() 
     let host = FakeHost::new();
     let objects = [cloud::bridge(1, "br100"), cloud::float(1, 1)];
     let first = start(&host);
-    first.take(list(1, &objects));
+    first.merge(list(1, &objects));
     reached(&first, 1).await;
     first.stop();
     let before = host.actions().len();
@@ -141,7 +141,7 @@ async fn what_is_answered_already_stays_whatever_the_firewall_does_at_a_start() 
     let engine = start(&host);
     let mut more = objects.to_vec();
     more.push(cloud::float(2, 2));
-    engine.take(list(1, &more));
+    engine.merge(list(1, &more));
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(has(&host, ROUTE));
     assert!(!has(&host, "links route/203.0.0.2"));
@@ -156,7 +156,7 @@ async fn what_is_answered_already_stays_whatever_the_firewall_does_at_a_start() 
 async fn a_guard_waits_for_the_links_word_without_an_error_and_goes_with_it() {
     let host = FakeHost::new();
     let engine = quiet(&host).await;
-    engine.take(delta(2, &[cloud::float(1, 1)], &[]));
+    engine.merge(delta(2, &[cloud::float(1, 1)], &[]));
     reached(&engine, 2).await;
     host.keep_while(
         ("firewall", "float/203.0.0.1"),
@@ -166,7 +166,7 @@ async fn a_guard_waits_for_the_links_word_without_an_error_and_goes_with_it() {
     let stall = Timing::default().order_limit + Duration::from_millis(800);
     host.slow("links", stall);
     let began = Instant::now();
-    engine.take(delta(3, &[], &[&cloud::float(1, 1)]));
+    engine.merge(delta(3, &[], &[&cloud::float(1, 1)]));
     while has(&host, RULE) {
         let status = engine.status();
         assert_eq!((status.version, status.errors), (2, Vec::new()));
@@ -183,14 +183,14 @@ async fn a_guard_waits_for_the_links_word_without_an_error_and_goes_with_it() {
 async fn a_guard_that_the_links_cannot_do_without_says_so_and_goes_when_they_can() {
     let host = FakeHost::new();
     let engine = quiet(&host).await;
-    engine.take(delta(2, &[cloud::float(1, 1)], &[]));
+    engine.merge(delta(2, &[cloud::float(1, 1)], &[]));
     reached(&engine, 2).await;
     host.keep_while(
         ("firewall", "float/203.0.0.1"),
         ("links", "route/203.0.0.1"),
     );
     host.fail("links", "route/203.0.0.1", true);
-    engine.take(delta(3, &[], &[&cloud::float(1, 1)]));
+    engine.merge(delta(3, &[], &[&cloud::float(1, 1)]));
     eventually("the version, with both reasons", || {
         let status = engine.status();
         let text = format!("{:?}", status.errors);

@@ -167,7 +167,7 @@ async fn one_change_among_ten_thousand_costs_one_change() {
     let ledger = Ledger::open(dir.path()).unwrap();
     let (engine, workers) = Engine::new(host.subsystems(), Some(ledger), &Timing::default());
     tokio::spawn(workers.run());
-    engine.take(list(1, &floats(10_000)));
+    engine.merge(list(1, &floats(10_000)));
     cloud::reached(&engine, 1).await;
     let seen = host.observations("firewall");
     let mut times = Vec::new();
@@ -175,7 +175,7 @@ async fn one_change_among_ten_thousand_costs_one_change() {
         let fixed = u32::try_from(version).unwrap();
         let began = Instant::now();
         assert_eq!(
-            engine.take(delta(version, &[cloud::float(5, fixed)], &[])),
+            engine.merge(delta(version, &[cloud::float(5, fixed)], &[])),
             NewsResult::Merged
         );
         while engine.status().version < version {
@@ -201,7 +201,7 @@ async fn a_host_without_an_agent_is_planned_from_its_ledger_and_cleaned_up() {
     drop(kept);
     host.put("links", "bridge/br9", "left over");
     let ask = async |what| {
-        let lock = Lock::take(dir.path()).unwrap();
+        let lock = Lock::acquire(dir.path()).unwrap();
         let asked = offline_with(dir.path(), lock, host.subsystems(), what);
         asked.await.unwrap()
     };
@@ -243,7 +243,7 @@ async fn a_host_without_an_agent_is_planned_from_its_ledger_and_cleaned_up() {
 async fn without_a_ledger_there_is_no_plan() {
     let dir = tempfile::tempdir().unwrap();
     let what = Offline::Plan { diff: false };
-    let lock = Lock::take(dir.path()).unwrap();
+    let lock = Lock::acquire(dir.path()).unwrap();
     let subsystems = FakeHost::new().subsystems();
     let error = offline_with(dir.path(), lock, subsystems, what)
         .await
@@ -256,16 +256,16 @@ async fn the_metadata_service_finds_instances_by_address() {
     let host = FakeHost::new();
     let (engine, workers) = Engine::new(host.subsystems(), None, &Timing::default());
     tokio::spawn(workers.run());
-    engine.take(list(
+    engine.merge(list(
         1,
         &[cloud::port(1, "br100", 1), cloud::binding(1, "br100")],
     ));
     let address = "10.0.0.3".parse().unwrap();
     let found = |n: Option<i64>| n.map(novanet_model::InstanceId);
     assert_eq!(engine.instance_at(address), found(Some(1)));
-    engine.take(delta(2, &[], &[&cloud::port(1, "br100", 1)]));
+    engine.merge(delta(2, &[], &[&cloud::port(1, "br100", 1)]));
     assert_eq!(engine.instance_at(address), found(Some(1)));
-    engine.take(delta(3, &[], &[&cloud::binding(1, "br100")]));
+    engine.merge(delta(3, &[], &[&cloud::binding(1, "br100")]));
     assert_eq!(engine.instance_at(address), None);
     eventually("an empty host", || {
         let things = host.things();
@@ -289,7 +289,7 @@ fn nobody_who_asks_the_engine_waits_for_the_disk() {
         Engine::new(FakeHost::new().subsystems(), Some(kept), &Timing::default());
     let taking = {
         let engine = engine.clone();
-        std::thread::spawn(move || engine.take(list(1, &cloud::small_cloud())))
+        std::thread::spawn(move || engine.merge(list(1, &cloud::small_cloud())))
     };
     let (answer, answered) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -126,7 +126,7 @@ async fn a_network_that_comes_later_is_looked_at_before_anything_of_it_is_made()
     let host = FakeHost::new();
     let engine = started(&host, &[]).await;
     host.occupy("links", "bridge/br100"); // and nobody says so
-    engine.take(delta(2, &two_networks(), &[]));
+    engine.merge(delta(2, &two_networks(), &[]));
     reached(&engine, 2).await;
     let touched = host.actions();
     let touched: Vec<_> = touched.iter().filter(|a| a.contains("br100")).collect();
@@ -135,7 +135,7 @@ async fn a_network_that_comes_later_is_looked_at_before_anything_of_it_is_made()
     // The network goes, and with it the error.
     let objects = two_networks();
     let all: Vec<_> = objects.iter().collect();
-    engine.take(delta(3, &[], &all));
+    engine.merge(delta(3, &[], &all));
     no_error(&engine).await;
     assert_eq!(host.things().len(), 1, "{:?}", host.things());
 }
@@ -156,7 +156,7 @@ async fn nothing_of_a_vlan_network_is_made_and_one_error_says_so() {
     only_error(&engine, VLAN);
     // It becomes a network that hosts can run.
     host.vacate("links", "bridge/br100");
-    engine.take(delta(2, &[cloud::bridge(1, "br100")], &[]));
+    engine.merge(delta(2, &[cloud::bridge(1, "br100")], &[]));
     reached(&engine, 2).await;
     no_error(&engine).await;
     assert!(host.things().contains_key("dhcp server/br100"));
@@ -172,7 +172,7 @@ async fn a_flat_network_takes_the_administrators_bridge() {
     let engine = start(&host);
     host.occupy("links", "bridge/br100");
     let objects = [HostObject::Bridge(bridge), cloud::port(1, "br100", 1)];
-    engine.take(list(1, &objects));
+    engine.merge(list(1, &objects));
     reached(&engine, 1).await;
     assert!(host.things().contains_key("links port/nv1"));
     assert!(host.things().contains_key("firewall guard/nv1"));

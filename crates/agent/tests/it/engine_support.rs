@@ -79,7 +79,7 @@ pub(crate) async fn real(objects: &[HostObject]) -> (tempfile::TempDir, Engine) 
     machine();
     let state = tempfile::tempdir().unwrap();
     let engine = start_real(state.path());
-    engine.take(list(1, objects));
+    engine.merge(list(1, objects));
     in_force(&engine, 1).await;
     (state, engine)
 }
@@ -87,7 +87,7 @@ pub(crate) async fn real(objects: &[HostObject]) -> (tempfile::TempDir, Engine) 
 /// An engine that has applied this first list.
 pub(crate) async fn started(host: &FakeHost, objects: &[HostObject]) -> Engine {
     let engine = start(host);
-    engine.take(list(1, objects));
+    engine.merge(list(1, objects));
     reached(&engine, 1).await;
     engine
 }

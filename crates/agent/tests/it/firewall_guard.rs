@@ -228,14 +228,14 @@ fn a_float_that_comes_and_goes_under_fire_is_never_the_hosts() {
         let fire = Fire::open();
         let state = tempfile::tempdir().unwrap();
         let engine = start_real(state.path());
-        engine.take(list(1, &base()));
+        engine.merge(list(1, &base()));
         in_force(&engine, 1).await;
         let float = cloud::float(1, 3);
         for round in 1..=40 {
-            engine.take(delta(2 * round, std::slice::from_ref(&float), &[]));
+            engine.merge(delta(2 * round, std::slice::from_ref(&float), &[]));
             reached(&engine, 2 * round).await;
             assert!(answered());
-            engine.take(delta(2 * round + 1, &[], &[&float]));
+            engine.merge(delta(2 * round + 1, &[], &[&float]));
             // On a very busy machine the guard has to wait for the route: told, and tried again.
             in_force(&engine, 2 * round + 1).await;
             assert!(!answered());
@@ -253,14 +253,14 @@ fn a_float_that_went_while_the_agent_was_away_is_never_the_hosts() {
             let engine = start_real(state.path());
             let mut objects = base();
             objects.push(cloud::float(1, 3));
-            engine.take(list(1, &objects));
+            engine.merge(list(1, &objects));
             in_force(&engine, 1).await;
             assert!(answered());
             engine.stop();
             assert!(!fire.heard(), "when it came in round {round}");
 
             let engine = start_real(state.path());
-            engine.take(list(2, &base()));
+            engine.merge(list(2, &base()));
             in_force(&engine, 2).await;
             assert!(!answered());
             assert!(!fire.heard(), "when it went in round {round}");
@@ -280,7 +280,7 @@ fn a_host_that_is_cleaned_up_does_not_answer_at_its_floats() {
             let engine = start_real(state.path());
             let mut objects = base();
             objects.push(cloud::float(1, 3));
-            engine.take(list(1, &objects));
+            engine.merge(list(1, &objects));
             in_force(&engine, 1).await;
             engine.cleanup(false, true).await.unwrap();
             assert!(!answered());

@@ -157,7 +157,7 @@ fn when_an_obstacle_is_gone_everything_is_there_within_five_seconds() {
         let engine = cloud::start_with_dhcp(state.path());
         let mut all = objects();
         all.push(cloud::dhcp(1, "br100"));
-        engine.take(list(1, &all));
+        engine.merge(list(1, &all));
         eventually("they are told of", || {
             let errors = cloud::errors(&engine);
             (!errors.is_empty()).then_some(()).ok_or(())

@@ -72,7 +72,7 @@ async fn the_worker_above_retries_when_the_fault_below_is_over() {
     let (engine, workers) = Engine::new(host.subsystems(), None, &Timing::default());
     tokio::spawn(workers.run());
     let objects = [bridge(1, "br100"), gateway(1, "br100"), dhcp(1, "br100")];
-    engine.take(crate::engine_support::list(1, &objects));
+    engine.merge(crate::engine_support::list(1, &objects));
     tokio::time::sleep(Duration::from_secs(4)).await; // the trouble lasts
     for (subsystem, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
         host.fail(subsystem, key, false);

@@ -16,7 +16,7 @@ use novanet_lab::{HostOptions, inside_host, this_test};
 use novanet_model::HostObject;
 use novanet_model::wire::InstanceState;
 use novanet_reconcile::{
-    Change, Desired, FirewallGate, Shows, Subsystem, SubsystemError, Subsystems, Timing,
+    Change, Desired, FirewallGate, Inspect, Subsystem, SubsystemError, Subsystems, Timing,
 };
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -99,7 +99,7 @@ impl<R: Subsystem> Subsystem for Killable<R> {
     }
 }
 
-impl<R: Shows> Shows for Killable<R> {
+impl<R: Inspect> Inspect for Killable<R> {
     fn describe(value: &R::Value) -> String {
         R::describe(value)
     }
@@ -169,7 +169,7 @@ async fn agent<T>(
 
 /// All of it in force, all that should run running.
 async fn reaches(engine: &Engine, version: i64, objects: &[HostObject]) {
-    engine.take(list(version, objects));
+    engine.merge(list(version, objects));
     eventually("the state without errors", || {
         let status = engine.status();
         let running = |object: &HostObject| match object {

@@ -147,13 +147,13 @@ fn a_plan_shows_who_does_not_get_the_hosts_flat_interface() {
         let (engine, workers) = Engine::new(subsystems, None, &Timing::default());
         tokio::spawn(workers.run());
         let second = bridge(2, "br101", None);
-        engine.take(list(1, &[bridge(1, "br100", None), second.clone()]));
+        engine.merge(list(1, &[bridge(1, "br100", None), second.clone()]));
         reached(&engine, 1).await;
         told(&engine, 1).await;
         let plan = engine.plan(true).await.unwrap();
         let refused = format!("links\n  refuse uplink eth1 to bridge/2: {WHY}\nfirewall\n");
         assert!(plan.starts_with(&refused), "{plan}");
-        engine.take(delta(2, &[], &[&second]));
+        engine.merge(delta(2, &[], &[&second]));
         reached(&engine, 2).await;
         told(&engine, 0).await;
         let plan = engine.plan(true).await.unwrap();

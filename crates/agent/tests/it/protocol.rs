@@ -31,7 +31,7 @@ impl Agent {
         let (reports, reported) = mpsc::unbounded_channel();
         let parts = Parts {
             state_path: dir.to_owned(),
-            lock: Lock::take(dir).unwrap(),
+            lock: Lock::acquire(dir).unwrap(),
             subsystems: host.subsystems(),
             client: Client::new(ServerAddress::Unix(socket(dir)), "host-1"),
             hello: hello(),
@@ -353,7 +353,7 @@ async fn two_agents_on_one_host_refuse() {
         if path.exists() { Ok(()) } else { Err(path) }
     })
     .await;
-    let error = Lock::take(dir.path()).unwrap_err();
+    let error = Lock::acquire(dir.path()).unwrap_err();
     assert!(matches!(error, AgentError::AlreadyRunning(_)), "{error}");
     first.stop().await;
 }

@@ -25,7 +25,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn up(flags: Flags, stop: Shutdown) -> Result<String, Failure> {
     host::say_what_is_missing(&flags);
     // Before anything is made; the agent takes it for good.
-    drop(NamespaceLock::take().map_err(|e| Failure::because(&e))?);
+    drop(NamespaceLock::acquire().map_err(|e| Failure::because(&e))?);
     runtime::identity::check(&flags.state_path(), flags.host())
         .map_err(|e| Failure::because(&e))?;
     let able = if setup::is_first_start(&flags) {

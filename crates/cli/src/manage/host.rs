@@ -199,7 +199,7 @@ pub(crate) async fn rename(old: &str, new: &str, cx: &Context) -> Result<String,
     let here = identity::owner(&state_path).as_deref() == Some(old);
     // While it is held no agent runs with this state.
     let lock = if here {
-        Some(Lock::take(&state_path).map_err(failed)?)
+        Some(Lock::acquire(&state_path).map_err(failed)?)
     } else {
         None
     };

@@ -6,7 +6,7 @@
 pub mod objects;
 mod subjects;
 
-use crate::command::Shows;
+use crate::command::Inspect;
 use crate::desired::{Change, Desired};
 use crate::foreign::{Foreign, ForeignDevice, ForeignDevices};
 use crate::subsystem::{Subsystem, SubsystemError};
@@ -374,7 +374,7 @@ impl<S: Subject> Subsystem for FakeSubsystem<S> {
     }
 }
 
-impl<S: Subject> Shows for FakeSubsystem<S> {
+impl<S: Subject> Inspect for FakeSubsystem<S> {
     async fn show(&mut self) -> Result<String, SubsystemError> {
         let things = self.host.things().into_iter();
         let ours = things.filter(|(name, _)| name.starts_with(S::NAME));

@@ -2,12 +2,12 @@
 //! attempts failed items again when they have moved.
 
 use super::{DependencyErrors, SubsystemWorker};
-use crate::command::Shows;
+use crate::command::Inspect;
 use crate::subsystem::Subsystem;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-impl<R: Subsystem + Shows> SubsystemWorker<R> {
+impl<R: Subsystem + Inspect> SubsystemWorker<R> {
     /// An item of this worker failed or waits, and a worker below has moved.
     pub(super) async fn below_moved(&mut self) {
         self.compare_errors_below();

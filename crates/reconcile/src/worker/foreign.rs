@@ -2,12 +2,12 @@
 //! and publishes them; the others subscribe. Decides nothing itself.
 
 use super::SubsystemWorker;
-use crate::command::{Batch, ForeignView, Shows};
+use crate::command::{Batch, ForeignView, Inspect};
 use crate::subsystem::Subsystem;
 use novanet_model::HostObject;
 use tokio::time::timeout;
 
-impl<R: Subsystem + Shows> SubsystemWorker<R> {
+impl<R: Subsystem + Inspect> SubsystemWorker<R> {
     /// Takes in the foreign devices that another worker published.
     pub(super) fn take_foreign(&mut self) {
         let Some(subscriber) = self.dependencies.foreign_view.subscriber() else {

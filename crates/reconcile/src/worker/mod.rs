@@ -10,7 +10,7 @@ mod foreign;
 mod query;
 
 use crate::cadence::{Cadence, Timing};
-use crate::command::{Batch, Command, Dependencies, Shows};
+use crate::command::{Batch, Command, Dependencies, Inspect};
 use crate::firewall_gate::FirewallGate;
 use crate::progress::{Progress, any_moved, moved};
 use crate::reconciler::{Reconciler, Round};
@@ -59,7 +59,7 @@ pub struct SubsystemWorker<R: Subsystem> {
     paused: bool,
 }
 
-impl<R: Subsystem + Shows> SubsystemWorker<R> {
+impl<R: Subsystem + Inspect> SubsystemWorker<R> {
     pub(crate) fn new(
         mut subsystem: R,
         commands: mpsc::UnboundedReceiver<Command>,

@@ -2,13 +2,13 @@
 //! text.
 
 use super::SubsystemWorker;
-use crate::command::{Query, Shows};
+use crate::command::{Inspect, Query};
 use crate::plan;
 use crate::reconciler::Cleaned;
 use crate::subsystem::{Subsystem, SubsystemError};
 use std::collections::BTreeMap;
 
-impl<R: Subsystem + Shows> SubsystemWorker<R> {
+impl<R: Subsystem + Inspect> SubsystemWorker<R> {
     pub(super) async fn answer(&mut self, query: Query) -> Result<String, String> {
         let failed = |e: SubsystemError| format!("{}: {e}", R::NAME);
         self.take_foreign();

@@ -259,7 +259,7 @@ pub(super) fn run(test: impl AsyncFnOnce(World)) {
 #[test]
 fn a_firewall_that_breaks_during_a_long_download_holds_the_instance_back() {
     run(async |mut world| {
-        world.engine.take(list(1, &objects()));
+        world.engine.merge(list(1, &objects()));
         world.until("fetch", 1).await;
         world.break_firewall().await;
         world.image.add_permits(1);
@@ -278,7 +278,7 @@ fn a_firewall_that_breaks_during_a_long_download_holds_the_instance_back() {
 fn a_firewall_that_breaks_while_the_runtime_makes_the_instance_holds_it_back() {
     run(async |mut world| {
         world.image.add_permits(1);
-        world.engine.take(list(1, &objects()));
+        world.engine.merge(list(1, &objects()));
         world.until("create", 1).await;
         world.break_firewall().await;
         world.machine.add_permits(1);
@@ -301,7 +301,7 @@ fn a_firewall_that_breaks_while_the_runtime_makes_the_instance_holds_it_back() {
 #[test]
 fn an_instance_that_waits_for_the_firewall_can_be_removed_and_blocks_no_other() {
     run(async |mut world| {
-        world.engine.take(list(1, &objects()));
+        world.engine.merge(list(1, &objects()));
         world.until("fetch", 1).await;
         world.break_firewall().await;
         world.image.add_permits(1);
@@ -309,7 +309,7 @@ fn an_instance_that_waits_for_the_firewall_can_be_removed_and_blocks_no_other() 
             .reported(InstanceState::Pending, "waits for the firewall: ")
             .await;
         let [machine, cable] = objects();
-        world.engine.take(delta(2, &[], &[&machine, &cable]));
+        world.engine.merge(delta(2, &[], &[&machine, &cable]));
         world.reported(InstanceState::Gone, "").await;
         world.mend_firewall();
         world.machine.add_permits(1);
@@ -318,7 +318,7 @@ fn an_instance_that_waits_for_the_firewall_can_be_removed_and_blocks_no_other() 
             ..instance(2)
         };
         let other = [HostObject::Instance(other), HostObject::Port(port(2, 0))];
-        world.engine.take(delta(3, &other, &[]));
+        world.engine.merge(delta(3, &other, &[]));
         reached(&world.engine, 3).await;
         world.reported(InstanceState::Running, "").await;
         assert_eq!(world.way.log().iter().filter(|w| **w == "start").count(), 1);
@@ -329,10 +329,10 @@ fn an_instance_that_waits_for_the_firewall_can_be_removed_and_blocks_no_other() 
 fn an_instance_that_is_removed_while_it_is_made_leaves_nothing() {
     run(async |mut world| {
         world.image.add_permits(1);
-        world.engine.take(list(1, &objects()));
+        world.engine.merge(list(1, &objects()));
         world.until("create", 1).await;
         let [machine, cable] = objects();
-        world.engine.take(delta(2, &[], &[&machine, &cable]));
+        world.engine.merge(delta(2, &[], &[&machine, &cable]));
         reached(&world.engine, 2).await;
         world.machine.add_permits(1);
         world.reported(InstanceState::Gone, "").await;
@@ -358,12 +358,12 @@ fn the_last_of_simultaneous_removals_removes_what_all_shared() {
                 ]
             })
             .collect();
-        world.engine.take(list(1, &many));
+        world.engine.merge(list(1, &many));
         for _ in 0..4 {
             world.reported(InstanceState::Running, "").await;
         }
         let gone: Vec<&HostObject> = many.iter().collect();
-        world.engine.take(delta(2, &[], &gone));
+        world.engine.merge(delta(2, &[], &gone));
         for _ in 0..4 {
             world.reported(InstanceState::Gone, "").await;
         }

@@ -57,16 +57,16 @@ fn an_instance_whose_network_is_refused_reports_why_and_the_others_boot() {
         world.image.add_permits(1);
         world.machine.add_permits(9);
         world.host.occupy("links", "bridge/br100");
-        world.engine.take(list(1, &two_networks()));
+        world.engine.merge(list(1, &two_networks()));
         until(&mut world, 2, InstanceState::Running, None).await;
         until(&mut world, 1, InstanceState::Pending, Some(TAKEN)).await;
         // One more comes later, and is removed before it was ever made.
         let third = in_network(3, 1, "br100", 1);
-        world.engine.take(delta(2, &third, &[]));
+        world.engine.merge(delta(2, &third, &[]));
         until(&mut world, 3, InstanceState::Pending, Some(TAKEN)).await;
         world
             .engine
-            .take(delta(3, &[], &third.iter().collect::<Vec<_>>()));
+            .merge(delta(3, &[], &third.iter().collect::<Vec<_>>()));
         until(&mut world, 3, InstanceState::Gone, None).await;
 
         world.host.vacate("links", "bridge/br100");
@@ -84,12 +84,12 @@ fn a_waiting_instance_does_not_keep_the_groups_of_earlier_ones() {
         world.image.add_permits(1);
         world.machine.add_permits(1);
         world.host.occupy("links", "bridge/br100");
-        world.engine.take(list(1, &two_networks()));
+        world.engine.merge(list(1, &two_networks()));
         until(&mut world, 2, InstanceState::Running, None).await;
         until(&mut world, 1, InstanceState::Pending, Some(TAKEN)).await;
         let second = in_network(2, 2, "br200", 1);
         let gone = second.iter().collect::<Vec<_>>();
-        world.engine.take(delta(2, &[], &gone));
+        world.engine.merge(delta(2, &[], &gone));
         until(&mut world, 2, InstanceState::Gone, None).await;
         world.until("sweep", 1).await;
     });
@@ -100,7 +100,7 @@ fn a_running_instance_reports_no_refused_network_until_its_next_boot() {
     run(async |mut world| {
         world.image.add_permits(1);
         world.machine.add_permits(9);
-        world.engine.take(list(1, &two_networks()));
+        world.engine.merge(list(1, &two_networks()));
         for number in [1, 2] {
             until(&mut world, number, InstanceState::Running, None).await;
         }
@@ -116,7 +116,7 @@ fn a_running_instance_reports_no_refused_network_until_its_next_boot() {
         let count = last(&mut world, 1).map(|_| world.seen.len());
         world
             .engine
-            .take(delta(2, &in_network(1, 1, "br100", 2), &[]));
+            .merge(delta(2, &in_network(1, 1, "br100", 2), &[]));
         until(&mut world, 1, InstanceState::Pending, Some(TAKEN)).await;
         assert_eq!(Some(world.seen.len() - 1), count, "{:?}", world.seen);
         world.host.vacate("links", "bridge/br100");
@@ -132,7 +132,7 @@ fn an_instance_that_the_firewall_does_not_protect_reports_so() {
         world.image.add_permits(1);
         world.machine.add_permits(9);
         world.host.fail("firewall", "base", true);
-        world.engine.take(list(1, &two_networks()));
+        world.engine.merge(list(1, &two_networks()));
         let why = "waits for the firewall: base: base: No space left on device (os error 28)";
         until(&mut world, 1, InstanceState::Pending, Some(why)).await;
         world.mend_firewall();
