@@ -5,7 +5,7 @@ use ipnet::Ipv4Net;
 use novanet_model::{IfName, MacAddr};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Settings of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,37 @@ fn default_tiny_disk_mb() -> u64 {
 }
 
 impl Settings {
+    /// The settings of a host whose flags all have their defaults, but for these: what tests and
+    /// benchmarks begin with.
+    pub fn with_defaults(
+        host: &str,
+        my_ip: Ipv4Addr,
+        public_interface: IfName,
+        state_path: &Path,
+    ) -> Self {
+        Self {
+            host: host.to_owned(),
+            my_ip,
+            state_path: state_path.to_owned(),
+            networks_path: state_path.join("networks"),
+            public_interface,
+            flat_interface: None,
+            vlan_interface: default_vlan_interface(),
+            routing_source_ip: my_ip,
+            source_follows: false,
+            my_ip_follows: false,
+            dmz_cidr: Vec::new(),
+            blocked_cidr: Vec::new(),
+            floating_address_mode: FloatingAddressMode::Route,
+            network_device_mtu: None,
+            dns_server: Vec::new(),
+            metadata_port: 8775,
+            dhcpbridge: Vec::new(),
+            instance_uid_base: 100_000,
+            tiny_disk_mb: default_tiny_disk_mb(),
+        }
+    }
+
     /// MAC of a bridge: fixed by its name, so that it stays when ports come and go and when the
     /// bridge is made again (Linux takes the lowest MAC of the ports otherwise; nova lp1488686).
     pub fn bridge_mac(name: &IfName) -> MacAddr {

@@ -112,21 +112,20 @@ pub(super) fn devices(
     uplinks: &BTreeSet<IfName>,
     tagged: &TaggedBridges,
 ) -> BTreeMap<IfName, ForeignDevice> {
-    let devices = snapshot.links().filter_map(|link| {
-        let name = IfName::new(link.name.as_str()).ok()?;
-        let own_mac = || ownership::own_mac(snapshot, link, &name, uplinks);
-        let ours = ownership::is_our_bridge(link, &name)
-            || tagged.has_lost_alias(link, &name, own_mac())
+    let devices = snapshot.named().filter_map(|(name, link)| {
+        let own_mac = || ownership::own_mac(snapshot, link, name, uplinks);
+        let ours = ownership::is_our_bridge(link, name)
+            || tagged.has_lost_alias(link, name, own_mac())
             || ownership::is_our_port(link)
-            || vlan::is_ours(link, &name);
+            || vlan::is_ours(link, name);
         if ours {
             return None;
         }
         let device = ForeignDevice {
             is_bridge: link.is_bridge(),
-            what: tagged.describe(link, &name),
+            what: tagged.describe(link, name),
         };
-        Some((name, device))
+        Some((name.clone(), device))
     });
     devices.collect()
 }

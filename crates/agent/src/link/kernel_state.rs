@@ -138,8 +138,12 @@ impl Link {
 /// Links and IPv4 addresses of the host, and novanet's routes of floating IPs.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    links: HashMap<String, Link>,
-    names: HashMap<u32, String>,
+    /// With their names, parsed once; `None`: a name that novanet does not accept.
+    links: Vec<(Option<IfName>, Link)>,
+    /// Places in `links`.
+    by_name: HashMap<IfName, usize>,
+    /// Places in `links`.
+    by_index: HashMap<u32, usize>,
     /// All IPv4 addresses.
     pub(crate) addresses: Vec<Address>,
     /// Floating IPs with a route of novanet's.
@@ -152,9 +156,13 @@ impl Snapshot {
     /// Lists everything but fdb entries.
     pub(crate) fn take(socket: &mut Socket) -> Result<Self, SubsystemError> {
         let mut snapshot = Self::default();
-        for link in links(socket)? {
-            snapshot.names.insert(link.index, link.name.clone());
-            snapshot.links.insert(link.name.clone(), link);
+        for (place, link) in links(socket)?.into_iter().enumerate() {
+            let name = IfName::new(link.name.as_str()).ok();
+            snapshot.by_index.insert(link.index, place);
+            if let Some(name) = &name {
+                snapshot.by_name.insert(name.clone(), place);
+            }
+            snapshot.links.push((name, link));
         }
         snapshot.addresses = addresses_of(socket, 0)?;
         let routes = match socket.dump(&message::list_floating_ip_routes()) {
@@ -167,26 +175,37 @@ impl Snapshot {
     }
 
     pub(crate) fn link(&self, name: &IfName) -> Option<&Link> {
-        self.links.get(name.as_str())
+        let (_, link) = self.links.get(*self.by_name.get(name)?)?;
+        Some(link)
     }
 
     pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
-        self.links.values()
+        self.links.iter().map(|(_, link)| link)
+    }
+
+    /// The links whose names novanet accepts, with these names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&IfName, &Link)> {
+        let links = self.links.iter();
+        links.filter_map(|(name, link)| Some((name.as_ref()?, link)))
+    }
+
+    fn with_index(&self, index: u32) -> Option<&(Option<IfName>, Link)> {
+        self.links.get(*self.by_index.get(&index)?)
     }
 
     /// A link by its index.
     pub(crate) fn numbered(&self, index: u32) -> Option<&Link> {
-        self.links.get(self.names.get(&index)?)
+        self.with_index(index).map(|(_, link)| link)
     }
 
     /// A link's name by its index.
     pub(crate) fn name(&self, index: u32) -> Option<&str> {
-        self.names.get(&index).map(String::as_str)
+        self.numbered(index).map(|link| link.name.as_str())
     }
 
     /// A link's name by its index; `None` also for a name that novanet does not accept.
     pub(crate) fn interface(&self, index: u32) -> Option<IfName> {
-        IfName::new(self.name(index)?).ok()
+        self.with_index(index)?.0.clone()
     }
 
     /// The bridge that a link is a port of.

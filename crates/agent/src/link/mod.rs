@@ -24,6 +24,7 @@ mod floating_ip;
 mod foreign;
 mod item;
 mod kernel_state;
+mod make;
 mod message;
 mod metadata_route;
 mod mtu;

@@ -24,17 +24,16 @@ pub(super) fn snapshot(
 
 /// The fdb entries to list, by the index of the bridge: instances' MACs, and the bridges' own.
 fn fdb_macs(snapshot: &Snapshot, wanted: &Wanted<'_>) -> BTreeSet<(u32, MacAddr)> {
-    let of_link = |link: &Link| {
-        let name = IfName::new(link.name.as_str()).ok()?;
-        if link.is_bridge() && (is_our_bridge(link, &name) || wanted.bridges.contains_key(&name)) {
+    let of_link = |(name, link): (&IfName, &Link)| {
+        if link.is_bridge() && (is_our_bridge(link, name) || wanted.bridges.contains_key(name)) {
             return Some((link.index, link.mac?));
         }
-        match wanted.ports.get(&name) {
+        match wanted.ports.get(name) {
             Some(PortValue::Ours(spec)) if is_our_port(link) => Some((link.master?, spec.mac)),
             _ => None,
         }
     };
-    snapshot.links().filter_map(of_link).collect()
+    snapshot.named().filter_map(of_link).collect()
 }
 
 /// Items that exist on the host.

@@ -115,20 +115,19 @@ impl TaggedBridges {
     /// Records novanet's bridges, and forgets those that do not exist and are not wanted. With a
     /// full disk it logs once and tries again at each call.
     pub(super) fn record(&mut self, snapshot: &Snapshot, is_wanted: impl Fn(&IfName) -> bool) {
-        for link in snapshot.links() {
-            if let Ok(name) = IfName::new(link.name.as_str())
-                && is_our_bridge(link, &name)
-                && (self.indexes.get(&name) != Some(&link.index) || self.unwritten.contains(&name))
+        for (name, link) in snapshot.named() {
+            if is_our_bridge(link, name)
+                && (self.indexes.get(name) != Some(&link.index) || self.unwritten.contains(name))
             {
-                let path = file(&self.state_dir, &name);
+                let path = file(&self.state_dir, name);
                 let text = format!("{} {}\n", self.here, link.index);
                 let written = state_dir::write(&path, text.as_bytes());
                 if written.is_ok() {
-                    self.unwritten.remove(&name);
+                    self.unwritten.remove(name);
                 } else if self.unwritten.insert(name.clone()) {
                     log_failure(&path, written);
                 }
-                self.indexes.insert(name, link.index);
+                self.indexes.insert(name.clone(), link.index);
             }
         }
         let is_stale = |(name, index): &(&IfName, &u32)| {

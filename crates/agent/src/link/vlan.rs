@@ -4,6 +4,7 @@
 
 use super::alias::vlan_alias;
 use super::kernel_state::{self, Link, Snapshot};
+use super::make::make_or_remove;
 use super::mtu::{self, Mtu};
 use super::{display, message};
 use crate::netlink::rtnetlink::Socket;
@@ -11,6 +12,7 @@ use novanet_model::IfName;
 use novanet_reconcile::SubsystemError;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 
 /// What stands under the name of a VLAN device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,16 +80,15 @@ pub(super) fn observe(
     snapshot: &Snapshot,
     wanted: &BTreeMap<&IfName, &VlanValue>,
 ) -> BTreeMap<IfName, VlanValue> {
-    let found = snapshot.links().filter_map(|link| {
-        let name = IfName::new(link.name.as_str()).ok()?;
-        let value = if is_ours(link, &name) {
+    let found = snapshot.named().filter_map(|(name, link)| {
+        let value = if is_ours(link, name) {
             VlanValue::Ours(read(snapshot, link))
-        } else if wanted.contains_key(&name) {
+        } else if wanted.contains_key(name) {
             VlanValue::Foreign(link.describe())
         } else {
             return None;
         };
-        Some((name, value))
+        Some((name.clone(), value))
     });
     found.collect()
 }
@@ -95,7 +96,7 @@ pub(super) fn observe(
 fn read(snapshot: &Snapshot, link: &Link) -> VlanSpec {
     let parent = link.lower.and_then(|index| snapshot.numbered(index));
     VlanSpec {
-        parent: parent.and_then(|parent| IfName::new(parent.name.as_str()).ok()),
+        parent: link.lower.and_then(|index| snapshot.interface(index)),
         id: link.vlan_id,
         up: link.up,
         mtu: parent.map_or(Mtu::AsMade, |parent| mtu::compared(link.mtu, parent.mtu)),
@@ -155,46 +156,28 @@ fn ensure(
             link.describe()
         )));
     }
-    let what = format!("make VLAN device {name} on {parent_name}");
     // The kernel refuses to take the device up while its parent is down.
-    let mut requests = vec![message::take_up(parent.index)];
-    match existing {
+    let mut before = vec![message::take_up(parent.index)];
+    let results = match existing {
         Some(link) if link.lower == Some(parent.index) && link.vlan_id == Some(id) => {
-            requests.push(message::set_mtu(link.index, parent.mtu));
-            requests.push(message::take_up(link.index));
+            before.push(message::set_mtu(link.index, parent.mtu));
+            before.push(message::take_up(link.index));
+            socket.send_together(&before)
         }
         other => {
             // The kernel changes neither parent nor tag of a device.
-            requests.extend(other.map(|link| message::remove_link(link.index)));
-            requests.extend(message::make_vlan(
-                name,
-                parent.index,
-                id,
-                &vlan_alias(name),
-            ));
+            before.extend(other.map(|link| message::remove_link(link.index)));
+            let make = message::make_vlan(name, parent.index, id, &vlan_alias(name));
+            make_or_remove(socket, name, &before, &make)
         }
-    }
-    let results = socket
-        .send_together(&requests)
-        .map_err(|e| SubsystemError::kernel(what.clone(), e))?;
-    let failed = results.into_iter().find_map(Result::err);
-    let Some(error) = failed else {
-        return Ok(());
     };
-    // A device without its alias would stay foreign for ever.
-    if let Some(link) = kernel_state::link(socket, name)?
-        && link.lower == Some(parent.index)
-        && link.alias.is_empty()
-    {
-        let removed = socket.request(&message::remove_link(link.index));
-        removed.map_err(|e| SubsystemError::kernel(format!("remove {name}"), e))?;
-    }
-    if error.raw_os_error() == Some(libc::EOPNOTSUPP) {
-        return Err(SubsystemError::Refused(format!(
+    let done = results.and_then(|results| results.into_iter().collect::<io::Result<()>>());
+    done.map_err(|error| match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => SubsystemError::Refused(format!(
             "VLAN device {name}: this kernel has no 802.1Q (modprobe 8021q)"
-        )));
-    }
-    Err(SubsystemError::kernel(what, error))
+        )),
+        _ => SubsystemError::kernel(format!("make VLAN device {name} on {parent_name}"), error),
+    })
 }
 
 fn remove(socket: &mut Socket, name: &IfName) -> Result<(), SubsystemError> {

@@ -1,7 +1,7 @@
 //! The objects that the firewall's tests are made of: two projects on one network.
 
 use ipnet::Ipv4Net;
-use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_agent::settings::Settings;
 use novanet_model::object::{
     FloatingIp, Gateway, Group, HostObject, Member, Port, ProjectAddress, Rule, port_name,
 };
@@ -19,27 +19,12 @@ pub(crate) const METADATA_PORT: u16 = 8775;
 
 pub(crate) fn settings(state_path: &Path) -> Settings {
     Settings {
-        host: "cloud".to_owned(),
-        my_ip: PUBLIC,
-        state_path: state_path.to_owned(),
-        networks_path: state_path.join("networks"),
-        public_interface: name("pub0"),
-        flat_interface: None,
-        vlan_interface: IfName::new("eth0").unwrap(),
-        routing_source_ip: PUBLIC,
-        source_follows: false,
-        my_ip_follows: false,
         dmz_cidr: vec!["198.51.100.0/24".parse().unwrap()],
         blocked_cidr: ["168.63.129.16/32", "100.100.100.200/32"]
             .map(|net| net.parse().unwrap())
             .into(),
-        floating_address_mode: FloatingAddressMode::Route,
-        network_device_mtu: None,
-        dns_server: Vec::new(),
         metadata_port: METADATA_PORT,
-        dhcpbridge: Vec::new(),
-        instance_uid_base: 100_000,
-        tiny_disk_mb: 1024,
+        ..Settings::with_defaults("cloud", PUBLIC, name("pub0"), state_path)
     }
 }
 

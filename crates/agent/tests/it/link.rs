@@ -208,7 +208,7 @@ fn a_device_under_the_name_of_a_refused_bridge_is_left_and_its_end_is_noticed() 
             HostObject::Port(port(1, "br100")),
         ];
         for object in &objects {
-            links.want_without_ground(object);
+            links.want_unavailable(object);
         }
         links.settled().await; // nothing to do, whatever is there
         let foreign_devices = links.subsystem.foreign_devices().unwrap();

@@ -308,7 +308,7 @@ fn a_foreign_bridge_in_the_place_of_novanets_keeps_its_port_and_addresses() {
                 ip address add 192.168.77.1/24 dev br100");
         let before = (picture(""), sh("ip route show table all"));
         // The host cannot have the network now: its uplink is released.
-        links.want_without_ground(&bridge(1, "br100"));
+        links.want_unavailable(&bridge(1, "br100"));
         links.converge().await;
         assert_eq!(before, (picture(""), sh("ip route show table all")));
     });

@@ -1,6 +1,6 @@
 //! Drives one subsystem as the engine does: observe, diff, apply. And the objects that tests begin with.
 
-use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_agent::settings::Settings;
 use novanet_model::object::{
     Binding, Bridge, Dhcp, FloatingIp, Gateway, HostObject, Port, port_name,
 };
@@ -26,7 +26,7 @@ impl<R: Subsystem> Driven<R> {
     }
 
     /// An object of a network that this host cannot have.
-    pub(crate) fn want_without_ground(&mut self, object: &HostObject) {
+    pub(crate) fn want_unavailable(&mut self, object: &HostObject) {
         let items = self
             .subsystem
             .items_when_unavailable(object, "its bridge is somebody else's");
@@ -68,25 +68,8 @@ impl<R: Subsystem> Driven<R> {
 
 pub(crate) fn settings(state: &Path) -> Settings {
     Settings {
-        host: "inside".into(),
-        my_ip: [192, 0, 2, 1].into(),
-        state_path: state.to_owned(),
-        networks_path: state.join("networks"),
-        public_interface: name("eth0"),
-        flat_interface: None,
-        vlan_interface: IfName::new("eth0").unwrap(),
-        routing_source_ip: [192, 0, 2, 1].into(),
-        source_follows: false,
-        my_ip_follows: false,
-        dmz_cidr: Vec::new(),
-        blocked_cidr: Vec::new(),
-        floating_address_mode: FloatingAddressMode::Route,
-        network_device_mtu: None,
-        dns_server: Vec::new(),
-        metadata_port: 8775,
         dhcpbridge: vec!["/bin/true".into()],
-        instance_uid_base: 100_000,
-        tiny_disk_mb: 1024,
+        ..Settings::with_defaults("inside", [192, 0, 2, 1].into(), name("eth0"), state)
     }
 }
 

@@ -2,7 +2,7 @@
 //! objects.
 
 use anyhow::Result;
-use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_agent::settings::Settings;
 use novanet_lab::{Host, HostOptions, connect};
 use novanet_model::object::{
     FloatingIp, Gateway, Group, HostObject, Member, Port, ProjectAddress, Rule, port_name,
@@ -38,27 +38,8 @@ pub(super) fn host() -> Result<(Host, Host)> {
 
 /// The agent's settings on it.
 pub(super) fn settings(state_path: &Path) -> Result<Settings> {
-    Ok(Settings {
-        host: "cloud".to_owned(),
-        my_ip: PUBLIC,
-        state_path: state_path.to_owned(),
-        networks_path: state_path.join("networks"),
-        public_interface: IfName::new("pub0")?,
-        flat_interface: None,
-        vlan_interface: IfName::new("eth0")?,
-        routing_source_ip: PUBLIC,
-        source_follows: false,
-        my_ip_follows: false,
-        dmz_cidr: Vec::new(),
-        blocked_cidr: Vec::new(),
-        floating_address_mode: FloatingAddressMode::Route,
-        network_device_mtu: None,
-        dns_server: Vec::new(),
-        metadata_port: 8775,
-        dhcpbridge: Vec::new(),
-        instance_uid_base: 100_000,
-        tiny_disk_mb: 1024,
-    })
+    let public = IfName::new("pub0")?;
+    Ok(Settings::with_defaults("cloud", PUBLIC, public, state_path))
 }
 
 /// The floating IP with this number.

@@ -9,8 +9,8 @@ pub use value::{BridgeSpec, BridgeValue};
 
 use super::alias::{bridge_alias, host_end_mac};
 use super::context::Context;
-
 use super::kernel_state::{self, Link, Snapshot};
+use super::make::make_or_remove;
 use super::mtu::{self, Mtu};
 use super::ownership::{self, TaggedBridges, is_our_bridge};
 use super::{fdb, message, procfs, sysctl};
@@ -18,9 +18,7 @@ use crate::netlink::rtnetlink::{Request, Socket};
 use crate::settings::Settings;
 use novanet_model::IfName;
 use novanet_reconcile::SubsystemError;
-use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 
 /// Bridges of novanet's, and what has the name of a wanted one. `uplinks` are by the records.
 pub(super) fn observe(
@@ -30,13 +28,10 @@ pub(super) fn observe(
     uplinks: &BTreeSet<IfName>,
 ) -> Result<BTreeMap<IfName, BridgeValue>, SubsystemError> {
     let mut found = BTreeMap::new();
-    for link in snapshot.links() {
-        let Ok(name) = IfName::new(link.name.as_str()) else {
-            continue; // not a name that novanet gives
-        };
-        let wanted = wanted.get(&name).copied();
-        if let Some(value) = value(snapshot, link, &name, wanted, (uplinks, &context.tagged)) {
-            found.insert(name, value);
+    for (name, link) in snapshot.named() {
+        let wanted = wanted.get(name).copied();
+        if let Some(value) = value(snapshot, link, name, wanted, (uplinks, &context.tagged)) {
+            found.insert(name.clone(), value);
         }
     }
     for (name, value) in wanted {
@@ -147,7 +142,7 @@ fn ensure(context: &mut Context, name: &IfName, spec: &BridgeSpec) -> Result<(),
                 Mtu::AsMade | Mtu::Changed { .. } => None,
             };
             let requests = message::make_bridge(name, spec.mac, mtu, &alias);
-            make_or_remove(&mut context.socket, name, &requests)
+            make_or_remove(&mut context.socket, name, &[], &requests)
                 .inspect(|_| write_sysctls_of_new(name))
         }
         Some(link) if is_our_bridge(&link, name) => {
@@ -252,23 +247,6 @@ fn write_sysctls_of_new(bridge: &IfName) {
             tracing::warn!(%bridge, %error, "cannot set a sysctl of a new bridge");
         }
     }
-}
-
-/// Makes a device with its alias, or none: a device without an alias would stay foreign for ever.
-fn make_or_remove(
-    socket: &mut Socket,
-    name: &IfName,
-    requests: &[Request],
-) -> io::Result<Vec<io::Result<()>>> {
-    let results = socket.send_together(requests)?;
-    let made = results.first().is_some_and(Result::is_ok);
-    if made
-        && results.iter().any(Result::is_err)
-        && let Some(Message::NewLink(link)) = socket.get(message::get_link(name))?
-    {
-        socket.request(&message::remove_link(link.header.index))?;
-    }
-    Ok(results)
 }
 
 /// Whether a link event leaves a bridge different from what it must be.

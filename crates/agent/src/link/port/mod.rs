@@ -104,13 +104,10 @@ pub(super) fn observe(
     wanted: &BTreeMap<&IfName, &PortValue>,
 ) -> BTreeMap<IfName, PortValue> {
     let mut found = BTreeMap::new();
-    for link in snapshot.links() {
-        let Ok(name) = IfName::new(link.name.as_str()) else {
-            continue; // not a name that novanet gives
-        };
-        let wanted = wanted.get(&name).copied();
+    for (name, link) in snapshot.named() {
+        let wanted = wanted.get(name).copied();
         if let Some(value) = value(snapshot, link, wanted) {
-            found.insert(name, value);
+            found.insert(name.clone(), value);
         }
     }
     for (name, value) in wanted {

@@ -52,7 +52,7 @@ fn a_console_that_is_flooded_stays_small_and_stops_nobody_without_an_agent() {
         // Now no agent reads.
         let (sender, _reports) = mpsc::unbounded_channel();
         let elsewhere = tempfile::tempdir().unwrap();
-        let other = super::host::settings(elsewhere.path().join("state"));
+        let other = super::host::settings(&elsewhere.path().join("state"));
         drop(std::mem::replace(
             &mut host.subsystem,
             subsystem(&other, sender, Arc::new(VethAttacher)),

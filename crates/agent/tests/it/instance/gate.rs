@@ -142,7 +142,7 @@ type Mixed = Workers<
 impl World {
     fn new() -> (Self, Mixed) {
         let folder = tempfile::tempdir().unwrap();
-        let settings = super::host::settings(folder.path().to_owned());
+        let settings = super::host::settings(folder.path());
         let way = Arc::new(Way::default());
         let (image, machine) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let source = Slow {

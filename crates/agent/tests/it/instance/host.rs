@@ -4,15 +4,17 @@
 use super::parts::{
     Says, Tiny, VethAttacher, address, image, instance, mac, port, sh, subsystem, succeeds,
 };
+use crate::subsystem::Driven;
 use novanet_agent::image::Images;
-use novanet_agent::instance::{Instances, Key, Value};
+use novanet_agent::instance::{Instances, Key};
 use novanet_agent::metadata::serve;
-use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_agent::settings::Settings;
 use novanet_lab::eventually_async;
 use novanet_model::wire::{InstanceReport, InstanceState, Metadata};
 use novanet_model::{HostObject, IfName, InstanceId};
-use novanet_reconcile::{Desired, Subsystem, SubsystemError, diff};
+use novanet_reconcile::{Subsystem, SubsystemError};
 use std::net::Ipv4Addr;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -27,35 +29,31 @@ const LIMIT: Duration = Duration::from_mins(1);
 pub(crate) struct Host {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) settings: Settings,
-    pub(crate) subsystem: Instances,
-    pub(crate) desired: Desired<Key, Value>,
+    driven: Driven<Instances>,
     pub(crate) reports: mpsc::UnboundedReceiver<InstanceReport>,
     pub(crate) seen: Vec<InstanceReport>,
     dnsmasq: Option<Child>,
     metadata: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
-pub(crate) fn settings(state_path: PathBuf) -> Settings {
+pub(crate) fn settings(state_path: &Path) -> Settings {
+    let eth0 = IfName::new("eth0").unwrap();
     Settings {
-        host: "host1".to_owned(),
-        my_ip: Ipv4Addr::new(10, 0, 0, 1),
-        networks_path: state_path.join("networks"),
-        state_path,
-        public_interface: IfName::new("eth0").unwrap(),
-        flat_interface: None,
-        vlan_interface: IfName::new("eth0").unwrap(),
-        routing_source_ip: Ipv4Addr::new(10, 0, 0, 1),
-        source_follows: false,
-        my_ip_follows: false,
-        dmz_cidr: Vec::new(),
-        blocked_cidr: Vec::new(),
-        floating_address_mode: FloatingAddressMode::Route,
-        network_device_mtu: None,
-        dns_server: Vec::new(),
-        metadata_port: 8775,
-        dhcpbridge: Vec::new(),
         instance_uid_base: 1_000_000,
-        tiny_disk_mb: 1024,
+        ..Settings::with_defaults("host1", Ipv4Addr::new(10, 0, 0, 1), eth0, state_path)
+    }
+}
+
+impl Deref for Host {
+    type Target = Driven<Instances>;
+    fn deref(&self) -> &Driven<Instances> {
+        &self.driven
+    }
+}
+
+impl DerefMut for Host {
+    fn deref_mut(&mut self) -> &mut Driven<Instances> {
+        &mut self.driven
     }
 }
 
@@ -78,14 +76,13 @@ impl Host {
             ip addr add 10.0.0.1/24 dev br100 && ip link set br100 up && \
             ip addr add 169.254.169.254/32 dev lo",
         );
-        let mut settings = settings(folder.path().join("state"));
+        let mut settings = settings(&folder.path().join("state"));
         change(&mut settings);
         let (sender, reports) = mpsc::unbounded_channel();
         let subsystem = subsystem(&settings, sender, Arc::new(VethAttacher));
         Self {
             folder,
-            desired: Desired::new(subsystem.base_items()),
-            subsystem,
+            driven: Driven::new(subsystem),
             settings,
             reports,
             seen: Vec::new(),
@@ -158,19 +155,6 @@ impl Host {
         self.seen.clear();
     }
 
-    pub(crate) fn want(&mut self, object: &HostObject) {
-        let items = self.subsystem.items(object);
-        self.desired.set_object(&object.key(), items);
-    }
-
-    /// Desires the items of an object whose network this host cannot have.
-    pub(crate) fn want_unavailable(&mut self, object: &HostObject) {
-        let items = self
-            .subsystem
-            .items_when_unavailable(object, "its bridge is somebody else's");
-        self.desired.set_object(&object.key(), items);
-    }
-
     /// Desires instance `number` with one port.
     pub(crate) fn want_instance(&mut self, number: i64) {
         self.want(&HostObject::Instance(instance(number)));
@@ -179,10 +163,8 @@ impl Host {
 
     /// Desires it no more.
     pub(crate) fn unwant_instance(&mut self, number: i64) {
-        let machine = HostObject::Instance(instance(number)).key();
-        let port = HostObject::Port(port(number, 0)).key();
-        self.desired.set_object(&machine, Vec::new());
-        self.desired.set_object(&port, Vec::new());
+        self.drop_object(&HostObject::Instance(instance(number)));
+        self.drop_object(&HostObject::Port(port(number, 0)));
     }
 
     /// Has the image in the cache, so that what follows is about instances only.
@@ -195,9 +177,9 @@ impl Host {
 
     /// One round of the engine. Returns the number of changes and the errors.
     pub(crate) async fn round(&mut self) -> (usize, Vec<(Key, SubsystemError)>) {
-        let observed = self.subsystem.observe(&self.desired).await.unwrap();
-        let changes = diff(&self.desired, &observed);
-        let errors = self.subsystem.apply(&changes, &self.desired).await;
+        let driven = &mut self.driven;
+        let changes = driven.changes().await;
+        let errors = driven.subsystem.apply(&changes, &driven.desired).await;
         (changes.len(), errors)
     }
 
