@@ -1,9 +1,10 @@
-//! The last list of objects, on disk, so that a host comes up right without a server.
+//! The ledger: a host's objects on its disk, so that the agent starts right without a server.
 //!
 //! `ledger.json` has a whole list and a generation; `ledger.<generation>.log` has the news since,
-//! one line each. News are written before they are applied (a killed agent loses nothing) and
-//! synced behind; when the log outgrows the list, a new generation is written in the background. So
-//! one change among ten thousand costs one line. Must not know: subsystems, the server.
+//! one line each. The engine appends news before the workers apply them (a killed agent loses
+//! nothing); a thread syncs the log afterwards, and writes a new generation when the log outgrows
+//! the list. So one change among ten thousand costs one line. Depends on the desired objects; must
+//! not know the subsystems and the server.
 
 use crate::runtime::desired_objects::{DesiredObjects, MergeResult};
 use crate::runtime::error::AgentError;
@@ -18,10 +19,10 @@ use std::thread::JoinHandle;
 
 const FORMAT: u32 = 1;
 const LIST: &str = "ledger.json";
-/// A log below this is never worth a new generation.
+/// Up to this size of the log, in bytes, no new generation is written.
 const SMALL_LOG: u64 = 256 * 1024;
 
-/// The ledger's file. Grows with `Objects`; what it cannot read it sets aside.
+/// The format of `ledger.json`. A file that does not parse is renamed to `ledger.json.bad`.
 #[derive(Serialize, Deserialize)]
 struct Written {
     format: u32,
@@ -29,7 +30,7 @@ struct Written {
     list: Objects,
 }
 
-/// The ledger of a host, open for writing. One at a time: the agent holds a lock.
+/// The ledger of a host, open for writing; only once, because the agent holds a lock.
 pub struct Ledger {
     dir: PathBuf,
     generation: u64,
@@ -37,7 +38,7 @@ pub struct Ledger {
     log_bytes: u64,
     list_bytes: u64,
     jobs: Option<Sender<Job>>,
-    scribe: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
 }
 
 enum Job {
@@ -46,7 +47,7 @@ enum Job {
 }
 
 impl Ledger {
-    /// Opens the ledger in this directory (made if need be) and reads what it has.
+    /// Opens the ledger in this folder, which it makes if it is missing, and reads its objects.
     pub fn open(dir: &Path) -> Result<(Self, DesiredObjects), AgentError> {
         make_private_dir(dir)?;
         let Read {
@@ -62,7 +63,7 @@ impl Ledger {
         }
         let (jobs, todo) = channel();
         let home = dir.to_owned();
-        let scribe = std::thread::Builder::new()
+        let writer = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || work(&home, &todo))
             .map_err(|e| AgentError::file(dir, e))?;
@@ -73,22 +74,22 @@ impl Ledger {
             log_bytes: 0,
             list_bytes,
             jobs: Some(jobs),
-            scribe: Some(scribe),
+            writer: Some(writer),
         };
         if log_bytes > 0 {
-            // Its end may be torn: write on in a new one.
+            // The last line may be incomplete: a new log begins.
             ledger.renew(&table);
         }
         Ok((ledger, table))
     }
 
-    /// Adds a [`line`] of news that the table has already taken in. `true`: the ledger is to be
-    /// [renewed](Self::renew) from the table.
+    /// Appends a [`line`] of news that the table has already merged. `true`: the caller has to
+    /// [renew](Self::renew) the ledger from the table.
     #[must_use]
     pub fn add(&mut self, line: &[u8]) -> bool {
         if let Err(error) = self.append(line) {
             tracing::error!(dir = %self.dir.display(), %error, "the ledger cannot be written");
-            // A torn line may be there: the next generation does not read it.
+            // The log may end with an incomplete line, which the next generation does not have.
             return true;
         }
         self.log_bytes > SMALL_LOG.max(self.list_bytes)
@@ -115,7 +116,7 @@ impl Ledger {
         }
         self.generation += 1;
         self.log = None;
-        // An estimate until it is written: good enough to decide when to renew again.
+        // An estimate until the list is written, for the decision when to renew again.
         self.list_bytes = self.list_bytes.max(self.log_bytes);
         self.log_bytes = 0;
         self.order(Job::Write(Written {
@@ -127,7 +128,7 @@ impl Ledger {
 
     fn order(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(job); // the scribe lives as long as the ledger
+            let _ = jobs.send(job); // the thread lives as long as the ledger
         }
     }
 }
@@ -135,8 +136,8 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(scribe) = self.scribe.take() {
-            let _ = scribe.join();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
         }
     }
 }
@@ -155,7 +156,7 @@ pub fn peek(dir: &Path) -> Result<Option<DesiredObjects>, AgentError> {
     Ok(Some(read.table).filter(DesiredObjects::is_known))
 }
 
-/// Makes a directory that only its owner may enter.
+/// Makes a folder that only its owner may enter.
 pub fn make_private_dir(dir: &Path) -> Result<(), AgentError> {
     let refused = |e| AgentError::file(dir, e);
     private::folder(dir).map_err(refused)
@@ -189,7 +190,7 @@ fn read(dir: &Path) -> Result<Read, AgentError> {
     let mut log_bytes = 0;
     for (number, path) in logs(dir)? {
         let known = table.is_known();
-        // A log without its list says nothing, unless it is the first.
+        // A log is useless without the list before it, except for the first log.
         if number < generation || (number > 0 && !known) {
             continue;
         }
@@ -209,7 +210,7 @@ fn read(dir: &Path) -> Result<Read, AgentError> {
     })
 }
 
-/// Takes the lines in; `false` if one could not be read, which ends it.
+/// Merges the lines into the table, up to the first one that does not parse; `false`: there is one.
 fn replay(bytes: &[u8], table: &mut DesiredObjects) -> bool {
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if !line.ends_with(b"\n") {
@@ -257,7 +258,7 @@ fn open_private(path: &Path) -> io::Result<File> {
     private::open(File::options().append(true).create(true), path)
 }
 
-/// The scribe: syncs and writes lists, off the hot path. Several waiting syncs of one log are one.
+/// The thread of a ledger: syncs the log and writes lists. One sync stands for several that wait.
 fn work(dir: &Path, todo: &Receiver<Job>) {
     let mut next = todo.recv().ok();
     while let Some(job) = next.take() {

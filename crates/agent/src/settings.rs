@@ -1,5 +1,5 @@
-//! What the agent needs to know of its host's configuration, already parsed. Only `cli` reads
-//! flags and the environment; it fills this in.
+//! The configuration of one host, parsed. Depends on the types of the model; the crate `cli` makes
+//! it from flags, and the agent saves it.
 
 use ipnet::Ipv4Net;
 use novanet_model::{IfName, MacAddr};
@@ -18,19 +18,19 @@ pub struct Settings {
     pub state_path: PathBuf,
     /// `networks_path`: dnsmasq's files.
     pub networks_path: PathBuf,
-    /// `public_interface`: where floating IPs are and SNAT leaves.
+    /// `public_interface`: answers at floating IPs, and sends translated packets out.
     pub public_interface: IfName,
-    /// `flat_interface`: enslaved to flat bridges; `None`: nothing is enslaved.
+    /// `flat_interface`: becomes a port of flat bridges; `None`: no interface does.
     pub flat_interface: Option<IfName>,
     /// `vlan_interface`: carries the VLANs of networks that name no interface of their own.
     #[serde(default = "default_vlan_interface")]
     pub vlan_interface: IfName,
     /// `routing_source_ip`: source address of instances without a floating IP.
     pub routing_source_ip: Ipv4Addr,
-    /// `routing_source_ip` was not given: it follows the host's address.
+    /// `routing_source_ip` has no value of its own and follows the host's address.
     #[serde(default)]
     pub source_follows: bool,
-    /// `my_ip` was not given: it follows the host's address.
+    /// `my_ip` has no value of its own and follows the host's address.
     #[serde(default)]
     pub my_ip_follows: bool,
     /// `dmz_cidr`: destinations that see the real fixed IP.
@@ -43,26 +43,26 @@ pub struct Settings {
     pub floating_address_mode: FloatingAddressMode,
     /// `network_device_mtu`.
     pub network_device_mtu: Option<u32>,
-    /// `dns_server`: where dnsmasq forwards to; empty: the host's resolver.
+    /// `dns_server`: dnsmasq forwards to these; empty: to the host's resolver.
     pub dns_server: Vec<Ipv4Addr>,
     /// Port on this host to which 169.254.169.254:80 is redirected (`metadata_port`).
     pub metadata_port: u16,
     /// The program that dnsmasq calls on lease events (`dhcpbridge`), with leading arguments.
     pub dhcpbridge: Vec<String>,
-    /// Where the first instance user id is mapped to on the host.
+    /// The user id on the host that the first user id of instances is mapped to.
     pub instance_uid_base: u32,
-    /// `tiny_disk_mb`: how much longer than its image the disk of an instance is whose type has no disk
-    /// size, in MiB.
+    /// `tiny_disk_mb`: for instance types without a disk size, how much larger than its image a
+    /// disk is, in MiB.
     #[serde(default = "default_tiny_disk_mb")]
     pub tiny_disk_mb: u64,
 }
 
-/// As the flag's: settings that an older agent left do not have it.
+/// The flag's default, for settings that an older agent saved.
 fn default_vlan_interface() -> IfName {
     IfName::new("eth0").unwrap_or_else(|_| unreachable!("a valid name"))
 }
 
-/// As the flag's: settings that an older agent left do not have it.
+/// The flag's default, for settings that an older agent saved.
 fn default_tiny_disk_mb() -> u64 {
     1024
 }

@@ -1,5 +1,5 @@
-//! Which instance has an address on this host's networks, kept with the objects: the metadata
-//! service knows an instance by the address it asks from.
+//! The instance at each address of this host's networks: the metadata service identifies an
+//! instance by the address of its request. Depends on the objects, whose changes it follows.
 
 use novanet_model::{HostObject, InstanceId, ObjectKey};
 use novanet_reconcile::ObjectChange;

@@ -1,4 +1,4 @@
-//! Values of the subsystems as a plan shows them.
+//! Tests how a plan shows values of the subsystems. Depends on their items.
 #![allow(clippy::unwrap_used)]
 
 use crate::dhcp::{DhcpValue, HostSpec};

@@ -1,6 +1,6 @@
-//! The engine: the desired objects, the ledger, the four workers, and how far they are. The server,
-//! the local socket and the ledger all go through [`Engine`], which is cheap to clone and never
-//! waits for a subsystem (except in queries). Depends on `novanet-reconcile` for the workers.
+//! The engine: the desired objects, the ledger, the four workers, and their progress. The server's
+//! client and the local socket use [`Engine`], which is cheap to clone and waits for a subsystem in
+//! queries only. Depends on `novanet-reconcile` for the workers.
 
 use super::addresses::Addresses;
 use super::desired_objects::{DesiredObjects, MergeResult};
@@ -53,7 +53,8 @@ pub enum NewsResult {
     Merged,
     /// The news do not continue the objects here: ask for the whole list.
     ListAgain,
-    /// The news are of a database that this host does not follow: nothing was merged, see [`Doubt`].
+    /// The news are of a database that this host does not follow: nothing was merged, see
+    /// [`Doubt`].
     Held,
 }
 

@@ -1,5 +1,5 @@
-//! The one error of the agent: what keeps it from starting or ends it. What goes wrong with one
-//! object is no such thing; that is reported under the object's key and tried again.
+//! The errors that keep the agent from starting, or that end it. An error of one object is not
+//! among them: the reconciler reports it under the object's key and tries again.
 
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -39,7 +39,7 @@ pub enum AgentError {
         /// The links, by name.
         links: String,
     },
-    /// The state folder is another host's.
+    /// The state folder belongs to another host.
     #[error(
         "{} is {owner}'s, and this host is called {host}: start with --host={owner}, or give that host \
          the new name: nova-manage host rename {owner} {host}",
@@ -48,17 +48,17 @@ pub enum AgentError {
     OtherHost {
         /// The folder.
         state_path: PathBuf,
-        /// Whose it is.
+        /// The name of the host that owns it.
         owner: String,
-        /// Who wanted it.
+        /// This host's name.
         host: String,
     },
     /// A file or socket of the agent's own.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The metadata service's port is taken.
@@ -81,29 +81,29 @@ pub enum AgentError {
         protocol: &'static str,
         /// The letter by which `ss` calls it.
         letter: char,
-        /// What is served there.
+        /// `DNS` or `DHCP`.
         service: &'static str,
     },
     /// A subsystem could not be set up.
     #[error("{subsystem}: {source}")]
     Subsystem {
-        /// Its name.
+        /// The subsystem's name.
         subsystem: &'static str,
-        /// Why.
+        /// The subsystem's error.
         source: novanet_reconcile::SubsystemError,
     },
-    /// The host has no ledger: nothing is known of what it must have.
+    /// The host has no ledger, so its desired objects are unknown.
     #[error(
         "{0}: no ledger, so it is not known what this host must have; start the agent with a server once"
     )]
     NoLedger(PathBuf),
-    /// A task of the agent ended that must not.
+    /// A task of the agent ended by itself.
     #[error("{0} ended unexpectedly; see the log")]
     Ended(&'static str),
 }
 
 impl AgentError {
-    /// The system refused something about `path`.
+    /// The system refused an operation on `path`.
     pub fn file(path: impl AsRef<Path>, source: impl Into<std::io::Error>) -> Self {
         Self::File {
             path: path.as_ref().to_owned(),

@@ -1,5 +1,6 @@
-//! Whose a state folder is: one host's. An agent of another name would find none of its objects in the
-//! database, and remove them from the host.
+//! The owner of a state folder: one host, by name. An agent with another name would find none of
+//! this host's objects in the database and would remove them. Depends on the agent's folder and on
+//! the saved settings.
 
 use super::error::AgentError;
 use super::lock::agent_dir;
@@ -9,10 +10,10 @@ use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How the aliases of our links begin.
+/// The start of the alias of every link that novanet makes.
 const OURS: &str = "novanet:";
 
-/// What is read of the settings of an agent that did not write its name yet.
+/// The host's name in the saved settings of agents before the file `host`.
 #[derive(Deserialize)]
 struct Named {
     host: String,
@@ -22,7 +23,7 @@ fn path(state_path: &Path) -> PathBuf {
     agent_dir(state_path).join("host")
 }
 
-/// The host that this state folder is of; `None`: no agent has run here.
+/// The name of the host that owns this state folder; `None`: no agent has run here.
 pub fn owner(state_path: &Path) -> Option<String> {
     if let Ok(name) = fs::read_to_string(path(state_path)) {
         let name = name.trim();
@@ -35,8 +36,8 @@ pub fn owner(state_path: &Path) -> Option<String> {
     Some(named.host)
 }
 
-/// Refuses a state folder that is another host's, and a new one on a host that is in use: what it does
-/// not know of would be removed.
+/// Refuses a state folder of another host, and a new state folder on a host with links of
+/// novanet's: the agent would remove all that its ledger does not have.
 pub fn check(state_path: &Path, host: &str) -> Result<(), AgentError> {
     let Some(owner) = owner(state_path) else {
         let links = ours(Path::new("/sys/class/net"));
@@ -76,7 +77,7 @@ fn ours(devices: &Path) -> Vec<String> {
     names
 }
 
-/// From now on the folder is this host's. Call it with the agent's lock held.
+/// Makes this host the owner of the folder. Call it with the agent's lock held.
 pub fn claim(state_path: &Path, host: &str) -> Result<(), AgentError> {
     let path = path(state_path);
     let text = format!("{host}\n");

@@ -1,9 +1,10 @@
-//! Whether a server's news are of the database that this host's ledger is of, or of another one: an
-//! empty one, an older copy, a copy that has gone on. Then the host changes and removes nothing until
-//! the operator decides (docs/restore.md). Pure, but for the log.
+//! Detects that the server's database is not the one that this host follows, but an empty one, an
+//! older copy, or an older copy with changes of its own. While they differ, the host changes and
+//! removes nothing, until the operator decides (docs/restore.md). Depends on the desired objects;
+//! pure, but for the log.
 //!
-//! The proof is in the versions: in one history a clock never goes back, an object's version never goes
-//! back, and nothing leaves without a tombstone.
+//! The versions prove it: in one history neither the clock nor the version of an object decreases,
+//! and every deletion leaves a tombstone.
 
 use super::desired_objects::DesiredObjects;
 use novanet_model::wire::Objects;
@@ -14,12 +15,12 @@ use std::fmt;
 /// How many instances a message names.
 const NAMED: usize = 5;
 
-/// What the operator can do.
+/// The operator's two choices, as part of an error message.
 pub const REMEDY: &str = "bring the right database back, or decide: nova-manage db restored --adopt \
     (the database learns what this host runs) or --drop (this host removes what the database does \
     not know)";
 
-/// Why the news are not of the ledger's database.
+/// The proof that the news come from another database than the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// The epochs differ, and the operator has not decided that one takes over.
@@ -36,9 +37,11 @@ pub enum Reason {
         /// The server's clock.
         there: i64,
     },
-    /// The clock is not behind, but an object is older than, or not the one, that the ledger has.
+    /// The clock is not behind, but this object has an older version than in the ledger, or is
+    /// another object under the same key.
     Branched(ObjectKey),
-    /// The clock is not behind, but objects are missing without a deletion.
+    /// The clock is not behind, but the list lacks objects of the ledger and has no tombstones of
+    /// them.
     Missing,
 }
 
@@ -65,17 +68,18 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a host takes nothing from a server.
+/// Why a host merges nothing of a server's news.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubt {
-    /// Why.
+    /// The proof.
     pub reason: Reason,
-    /// Objects of the ledger that the database does not know; empty if it did not list them.
+    /// Objects of the ledger that the database does not know; empty if the news are no list.
     pub unknown: Vec<ObjectKey>,
 }
 
 impl Doubt {
-    /// Whether there is any about these news. Costs what they are long; a list also what the table is.
+    /// Compares the news with the table; `None`: both are of one history. The cost grows with the
+    /// news, for a list with the table too.
     pub fn about(table: &DesiredObjects, news: &Objects) -> Option<Self> {
         let here = table.position();
         if !table.is_known() || news.accepts.contains(&here.epoch) {
@@ -100,11 +104,11 @@ impl Doubt {
             Vec::new()
         };
         let reason = reason.or((!unknown.is_empty()).then_some(Reason::Missing))?;
-        // A delta of an older copy is asked for again as a list.
+        // The follower asks for a list next, which names the unknown objects.
         Some(Self { reason, unknown })
     }
 
-    /// The objects that the database does not know, for people: instances by id, the rest by number.
+    /// The unknown objects, for people: instances by id, the others as a count.
     pub fn names(&self) -> String {
         let instances: BTreeSet<i64> = self.unknown.iter().filter_map(instance).collect();
         let others = self.unknown.iter().filter(|key| instance(key).is_none());
@@ -139,12 +143,12 @@ fn instance(key: &ObjectKey) -> Option<i64> {
     key.0.strip_prefix("instance/")?.parse().ok()
 }
 
-/// An object that cannot have come from the ledger's one.
+/// The first changed object that does not continue the ledger's object of the same key.
 fn branched(table: &DesiredObjects, news: &Objects) -> Option<ObjectKey> {
     news.changes.iter().find_map(|change| {
         let entry = table.entry(&change.key)?;
         let older = change.version < entry.version;
-        // A port keeps its MAC, and no instance's number comes back for another one.
+        // A port keeps its MAC, and the cloud never uses the number of an instance again.
         let other = match (&*entry.object, &change.object) {
             (HostObject::Port(here), Some(HostObject::Port(there))) => here.mac != there.mac,
             _ => false,
@@ -153,7 +157,7 @@ fn branched(table: &DesiredObjects, news: &Objects) -> Option<ObjectKey> {
     })
 }
 
-/// What the list neither has nor says to be gone.
+/// The objects of the table that the list has neither as an object nor as a tombstone.
 fn missing(table: &DesiredObjects, list: &Objects) -> Vec<ObjectKey> {
     let said: BTreeMap<_, _> = list.changes.iter().map(|c| (&c.key, c.version)).collect();
     table
@@ -163,12 +167,12 @@ fn missing(table: &DesiredObjects, list: &Objects) -> Vec<ObjectKey> {
         .collect()
 }
 
-/// Whether the host is held as it is.
+/// Holds the host as it is while there is a doubt.
 #[derive(Debug, Default)]
 pub(super) struct Held(Option<Doubt>);
 
 impl Held {
-    /// Holds it. `true`: for another reason than before, which is logged.
+    /// Starts or continues the hold. `true`: the doubt differs from the one before, and is logged.
     pub(super) fn hold(&mut self, doubt: Doubt) -> bool {
         if self.0.as_ref() == Some(&doubt) {
             return false;
@@ -178,14 +182,14 @@ impl Held {
         true
     }
 
-    /// The database is the host's.
+    /// Ends the hold: the database is the one that this host follows.
     pub(super) fn release(&mut self) {
         if self.0.take().is_some() {
             tracing::info!("the server's database is this host's again, or was decided to be");
         }
     }
 
-    /// Why it is held, with the remedy.
+    /// The doubt and the remedy; `None`: the host is not held.
     pub(super) fn message(&self) -> Option<String> {
         let doubt = self.0.as_ref()?;
         Some(format!(

@@ -1,5 +1,6 @@
-//! One agent per host: the agent that changes a host holds two locks, one on its state folder and one
-//! on its network namespace. The kernel lets them go with the process, however that ends.
+//! One agent per host: the agent that changes a host holds two locks, one on its state folder and
+//! one on its network namespace. Depends on the kernel, which releases both when the process ends,
+//! however it ends.
 
 use super::error::AgentError;
 use crate::ledger::make_private_dir;
@@ -18,8 +19,8 @@ pub fn agent_dir(state_path: &Path) -> PathBuf {
     state_path.join("agent")
 }
 
-/// The name of the lock on a network namespace: an abstract socket, which is one per namespace and goes
-/// with its process (unix(7)).
+/// The name of the lock on a network namespace: an abstract socket, which exists once per namespace
+/// and disappears with its process (unix(7)).
 const NAMESPACE: &str = "novanet/agent";
 
 /// The lock on a network namespace, held until it is dropped.
@@ -30,8 +31,8 @@ pub struct NamespaceLock {
 }
 
 impl NamespaceLock {
-    /// Takes it, or says which agent has it. Any user can take a name: one of somebody else's keeps no
-    /// agent from its work.
+    /// Acquires the lock; the error names the process of the agent that holds it. A process of
+    /// another user can bind the name too: that does not stop the agent, which logs a warning.
     pub fn acquire() -> Result<Self, AgentError> {
         let refused = |e| AgentError::file(format!("@{NAMESPACE}"), e);
         let name = SocketAddr::from_abstract_name(NAMESPACE).map_err(refused)?;
@@ -76,7 +77,7 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes it, or says that somebody else has it.
+    /// Acquires the lock, or fails at once with [`AgentError::AlreadyRunning`].
     pub fn acquire(state_path: &Path) -> Result<Self, AgentError> {
         let dir = agent_dir(state_path);
         make_private_dir(&dir)?;

@@ -1,5 +1,6 @@
-//! The agent of one host at work: keeps the objects that the server sends, hands them to the
-//! subsystems' workers (`novanet-reconcile`), and reports how far they are.
+//! The running agent of one host: stores the objects that the server sends, hands them to the
+//! workers of the subsystems, and reports their progress. Depends on `novanet-reconcile` for the
+//! workers.
 
 mod addresses;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `host plan` and `host cleanup` while no agent runs: the same subsystems, the ledger instead of the
-//! server, and the agent's lock, so that nobody else changes the host meanwhile.
+//! `host plan` and `host cleanup` while no agent runs: the same subsystems, with the ledger in the
+//! place of the server. Holds the agent's lock, so that no agent starts meanwhile.
 
 use super::desired_objects::DesiredObjects;
 use super::engine::Engine;
@@ -9,30 +9,30 @@ use crate::ledger;
 use novanet_reconcile::{Inspect, Subsystem, Subsystems, Timing};
 use std::path::Path;
 
-/// What can be asked of a host without an agent.
+/// A command for a host without an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offline {
-    /// What it must have (needs a ledger), or only what would change.
+    /// Shows what the host must have. Needs a ledger.
     Plan {
-        /// Only the difference.
+        /// Only what would change.
         diff: bool,
     },
-    /// Remove everything of ours, or only say what that is. A host that is cleaned up comes up
-    /// again with the next start of its agent.
+    /// Removes everything of novanet's. The next start of the agent brings the host up again.
     Cleanup {
-        /// Only say it.
+        /// Only shows it.
         dry_run: bool,
         /// Also if instances run.
         force: bool,
     },
 }
 
-/// Whether the agent of this state path knows what its host must have, from a server of earlier.
+/// Whether this state path has a ledger, the objects that a server sent earlier.
 pub fn has_ledger(state_path: &Path) -> bool {
     matches!(ledger::peek(&agent_dir(state_path)), Ok(Some(_)))
 }
 
-/// Does it with these subsystems, made with the agent's lock held. The text is for people; an `Err` in it says what could not be done.
+/// Runs the command with these subsystems, which were made with the agent's lock held. The inner
+/// result is text for people; its `Err` names the failures.
 pub async fn offline_with<L, F, D, I>(
     state_path: &Path,
     lock: Lock,

@@ -1,5 +1,6 @@
-//! What a host must bring, looked at before anything is changed: everything that is missing in one
-//! message, with the Debian packages to install.
+//! Checks before the first change that the host has the programs, the rights and the free ports
+//! that an agent needs. One message names everything that is missing, with the Debian packages to
+//! install. Depends on the file system and on sockets.
 
 use super::error::AgentError;
 use nix::sys::socket::{
@@ -13,7 +14,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Programs of which one is enough, the package to install, and who needs it.
+/// Programs of which one is enough, the package to install, and the role that needs it (`None`:
+/// all).
 type Need = (&'static [&'static str], &'static str, Option<HostRole>);
 
 const NEEDS: [Need; 4] = [
@@ -23,16 +25,16 @@ const NEEDS: [Need; 4] = [
     (&["mkfs.ext4"], "e2fsprogs", Some(HostRole::Compute)),
 ];
 
-/// Debian's places for programs. `PATH` is not asked: only the binary reads the environment, and sudo
+/// Debian's folders of programs. Not `PATH`: only the crate `cli` reads the environment, and sudo
 /// and cron leave `sbin` out of it.
 const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Whether this process may run an agent with these roles here.
+/// Refuses a host on which this process cannot run an agent with these roles.
 pub fn check(roles: &[HostRole]) -> Result<(), AgentError> {
     refuse(&missing(roles, &[OsStr::new(PLACES)]))
 }
 
-/// [`check`], for one that has to build the `tiny` image first.
+/// [`check`], for a process that has to build the `tiny` image first.
 pub fn check_to_build(roles: &[HostRole]) -> Result<(), AgentError> {
     let mut lacks = missing(roles, &[OsStr::new(PLACES)]);
     let to_build = crate::image::build::missing().into_iter();
@@ -40,16 +42,17 @@ pub fn check_to_build(roles: &[HostRole]) -> Result<(), AgentError> {
     refuse(&lacks)
 }
 
-/// An address that nobody listens on by itself: a port cannot be had there only if somebody has it on
-/// every address, and so on the bridges' that are not there yet.
-const NOBODYS: Ipv4Addr = Ipv4Addr::new(127, 6, 7, 53);
+/// An address that programs do not bind by itself: a port is taken there only if a program listens
+/// on every address, and so on the addresses of bridges that do not exist yet.
+const UNUSED: Ipv4Addr = Ipv4Addr::new(127, 6, 7, 53);
 
-/// Whether DHCP servers can be started on bridges that are to be made. Asks as dnsmasq will; servers
-/// that get along with it (for other bridges, or on addresses of their own) are no obstacle.
+/// Refuses a host on which dnsmasq could not listen on new bridges. Binds as dnsmasq does, so that
+/// servers which share the ports with it (on other bridges or on addresses of their own) do not
+/// count.
 pub fn check_dhcp_ports() -> Result<(), AgentError> {
-    let dns = TcpListener::bind((NOBODYS, 53)).map(drop);
+    let dns = TcpListener::bind((UNUSED, 53)).map(drop);
     free(dns, 53, "tcp", "DNS")?;
-    free(bind_udp(NOBODYS, 53), 53, "udp", "DNS")?;
+    free(bind_udp(UNUSED, 53), 53, "udp", "DNS")?;
     free(bind_udp(Ipv4Addr::UNSPECIFIED, 67), 67, "udp", "DHCP")
 }
 
@@ -66,7 +69,7 @@ fn free(
             letter: if protocol == "tcp" { 't' } else { 'u' },
             service,
         }),
-        // Whatever else there is, dnsmasq will say it.
+        // dnsmasq reports any other error.
         _ => Ok(()),
     }
 }
@@ -82,7 +85,7 @@ fn bind_udp(address: Ipv4Addr, port: u16) -> io::Result<()> {
     Ok(bind(udp.as_raw_fd(), &address)?)
 }
 
-/// Programs, and the packages that have them.
+/// A missing program (or several, of which one is enough), and the package that has it.
 type Lack = (String, &'static str);
 
 fn refuse(lacks: &[Lack]) -> Result<(), AgentError> {

@@ -1,4 +1,5 @@
-//! Answers to questions, the same for the server's and for those of the host's own socket.
+//! Answers questions of the server and of the host's own socket, both alike. Depends on the engine
+//! and on the consoles of instances.
 
 use super::engine::Engine;
 use novanet_model::InstanceId;
@@ -7,12 +8,12 @@ use novanet_reconcile::{DHCP, FIREWALL, INSTANCES, LINKS, Query};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// An answer that is longer is cut.
+/// The longest answer; longer ones are cut, with a note.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Where the console of an instance can be read, without waiting for the instances' worker.
+/// Reads consoles of instances without the instances' worker, which may be busy.
 pub trait Console: Send + Sync {
-    /// The last 64 KiB; `None`: there is no such instance here.
+    /// The last 64 KiB; `None`: this host has no such instance.
     fn read(&self, instance: InstanceId) -> Option<std::io::Result<String>>;
 }
 
@@ -29,10 +30,10 @@ impl Answers {
         Self { engine, console }
     }
 
-    /// Answers. Takes as long as the subsystems are busy, within limits.
+    /// Answers a question. Waits while the subsystems are busy, within their time limits.
     ///
-    /// After a `Cleanup` (not a dry run) the host stays empty: the engine makes nothing until the
-    /// agent is started again, and says so in its status.
+    /// After a `Cleanup` (not a dry run) the host stays empty: until the next start of the agent
+    /// the engine creates nothing and reports the error `host/cleanup`.
     pub async fn answer(&self, question: &Question) -> Answer {
         let result = match question {
             Question::Plan { diff } => self.engine.plan(*diff).await,
@@ -50,8 +51,8 @@ impl Answers {
         }
     }
 
-    /// Answers a question of the server. While its database is not this host's, an instance's number
-    /// may mean another one there, so its console stays here.
+    /// Answers a question of the server. While the server's database is not the one that this host
+    /// follows, the number of an instance may mean another instance there: no console is sent then.
     pub async fn of_server(&self, question: &Question) -> Answer {
         match (question, self.engine.held()) {
             (Question::Console { .. }, Some(message)) => Answer::Failed { message },
@@ -72,7 +73,7 @@ impl Answers {
 }
 
 impl Engine {
-    /// What the host must have, or what would change now, by subsystem.
+    /// The plan of the host by subsystem; `diff`: only what the next round would change.
     pub async fn plan(&self, diff: bool) -> Result<String, String> {
         let mut text = String::new();
         if let Some(why) = self.held() {
@@ -89,7 +90,7 @@ impl Engine {
         Ok(text)
     }
 
-    /// From now on nothing is made or removed, except by [`Self::cleanup`].
+    /// Stops all workers from creating and removing, except for [`Self::cleanup`].
     pub async fn pause(&self) -> Result<(), String> {
         for place in 0..self.places() {
             self.ask(place, Query::Pause).await?;
@@ -97,10 +98,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes everything of ours, from the instances down; goes on after failures, but takes no link
-    /// and no rule from under an instance that still runs. Rules go last: as long as the host
-    /// answers for a floating IP, they keep it from being the host's own. Instances that run have to be
-    /// meant: without `force` they refuse it.
+    /// Removes everything of novanet's, instances first. Continues after a failure, but removes
+    /// neither links nor rules of an instance that still runs. Removes the rules last: while the
+    /// host answers at a floating IP, they protect the host's own services from it. Without `force`
+    /// it is an error if instances run.
     pub async fn cleanup(&self, dry_run: bool, force: bool) -> Result<String, String> {
         if !dry_run {
             if !force {
@@ -139,7 +140,7 @@ impl Engine {
     }
 }
 
-/// The instances whose ports these are, by name: `nv1f, nv1f.1` are one.
+/// The instances of these ports, each once: `nv1f, nv1f.1` belong to one instance.
 fn running(ports: &str) -> String {
     let number = |port: &str| {
         let hex = port.strip_prefix("nv")?.split('.').next()?;

@@ -1,4 +1,5 @@
-//! The agent with the real subsystems: the only place that knows all of them.
+//! Runs the agent with the real subsystems, and plans and cleans up a host without an agent. The
+//! only module that depends on all subsystems.
 
 use super::engine::Engine;
 use super::error::AgentError;
@@ -33,10 +34,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
-/// What the agent can be told besides the host's settings.
+/// Options of the agent besides the host's settings.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What the host does.
+    /// The host's roles.
     pub roles: Vec<HostRole>,
     /// The conversation's times; `heartbeat` is the `report_interval` flag.
     pub pace: Pace,
@@ -112,7 +113,7 @@ pub async fn offline(
     what: Offline,
 ) -> Result<Result<String, String>, AgentError> {
     preflight::check(&[HostRole::Network])?;
-    // The subsystems take over sockets of a running agent: not before the lock is known to be free.
+    // The subsystems would take the sockets of a running agent over: first the locks.
     let lock = Lock::acquire(&settings.state_path)?;
     let _namespace = NamespaceLock::acquire()?;
     if identity::owner(&settings.state_path).is_some() {
@@ -144,7 +145,7 @@ fn real_subsystems(
 }
 
 async fn listen(port: u16) -> Result<TcpListener, AgentError> {
-    // On every address: the firewall redirects from the bridges, and keeps others away.
+    // On every address: the firewall redirects from the bridges, and drops requests from elsewhere.
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
     listener.map_err(|source| AgentError::Port { port, source })
 }
@@ -209,7 +210,7 @@ impl Inspect for DhcpServers {
 }
 
 impl<B: FirewallBackend> Inspect for Firewall<B> {
-    /// Until its rules are back the host is open: somebody who flushes them twice waits for no pause.
+    /// Without its rules the host is open: the second of two flushes must not wait for a pause.
     const MAX_GAP: Duration = Duration::from_millis(10);
 
     fn describe(value: &Self::Value) -> String {
@@ -229,7 +230,7 @@ impl<B: FirewallBackend> Inspect for Firewall<B> {
 }
 
 impl Inspect for Instances {
-    /// Its tries may cost a download.
+    /// Each attempt may cost a download.
     const MAX_RETRY_PAUSE: Duration = Duration::from_secs(30);
 
     fn describe(value: &Self::Value) -> String {
@@ -313,8 +314,8 @@ impl ImageSource for Client {
     }
 }
 
-/// The server, as long as the host follows it: in another database an instance of the same number is
-/// another one.
+/// The server's metadata while the host follows its database: in another database the same number
+/// belongs to another instance.
 struct Followed {
     client: Client,
     engine: Engine,
@@ -335,7 +336,7 @@ impl MetadataSource for Followed {
     }
 }
 
-/// Offline nothing is fetched.
+/// Without an agent no image is fetched.
 struct NoServer;
 
 impl ImageSource for NoServer {

@@ -1,6 +1,6 @@
 //! The settings of the last agent, in a file beside its ledger, so that `host plan` needs no flags
-//! while no agent runs. Depends on the agent's folder ([`super::lock::agent_dir`]); the command line
-//! decides which flags override them.
+//! while no agent runs. Depends on the agent's folder ([`super::lock::agent_dir`]); the command
+//! line decides which flags override them.
 
 use super::lock::agent_dir;
 use crate::atomic_file;

@@ -1,5 +1,6 @@
-//! An agent at work: workers, local socket, conversation with the server, until it is told to stop.
-//! Generic over the subsystems, so that tests run all of it on a host in memory.
+//! Runs the parts of an agent until it has to stop: workers, local socket, conversation with the
+//! server, background tasks. Depends on no subsystem: generic over them, so that tests run it on a
+//! host in memory.
 
 use super::engine::Engine;
 use super::error::AgentError;
@@ -29,23 +30,23 @@ pub type BackgroundTasks = Vec<(
 
 /// Everything an agent is made of.
 pub struct Parts<L, F, D, I> {
-    /// Where its ledger and socket are.
+    /// The folder of its ledger and socket.
     pub state_path: PathBuf,
-    /// The lock of that place, taken before the subsystems were made.
+    /// The lock of that folder, acquired before the subsystems were made.
     pub lock: Lock,
     /// The subsystems of the host.
     pub subsystems: Subsystems<L, F, D, I>,
-    /// How it talks to the server.
+    /// Its client of the server.
     pub client: Client,
-    /// How it introduces itself.
+    /// Its introduction to the server.
     pub hello: Hello,
-    /// Its `my_ip` is the address that the host has now.
+    /// The introduction has the present address of the host as `my_ip`.
     pub my_ip_follows: bool,
-    /// Where consoles are.
+    /// Reads consoles.
     pub console: Arc<dyn Console>,
-    /// Where lease events wait.
+    /// The lease events for the server; `None`: a host without DHCP.
     pub leases: Option<Arc<dyn LeaseSource>>,
-    /// Where states of instances come from.
+    /// Changed states of instances.
     pub reports: mpsc::UnboundedReceiver<InstanceReport>,
     /// Further tasks (the metadata service).
     pub background: BackgroundTasks,
@@ -55,7 +56,8 @@ pub struct Parts<L, F, D, I> {
     pub pace: Pace,
 }
 
-/// Runs an agent until `shutdown`. Rules, links and instances stay as they are then.
+/// Runs an agent until `shutdown`, and leaves rules, links and instances as they are. An error: a
+/// worker or a task ended by itself.
 pub async fn serve<L, F, D, I>(
     parts: Parts<L, F, D, I>,
     shutdown: impl Future<Output = ()>,
@@ -81,7 +83,7 @@ where
         leases: parts.leases,
         pace: parts.pace,
     };
-    // A task each: one that waits for a disk does not delay the others.
+    // A task each: a task that waits for a disk does not delay the others.
     let mut tasks = JoinSet::new();
     for (name, make) in parts.background {
         tasks.spawn(named(name, make(engine.clone())));
@@ -117,7 +119,7 @@ async fn pass_on(mut reports: mpsc::UnboundedReceiver<InstanceReport>, engine: E
     std::future::pending::<()>().await;
 }
 
-/// A task that says which one it was when it ends.
+/// A task that returns its name when it ends.
 async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
     task.await;
     name
@@ -127,7 +129,7 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
 struct Running(Vec<(&'static str, oneshot::Receiver<()>)>);
 
 impl Running {
-    /// Waits until a worker ends, which it should not.
+    /// Waits until a worker ends, which is an error, and returns its name.
     async fn first_end(&mut self) -> &'static str {
         let ends = self.0.iter_mut().map(|(name, end)| {
             Box::pin(async move {
@@ -147,7 +149,8 @@ impl Running {
     }
 }
 
-/// Each worker has a thread: subsystems may wait for the kernel and for programs without delaying another.
+/// Gives each worker a thread: a subsystem that waits for the kernel or for a program delays no
+/// other.
 fn start<L, F, D, I>(workers: Workers<L, F, D, I>) -> Result<Running, AgentError>
 where
     L: Subsystem + Inspect + Send + 'static,

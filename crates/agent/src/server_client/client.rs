@@ -1,7 +1,6 @@
-//! Requests to the server: JSON over HTTP/1.1, over a unix socket. Keeps idle connections, makes
-//! new ones as needed, and tries once more when an idle one turns out to be dead.
-//!
-//! Must not know: what the answers mean.
+//! Sends requests to the server: JSON over HTTP/1.1 over a unix socket. Reuses idle connections,
+//! and repeats a request on a new one if the server had closed the idle one. Depends on the wire
+//! types; does not interpret the answers.
 
 use super::error::{RequestError, ServerAddress};
 use bytes::Bytes;
@@ -22,20 +21,21 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// Paths of the protocol start with this; those of one host are said without it in this file.
+/// Paths of the protocol start with this; the paths of one host are written without it in this
+/// file.
 const ROOT: &str = "/agent/v1/";
 /// Largest answer, except images. A whole list of 50,000 objects is 10 MB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
-/// How much of an error's text is kept.
+/// The longest text of an error, in characters.
 const MAX_MESSAGE_BYTES: usize = 500;
 /// How long an ordinary answer may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Idle connections that are kept.
+/// The most idle connections.
 const MAX_IDLE_CONNECTIONS: usize = 4;
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// Talks to the server for one host.
+/// The server's client of one host.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -48,7 +48,7 @@ struct Inner {
 }
 
 impl Client {
-    /// A client for this host. Connects when it is used.
+    /// A client for this host. Connects with the first request.
     pub fn new(address: ServerAddress, host: &str) -> Self {
         let base = format!("{ROOT}hosts/{}", escaped(host));
         let idle = Mutex::default();
@@ -61,37 +61,37 @@ impl Client {
         }
     }
 
-    /// Where the server is.
+    /// The address of the server.
     pub fn address(&self) -> &ServerAddress {
         &self.inner.address
     }
 
-    /// A connection of its own, to follow objects over: when it ends, the server may have been
-    /// restarted, and the follower introduces itself again.
+    /// A connection for following objects only. After it has ended the follower introduces itself
+    /// again, because the server may have been restarted.
     pub async fn session(&self) -> Result<Session, RequestError> {
         let sender = in_time("connect", REQUEST_TIMEOUT, self.connect()).await??;
         let client = self.clone();
         Ok(Session { client, sender })
     }
 
-    /// What a host that is up to date has; `full`: with the fingerprint.
+    /// The digest of the objects that an up-to-date host has; `full`: with the fingerprint.
     pub async fn digest(&self, full: bool) -> Result<Digest, RequestError> {
         let path = format!("/digest?full={full}");
         let answer = self.request(Method::GET, &path, Bytes::new(), REQUEST_TIMEOUT);
         json(&path, &answer.await?)
     }
 
-    /// Says how far the host is.
+    /// Reports the host's progress.
     pub async fn status(&self, status: &Status) -> Result<(), RequestError> {
         self.post("/status", status).await
     }
 
-    /// Says what happened to leases.
+    /// Reports lease events.
     pub async fn leases(&self, leases: &Leases) -> Result<(), RequestError> {
         self.post("/leases", leases).await
     }
 
-    /// Says which addresses and routes the host has of its own.
+    /// Reports the host's own addresses and routes.
     pub async fn addresses(&self, addresses: &HostAddresses) -> Result<(), RequestError> {
         self.post("/addresses", addresses).await
     }
@@ -102,7 +102,7 @@ impl Client {
         self.post(&path, answer).await
     }
 
-    /// What an instance may learn about itself; `None`: there is no such instance on this host.
+    /// The metadata of an instance; `None`: this host has no such instance.
     pub async fn metadata(&self, instance: InstanceId) -> Result<Option<Metadata>, RequestError> {
         let path = format!("/metadata/{instance}");
         let answer = self.request(Method::GET, &path, Bytes::new(), REQUEST_TIMEOUT);
@@ -115,8 +115,8 @@ impl Client {
         }
     }
 
-    /// Writes an image's bytes into a file. An image may be large: only a stalled transfer is an
-    /// error, not a long one.
+    /// Writes an image's bytes into a file. The time limit is for each part: a large image may take
+    /// longer, a stalled transfer is an error.
     pub async fn image(&self, digest: &str, into: &Path) -> Result<(), RequestError> {
         let path = format!("/agent/v1/images/{}", escaped(digest));
         let unwritten = |e: std::io::Error| RequestError::Unreadable {
@@ -164,7 +164,8 @@ impl Client {
     ) -> Result<Response<Incoming>, RequestError> {
         while let Some(idle) = self.take_idle() {
             let request = self.build(&method, path, body.clone());
-            // An error: the server closed it in the meantime. All our requests may be repeated.
+            // After an error the server has closed it. All requests of the protocol may be
+            // repeated.
             if let Ok(response) = in_time(path, limit, self.send_over(idle, request)).await? {
                 return Ok(response);
             }
@@ -184,7 +185,7 @@ impl Client {
         let response = sender.send_request(request).await?;
         let mut idle = self.idle();
         if idle.len() < MAX_IDLE_CONNECTIONS {
-            // It is ready again when this answer has been read; `take_idle` looks.
+            // It is ready again when the caller has read this answer; `take_idle` checks that.
             idle.push(sender);
         }
         Ok(response)
@@ -250,7 +251,7 @@ impl Session {
         answer.await.map(drop)
     }
 
-    /// Asks for news, and waits for them as long as `follow` says.
+    /// Asks for news; the server waits for them as long as `follow` says.
     pub async fn objects(&mut self, follow: &Follow) -> Result<Objects, RequestError> {
         let Follow {
             epoch,
@@ -293,7 +294,7 @@ async fn read(path: &str, body: Incoming, limit: Duration) -> Result<Bytes, Requ
     Ok(body.to_bytes())
 }
 
-/// The body of a success, or what the server said instead.
+/// The body of a successful answer, or the server's error.
 async fn accepted(
     path: &str,
     response: Response<Incoming>,

@@ -1,4 +1,4 @@
-//! Where the server is, and why it did not answer.
+//! The address of the server, and the errors of a request to it. Depends on hyper's types.
 
 use hyper::StatusCode;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Where the server is.
+/// The address of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerAddress {
     /// On this host.
@@ -21,13 +21,13 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// Why the server did not answer.
+/// Why a request to the server failed.
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// It cannot be reached.
     #[error("server {address}: {source}")]
     Unreachable {
-        /// Where.
+        /// The server's address.
         address: ServerAddress,
         /// errno.
         source: std::io::Error,
@@ -35,35 +35,35 @@ pub enum RequestError {
     /// The connection broke.
     #[error("{path}: {source}")]
     Broken {
-        /// What was asked for.
+        /// The path of the request.
         path: String,
-        /// How.
+        /// The error of the connection.
         source: hyper::Error,
     },
     /// No answer in time.
     #[error("{path}: no answer within {limit:?}")]
     Slow {
-        /// What was asked for.
+        /// The path of the request.
         path: String,
-        /// How long we waited.
+        /// The time limit of the request.
         limit: Duration,
     },
-    /// The server said no.
+    /// The server answered with an error.
     #[error("{path}: {status}: {message}")]
     Refused {
-        /// What was asked for.
+        /// The path of the request.
         path: String,
         /// HTTP status.
         status: StatusCode,
-        /// What it said.
+        /// The first 500 characters of the answer.
         message: String,
     },
-    /// The answer is not what it should be.
+    /// The answer does not parse, is too long, or cannot be stored.
     #[error("{path}: unreadable answer: {message}")]
     Unreadable {
-        /// What was asked for.
+        /// The path of the request.
         path: String,
-        /// What is wrong with it.
+        /// The reason, for people.
         message: String,
     },
 }

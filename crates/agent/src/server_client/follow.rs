@@ -1,5 +1,6 @@
-//! Follows the host's objects: whole list first, then deltas, and the whole list again whenever
-//! they do not fit what is here. Questions come along.
+//! Follows the host's objects: the whole list first, then deltas, and the whole list again after
+//! deltas that do not continue the engine's objects. Starts answers to the server's questions,
+//! which come with the objects.
 
 use super::outage::Outage;
 use super::{Client, Conversation, RequestError};
@@ -13,22 +14,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
-/// Ids of questions that are remembered, so that one that is asked again while it is answered is
-/// not answered twice.
+/// How many ids of questions the follower remembers: the server repeats a question until it has the
+/// answer, and each is answered once.
 const MAX_REMEMBERED_IDS: usize = 256;
-/// Between two questions to a server whose answer brought nothing new.
+/// Pause after an answer without news.
 const MIN_POLL_PAUSE: Duration = Duration::from_millis(100);
-/// Between two looks at a server whose database is not this host's: an operator has to decide.
+/// Pause while the server's database is not the one that this host follows, until the operator
+/// decides.
 const HELD_POLL_PAUSE: Duration = Duration::from_secs(2);
-/// How often an answer is sent before it is given up.
+/// How often the follower tries to send an answer.
 const MAX_ANSWER_ATTEMPTS: u32 = 3;
 
 pub(super) struct Follower<'a> {
     conversation: &'a Conversation,
     again: Notify,
-    /// The server has heard who we are.
+    /// Notified after each introduction.
     joined: Notify,
-    /// The next question is for the whole list.
+    /// The next request is for the whole list.
     whole: AtomicBool,
     asked: Arc<Mutex<VecDeque<String>>>,
 }
@@ -44,7 +46,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Notified whenever the host has introduced itself.
+    /// Notified after each introduction of the host.
     pub(super) fn joined(&self) -> &Notify {
         &self.joined
     }
@@ -58,14 +60,15 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// One connection's worth of following. Ends well if all objects are to be asked for again.
+    /// Follows over one connection. Returns without an error to ask for the whole list, or to
+    /// introduce the host again.
     async fn session(&self, outage: &mut Outage) -> Result<(), RequestError> {
         let Conversation { client, engine, .. } = self.conversation;
         let mut session = client.session().await?;
         let mut foreign = engine.foreign();
         let hello = self.hello(&mut foreign);
         session.hello(&hello).await?;
-        // What the server knew of instances may have been lost with it.
+        // The server may have lost what it knew of instances.
         engine.report_all_again();
         self.joined.notify_one();
         if let Err(error) = self.compare(true).await {
@@ -97,7 +100,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// How the host introduces itself now.
+    /// The present introduction of the host.
     fn hello(&self, foreign: &mut watch::Receiver<Option<ForeignDevices>>) -> Hello {
         let mut hello = self.conversation.hello.clone();
         let foreign = foreign.borrow_and_update();
@@ -108,7 +111,7 @@ impl<'a> Follower<'a> {
         hello
     }
 
-    /// Waits until the host would introduce itself otherwise.
+    /// Waits until the introduction of the host differs from `said`.
     async fn moved(&self, foreign: &mut watch::Receiver<Option<ForeignDevices>>, said: &Hello) {
         while foreign.changed().await.is_ok() {
             if self.hello(foreign) != *said {
@@ -119,7 +122,7 @@ impl<'a> Follower<'a> {
     }
 
     fn position(&self) -> Follow {
-        // A list says what the database does not know, and whether somebody decided.
+        // A list shows which objects the database lacks, and whether the operator has decided.
         let list = self.whole.load(Ordering::Relaxed) || self.conversation.engine.held().is_some();
         let position = if list {
             Follow::default()
@@ -133,7 +136,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Now and then compares what is here with what the server has.
+    /// Compares the engine's objects with the server's from time to time.
     pub(super) async fn resync(&self) {
         loop {
             tokio::time::sleep(jitter(self.conversation.pace.resync)).await;
@@ -145,12 +148,13 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Compares what is here with what the server has; `false`: they differ, and the next question is
-    /// for the whole list. A server that was restarted may have another database, so then all is compared.
+    /// Compares the engine's objects with the server's; `false`: they differ, and the next request
+    /// is for the whole list. `full` compares the fingerprint too, for a server that was restarted
+    /// and may have another database.
     async fn compare(&self, full: bool) -> Result<bool, RequestError> {
         let Conversation { client, engine, .. } = self.conversation;
         let known = !engine.position().epoch.is_empty() && engine.held().is_none();
-        // Of different moments (`None`): the follower is about to move; next time.
+        // `None`: the two are of different versions, so there is nothing to compare yet.
         if !known || engine.agrees(&client.digest(full).await?) != Some(false) {
             return Ok(true);
         }
@@ -159,7 +163,7 @@ impl<'a> Follower<'a> {
         Ok(false)
     }
 
-    /// Starts answering what was not asked before; whether there was anything.
+    /// Starts answers to new questions; `true`: there were some.
     fn answer_new(&self, news: &Objects) -> bool {
         let mut fresh = false;
         for asked in &news.questions {
@@ -184,7 +188,7 @@ async fn answer(
     let answer = answers.of_server(&asked.question).await;
     for attempt in 1..=MAX_ANSWER_ATTEMPTS {
         match client.answer(&asked.id, &answer).await {
-            // A refusal is final: the one who asked has gone.
+            // A refusal is final: the question has been withdrawn.
             Ok(()) | Err(RequestError::Refused { .. }) => return,
             Err(error) => tracing::debug!(id = asked.id, attempt, %error, "answer not delivered"),
         }

@@ -1,8 +1,9 @@
-//! The agent's side of the conversation with the server: follows the host's objects, reports how
-//! far the host is, passes leases on, answers questions. A server that is down is normal: the host
-//! goes on as it is, and this comes back with growing pauses.
+//! The agent's side of the conversation with the server: follows the host's objects, reports the
+//! host's progress, sends lease events, answers questions. Depends on the engine; must not know
+//! subsystems.
 //!
-//! Must not know: subsystems.
+//! A server that is down is normal: the host stays as it is, and the client tries again with
+//! growing pauses.
 
 mod client;
 mod error;
@@ -22,11 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Where lease events wait for the server. Kept on disk until it has answered.
+/// The lease events that wait for the server, on disk until the server has them.
 pub trait LeaseSource: Send + Sync {
     /// The oldest events, at most `limit`.
     fn pending(&self, limit: usize) -> std::io::Result<Vec<LeaseEvent>>;
-    /// The server has the oldest `count` events.
+    /// Removes the oldest `count` events, which the server has.
     fn acknowledge(&self, count: usize) -> std::io::Result<()>;
     /// Notified when there are new ones.
     fn changed(&self) -> Arc<Notify>;
@@ -35,13 +36,13 @@ pub trait LeaseSource: Send + Sync {
 /// The times of the conversation. The defaults are what the agent runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pace {
-    /// How long the server may wait with its answer to a follower.
+    /// How long the server may delay its answer to a follower.
     pub wait: Duration,
     /// Between two heartbeats (`report_interval`).
     pub heartbeat: Duration,
     /// Between two comparisons of all objects.
     pub resync: Duration,
-    /// First pause when the server is down; doubles.
+    /// First pause while the server is down; the next pauses double.
     pub first_pause: Duration,
     /// Longest pause.
     pub longest_pause: Duration,
@@ -61,24 +62,24 @@ impl Default for Pace {
 
 /// The conversation of one host with its server.
 pub struct Conversation {
-    /// How to reach it.
+    /// The client of the server.
     pub client: Client,
-    /// What it is about.
+    /// The engine that merges the news.
     pub engine: Engine,
-    /// Who answers questions.
+    /// Answers the server's questions.
     pub answers: Answers,
-    /// How the host introduces itself.
+    /// The introduction of the host.
     pub hello: Hello,
-    /// Its `my_ip` is the address that the host has now.
+    /// The introduction has the present address of the host as `my_ip`.
     pub my_ip_follows: bool,
-    /// Where lease events wait, on a host that has leases.
+    /// The lease events; `None`: a host without DHCP.
     pub leases: Option<Arc<dyn LeaseSource>>,
-    /// Its times.
+    /// The times of the conversation.
     pub pace: Pace,
 }
 
 impl Conversation {
-    /// Talks until it is dropped.
+    /// Runs until it is dropped.
     pub async fn run(self) {
         let follower = follow::Follower::new(&self);
         tokio::join!(

@@ -1,4 +1,5 @@
-//! What goes up without being asked: how far the host is, and what happened to leases.
+//! Reports to the server: the host's progress, its addresses and routes, and lease events. Depends
+//! on the engine and on the journal of leases.
 
 use super::{Conversation, RequestError};
 use novanet_model::wire::Leases;
@@ -6,10 +7,10 @@ use novanet_reconcile::jitter;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Lease events sent at once.
+/// The most lease events in one request.
 const BATCH: usize = 500;
 
-/// Says how far the host is after every round with changes, and as a heartbeat.
+/// Reports the host's progress after every round with changes, and as a heartbeat.
 pub(super) async fn statuses(conversation: &Conversation) {
     let Conversation {
         client,
@@ -22,7 +23,7 @@ pub(super) async fn statuses(conversation: &Conversation) {
     loop {
         let status = engine.status();
         if status.epoch.is_empty() {
-            // Nothing is in force yet; the host's hello says that it is alive.
+            // No object is in force yet; the introduction serves as a heartbeat.
             news.notified().await;
             continue;
         }
@@ -43,7 +44,7 @@ pub(super) async fn statuses(conversation: &Conversation) {
     }
 }
 
-/// Says which addresses and routes the host has, when they change and to each server anew.
+/// Reports the host's addresses and routes after each change and after each introduction.
 pub(super) async fn addresses(conversation: &Conversation, joined: &Notify) {
     let mut foreign = conversation.engine.foreign();
     let mut outage = conversation.outage();
@@ -55,8 +56,8 @@ pub(super) async fn addresses(conversation: &Conversation, joined: &Notify) {
         if let Some(addresses) = seen.filter(|seen| said.as_ref() != Some(seen)) {
             match conversation.client.addresses(&addresses).await {
                 Ok(()) => outage.ended("addresses"),
-                // A server that does not know the question, or not this host any more: it is asked
-                // again after the next introduction.
+                // The server knows the request or this host no longer: again after the next
+                // introduction.
                 Err(error @ RequestError::Refused { .. }) => {
                     tracing::warn!(%error, "the server does not take the host's addresses");
                 }
@@ -76,7 +77,7 @@ pub(super) async fn addresses(conversation: &Conversation, joined: &Notify) {
     }
 }
 
-/// Passes lease events on, oldest first, until the server has all of them.
+/// Sends lease events, oldest first, until the server has all of them.
 pub(super) async fn leases(conversation: &Conversation) {
     let Some(source) = &conversation.leases else {
         return;
@@ -85,7 +86,7 @@ pub(super) async fn leases(conversation: &Conversation) {
     let mut outage = conversation.outage();
     loop {
         if conversation.engine.held().is_some() {
-            // They wait: the same addresses may be others' there.
+            // In another database the same addresses may belong to other instances.
             tokio::time::sleep(jitter(conversation.pace.heartbeat)).await;
             continue;
         }
@@ -114,7 +115,7 @@ pub(super) async fn leases(conversation: &Conversation) {
     }
 }
 
-/// The journal is a file: not on the tasks that serve everything else.
+/// Runs work on files on a thread where it blocks no other task.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
