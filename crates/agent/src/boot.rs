@@ -1,4 +1,4 @@
-//! Which time this host is up: what was noted before it was started again may not hold any more.
+//! The boot of this host: notes of an earlier boot may be wrong now.
 
 /// Differs after each start of the kernel.
 pub(crate) fn boot_id() -> String {

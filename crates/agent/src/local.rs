@@ -34,7 +34,7 @@ impl Local {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(refused(e)),
             _ => {}
         }
-        // Bound under a name that nobody knows, so that nobody connects before the mode is right.
+        // Bound under another name first, so that no client connects before the mode is right.
         let unknown = path.with_extension("sock.new");
         let _ = fs::remove_file(&unknown);
         let listener = UnixListener::bind(&unknown).map_err(refused)?;
@@ -43,7 +43,7 @@ impl Local {
         Ok(Self { path, listener })
     }
 
-    /// Answers everybody who asks, until it is dropped.
+    /// Answers all clients until it is dropped.
     pub async fn serve(self, answers: Answers) {
         loop {
             match self.listener.accept().await {

@@ -1,5 +1,5 @@
 //! Files and folders that only their owner may use, whatever the umask is and whatever an earlier
-//! version made: who can open a lock file can hold its lock.
+//! version made: a user that can open a lock file can hold its lock.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};

@@ -104,7 +104,7 @@ pub(super) enum Verdict {
 /// One line of the table.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Row {
-    /// What was measured, for people.
+    /// The measured figure, for people.
     pub(super) what: String,
     /// Of what.
     pub(super) unit: Unit,
@@ -116,7 +116,7 @@ pub(super) struct Row {
     pub(super) floor: Option<Summary>,
     /// Measured by floor, medians.
     pub(super) ratio: Option<f64>,
-    /// What is asked for.
+    /// The limit that the figure must meet; `None`: none.
     pub(super) limit: Option<Limit>,
     /// Which number it is asked of.
     pub(super) judged: Judged,
@@ -197,7 +197,7 @@ impl Row {
         }
     }
 
-    /// What is asked of one of its numbers.
+    /// Sets the limit of one of its numbers.
     pub(super) fn limit(mut self, judged: Judged, limit: Limit) -> Self {
         let number = match judged {
             Judged::Ratio => self.ratio,

@@ -13,7 +13,7 @@ use std::process::Command;
 pub(super) struct Report {
     /// When it began, UTC.
     pub(super) date: String,
-    /// What was measured.
+    /// The commit of the measured binary.
     pub(super) commit: Option<String>,
     /// Version of the program.
     pub(super) version: &'static str,

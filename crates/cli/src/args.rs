@@ -98,7 +98,7 @@ pub(crate) struct Reader<'a> {
     args: &'a [String],
     at: usize,
     words_only: bool,
-    /// What was read so far.
+    /// The part of the line that is read already.
     pub(crate) line: Line,
 }
 
@@ -273,7 +273,7 @@ impl Line {
                 .filter_map(|name| params.iter().find(|p| p.is(name)))
                 .collect()
         };
-        // What was given by name is not expected by place, as in `create private
+        // A parameter given by name takes no place, as in `create private
         // --fixed_range_v4=…`.
         order.retain(|p| p.takes == Takes::Many || !values.iter().any(|(n, _)| *n == p.name));
         let mut order = order.into_iter().peekable();

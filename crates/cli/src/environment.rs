@@ -31,7 +31,7 @@ pub(crate) fn flags(command_line: &[Given]) -> Result<Flags, Failure> {
     }
 }
 
-/// As [`flags`], with what is wrong beside them: what has a mistake has its default.
+/// As [`flags`], with the mistakes beside them: a flag with a mistake has its default.
 pub(crate) fn flags_in_part(command_line: &[Given]) -> (Flags, Option<Failure>) {
     let mut given = from_environment();
     let mut read = Files::default();

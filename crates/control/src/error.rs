@@ -15,7 +15,7 @@ pub enum ControlError {
     NotFound {
         /// What kind of thing.
         kind: Kind,
-        /// What was asked for.
+        /// The id or name in the request.
         id: String,
     },
     /// It exists already.

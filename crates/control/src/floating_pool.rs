@@ -30,9 +30,9 @@ impl Cloud {
             .await
     }
 
-    /// As [`Self::create_floating_ips`] with the default pool, but leaves out what hosts have,
-    /// `here` among them, which may not have reported it yet. How many are new; what was left out,
-    /// and why.
+    /// As [`Self::create_floating_ips`] with the default pool, but leaves out the addresses of
+    /// hosts, `here` included, whose host may not have reported them yet. Returns the number of new
+    /// ones, and the left-out ones with the reasons.
     pub async fn create_floating_ips_around(
         &self,
         range: Ipv4Net,

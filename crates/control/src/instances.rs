@@ -155,7 +155,7 @@ impl Cloud {
         Ok((before, tx.commit().await?))
     }
 
-    /// Marks an instance as going; what has to be planned for it.
+    /// Marks an instance as being deleted, and returns the plan owners to plan again.
     pub(crate) async fn let_go(
         &self,
         tx: &mut Tx,

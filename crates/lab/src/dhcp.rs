@@ -25,7 +25,7 @@ const TRIES: u32 = 4;
 pub struct Lease {
     /// The address.
     pub address: Ipv4Addr,
-    /// Who gave it.
+    /// The DHCP server that offered it.
     pub server: Ipv4Addr,
     /// The hardware address that the answer came from.
     pub server_mac: Mac,
@@ -139,8 +139,7 @@ impl DhcpClient {
         })
     }
 
-    /// Asks once who has an address to offer, and listens for `time`: all offers, from whoever they
-    /// are.
+    /// Broadcasts one DISCOVER and returns all offers that arrive within `time`, of all servers.
     pub fn offers(&self, time: Duration) -> Result<Vec<Lease>> {
         let message = self.message(MessageType::Discover);
         self.send(&message, self.to_everybody())?;
@@ -189,7 +188,7 @@ impl DhcpClient {
         })
     }
 
-    /// Gives the address back. Nobody answers that.
+    /// Releases the address. DHCP has no answer to a RELEASE.
     pub fn release(&self, lease: &Lease) -> Result<()> {
         let mut message = self.message(MessageType::Release);
         message
@@ -337,8 +336,8 @@ impl DhcpClient {
     }
 }
 
-/// A DHCP server's offer as somebody who is none would send it, to try whether an instance can play
-/// the server: one `Ack` for an address to a client.
+/// A DHCP server's `Ack` for an address to a client, forged: tests try with it whether an instance
+/// can play the server.
 pub fn forged_ack(
     server: (Mac, Ipv4Addr),
     client: Mac,

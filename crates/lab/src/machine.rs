@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::Host;
 
-/// What is looked at: a heading and the shell line that prints it. A program that is not installed
-/// has nothing to say.
+/// The views of the machine: a heading and the shell line that prints it. A program that is not
+/// installed prints nothing.
 const VIEWS: &[(&str, &str)] = &[
     ("nft", "! command -v nft >/dev/null || nft list ruleset"),
     (
@@ -105,8 +105,8 @@ impl MachineState {
         self.views.get(name).map_or("", String::as_str)
     }
 
-    /// What is different in `after`: by heading, lines that went (`-`) and lines that came (`+`).
-    /// Empty when nothing is.
+    /// The differences in `after`: by heading, lines that disappeared (`-`) and new lines (`+`).
+    /// Empty: there are none.
     pub fn diff(&self, after: &Self) -> String {
         let mut text = String::new();
         for (name, before) in &self.views {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 /// A hardware address.
 pub type Mac = [u8; 6];
 
-/// Everybody on the wire.
+/// All stations on the wire.
 pub const BROADCAST: Mac = [0xff; 6];
 
 const IPV4: u16 = 0x0800;
@@ -20,7 +20,7 @@ pub fn ethernet(from: Mac, to: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Who claims or asks what in an ARP packet.
+/// The kind and the addresses of an ARP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arp {
     /// Whether it is an answer (or an unasked claim) and not a question.

@@ -19,8 +19,8 @@ use crate::{Host, Mac};
 /// `PACKET_OUTGOING` of linux/if_packet.h: our own side sent it.
 const OUTGOING: u8 = 4;
 
-/// An interface, seen from below: everything that arrives there, whoever it is for, and nothing in
-/// the way of what is sent.
+/// The wire at an interface: receives all frames that arrive there, whatever their destination, and
+/// sends frames past the kernel's rules.
 #[derive(Debug)]
 pub struct Wire {
     fd: OwnedFd,

@@ -8,7 +8,7 @@ use thiserror::Error;
 pub struct ModelError {
     /// The kind of thing, e.g. `interface name`, `cidr`.
     pub what: &'static str,
-    /// What was given.
+    /// The refused value.
     pub value: String,
     /// The reason, and the allowed values.
     pub reason: String,

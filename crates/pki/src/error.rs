@@ -12,7 +12,7 @@ pub enum PkiError {
     /// The key is a good one, but something was sealed with another.
     #[error("the key file is not the one that this was sealed with (put the right one back)")]
     WrongKey,
-    /// What was sealed has been changed since, or belongs to something else.
+    /// The sealed value has been changed, or belongs to another row.
     #[error("{0}: the sealed value is damaged or belongs to something else")]
     Damaged(String),
     /// A public key that a user brought.

@@ -17,7 +17,7 @@ pub struct Progress {
     pub unready: Option<String>,
     /// The worker attempted everything up to this batch.
     pub done: u64,
-    /// What is not in force, by object.
+    /// Why objects are not in force.
     pub errors: Arc<BTreeMap<ObjectKey, String>>,
     /// Foreign things that work against what is in force, as last observed.
     pub warnings: Arc<BTreeMap<ObjectKey, String>>,

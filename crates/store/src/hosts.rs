@@ -239,8 +239,7 @@ pub async fn port_errors(
     Ok(named.collect())
 }
 
-/// What is wrong with a host as a whole, whatever its objects: it was cleaned up, or it does not
-/// follow this database.
+/// The faults of a host as a whole: it was cleaned up, or it does not follow this database.
 pub async fn troubles(c: &mut Conn, name: &str) -> Result<Vec<String>> {
     Ok(sqlx::query_scalar(
         "SELECT message FROM host_errors WHERE host = $1 AND object_key IN \

@@ -176,7 +176,8 @@ impl Server {
         None
     }
 
-    /// What is wrong with the folder, the script, or the modes of the files, for people.
+    /// The fault of the folder, the script, or the modes of the files, for people; `None`: no
+    /// fault.
     fn a_file_is_wrong(&self) -> Option<String> {
         if !files::folder_is_right(&self.networks_path, &self.state_path) {
             let folder = self.networks_path.display();

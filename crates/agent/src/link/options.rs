@@ -86,7 +86,7 @@ fn no_linklocal_learn() -> InfoBridge {
     })
 }
 
-/// What is behind a port of a bridge.
+/// The kind of a bridge's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PortKind {
     /// An instance.

@@ -22,7 +22,7 @@ pub(crate) enum Received<'a> {
     Lost,
 }
 
-/// What is called with a new socket before it joins a group.
+/// Prepares a new socket before it joins a group.
 type Prepare = fn(&RawSocket) -> io::Result<()>;
 
 /// A socket that receives the notifications of some multicast groups.

@@ -137,7 +137,7 @@ fn work(floats: u32, todo: &Receiver<(Job, u32)>, answer: &Sender<Result<Duratio
         };
         answer.send(took)?;
     }
-    // What was measured was real only if nothing is left to do.
+    // The figure counts only if no change is left to do.
     runtime.block_on(subsystems.check())
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// A fresh one: on SQLite, or on a PostgreSQL.
     pub(super) async fn new(program: &Path, postgres: Option<Arc<Postgres>>) -> Result<Self> {
-        // Not in memory, as /tmp often is: what is measured is durable.
+        // Not in /tmp, which is often in memory: the figures are of durable writes.
         let folder = tempfile::Builder::new()
             .prefix("novanet-bench-")
             .tempdir_in("/var/tmp")?;

@@ -98,7 +98,8 @@ impl Pinger {
         }
     }
 
-    /// The next answer to one of our requests, who gave it and to which; `None`: none until then.
+    /// The next answer to one of the requests: its sender and the number of the request; `None`: no
+    /// answer until then.
     pub(super) fn hear(&mut self, until: Instant) -> Result<Option<(Ipv4Addr, u16)>> {
         let mut buffer = [0_u8; 1500];
         loop {

@@ -91,8 +91,8 @@ impl World {
                 .cloud
                 .sh("ip -brief address show br100 | grep -F 10.0.0.1/")
         })?;
-        // Who looks for an instance that is just booting must not wait a second for the next ARP
-        // question.
+        // The kernel must not wait a second before it asks again for the MAC of an instance that
+        // boots.
         world
             .sandbox
             .cloud

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     })
 }
 
-/// What is no table is an object with its lines. Commands that print nothing still print nothing.
+/// Makes JSON of output that is no table: an object with its lines. No output stays no output.
 fn as_json(text: String) -> String {
     if text.is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() {
         return text;
@@ -159,7 +159,7 @@ async fn execute(command: Command, flags: Flags, format: Format) -> Result<Strin
     };
     let done = dispatch(command, &cx).await;
     let done = done.map_err(|failure| failure.in_database(cx.cloud.db().name()));
-    // A checkpoint: what was written is in the file itself.
+    // A checkpoint: all writes are in the file itself then.
     cx.cloud.close().await;
     done
 }

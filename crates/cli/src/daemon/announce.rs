@@ -84,8 +84,8 @@ async fn applied(cloud: &Cloud, name: &str, since: i64) {
     }
 }
 
-/// Epoch and newest version of what is planned for the host. The clock may be ahead of it: what is
-/// changed for others reaches this host with its next news only.
+/// Epoch and newest version of the host's planned objects. The clock may be ahead of it: changes of
+/// other hosts' objects move the clock, and this host learns of that with its next news only.
 async fn planned(cloud: &Cloud, name: &str) -> Option<(String, i64)> {
     let digest = cloud.digest(name).await.ok()?;
     Some((digest.epoch, digest.max))

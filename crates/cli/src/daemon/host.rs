@@ -36,7 +36,7 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
     })
 }
 
-/// Nobody gave `my_ip`, or one that is no address towards others.
+/// Whether `my_ip` is missing, or is a loopback address: then it follows the host's address.
 pub(super) fn my_ip_follows(flags: &Flags) -> bool {
     !given(flags, "my_ip") || flags.my_ip().is_loopback()
 }
@@ -52,8 +52,8 @@ fn dhcpbridge(flags: &Flags) -> Result<Vec<String>, Failure> {
     Ok(vec![me.display().to_string(), "dhcpbridge".to_owned()])
 }
 
-/// Says which interfaces are not there yet: the agent waits for them, and a typing error must not
-/// show as nothing but a cloud that nobody can reach.
+/// Names the interfaces that do not exist yet: the agent waits for them, and a typing error must
+/// not show only as a cloud without connections.
 pub(super) fn say_what_is_missing(flags: &Flags) {
     let there = |name: &str| Path::new("/sys/class/net").join(name).exists();
     let wanted = [

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// The first user and the first project.
 const FIRST: &str = "admin";
 
-/// What was made and what is there, for the words at the end.
+/// The results of the set-up, for the message at the end.
 pub(super) struct Ready {
     /// The credentials file.
     pub(super) novarc: PathBuf,
@@ -189,9 +189,9 @@ impl First {
     }
 }
 
-/// nova's default kind is VLAN, which needs a switch that knows of it. A first cloud on one host does
-/// not have one, so here the flag counts only if given. A kernel that cannot run VLAN networks would
-/// make a cloud that says it is up and starts no instance: the second value says so.
+/// nova's default kind is VLAN, which needs a switch that knows of it. A first cloud on one host
+/// does not have one, so here the flag counts only if given. A kernel that cannot run VLAN networks
+/// would make a cloud that says it is up and starts no instance: the second value says so.
 fn kind(flags: &Flags) -> (NetworkKind, Option<String>) {
     let Some(origin) = origin(flags, "network_manager") else {
         return (NetworkKind::FlatDhcp, None);

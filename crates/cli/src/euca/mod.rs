@@ -89,7 +89,7 @@ fn commands() -> impl Iterator<Item = &'static Command> {
     .flatten()
 }
 
-/// Who asks whom.
+/// The server's address and the caller's credentials.
 struct Connection {
     endpoint: Endpoint,
     credentials: Credentials,

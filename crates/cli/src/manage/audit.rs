@@ -1,4 +1,5 @@
-//! `nova-manage audit`: who changed what, when, from where.
+//! `nova-manage audit`: the changes of the cloud with their actors, times and sources. Depends on
+//! the audit log.
 
 use super::context::Context;
 use super::{Category, action};

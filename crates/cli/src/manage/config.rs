@@ -45,8 +45,8 @@ struct Other {
     origin: String,
 }
 
-/// All flags. What is wrong with the files is said on stderr, and what they say without effect; a
-/// slip on the command line itself is refused. A password in the database's address is left out.
+/// All flags. Mistakes in the files, and lines without effect, go to stderr; a mistake on the
+/// command line itself is an error. Leaves out a password in the database's address.
 pub(crate) fn list(
     flags: &Flags,
     failure: Option<Failure>,

@@ -172,7 +172,7 @@ fn switch(bound: &Bound, name: &str) -> Result<bool, Failure> {
     Ok(bound.truth(name)?.unwrap_or(false))
 }
 
-/// Does it; what is about the host itself is [`super::local`]'s.
+/// Runs the actions on rows of hosts; [`super::local`] has those on the host itself.
 pub(crate) async fn list(zone: Option<&str>, cx: &Context) -> Result<String, Failure> {
     let mut hosts = cx.cloud.hosts().await?;
     hosts.retain(|host| zone.is_none_or(|z| z == host.availability_zone));

@@ -26,8 +26,8 @@ pub(crate) fn is_local(command: &host::Command) -> bool {
     )
 }
 
-/// `host plan`, `host cleanup`: asked of the agent, or done here while none runs. Another host is
-/// only asked what it would do: who cleans up a host has to be on it.
+/// `host plan`, `host cleanup`: by the agent, or by this process while no agent runs. For another
+/// host only the plan and the dry run: a host is cleaned up on itself.
 pub(crate) async fn host(
     command: host::Command,
     flags: &Flags,

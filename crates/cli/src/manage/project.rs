@@ -1,4 +1,4 @@
-//! `nova-manage project` (and `account`, its later name): who owns instances and addresses.
+//! `nova-manage project` (and `account`, its later name): the owners of instances and addresses.
 
 use super::context::Context;
 use super::user::checked;

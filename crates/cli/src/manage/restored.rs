@@ -9,7 +9,7 @@ use novanet_model::wire::Objects;
 use novanet_server::clock_file;
 use std::fmt::Write as _;
 
-/// Who is right.
+/// The side that is right after a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// The host: the database learns what it runs.

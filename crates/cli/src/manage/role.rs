@@ -164,7 +164,8 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
     }
 }
 
-/// What has to be given besides, as a role counts in a project when it was given there and in all.
+/// The grant that is still missing: a role counts in a project only if the user has it there and in
+/// all projects.
 async fn missing(
     cx: &Context,
     user: &str,

@@ -48,7 +48,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Does it. Whoever is woken at night looks here first, so it says what is wrong, too.
+/// Lists the services, with the faults of their hosts: an operator looks here first.
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
     let Command::List { host, service } = command;
     let mut rows = Vec::new();

@@ -14,7 +14,7 @@ const MAX_ERRORS_PER_HOST: usize = 10;
 /// A list is not held up for longer. Planning ten thousand rows takes about that.
 const BAD_ROWS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is not in force on a host, or what is wrong with it.
+/// An object that is not in force on a host, or a fault of the host.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Fault {
     /// The object's key; `host/…` where no object is to blame.
@@ -31,7 +31,7 @@ pub(super) async fn report(
     let mut faults = BTreeMap::new();
     for host in hosts {
         let mut errors = cx.cloud.host_errors(&host.name).await?;
-        // What is wrong with the host itself comes first: it may explain the rest.
+        // Faults of the host itself come first: they may explain the others.
         errors.sort_by_key(|error| !error.key.0.starts_with("host/"));
         for error in errors.iter().take(MAX_ERRORS_PER_HOST) {
             let message = error.message.trim().replace('\n', " ");

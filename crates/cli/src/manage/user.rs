@@ -1,4 +1,4 @@
-//! `nova-manage user`: who may call the API.
+//! `nova-manage user`: the users that may call the API.
 
 use super::context::Context;
 use super::{Action, Category, action};

@@ -45,8 +45,8 @@ pub(super) fn furnish(options: &HostOptions) -> Result<()> {
         std::fs::write(&source, text).with_context(|| source.clone())?;
         bind(Path::new(&source), path)?;
     }
-    // From here on, what is mounted in the host is seen by every thread that is in it (see
-    // `Host::exec_in`), but not outside.
+    // From here on every thread in the host sees its new mounts (see `Host::exec_in`), and the
+    // machine does not.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)
         .context("sharing mounts in the host")
 }

@@ -110,7 +110,7 @@ enum Depth {
     /// Network, mounts and name. Threads and tasks can be started from here, which the pid
     /// namespace would forbid.
     Here,
-    /// Everything: what is started now lives and dies with the host.
+    /// Everything: a process that starts now ends with the host.
     Processes,
 }
 
@@ -244,8 +244,8 @@ impl Drop for Host {
         if self.detached {
             return;
         }
-        // A dead child that nobody has waited for keeps its pid namespace alive, and the holder
-        // could not end.
+        // A dead child without a waiter keeps its pid namespace alive, and the holder could not
+        // end.
         let started = self
             .started
             .get_mut()
@@ -306,9 +306,9 @@ fn enter<T: Send>(holder: &Holder, depth: Depth, work: impl FnOnce() -> T + Send
     })
 }
 
-/// `/proc` in a host shows the host's processes, and neither `self` nor `net` to somebody who is
-/// none of them. A thread that only looks in keeps its own pids, so it gets a `/proc` that fits
-/// them. Other mounts made from here are the host's: they are shared.
+/// `/proc` in a host shows the host's processes, and neither `self` nor `net` to a process outside.
+/// A thread that enters the host keeps its own pids, so it gets a `/proc` that fits them. Other
+/// mounts made from here are shared with the host.
 fn own_proc() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare CLONE_NEWNS")?;
     let none = None::<&str>;

@@ -153,7 +153,7 @@ impl Deref for NewNetwork {
 pub struct Carved {
     /// The networks, ascending by address.
     pub networks: Vec<NewNetwork>,
-    /// What was decided for the user and may surprise.
+    /// Decisions that the user did not make and that may surprise.
     pub notes: Vec<String>,
 }
 

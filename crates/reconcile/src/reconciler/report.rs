@@ -1,4 +1,5 @@
-//! What is not in force, for the server and for plans: by object, with the reason.
+//! The objects that are not in force, with the reasons, for the server and for plans. Depends on
+//! the holds of their items.
 
 use super::Reconciler;
 use crate::desired::Origin;

@@ -5,7 +5,8 @@ use super::item::{ElementKey, Key, Set, Value};
 use super::types::{Changes, Wanted};
 use std::fmt::Write as _;
 
-/// Whether nft's language has words for it. What has none is foreign, and goes by netlink.
+/// Whether nft's language has words for it. An element without words is foreign; netlink removes
+/// it.
 fn has_words(element: &ElementKey) -> bool {
     !matches!(element, ElementKey::Foreign(_))
 }

@@ -55,7 +55,7 @@ struct State {
 pub(super) enum Since {
     /// The program's own transaction: it replaced everything.
     Itself,
-    /// This transaction: what was there after it was ours.
+    /// This transaction, after which the tables were as novanet wrote them.
     Number(u32),
     /// They were not certainly ours before.
     Unknown,

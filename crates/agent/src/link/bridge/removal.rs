@@ -51,7 +51,8 @@ fn refuse_with_uplink(context: &mut Context, bridge: &IfName) -> Result<(), Subs
     Ok(())
 }
 
-/// What is foreign on a bridge of novanet's, and the commands that take it off.
+/// Foreign ports, devices and addresses on a bridge of novanet's, with the commands that remove
+/// them.
 pub(super) fn blocker(
     context: &mut Context,
     bridge: &Link,

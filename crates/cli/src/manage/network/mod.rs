@@ -97,7 +97,7 @@ pub(crate) enum Command {
     Modify(Which, Modify),
 }
 
-/// What is to be changed of a network; `None`: stays as it is.
+/// Changes of a network; `None`: stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Modify {
     /// Its gateway.
@@ -235,7 +235,7 @@ async fn bad(which: &Which, cx: &Context) -> Result<Option<BadNetwork>, Failure>
     }))
 }
 
-/// What is wrong with a network's row, and what to do.
+/// The mistake in a network's row, and the remedy.
 fn describe_bad_row(bad: &BadNetwork) -> String {
     let Brief { id, cidr, .. } = &bad.brief;
     format!(
