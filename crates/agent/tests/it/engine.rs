@@ -52,7 +52,7 @@ async fn what_came_and_went_before_the_host_heard_of_it_is_reported_at_once() {
     let host = FakeHost::new();
     let engine = started(&host, &[]).await;
     let news = engine.news();
-    // What was said until here is not what is waited for.
+    // Notifications so far are not the one that the test waits for.
     while tokio::time::timeout(Duration::from_secs(5), news.notified())
         .await
         .is_ok()

@@ -95,7 +95,7 @@ async fn waiting_for_a_busy_firewall_is_no_error_and_nothing_is_observed_for_it(
     assert!(began.elapsed() < Duration::from_millis(320));
     reached(&engine, 2).await;
     assert_eq!(cloud::errors(&engine), []);
-    // Once, for the new bridge's name, which might be somebody else's.
+    // Once, for the new bridge's name, which a foreign device might have.
     assert_eq!(host.observations("links"), looks + 1);
 }
 

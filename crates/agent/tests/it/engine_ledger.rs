@@ -282,7 +282,7 @@ async fn the_metadata_service_finds_instances_by_address() {
 fn nobody_who_asks_the_engine_waits_for_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let kept = Ledger::open(dir.path()).unwrap();
-    // A pipe takes nothing before somebody reads it, as a disk that hangs.
+    // A pipe takes nothing without a reader, as a disk that hangs.
     let log = dir.path().join("ledger.0.log");
     nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let (engine, _lanes) =

@@ -1,5 +1,6 @@
-//! Networks and addresses that a host cannot have: a bridge's name that is somebody else's, a kind
-//! that hosts do not run, a range or an address in which the host itself lives. Nothing of them is made, in no subsystem, and one error by name says why.
+//! Networks and addresses that a host cannot have: a foreign device has the bridge's name, hosts do
+//! not run the kind, the host itself has the address or one in the range. No subsystem makes
+//! anything of them, and one error names the cause.
 
 use crate::engine_support as cloud;
 use crate::engine_support::{delta, eventually, list, no_error, reached, running, start, started};
@@ -20,7 +21,7 @@ fn two_networks() -> Vec<HostObject> {
     objects
 }
 
-/// What is there of the first network.
+/// The items of the first network on the host.
 fn of_the_first(host: &FakeHost) -> Vec<String> {
     let things = host.things().into_iter();
     let of_it = things.filter(|(key, value)| {
@@ -260,7 +261,7 @@ async fn a_wider_route_takes_no_network_down_and_a_narrower_one_does() {
     .await;
 }
 
-/// What is there of the floating IP 203.0.0.1.
+/// The items of the floating IP 203.0.0.1 on the host.
 fn of_the_float(host: &FakeHost) -> Vec<String> {
     let things = host.things().into_keys();
     things.filter(|key| key.contains("203.0.0.1")).collect()

@@ -1,4 +1,5 @@
-//! The agent with its real subsystems, in a host of its own, against a server that speaks the protocol.
+//! The agent with its real subsystems, in a host of its own, against a server that speaks the
+//! protocol.
 
 use crate::engine_support as cloud;
 use crate::engine_support::eventually;
@@ -155,7 +156,7 @@ async fn a_life(settings: Settings) {
         .await
         .unwrap();
     assert_eq!(planned.as_deref(), Ok(QUIET));
-    // Whoever asks without knowing how the agent was started knows it from its folder, as root only.
+    // `host plan` without the agent's flags reads its settings from its folder, as root only.
     let kept = saved_settings(&settings.state_path);
     assert_eq!(kept.as_ref(), Some(&settings));
     let mode = std::fs::metadata(saved_settings_path(&settings.state_path)).unwrap();

@@ -57,7 +57,7 @@ fn ping(from: &Host, to: &str) -> Result<Process> {
     from.spawn(&mut ping)
 }
 
-/// What was lost, of how many.
+/// Lost packets, and sent ones.
 fn lost(ping: &Process) -> Result<(u32, u32)> {
     ping.signal(nix::sys::signal::Signal::SIGINT)?;
     let mut said = String::new();
@@ -75,7 +75,7 @@ fn lost(ping: &Process) -> Result<(u32, u32)> {
     Ok((sent - received, sent))
 }
 
-/// A transfer in both directions that never pauses; what is received is what was sent.
+/// A transfer in both directions that never pauses; the received bytes are the sent ones.
 struct Transfer {
     stop: Arc<AtomicBool>,
     ends: Vec<JoinHandle<Result<(u64, Duration)>>>,
@@ -147,7 +147,7 @@ fn flows_live_through_many_rewritings_and_revocations_of_others_without_a_loss()
     let transfer = Transfer::start(a, b, 9000)?;
     for round in 0..24 {
         match round % 4 {
-            // Everything anew: somebody removed one of our tables, or the record is lost.
+            // All rules again: one of the tables was removed, or the record is lost.
             0 => {
                 cloud.run(&["nft", "delete table ip6 nova"])?;
                 agent.converge(cloud)?;

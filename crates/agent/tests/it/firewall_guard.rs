@@ -24,7 +24,7 @@ use std::time::Duration;
 
 const SERVICE: u16 = 5000;
 
-/// Whether somebody at `address` answers a SYN/ACK that nobody asked for (with a reset, if it is not
+/// Whether a station at `address` answers an unexpected SYN/ACK (with a reset, if it is not
 /// dropped). Conntrack calls it invalid.
 fn answers_invalid(from: &Host, address: Ipv4Addr) -> Result<bool> {
     let raw = from.exec_in(|| {
@@ -144,7 +144,7 @@ fn an_address_of_the_hosts_own_is_given_back_to_it() -> Result<()> {
     Ok(())
 }
 
-/// Somebody outside who sends to an address all the time, and a service of the host that listens.
+/// A station outside that sends to an address all the time, and a service of the host that listens.
 struct Fire {
     stop: Arc<AtomicBool>,
     sender: Option<JoinHandle<()>>,
@@ -155,7 +155,7 @@ struct Fire {
 const FLOAT: Ipv4Addr = Ipv4Addr::new(203, 0, 0, 1);
 
 impl Fire {
-    /// Whoever sends knows the host's MAC already: no packet waits for an answer to ARP.
+    /// The sender knows the host's MAC already: no packet waits for an answer to ARP.
     fn open() -> Self {
         let outside = Host::new("outside").unwrap();
         link::sh(&format!(

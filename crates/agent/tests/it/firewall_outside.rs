@@ -168,7 +168,7 @@ fn a_machine_outside_does_not_pass_for_an_instance() -> Result<()> {
     Ok(())
 }
 
-/// What a machine of somebody else on our bridge says with the address, or the MAC, of instance 4.
+/// Frames of a foreign machine on our bridge with the address, or the MAC, of instance 4.
 fn foreign_frames(wire: &Wire) -> Vec<(&'static str, Vec<u8>)> {
     let ends = |from_mac, from| Ends {
         from_mac,
@@ -358,7 +358,7 @@ fn rules_that_are_written_anew_end_flows_that_none_of_them_allows() -> Result<()
     let mut revoked = TcpSession::start(net, a, public(13), 80)?;
     let mut stays = TcpSession::start(net, a, public(13), 22)?;
     assert!(revoked.goes_on() && stays.goes_on());
-    // Gone while the tables were gone too: nobody sees a rule that goes.
+    // Removed while the tables were missing too: no backend sees a rule that goes.
     cloud.run(&["nft", "flush ruleset"])?;
     std::fs::remove_file(world.state_path().join("firewall.json"))?;
     objects.pop();

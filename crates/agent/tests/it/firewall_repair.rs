@@ -246,7 +246,7 @@ fn cleaning_up_leaves_nothing_of_ours() -> Result<()> {
     Ok(())
 }
 
-/// With handles: what is written again has others.
+/// With handles: rules that are written again have other ones.
 fn handles(cloud: &Host) -> Result<String> {
     Ok(cloud.run(&["nft", "-a", "list ruleset"])?.stdout)
 }

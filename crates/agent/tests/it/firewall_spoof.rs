@@ -91,7 +91,7 @@ fn a_claim_of_the_gateways_address_by_arp_is_dropped() -> Result<()> {
     })
 }
 
-/// Gratuitous ARP. Nobody answers, which the program thinks a failure.
+/// Gratuitous ARP. No station answers, which the program reports as a failure.
 fn announce(from: &Host, address: Ipv4Addr) -> Result<()> {
     let address = address.to_string();
     let said = from.try_run(&[
@@ -143,7 +143,7 @@ fn frames_reach(world: &World, to: &Host, mac: &str, address: Ipv4Addr) -> Resul
         "ip neigh replace {address} lladdr {mac} dev br100 nud permanent"
     ))?;
     let before = count()?;
-    // Twenty frames, so that a stray one of somebody else's proves nothing.
+    // Twenty frames, so that a stray frame proves nothing.
     world.cloud.try_run(&[
         "ping",
         "-n",

@@ -90,7 +90,7 @@ fn the_tables_of_the_first_builds_are_replaced_without_a_lost_packet() -> Result
         let changes = agent.converge(cloud)?;
         let names: Vec<_> = changes.iter().map(|c| c.key.to_string()).collect();
         assert!(changes.iter().any(|change| change.key == Key::BaseRuleset));
-        // What is in the old sets was seen: nothing in them seems new.
+        // The elements of the old sets were observed: none of them seems new.
         assert!(
             !names.iter().any(|n| n.starts_with("fixed_ips")),
             "{names:?}"

@@ -151,7 +151,7 @@ fn when_an_obstacle_is_gone_everything_is_there_within_five_seconds() {
     inside(|| async {
         machine();
         let state = tempfile::tempdir().unwrap();
-        // Somebody else's bridge, and somebody else's DHCP server.
+        // A foreign bridge, and a foreign DHCP server.
         sh("ip link add br100 type bridge");
         let server = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67)).unwrap();
         let engine = cloud::start_with_dhcp(state.path());

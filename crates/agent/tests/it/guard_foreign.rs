@@ -8,7 +8,7 @@ use novanet_agent::link::PORTS;
 use novanet_lab::{Host, connect};
 use std::net::Ipv4Addr;
 
-/// The troubles that are told with these rules of somebody else.
+/// The warnings about these foreign rules.
 fn told(cloud: &Host, agent: &Agent, rules: &str) -> Result<Vec<String>> {
     cloud.run(&["nft", rules])?;
     let shown = cloud.exec_in(|| block_on(agent.firewall.show()))??;
@@ -17,7 +17,7 @@ fn told(cloud: &Host, agent: &Agent, rules: &str) -> Result<Vec<String>> {
     Ok(troubles.map(str::to_owned).collect())
 }
 
-/// A table of somebody else with this chain at this hook.
+/// A foreign table with this chain at this hook.
 fn chain(hook: &str, policy: &str, rules: &str) -> String {
     format!(
         "add table inet other; add table bridge other; add chain inet other zone; \
@@ -124,7 +124,7 @@ fn what_is_told_is_true_and_its_remedy_helps() -> Result<()> {
 fn what_is_only_named_like_a_port_goes_on_as_if_we_were_not_there() -> Result<()> {
     let world = World::new(&[3])?;
     let cloud = &world.cloud;
-    // Two machines on a bridge of somebody else's, and one by itself.
+    // Two machines on a foreign bridge, and one by itself.
     let machines = ["nv77", "nv78", "nv79"].map(|end| -> Result<Host> {
         let machine = Host::new(end)?;
         connect(cloud, end, &machine, "eth0")?;
@@ -147,7 +147,7 @@ fn what_is_only_named_like_a_port_goes_on_as_if_we_were_not_there() -> Result<()
     let mut agent = world.agent(&two_projects())?;
     agent.converge(cloud)?;
     assert_eq!(answered()?, [true, true]);
-    // One in our group is a port that nobody declared, whatever its name.
+    // A device in our group is an unknown port, whatever its name.
     for end in ["nv77", "nv79"] {
         cloud.sh(&format!("ip link set dev {end} name x{end} group {PORTS}"))?;
     }

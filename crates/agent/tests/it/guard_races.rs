@@ -16,7 +16,7 @@ const OPEN: &str = "insert rule ip nova host_services accept";
 const WRITING_MS: u64 = 48;
 const STEP_MS: usize = 3;
 
-/// Somebody's change, so many milliseconds from now.
+/// A foreign change, so many milliseconds from now.
 fn soon(cloud: &Host, delay: u64, change: &str) -> Result<Process> {
     let line = format!("sleep 0.{delay:03}; exec nft '{change}'");
     cloud.spawn(Command::new("sh").args(["-c", &line]))
@@ -34,7 +34,7 @@ fn settle(agent: &mut Agent, cloud: &Host) -> Result<()> {
     anyhow::bail!("ten rounds, and still: {:?}", agent.differences(cloud)?)
 }
 
-/// Lays `theirs` over `ours`, at every moment of it; what is there in the end must be ours alone.
+/// Lays `theirs` over `ours`, at every moment of it; in the end only ours may be there.
 fn at_every_moment(theirs: &str, ours: impl Fn(&mut Agent, &Host) -> Result<()>) -> Result<()> {
     let cloud = cloud()?;
     let state = tempfile::tempdir()?;

@@ -1,6 +1,6 @@
-//! A whole agent with its real subsystems is killed, by SIGKILL, while it makes one state of a host out of
-//! another: after its first action, after its second …, and at moments drawn by lot. The next agent
-//! ends in the same state as one that nobody killed.
+//! A whole agent with its real subsystems is killed, by SIGKILL, while it makes one state of a host
+//! out of another: after its first action, after its second …, and at moments drawn by lot. The
+//! next agent ends in the same state as one that was not killed.
 
 use crate::engine_support::{eventually, list};
 use crate::instance::parts::{self, VethAttacher, sh};
@@ -228,7 +228,7 @@ fn states(instances: bool) -> [Vec<HostObject>; 2] {
     [one, other]
 }
 
-/// What is on the host, in the words of tools that know nothing of us.
+/// The host's state, in the words of tools that know nothing of novanet.
 fn dump(state: &Path) -> String {
     let addresses = "ip -o addr show | awk '{print $2, $4}' | grep -v fe80 | sort";
     let links = "ip -o link | sed 's/^[0-9]*: //; s/ state [A-Z]*//; s/@[^:]*:/:/' \
@@ -281,7 +281,7 @@ impl Deaths {
         deaths
     }
 
-    /// An agent that nobody kills goes on from whatever is there. What is there then.
+    /// Runs an agent to its end from the present state. Returns the state then.
     async fn next_agent(&self, to: usize) -> String {
         let settings = &self.settings;
         agent(settings, &KillAfter::new(), async |engine| {

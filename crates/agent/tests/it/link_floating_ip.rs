@@ -171,8 +171,8 @@ fn a_removal_by_others_is_noticed_and_novanets_own_changes_are_not() {
         links.converge().await;
         let changed_externally = links.subsystem.changed_externally();
         quiet(&changed_externally).await;
-        // Novanet's own changes of floating IPs notify nobody. The kernel may send a late event
-        // about the bridge: one of three rounds must be quiet.
+        // Novanet's own changes of floating IPs cause no notification. The kernel may send a late
+        // event about the bridge: one of three rounds must be quiet.
         let mut woken = 0;
         for _ in 0..3 {
             for i in 10..20 {

@@ -40,7 +40,7 @@ fn an_address_leads_moves_and_leads_nowhere() {
         assert!(change.hosts.contains("h1"));
         host.round().await;
         assert!(!host.has(&key));
-        // Once more changes nothing, and nobody has to wait.
+        // Once more changes nothing, and the call waits for no host.
         let change = w.disassociate_address(&web, float.address.into()).await?;
         assert!(change.hosts.is_empty());
         w.release_address(&web, float.address.into()).await?;

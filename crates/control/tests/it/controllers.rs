@@ -14,7 +14,7 @@ async fn rounds(w: &World, name: &str, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Takes the host objects of a network away behind everybody's back.
+/// Removes the host objects of a network past the use cases.
 async fn damage(w: &World, net: &Network) -> Result<()> {
     let mut tx = w.db().begin_planned().await?;
     objects::put(&mut tx, PlanOwner::Network(net.id), &[]).await?;

@@ -245,7 +245,7 @@ fn another_projects_group_is_named_only_with_a_say_in_both_projects() {
         assert_eq!(names[&letters].name, "letters");
         let (_, names) = w.groups(&caller("joe", "web", false)).await?;
         assert_eq!(names[&letters].name, "", "joe is a stranger in news");
-        // Who has no say there may still take back the project's own rule.
+        // A caller without a role there may still revoke the project's own rule.
         w.revoke(&caller("joe", "web", true), &default, &rule)
             .await?;
         w.assert_planned().await;

@@ -54,7 +54,7 @@ fn a_network_that_overlaps_what_a_host_has_is_refused_by_name_either_way_round()
         assert!(w.networks().await?.is_empty(), "all or nothing");
         w.create_networks(&request(NetworkKind::FlatDhcp, "10.0.0.0/24", "br300"))
             .await?;
-        // The host may report what it had before, and somebody who does not exist nothing.
+        // The host may report what it had before, and an unknown host nothing.
         w.report_addresses("cloud1", &lan).await?;
         assert_refused!(
             w.report_addresses("cloud9", &lan).await,
@@ -163,7 +163,7 @@ fn a_floating_ip_that_a_host_has_is_neither_made_nor_given_nor_led_anywhere() {
         assert_eq!(next, ip("203.0.113.3"));
         let by_name = w.allocate_this_address(&web, ip("203.0.113.2"), None).await;
         assert!(by_name.is_err());
-        // The operator ends what was before; nobody begins it again.
+        // The operator ends the old association; no caller can make it again.
         assert!(w.end_association(held).await?);
         assert!(!w.end_association(held).await?);
         host.round().await;

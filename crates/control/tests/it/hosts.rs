@@ -125,7 +125,7 @@ fn what_a_host_says_of_an_instance_is_kept_with_its_reason() {
         let row = w.instance(&web, id).await?.row;
         assert_eq!(row.state, InstanceState::Error);
         assert_eq!(row.detail.as_deref(), Some("runc: no such file"));
-        // Not a host's own, or nobody's: no news.
+        // An instance of another host, or of none: no news.
         other.say(vec![report(id, Said::Running, 1)]).await;
         host.say(vec![report(InstanceId(77), Said::Running, 1)])
             .await;

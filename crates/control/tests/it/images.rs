@@ -69,7 +69,7 @@ fn a_projects_image_is_seen_and_run_by_it_alone() {
             "image ami-00000001 not found"
         );
         w.run_instances(&web, &launch(image.id)).await?;
-        // Who runs it goes on when it is deleted, and nobody else begins.
+        // Its instances go on when it is deleted, and no new one starts.
         w.delete_image(image.id).await?;
         assert_refused!(
             w.delete_image(image.id).await,

@@ -214,7 +214,7 @@ fn a_caller_that_goes_away_takes_nobody_with_it() {
         for leaver in 0..3 {
             let before = w.instances(&web).await?.len();
             let mut pending = meanwhile(w, &calls).await?;
-            // Whoever it is: the one who would have had the turn, too.
+            // Any of them, also the call that would have run next.
             drop(pending.remove(leaver));
             let mut stayed = 0;
             for call in pending {

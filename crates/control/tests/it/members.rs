@@ -53,7 +53,7 @@ fn a_role_counts_where_it_was_given_in_the_project_and_in_all_and_ends_with_eith
             w.add_role("joe", "sysadmin", project).await?;
         }
         assert!(joe_may(w, Role::SysAdmin).await?);
-        // Who leaves a project takes no role along.
+        // A user that leaves a project keeps no role.
         w.remove_member(&web, "joe").await?;
         w.add_member(&web, "joe").await?;
         assert!(!joe_may(w, Role::SysAdmin).await?);

@@ -268,7 +268,7 @@ fn an_address_that_leads_to_an_instance_is_scrubbed_by_force_only_and_that_is_to
         w.image().await;
         let web = w.project("web").await;
         let mut host = w.host("h1").await;
-        // A network for everybody: it is not the project's, and its instances go on.
+        // A shared network: it is not the project's, and its instances go on.
         w.network("10.0.0.0/24").await;
         w.floats("203.0.113.8/29").await;
         let ids = w.run(&web, 2).await;

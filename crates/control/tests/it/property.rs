@@ -1,5 +1,5 @@
-//! Whatever clients do at the same time: the host objects are what the plan of all rows says, and
-//! every follower has them.
+//! Under any calls of concurrent clients, the host objects are the plan of all rows, and every
+//! follower has them.
 
 mod acts;
 
@@ -66,7 +66,8 @@ async fn all_at_once(w: &World, clients: Vec<Vec<Act>>) -> Result<()> {
     stop.send(true)?;
     let mut hosts = hosts.join_all().await;
     let mut controllers = novanet_control::Controllers::new("s1");
-    // What was edited by hand is planned by them; all else was planned in its own transaction.
+    // They plan the rows that were edited by hand; a use case plans its rows in its own
+    // transaction.
     controllers.round(w).await?;
     w.assert_planned().await;
     // Two rounds: deletions end with the first.

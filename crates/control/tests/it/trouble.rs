@@ -1,6 +1,6 @@
-//! Rows that somebody spoiled, networks that a host refuses, and those who want something
-//! meanwhile: a shared network is left out while there is another, one of the project's own is not
-//! left out in silence, and a floating IP is in nobody's way.
+//! Spoiled rows, networks that a host refuses, and the calls meanwhile: a launch leaves a shared
+//! network out while there is another, waits for one of the project's own, and a floating IP blocks
+//! no call.
 
 use crate::world::{World, assert_refused, both, ip, launch, name, refused};
 use anyhow::Result;
@@ -161,7 +161,7 @@ fn with_shared_networks_that_make_no_sense_only_no_vlan_network_is_taken_instead
         by_hand(w, "UPDATE networks SET dns1 = 'x' WHERE id = 1").await?;
         let text = refused(w.run_instances(&web, &launch(ImageId(1))).await);
         assert!(text.contains("network 1: dns1 \"x\""), "{text}");
-        // A VLAN network that nobody has is one of many: another one will do, but not none.
+        // A VLAN network without a project is one of many: another one will do, but not none.
         w.delete_network("1").await?;
         host.follow().await;
         host.report().await;
@@ -197,7 +197,7 @@ fn a_floating_ip_whose_interface_makes_no_sense_hinders_no_other_and_is_named_wh
         let bad = w.bad_rows().await?;
         assert_eq!(bad.len(), 2);
         assert_eq!(bad[0], why);
-        // What it was last good for goes on, and everybody sees it.
+        // The objects of the last valid row stay, and the lists say so.
         novanet_control::Controllers::new("s1").round(w).await?;
         host.round().await;
         assert_eq!(host.keys("float"), there);
@@ -213,7 +213,7 @@ fn a_floating_ip_whose_interface_makes_no_sense_hinders_no_other_and_is_named_wh
         assert!(host.keys("float").is_empty());
         let again = w.associate_address(&web, float.address.into(), &to).await;
         assert_refused!(again, ControlError::Store(_), why);
-        // Nobody gets the other one, which is as bad.
+        // No instance gets the other one, which is as bad.
         assert_refused!(
             w.allocate_address(&web, None).await,
             ControlError::Exhausted { .. },

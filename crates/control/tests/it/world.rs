@@ -240,7 +240,7 @@ impl World {
         assert!(report.contains(" 0 host objects repaired"), "{report}");
     }
 
-    /// What was done, oldest first.
+    /// The actions of the audit log, oldest first.
     pub(crate) async fn actions(&self) -> Vec<String> {
         let entries = self.audit(None, 10_000).await.unwrap();
         entries.into_iter().rev().map(|e| e.action).collect()

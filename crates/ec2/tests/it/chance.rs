@@ -1,4 +1,4 @@
-//! Whatever comes, it is read or refused; whatever is signed, verifies.
+//! Every request is read or refused, and every signed request verifies.
 
 use crate::ours::{in_every_way, received};
 use crate::recorded::{self, NOW, Recorded};

@@ -52,7 +52,7 @@ async fn a_failing_accept_is_tried_again_and_not_in_a_loop() {
     let took = began.elapsed();
     assert!(took > Duration::from_secs(4), "{took:?}");
     assert!(server.accepts() <= 12, "{}", server.accepts());
-    // A client that has gone before it was accepted delays nobody.
+    // A client that has gone before it was accepted delays no other.
     server.fail(ErrorKind::ConnectionAborted);
     let began = Instant::now();
     server.connect(1).ask("/").await;

@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = (HostObject, bool)> {
     (object(), prop::bool::weighted(0.7))
 }
 
-/// What an earlier agent, or somebody else, left in a subsystem.
+/// The remains of an earlier agent, or of a foreign program, in a subsystem.
 fn remains<S: Subject>() -> impl Strategy<Value = Vec<(String, String)>> {
     let items = object().prop_map(|object| S::items(&object));
     let value = prop_oneof![Just(None), Just(Some("else".to_owned()))];

@@ -52,7 +52,7 @@ async fn a_question_that_cannot_be_answered_is_refused_with_a_line_that_names_th
             "host h9 not found: nova-manage host list shows them"
         )
     );
-    // Nobody empties a host from afar.
+    // A host cannot be emptied from afar.
     let (status, text) = ask(
         &w,
         "h1",

@@ -300,7 +300,7 @@ async fn a_get_with_a_longer_query_than_http_takes_is_refused_in_ec2s_words() ->
     }
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
-    // It ends with a reset: there is more than anybody reads.
+    // It ends with a reset: there are more bytes than the server reads.
     let _ = tokio::time::timeout(Duration::from_secs(10), read).await?;
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.contains("RequestEntityTooLarge"), "{answer}");

@@ -19,7 +19,7 @@ fn stem(path: &Path) -> &str {
     path.file_stem().unwrap().to_str().unwrap()
 }
 
-/// What has to appear in a test for a public function: `module::name(`, or `.name(` / `::name(`
+/// The text that a test of a public function has: `module::name(`, or `.name(` / `::name(`
 /// for one that belongs to a type.
 fn calls_wanted(path: &Path) -> Vec<String> {
     let source = fs::read_to_string(path).unwrap();

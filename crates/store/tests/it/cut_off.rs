@@ -1,4 +1,4 @@
-//! Making the schema is cut off, at every point where it waits for the database: who comes next
+//! Making the schema is cut off, at every point where it waits for the database: the next start
 //! makes the rest, and nothing is spoiled.
 
 use crate::engines::{runtime, sqlite_url};
@@ -33,7 +33,7 @@ fn on_postgres_a_schema_that_was_cut_off_is_finished_by_the_next_start() {
         loop {
             let database = server.fresh_database().unwrap();
             let name = database.url.rsplit('/').next().unwrap();
-            // What was asked of the server before it was cut off, may be done after that.
+            // The server may finish statements that were sent before the cut.
             let ended = || until_nobody_is_in(server, name);
             if cut_off_and_start(&database.url, waits, ended).await {
                 break;

@@ -181,7 +181,7 @@ fn whoever_goes_away_at_any_moment_takes_nothing_of_others_with_it() {
             if !through {
                 cut_off.insert(stage.load(Ordering::Relaxed));
             }
-            // An answer may be there before anybody waits for it: in the next run it is not.
+            // An answer may come before the test waits for it: in the next run it does not.
             if through && cut_off.len() == STAGES {
                 break;
             }

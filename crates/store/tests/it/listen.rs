@@ -129,7 +129,7 @@ fn a_listener_that_was_cut_off_comes_back_and_everybody_looks() {
             let sql = format!("SELECT pg_terminate_backend({pid})");
             Postgres::shared()?.psql("postgres", &sql)?;
             cut.push(pid);
-            // What was said meanwhile nobody heard.
+            // The notifications of the meantime are lost.
             timeout(LONG, hints.changed()).await??;
             let version = change(&other, last).await?;
             heard(&mut hints, version).await?;

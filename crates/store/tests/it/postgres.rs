@@ -1,4 +1,4 @@
-//! What is PostgreSQL's own: it may go away.
+//! PostgreSQL only: the server may go away.
 
 use crate::engines::{run, runtime};
 use novanet_lab::Postgres;
@@ -93,7 +93,7 @@ fn other_servers_hear_of_a_change_by_notification() {
     run(Engine::Postgres, |t| async move {
         let mut listener = sqlx::postgres::PgListener::connect(&t.url()).await?;
         listener.listen("novanet").await?;
-        // Taken back, so nobody hears of it.
+        // Rolled back, so there is no notification.
         drop(t.begin_planned().await?);
         let version = t.begin_planned().await?.commit().await?.version;
         let heard = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await??;

@@ -1,4 +1,4 @@
-//! What is SQLite's own: the file, its owner, and whose turn it is to write.
+//! SQLite only: the file, its owner, and the order of writers.
 
 use crate::engines::{run, runtime, sqlite_url};
 use novanet_store::{Db, Engine, StoreError, counters};

@@ -178,7 +178,7 @@ fn whatever_the_umask_is_nobody_else_can_open_a_file_of_the_state_folder_or_lock
     cloud.start().unwrap();
     cloud.with_instance().unwrap();
     cloud.settled().unwrap();
-    // What dnsmasq reads as the user that it becomes is open; what is in a closed folder is closed.
+    // What dnsmasq reads as the user that it becomes is open; files in a closed folder are closed.
     let open = format!(
         "cd {STATE}; find . -mindepth 1 -path ./networks -prune -o -name up.out -o -name novanet.log \
          -o -type d ! -perm /077 -prune -o -perm /077 -print"

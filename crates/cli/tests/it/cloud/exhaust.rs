@@ -129,7 +129,7 @@ fn all_is_well(cloud: &Cloud, float: &str) -> Result<()> {
     .context("metadata")
 }
 
-/// The files in which metadata is kept are pipes, which nobody reads: as a disk that hangs. Two of
+/// The files of the metadata cache are pipes without a reader: as a disk that hangs. Two of
 /// the agent's threads wait for them, as many as a runtime has.
 fn a_hanging_disk_of_the_agent_delays_no_answer(cloud: &Cloud) -> Result<()> {
     let folder = format!("{STATE}/agent/metadata");

@@ -164,7 +164,7 @@ fn nothing_else_is_there(cloud: &Cloud) -> Result<()> {
     .with_context(|| cloud.log())
 }
 
-/// What is there once for every living instance, and as text by what it is known there.
+/// Things that exist once for every living instance: their names, and the commands that list them.
 const ONE_EACH: [(&str, &str); 5] = [
     (
         "first processes",
@@ -183,7 +183,7 @@ const ONE_EACH: [(&str, &str); 5] = [
     ),
 ];
 
-/// What is there without belonging to anybody: links, names and numbers of network namespaces,
+/// Things without an owner: links, names and numbers of network namespaces,
 /// mounts, programs that an agent ran, a second DHCP server (one is two processes), temporary
 /// files.
 const NONE: &str = r"

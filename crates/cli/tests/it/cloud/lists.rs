@@ -114,7 +114,7 @@ fn lists_name_owner_address_and_usage_fit_the_terminal_and_have_documented_keys(
     let bridge = items.find(|i| i["subsystem"] == "links" && i["item"] == "bridge br100");
     assert!(bridge.is_some(), "{plan}");
 
-    // Nobody repairs it: the difference is there to see.
+    // No agent repairs it: the difference stays.
     cloud.settled().unwrap();
     cloud.sh("nova-manage host plan --diff").unwrap();
     cloud.stop(Signal::SIGTERM).unwrap();

@@ -59,7 +59,7 @@ fn a_killed_cloud_comes_back_to_the_same_state_and_no_packet_is_lost() {
         "{}",
         second.stderr
     );
-    // As an operator of nova would, who had nova-compute beside nova-network.
+    // As an operator of nova would, with nova-compute beside nova-network.
     let compute = cloud
         .try_sh("ln -s /run/bin/novanet /run/bin/nova-compute; timeout 20 nova-compute --public_interface=eth0 --my_ip=203.0.113.2")
         .unwrap();

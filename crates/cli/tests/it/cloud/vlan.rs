@@ -41,7 +41,7 @@ fn two_projects_on_two_vlans_over_one_trunk_do_not_reach_each_other() {
     assert!(done.text.contains("1 passed"), "{}", done.text);
 }
 
-/// What is beyond the cloud host's trunk: a switch, and another host with an address in each VLAN.
+/// Beyond the cloud host's trunk: a switch, and another host with an address in each VLAN.
 struct Beyond {
     _switch: Host,
     other: Host,
@@ -122,7 +122,7 @@ fn two_projects() -> Result<()> {
     }
     ensure!(!frames.contains("10.0.0.3 > 10.1.171"), "{frames}");
 
-    // Somebody takes the device away.
+    // The device disappears.
     cloud.sh("ip link delete dev vlan100")?;
     eventually(long(), || {
         cloud.sh("ip -d link show dev vlan100 | grep -q 'master br100'")

@@ -137,7 +137,7 @@ impl DbSnapshot {
         Ok(())
     }
 
-    /// What is the same after every run; without these columns too.
+    /// The columns that are the same after every run, without these.
     pub(crate) fn essence(&self, without: &[&str]) -> Vec<String> {
         let mut lines = vec![];
         for (name, table) in &self.tables {

@@ -61,7 +61,7 @@ impl Errors {
 
     fn step(&self, stage: Stage, sql: &str) -> Option<sqlx::Error> {
         let mut plan = self.plan();
-        // A ROLLBACK comes in the background, of whom nobody knows.
+        // A ROLLBACK of an unknown transaction comes in the background.
         if !plan.runs || sql == "ROLLBACK" {
             return None;
         }

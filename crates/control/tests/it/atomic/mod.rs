@@ -65,7 +65,7 @@ async fn try_all(w: &World) -> Result<()> {
     Ok(())
 }
 
-/// Tables that no plan follows from and nobody sees.
+/// Tables that no plan follows from and no list shows.
 const UNPLANNED: &[&str] = &["leases", "image_blobs"];
 
 /// How many statements set up a connection, which may come with one run and not with another.
@@ -214,7 +214,7 @@ impl<'w> Trial<'w> {
         Ok(self.snapshots.take().await?.rows(table))
     }
 
-    /// Changes something behind everybody's back.
+    /// Changes rows past the use cases.
     pub(crate) async fn sql(&self, sql: &str) -> Result<()> {
         let mut tx = self.w.db().begin_unplanned().await?;
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
@@ -224,7 +224,8 @@ impl<'w> Trial<'w> {
         Ok(())
     }
 
-    /// What is there before and after it is done, and how many statements that takes. It is before.
+    /// The states before and after a use case, and its number of statements. Ends in the state
+    /// before.
     async fn whole<T>(
         &self,
         name: &str,

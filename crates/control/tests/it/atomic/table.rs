@@ -198,7 +198,7 @@ async fn operators(t: &Trial<'_>, ann: &Caller) -> Result<[FakeHost; 2]> {
         c.unreserve_fixed_ips(&some).await
     })
     .await?;
-    // Two parts, a transaction each. What is stored of an image without a row nobody sees.
+    // Two parts, a transaction each. No list shows the stored parts of an image without a row.
     let bytes = vec![7; novanet_store::images::PART + 1];
     t.several("register_image", TRIED_TWICE, async |c| {
         c.register_image("tiny", Cursor::new(&bytes)).await
@@ -253,7 +253,7 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
     drop(giving.db().begin_unplanned().await?);
     let own = launch(ImageId(2));
     t.one("run_instances", async |c| {
-        // Each on connections of the same cloud: what is counted is there.
+        // Each on connections of the same cloud: the counted statements are there.
         let _ = c;
         giving.run_instances(ann, &own).await
     })
@@ -335,7 +335,7 @@ async fn filters(t: &Trial<'_>, ann: &Caller) -> Result<()> {
         c.delete_group(ann, &group("back")).await
     })
     .await?;
-    // As in a database that somebody filled by hand.
+    // As in a database that was filled by hand.
     t.w.create_user("bob", None, false).await?;
     t.w.create_project(&name("bare"), "bob", "").await?;
     let bob = caller("bob", "bare", true);
@@ -463,7 +463,7 @@ async fn departures(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> R
         t.one("status", async |c| c.status(&host.name, &status).await)
             .await?;
     }
-    // Nobody has to let go of this one: its host never was.
+    // No host has to let go of this one: its host never existed.
     t.w.allocate_address(ann, None).await?;
     t.sql("UPDATE networks SET project_id = 'shop' WHERE id = 2")
         .await?;

@@ -55,7 +55,7 @@ const COUNTED: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
-/// What is counted, and how often the log says it.
+/// The counted rows, and how often the log has them.
 const COUNTS: &[(&str, &str)] = &[(
     "instance.reboot",
     "SELECT 'i-' || id, boot - 1 FROM instances WHERE boot > 1",
@@ -133,7 +133,7 @@ fn with_number(object: &str) -> String {
     object.to_owned()
 }
 
-/// What has begun and not ended.
+/// The things that have begun and not ended.
 fn told(entries: &[Entry], begin: &[&str], end: &[&str]) -> BTreeSet<String> {
     let mut living = BTreeMap::new();
     for entry in entries {

@@ -71,7 +71,7 @@ async fn kill_again_and_again(w: &World, name: &str) -> Result<()> {
         one.wait_for(1 + rng.below(20))?;
         tokio::time::sleep(Duration::from_micros(rng.below(5000))).await;
         killed_at_work += one.kill()?;
-        // Who lives goes on at once.
+        // The processes that live go on at once.
         let began = Instant::now();
         other.wait_for(2)?;
         ensure!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());

@@ -74,7 +74,7 @@ async fn client_for_ever(cloud: Cloud, mut rng: Rng, client: u64) {
 fn say(what: &str) {
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{what}").and_then(|()| out.flush()).is_err() {
-        // Who was to kill this process is dead.
+        // The process that was to kill this one is dead.
         std::process::exit(1);
     }
 }

@@ -45,7 +45,7 @@ pub(super) enum Edit {
 }
 
 impl Edit {
-    /// What somebody types into `sqlite3` or `psql`.
+    /// A statement as an operator types it into `sqlite3` or `psql`.
     fn sql(&self) -> String {
         match self {
             Self::Dns(n) => {

@@ -133,7 +133,7 @@ async fn a_row_that_network_create_would_refuse_keeps_its_last_good_objects(
     network 1: dns "0.0.0.0": is no server's address
     network 1: mtu "500": must be 576 to 65535
     "#); }
-    // What is only unusual is obeyed: the manual's own edits.
+    // Unusual values are obeyed: the manual's own edits.
     edit_by_hand(
         &t,
         "UPDATE networks SET gateway = '10.0.0.7', dhcp_start = '10.0.0.9' WHERE id = 1",

@@ -60,7 +60,7 @@ impl Once {
         };
     }
 
-    /// Ends the plan: what was sent meanwhile, and whether it failed.
+    /// Ends the plan: the statements sent meanwhile, and whether one failed.
     fn end(&self) -> (Vec<String>, bool) {
         let plan = std::mem::take(&mut *self.0.lock().unwrap());
         let failed = plan.at.is_none() && !plan.error.is_empty();
@@ -227,7 +227,7 @@ async fn after_a_failure_of_a_reading_statement_its_connection_is_closed(t: Fres
                 let unavailable = matches!(done, Err(StoreError::Unavailable { .. }));
                 ensure!(unavailable, "{error} at {at}: {done:?}");
             }
-            // All readers: who was marked is not among them any more, or was not the one that
+            // All readers: the marked one is not among them any more, or was not the one that
             // failed.
             let mut tx = read().await?;
             let marked = is_marked(&mut tx, t.engine()).await?;

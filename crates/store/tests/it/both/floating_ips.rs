@@ -143,7 +143,7 @@ async fn an_address_leads_to_the_instance_it_points_at(t: Fresh) -> Result<()> {
         [there]
     );
 
-    // The instance goes: the address still points at the row, which is nobody's.
+    // The instance goes: the address still points at the row, which has no instance.
     pool::release_of(&mut tx, instance).await?;
     assert_eq!(floating_ips::by_id(&mut tx, id).await?.unwrap().fixed, None);
     let nowhere = floating_ips::point(&mut tx, id, None).await?;

@@ -212,7 +212,7 @@ async fn an_older_copy_of_the_database_makes_followers_list_again(mut t: Fresh) 
     objects::put(&mut tx, OWNER, &[placed("h1", 1, 2)]).await?;
     tx.commit().await?;
     follower.catch_up(&t).await?;
-    // Restored, and nobody said so: the follower is ahead of the clock.
+    // Restored without `db restored`: the follower is ahead of the clock.
     let mut unaware = follower.clone();
     assert!(unaware.catch_up(&copy).await?.whole);
     assert_eq!(unaware.keys(), [member(1, 1).key()]);

@@ -210,7 +210,7 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
     let mut tx = t.begin_planned().await?;
     let project = name("web");
     let (front, back) = two_groups(&mut tx).await?;
-    // Whoever is in `back` lets in whoever is in `front`.
+    // The members of `back` let in the members of `front`.
     let rule = groups::insert_rule(&mut tx, back, SSH, Source::Group(front)).await?;
     let source = insert_instance(&mut tx, &project, &[front], Some("h1")).await?;
     place(&mut tx, source, &project, &[front], "h1").await?;

@@ -14,7 +14,7 @@ use novanet_store::networks::Reserved;
 use novanet_store::{Tx, fixed_ips, hosts, instances, networks, pool};
 use std::net::Ipv4Addr;
 
-/// The next address, whoever gets it.
+/// The next address, for any instance.
 async fn next(tx: &mut Tx, network: &Network) -> Result<Option<Ipv4Addr>> {
     Ok(allocate(tx, network).await?.map(|(_, address)| address))
 }

@@ -152,7 +152,7 @@ async fn apply(
     Ok(())
 }
 
-/// What the database says: who has what, and what is reserved.
+/// Compares the owners of addresses and the reserved ones in the database with the model.
 async fn check(db: &Db, network: &Network, model: &Model) -> Result<()> {
     let mut tx = db.read().await?;
     let rows = fixed_ips::list(&mut tx, "").await?;
@@ -244,7 +244,7 @@ async fn many_writers_that_die_never_share_or_lose_an_address(t: Fresh) -> Resul
         .filter_map(|r| Some((r.address, r.instance?)))
         .collect();
     assert_eq!(used, model);
-    // What nobody has can be handed out to the last one.
+    // All free addresses can be handed out, to the last one.
     let mut tx = t.begin_planned().await?;
     let mut left = BTreeSet::new();
     while let Some((_, address)) = allocate(&mut tx, &network).await? {

@@ -1,4 +1,4 @@
-//! What is there for a database that is restored: tombstones in lists, epochs that are taken over,
+//! The means for a restored database: tombstones in lists, epochs that are taken over,
 //! numbers that the host has, and a database that may be read only.
 
 use super::seed::{Follower, a_project, insert_instance, member, name, placed};

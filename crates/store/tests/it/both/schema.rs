@@ -83,7 +83,7 @@ async fn tables(t: &Fresh) -> Result<Vec<String>> {
         .await?)
 }
 
-/// What everybody who opens it is told, with the database's name as `DB`. Nothing is changed.
+/// The error of every call that opens it, with the database's name as `DB`. Changes nothing.
 async fn refusal(t: &Fresh) -> Result<String> {
     let before = contents(t).await?;
     let mut texts: Vec<StoreError> = vec![];

@@ -1,4 +1,4 @@
-//! Tombstones: what a host must let go of first, and when nobody needs to be told any more.
+//! Tombstones: which objects a host must remove first, and when no host needs a tombstone any more.
 
 use super::seed::{Follower, join, member, placed};
 use crate::engines::Fresh;
@@ -126,7 +126,7 @@ async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
     assert_eq!(objects::sweep_tombstones(&mut tx).await?, 2);
     tx.commit().await?;
 
-    // Whoever has not seen them cannot be told by a delta any more.
+    // A follower that has not seen them cannot get a delta any more.
     assert!(late.catch_up(&t).await?.whole);
     assert_eq!(late.keys(), Vec::<ObjectKey>::new());
     assert!(!late.catch_up(&t).await?.whole);

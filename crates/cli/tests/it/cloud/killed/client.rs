@@ -17,8 +17,8 @@ const MAX_ALLOCATED: usize = 9;
 /// Open ports at one time: a group has a quota of 20 rules.
 const MAX_DOORS: usize = 12;
 
-/// What the client was told. `None` where the last call about a thing was not answered: nobody can
-/// know.
+/// The answers that the client got. `None`: the last call about a thing had no answer, so its state
+/// is unknown.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     /// Whether it lives.
