@@ -26,17 +26,7 @@ pub(crate) fn parse_basic(text: &str) -> Option<OffsetDateTime> {
 
 /// `20261123T051510Z`.
 pub(crate) fn basic(at: OffsetDateTime) -> String {
-    let at = at.to_offset(time::UtcOffset::UTC);
-    let (date, clock) = (at.date(), at.time());
-    format!(
-        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
-        date.year(),
-        u8::from(date.month()),
-        date.day(),
-        clock.hour(),
-        clock.minute(),
-        clock.second()
-    )
+    iso8601(at).replace(['-', ':'], "")
 }
 
 /// An HTTP `Date`.

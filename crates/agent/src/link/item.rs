@@ -259,26 +259,27 @@ pub(super) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
 
 /// Items of an object whose network this host cannot have: novanet watches the bridge's name, and
 /// leaves a port as long as its instance lives.
-pub(super) fn items_when_unavailable(object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
-    match object {
-        HostObject::Bridge(bridge) => vec![(
-            LinkKey::Bridge(bridge.bridge.clone()),
-            LinkValue::Bridge(BridgeValue::Unmanaged),
-        )],
-        HostObject::Port(port) => vec![(
-            LinkKey::Port(port.name.clone()),
-            LinkValue::Port(PortValue::Unmanaged),
-        )],
-        HostObject::Gateway(_)
-        | HostObject::FloatingIp(_)
-        | HostObject::Dhcp(_)
-        | HostObject::Binding(_)
-        | HostObject::Group(_)
-        | HostObject::Rule(_)
-        | HostObject::Member(_)
-        | HostObject::ProjectAddress(_)
-        | HostObject::Instance(_) => Vec::new(),
-    }
+pub(super) fn items_when_unavailable(
+    settings: &Settings,
+    object: &HostObject,
+) -> Vec<(LinkKey, LinkValue)> {
+    let unmanaged = |(key, _)| {
+        let value = match &key {
+            LinkKey::Bridge(_) => LinkValue::Bridge(BridgeValue::Unmanaged),
+            LinkKey::Port(_) => LinkValue::Port(PortValue::Unmanaged),
+            LinkKey::Sysctl(_)
+            | LinkKey::Vlan(_)
+            | LinkKey::Uplink(_)
+            | LinkKey::Address(..)
+            | LinkKey::MetadataRoute
+            | LinkKey::MetadataRule(_)
+            | LinkKey::Conf(..)
+            | LinkKey::FloatingIp(_) => return None,
+        };
+        Some((key, value))
+    };
+    let items = items(settings, object).into_iter();
+    items.filter_map(unmanaged).collect()
 }
 
 fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> {

@@ -147,7 +147,7 @@ impl Subsystem for Links {
     }
 
     fn items_when_unavailable(&self, object: &HostObject, _: &str) -> Vec<(LinkKey, LinkValue)> {
-        item::items_when_unavailable(object)
+        item::items_when_unavailable(&self.context.settings, object)
     }
 
     fn foreign_devices(&self) -> Option<ForeignDevices> {

@@ -225,23 +225,28 @@ fn by_list(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
             by_address.entry(address).or_default().push(*cut);
         }
     }
-    let found: Vec<Flow> = socket.dump(
+    let found = find(socket, |flow| {
+        flow.addresses()
+            .filter_map(|address| by_address.get(&address))
+            .flatten()
+            .any(|cut| cut.ends(flow))
+    })?;
+    end(socket, &found)
+}
+
+/// Lists the IPv4 flows for which `wanted` is true.
+fn find(socket: &mut Socket, wanted: impl Fn(&Flow) -> bool) -> io::Result<Vec<Flow>> {
+    socket.dump(
         GET,
         IPV4,
         |_| {},
         |found: &mut Vec<Flow>, message| {
             let flow = Flow::read(message);
-            let ends = flow
-                .addresses()
-                .filter_map(|address| by_address.get(&address))
-                .flatten()
-                .any(|cut| cut.ends(&flow));
-            if ends {
+            if wanted(&flow) {
                 found.push(flow);
             }
         },
-    )?;
-    end(socket, &found)
+    )
 }
 
 /// The addresses of a flow: of its first packet, and of its answers.
@@ -266,17 +271,9 @@ impl Ends {
 
 /// Ends the flows for which `ends` is true; returns how many.
 pub(crate) fn cut_if(socket: &mut Socket, ends: impl Fn(&Ends) -> bool) -> io::Result<usize> {
-    let found: Vec<Flow> = socket.dump(
-        GET,
-        IPV4,
-        |_| {},
-        |found: &mut Vec<Flow>, message| {
-            let flow = Flow::read(message);
-            if Ends::of(&flow).is_some_and(|flow| ends(&flow)) {
-                found.push(flow);
-            }
-        },
-    )?;
+    let found = find(socket, |flow| {
+        Ends::of(flow).is_some_and(|flow| ends(&flow))
+    })?;
     end(socket, &found).map(|()| found.len())
 }
 
