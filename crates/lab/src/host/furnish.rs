@@ -29,13 +29,13 @@ pub(super) fn furnish(options: &HostOptions) -> Result<()> {
     options.layers.iter().try_for_each(|folder| layer(folder))?;
     for folder in &options.private {
         if !folder.is_dir() {
-            private_layer(folder)?;
+            private_layer(folder, &options.layers)?;
             std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
     }
     for (path, _) in &files {
         if !path.exists() {
-            private_layer(path)?;
+            private_layer(path, &options.layers)?;
             std::fs::write(path, "").with_context(|| path.display().to_string())?;
         }
     }
@@ -73,8 +73,12 @@ fn own_sys() -> Result<()> {
 }
 
 /// Lets something be created beside what the machine has: the nearest folder that exists becomes a
-/// writable overlay, seen in this host only.
-fn private_layer(path: &Path) -> Result<()> {
+/// writable overlay, seen in this host only, unless it is one already: the kernel stacks two at
+/// most, and the virtual machine's root is the first.
+fn private_layer(path: &Path, layers: &[PathBuf]) -> Result<()> {
+    if layers.iter().any(|layer| path.starts_with(layer)) {
+        return Ok(());
+    }
     let parent = path
         .ancestors()
         .skip(1)
