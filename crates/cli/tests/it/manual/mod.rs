@@ -12,7 +12,12 @@ use page::Page;
 use std::path::{Path, PathBuf};
 
 /// The pages, in the order of their names.
-const PAGES: &[&str] = &["6.1-modes.md", "6.3.2-flat-dhcp.md"];
+const PAGES: &[&str] = &[
+    "6.1-modes.md",
+    "6.3.1-flat.md",
+    "6.3.2-flat-dhcp.md",
+    "6.4-scrub.md",
+];
 
 /// For writers of pages: the page goes on after a difference, and what came is printed
 /// (`NOVANET_MANUAL_DRAFT=1 cargo nextest run --no-capture …`).
@@ -112,6 +117,16 @@ fn the_three_modes() {
 }
 
 #[test]
+fn flat_networks() {
+    run_page("6.3.1-flat.md", &Lab::with_lan().unwrap());
+}
+
+#[test]
 fn flat_dhcp_networks() {
     run_page("6.3.2-flat-dhcp.md", &Lab::with_lan().unwrap());
+}
+
+#[test]
+fn networks_of_a_project() {
+    run_page("6.4-scrub.md", &Lab::bare().unwrap());
 }

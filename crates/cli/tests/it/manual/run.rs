@@ -184,7 +184,7 @@ hello
 hello
 # echo $here; pwd; test -t 1 && echo terminal
 kept
-/run/root
+/root
 terminal
 # false
 # echo $?

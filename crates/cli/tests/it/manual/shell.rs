@@ -39,7 +39,10 @@ pub(super) struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     pub(super) fn new(host: &'a Host) -> Result<Self> {
-        host.sh(&format!("mkfifo {PIPE}; mkdir -p /run/root /run/bin"))?;
+        // ssh and others look for the home of root there, whatever HOME says.
+        host.sh(&format!(
+            "mkfifo {PIPE}; mount -t tmpfs -o mode=700 home /root"
+        ))?;
         let path = std::env::var("PATH")?;
         let mut command = Command::new("script");
         command
@@ -50,7 +53,7 @@ impl<'a> Shell<'a> {
             ])
             .env("LOOP", LOOP)
             .env("PATH", format!("/run/bin:{path}"))
-            .env("HOME", "/run/root")
+            .env("HOME", "/root")
             .env("COLUMNS", "100")
             .env("LC_ALL", "C.UTF-8")
             .env("TERM", "dumb")
