@@ -12,9 +12,12 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 PREFIX ?= /usr/local
 BIN    := $(DESTDIR)$(PREFIX)/bin
 UNITS  := $(DESTDIR)$(PREFIX)/lib/systemd/system
+INIT   := $(DESTDIR)/etc/init.d
 
 # The old names; the binary knows by which it was called.
 APPLETS := nova-manage nova-api nova-network nova-compute nova-dhcpbridge
+# The old host's services: `service nova-network restart` restarts the one that does their work.
+SERVICES := nova-network nova-compute nova-api
 EUCA  := $(addprefix euca-, \
 	run-instances describe-instances reboot-instances terminate-instances get-console-output describe-images \
 	add-keypair create-keypair describe-keypairs delete-keypair \
@@ -90,9 +93,14 @@ install: build
 	for name in $(APPLETS) $(EUCA); do ln -sfn novanet $(BIN)/$$name; done
 	install -d $(UNITS)
 	sed 's#/usr/local/bin#$(PREFIX)/bin#' contrib/novanet.service >$(UNITS)/novanet.service
+	for name in $(SERVICES); do ln -sfn novanet.service $(UNITS)/$$name.service; done
+	install -d $(INIT)
+	sed 's#/usr/local/bin#$(PREFIX)/bin#' contrib/novanet.init >$(INIT)/novanet && chmod 755 $(INIT)/novanet
+	for name in $(SERVICES); do ln -sfn novanet $(INIT)/$$name; done
 
 uninstall:
-	rm -f $(addprefix $(BIN)/,novanet $(APPLETS) $(EUCA)) $(UNITS)/novanet.service
+	rm -f $(addprefix $(BIN)/,novanet $(APPLETS) $(EUCA)) \
+	  $(addsuffix .service,$(addprefix $(UNITS)/,novanet $(SERVICES))) $(addprefix $(INIT)/,novanet $(SERVICES))
 
 clean:
 	cargo clean

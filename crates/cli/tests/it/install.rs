@@ -81,8 +81,49 @@ fn the_readmes_first_block_installs_every_name_and_the_clients() {
     assert!(unit.contains("=/usr/local/bin/novanet up"), "{unit}");
     never_gives_up(&unit);
 
+    for name in ["nova-network", "nova-compute", "nova-api"] {
+        let alias = format!("usr/local/lib/systemd/system/{name}.service");
+        let alias = std::fs::read_link(destination.path().join(alias)).unwrap();
+        assert_eq!(alias, Path::new("novanet.service"));
+    }
+    restarts_as_nova_network(destination.path());
+
     sh(&format!("{MAKE}make uninstall"), destination.path());
-    assert_eq!(std::fs::read_dir(&bin).unwrap().count(), 0);
+    for folder in [
+        "usr/local/bin",
+        "usr/local/lib/systemd/system",
+        "etc/init.d",
+    ] {
+        let left = std::fs::read_dir(destination.path().join(folder)).unwrap();
+        assert_eq!(left.count(), 0, "{folder}");
+    }
+}
+
+/// What service(8) does on a host without systemd, with the installed script and a daemon that only
+/// waits, in a mount namespace of its own.
+fn restarts_as_nova_network(destination: &Path) {
+    let said = sh(
+        r#"cd "$DESTINATION"; mkdir run log; printf '#!/bin/sh\nexec sleep 600\n' >daemon; chmod 755 daemon
+        exec unshare --mount --propagation private sh -ec '
+            mount --bind "$DESTINATION/usr/local/bin" /usr/local/bin
+            mount --bind "$DESTINATION/daemon" /usr/local/bin/novanet
+            mount --bind "$DESTINATION/etc/init.d" /etc/init.d
+            mount --bind "$DESTINATION/run" /run; mount --bind "$DESTINATION/log" /var/log
+            export PATH=$PATH:/usr/sbin:/sbin
+            not() { if "$@"; then exit 1; fi; }
+            trap "service novanet stop" EXIT
+            not service nova-network status
+            service nova-network start; first=$(cat /run/novanet.pid)
+            service nova-api start; test "$first" = "$(cat /run/novanet.pid)"
+            service nova-network restart; second=$(cat /run/novanet.pid)
+            test "$first" != "$second"; not kill -0 "$first" 2>/dev/null
+            tr "\0" " " </proc/$second/cmdline; service nova-compute status
+            service nova-compute stop; not kill -0 "$second" 2>/dev/null
+            not service nova-network reload 2>/dev/null'"#,
+        destination,
+    );
+    assert!(said.contains("novanet does not run\n"), "{said}");
+    assert!(said.ends_with("novanet runs\n"), "{said}");
 }
 
 /// systemd starts the unit again without limit, and not in a loop that takes a processor.
