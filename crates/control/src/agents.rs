@@ -2,7 +2,7 @@
 
 use crate::caller::{controller, operator};
 use crate::instances::finish_deleting;
-use crate::networks::finish_deleting_networks;
+use crate::networks::{finish_deleting_networks, owners_of_network};
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::wire::{
     Digest, Follow, Hello, HostRole, InstanceReport, InstanceState, LeaseChange, LeaseEvent,
@@ -11,9 +11,7 @@ use novanet_model::wire::{
 use novanet_model::{InstanceId, ModelError};
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{
-    Conn, PlanOwner, Tx, audit, clock, fixed_ips, floating_ips, networks, now, objects, views,
-};
+use novanet_store::{Conn, Tx, audit, clock, fixed_ips, networks, now, objects, views};
 
 impl Cloud {
     /// Whether a host has been heard of lately (`service_down_time`).
@@ -45,13 +43,7 @@ impl Cloud {
         };
         for id in networks::without_host(tx).await? {
             networks::set_host(tx, id, &host).await?;
-            let mut owners = vec![PlanOwner::Network(id)];
-            for instance in instances::living_in_network(tx, id).await? {
-                owners.push(PlanOwner::Instance(instance));
-            }
-            for float in floating_ips::of_network(tx, id).await? {
-                owners.push(PlanOwner::FloatingIp(float.id));
-            }
+            let owners = owners_of_network(tx, id).await?;
             self.plan(tx, owners).await?;
         }
         Ok(())

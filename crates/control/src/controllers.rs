@@ -5,8 +5,11 @@
 //! retry: the next round is the retry.
 
 use crate::caller::controller;
-use crate::{Cloud, ControlError, Result, error_chain};
-use novanet_store::{PlanOwner, StoreError, audit, clock, instances, leases, now, objects, plan};
+use crate::networks::owners_of_network;
+use crate::{Cloud, ControlError, Result, error_chain, host_addresses};
+use novanet_store::{
+    PlanOwner, StoreError, audit, clock, instances, leases, network_change, now, objects, plan,
+};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -100,7 +103,14 @@ impl Cloud {
         }
         let mut tx = self.db().begin_planned().await?;
         let mut changed = 0;
-        for owner in plan::take_dirty(&mut tx).await? {
+        let mut owners = plan::take_dirty(&mut tx).await?;
+        for owner in owners.clone() {
+            if let PlanOwner::Network(id) = owner {
+                // Ports and bindings name the bridge and the host of their network.
+                owners.extend(owners_of_network(&mut tx, id).await?);
+            }
+        }
+        for owner in owners {
             changed += self.plan_again(&mut tx, owner).await?;
         }
         if changed > 0 {
@@ -118,6 +128,12 @@ impl Cloud {
         tx: &mut novanet_store::Tx,
         owner: PlanOwner,
     ) -> Result<usize> {
+        if let PlanOwner::Network(id) = owner
+            && let Some(network) = network_change::settle(tx, id).await?
+        {
+            let reports = novanet_store::host_addresses::all(tx).await?;
+            host_addresses::reserve(tx, &reports, &network).await?;
+        }
         match self.plan(tx, [owner]).await {
             Err(ControlError::Store(StoreError::BadRow { row, source })) => {
                 tracing::error!(row, %source, "row is kept as it was last good");

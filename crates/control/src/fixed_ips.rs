@@ -2,6 +2,7 @@
 
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
+use novanet_model::rows::Network;
 use novanet_model::{ModelError, NetworkId};
 use novanet_store::fixed_ips;
 pub use novanet_store::fixed_ips::{FixedIp, Usage};
@@ -43,11 +44,7 @@ impl Cloud {
         for &ip in addresses {
             let network = network_of(&mut tx, ip).await?;
             if !pool::unreserve(&mut tx, network, ip).await? {
-                return Err(ControlError::in_use(
-                    Kind::FixedIp,
-                    ip,
-                    "is not reserved by hand (nova-manage fixed list shows what is)",
-                ));
+                return Err(not_reserved(ip));
             }
             record(&mut tx, "fixed_ip.unreserve", ip).await?;
         }
@@ -66,8 +63,14 @@ async fn taken(c: &mut Conn, network: NetworkId, ip: Ipv4Addr) -> Result<Control
     Ok(ControlError::in_use(Kind::FixedIp, ip, reason))
 }
 
-async fn record(tx: &mut Tx, action: &str, ip: Ipv4Addr) -> Result<()> {
+pub(crate) async fn record(tx: &mut Tx, action: &str, ip: Ipv4Addr) -> Result<()> {
     Ok(audit::record(tx, &operator(), action, None, &ip.to_string(), "").await?)
+}
+
+/// Refuses to unreserve an address that is not reserved.
+pub(crate) fn not_reserved(ip: Ipv4Addr) -> ControlError {
+    let reason = "is not reserved by hand (nova-manage fixed list shows what is)";
+    ControlError::in_use(Kind::FixedIp, ip, reason)
 }
 
 /// The network that an address is an address of.
@@ -77,15 +80,19 @@ async fn network_of(c: &mut Conn, ip: Ipv4Addr) -> Result<NetworkId> {
         .iter()
         .find(|n| n.cidr.contains(&ip))
         .ok_or_else(|| ModelError::new("address", ip, "is in none of the networks"))?;
-    for range in fixed_ips::reserved_ranges(c, network.id).await? {
-        if range.first <= ip && ip <= range.last {
-            return Err(ModelError::new(
-                "address",
-                ip,
-                format!("is kept by the network itself ({})", range.reason),
-            )
-            .into());
-        }
-    }
+    within(c, network, ip).await?;
     Ok(network.id)
+}
+
+/// Refuses an address that instances of a network cannot have.
+pub(crate) async fn within(c: &mut Conn, network: &Network, ip: Ipv4Addr) -> Result<()> {
+    let refused = |reason: String| Err(ModelError::new("address", ip, reason).into());
+    if !network.cidr.contains(&ip) {
+        return refused(format!("is not in network {}", network.cidr));
+    }
+    let ranges = fixed_ips::reserved_ranges(c, network.id).await?;
+    match ranges.iter().find(|r| r.first <= ip && ip <= r.last) {
+        Some(range) => refused(format!("is kept by the network itself ({})", range.reason)),
+        None => Ok(()),
+    }
 }

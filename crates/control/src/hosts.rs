@@ -3,12 +3,13 @@
 use crate::agents::finish_deletions;
 use crate::caller::operator;
 use crate::instances::InstanceView;
+use crate::preview::Blocker;
 use crate::{Cloud, ControlError, Kind, Result};
-use novanet_model::NetworkId;
+use novanet_model::rows::Network;
 use novanet_model::wire::HostRole;
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{Conn, PlanOwner, Tx, audit, floating_ips, networks, now};
+use novanet_store::{Conn, Tx, audit, networks, now};
 use std::collections::BTreeMap;
 
 /// How many are named in a refusal.
@@ -66,52 +67,33 @@ impl Cloud {
         Ok(())
     }
 
-    /// `network modify --host`: another host is the network's gateway from now on.
-    pub async fn move_network(&self, id: NetworkId, to: &str) -> Result<()> {
-        let mut tx = self.db().begin_planned().await?;
-        let network = networks::by_id(&mut tx, id).await?;
-        let network = network.ok_or_else(|| ControlError::not_found(Kind::Network, id))?;
-        let host = hosts::by_name(&mut tx, to).await?;
+    /// Refuses a host that cannot be the gateway of a network; the reasons that keep it where it
+    /// is.
+    pub(crate) async fn gateway_blockers(
+        &self,
+        tx: &mut Tx,
+        network: &Network,
+        to: &str,
+    ) -> Result<Vec<Blocker>> {
+        let host = hosts::by_name(tx, to).await?;
         let host = host.ok_or_else(|| ControlError::not_found(Kind::Host, to))?;
-        if network.host.as_deref() == Some(to) {
-            return Ok(());
-        }
-        let refused =
-            |reason: String| Err(ControlError::in_use(Kind::Network, network.cidr, reason));
         if !host.roles.contains(&HostRole::Network) || !host.kinds.contains(&network.kind) {
-            let kind = network.kind;
-            return refused(format!("host {to} does not serve {kind} networks"));
+            let reason = format!("host {to} does not serve {} networks", network.kind);
+            return Err(ControlError::in_use(Kind::Network, network.cidr, reason));
         }
         let mut elsewhere = Vec::new();
-        let living = instances::living_in_network(&mut tx, id).await?;
-        for instance in &living {
-            let row = instances::by_id(&mut tx, *instance).await?;
+        for instance in instances::living_in_network(tx, network.id).await? {
+            let row = instances::by_id(tx, instance).await?;
             if row.and_then(|row| row.host).as_deref() != Some(to) {
-                elsewhere.push(instance.to_string());
+                elsewhere.push(Blocker {
+                    object: format!("instance {instance}"),
+                    reason: format!(
+                        "is not on {to}, and would lose its network: terminate it first"
+                    ),
+                });
             }
         }
-        if !elsewhere.is_empty() {
-            return refused(format!(
-                "the instances {} are in it and not on {to}, and would lose their network: \
-                 terminate them first",
-                named(&elsewhere)
-            ));
-        }
-        networks::set_host(&mut tx, id, to).await?;
-        let mut owners = vec![PlanOwner::Network(id)];
-        owners.extend(living.into_iter().map(PlanOwner::Instance));
-        let floats = floating_ips::of_network(&mut tx, id).await?;
-        owners.extend(
-            floats
-                .into_iter()
-                .map(|float| PlanOwner::FloatingIp(float.id)),
-        );
-        self.plan(&mut tx, owners).await?;
-        let from = network.host.as_deref().unwrap_or("nobody");
-        let (object, detail) = (network.cidr.to_string(), format!("{from} to {to}"));
-        audit::record(&mut tx, &operator(), "network.host", None, &object, &detail).await?;
-        tx.commit().await?;
-        Ok(())
+        Ok(elsewhere)
     }
 
     /// Says of instances that wait, and whose host says nothing about them, why nothing happens

@@ -2,6 +2,7 @@
 
 use crate::caller::operator;
 use crate::host_addresses;
+use crate::preview::{Blocker, Preview, refusal};
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::carve::{self, CarveError, Carved, NewNetwork, Request};
 use novanet_model::rows::Network;
@@ -13,6 +14,7 @@ use novanet_store::{
     Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, hosts, instances, networks,
     objects,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The result of `network create`.
 #[derive(Debug)]
@@ -139,22 +141,10 @@ impl Cloud {
     /// goes when its host has let go of it.
     pub async fn delete_network(&self, id: &str) -> Result<Committed> {
         let mut tx = self.db().begin_planned().await?;
-        // Also one whose row does not validate: deleting it is a way to be rid of that.
-        let network = networks::find(&mut tx, id)
-            .await?
-            .ok_or_else(|| ControlError::not_found(Kind::Network, id))?;
-        let in_use = |reason| Err(ControlError::in_use(Kind::Network, &network.cidr, reason));
-        if let Some(project) = &network.project {
-            return in_use(format!(
-                "still belongs to project {project} (scrub it first: nova-manage project scrub {project})"
-            ));
-        }
-        let living = instances::living_in_network(&mut tx, network.id).await?;
-        if let Some(first) = living.first() {
-            return in_use(format!(
-                "{} instances are in it, {first} among them (terminate them first)",
-                living.len()
-            ));
+        let network = to_delete(&mut tx, id).await?;
+        let blockers = delete_blockers(&mut tx, &network).await?;
+        if let Some(refusal) = refusal(Kind::Network, &network.cidr, &blockers) {
+            return Err(refusal);
         }
         // Instances that are going keep the row, and with it the range, until their hosts let go.
         let object = &network.cidr;
@@ -164,6 +154,44 @@ impl Cloud {
         finish_deleting_networks(&mut tx).await?;
         Ok(tx.commit().await?)
     }
+
+    /// What [`Cloud::delete_network`] would do.
+    pub async fn preview_delete_network(&self, id: &str) -> Result<Preview> {
+        let mut tx = self.db().read().await?;
+        let network = to_delete(&mut tx, id).await?;
+        let blockers = delete_blockers(&mut tx, &network).await?;
+        let owners = BTreeSet::from([PlanOwner::Network(network.id)]);
+        let before = objects::of_owners(&mut tx, &owners).await?;
+        Ok(Preview::between(&before, &BTreeMap::new(), blockers))
+    }
+}
+
+/// A network by number or range, also one whose row does not validate: deleting it is a way to be
+/// rid of that.
+async fn to_delete(c: &mut Conn, id: &str) -> Result<Brief> {
+    let network = networks::find(c, id).await?;
+    network.ok_or_else(|| ControlError::not_found(Kind::Network, id))
+}
+
+/// What keeps a network from being deleted: its project, and its instances.
+async fn delete_blockers(c: &mut Conn, network: &Brief) -> Result<Vec<Blocker>> {
+    let project = network.project.iter().map(|project| Blocker {
+        object: format!("project {project}"),
+        reason: format!("owns it (scrub it first: nova-manage project scrub {project})"),
+    });
+    let mut blockers: Vec<Blocker> = project.collect();
+    blockers.extend(instance_blockers(c, network.id).await?);
+    Ok(blockers)
+}
+
+/// The instances in a network that keep it.
+pub(crate) async fn instance_blockers(c: &mut Conn, id: NetworkId) -> Result<Vec<Blocker>> {
+    let living = instances::living_in_network(c, id).await?;
+    let blockers = living.into_iter().map(|instance| Blocker {
+        object: format!("instance {instance}"),
+        reason: "is in it (terminate it first)".to_owned(),
+    });
+    Ok(blockers.collect())
 }
 
 /// Removes networks that are being deleted and that no host and no instance has any more.
@@ -175,6 +203,16 @@ pub(crate) async fn finish_deleting_networks(tx: &mut Tx) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What has to be planned again when a network's bridge or host changes.
+pub(crate) async fn owners_of_network(c: &mut Conn, id: NetworkId) -> Result<BTreeSet<PlanOwner>> {
+    let mut owners = BTreeSet::from([PlanOwner::Network(id)]);
+    let living = instances::living_in_network(c, id).await?;
+    owners.extend(living.into_iter().map(PlanOwner::Instance));
+    let floats = floating_ips::of_network(c, id).await?;
+    owners.extend(floats.into_iter().map(|f| PlanOwner::FloatingIp(f.id)));
+    Ok(owners)
 }
 
 /// Why a network's range, tag or bridge is not free yet.

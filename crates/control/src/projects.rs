@@ -5,29 +5,16 @@ use crate::certificates::require_access;
 use crate::group_sources::revoke_elsewhere;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 pub use novanet_model::Credentials;
-use novanet_model::rows::{FloatingIp, SecurityRule};
-use novanet_model::{AmiId, InstanceId, ModelError, ProjectId};
+use novanet_model::rows::SecurityRule;
+use novanet_model::{AmiId, ModelError, ProjectId};
 use novanet_store::audit::Change;
 use novanet_store::groups::Group;
-use novanet_store::networks::Brief;
 use novanet_store::plan::Subject;
 use novanet_store::users::{self, User};
 use novanet_store::{
-    Committed, Conn, PlanOwner, StoreError, Tx, audit, certificates, floating_ips, groups, images,
-    instances, networks, projects,
+    Conn, PlanOwner, StoreError, Tx, audit, certificates, floating_ips, groups, images, instances,
+    networks, projects,
 };
-use std::net::Ipv4Addr;
-
-/// What `project scrub` took.
-#[derive(Debug)]
-pub struct Scrubbed {
-    /// Networks that the project has left.
-    pub networks: Vec<String>,
-    /// Floating IPs that are free now, and the instances that they led to.
-    pub floats: Vec<(Ipv4Addr, Option<InstanceId>)>,
-    /// To wait until the hosts have applied it.
-    pub change: Committed,
-}
 
 /// The words that a user's secret is sealed with, so that one row's secret is no use in another.
 pub(crate) fn secret_context(user: &str) -> String {
@@ -180,45 +167,6 @@ impl Cloud {
         Ok(projects::list(&mut tx, user.unwrap_or_default()).await?)
     }
 
-    /// `project scrub`: it leaves its networks and its floating IPs go back to their pools. Refused
-    /// while instances have addresses in the networks, and, without `force`, while a floating IP
-    /// leads to an instance: its peers would be cut off.
-    pub async fn scrub_project(&self, id: &ProjectId, force: bool) -> Result<Scrubbed> {
-        let mut tx = self.db().begin_planned().await?;
-        if projects::by_id(&mut tx, id).await?.is_none() {
-            return Err(ControlError::not_found(Kind::Project, id));
-        }
-        let mut owners = Vec::new();
-        let all = networks::of_project(&mut tx, id).await?;
-        for network in &all {
-            refuse_used(&mut tx, network).await?;
-            networks::leave_project(&mut tx, network.id).await?;
-            scrubbed(&mut tx, id, "network.disassociate", &network.cidr).await?;
-            owners.push(PlanOwner::Network(network.id));
-        }
-        let floats = floating_ips::of_project(&mut tx, id).await?;
-        if !force {
-            refuse_leading(id, &floats)?;
-        }
-        for float in &floats {
-            floating_ips::release(&mut tx, float.id).await?;
-            let object = float.address.to_string();
-            scrubbed(&mut tx, id, "floating_ip.release", &object).await?;
-            owners.push(PlanOwner::FloatingIp(float.id));
-        }
-        scrubbed(&mut tx, id, "project.scrub", id.as_str()).await?;
-        self.plan(&mut tx, owners).await?;
-        let change = tx.commit().await?;
-        Ok(Scrubbed {
-            networks: all.into_iter().map(|n| n.cidr).collect(),
-            floats: floats
-                .into_iter()
-                .map(|f| (f.address, f.fixed.map(|to| to.instance)))
-                .collect(),
-            change,
-        })
-    }
-
     /// `project delete`, with its groups. Refused while it has instances, addresses, networks or
     /// images.
     pub async fn delete_project(&self, id: &ProjectId) -> Result<()> {
@@ -308,47 +256,6 @@ async fn record_groups(tx: &mut Tx, id: &ProjectId, groups: &[Group]) -> Result<
         detail: &group.name,
     });
     Ok(audit::record_all(tx, &gone.collect::<Vec<_>>()).await?)
-}
-
-/// Refuses to take a network from a project while instances are in it, those too that a host has
-/// not let go of.
-async fn refuse_used(c: &mut Conn, network: &Brief) -> Result<()> {
-    let used = novanet_store::fixed_ips::in_use(c, network.id).await?;
-    if used == 0 {
-        return Ok(());
-    }
-    let reason = match instances::living_in_network(c, network.id).await?.first() {
-        Some(first) => format!("instances are in it, {first} among them (terminate them first)"),
-        None => format!(
-            "{used} addresses in it are of instances that are being terminated; waiting for {}",
-            networks::holders(c, network.id).await?.join(", ")
-        ),
-    };
-    Err(ControlError::in_use(Kind::Network, &network.cidr, reason))
-}
-
-/// Refuses to take floating IPs that instances are reached by.
-fn refuse_leading(id: &ProjectId, floats: &[FloatingIp]) -> Result<()> {
-    let mut leading = floats
-        .iter()
-        .filter_map(|f| f.fixed.as_ref().map(|to| (f.address, to.instance)));
-    let Some((address, instance)) = leading.next() else {
-        return Ok(());
-    };
-    let more = match leading.count() {
-        0 => String::new(),
-        n => format!(", and {n} more lead to others"),
-    };
-    let reason = format!(
-        "floating IP {address} leads to instance {instance}{more} (terminate them or disassociate \
-         their addresses first, or cut them off: nova-manage project scrub {id} --force)"
-    );
-    Err(ControlError::in_use(Kind::Project, id, reason))
-}
-
-async fn scrubbed(tx: &mut Tx, id: &ProjectId, action: &str, object: &str) -> Result<()> {
-    let project = Some(id.as_str());
-    Ok(audit::record(tx, &operator(), action, project, object, "project scrub").await?)
 }
 
 fn check_user(name: &str) -> Result<()> {

@@ -33,12 +33,15 @@ impl Default for CloudSettings {
     }
 }
 
-/// A network: bridge, gateway address and DHCP range on its host. A VLAN network has objects like
-/// the others; that a host cannot run one yet is the host's to say.
+/// A network: bridge, gateway address and DHCP range on its host. A VLAN network has them while it
+/// belongs to a project: no instance is in one that does not.
 pub fn objects_of_network(network: &rows::Network, settings: &CloudSettings) -> Vec<Placed> {
     let Some(host) = &network.host else {
         return Vec::new();
     };
+    if network.kind == NetworkKind::Vlan && network.project.is_none() {
+        return Vec::new();
+    }
     let mut objects = vec![HostObject::Bridge(Bridge {
         network: network.id,
         bridge: network.bridge.clone(),

@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 pub type HostReserved = BTreeMap<Ipv4Addr, String>;
 
 /// Reasons of ranges that this module reserves begin so; no other reason does.
-const REASON: &str = "host ";
+pub(crate) const REASON: &str = "host ";
 
 /// What all hosts have reported, by host. One that has not reported is not in it.
 pub async fn all(c: &mut Conn) -> Result<BTreeMap<String, HostAddresses>> {

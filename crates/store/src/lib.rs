@@ -34,6 +34,7 @@ mod listen;
 mod lock;
 pub mod members;
 mod migrate;
+pub mod network_change;
 mod network_row;
 pub mod networks;
 pub mod objects;

@@ -4,7 +4,7 @@ use crate::network_row::{COLUMNS, brief, network, shadow};
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::rows::Network;
-use novanet_model::{ModelError, NetworkId, ProjectId, parse_cidr};
+use novanet_model::{NetworkId, ProjectId};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -189,43 +189,6 @@ pub async fn find(c: &mut Conn, id: &str) -> Result<Option<Brief>> {
         .as_ref()
         .map(brief)
         .transpose()
-}
-
-/// Refuses a network whose edited range overlaps another one. Unedited ranges cannot overlap and
-/// cost no query.
-pub(crate) async fn refuse_overlap(c: &mut Conn, network: &Network) -> Result<()> {
-    let made: (Option<i64>, Option<i64>) = sqlx::query_as(
-        "SELECT min(first_addr), max(last_addr) FROM reserved_ranges WHERE network_id = $1",
-    )
-    .bind(network.id.0)
-    .fetch_one(&mut *c)
-    .await?;
-    let is = (
-        Some(number(network.cidr.network())),
-        Some(number(network.cidr.broadcast())),
-    );
-    if made == is {
-        return Ok(());
-    }
-    let others: Vec<(i64, String)> =
-        sqlx::query_as("SELECT id, cidr FROM networks WHERE id <> $1 ORDER BY id")
-            .bind(network.id.0)
-            .fetch_all(c)
-            .await?;
-    let overlaps = |text: &str| {
-        let other = parse_cidr(text).map(|net| net.trunc());
-        other.is_some_and(|o| o.contains(&network.cidr) || network.cidr.contains(&o))
-    };
-    match others.iter().find(|(_, cidr)| overlaps(cidr)) {
-        None => Ok(()),
-        Some((other, cidr)) => {
-            let reason = format!("overlaps network {other} ({cidr})");
-            let error = ModelError::new("cidr", network.cidr, reason);
-            Err(StoreError::bad_row(format!("network {}", network.id))(
-                error,
-            ))
-        }
-    }
 }
 
 /// The hosts that may still have something of a network or of an instance in it: objects, or

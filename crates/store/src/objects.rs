@@ -6,7 +6,7 @@ use novanet_model::wire::{Change, Digest, Follow, Objects, fingerprint};
 use novanet_model::{HostObject, ModelError, ObjectKey};
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a tombstone is kept for followers that have not seen it: an hour, in microseconds.
 pub const TOMBSTONE_LIFE: i64 = 3_600_000_000;
@@ -70,7 +70,7 @@ fn columns(owners: &[&(PlanOwner, Vec<Placed>)]) -> Vec<String> {
 }
 
 /// The living objects of these owners: owner and body.
-async fn living_of(tx: &mut Tx, owners: &[String]) -> Result<BTreeMap<Place, (String, String)>> {
+async fn living_of(c: &mut Conn, owners: &[String]) -> Result<BTreeMap<Place, (String, String)>> {
     let mut old = BTreeMap::new();
     for owners in chunks::padded(owners) {
         let sql = format!(
@@ -82,7 +82,7 @@ async fn living_of(tx: &mut Tx, owners: &[String]) -> Result<BTreeMap<Place, (St
         for owner in owners {
             query = query.bind(owner);
         }
-        for row in query.fetch_all(&mut **tx).await? {
+        for row in query.fetch_all(&mut *c).await? {
             old.insert(
                 (row.try_get(0)?, row.try_get(1)?),
                 (row.try_get(2)?, row.try_get(3)?),
@@ -347,4 +347,18 @@ pub async fn sweep_tombstones(tx: &mut Tx) -> Result<u64> {
         .execute(&mut **tx)
         .await?;
     Ok(done.rows_affected())
+}
+
+/// The living objects of these owners, by host and key.
+pub async fn of_owners(
+    c: &mut Conn,
+    owners: &BTreeSet<PlanOwner>,
+) -> Result<BTreeMap<(String, ObjectKey), HostObject>> {
+    let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
+    let mut all = BTreeMap::new();
+    for ((host, key), (_, body)) in living_of(c, &owners).await? {
+        let object = parse(&key, &body)?;
+        all.insert((host, ObjectKey(key)), object);
+    }
+    Ok(all)
 }

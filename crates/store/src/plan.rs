@@ -3,8 +3,8 @@
 
 use crate::views::{self, Planned};
 use crate::{
-    Conn, PlanOwner, Result, StoreError, Tx, floating_ips, groups, instances, members, networks,
-    objects,
+    Conn, PlanOwner, Result, StoreError, Tx, floating_ips, groups, instances, members,
+    network_change, networks, objects,
 };
 use novanet_model::plan::{self, CloudSettings, Placed};
 use novanet_model::rows::{FloatingIp, SecurityRule};
@@ -141,7 +141,7 @@ impl PlanCache {
         Ok(match owner {
             PlanOwner::Network(id) => match networks::by_id(c, id).await? {
                 Some(network) => {
-                    networks::refuse_overlap(c, &network).await?;
+                    network_change::refuse_misfit(c, &network).await?;
                     plan::objects_of_network(&network, settings)
                 }
                 None => Vec::new(),

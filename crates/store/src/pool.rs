@@ -47,7 +47,10 @@ pub async fn allocate(tx: &mut Tx, network: &Network, count: usize) -> Result<Ve
 async fn oldest_freed(c: &mut Conn, network: NetworkId, count: usize) -> Result<Vec<i64>> {
     Ok(sqlx::query_scalar(
         "SELECT id FROM fixed_ips WHERE network_id = $1 AND instance_id IS NULL AND reserved = 0 \
-         AND allocated = 0 AND freed_at IS NOT NULL ORDER BY freed_at, addr LIMIT $2",
+         AND allocated = 0 AND freed_at IS NOT NULL AND NOT EXISTS \
+         (SELECT 1 FROM reserved_ranges r WHERE r.network_id = fixed_ips.network_id \
+         AND fixed_ips.addr BETWEEN r.first_addr AND r.last_addr) \
+         ORDER BY freed_at, addr LIMIT $2",
     )
     .bind(network.0)
     .bind(i64::try_from(count).unwrap_or(i64::MAX))
@@ -88,10 +91,33 @@ async fn allocate_fresh(tx: &mut Tx, network: &Network, count: usize) -> Result<
             .bind(network.id.0)
             .execute(&mut **tx)
             .await?;
-        // One that was reserved or taken by hand has a row already: the next one, then.
-        got.extend(insert(tx, network.id, &fresh, false).await?);
+        let new = insert(tx, network.id, &fresh, false).await?;
+        // One that was reserved, taken by hand, or handed out before the cursor was set back, has
+        // a row already.
+        if new.len() < fresh.len()
+            && let Some(&last) = fresh.last()
+        {
+            skip_known(tx, network.id, last).await?;
+        }
+        got.extend(new);
     }
     Ok(got)
+}
+
+/// Moves the cursor behind `last`, which has a row, and behind all rows that follow it without a
+/// gap.
+async fn skip_known(tx: &mut Tx, network: NetworkId, last: i64) -> Result<()> {
+    sqlx::query(
+        "UPDATE address_cursors SET next_addr = (SELECT f.addr + 1 FROM fixed_ips f \
+         WHERE f.network_id = $1 AND f.addr >= $2 AND NOT EXISTS (SELECT 1 FROM fixed_ips g \
+         WHERE g.network_id = f.network_id AND g.addr = f.addr + 1) ORDER BY f.addr LIMIT 1) \
+         WHERE network_id = $1",
+    )
+    .bind(network.0)
+    .bind(last)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// How far a network's fresh addresses are handed out.
@@ -117,8 +143,10 @@ impl Cursor {
         .bind(last)
         .fetch_all(c)
         .await?;
+        // An edited range may lie elsewhere.
+        let first = number(network.cidr.network());
         Ok(rows.first().map(|&(next, ..)| Self {
-            next,
+            next: next.max(first),
             last,
             reserved: rows.iter().filter_map(|&(_, a, b)| a.zip(b)).collect(),
         }))

@@ -206,7 +206,24 @@ fn states(instances: bool) -> [Vec<HostObject>; 2] {
         let machine = instances.then(|| HostObject::Instance(parts::instance(number)));
         [HostObject::Port(port), binding].into_iter().chain(machine)
     };
+    // A network that gets another bridge and gateway while an instance is in it.
+    let modified = |bridge: &str, gateway: u8| {
+        let mut port = parts::port(3, 0);
+        port.network = novanet_model::NetworkId(3);
+        port.bridge = bridge.parse().unwrap();
+        port.address = [10, 0, 3, 9].into();
+        let address = format!("10.0.3.{gateway}/24");
+        let mut all = vec![
+            subsystem::bridge(3, bridge),
+            subsystem::gateway(3, bridge, &address),
+            subsystem::dhcp(3, bridge, "10.0.3.0/24", [10, 0, 3, gateway]),
+            HostObject::Port(port),
+        ];
+        all.extend(instances.then(|| HostObject::Instance(parts::instance(3))));
+        all
+    };
     let mut one = network.clone();
+    one.extend(modified("br300", 1));
     one.extend(with(1, 1));
     one.extend([
         crate::engine_support::group(1),
@@ -215,6 +232,7 @@ fn states(instances: bool) -> [Vec<HostObject>; 2] {
         subsystem::float([203, 0, 113, 1]),
     ]);
     let mut other = network;
+    other.extend(modified("br301", 254));
     other.extend(with(2, 2));
     other.extend([
         subsystem::bridge(2, "br101"),

@@ -110,7 +110,7 @@ fn only_reads(command: &Command) -> bool {
         Command::Network(command) => match command {
             network::Command::List | network::Command::Show(_) => true,
             network::Command::Create(_)
-            | network::Command::Delete(_)
+            | network::Command::Delete(..)
             | network::Command::Modify(..) => false,
         },
         Command::Project(command) => match command {
@@ -120,7 +120,7 @@ fn only_reads(command: &Command) -> bool {
             | project::Command::Remove { .. }
             | project::Command::Create { .. }
             | project::Command::Delete { .. }
-            | project::Command::Scrub { .. } => false,
+            | project::Command::Scrub(_) => false,
         },
         Command::Role(command) => match command {
             role::Command::Has { .. } | role::Command::List { .. } => true,

@@ -19,6 +19,7 @@ pub(crate) mod image;
 pub(crate) mod instance_type;
 pub(crate) mod local;
 pub(crate) mod network;
+mod preview;
 pub(crate) mod project;
 mod remote;
 pub(crate) mod restored;

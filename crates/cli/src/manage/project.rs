@@ -2,14 +2,15 @@
 
 use super::context::Context;
 use super::user::checked;
-use super::{Action, Category, action, credentials};
+use super::{Action, Category, action, credentials, preview};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
-use novanet_control::projects::Scrubbed;
+use novanet_control::scrub::Scrubbed;
 use novanet_model::ProjectId;
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 pub(crate) const CATEGORY: Category = Category {
     name: "project",
@@ -51,11 +52,13 @@ const ACTIONS: &[Action] = &[
         "take a project's networks and floating addresses from it",
         SCRUB,
         |b| {
-            let force = b.truth("force")?.unwrap_or(false);
-            Ok(super::Command::Project(Command::Scrub {
+            let switch = |name| Ok::<_, Failure>(b.truth(name)?.unwrap_or(false));
+            Ok(super::Command::Project(Command::Scrub(Scrub {
                 name: id(b)?,
-                force,
-            }))
+                force: switch("force")?,
+                terminate: switch("terminate_instances")?,
+                dry_run: switch("dry_run")?,
+            })))
         },
     ),
     action(
@@ -99,6 +102,16 @@ const SCRUB: &[Param] = &[
         Takes::Switch,
         "also addresses that lead to instances: these are cut off",
     ),
+    param(
+        "terminate_instances",
+        Takes::Switch,
+        "first terminate all instances of the project, and wait for their hosts",
+    ),
+    param(
+        "dry_run",
+        Takes::Switch,
+        "only print what would be removed, and what blocks it",
+    ),
 ];
 
 const ZIPFILE: &[Param] = &[
@@ -112,6 +125,8 @@ const ENVIRONMENT: &[Param] = &[
     MEMBER[1],
     param("file", Takes::Optional, "the file (novarc; -: stdout)").or(&["filename"]),
 ];
+/// How long the hosts may take to end the instances of a project.
+const TERMINATION_LIMIT: Duration = Duration::from_mins(2);
 
 const USER: &[Param] =
     &[param("user", Takes::Optional, "only projects of this user").or(&["username"])];
@@ -153,13 +168,8 @@ pub(crate) enum Command {
         /// Its id.
         name: ProjectId,
     },
-    /// Take from one what it owns beside instances.
-    Scrub {
-        /// Its id.
-        name: ProjectId,
-        /// Also addresses that lead to instances.
-        force: bool,
-    },
+    /// Take from one what it owns.
+    Scrub(Scrub),
     /// Write the archive with a user's credentials.
     Zipfile {
         /// In this project.
@@ -183,6 +193,19 @@ pub(crate) enum Command {
         /// Only those of this user.
         user: Option<String>,
     },
+}
+
+/// `project scrub`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scrub {
+    /// Its id.
+    pub(crate) name: ProjectId,
+    /// Also addresses that lead to instances.
+    pub(crate) force: bool,
+    /// Its instances first.
+    pub(crate) terminate: bool,
+    /// Only say what would be done.
+    pub(crate) dry_run: bool,
 }
 
 fn id(bound: &Bound) -> Result<ProjectId, Failure> {
@@ -222,15 +245,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             cx.cloud.delete_project(&name).await?;
             Ok(String::new())
         }
-        Command::Scrub { name, force } => {
-            let scrubbed = cx.cloud.scrub_project(&name, force).await?;
-            if scrubbed.networks.is_empty() && scrubbed.floats.is_empty() {
-                cx.note(&format!(
-                    "project {name} owned no network and no floating address"
-                ));
-            }
-            Ok(describe_scrub(&scrubbed))
-        }
+        Command::Scrub(command) => scrub(command, cx).await,
         Command::Zipfile { name, user, file } => {
             credentials::zipfile(cx, &name, &user, file.as_deref()).await
         }
@@ -250,6 +265,29 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             Ok(render(&rows, cx.format))
         }
     }
+}
+
+async fn scrub(command: Scrub, cx: &Context) -> Result<String, Failure> {
+    let Scrub {
+        name,
+        force,
+        terminate,
+        dry_run,
+    } = command;
+    if dry_run {
+        let preview = cx.cloud.preview_scrub(&name, force, terminate).await?;
+        return Ok(preview::text(preview, cx.format));
+    }
+    if terminate {
+        super::vm::terminate_all_of(&name, TERMINATION_LIMIT, cx).await?;
+    }
+    let scrubbed = cx.cloud.scrub_project(&name, force).await?;
+    if scrubbed.networks.is_empty() && scrubbed.floats.is_empty() {
+        cx.note(&format!(
+            "project {name} owned no network and no floating address"
+        ));
+    }
+    Ok(describe_scrub(&scrubbed))
 }
 
 /// What a scrub did, a line each.

@@ -141,7 +141,7 @@ fn help_and_version_are_answers() {
         list           all networks
         show           everything about one network
         delete         remove a network that no instance uses
-        modify         change a network: which host is its gateway
+        modify         change a network; its hosts follow while instances run
     ");
     assert_eq!(check("help help"), check("--help"));
     insta::assert_snapshot!(check("network create --help"), @"
@@ -370,7 +370,7 @@ fn the_manuals_other_commands_are_understood() {
     insta::assert_snapshot!(check("floating destroy my-hostname 68.99.26.170/31"), @"Floating(Delete { range: 68.99.26.170/31 })");
     insta::assert_snapshot!(check("floating list"), @"Floating(List { host: None })");
     insta::assert_snapshot!(check("fixed reserve 10.0.0.9 10.0.0.10"), @"Fixed(Reserve { addresses: [10.0.0.9, 10.0.0.10] })");
-    insta::assert_snapshot!(check("network delete 10.0.0.0/24"), @"Network(Delete(Cidr(10.0.0.0/24)))");
+    insta::assert_snapshot!(check("network delete 10.0.0.0/24"), @"Network(Delete(Cidr(10.0.0.0/24), false))");
     insta::assert_snapshot!(check("network show private"), @r#"Network(Show(Name("private")))"#);
     insta::assert_snapshot!(check("host plan --diff"), @"Host(Plan { host: None, diff: true })");
     insta::assert_snapshot!(check("host cleanup --dry-run"), @"Host(Cleanup { host: None, dry_run: true, force: false })");
@@ -412,7 +412,7 @@ fn help_says_what_there_is() {
         list           all networks
         show           everything about one network
         delete         remove a network that no instance uses
-        modify         change a network: which host is its gateway
+        modify         change a network; its hosts follow while instances run
     ");
     insta::assert_snapshot!(check("floating create --help"), @"
     usage: nova-manage floating create IP_RANGE

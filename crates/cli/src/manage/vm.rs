@@ -259,6 +259,23 @@ async fn terminate(ids: &[InstanceId], cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Terminates a project's instances, and waits until no host has one.
+pub(super) async fn terminate_all_of(
+    project: &ProjectId,
+    limit: Duration,
+    cx: &Context,
+) -> Result<(), Failure> {
+    let mut all = living(cx).await?;
+    all.retain(|view| view.row.project == *project);
+    let ids: Vec<InstanceId> = all.iter().map(|view| view.row.id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let operator = Caller::operator(project.clone());
+    cx.cloud.terminate(&operator, &ids).await?;
+    until(cx, ("terminated", limit), &ids, <[_]>::is_empty).await
+}
+
 /// Waits until what is left of these instances is as it should be.
 async fn until(
     cx: &Context,

@@ -9,6 +9,7 @@ mod database;
 mod euca;
 mod flags;
 mod install;
+mod lifecycle;
 mod manage;
 mod manual;
 mod names;

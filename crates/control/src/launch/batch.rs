@@ -14,11 +14,11 @@ use super::types::{Call, Outcome, Plan, PrepareError};
 use crate::floating_ips::Association;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::instance_type::{self, InstanceType};
-use novanet_model::{FixedIpId, InstanceId, ReservationId, Resource};
+use novanet_model::{FixedIpId, InstanceId, NetworkKind, ReservationId, Resource};
 use novanet_store::key_pairs;
 use novanet_store::members::{self, Placement, Usage};
 use novanet_store::pool::{self as address_pool, AllocatedIp};
-use novanet_store::{Committed, Tx, counters, floating_ips, instances};
+use novanet_store::{Committed, PlanOwner, Tx, counters, floating_ips, instances};
 use std::collections::BTreeSet;
 
 /// A plan with the addresses of its instances, one in each network for each.
@@ -279,7 +279,13 @@ impl Cloud {
         }
         rows::insert(&mut tx, &all).await?;
         let placements: Vec<Placement<'_>> = all.iter().map(NewInstance::placement).collect();
-        let owners = members::add_members(&mut tx, &placements).await?;
+        let mut owners = members::add_members(&mut tx, &placements).await?;
+        if let [alone] = ready {
+            // A VLAN network that the launch took has host objects from now on.
+            let networks = alone.plan.networks.iter();
+            let vlans = networks.filter(|n| n.kind == NetworkKind::Vlan);
+            owners.extend(vlans.map(|n| PlanOwner::Network(n.id)));
+        }
         for (ready, ids) in ready.iter().zip(&made) {
             self.assign(&mut tx, ready, ids).await?;
         }

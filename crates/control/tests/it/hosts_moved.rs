@@ -91,7 +91,7 @@ fn a_host_is_deleted_when_nothing_is_on_it_and_takes_its_tombstones_along() {
         assert!(serves.contains("is the gateway of 10.0.0.0/24"), "{serves}");
 
         let mut other = w.host("other").await;
-        w.move_network(net.id, "other").await?;
+        w.modify_network(net.id, &to_host("other")).await?;
         other.round().await;
         assert!(other.has("gateway/1") && other.has("dhcp/1"));
         gone.follow().await;
@@ -147,22 +147,22 @@ fn a_network_goes_to_a_host_that_can_serve_it_and_has_its_instances() {
         let mut compute = FakeHost::new(w.cloud.clone(), "h3");
         compute.roles = vec![novanet_model::wire::HostRole::Compute];
         compute.hello().await;
-        let why = refused(w.move_network(net.id, "h2").await);
+        let why = refused(w.modify_network(net.id, &to_host("h2")).await);
         assert!(
             why.contains("i-00000001") && why.contains("not on h2"),
             "{why}"
         );
-        let why = refused(w.move_network(net.id, "h3").await);
+        let why = refused(w.modify_network(net.id, &to_host("h3")).await);
         assert!(why.contains("does not serve flatdhcp"), "{why}");
         assert_eq!(
-            refused(w.move_network(net.id, "h9").await),
+            refused(w.modify_network(net.id, &to_host("h9")).await),
             "host h9 not found"
         );
-        w.move_network(net.id, "h1").await?;
+        w.modify_network(net.id, &to_host("h1")).await?;
         w.terminate(&web, &[id]).await?;
         one.round().await;
         one.round().await;
-        w.move_network(net.id, "h2").await?;
+        w.modify_network(net.id, &to_host("h2")).await?;
         assert_eq!(
             w.cloud.network(&net.id.to_string()).await?.host.as_deref(),
             Some("h2")
@@ -206,4 +206,11 @@ fn an_instance_that_waits_for_a_host_without_an_agent_says_so() {
         assert_eq!(why.as_deref(), Some("host h1: the host was cleaned up"));
         Ok(())
     });
+}
+
+fn to_host(name: &str) -> novanet_control::Modify {
+    novanet_control::Modify {
+        host: Some(name.to_owned()),
+        ..novanet_control::Modify::default()
+    }
 }

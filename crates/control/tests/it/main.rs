@@ -23,6 +23,7 @@ mod killed;
 mod launch;
 mod launch_together;
 mod members;
+mod network_modify;
 mod networks;
 mod projects;
 mod property;

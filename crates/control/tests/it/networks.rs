@@ -166,7 +166,7 @@ fn a_network_in_use_is_not_deleted() {
         assert_refused!(
             w.delete_network("10.0.0.0/24").await,
             ControlError::InUse { .. },
-            &format!("1 instances are in it, {id} among them (terminate them first)")
+            &format!("network 10.0.0.0/24: instance {id} is in it (terminate it first)")
         );
         let mut owned = request(DHCP, "10.1.0.0/24", 1, 256);
         owned.project = Some(name("web"));
@@ -174,7 +174,7 @@ fn a_network_in_use_is_not_deleted() {
         assert_refused!(
             w.delete_network("10.1.0.0/24").await,
             ControlError::InUse { .. },
-            "still belongs to project web"
+            "network 10.1.0.0/24: project web owns it (scrub it first"
         );
         assert_eq!(w.networks().await?.len(), 2);
         Ok(())

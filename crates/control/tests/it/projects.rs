@@ -233,13 +233,15 @@ fn a_scrubbed_project_owns_no_network_and_no_address_and_can_be_deleted() {
         assert_refused!(
             w.scrub_project(&name("web"), false).await,
             ControlError::InUse { .. },
-            &format!("network 10.0.0.0/24: instances are in it, {id} among them")
+            &format!(
+                "project web: instance {id} is in network 10.0.0.0/24 (terminate it first, or: "
+            )
         );
         w.terminate(&web, &[id]).await?;
         assert_refused!(
             w.scrub_project(&name("web"), false).await,
             ControlError::InUse { .. },
-            "1 addresses in it are of instances that are being terminated; waiting for h1"
+            "has 1 addresses of instances that are being terminated; waiting for h1"
         );
         assert_eq!(w.addresses(&web).await?.len(), 1, "all or nothing");
         host.round().await;
@@ -285,10 +287,9 @@ fn an_address_that_leads_to_an_instance_is_scrubbed_by_force_only_and_that_is_to
             w.scrub_project(&name("web"), false).await,
             ControlError::InUse { .. },
             &format!(
-                "project web: floating IP {} leads to instance {}, and 1 more lead to others \
-                 (terminate them or disassociate their addresses first, or cut them off: \
-                 nova-manage project scrub web --force)",
-                floats[0], ids[0]
+                "project web: floating IP {} leads to instance {} (disassociate it first, or cut \
+                 it off: nova-manage project scrub web --force); also floating IP {}",
+                floats[0], ids[0], floats[1]
             )
         );
         assert_eq!(host.follow().await.changes, []);

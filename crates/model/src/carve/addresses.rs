@@ -56,6 +56,10 @@ impl AddressPlan {
         if start < least || start > last {
             return Err(outside("dhcp_start", start, least, last, cidr));
         }
+        if start == gateway {
+            let reason = "is the gateway: choose the address after it, or another gateway";
+            return Err(ModelError::new("dhcp_start", Ipv4Addr::from(start), reason).into());
+        }
         Ok(Self {
             cidr,
             gateway: gateway.into(),

@@ -6,11 +6,13 @@
 //! (2011.3 began again at `vlan_start` with every call). Must not know: rows' ids, uuids, SQL.
 
 mod addresses;
+mod change;
 mod error;
 mod subnets;
 mod vlans;
 
 pub use addresses::AddressPlan;
+pub use change::{Change, MAX_DNS_SERVERS};
 pub use error::CarveError;
 pub use subnets::parse_range;
 

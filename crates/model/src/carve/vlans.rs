@@ -41,17 +41,7 @@ pub(super) fn links(
             let bridge = own_bridge
                 .clone()
                 .unwrap_or_else(|| IfName::vlan_bridge(vlan));
-            check_name(&bridge, request, defaults)?;
-            if let Some(other) = existing.iter().find(|n| n.bridge == bridge) {
-                return Err(CarveError::conflict(
-                    "bridge",
-                    bridge,
-                    format!(
-                        "is the bridge of network {} ({}): a VLAN network needs its own",
-                        other.id, other.label
-                    ),
-                ));
-            }
+            check_bridge(&bridge, request, existing, defaults)?;
             Ok(Link {
                 bridge,
                 vlan: Some(vlan),
@@ -59,6 +49,48 @@ pub(super) fn links(
             })
         })
         .collect()
+}
+
+/// Refuses a bridge that a network like `request` cannot have beside `existing` ones: a VLAN
+/// network has its own, flat ones share theirs.
+pub(super) fn check_bridge(
+    bridge: &IfName,
+    request: &Request,
+    existing: &[Network],
+    defaults: &Defaults,
+) -> Result<(), CarveError> {
+    check_name(bridge, request, defaults)?;
+    let own = request.kind == NetworkKind::Vlan;
+    let taken = |n: &&Network| n.bridge == *bridge && (own || n.kind == NetworkKind::Vlan);
+    let Some(other) = existing.iter().find(taken) else {
+        return match request.kind {
+            NetworkKind::Vlan => Ok(()),
+            NetworkKind::Flat | NetworkKind::FlatDhcp => check_shared(bridge, request, existing),
+        };
+    };
+    let (id, label) = (other.id, &other.label);
+    let reason = if own {
+        format!("is the bridge of network {id} ({label}): a VLAN network needs its own")
+    } else {
+        format!("is the bridge of VLAN network {id} ({label}): choose another with --bridge")
+    };
+    Err(CarveError::conflict("bridge", bridge, reason))
+}
+
+/// Refuses a VLAN id that another network has: an id is one network of the cloud, whatever the
+/// interface.
+pub(super) fn check_free(vlan: u16, existing: &[Network]) -> Result<(), CarveError> {
+    match existing.iter().find(|n| n.vlan == Some(vlan)) {
+        None => Ok(()),
+        Some(other) => Err(CarveError::conflict(
+            "vlan",
+            vlan,
+            format!(
+                "is already in use by network {} ({}): choose another, or leave it out for the next free one",
+                other.id, other.label
+            ),
+        )),
+    }
 }
 
 /// Refuses a name that a bridge of ours cannot have on any host. A flat network's bridge is the
@@ -152,19 +184,7 @@ fn flat_links(
         .bridge
         .as_ref()
         .unwrap_or(&defaults.flat_network_bridge);
-    check_name(bridge, request, defaults)?;
-    let taken = |n: &&Network| n.kind == NetworkKind::Vlan && n.bridge == *bridge;
-    if let Some(other) = existing.iter().find(taken) {
-        return Err(CarveError::conflict(
-            "bridge",
-            bridge,
-            format!(
-                "is the bridge of VLAN network {} ({}): choose another with --bridge",
-                other.id, other.label
-            ),
-        ));
-    }
-    check_shared(bridge, request, existing)?;
+    check_bridge(bridge, request, existing, defaults)?;
     let link = || Link {
         bridge: bridge.clone(),
         vlan: None,
@@ -222,20 +242,9 @@ fn vlan_ids(request: &Request, existing: &[Network], start: u16) -> Result<Vec<u
         )
         .into());
     }
-    let same_wire = |n: &Network| n.bridge_interface == request.bridge_interface;
     (first..=4094)
         .take(num)
-        .map(|vlan| match existing.iter().find(|n| n.vlan == Some(vlan) && same_wire(n)) {
-            Some(other) => Err(CarveError::conflict(
-                "vlan",
-                vlan,
-                format!(
-                    "is already in use by network {} ({}): choose another, or leave it out for the next free one",
-                    other.id, other.label
-                ),
-            )),
-            None => Ok(vlan),
-        })
+        .map(|vlan| check_free(vlan, existing).map(|()| vlan))
         .collect()
 }
 

@@ -1,14 +1,16 @@
 //! `nova-manage network`: subnets for instances.
 
 mod create;
+mod modify;
 mod row;
 
 use super::context::Context;
-use super::{Action, Category, action};
+use super::{Action, Category, action, preview};
 use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{json, render};
 use create::Create;
+use novanet_control::Modify;
 use novanet_control::networks::{BadNetwork, Brief};
 use novanet_model::carve::parse_range;
 use novanet_model::rows::Network;
@@ -40,40 +42,32 @@ const ACTIONS: &[Action] = &[
     action(
         "delete",
         "remove a network that no instance uses",
-        ONE,
-        |bound| Ok(super::Command::Network(Command::Delete(which(bound)?))),
+        DELETE,
+        |bound| {
+            let dry_run = bound.truth("dry_run")?.unwrap_or(false);
+            Ok(super::Command::Network(Command::Delete(
+                which(bound)?,
+                dry_run,
+            )))
+        },
     )
     .or(&["remove"]),
     action(
         "modify",
-        "change a network: which host is its gateway",
-        MODIFY,
-        |bound| {
-            let host = bound.text("host").map(str::to_owned);
-            if host.is_none() {
-                return Err(Failure::usage(
-                    "say what is to be changed: --host=NAME (nova-manage project scrub PROJECT takes a \
-                     project's networks from it)",
-                ));
-            }
-            let modify = Modify { host };
-            Ok(super::Command::Network(Command::Modify(
-                which(bound)?,
-                modify,
-            )))
-        },
+        "change a network; its hosts follow while instances run",
+        modify::PARAMS,
+        modify::parse,
     ),
 ];
 
-const MODIFY: &[Param] = &[
-    param(
-        "network",
-        Takes::Required,
-        "the network: its subnet, id, uuid or label",
-    )
-    .or(&["fixed_range", "cidr", "id", "uuid"]),
-    param("host", Takes::Named, "the host that is to be its gateway"),
-];
+/// Prints what a command would do, and does nothing.
+pub(super) const DRY_RUN: Param = param(
+    "dry_run",
+    Takes::Switch,
+    "only print what would be removed, and what blocks it",
+);
+
+const DELETE: &[Param] = &[ONE[0], DRY_RUN];
 
 const ONE: &[Param] = &[param(
     "network",
@@ -91,17 +85,10 @@ pub(crate) enum Command {
     List,
     /// Show one.
     Show(Which),
-    /// Delete one.
-    Delete(Which),
-    /// Change one.
-    Modify(Which, Modify),
-}
-
-/// Changes of a network; `None`: stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Modify {
-    /// Its gateway.
-    pub(crate) host: Option<String>,
+    /// Delete one; `true`: only say what would be deleted.
+    Delete(Which, bool),
+    /// Change one; `true`: only say what would change.
+    Modify(Which, Box<Modify>, bool),
 }
 
 /// How a user names a network.
@@ -166,18 +153,32 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 Format::Table => Ok(row.show()),
             }
         }
-        Command::Modify(which, Modify { host }) => {
+        Command::Modify(which, modify, dry_run) => {
             let network = find(&which, cx).await?;
-            if let Some(host) = host {
-                cx.cloud.move_network(network.id, &host).await?;
+            if dry_run {
+                let preview = cx.cloud.preview_modify(network.id, &modify).await?;
+                return Ok(preview::text(preview, cx.format));
+            }
+            cx.cloud.modify_network(network.id, &modify).await?;
+            let told = &modify.settings;
+            if told.gateway.is_some() || told.dns.is_some() {
+                // The server that they ask for a renewal may be gone: the lease runs out then.
+                let seconds = cx.flags.number("dhcp_lease_time");
+                cx.note(&format!(
+                    "instances learn it with their next lease (within {seconds} s) or reboot"
+                ));
             }
             Ok(String::new())
         }
-        Command::Delete(which) => {
+        Command::Delete(which, dry_run) => {
             let id = match bad(&which, cx).await? {
                 Some(bad) => bad.brief.id,
                 None => find(&which, cx).await?.id,
             };
+            if dry_run {
+                let preview = cx.cloud.preview_delete_network(&id.to_string()).await?;
+                return Ok(preview::text(preview, cx.format));
+            }
             cx.cloud.delete_network(&id.to_string()).await?;
             Ok(String::new())
         }

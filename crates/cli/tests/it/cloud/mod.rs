@@ -11,6 +11,7 @@ mod faults;
 mod identity;
 mod killed;
 mod late;
+mod lifecycle;
 mod lists;
 mod output;
 mod ports;

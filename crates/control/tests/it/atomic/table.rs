@@ -8,8 +8,8 @@ use novanet_control::certificates::Purpose;
 use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_control::instances::Launch;
 use novanet_control::key_pairs::KeyKind;
-use novanet_control::{Caller, Cloud, Controllers};
-use novanet_model::carve::Request;
+use novanet_control::{Caller, Cloud, Controllers, Modify};
+use novanet_model::carve::{Change, Request};
 use novanet_model::host_addresses::{HostAddress, HostAddresses};
 use novanet_model::wire::{Follow, LeaseChange, LeaseEvent, Objects};
 use novanet_model::{ImageId, InstanceId, NetworkId, NetworkKind};
@@ -53,6 +53,10 @@ pub(super) const READERS: &[&str] = &[
     "network_use",
     "networks",
     "open",
+    // These take back all that they write.
+    "preview_delete_network",
+    "preview_modify",
+    "preview_scrub",
     "projects",
     "require_schema",
     "revocation_list",
@@ -449,8 +453,18 @@ async fn sweep(t: &Trial<'_>) -> Result<()> {
 }
 
 async fn departures(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Result<()> {
-    t.one("move_network", async |c| {
-        c.move_network(NetworkId(3), "h2").await
+    let modify = Modify {
+        settings: Change {
+            gateway: Some(ip("10.9.0.9")),
+            dhcp_start: Some(ip("10.9.0.4")),
+            ..Change::default()
+        },
+        host: Some("h2".to_owned()),
+        reserve: vec![ip("10.9.0.20"), ip("10.9.0.21")],
+        ..Modify::default()
+    };
+    t.one("modify_network", async |c| {
+        c.modify_network(NetworkId(3), &modify).await
     })
     .await?;
     t.one("delete_network", async |c| {

@@ -13,6 +13,7 @@ mod hosts;
 mod hosts_moved;
 mod instances;
 mod listen;
+mod network_change;
 mod networks;
 mod people;
 mod plan;

@@ -1,0 +1,163 @@
+//! A network under a running instance: modified, edited with the sqlite3 client, taken apart by
+//! hand, scrubbed and deleted.
+
+use super::{Cloud, LONG, STATE, long};
+use anyhow::{Context as _, Result, ensure};
+use novanet_lab::{Quickest, eventually};
+use std::time::{Duration, Instant};
+
+/// How soon the host has what an operator typed with SQL, or took away by hand.
+const SOON: Duration = Duration::from_secs(5);
+
+const EDIT: &str = "update networks set bridge='br_171' where id=1";
+
+#[test]
+fn a_network_is_modified_under_a_running_instance_and_leaves_nothing_when_it_is_scrubbed() {
+    let cloud = Cloud::up("").unwrap();
+    let before = links(&cloud).unwrap();
+    let float = cloud.with_instance().unwrap();
+    let pid = pid(&cloud).unwrap();
+
+    cloud
+        .sh("nova-manage network modify 10.0.0.0/24 --bridge=br200 --gateway=10.0.0.254")
+        .unwrap();
+    is_on(&cloud, "br200", "br100").unwrap();
+    cloud.reachable(&float).unwrap();
+    // The instance learns the new gateway with its next lease, and it is told to get one.
+    let renew = "kill -USR2 $(cat /run/tiny/eth0.pid); kill -USR1 $(cat /run/tiny/eth0.pid)";
+    cloud
+        .sh(&format!("nsenter -t {pid} -m -p sh -c '{renew}'"))
+        .unwrap();
+    eventually(long(), || {
+        cloud.sh(&format!(
+            "nsenter -t {pid} -n ip route | grep 'default via 10.0.0.254 '"
+        ))
+    })
+    .with_context(|| cloud.log())
+    .unwrap();
+    cloud.reachable(&float).unwrap();
+
+    // The manual's way, with the client's own connection.
+    let mut quickest = Quickest::within(SOON);
+    let names = ["br_171", "br_172"];
+    let mut turn = 0;
+    while quickest.again().unwrap() {
+        let (to, from) = match turn {
+            0 => (names[0], "br200"),
+            n => (names[n % 2], names[(n + 1) % 2]),
+        };
+        let edit = EDIT.replace(names[0], to);
+        let typed = Instant::now();
+        cloud
+            .sh(&format!("sqlite3 {STATE}/nova.sqlite \"{edit}\""))
+            .unwrap();
+        is_on(&cloud, to, from).unwrap();
+        quickest.took(typed.elapsed());
+        turn += 1;
+    }
+    let bridge = names[(turn + 1) % 2];
+    cloud.reachable(&float).unwrap();
+
+    // The manual's commands, on a bridge in use.
+    let mut quickest = Quickest::within(SOON);
+    while quickest.again().unwrap() {
+        cloud
+            .sh(&format!("ifconfig {bridge} down && brctl delbr {bridge}"))
+            .unwrap();
+        let broken = Instant::now();
+        is_on(&cloud, bridge, "br100").unwrap();
+        eventually(LONG, || {
+            cloud.sh(&format!("ip address show dev {bridge} | grep 10.0.0.254/"))
+        })
+        .unwrap();
+        quickest.took(broken.elapsed());
+    }
+    cloud.reachable(&float).unwrap();
+    assert_eq!(
+        self::pid(&cloud).unwrap(),
+        pid,
+        "the instance never stopped"
+    );
+
+    // The end: the project first, then the network.
+    cloud
+        .sh("nova-manage network modify 1 --project=admin")
+        .unwrap();
+    let refused = cloud.try_sh("nova-manage project scrub admin").unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        refused
+            .stderr
+            .contains("instance i-00000001 is in network 10.0.0.0/24"),
+        "{}",
+        refused.stderr
+    );
+    let dry = cloud
+        .sh("nova-manage project scrub admin --terminate-instances --dry-run")
+        .unwrap();
+    assert!(
+        dry.contains("instance/1") && !dry.contains("blocks"),
+        "{dry}"
+    );
+    cloud.reachable(&float).unwrap();
+    cloud
+        .sh("nova-manage project scrub admin --terminate-instances")
+        .unwrap();
+    let dry = cloud.sh("nova-manage network delete 1 --dry-run").unwrap();
+    let words: Vec<&str> = dry
+        .lines()
+        .skip(1)
+        .filter_map(|l| l.split(' ').next())
+        .collect();
+    assert_eq!(words, ["1", "2", "3"], "{dry}");
+    cloud.sh("nova-manage network delete 1").unwrap();
+    nothing_is_left(&cloud, &before).unwrap();
+    // What an operator types after that finds nothing, and nothing comes back.
+    let late = cloud.try_sh(&format!("ifconfig {bridge} down; brctl delbr {bridge}"));
+    assert!(!late.unwrap().success());
+    cloud.stop(nix::sys::signal::Signal::SIGKILL).unwrap();
+    cloud.start_waiting_for("true").unwrap();
+    nothing_is_left(&cloud, &before).unwrap();
+}
+
+/// The names of the host's links, without those of its first network.
+fn links(cloud: &Cloud) -> Result<Vec<String>> {
+    let names = cloud.sh("ls /sys/class/net")?;
+    let names = names.split_whitespace().filter(|name| *name != "br100");
+    Ok(names.map(str::to_owned).collect())
+}
+
+fn pid(cloud: &Cloud) -> Result<String> {
+    let state = format!("{STATE}/instances/i-00000001/state.json");
+    let pid = cloud.sh(&format!(
+        "sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p' {state}"
+    ))?;
+    Ok(pid.trim().to_owned())
+}
+
+/// Waits until the instance's port is in a bridge and another bridge is gone.
+fn is_on(cloud: &Cloud, bridge: &str, gone: &str) -> Result<()> {
+    eventually(LONG, || -> Result<()> {
+        cloud.sh(&format!(
+            "ip link show dev nv1 | grep -q 'master {bridge} '"
+        ))?;
+        let links = cloud.sh("ls /sys/class/net")?;
+        let there = links.split_whitespace().any(|name| name == gone);
+        ensure!(!there, "{gone} is still there");
+        Ok(())
+    })
+    .with_context(|| cloud.log())
+}
+
+/// Waits until the host has its own links only, and no DHCP server of ours.
+fn nothing_is_left(cloud: &Cloud, before: &[String]) -> Result<()> {
+    eventually(LONG, || -> Result<()> {
+        let links = links(cloud)?;
+        ensure!(links == before, "{links:?}");
+        let left = cloud.sh(&format!("ls {STATE}/networks"))?;
+        ensure!(!left.contains("nova-br"), "{left}");
+        Ok(())
+    })
+    .with_context(|| cloud.log())?;
+    cloud.settled()
+}
