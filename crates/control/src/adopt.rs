@@ -8,7 +8,7 @@ use crate::caller::operator;
 use crate::restored::raise_counters;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::instance_type::INSTANCE_TYPES;
-use novanet_model::object::{FloatingIp, Group, Instance, Port, Rule};
+use novanet_model::object::{FloatingIp, Group, Instance, NO_INSTANCE, Port, Rule};
 use novanet_model::wire::{Follow, Objects};
 use novanet_model::{
     FixedIpId, GroupId, HostObject, InstanceId, ObjectKey, ObjectKind, ProjectNumber, ReservationId,
@@ -376,7 +376,9 @@ impl Adoption<'_> {
             .collect();
         let lost = held.changes.iter().filter(|change| {
             let object = change.object.as_ref();
-            let needed = object.is_some_and(|o| is_needed(o.kind()));
+            let reserved =
+                |o: &HostObject| matches!(o, HostObject::Binding(b) if b.instance == NO_INSTANCE);
+            let needed = object.is_some_and(|o| is_needed(o.kind()) && !reserved(o));
             needed && !planned.contains(&change.key)
         });
         for change in lost {

@@ -57,9 +57,8 @@ impl Cloud {
         let old = old.ok_or_else(|| ControlError::not_found(Kind::Network, id))?;
         let mut others = networks::in_the_way(tx).await?.all();
         others.retain(|other| other.id != id);
-        let new = modify
-            .settings
-            .of(&old, &others, &self.config().network_defaults)?;
+        let defaults = self.carve_defaults(tx).await?;
+        let new = modify.settings.of(&old, &others, &defaults)?;
         let mut blockers = self.gateway_address_blockers(tx, &old, &new).await?;
         let mut network = Network {
             spec: new.spec,

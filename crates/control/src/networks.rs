@@ -63,7 +63,7 @@ impl Cloud {
 
     /// What to make, beside all that is there and all that some host may still have.
     async fn carve(&self, c: &mut Conn, request: &Request) -> Result<Carved> {
-        let defaults = &self.config().network_defaults;
+        let defaults = &self.carve_defaults(c).await?;
         let there = networks::in_the_way(c).await?;
         let refusal = match carve::carve(request, &there.all(), defaults) {
             Err(CarveError::Conflict(refusal)) if !there.deleting.is_empty() => refusal,
@@ -81,6 +81,17 @@ impl Cloud {
         });
         let one = in_the_way.unwrap_or(&going[0]);
         Err(being_deleted(c, one).await?)
+    }
+
+    /// The flags' defaults, with the VLAN ids that hosts have devices of.
+    pub(crate) async fn carve_defaults(&self, c: &mut Conn) -> Result<carve::Defaults> {
+        let mut defaults = self.config().network_defaults.clone();
+        for (host, report) in novanet_store::host_addresses::all(c).await? {
+            for vlan in report.vlans {
+                defaults.host_vlans.entry(vlan).or_insert(host.clone());
+            }
+        }
+        Ok(defaults)
     }
 
     async fn insert_network(

@@ -24,6 +24,10 @@ pub struct HostAddresses {
     /// The host's `flat_interface` flag.
     #[serde(default)]
     pub flat_interface: Option<IfName>,
+    /// Ids of the devices `vlan<id>` on the host that novanet did not make: no network gets one of
+    /// them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub vlans: BTreeSet<u16>,
 }
 
 /// An address of the host's own.
@@ -190,6 +194,7 @@ mod tests {
             addresses: addresses.collect(),
             routes: routes.collect(),
             flat_interface: Some(IfName::new("eth1").unwrap()),
+            vlans: BTreeSet::new(),
         }
     }
 

@@ -107,9 +107,12 @@ pub struct Binding {
     pub address: Ipv4Addr,
     /// Host name, without the domain; at most 63 bytes.
     pub hostname: String,
-    /// The instance.
+    /// The instance; [`NO_INSTANCE`]: a reservation for a machine that is none.
     pub instance: InstanceId,
 }
+
+/// The owner of a [`Binding`] that the operator reserved: no instance has this number.
+pub const NO_INSTANCE: InstanceId = InstanceId(0);
 
 /// See [`HostObject::FloatingIp`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@
 //! tombstones.
 
 use crate::object::{
-    Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, HostObject, Instance, Member, Port,
-    ProjectAddress, Rule, port_name,
+    Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, HostObject, Instance, Member, NO_INSTANCE,
+    Port, ProjectAddress, Rule, port_name,
 };
 use crate::rows;
 use crate::{GroupId, NetworkKind, ProjectNumber};
@@ -34,8 +34,13 @@ impl Default for CloudSettings {
 }
 
 /// A network: bridge, gateway address and DHCP range on its host. A VLAN network has them while it
-/// belongs to a project: no instance is in one that does not.
-pub fn objects_of_network(network: &rows::Network, settings: &CloudSettings) -> Vec<Placed> {
+/// belongs to a project: no instance is in one that does not. Its DHCP server also serves the
+/// operator's reservations.
+pub fn objects_of_network(
+    network: &rows::Network,
+    reservations: &[rows::Reservation],
+    settings: &CloudSettings,
+) -> Vec<Placed> {
     let Some(host) = &network.host else {
         return Vec::new();
     };
@@ -68,6 +73,16 @@ pub fn objects_of_network(network: &rows::Network, settings: &CloudSettings) -> 
             lease_seconds: settings.dhcp_lease_time,
             domain: settings.dhcp_domain.clone(),
             dns: network.dns.clone(),
+        }));
+        objects.extend(reservations.iter().map(|reservation| {
+            HostObject::Binding(Binding {
+                network: network.id,
+                bridge: network.bridge.clone(),
+                mac: reservation.mac,
+                address: reservation.address,
+                hostname: String::new(),
+                instance: NO_INSTANCE,
+            })
         }));
     }
     objects

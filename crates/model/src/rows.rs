@@ -39,6 +39,15 @@ impl DerefMut for Network {
     }
 }
 
+/// An address of a network that the operator reserved for a machine that is no instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// The machine.
+    pub mac: MacAddr,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
 /// One port of an instance: its fixed IP and MAC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstancePort {

@@ -5,7 +5,7 @@
 use crate::foreign::{Foreign, ForeignDevices};
 use crate::report::host_key;
 use novanet_model::host_addresses::{Claim, When};
-use novanet_model::object::Bridge;
+use novanet_model::object::{Bridge, NO_INSTANCE};
 use novanet_model::{HostObject, IfName, Ipv4Net, NetworkId, ObjectKey};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -174,6 +174,13 @@ impl NetworkConflicts {
                 &port.instance.to_string(),
                 &own(port.address)?,
             )),
+            HostObject::Binding(binding) if binding.instance == NO_INSTANCE => {
+                let (ip, has) = (binding.address, own(binding.address)?);
+                Some(format!(
+                    "reserved address {ip}: the host has {has}: take it off the host, or: \
+                     nova-manage fixed unreserve {ip}"
+                ))
+            }
             HostObject::Binding(binding) => Some(fixed_refusal(
                 binding.address,
                 &binding.instance.to_string(),
@@ -264,10 +271,18 @@ fn name_refusal(bridge: &Bridge, foreign: &Foreign) -> Option<String> {
     }
     let device = foreign.devices.get(name)?;
     if !bridge.foreign {
+        let remedy = if device.is_bridge {
+            format!(
+                "remove it (ifconfig {name} down; brctl delbr {name}), give it to novanet \
+                 (nova-manage host adopt {name})"
+            )
+        } else {
+            "rename or remove that device".to_owned()
+        };
         return Some(format!(
             "bridge {name} of network {network}: the name is taken by {}, which is left alone: \
-             make the network with another bridge (network create --bridge=NAME), \
-             or rename or remove that device",
+             {remedy}, or give the network another bridge (nova-manage network modify {network} \
+             --bridge=NAME)",
             device.what
         ));
     }
@@ -294,8 +309,8 @@ fn vlan_refusal(id: u16, bridge: &Bridge, foreign: &Foreign) -> Option<String> {
     let existing = foreign.devices.get(&device)?;
     Some(format!(
         "bridge {name} of network {network}: the name {device} of its VLAN device is taken by {}, which is left alone: \
-         remove it (ip link delete dev {device}), or make the network with another VLAN id \
-         (network create --vlan=ID)",
+         remove it (vconfig rem {device}), give it to novanet (nova-manage host adopt {device}), or give \
+         the network another VLAN id (nova-manage network modify {network} --vlan=ID)",
         existing.what
     ))
 }

@@ -4,7 +4,8 @@
 use crate::networks::{Reserved, address, number};
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
-use novanet_model::{FixedIpId, InstanceId, NetworkId, ProjectId};
+use novanet_model::rows::Reservation;
+use novanet_model::{FixedIpId, InstanceId, MacAddr, NetworkId, ProjectId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ pub struct FixedIp {
     pub instance: Option<InstanceId>,
     /// That instance's host name.
     pub hostname: Option<String>,
-    /// The instance's MAC for it.
+    /// The MAC that gets it: the instance's, or the one of a reservation.
     pub mac: Option<String>,
     /// The host of the instance.
     pub host: Option<String>,
@@ -51,8 +52,8 @@ fn fixed(row: &AnyRow) -> Result<FixedIp> {
 /// What dnsmasq said of an address: leased, or not any more.
 pub async fn set_leased(tx: &mut Tx, ip: Ipv4Addr, mac: &str, leased: bool) -> Result<bool> {
     let done = sqlx::query(
-        "UPDATE fixed_ips SET leased = $1 WHERE address = $2 AND virtual_interface_id IN \
-         (SELECT id FROM virtual_interfaces WHERE address = $3)",
+        "UPDATE fixed_ips SET leased = $1 WHERE address = $2 AND (reserved_mac = $3 \
+         OR virtual_interface_id IN (SELECT id FROM virtual_interfaces WHERE address = $3))",
     )
     .bind(i64::from(leased))
     .bind(ip.to_string())
@@ -63,7 +64,7 @@ pub async fn set_leased(tx: &mut Tx, ip: Ipv4Addr, mac: &str, leased: bool) -> R
 }
 
 const SHOWN: &str = "SELECT f.id, f.address, f.network_id, f.instance_id, f.reserved, f.leased, \
-    i.hostname, i.host, v.address AS mac FROM fixed_ips f \
+    i.hostname, i.host, COALESCE(v.address, f.reserved_mac) AS mac FROM fixed_ips f \
     LEFT JOIN instances i ON i.id = f.instance_id \
     LEFT JOIN virtual_interfaces v ON v.id = f.virtual_interface_id";
 
@@ -90,6 +91,60 @@ pub async fn by_address(c: &mut Conn, network: NetworkId, ip: Ipv4Addr) -> Resul
         .as_ref()
         .map(fixed)
         .transpose()
+}
+
+/// The addresses of a network that are reserved for a MAC.
+pub async fn reservations(c: &mut Conn, network: NetworkId) -> Result<Vec<Reservation>> {
+    sqlx::query(
+        "SELECT id, address, reserved_mac FROM fixed_ips \
+         WHERE network_id = $1 AND reserved_mac IS NOT NULL ORDER BY addr",
+    )
+    .bind(network.0)
+    .fetch_all(c)
+    .await?
+    .iter()
+    .map(|row| {
+        let r = Reader::new("fixed_ip", row);
+        Ok(Reservation {
+            mac: r.parse("reserved_mac")?,
+            address: r.parse("address")?,
+        })
+    })
+    .collect()
+}
+
+/// The address that a MAC has in a network, as an instance's or by a reservation.
+pub async fn of_mac(c: &mut Conn, network: NetworkId, mac: &MacAddr) -> Result<Option<Ipv4Addr>> {
+    let addr: Option<i64> = sqlx::query_scalar(
+        "SELECT f.addr FROM fixed_ips f LEFT JOIN virtual_interfaces v \
+         ON v.id = f.virtual_interface_id \
+         WHERE f.network_id = $1 AND (f.reserved_mac = $2 OR v.address = $2)",
+    )
+    .bind(network.0)
+    .bind(mac.to_string())
+    .fetch_optional(c)
+    .await?;
+    Ok(addr.map(address))
+}
+
+/// Reserves an address that [`crate::pool::reserve`] took out of the pool for a MAC. `false`: it is
+/// reserved for another one.
+pub async fn reserve_for(
+    tx: &mut Tx,
+    network: NetworkId,
+    ip: Ipv4Addr,
+    mac: &MacAddr,
+) -> Result<bool> {
+    let done = sqlx::query(
+        "UPDATE fixed_ips SET reserved_mac = $1 WHERE network_id = $2 AND addr = $3 \
+         AND reserved = 1 AND (reserved_mac IS NULL OR reserved_mac = $1)",
+    )
+    .bind(mac.to_string())
+    .bind(network.0)
+    .bind(number(ip))
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Ranges of a network that are never handed out.
@@ -139,7 +194,9 @@ pub async fn usage(c: &mut Conn) -> Result<BTreeMap<NetworkId, Usage>> {
          (SELECT count(*) FROM fixed_ips f WHERE f.network_id = n.id \
           AND f.instance_id IS NOT NULL), \
          (SELECT count(*) FROM fixed_ips f WHERE f.network_id = n.id \
-          AND f.instance_id IS NULL AND f.reserved = 1), \
+          AND f.instance_id IS NULL AND f.reserved = 1 AND NOT EXISTS \
+          (SELECT 1 FROM reserved_ranges r WHERE r.network_id = n.id \
+           AND f.addr BETWEEN r.first_addr AND r.last_addr)), \
          (SELECT CAST(COALESCE(sum(r.last_addr - r.first_addr + 1), 0) AS BIGINT) \
           FROM reserved_ranges r WHERE r.network_id = n.id) \
          FROM networks n",

@@ -71,6 +71,14 @@ pub async fn mark_floating_ips(tx: &mut Tx, reserved: &HostReserved) -> Result<(
     Ok(())
 }
 
+/// Why an address of a network is a host's own; `None`: it is not.
+pub fn is_hosts(ranges: &[Reserved], ip: Ipv4Addr) -> Option<&str> {
+    let mut hosts = ranges.iter().filter(|r| r.reason.starts_with(REASON));
+    hosts
+        .find(|r| r.first <= ip && ip <= r.last)
+        .map(|r| r.reason.as_str())
+}
+
 /// Takes a network's addresses that hosts have out of the pool, and puts back those that they do
 /// not have any more. What an instance has already stays the instance's until it ends.
 pub async fn reserve(tx: &mut Tx, network: &Network, reserved: &HostReserved) -> Result<()> {

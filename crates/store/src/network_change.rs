@@ -1,5 +1,5 @@
 //! Changes of a network's row, and what follows from an edited row in its other tables: ranges that
-//! no instance gets, where fresh addresses go on, addresses in use. Depends on the rows of networks.
+//! no instance gets, where fresh addresses go on, addresses in use. Depends on networks' rows.
 
 use crate::networks::{Reserved, address, number};
 use crate::{Conn, Result, StoreError, Tx, fixed_ips, host_addresses, networks};

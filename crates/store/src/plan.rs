@@ -3,7 +3,7 @@
 
 use crate::views::{self, Planned};
 use crate::{
-    Conn, PlanOwner, Result, StoreError, Tx, floating_ips, groups, instances, members,
+    Conn, PlanOwner, Result, StoreError, Tx, fixed_ips, floating_ips, groups, instances, members,
     network_change, networks, objects,
 };
 use novanet_model::plan::{self, CloudSettings, Placed};
@@ -142,7 +142,8 @@ impl PlanCache {
             PlanOwner::Network(id) => match networks::by_id(c, id).await? {
                 Some(network) => {
                     network_change::refuse_misfit(c, &network).await?;
-                    plan::objects_of_network(&network, settings)
+                    let reservations = fixed_ips::reservations(c, network.id).await?;
+                    plan::objects_of_network(&network, &reservations, settings)
                 }
                 None => Vec::new(),
             },

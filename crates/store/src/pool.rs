@@ -316,7 +316,8 @@ pub async fn reserve(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<bo
 pub async fn unreserve(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<bool> {
     let now = tx.now;
     let done = sqlx::query(
-        "UPDATE fixed_ips SET reserved = 0, freed_at = $1, updated_at = $1 \
+        "UPDATE fixed_ips SET reserved = 0, reserved_mac = NULL, leased = 0, freed_at = $1, \
+         updated_at = $1 \
          WHERE network_id = $2 AND addr = $3 AND reserved = 1",
     )
     .bind(now)

@@ -3,7 +3,7 @@
 //! rtnetlink.
 
 use super::context::Context;
-use super::kernel_state::Snapshot;
+use super::kernel_state::{Link, Snapshot};
 use super::message::{self, TABLE_MAIN};
 use super::ownership::{self, TaggedBridges};
 use super::uplink_migration::{MigrationRecord, local};
@@ -168,7 +168,16 @@ fn collect(
         routes: routes.collect(),
         addresses,
         flat_interface: settings.flat_interface.clone(),
+        vlans: snapshot.links().filter_map(foreign_vlan).collect(),
     })
+}
+
+/// The id of a device `vlan<id>` that is not novanet's.
+fn foreign_vlan(link: &Link) -> Option<u16> {
+    let id: u16 = link.name.strip_prefix("vlan")?.parse().ok()?;
+    let name = IfName::vlan_device(id);
+    let is_foreign = link.name == name.as_str() && !vlan::is_ours(link, &name);
+    (is_foreign && (1..=4094).contains(&id)).then_some(id)
 }
 
 /// Destination, next hop and device index of a foreign route; several for a multipath route, none

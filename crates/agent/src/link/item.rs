@@ -299,7 +299,7 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
             let parent = own.unwrap_or(&settings.vlan_interface);
             items.push((
                 LinkKey::Vlan(device.clone()),
-                LinkValue::Vlan(VlanValue::wanted(parent, id)),
+                LinkValue::Vlan(VlanValue::wanted(parent, id, bridge.mtu)),
             ));
             Some(device)
         }

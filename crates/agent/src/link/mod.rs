@@ -11,6 +11,7 @@
 //! over. Only a bridge that surely is novanet's gets its alias again.
 
 mod address;
+mod adopt;
 mod alias;
 mod announce;
 mod bridge;
@@ -42,6 +43,7 @@ mod watch;
 
 pub use crate::netlink::ownership::{PORTS, PROTOCOL};
 pub use address::AddressValue;
+pub use adopt::{Adopted, adopt};
 pub use bridge::{BridgeSpec, BridgeValue};
 pub use floating_ip::FloatingIpSpec;
 pub use foreign::{host_addresses, host_source};

@@ -34,6 +34,9 @@ pub struct VlanSpec {
     pub up: bool,
     /// [`Mtu::AsMade`]: that of its parent.
     pub mtu: Mtu,
+    /// The MTU that the network sets for its bridge: the parent has at least this. `None`: not set;
+    /// observed: the parent has less.
+    pub at_least: Option<u32>,
 }
 
 impl fmt::Display for VlanValue {
@@ -52,12 +55,13 @@ impl fmt::Display for VlanValue {
 
 impl VlanValue {
     /// The device that a network wants.
-    pub(super) fn wanted(parent: &IfName, id: u16) -> Self {
+    pub(super) fn wanted(parent: &IfName, id: u16, at_least: Option<u32>) -> Self {
         Self::Ours(VlanSpec {
             parent: Some(parent.clone()),
             id: Some(id),
             up: true,
             mtu: Mtu::AsMade,
+            at_least,
         })
     }
 }
@@ -82,7 +86,7 @@ pub(super) fn observe(
 ) -> BTreeMap<IfName, VlanValue> {
     let found = snapshot.named().filter_map(|(name, link)| {
         let value = if is_ours(link, name) {
-            VlanValue::Ours(read(snapshot, link))
+            VlanValue::Ours(read(snapshot, link, wanted.get(name).copied()))
         } else if wanted.contains_key(name) {
             VlanValue::Foreign(link.describe())
         } else {
@@ -93,13 +97,18 @@ pub(super) fn observe(
     found.collect()
 }
 
-fn read(snapshot: &Snapshot, link: &Link) -> VlanSpec {
+fn read(snapshot: &Snapshot, link: &Link, wanted: Option<&VlanValue>) -> VlanSpec {
     let parent = link.lower.and_then(|index| snapshot.numbered(index));
+    let at_least = match wanted {
+        Some(VlanValue::Ours(spec)) => spec.at_least,
+        _ => None,
+    };
     VlanSpec {
         parent: link.lower.and_then(|index| snapshot.interface(index)),
         id: link.vlan_id,
         up: link.up,
         mtu: parent.map_or(Mtu::AsMade, |parent| mtu::compared(link.mtu, parent.mtu)),
+        at_least: at_least.filter(|mtu| parent.is_some_and(|parent| parent.mtu >= *mtu)),
     }
 }
 
@@ -113,8 +122,9 @@ pub(super) fn apply(
         Some(VlanValue::Ours(VlanSpec {
             parent: Some(parent),
             id: Some(id),
+            at_least,
             ..
-        })) => ensure(socket, name, parent, *id),
+        })) => ensure(socket, name, (parent, *at_least), *id),
         Some(value) => Err(SubsystemError::Refused(format!(
             "VLAN device {name} cannot be made {value:?}"
         ))),
@@ -125,7 +135,7 @@ pub(super) fn apply(
 fn ensure(
     socket: &mut Socket,
     name: &IfName,
-    parent_name: &IfName,
+    (parent_name, at_least): (&IfName, Option<u32>),
     id: u16,
 ) -> Result<(), SubsystemError> {
     let parent = kernel_state::link(socket, parent_name)?.ok_or_else(|| {
@@ -146,13 +156,20 @@ fn ensure(
              free it (ip link set dev {parent_name} nomaster), or name the bond as vlan_interface"
         )));
     }
+    if let Some(mtu) = at_least.filter(|mtu| *mtu > parent.mtu) {
+        return Err(SubsystemError::Refused(format!(
+            "interface {parent_name} has MTU {}, and the network of VLAN {id} has {mtu}: raise it \
+             (ip link set dev {parent_name} mtu {mtu}; on the switch too), or lower the network's",
+            parent.mtu
+        )));
+    }
     let existing = kernel_state::link(socket, name)?;
     if let Some(link) = &existing
         && !is_ours(link, name)
     {
         return Err(SubsystemError::Refused(format!(
-            "VLAN device {name}: the name is taken by {}; remove it (ip link delete dev {name}), \
-             or give the network another VLAN id",
+            "VLAN device {name}: the name is taken by {}; remove it (vconfig rem {name}), give it to \
+             novanet (nova-manage host adopt {name}), or give the network another VLAN id",
             link.describe()
         )));
     }

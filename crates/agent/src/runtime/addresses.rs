@@ -1,6 +1,7 @@
 //! The instance at each address of this host's networks: the metadata service identifies an
 //! instance by the address of its request. Depends on the objects, whose changes it follows.
 
+use novanet_model::object::NO_INSTANCE;
 use novanet_model::{HostObject, InstanceId, ObjectKey};
 use novanet_reconcile::ObjectChange;
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ impl Addresses {
 
 fn owner(object: &HostObject) -> Option<(Ipv4Addr, InstanceId)> {
     match object {
+        // A reserved address is no instance's: the metadata service does not know it.
+        HostObject::Binding(o) if o.instance == NO_INSTANCE => None,
         HostObject::Binding(o) => Some((o.address, o.instance)),
         HostObject::Port(o) => Some((o.address, o.instance)),
         _ => None,

@@ -5,6 +5,8 @@ use crate::link::{inside, sh};
 use crate::subsystem::{binding, dhcp, gateway};
 use dhcproto::v4::{DhcpOption, Message, MessageType};
 use dhcproto::{Decodable, Decoder, Encodable};
+use novanet_model::HostObject;
+use novanet_model::object::NO_INSTANCE;
 use novanet_model::wire::LeaseChange;
 use std::net::{Ipv4Addr, UdpSocket};
 
@@ -121,6 +123,34 @@ fn networks_of_one_bridge_share_a_server() {
         assert_eq!(servers(), 1);
         let line = sh(&format!("tr '\\0' ' ' < /proc/{}/cmdline", cloud.pid()));
         assert!(!line.contains("10.9.0"), "{line}");
+    });
+}
+
+#[test]
+fn a_reserved_address_outside_of_the_range_is_leased_and_stays_when_the_server_is_another() {
+    inside(|| async {
+        let mut cloud = Cloud::new().await;
+        let printer = cloud.instance(7).await;
+        let mut high = dhcp(2, "br100", "10.9.0.0/16", [10, 9, 0, 1]);
+        if let HostObject::Dhcp(range) = &mut high {
+            range.start = [10, 9, 0, 100].into();
+        }
+        let mut reserved = binding(2, "br100", 7, [10, 9, 0, 9], "");
+        if let HostObject::Binding(binding) = &mut reserved {
+            binding.instance = NO_INSTANCE;
+        }
+        cloud.links.want(&gateway(2, "br100", "10.9.0.1/16"));
+        cloud.links.converge().await;
+        cloud.dhcp.want(&high);
+        cloud.dhcp.want(&reserved);
+        cloud.dhcp.converge().await;
+        for _ in 0..2 {
+            let got = lease(&printer).unwrap();
+            assert!(got.starts_with("10.9.0.9 10.9.0.1 "), "{got}");
+            cloud.told(LeaseChange::Leased, [10, 9, 0, 9], 7).await;
+            cloud.end("KILL").await;
+            cloud.dhcp.converge().await;
+        }
     });
 }
 

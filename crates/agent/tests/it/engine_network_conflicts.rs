@@ -43,7 +43,8 @@ fn vlan(network: i64, name: &str, tag: u16) -> HostObject {
 }
 
 const TAKEN: &str = "bridge br100 of network 1: the name is taken by somebody's bridge, which is left alone: \
-     make the network with another bridge (network create --bridge=NAME), or rename or remove that device";
+     remove it (ifconfig br100 down; brctl delbr br100), give it to novanet (nova-manage host adopt br100), \
+     or give the network another bridge (nova-manage network modify 1 --bridge=NAME)";
 const VLAN: &str = "bridge br100: network 1 is a VLAN network (VLAN 100), and this host's kernel has no 802.1Q: \
      modprobe 8021q and restart the agent, or use a flatdhcp or flat network";
 
@@ -200,6 +201,7 @@ fn lives(addresses: &[&str], routes: &[&str]) -> HostAddresses {
             })
             .collect(),
         flat_interface: None,
+        vlans: std::collections::BTreeSet::new(),
     }
 }
 

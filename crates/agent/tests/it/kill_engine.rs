@@ -206,7 +206,7 @@ fn states(instances: bool) -> [Vec<HostObject>; 2] {
         let machine = instances.then(|| HostObject::Instance(parts::instance(number)));
         [HostObject::Port(port), binding].into_iter().chain(machine)
     };
-    // A network that gets another bridge and gateway while an instance is in it.
+    // A network that gets another gateway, and, while an instance is in it, another bridge.
     let modified = |bridge: &str, gateway: u8| {
         let mut port = parts::port(3, 0);
         port.network = novanet_model::NetworkId(3);
@@ -232,7 +232,7 @@ fn states(instances: bool) -> [Vec<HostObject>; 2] {
         subsystem::float([203, 0, 113, 1]),
     ]);
     let mut other = network;
-    other.extend(modified("br301", 254));
+    other.extend(modified(if instances { "br301" } else { "br300" }, 254));
     other.extend(with(2, 2));
     other.extend([
         subsystem::bridge(2, "br101"),

@@ -53,6 +53,12 @@ fn the_hosts_addresses_and_next_hops_are_seen_and_ours_are_not() {
         let seen = host_addresses(&settings).unwrap();
         assert_eq!(lines(&seen), expected);
         assert_eq!(seen.flat_interface, Some(name("eth1")));
+        assert!(seen.vlans.is_empty());
+        // A device of another kind has the name as well.
+        sh("for name in vlan171 vlan9999 vlan07; do ip link add $name type dummy; done");
+        let seen = host_addresses(&settings).unwrap();
+        assert_eq!(seen.vlans, [171].into());
+        sh("ip link delete vlan171; ip link delete vlan9999; ip link delete vlan07");
 
         // A network with eth1 under its bridge, and a floating IP: neither is the host's own, and
         // the addresses that moved to the bridge are still eth1's.

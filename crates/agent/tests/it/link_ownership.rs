@@ -5,6 +5,7 @@ use crate::engine_support as cloud;
 use crate::engine_support::eventually;
 use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{bridge, gateway, name};
+use novanet_agent::link::{Adopted, adopt};
 use novanet_lab::Quickest;
 use novanet_reconcile::{Desired, Subsystem};
 use std::time::{Duration, Instant};
@@ -154,5 +155,52 @@ fn a_network_whose_bridge_got_another_alias_runs_again_as_soon_as_it_is_given_ba
             let plan = engine.plan(true).await.unwrap();
             assert!(plan.starts_with("links\n  nothing differs\n"), "{plan}");
         }
+    });
+}
+
+#[test]
+fn a_foreign_bridge_is_adopted_by_command_only_with_the_gateway_and_not_the_hosts_addresses() {
+    inside(|| async {
+        // As nova-network left it, with an address of the administrator's beside.
+        sh("ip link add dev br100 type bridge; ip link set dev br100 up
+            ip address add 10.0.0.1/24 dev br100; ip address add 192.0.2.9/24 dev br100
+            ip link add dev dum type dummy; ip link add dev mine type bridge
+            ip link set dev mine alias 'of the administrator'");
+        let state = State::new();
+        let mut links = state.links();
+        links.want(&bridge(1, "br100"));
+        links.want(&gateway(1, "br100", "10.0.0.1/24"));
+        let failed = links.round().await;
+        assert!(
+            failed[0].1.to_string().contains("is taken by a bridge"),
+            "{failed:?}"
+        );
+        let gateway = ["10.0.0.1/24".parse().unwrap()];
+        for (device, why) in [
+            ("dum", "only a bridge or a VLAN device"),
+            ("mine", "of another program: take it away first"),
+            ("br7", "is not there"),
+        ] {
+            let refused = adopt(&name(device), &gateway).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
+        assert_eq!(adopt(&name("br100"), &gateway), Ok(Adopted::Tagged));
+        assert_eq!(adopt(&name("br100"), &gateway), Ok(Adopted::Already));
+        links.converge().await;
+        assert_eq!(alias(), "novanet:bridge:br100");
+
+        // What is not wanted any more goes, but for what is the host's.
+        links.desired = Desired::new(Vec::new());
+        let failed = links.round().await;
+        let kept = failed
+            .iter()
+            .map(|(_, e)| e.to_string())
+            .collect::<String>();
+        assert!(kept.contains("192.0.2.9/24 is on it"), "{kept}");
+        assert!(!sh("ip address show dev br100").contains("10.0.0.1/24"));
+        sh("ip address delete 192.0.2.9/24 dev br100");
+        links.converge().await;
+        assert!(!sh("ip link").contains("br100"));
+        assert!(sh("ip link").contains("mine"));
     });
 }

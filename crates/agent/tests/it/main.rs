@@ -57,6 +57,7 @@ mod link_port;
 mod link_removal;
 mod link_setting;
 mod link_uplink;
+mod link_vlan;
 mod metadata;
 mod protocol;
 mod protocol_addresses;

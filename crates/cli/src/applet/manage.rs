@@ -86,7 +86,9 @@ fn only_reads(command: &Command) -> bool {
         },
         Command::Fixed(command) => match command {
             fixed::Command::List { .. } => true,
-            fixed::Command::Reserve { .. } | fixed::Command::Unreserve { .. } => false,
+            fixed::Command::Reserve { .. }
+            | fixed::Command::ReserveFor { .. }
+            | fixed::Command::Unreserve { .. } => false,
         },
         Command::Floating(command) => match command {
             floating::Command::List { .. } => true,
@@ -96,7 +98,8 @@ fn only_reads(command: &Command) -> bool {
         },
         Command::Host(command) => match command {
             host::Command::List { .. } | host::Command::Plan { .. } => true,
-            host::Command::Zone { .. }
+            host::Command::Adopt { .. }
+            | host::Command::Zone { .. }
             | host::Command::Rename { .. }
             | host::Command::Delete { .. }
             | host::Command::Cleanup { .. } => false,
@@ -171,6 +174,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
         Command::Fixed(command) => fixed::run(command, cx).await,
         Command::Floating(command) => floating::run(command, cx).await,
         Command::Host(host::Command::List { zone }) => host::list(zone.as_deref(), cx).await,
+        Command::Host(host::Command::Adopt { device }) => host::adopt(&device, cx).await,
         Command::Host(host::Command::Zone { host, zone }) => {
             cx.cloud.set_zone(&host, &zone).await?;
             Ok(String::new())

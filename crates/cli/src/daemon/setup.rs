@@ -228,7 +228,7 @@ pub(super) async fn run(cloud: &Cloud, flags: &Flags, first: &First) -> Result<R
             .await?;
     }
     let image = image(cloud).await?;
-    network(cloud, first).await?;
+    network(cloud, first, &project).await?;
     if let Some(range) = first.floating {
         floating(cloud, range, &first.here).await?;
     }
@@ -254,12 +254,16 @@ async fn image(cloud: &Cloud) -> Result<String, Failure> {
     Ok(novanet_model::AmiId(image.id.0).to_string())
 }
 
-/// The first network when there is none.
-async fn network(cloud: &Cloud, first: &First) -> Result<(), Failure> {
+/// The first network when there is none. A VLAN network is the first project's: without one it
+/// would have nothing on hosts.
+async fn network(cloud: &Cloud, first: &First, project: &ProjectId) -> Result<(), Failure> {
     if !cloud.networks().await?.is_empty() {
         return Ok(());
     }
-    let request = &first.network;
+    let request = &Request {
+        project: (first.network.kind == NetworkKind::Vlan).then(|| project.clone()),
+        ..first.network.clone()
+    };
     if let Some(remark) = &first.remark {
         say::line(remark);
     }

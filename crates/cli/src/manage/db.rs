@@ -105,6 +105,10 @@ fn choice(bound: &Bound) -> Result<Option<restored::Choice>, Failure> {
     }
 }
 
+/// nova had a row for each address; the manual's `update fixed_ips set reserved=1` counts on it.
+const WITHOUT_ROW: &str = "fixed_ips has no row for an address that was never handed out: SQL \
+    reserves none of those; nova-manage network modify NETWORK --reserve=ADDRESSES does";
+
 /// The actions of `db`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -145,6 +149,9 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 Format::Table => checked.to_string(),
                 Format::Json => json(&Report::new(&checked, &bad)),
             };
+            if checked.rows > 0 && cx.format == Format::Table {
+                cx.note(WITHOUT_ROW);
+            }
             if bad.is_empty() {
                 return Ok(output);
             }

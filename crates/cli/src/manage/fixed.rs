@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::table::{Row, none, render};
 use novanet_control::ControlError;
 use novanet_control::fixed_ips::FixedIp;
-use novanet_model::NetworkKind;
+use novanet_model::{MacAddr, NetworkKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -29,11 +29,28 @@ const ACTIONS: &[Action] = &[
             Ok(super::Command::Fixed(Command::List { host }))
         },
     ),
-    action("reserve", "keep addresses from instances", ADDRESS, |b| {
-        Ok(super::Command::Fixed(Command::Reserve {
-            addresses: addresses(b)?,
-        }))
-    }),
+    action(
+        "reserve",
+        "keep addresses from instances; --mac: for a machine that is none, by DHCP",
+        RESERVE,
+        |b| {
+            let addresses = addresses(b)?;
+            let mac: Option<MacAddr> = b.parse("mac")?;
+            Ok(super::Command::Fixed(match (mac, addresses.as_slice()) {
+                (None, _) => Command::Reserve { addresses },
+                (Some(mac), [address]) => Command::ReserveFor {
+                    address: *address,
+                    mac,
+                },
+                (Some(_), all) => {
+                    return Err(Failure::usage(format!(
+                        "mac: is for one address, and {} were given",
+                        all.len()
+                    )));
+                }
+            }))
+        },
+    ),
     action(
         "unreserve",
         "let instances have reserved addresses again",
@@ -54,6 +71,15 @@ const HOST: &[Param] = &[param(
 
 const ADDRESS: &[Param] = &[param("address", Takes::Many, "an address like 10.0.0.7")];
 
+const RESERVE: &[Param] = &[
+    ADDRESS[0],
+    param(
+        "mac",
+        Takes::Named,
+        "the machine's MAC, like 52:54:00:12:34:56",
+    ),
+];
+
 /// The actions of `fixed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -66,6 +92,13 @@ pub(crate) enum Command {
     Reserve {
         /// Which.
         addresses: Vec<Ipv4Addr>,
+    },
+    /// Keep one for a machine that is no instance.
+    ReserveFor {
+        /// The address.
+        address: Ipv4Addr,
+        /// The machine.
+        mac: MacAddr,
     },
     /// Let instances have them again.
     Unreserve {
@@ -95,6 +128,10 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
         Command::Reserve { addresses } => {
             let done = cx.cloud.reserve_fixed_ips(&addresses).await;
             done.map(|()| String::new()).map_err(refused)
+        }
+        Command::ReserveFor { address, mac } => {
+            let done = cx.cloud.reserve_for_mac(address, mac).await;
+            done.map(|_| String::new()).map_err(refused)
         }
         Command::Unreserve { addresses } => {
             let done = cx.cloud.unreserve_fixed_ips(&addresses).await;
@@ -143,6 +180,7 @@ async fn list(host: Option<&str>, cx: &Context) -> Result<String, Failure> {
 /// The state of an address, in a word.
 fn state(fixed: &FixedIp, kind: Option<NetworkKind>) -> &'static str {
     match fixed.instance {
+        None if fixed.reserved && fixed.leased => "leased",
         None if fixed.reserved => "reserved",
         None => "free",
         Some(_) if fixed.leased => "leased",

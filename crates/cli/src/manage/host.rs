@@ -6,8 +6,11 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
+use novanet_agent::link::Adopted;
 use novanet_agent::runtime::{AgentError, Lock, identity};
+use novanet_model::rows::Network;
 use novanet_model::wire::HostRole;
+use novanet_model::{IfName, Ipv4Net};
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -42,6 +45,20 @@ const ACTIONS: &[Action] = &[
                 host: host(b),
                 dry_run: switch(b, "dry_run")?,
                 force: switch(b, "force")?,
+            }))
+        },
+    ),
+    action(
+        "adopt",
+        "give a bridge or VLAN device on this host that novanet did not make to novanet",
+        &[param(
+            "device",
+            Takes::Required,
+            "its name, like vlan100 or br100",
+        )],
+        |b| {
+            Ok(super::Command::Host(Command::Adopt {
+                device: b.parse_required("device")?,
             }))
         },
     ),
@@ -134,6 +151,11 @@ pub(crate) enum Command {
         /// Only the difference to what is there.
         diff: bool,
     },
+    /// Make a device of this host novanet's.
+    Adopt {
+        /// Its name.
+        device: IfName,
+    },
     /// Put one into a zone.
     Zone {
         /// Which.
@@ -162,6 +184,25 @@ pub(crate) enum Command {
         /// Also if instances run.
         force: bool,
     },
+}
+
+/// `host adopt`: of the device's addresses, those of networks become novanet's too.
+pub(crate) async fn adopt(device: &IfName, cx: &Context) -> Result<String, Failure> {
+    let networks = cx.cloud.networks().await?;
+    let here = networks.iter().filter(|n| {
+        n.bridge == *device || n.vlan.map(IfName::vlan_device).as_ref() == Some(device)
+    });
+    let here: Vec<_> = here.collect();
+    let gateway = |n: &&Network| Ipv4Net::new(n.gateway, n.cidr.prefix_len()).ok();
+    let gateways: Vec<Ipv4Net> = here.iter().filter_map(gateway).collect();
+    match novanet_agent::link::adopt(device, &gateways).map_err(Failure::failed)? {
+        Adopted::Already => cx.note(&format!("device {device} was novanet's before")),
+        Adopted::Tagged if here.is_empty() => cx.note(&format!(
+            "no network has device {device}: the agent removes it"
+        )),
+        Adopted::Tagged => {}
+    }
+    Ok(String::new())
 }
 
 fn host(bound: &Bound) -> Option<String> {

@@ -63,6 +63,7 @@ async fn ask_host(command: host::Command, flags: &Flags) -> Result<String, Failu
             Offline::Cleanup { dry_run, force },
         ),
         host::Command::List { .. }
+        | host::Command::Adopt { .. }
         | host::Command::Zone { .. }
         | host::Command::Rename { .. }
         | host::Command::Delete { .. } => {

@@ -25,7 +25,7 @@ fn modify_changes_what_it_names_and_nothing_else() {
     insta::assert_snapshot!(sandbox.check("network modify 1 --vlan=200 --gateway=10.1.171.254 --dns=192.0.2.1,192.0.2.2 --reserve=10.1.171.8/30,10.1.171.20 --label=shop"), @"
     exit 0
     --- stderr
-    note: instances learn it with their next lease (within 120 s) or reboot
+    note: instances learn it with their next lease (within 120 s) or reboot; until then those without the new gateway reach their own network only
     ");
     insta::assert_snapshot!(sandbox.check("network show shop"), @"
     exit 0
@@ -35,7 +35,7 @@ fn modify_changes_what_it_names_and_nothing_else() {
     cidr:                10.1.171.0/24
     dhcp_start:          10.1.171.3
     dns:                 192.0.2.1, 192.0.2.2
-    free:                247
+    free:                246
     gateway:             10.1.171.254
     host:                None
     id:                  1

@@ -13,6 +13,8 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     exit 0
     --- stdout
     1 rows planned, 0 host objects repaired
+    --- stderr
+    note: fixed_ips has no row for an address that was never handed out: SQL reserves none of those; nova-manage network modify NETWORK --reserve=ADDRESSES does
     ");
     let spoil = "UPDATE networks SET gateway = 'nonsense'; \
         INSERT INTO hosts (name, my_ip, roles, kinds, vcpus, memory_mb, program_version, \
@@ -71,6 +73,7 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     --- stdout
     1 rows planned, 0 host objects repaired
     --- stderr
+    note: fixed_ips has no row for an address that was never handed out: SQL reserves none of those; nova-manage network modify NETWORK --reserve=ADDRESSES does
     error: network 1: gateway "nonsense": invalid IPv4 address syntax (hosts keep what they were told before: correct the row)
     "#);
     sandbox.psql("UPDATE networks SET gateway = '10.0.0.1'");
@@ -78,5 +81,7 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     exit 0
     --- stdout
     1 rows planned, 0 host objects repaired
+    --- stderr
+    note: fixed_ips has no row for an address that was never handed out: SQL reserves none of those; nova-manage network modify NETWORK --reserve=ADDRESSES does
     ");
 }

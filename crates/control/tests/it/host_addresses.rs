@@ -22,6 +22,7 @@ fn lives(addresses: &[(&str, &str)], router: Option<&str>) -> HostAddresses {
         addresses: addresses.collect(),
         routes: routes.into_iter().collect(),
         flat_interface: None,
+        vlans: std::collections::BTreeSet::new(),
     }
 }
 
@@ -190,6 +191,44 @@ fn a_floating_ip_that_a_host_has_is_neither_made_nor_given_nor_led_anywhere() {
         };
         assert_eq!(float.fixed, w.fixed_ip(&web, id).await);
         w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_vlan_id_whose_device_a_host_has_itself_is_given_to_no_network() {
+    both(async |w: &World| -> Result<()> {
+        let _host = w.host("cloud1").await;
+        let mut report = lives(&[], None);
+        report.vlans = [100, 102].into();
+        w.report_addresses("cloud1", &report).await?;
+        let mut next = Request::new(NetworkKind::Vlan, "v", "10.0.0.0/16".parse()?);
+        next.num_networks = 2;
+        next.network_size = Some(256);
+        let made = w.create_networks(&next).await?.networks;
+        let ids: Vec<_> = made.iter().map(|n| n.vlan).collect();
+        assert_eq!(ids, [Some(101), Some(103)]);
+        let words = "host cloud1 has a device vlan102 that novanet did not make: choose another id, \
+                     or, on cloud1, remove it (vconfig rem vlan102) or: nova-manage host adopt vlan102";
+        next.vlan = Some(102);
+        next.num_networks = 1;
+        assert_refused!(
+            w.create_networks(&next).await,
+            ControlError::Carve(_),
+            words
+        );
+        let modify = novanet_control::Modify {
+            settings: novanet_model::carve::Change {
+                vlan: Some(102),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let refused = w.modify_network(made[0].id, &modify).await;
+        assert_refused!(refused, ControlError::Carve(_), words);
+        // It went away, or novanet has it now.
+        w.report_addresses("cloud1", &lives(&[], None)).await?;
+        w.modify_network(made[0].id, &modify).await?;
         Ok(())
     });
 }

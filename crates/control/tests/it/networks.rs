@@ -1,6 +1,7 @@
 //! Networks and the operator's reservations of fixed IPs.
 
-use crate::world::{World, assert_refused, both, ip, launch, name, refused};
+use crate::fake_host::FakeHost;
+use crate::world::{World, assert_refused, both, both_with, ip, launch, name, refused};
 use anyhow::Result;
 use novanet_control::ControlError;
 use novanet_model::carve::Request;
@@ -287,6 +288,93 @@ fn a_network_whose_row_was_spoiled_hinders_no_other_and_is_deleted_by_its_number
         assert!(w.bad_networks().await?.is_empty());
         w.network("10.0.1.0/24").await;
         w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_mac_gets_its_reserved_address_from_the_networks_dhcp_server() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        let mut high = request(DHCP, "10.0.0.0/24", 1, 256);
+        high.dhcp_start = Some(ip("10.0.0.100"));
+        let net = w.create_networks(&high).await?.networks.remove(0);
+        let id = w.run(&web, 1).await[0];
+        let used = w.fixed_ip(&web, id).await;
+        let (printer, scanner) = ("52:54:00:00:00:01".parse()?, "52:54:00:00:00:02".parse()?);
+        // Inside and outside of what instances get.
+        w.reserve_for_mac(ip("10.0.0.9"), printer).await?;
+        w.reserve_for_mac(ip("10.0.0.200"), scanner).await?;
+        w.reserve_for_mac(ip("10.0.0.9"), printer).await?;
+        host.round().await;
+        assert!(host.has("binding/1/10.0.0.9") && host.has("binding/1/10.0.0.200"));
+        let third = "52:54:00:00:00:03".parse()?;
+        let group = "01:00:5e:00:00:01".parse()?;
+        let own = w.instance(&web, id).await?.ports[0].mac;
+        for (address, mac, why) in [
+            (ip("10.0.0.10"), printer, "has 10.0.0.9 in this network"),
+            (ip("10.0.0.9"), third, "is reserved for another MAC"),
+            (used, third, "has it (terminate it first)"),
+            (
+                ip("10.0.0.1"),
+                third,
+                "is the gateway of network 10.0.0.0/24",
+            ),
+            (ip("10.0.0.255"), third, "is the broadcast address"),
+            (ip("10.0.9.1"), third, "is in none of the networks"),
+            (ip("10.0.0.11"), group, "is no machine's MAC"),
+            (ip("10.0.0.11"), own, "in this network"),
+        ] {
+            let text = refused(w.reserve_for_mac(address, mac).await);
+            assert!(text.contains(why), "{text}");
+        }
+        // It goes where its network goes, and the pool never has it.
+        let lease = novanet_model::wire::LeaseEvent {
+            event: novanet_model::wire::LeaseChange::Leased,
+            mac: printer,
+            address: ip("10.0.0.9"),
+        };
+        w.leases("h1", &[lease]).await?;
+        let rows = w.fixed_ips(None).await?;
+        let row = rows.iter().find(|row| row.address == ip("10.0.0.9"));
+        let row = row.map(|row| (row.leased, row.mac.clone()));
+        assert_eq!(row, Some((true, Some(printer.to_string()))));
+        w.unreserve_fixed_ips(&[ip("10.0.0.200")]).await?;
+        host.round().await;
+        assert!(!host.has("binding/1/10.0.0.200"));
+        w.terminate(&web, &[id]).await?;
+        host.round().await;
+        w.delete_network(&net.id.to_string()).await?;
+        host.round().await;
+        assert!(host.objects.is_empty(), "{:?}", host.objects);
+        w.assert_planned().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_vlan_network_gives_what_lies_between_the_cloudpipe_and_the_vpn_clients_to_instances() {
+    let five = |config: &mut novanet_control::CloudConfig| {
+        config.network_defaults.cnt_vpn_clients = 5;
+    };
+    both_with(five, async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = FakeHost::new(w.cloud.clone(), "h1");
+        host.kinds.push(NetworkKind::Vlan);
+        host.hello().await;
+        // .0 network, .1 gateway, .2 Cloudpipe, .10 to .14 VPN clients, .15 broadcast.
+        w.create_networks(&request(NetworkKind::Vlan, "10.0.0.0/28", 1, 16))
+            .await?;
+        let mut got = vec![];
+        for id in w.run(&web, 7).await {
+            got.push(w.fixed_ip(&web, id).await.octets()[3]);
+        }
+        assert_eq!(got, [3, 4, 5, 6, 7, 8, 9]);
+        let more = refused(w.run_instances(&web, &launch(ImageId(1))).await);
+        assert!(more.contains("no free fixed IP"), "{more}");
         Ok(())
     });
 }

@@ -45,7 +45,7 @@ impl Change {
             spec.bridge_interface.clone_from(interface);
         }
         if let Some(vlan) = self.vlan {
-            check_vlan(network, vlan, others)?;
+            check_vlan(network, vlan, others, defaults)?;
             let named = network.vlan.map(IfName::vlan_bridge);
             if named.as_ref() == Some(&network.bridge) {
                 spec.bridge = IfName::vlan_bridge(vlan);
@@ -105,7 +105,15 @@ impl Change {
 }
 
 /// One VLAN id per cloud.
-fn check_vlan(network: &Network, vlan: u16, others: &[Network]) -> Result<(), CarveError> {
+fn check_vlan(
+    network: &Network,
+    vlan: u16,
+    others: &[Network],
+    defaults: &Defaults,
+) -> Result<(), CarveError> {
+    if network.vlan == Some(vlan) {
+        return Ok(());
+    }
     if network.kind != NetworkKind::Vlan {
         let reason = format!("a {} network has no VLAN", network.kind);
         return Err(ModelError::new("vlan", vlan, reason).into());
@@ -113,7 +121,7 @@ fn check_vlan(network: &Network, vlan: u16, others: &[Network]) -> Result<(), Ca
     if !(1..=4094).contains(&vlan) {
         return Err(ModelError::new("vlan", vlan, "must be 1 to 4094").into());
     }
-    vlans::check_free(vlan, others)
+    vlans::check_free(vlan, others, defaults)
 }
 
 fn check_dns(dns: &[Ipv4Addr]) -> Result<(), ModelError> {

@@ -19,6 +19,7 @@ pub use subnets::parse_range;
 use crate::rows::Network;
 use crate::{IfName, ModelError, NetworkKind, NetworkSpec, ProjectId};
 use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::Deref;
 
@@ -106,6 +107,9 @@ pub struct Defaults {
     /// The hosts' own interfaces, by the flags that name them: no bridge of ours can have their
     /// name.
     pub interfaces: Vec<(&'static str, IfName)>,
+    /// VLAN ids whose device `vlan<id>` a host has without novanet, and which host: no network gets
+    /// one. From the hosts' reports; empty as the flags have it.
+    pub host_vlans: BTreeMap<u16, String>,
 }
 
 impl Default for Defaults {
@@ -123,6 +127,7 @@ impl Default for Defaults {
                 ("public_interface", literal("eth0")),
                 ("vlan_interface", literal("eth0")),
             ],
+            host_vlans: BTreeMap::new(),
         }
     }
 }

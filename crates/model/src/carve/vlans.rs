@@ -22,7 +22,7 @@ pub(super) fn links(
     if request.kind != NetworkKind::Vlan {
         return flat_links(request, existing, defaults);
     }
-    let vlans = vlan_ids(request, existing, defaults.vlan_start)?;
+    let vlans = vlan_ids(request, existing, defaults)?;
     let ports = vpn_ports(request, existing, defaults.vpn_start)?;
     let own_bridge = match &request.bridge {
         Some(bridge) if request.num_networks == 1 => Some(bridge.clone()),
@@ -78,8 +78,20 @@ pub(super) fn check_bridge(
 }
 
 /// Refuses a VLAN id that another network has: an id is one network of the cloud, whatever the
-/// interface.
-pub(super) fn check_free(vlan: u16, existing: &[Network]) -> Result<(), CarveError> {
+/// interface; and one whose device a host has without novanet.
+pub(super) fn check_free(
+    vlan: u16,
+    existing: &[Network],
+    defaults: &Defaults,
+) -> Result<(), CarveError> {
+    if let Some(host) = defaults.host_vlans.get(&vlan) {
+        let device = IfName::vlan_device(vlan);
+        let reason = format!(
+            "host {host} has a device {device} that novanet did not make: choose another id, or, on \
+             {host}, remove it (vconfig rem {device}) or: nova-manage host adopt {device}"
+        );
+        return Err(CarveError::conflict("vlan", vlan, reason));
+    }
     match existing.iter().find(|n| n.vlan == Some(vlan)) {
         None => Ok(()),
         Some(other) => Err(CarveError::conflict(
@@ -193,9 +205,13 @@ fn flat_links(
     Ok((0..request.num_networks).map(|_| link()).collect())
 }
 
-fn vlan_ids(request: &Request, existing: &[Network], start: u16) -> Result<Vec<u16>, CarveError> {
+fn vlan_ids(
+    request: &Request,
+    existing: &[Network],
+    defaults: &Defaults,
+) -> Result<Vec<u16>, CarveError> {
     let num = request.num_networks as usize;
-    let first = request.vlan.unwrap_or(start);
+    let first = request.vlan.unwrap_or(defaults.vlan_start);
     if first == 0 || first > 4094 {
         let what = if request.vlan.is_some() {
             "vlan"
@@ -206,6 +222,7 @@ fn vlan_ids(request: &Request, existing: &[Network], start: u16) -> Result<Vec<u
     }
     if request.vlan.is_none() {
         // A number is free when neither it nor the bridge that would be named after it is taken.
+        let of_hosts = defaults.host_vlans.keys().copied();
         let used: BTreeSet<u16> = existing
             .iter()
             .flat_map(|n| {
@@ -217,6 +234,7 @@ fn vlan_ids(request: &Request, existing: &[Network], start: u16) -> Result<Vec<u
                 [n.vlan, by_name]
             })
             .flatten()
+            .chain(of_hosts)
             .collect();
         let free: Vec<u16> = (first..=4094)
             .filter(|v| !used.contains(v))
@@ -244,7 +262,7 @@ fn vlan_ids(request: &Request, existing: &[Network], start: u16) -> Result<Vec<u
     }
     (first..=4094)
         .take(num)
-        .map(|vlan| check_free(vlan, existing).map(|()| vlan))
+        .map(|vlan| check_free(vlan, existing, defaults).map(|()| vlan))
         .collect()
 }
 

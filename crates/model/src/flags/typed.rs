@@ -234,6 +234,7 @@ impl Flags {
             cnt_vpn_clients: self.required("cnt_vpn_clients"),
             multi_host: self.switch("multi_host"),
             interfaces: self.interfaces(),
+            host_vlans: std::collections::BTreeMap::new(),
         }
     }
 

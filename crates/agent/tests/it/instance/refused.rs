@@ -9,7 +9,8 @@ use novanet_model::wire::{InstanceReport, InstanceState};
 use novanet_model::{HostObject, IfName, InstanceId, NetworkId};
 
 const TAKEN: &str = "bridge br100 of network 1: the name is taken by somebody's bridge, which is left alone: \
-     make the network with another bridge (network create --bridge=NAME), or rename or remove that device";
+     remove it (ifconfig br100 down; brctl delbr br100), give it to novanet (nova-manage host adopt br100), \
+     or give the network another bridge (nova-manage network modify 1 --bridge=NAME)";
 
 /// An instance with its port in this network.
 fn in_network(number: i64, network: i64, bridge: &str, boot: i64) -> [HostObject; 2] {

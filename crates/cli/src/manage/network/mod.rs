@@ -162,10 +162,16 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             cx.cloud.modify_network(network.id, &modify).await?;
             let told = &modify.settings;
             if told.gateway.is_some() || told.dns.is_some() {
+                let until = match told.gateway {
+                    Some(_) => {
+                        "; until then those without the new gateway reach their own network only"
+                    }
+                    None => "",
+                };
                 // The server that they ask for a renewal may be gone: the lease runs out then.
                 let seconds = cx.flags.number("dhcp_lease_time");
                 cx.note(&format!(
-                    "instances learn it with their next lease (within {seconds} s) or reboot"
+                    "instances learn it with their next lease (within {seconds} s) or reboot{until}"
                 ));
             }
             Ok(String::new())

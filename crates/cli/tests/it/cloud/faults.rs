@@ -169,9 +169,16 @@ fn refused_by_name(cloud: &Cloud, device: &str, expected: &str) {
 }
 
 pub(super) fn taken(device: &str, network: i64, what: &str) -> String {
+    let remedy = match what {
+        "a bridge" => format!(
+            "remove it (ifconfig {device} down; brctl delbr {device}), give it to novanet \
+             (nova-manage host adopt {device})"
+        ),
+        _ => "rename or remove that device".to_owned(),
+    };
     format!(
         "bridge {device} of network {network}: the name is taken by {what} that novanet did not make, which is left alone: \
-         make the network with another bridge (network create --bridge=NAME), or rename or remove that device"
+         {remedy}, or give the network another bridge (nova-manage network modify {network} --bridge=NAME)"
     )
 }
 

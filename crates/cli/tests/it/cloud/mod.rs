@@ -21,6 +21,7 @@ mod restart;
 mod start;
 mod tour;
 mod vlan;
+mod vlan_life;
 
 use anyhow::{Context as _, Result, ensure};
 use novanet_lab::{Output, Process, Sandbox, eventually};

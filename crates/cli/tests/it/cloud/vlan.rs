@@ -43,7 +43,7 @@ fn two_projects_on_two_vlans_over_one_trunk_do_not_reach_each_other() {
 
 /// Beyond the cloud host's trunk: a switch, and another host with an address in each VLAN.
 struct Beyond {
-    _switch: Host,
+    switch: Host,
     other: Host,
 }
 
@@ -63,10 +63,7 @@ impl Beyond {
                  ip address add {address} dev v{vlan} && ip link set dev v{vlan} up"
             ))?;
         }
-        Ok(Self {
-            _switch: switch,
-            other,
-        })
+        Ok(Self { switch, other })
     }
 }
 
@@ -122,16 +119,26 @@ fn two_projects() -> Result<()> {
     }
     ensure!(!frames.contains("10.0.0.3 > 10.1.171"), "{frames}");
 
-    // The device disappears.
-    cloud.sh("ip link delete dev vlan100")?;
-    eventually(long(), || {
-        cloud.sh("ip -d link show dev vlan100 | grep -q 'master br100'")
-    })?;
+    // The manual's commands for left-over devices, on a network in use.
+    cloud.sh("vconfig rem vlan100; ifconfig br100 down; brctl delbr br100")?;
+    is_device(&cloud, 100, "br100")?;
     ping(&cloud, 1, "10.0.0.200")?;
+    super::vlan_life::of_two_networks(&cloud, &beyond.other, &beyond.switch)?;
     cloud.settled()
 }
 
-fn ping(cloud: &Cloud, instance: u8, address: &str) -> Result<()> {
+/// Waits until the VLAN device of an id is a port of a bridge.
+pub(super) fn is_device(cloud: &Cloud, vlan: u16, bridge: &str) -> Result<()> {
+    eventually(long(), || {
+        cloud.sh(&format!(
+            "ip -d link show dev vlan{vlan} | grep -q 'master {bridge} '"
+        ))
+    })
+    .with_context(|| cloud.log())?;
+    Ok(())
+}
+
+pub(super) fn ping(cloud: &Cloud, instance: u8, address: &str) -> Result<()> {
     eventually(long(), || {
         inside(cloud, instance, &format!("ping -c1 -W1 {address}"))?
     })

@@ -210,7 +210,7 @@ fn one_vlan_network_may_choose_its_bridge_as_the_manual_did_by_sql() {
 }
 
 #[test]
-fn a_vlan_of_another_wire_may_have_the_same_number_and_its_own_bridge() {
+fn a_vlan_id_is_one_network_of_the_cloud_on_whatever_wire() {
     let rows = made(&[Request {
         vlan: Some(7),
         ..request(Vlan, "10.0.0.0/24", 1, 256)
@@ -221,7 +221,7 @@ fn a_vlan_of_another_wire_may_have_the_same_number_and_its_own_bridge() {
         bridge_interface: Some("eth1".parse().unwrap()),
         ..request(Vlan, "10.0.1.0/24", 1, 256)
     };
-    assert!(carve(&other, &rows, &Defaults::default()).is_ok());
+    insta::assert_snapshot!(check(&other, &rows), @r#"vlan "7": is already in use by network 1 (net): choose another, or leave it out for the next free one"#);
 }
 
 #[test]
@@ -232,6 +232,7 @@ fn gateway_and_dhcp_start_must_be_usable() {
         ..request(FlatDhcp, "10.0.0.0/24", num, 64)
     };
     insta::assert_snapshot!(check(&with(Some("10.0.0.63"), None, 1), &[]), @r#"gateway "10.0.0.63": must be an address from 10.0.0.1 to 10.0.0.62 in 10.0.0.0/26"#);
+    insta::assert_snapshot!(check(&with(Some("10.0.0.9"), Some("10.0.0.9"), 1), &[]), @r#"dhcp_start "10.0.0.9": is the gateway: choose the address after it, or another gateway"#);
     insta::assert_snapshot!(check(&with(None, Some("10.0.0.1"), 1), &[]), @r#"dhcp_start "10.0.0.1": must be an address from 10.0.0.2 to 10.0.0.62 in 10.0.0.0/26"#);
     insta::assert_snapshot!(check(&with(Some("10.0.0.9"), None, 2), &[]), @r#"gateway "10.0.0.9": fits one network only, and num_networks is 2"#);
     insta::assert_snapshot!(check(&with(Some("10.0.0.62"), None, 1), &[]), @"private 10.0.0.0/26 gw 10.0.0.62 start 10.0.0.2 last 10.0.0.61 br100 vlan None vpn None:None reserved 10.0.0.0-10.0.0.1 10.0.0.62-10.0.0.63");

@@ -1,16 +1,21 @@
 //! Changes of networks' rows, and what follows from edited ones.
 
-use super::seed::{a_network, a_project, allocate, insert_instance, insert_network, ip, with};
+use super::seed::{
+    self, a_network, a_project, allocate, insert_instance, insert_network, ip, with,
+};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::NetworkKind;
 use novanet_model::plan::CloudSettings;
-use novanet_store::{PlanOwner, fixed_ips, network_change, networks, objects, plan, pool};
+use novanet_store::{
+    PlanOwner, fixed_ips, host_addresses, network_change, networks, objects, plan, pool,
+};
 use std::collections::BTreeSet;
 
 both! {
     a_changed_network_is_read_as_it_was_written,
     an_edited_range_takes_its_pool_with_it,
+    a_reservation_has_one_address_and_one_mac_in_its_network,
     an_upgrade_keeps_networks_that_share_a_vlan_id_and_refuses_another,
 }
 
@@ -124,5 +129,38 @@ async fn an_upgrade_keeps_networks_that_share_a_vlan_id_and_refuses_another(
     let mut tx = t.begin_planned().await?;
     let third = insert_network(&mut tx, vlan("10.2.0.0/24", "br3", 100)).await;
     assert!(third.is_err());
+    Ok(())
+}
+
+async fn a_reservation_has_one_address_and_one_mac_in_its_network(t: Fresh) -> Result<()> {
+    let mut tx = t.begin_planned().await?;
+    let network = insert_network(&mut tx, a_network("10.0.0.0/29")).await?;
+    let other = insert_network(&mut tx, a_network("10.0.1.0/29")).await?;
+    let (here, there) = (ip("10.0.0.4"), ip("10.0.0.5"));
+    let mac = seed::mac_of(here);
+    assert!(pool::reserve(&mut tx, network.id, here).await?);
+    assert!(fixed_ips::reserve_for(&mut tx, network.id, here, &mac).await?);
+    assert!(fixed_ips::reserve_for(&mut tx, network.id, here, &mac).await?);
+    let second = seed::mac_of(there);
+    assert!(!fixed_ips::reserve_for(&mut tx, network.id, here, &second).await?);
+    assert_eq!(
+        fixed_ips::of_mac(&mut tx, network.id, &mac).await?,
+        Some(here)
+    );
+    assert_eq!(fixed_ips::of_mac(&mut tx, other.id, &mac).await?, None);
+    let all = fixed_ips::reservations(&mut tx, network.id).await?;
+    assert_eq!((all.len(), all[0].mac, all[0].address), (1, mac, here));
+    assert!(fixed_ips::set_leased(&mut tx, here, &mac.to_string(), true).await?);
+    let row = fixed_ips::by_address(&mut tx, network.id, here).await?;
+    let row = row.expect("reserved");
+    assert_eq!((row.mac, row.leased), (Some(mac.to_string()), true));
+    let ranges = fixed_ips::reserved_ranges(&mut tx, network.id).await?;
+    assert_eq!(host_addresses::is_hosts(&ranges, ip("10.0.0.1")), None);
+    assert!(pool::unreserve(&mut tx, network.id, here).await?);
+    assert!(
+        fixed_ips::reservations(&mut tx, network.id)
+            .await?
+            .is_empty()
+    );
     Ok(())
 }
