@@ -41,6 +41,9 @@ pub struct Settings {
     pub blocked_cidr: Vec<Ipv4Net>,
     /// `floating_address_mode`.
     pub floating_address_mode: FloatingAddressMode,
+    /// `firewall_driver`. Settings that an older agent left have nftables.
+    #[serde(default)]
+    pub firewall_driver: FirewallDriver,
     /// `network_device_mtu`.
     pub network_device_mtu: Option<u32>,
     /// `dns_server`: dnsmasq forwards to these; empty: to the host's resolver.
@@ -90,6 +93,7 @@ impl Settings {
             dmz_cidr: Vec::new(),
             blocked_cidr: Vec::new(),
             floating_address_mode: FloatingAddressMode::Route,
+            firewall_driver: FirewallDriver::default(),
             network_device_mtu: None,
             dns_server: Vec::new(),
             metadata_port: 8775,
@@ -112,6 +116,16 @@ impl Settings {
             (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
         })
     }
+}
+
+/// What renders the rules of the IP families.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FirewallDriver {
+    /// nftables.
+    #[default]
+    Nftables,
+    /// iptables and IP sets; the manual's lines.
+    Iptables,
 }
 
 /// How floating IPs answer on the public interface.

@@ -2,17 +2,22 @@
 //! host against its instances. Depends on the subsystem contract and on [`crate::netlink`].
 //!
 //! [`Intent`] says what is meant, [`HostPolicy`] what the settings add, and a [`FirewallBackend`]
-//! renders both; [`nft`] is the only one so far. Default deny: a port that is not registered passes
+//! renders both: [`Nft`] or [`Iptables`], by the flag `firewall_driver`. Default deny: a port that is not registered passes
 //! nothing, so an instance without rules is cut off, never open.
 
 mod backend;
 mod diagnose;
+mod driver;
 mod intent;
+mod iptables;
 mod nft;
 mod policy;
+mod program;
 
 pub use backend::{FirewallBackend, Items};
+pub use driver::Driver;
 pub use intent::Intent;
+pub use iptables::Iptables;
 pub use nft::Nft;
 pub use nft::item::{ElementKey, Key, Set, Value};
 pub use policy::HostPolicy;
@@ -24,9 +29,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The firewall subsystem, with nftables unless another backend is named.
+/// The firewall subsystem, with the driver of the settings unless another backend is named.
 #[derive(Debug)]
-pub struct Firewall<B = Nft> {
+pub struct Firewall<B = Driver> {
     backend: B,
 }
 
@@ -35,9 +40,9 @@ impl Firewall {
     ///
     /// # Errors
     ///
-    /// The `nft` program is missing (the error names the package), or the kernel refuses a socket.
+    /// A program is missing (the error names the package), or the kernel refuses a socket.
     pub fn new(settings: &Settings) -> Result<Self, SubsystemError> {
-        Ok(Self::with_backend(Nft::new(settings)?))
+        Ok(Self::with_backend(Driver::new(settings)?))
     }
 }
 

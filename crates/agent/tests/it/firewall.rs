@@ -7,7 +7,7 @@ use novanet_model::GroupId;
 use novanet_model::rule::{Source, Traffic};
 
 #[test]
-fn groups_allow_what_their_rules_say_and_deny_the_rest() -> Result<()> {
+pub(crate) fn groups_allow_what_their_rules_say_and_deny_the_rest() -> Result<()> {
     let world = World::new(&[3, 4, 5])?;
     let (a, b, c) = (world.instance(3), world.instance(4), world.instance(5));
     let mut agent = world.agent(&two_projects())?;
@@ -37,7 +37,7 @@ fn groups_allow_what_their_rules_say_and_deny_the_rest() -> Result<()> {
 }
 
 #[test]
-fn the_internet_reaches_what_is_open_to_everybody_and_nothing_else() -> Result<()> {
+pub(crate) fn the_internet_reaches_what_is_open_to_everybody_and_nothing_else() -> Result<()> {
     let world = World::new(&[3, 4])?;
     let (a, b, net) = (world.instance(3), world.instance(4), &world.internet);
     net.sh(&format!("ip route add 10.0.0.0/24 via {PUBLIC}"))?;
@@ -59,7 +59,7 @@ fn the_internet_reaches_what_is_open_to_everybody_and_nothing_else() -> Result<(
 }
 
 #[test]
-fn a_rule_comes_and_goes_while_others_stay_and_its_flows_end_with_it() -> Result<()> {
+pub(crate) fn a_rule_comes_and_goes_while_others_stay_and_its_flows_end_with_it() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, net) = (world.instance(3), &world.internet);
     net.sh(&format!("ip route add 10.0.0.0/24 via {PUBLIC}"))?;
@@ -88,7 +88,7 @@ fn a_rule_comes_and_goes_while_others_stay_and_its_flows_end_with_it() -> Result
 }
 
 #[test]
-fn joining_and_leaving_a_source_group_is_enough() -> Result<()> {
+pub(crate) fn joining_and_leaving_a_source_group_is_enough() -> Result<()> {
     let world = World::new(&[3, 5])?;
     let (a, c) = (world.instance(3), world.instance(5));
     let mut agent = world.agent(&two_projects())?;
@@ -97,14 +97,17 @@ fn joining_and_leaving_a_source_group_is_enough() -> Result<()> {
     assert_eq!(connects(a, c, fixed(5), 3306)?, None);
     assert!(agent.set(&world.cloud, &member(2, 3))?.is_empty());
     assert_eq!(connects(a, c, fixed(5), 3306)?, Some(fixed(3).into()));
+    let mut flow = TcpSession::start(a, c, fixed(5), 3306)?;
+    assert!(flow.goes_on());
     assert!(agent.unset(&world.cloud, &member(2, 3))?.is_empty());
+    assert!(!flow.goes_on(), "only the membership allowed it");
     assert_eq!(connects(a, c, fixed(5), 3306)?, None);
     assert!(agent.differences(&world.cloud)?.is_empty());
     Ok(())
 }
 
 #[test]
-fn an_instance_changes_its_groups() -> Result<()> {
+pub(crate) fn an_instance_changes_its_groups() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, net) = (world.instance(3), &world.internet);
     net.sh(&format!("ip route add 10.0.0.0/24 via {PUBLIC}"))?;
@@ -130,7 +133,7 @@ fn an_instance_changes_its_groups() -> Result<()> {
 }
 
 #[test]
-fn a_port_without_its_object_is_cut_off_and_one_with_it_is_default_deny() -> Result<()> {
+pub(crate) fn a_port_without_its_object_is_cut_off_and_one_with_it_is_default_deny() -> Result<()> {
     let world = World::new(&[3, 6])?;
     let (a, late, cloud) = (world.instance(3), world.instance(6), &world.cloud);
     assert!(
@@ -154,7 +157,7 @@ fn a_port_without_its_object_is_cut_off_and_one_with_it_is_default_deny() -> Res
 }
 
 #[test]
-fn new_tcp_must_be_a_syn_or_a_cut_flow_would_open_again() -> Result<()> {
+pub(crate) fn new_tcp_must_be_a_syn_or_a_cut_flow_would_open_again() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, net) = (world.instance(3), &world.internet);
     let mut agent = world.agent(&two_projects())?;
@@ -167,7 +170,7 @@ fn new_tcp_must_be_a_syn_or_a_cut_flow_would_open_again() -> Result<()> {
 }
 
 #[test]
-fn the_host_offers_instances_dhcp_dns_metadata_and_nothing_else() -> Result<()> {
+pub(crate) fn the_host_offers_instances_dhcp_dns_metadata_and_nothing_else() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, cloud) = (world.instance(3), &world.cloud);
     assert!(
@@ -209,7 +212,7 @@ fn the_host_offers_instances_dhcp_dns_metadata_and_nothing_else() -> Result<()> 
 }
 
 #[test]
-fn a_foreign_machine_on_our_bridge_is_none_of_our_business() -> Result<()> {
+pub(crate) fn a_foreign_machine_on_our_bridge_is_none_of_our_business() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, cloud) = (world.instance(3), &world.cloud);
     let foreign = world.foreign("fo0", fixed(200))?;
@@ -234,7 +237,7 @@ fn a_foreign_machine_on_our_bridge_is_none_of_our_business() -> Result<()> {
 }
 
 #[test]
-fn a_group_that_is_not_known_yet_lets_no_private_address_in() -> Result<()> {
+pub(crate) fn a_group_that_is_not_known_yet_lets_no_private_address_in() -> Result<()> {
     let world = World::new(&[3, 5])?;
     let (a, c) = (world.instance(3), world.instance(5));
     let objects = [

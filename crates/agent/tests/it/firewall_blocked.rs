@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::net::Ipv4Addr;
 
 #[test]
-fn instances_reach_no_service_of_a_cloud_that_their_host_is_in() -> Result<()> {
+pub(crate) fn instances_reach_no_service_of_a_cloud_that_their_host_is_in() -> Result<()> {
     let world = World::new(&[3])?;
     let (cloud, outside, a) = (&world.cloud, &world.internet, world.instance(3));
     cloud.sh(&format!("ip route add default via {OUTSIDE}"))?;

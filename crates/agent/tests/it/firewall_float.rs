@@ -22,7 +22,7 @@ fn world(objects: &[HostObject]) -> Result<(World, Agent)> {
 }
 
 #[test]
-fn a_floating_address_leads_in_and_is_who_the_instance_is_outside() -> Result<()> {
+pub(crate) fn a_floating_address_leads_in_and_is_who_the_instance_is_outside() -> Result<()> {
     let (world, _agent) = world(&with_floats())?;
     let (a, c, net) = (world.instance(3), world.instance(5), &world.internet);
     assert_eq!(connects(net, a, public(13), 22)?, Some(OUTSIDE.into()));
@@ -38,7 +38,7 @@ fn a_floating_address_leads_in_and_is_who_the_instance_is_outside() -> Result<()
 }
 
 #[test]
-fn dmz_destinations_see_the_fixed_address() -> Result<()> {
+pub(crate) fn dmz_destinations_see_the_fixed_address() -> Result<()> {
     let (world, _agent) = world(&with_floats())?;
     let (a, c, net) = (world.instance(3), world.instance(5), &world.internet);
     let dmz = "198.51.100.1".parse()?;
@@ -54,7 +54,7 @@ fn dmz_destinations_see_the_fixed_address() -> Result<()> {
 }
 
 #[test]
-fn floating_addresses_are_reached_from_inside_too() -> Result<()> {
+pub(crate) fn floating_addresses_are_reached_from_inside_too() -> Result<()> {
     let (world, _agent) = world(&with_floats())?;
     let (a, b, c, cloud) = (
         world.instance(3),
@@ -101,7 +101,7 @@ fn flows(cloud: &Host, address: std::net::Ipv4Addr) -> Result<usize> {
 }
 
 #[test]
-fn a_float_that_goes_ends_its_flows_in_both_directions_and_no_others() -> Result<()> {
+pub(crate) fn a_float_that_goes_ends_its_flows_in_both_directions_and_no_others() -> Result<()> {
     let (world, mut agent) = world(&with_floats())?;
     let (a, b, net, cloud) = (
         world.instance(3),
@@ -127,7 +127,7 @@ fn a_float_that_goes_ends_its_flows_in_both_directions_and_no_others() -> Result
 }
 
 #[test]
-fn a_float_that_moves_leads_to_the_new_instance_at_once() -> Result<()> {
+pub(crate) fn a_float_that_moves_leads_to_the_new_instance_at_once() -> Result<()> {
     let (world, mut agent) = world(&with_floats())?;
     let (a, b, net, cloud) = (
         world.instance(3),
@@ -148,7 +148,7 @@ fn a_float_that_moves_leads_to_the_new_instance_at_once() -> Result<()> {
 }
 
 #[test]
-fn a_flow_older_than_its_float_does_not_go_round_it() -> Result<()> {
+pub(crate) fn a_flow_older_than_its_float_does_not_go_round_it() -> Result<()> {
     let (world, mut agent) = world(&two_projects())?;
     let (b, net, cloud) = (world.instance(4), &world.internet, &world.cloud);
     let receive = |host: &Host| -> Result<std::net::UdpSocket> {
@@ -170,7 +170,7 @@ fn a_flow_older_than_its_float_does_not_go_round_it() -> Result<()> {
 }
 
 #[test]
-fn many_floats_that_go_at_once_end_their_flows_too() -> Result<()> {
+pub(crate) fn many_floats_that_go_at_once_end_their_flows_too() -> Result<()> {
     let (world, mut agent) = world(&with_floats())?;
     let (a, b, net, cloud) = (
         world.instance(3),

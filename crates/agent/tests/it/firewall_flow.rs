@@ -28,8 +28,8 @@ fn mark_dead(cloud: &Host, flow: &mut TcpSession) -> Result<()> {
 }
 
 #[test]
-fn a_flow_that_was_marked_dead_and_is_permitted_lives_and_one_that_is_not_stays_dead() -> Result<()>
-{
+pub(crate) fn a_flow_that_was_marked_dead_and_is_permitted_lives_and_one_that_is_not_stays_dead()
+-> Result<()> {
     let world = World::new(&[3, 4])?;
     let (a, b, cloud) = (world.instance(3), world.instance(4), &world.cloud);
     let mut agent = world.agent(&two_projects())?;

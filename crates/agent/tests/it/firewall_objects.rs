@@ -1,7 +1,7 @@
 //! The objects that the firewall's tests are made of: two projects on one network.
 
 use ipnet::Ipv4Net;
-use novanet_agent::settings::Settings;
+use novanet_agent::settings::{FirewallDriver, Settings};
 use novanet_model::object::{
     FloatingIp, Gateway, Group, HostObject, Member, Port, ProjectAddress, Rule, port_name,
 };
@@ -9,6 +9,7 @@ use novanet_model::rule::{Source, Traffic};
 use novanet_model::{
     CombinationId, GroupId, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber, RuleId,
 };
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -17,12 +18,34 @@ pub(crate) const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
 pub(crate) const METADATA_PORT: u16 = 8775;
 
+thread_local! {
+    /// The driver of the firewall of the test that this thread runs.
+    static DRIVER: Cell<FirewallDriver> = const { Cell::new(FirewallDriver::Nftables) };
+}
+
+/// Runs a test with the iptables driver.
+pub(crate) fn on_iptables<T>(test: impl FnOnce() -> T) -> T {
+    with_driver(FirewallDriver::Iptables, test)
+}
+
+/// Runs something with a driver.
+pub(crate) fn with_driver<T>(driver: FirewallDriver, run: impl FnOnce() -> T) -> T {
+    DRIVER.set(driver);
+    run()
+}
+
+/// The driver of this test.
+pub(crate) fn is_iptables() -> bool {
+    DRIVER.get() == FirewallDriver::Iptables
+}
+
 pub(crate) fn settings(state_path: &Path) -> Settings {
     Settings {
         dmz_cidr: vec!["198.51.100.0/24".parse().unwrap()],
         blocked_cidr: ["168.63.129.16/32", "100.100.100.200/32"]
             .map(|net| net.parse().unwrap())
             .into(),
+        firewall_driver: DRIVER.get(),
         metadata_port: METADATA_PORT,
         ..Settings::with_defaults("cloud", PUBLIC, name("pub0"), state_path)
     }

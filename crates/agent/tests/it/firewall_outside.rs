@@ -40,7 +40,7 @@ fn past_the_bridge(number: u8) -> Ends {
 }
 
 #[test]
-fn a_frame_that_the_bridge_does_not_look_at_does_not_get_to_the_host() -> Result<()> {
+pub(crate) fn a_frame_that_the_bridge_does_not_look_at_does_not_get_to_the_host() -> Result<()> {
     let world = World::new(&[3])?;
     let a = world.instance(3);
     assert!(host_hears(&world, a, "eth0", past_the_bridge(3), 6000)?);
@@ -51,7 +51,7 @@ fn a_frame_that_the_bridge_does_not_look_at_does_not_get_to_the_host() -> Result
 }
 
 #[test]
-fn a_port_without_a_bridge_does_not_get_to_the_host() -> Result<()> {
+pub(crate) fn a_port_without_a_bridge_does_not_get_to_the_host() -> Result<()> {
     let world = World::new(&[3])?;
     let port = novanet_model::object::port_name(novanet_model::InstanceId(3), 0);
     world
@@ -101,7 +101,7 @@ fn advertisement(number: u8) -> Vec<u8> {
 }
 
 #[test]
-fn an_instance_does_not_give_the_host_an_ipv6_address() -> Result<()> {
+pub(crate) fn an_instance_does_not_give_the_host_an_ipv6_address() -> Result<()> {
     let believed = |rules: bool| -> Result<bool> {
         let world = World::new(&[3])?;
         let port = novanet_model::object::port_name(novanet_model::InstanceId(3), 0);
@@ -140,7 +140,7 @@ fn an_instance_does_not_give_the_host_an_ipv6_address() -> Result<()> {
 }
 
 #[test]
-fn a_machine_outside_does_not_pass_for_an_instance() -> Result<()> {
+pub(crate) fn a_machine_outside_does_not_pass_for_an_instance() -> Result<()> {
     let world = World::new(&[3, 4])?;
     world.route(13)?;
     let mut agent = world.agent(&with_float())?;
@@ -188,7 +188,7 @@ fn foreign_frames(wire: &Wire) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn a_foreign_machine_on_our_bridge_does_not_pass_for_an_instance() -> Result<()> {
+pub(crate) fn a_foreign_machine_on_our_bridge_does_not_pass_for_an_instance() -> Result<()> {
     let world = World::new(&[3, 4])?;
     let foreign = world.foreign("fo0", fixed(200))?;
     let mut objects = two_projects();
@@ -219,7 +219,7 @@ fn a_foreign_machine_on_our_bridge_does_not_pass_for_an_instance() -> Result<()>
 }
 
 #[test]
-fn metadata_of_an_instance_is_for_its_own_port_only() -> Result<()> {
+pub(crate) fn metadata_of_an_instance_is_for_its_own_port_only() -> Result<()> {
     let world = World::new(&[3])?;
     let a = world.instance(3);
     let honest = world.foreign("fo0", fixed(200))?;
@@ -258,7 +258,7 @@ fn a_float_whose_translation_is_missing_does_not_answer_as_the_host() -> Result<
 }
 
 #[test]
-fn the_host_is_guarded_also_when_somebody_overwrites_packet_marks() -> Result<()> {
+pub(crate) fn the_host_is_guarded_also_when_somebody_overwrites_packet_marks() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, cloud) = (world.instance(3), &world.cloud);
     cloud.sh("nft add table ip other && \
@@ -284,7 +284,7 @@ fn behind_the_bridge(world: &World) -> Result<()> {
 }
 
 #[test]
-fn an_instance_gets_out_by_a_bridge_that_has_the_public_interface() -> Result<()> {
+pub(crate) fn an_instance_gets_out_by_a_bridge_that_has_the_public_interface() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, net) = (world.instance(3), &world.internet);
     behind_the_bridge(&world)?;
@@ -298,7 +298,7 @@ fn an_instance_gets_out_by_a_bridge_that_has_the_public_interface() -> Result<()
 }
 
 #[test]
-fn names_are_looked_up_for_our_networks_only() -> Result<()> {
+pub(crate) fn names_are_looked_up_for_our_networks_only() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, net, cloud) = (world.instance(3), &world.internet, &world.cloud);
     behind_the_bridge(&world)?;
@@ -311,7 +311,7 @@ fn names_are_looked_up_for_our_networks_only() -> Result<()> {
 }
 
 #[test]
-fn flows_that_a_killed_agent_did_not_end_are_ended_by_the_next() -> Result<()> {
+pub(crate) fn flows_that_a_killed_agent_did_not_end_are_ended_by_the_next() -> Result<()> {
     let world = World::new(&[3, 4])?;
     let (a, b, net, cloud) = (
         world.instance(3),
@@ -329,12 +329,18 @@ fn flows_that_a_killed_agent_did_not_end_are_ended_by_the_next() -> Result<()> {
     let mut other = TcpSession::start(net, b, public(14), 22)?;
     assert!(inward.goes_on() && outward.goes_on() && other.goes_on());
     // As if it had been killed between its elements and the end of their flows.
-    cloud.run(&[
-        "nft",
-        "delete element ip nova floating_to_fixed { 203.0.113.13 }; \
+    cloud.sh(if is_iptables() {
+        "to='-d 203.0.113.13 -j DNAT --to-destination 10.0.0.3' && \
+         iptables -t nat -D nova-network-PREROUTING $to && \
+         iptables -t nat -D nova-network-OUTPUT $to && \
+         iptables -t nat -D nova-network-floating-snat -s 10.0.0.3 -j SNAT \
+         --to-source 203.0.113.13 && \
+         ipset del nova-floating-fixed-ips 10.0.0.3 && ipset del nova-floating-ips 203.0.113.13"
+    } else {
+        "nft 'delete element ip nova floating_to_fixed { 203.0.113.13 }; \
          delete element ip nova fixed_to_floating { 10.0.0.3 }; \
-         delete element ip nova floating_ips { 203.0.113.13 }",
-    ])?;
+         delete element ip nova floating_ips { 203.0.113.13 }'"
+    })?;
     let mut after = two_projects();
     after.push(float(14, 4));
     let mut agent = world.agent(&after)?;
@@ -348,7 +354,7 @@ fn flows_that_a_killed_agent_did_not_end_are_ended_by_the_next() -> Result<()> {
 }
 
 #[test]
-fn rules_that_are_written_anew_end_flows_that_none_of_them_allows() -> Result<()> {
+pub(crate) fn rules_that_are_written_anew_end_flows_that_none_of_them_allows() -> Result<()> {
     let world = World::new(&[3])?;
     let (a, net, cloud) = (world.instance(3), &world.internet, &world.cloud);
     world.route(13)?;

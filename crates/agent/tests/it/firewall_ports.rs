@@ -65,7 +65,8 @@ fn objects() -> Vec<HostObject> {
 }
 
 #[test]
-fn an_instance_with_one_default_route_answers_for_all_its_addresses_and_no_others() -> Result<()> {
+pub(crate) fn an_instance_with_one_default_route_answers_for_all_its_addresses_and_no_others()
+-> Result<()> {
     let world = World::new(&[3, 4])?;
     let (cloud, a, b) = (&world.cloud, world.instance(3), world.instance(4));
     let port = port_name(InstanceId(3), 1);

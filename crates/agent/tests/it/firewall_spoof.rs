@@ -48,7 +48,7 @@ pub(crate) fn datagram(
 }
 
 #[test]
-fn another_mac_is_dropped() -> Result<()> {
+pub(crate) fn another_mac_is_dropped() -> Result<()> {
     refused(|world| {
         let a = world.instance(3);
         a.sh(&format!("ip link set dev eth0 address {}", mac(99)))?;
@@ -57,7 +57,7 @@ fn another_mac_is_dropped() -> Result<()> {
 }
 
 #[test]
-fn the_mac_of_another_instance_is_dropped() -> Result<()> {
+pub(crate) fn the_mac_of_another_instance_is_dropped() -> Result<()> {
     refused(|world| {
         let a = world.instance(3);
         a.sh(&format!("ip link set dev eth0 address {}", mac(6)))?;
@@ -66,7 +66,7 @@ fn the_mac_of_another_instance_is_dropped() -> Result<()> {
 }
 
 #[test]
-fn another_source_address_is_dropped() -> Result<()> {
+pub(crate) fn another_source_address_is_dropped() -> Result<()> {
     refused(|world| {
         let (a, b) = (world.instance(3), world.instance(4));
         a.sh(&format!("ip addr replace {}/32 dev eth0", fixed(6)))?;
@@ -75,7 +75,7 @@ fn another_source_address_is_dropped() -> Result<()> {
 }
 
 #[test]
-fn a_claim_of_the_gateways_address_by_arp_is_dropped() -> Result<()> {
+pub(crate) fn a_claim_of_the_gateways_address_by_arp_is_dropped() -> Result<()> {
     refused(|world| {
         let (a, b) = (world.instance(3), world.instance(4));
         a.sh("ip addr flush dev eth0 && ip addr add 10.0.0.1/24 dev eth0")?;
@@ -102,7 +102,7 @@ fn announce(from: &Host, address: Ipv4Addr) -> Result<()> {
 }
 
 #[test]
-fn an_instance_is_no_dhcp_server() -> Result<()> {
+pub(crate) fn an_instance_is_no_dhcp_server() -> Result<()> {
     refused(|world| {
         let (a, b) = (world.instance(3), world.instance(4));
         datagram(a, (fixed(3), 67), b, (fixed(4), 68))
@@ -114,7 +114,7 @@ fn an_instance_is_no_dhcp_server() -> Result<()> {
 }
 
 #[test]
-fn ip_broadcasts_of_instances_are_dropped() -> Result<()> {
+pub(crate) fn ip_broadcasts_of_instances_are_dropped() -> Result<()> {
     refused(|world| {
         let (a, b) = (world.instance(3), world.instance(4));
         datagram(a, (fixed(3), 4000), b, (Ipv4Addr::new(10, 0, 0, 255), 137))
@@ -122,7 +122,7 @@ fn ip_broadcasts_of_instances_are_dropped() -> Result<()> {
 }
 
 #[test]
-fn ipv6_of_instances_is_dropped() -> Result<()> {
+pub(crate) fn ipv6_of_instances_is_dropped() -> Result<()> {
     refused(|world| {
         let (a, b) = (world.instance(3), world.instance(4));
         a.sh("ip -6 addr replace fd00::3/64 dev eth0 nodad")?;
@@ -160,7 +160,7 @@ fn frames_reach(world: &World, to: &Host, mac: &str, address: Ipv4Addr) -> Resul
 }
 
 #[test]
-fn frames_for_nobody_are_not_flooded_to_instances() -> Result<()> {
+pub(crate) fn frames_for_nobody_are_not_flooded_to_instances() -> Result<()> {
     refused(|world| {
         let strange = "02:16:3e:77:77:77";
         frames_reach(world, world.instance(3), strange, fixed(77))
@@ -168,7 +168,7 @@ fn frames_for_nobody_are_not_flooded_to_instances() -> Result<()> {
 }
 
 #[test]
-fn an_instance_gets_nothing_for_the_address_of_another() -> Result<()> {
+pub(crate) fn an_instance_gets_nothing_for_the_address_of_another() -> Result<()> {
     refused(|world| {
         let own = mac(3).to_string();
         frames_reach(world, world.instance(3), &own, fixed(4))
@@ -176,7 +176,8 @@ fn an_instance_gets_nothing_for_the_address_of_another() -> Result<()> {
 }
 
 #[test]
-fn without_bridge_netfilter_instances_are_cut_off_from_each_other_not_open() -> Result<()> {
+pub(crate) fn without_bridge_netfilter_instances_are_cut_off_from_each_other_not_open() -> Result<()>
+{
     let world = World::new(&[3, 4, 5])?;
     let (a, b, c) = (world.instance(3), world.instance(4), world.instance(5));
     let (cloud, net) = (&world.cloud, &world.internet);
@@ -204,7 +205,7 @@ fn without_bridge_netfilter_instances_are_cut_off_from_each_other_not_open() -> 
 }
 
 #[test]
-fn an_answer_of_a_dhcp_server_on_another_host_passes() -> Result<()> {
+pub(crate) fn an_answer_of_a_dhcp_server_on_another_host_passes() -> Result<()> {
     let world = World::new(&[3])?;
     let server = world.foreign("fo0", fixed(2))?;
     let mut agent = world.agent(&objects())?;
@@ -216,7 +217,7 @@ fn an_answer_of_a_dhcp_server_on_another_host_passes() -> Result<()> {
 }
 
 #[test]
-fn what_an_instance_needs_passes() -> Result<()> {
+pub(crate) fn what_an_instance_needs_passes() -> Result<()> {
     let world = World::new(&[3, 4])?;
     let (a, b, cloud) = (world.instance(3), world.instance(4), &world.cloud);
     let mut agent = world.agent(&objects())?;

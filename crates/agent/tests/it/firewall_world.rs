@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a packet that must not arrive is waited for.
@@ -29,7 +32,9 @@ pub(crate) type Changes = Vec<Change<Key, Value>>;
 
 impl Agent {
     pub(crate) fn start(host: &Host, state_path: &Path, objects: &[HostObject]) -> Result<Self> {
-        let firewall = host.exec_in(|| Firewall::new(&settings(state_path)))??;
+        // Not inside: another thread runs that, without this test's driver.
+        let settings = settings(state_path);
+        let firewall = host.exec_in(|| Firewall::new(&settings))??;
         let mut desired = Desired::new(firewall.base_items());
         for object in objects {
             desired.set_object(&object.key(), firewall.items(object));
@@ -282,4 +287,51 @@ impl TcpSession {
 
 fn said(from: &mut TcpStream, to: &mut TcpStream) -> bool {
     from.write_all(b".").is_ok() && matches!(to.read(&mut [0; 16]), Ok(1..))
+}
+
+/// A constant stream of datagrams that must not arrive, 500 a second for each path.
+pub(crate) struct Probes {
+    stop: Arc<AtomicBool>,
+    senders: Vec<JoinHandle<()>>,
+    receivers: Vec<UdpSocket>,
+}
+
+/// From, to, and the address and port.
+type Path3<'a> = (&'a Host, &'a Host, (Ipv4Addr, u16));
+
+impl Probes {
+    pub(crate) fn start(paths: &[Path3<'_>]) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+        for (from, to, target) in paths {
+            let any = (Ipv4Addr::UNSPECIFIED, target.1);
+            let receiver = to.exec_in(|| UdpSocket::bind(any))??;
+            receiver.set_nonblocking(true)?;
+            receivers.push(receiver);
+            let sender = from.exec_in(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+            let (stop, target) = (stop.clone(), *target);
+            senders.push(std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = sender.send_to(b"probe", target);
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }));
+        }
+        Ok(Self {
+            stop,
+            senders,
+            receivers,
+        })
+    }
+
+    /// Ends the stream; how many datagrams arrived.
+    pub(crate) fn stop(&mut self) -> Result<usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        for sender in self.senders.drain(..) {
+            sender.join().map_err(|_| anyhow::anyhow!("a sender"))?;
+        }
+        let received =
+            |socket: &UdpSocket| std::iter::from_fn(|| socket.recv(&mut [0; 16]).ok()).count();
+        Ok(self.receivers.iter().map(received).sum())
+    }
 }

@@ -27,6 +27,7 @@ mod firewall_blocked;
 mod firewall_float;
 mod firewall_flow;
 mod firewall_guard;
+mod firewall_iptables;
 mod firewall_objects;
 mod firewall_one_float;
 mod firewall_outside;

@@ -3,7 +3,7 @@
 use crate::environment::given;
 use crate::failure::Failure;
 use crate::say;
-use novanet_agent::settings::{FloatingAddressMode, Settings};
+use novanet_agent::settings::{FirewallDriver, FloatingAddressMode, Settings};
 use novanet_model::flags::Flags;
 use std::path::Path;
 
@@ -23,10 +23,12 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
         my_ip_follows: my_ip_follows(flags),
         dmz_cidr: flags.dmz_cidr(),
         blocked_cidr: flags.blocked_cidr(),
-        floating_address_mode: match flags.text("floating_address_mode") {
-            "address" => FloatingAddressMode::Address,
-            _ => FloatingAddressMode::Route,
+        firewall_driver: if flags.firewall_is_iptables() {
+            FirewallDriver::Iptables
+        } else {
+            FirewallDriver::Nftables
         },
+        floating_address_mode: floating_address_mode(flags),
         network_device_mtu: flags.network_device_mtu(),
         dns_server: flags.dns_server(),
         metadata_port: flags.metadata_port(),
@@ -34,6 +36,16 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
         instance_uid_base: flags.instance_uid_base(),
         tiny_disk_mb: flags.tiny_disk_mb(),
     })
+}
+
+/// The manual looks for floating IPs with `ip addr` beside the lines of iptables.
+fn floating_address_mode(flags: &Flags) -> FloatingAddressMode {
+    let given = given(flags, "floating_address_mode");
+    match flags.text("floating_address_mode") {
+        "route" if !given && flags.firewall_is_iptables() => FloatingAddressMode::Address,
+        "address" => FloatingAddressMode::Address,
+        _ => FloatingAddressMode::Route,
+    }
 }
 
 /// Whether `my_ip` is missing, or is a loopback address: then it follows the host's address.

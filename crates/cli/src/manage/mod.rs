@@ -27,6 +27,8 @@ pub(crate) mod role;
 mod saved_settings;
 pub(crate) mod service;
 mod structure;
+mod structure_iptables;
+mod structure_rules;
 mod trouble;
 pub(crate) mod user;
 pub(crate) mod version;

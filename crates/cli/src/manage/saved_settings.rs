@@ -60,7 +60,7 @@ fn take(
     }
     each! {
         host my_ip networks_path public_interface flat_interface vlan_interface routing_source_ip dmz_cidr
-        blocked_cidr floating_address_mode network_device_mtu dns_server metadata_port dhcpbridge
+        blocked_cidr firewall_driver floating_address_mode network_device_mtu dns_server metadata_port dhcpbridge
         instance_uid_base tiny_disk_mb
     }
     taken
@@ -137,6 +137,7 @@ mod tests {
             "vlan_interface": "v",
             "routing_source_ip": "192.0.2.8", "dmz_cidr": ["10.9.0.0/24"],
             "blocked_cidr": ["192.0.2.0/24"], "floating_address_mode": "Address", "network_device_mtu": 1400,
+            "firewall_driver": "Iptables",
             "dns_server": ["9.9.9.9"], "metadata_port": 1, "dhcpbridge": ["x"],
             "instance_uid_base": 7, "tiny_disk_mb": 64,
         });

@@ -2,6 +2,8 @@
 //! Agents of every version answer in the same text, so this file parses it and asks for nothing
 //! else.
 
+use super::structure_iptables::Section;
+use super::structure_rules::{Block, RuleTable};
 use serde::Serialize;
 
 /// An item of a host's plan, or a change of it.
@@ -74,32 +76,17 @@ pub(crate) struct Rules {
     pub(crate) tables: Vec<RuleTable>,
 }
 
-/// A table of nftables.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct RuleTable {
-    pub(crate) family: String,
-    pub(crate) name: String,
-    pub(crate) blocks: Vec<Block>,
-}
-
-/// A set, a map or a chain of a table.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Block {
-    /// `set`, `map`, `chain`, …
-    pub(crate) kind: String,
-    pub(crate) name: String,
-    /// Properties of a set, rules of a chain, a line each.
-    pub(crate) lines: Vec<String>,
-    /// Elements of a set or map.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) elements: Vec<String>,
-}
-
 /// The rules of `firewall show`, as `nft list` prints them.
 pub(crate) fn rules(text: &str) -> Rules {
     let mut rules = Rules::default();
     let mut elements: Option<String> = None;
+    let mut section = None;
     for raw in text.lines() {
+        section = Section::named(raw).or(section);
+        if let Some(section) = section {
+            section.read(raw, &mut rules.tables);
+            continue;
+        }
         let line = raw.trim();
         let depth = raw.len() - raw.trim_start_matches('\t').len();
         if let Some(so_far) = &mut elements {

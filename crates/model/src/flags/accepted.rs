@@ -23,7 +23,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "iptables_top_regex",
             "iptables_bottom_regex",
             "iptables_drop_action",
-            "firewall_driver",
             "vpn_image_id",
             "vpn_key_suffix",
             "vpn_instance_type",

@@ -45,6 +45,8 @@ pub enum Kind {
     Words,
     /// One of nova's network managers.
     Manager,
+    /// A firewall driver, ours or nova's.
+    FirewallDriver,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -133,7 +135,8 @@ const FLAGS: &[Flag] = &[
     flag(Agent, "dmz_cidr", Kind::Subnets, "", "destinations that see the instances' own addresses"),
     // Azure's and Alibaba Cloud's; others answer at link-local addresses, which never pass.
     flag(Agent, "blocked_cidr", Kind::Subnets, "168.63.129.16/32,100.100.100.200/32", "destinations that instances never reach: services of a cloud that this host is itself in"),
-    flag(Agent, "floating_address_mode", Kind::Choice(&["route", "address"]), "route", "how floating addresses answer: a local route each, or a /32 on the interface each"),
+    flag(Agent, "firewall_driver", Kind::FirewallDriver, "nftables", "what renders the firewall: nftables, or iptables with nova's chain names (nova's class names are understood)"),
+    flag(Agent, "floating_address_mode", Kind::Choice(&["route", "address"]), "route", "how floating addresses answer: a local route each, or a /32 on the interface each (the default with firewall_driver=iptables)"),
     flag(Agent, "network_device_mtu", Kind::OptionalNumber(576, 65_535), "", "MTU of bridges and ports; empty: the kernel's"),
     // DHCP and DNS
     flag(Agent, "networks_path", Kind::Path, "$state_path/networks", "dnsmasq's files"),
@@ -186,4 +189,16 @@ pub fn find(name: &str) -> Option<&'static Flag> {
         other => other,
     };
     FLAGS.iter().find(|f| f.name == name)
+}
+
+/// For a firewall driver that is none.
+pub(super) const MUST_BE_FIREWALL_DRIVER: &str = "must be nftables, iptables, or a driver of \
+     nova's like nova.virt.libvirt.firewall.IptablesFirewallDriver";
+
+/// Whether a word names a firewall driver, ours or one of nova's classes.
+pub(super) fn is_firewall_driver(text: &str) -> bool {
+    let ends = ["FirewallDriver", "NWFilterFirewall"];
+    let class = text.strip_prefix("nova.virt.");
+    matches!(text, "nftables" | "iptables")
+        || class.is_some_and(|class| ends.iter().any(|end| class.ends_with(end)))
 }

@@ -2,7 +2,7 @@
 //! mistake collected.
 
 use super::accepted::{accepted, accepted_names, kind as accepted_kind};
-use super::registry::{Flag, Kind, find, registry};
+use super::registry::{Flag, Kind, MUST_BE_FIREWALL_DRIVER, find, is_firewall_driver, registry};
 use super::{Facts, Flags, Given, Origin, Value, nearest};
 use crate::{IfName, NetworkKind, parse_cidr};
 use ipnet::Ipv6Net;
@@ -307,6 +307,7 @@ fn spell(name: &str, kind: Kind, text: &str) -> Result<String, String> {
             .parse::<NetworkKind>()
             .map(|_| text.to_owned())
             .map_err(|e| e.reason),
+        Kind::FirewallDriver => parsed(is_firewall_driver(text), MUST_BE_FIREWALL_DRIVER),
         Kind::Choice(words) => parsed(
             words.contains(&text),
             &format!("must be {}", words.join(" or ")),
@@ -355,11 +356,6 @@ fn typed_text(name: &str, text: &str) -> Result<String, String> {
             Err("must be a DNS domain: letters, digits, '.', '_' and '-'".to_owned())
         }
         "sql_connection" => database(text),
-        "firewall_driver" if !is_firewall_driver(text) => {
-            Err("must be nftables, iptables, or a driver of nova's like \
-             nova.virt.libvirt.firewall.IptablesFirewallDriver"
-                .to_owned())
-        }
         "fixed_range_v6" if !is_none(text) && text.parse::<Ipv6Net>().is_err() => {
             Err("must be an IPv6 subnet like fd00::/48".to_owned())
         }
@@ -368,15 +364,6 @@ fn typed_text(name: &str, text: &str) -> Result<String, String> {
         }
         _ => Ok(text.to_owned()),
     }
-}
-
-fn is_firewall_driver(text: &str) -> bool {
-    matches!(text, "nftables" | "iptables")
-        || text.strip_prefix("nova.virt.").is_some_and(|class| {
-            ["FirewallDriver", "NWFilterFirewall"]
-                .iter()
-                .any(|end| class.ends_with(end))
-        })
 }
 
 fn is_host_char(c: char) -> bool {

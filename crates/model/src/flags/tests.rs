@@ -196,6 +196,7 @@ fn every_getter_finds_its_flag() {
         flags.metadata_port(),
         flags.instance_uid_base(),
         flags.tiny_disk_mb(),
+        flags.firewall_is_iptables(),
         flags.state_reserve_mb(),
     );
     assert_eq!(

@@ -85,6 +85,11 @@ impl Flags {
         self.text("sql_connection")
     }
 
+    /// `firewall_driver`: iptables has the IP families. All of nova's drivers mean that.
+    pub fn firewall_is_iptables(&self) -> bool {
+        self.text("firewall_driver") != "nftables"
+    }
+
     /// `network_manager`: the kind that `network create` makes.
     pub fn network_kind(&self) -> NetworkKind {
         self.required("network_manager")

@@ -17,14 +17,17 @@ const DROP: u32 = 0;
 /// Others may have thousands of rules, and nothing waits for this report.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// Whether a table (by family and name) is ours.
+pub(crate) type IsOurs = fn(u8, &str) -> bool;
+
 /// A warning with its remedy, by the chain's name.
 pub(crate) type Warnings = BTreeMap<String, String>;
 
 /// The foreign policies of this host, as last observed. Logs each of them once.
 #[derive(Debug)]
 pub(crate) struct ForeignPolicies {
-    /// Tables with this name are ours.
-    our_table: &'static str,
+    /// Whether a table (by family and name) is ours.
+    is_ours: IsOurs,
     warnings: Warnings,
     /// Time of the last observation, and the last transaction before it.
     observed: Option<(Instant, u32)>,
@@ -32,9 +35,9 @@ pub(crate) struct ForeignPolicies {
 
 impl ForeignPolicies {
     /// Nothing is observed yet.
-    pub(crate) fn new(our_table: &'static str) -> Self {
+    pub(crate) fn new(is_ours: IsOurs) -> Self {
         Self {
-            our_table,
+            is_ours,
             warnings: Warnings::new(),
             observed: None,
         }
@@ -56,7 +59,7 @@ impl ForeignPolicies {
             self.observed = Some((Instant::now(), number));
             match before {
                 Some((_, same)) if same == number => Ok(None),
-                _ => list(socket, self.our_table).map(Some),
+                _ => list(socket, self.is_ours).map(Some),
             }
         });
         match found {
@@ -83,16 +86,15 @@ struct Chain {
     drops: bool,
 }
 
-/// One warning for each foreign chain that drops packets that our rules accept. Tables with the
-/// name `our_table` are ours.
-pub(crate) fn list(socket: &mut Socket, our_table: &str) -> io::Result<Warnings> {
+/// One warning for each foreign chain that drops packets that our rules accept.
+pub(crate) fn list(socket: &mut Socket, is_ours: IsOurs) -> io::Result<Warnings> {
     const EVERY_FAMILY: u8 = 0;
     let chains = socket.dump(
         GET_CHAIN,
         EVERY_FAMILY,
         |_| {},
         |found: &mut Vec<Chain>, message| {
-            found.extend(Chain::read(message).filter(|chain| chain.table != our_table));
+            found.extend(Chain::read(message).filter(|chain| !is_ours(chain.family, &chain.table)));
         },
     )?;
     let mut tables = BTreeMap::new();

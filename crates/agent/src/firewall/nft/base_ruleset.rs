@@ -55,23 +55,41 @@
 //!   the agent ended.
 
 use super::base_bridge::{BRIDGE, IP6};
+use super::families::Families;
 use crate::firewall::policy::HostPolicy;
 use sha2::{Digest, Sha256};
 
 /// Renders the base ruleset of one host.
 #[derive(Debug, Clone)]
 pub(super) struct BaseRuleset {
-    policy: HostPolicy,
+    /// `None`: another backend renders the IP families.
+    policy: Option<HostPolicy>,
 }
 
 impl BaseRuleset {
     pub(super) fn new(policy: HostPolicy) -> Self {
-        Self { policy }
+        Self {
+            policy: Some(policy),
+        }
+    }
+
+    /// The bridge family's part alone.
+    pub(super) fn of_bridges() -> Self {
+        Self { policy: None }
+    }
+
+    /// The families that it has tables in.
+    pub(super) fn families(&self) -> Families {
+        match self.policy {
+            Some(_) => Families::All,
+            None => Families::Bridge,
+        }
     }
 
     /// See [`HostPolicy::follow`].
     pub(super) fn follow(&mut self, source: Option<std::net::Ipv4Addr>) -> bool {
-        self.policy.follow(source)
+        let policy = self.policy.as_mut();
+        policy.is_some_and(|policy| policy.follow(source))
     }
 
     /// For tests of the text.
@@ -85,53 +103,51 @@ impl BaseRuleset {
         hex::encode(Sha256::digest(self.text(0).as_bytes()))
     }
 
-    /// The three tables.
+    /// The tables.
     pub(super) fn text(&self, generation: u16) -> String {
-        format!("{}{IP6}{BRIDGE}", self.ip(generation))
-    }
-
-    /// `dmz_cidr`: destinations that see the real fixed address.
-    fn direct_rule(&self) -> String {
-        if self.policy.direct.is_empty() {
-            return String::new();
+        match &self.policy {
+            Some(policy) => format!("{}{IP6}{BRIDGE}", ip(policy, generation)),
+            None => BRIDGE.to_owned(),
         }
-        if self.policy.direct.iter().any(|net| net.prefix_len() == 0) {
-            return "\n\t\treturn".to_owned();
-        }
-        let nets: Vec<_> = self.policy.direct.iter().map(ToString::to_string).collect();
-        format!("\n\t\tip daddr {{ {} }} return", nets.join(", "))
     }
+}
 
-    /// `blocked_cidr`: what instances do not reach, unless it is a network of ours.
-    fn blocked_rule(&self) -> String {
-        let nets: Vec<_> = self
-            .policy
-            .blocked
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        if self.policy.blocked.iter().any(|net| net.prefix_len() == 0) {
-            return "ip daddr != @networks drop".to_owned();
-        }
-        format!(
-            "ip daddr {{ {} }} ip daddr != @networks drop",
-            nets.join(", ")
-        )
+/// `dmz_cidr`: destinations that see the real fixed address.
+fn direct_rule(policy: &HostPolicy) -> String {
+    if policy.direct.is_empty() {
+        return String::new();
     }
+    if policy.direct.iter().any(|net| net.prefix_len() == 0) {
+        return "\n\t\treturn".to_owned();
+    }
+    let nets: Vec<_> = policy.direct.iter().map(ToString::to_string).collect();
+    format!("\n\t\tip daddr {{ {} }} return", nets.join(", "))
+}
 
-    fn ip(&self, generation: u16) -> String {
-        let blocked = self.blocked_rule();
-        let metadata = self.policy.metadata_port;
-        // Without an address nothing leaves: an instance's own would get no answer.
-        let leave = self
-            .policy
-            .source
-            .map_or_else(|| "drop".to_owned(), |source| format!("snat to {source}"));
-        let direct = self.direct_rule();
-        let valid = valid_rule(generation);
-        let accept = accept_rule(generation);
-        format!(
-            r#"table ip nova {{
+/// `blocked_cidr`: what instances do not reach, unless it is a network of ours.
+fn blocked_rule(policy: &HostPolicy) -> String {
+    if policy.blocked.iter().any(|net| net.prefix_len() == 0) {
+        return "ip daddr != @networks drop".to_owned();
+    }
+    let nets: Vec<_> = policy.blocked.iter().map(ToString::to_string).collect();
+    format!(
+        "ip daddr {{ {} }} ip daddr != @networks drop",
+        nets.join(", ")
+    )
+}
+
+fn ip(policy: &HostPolicy, generation: u16) -> String {
+    let blocked = blocked_rule(policy);
+    let metadata = policy.metadata_port;
+    // Without an address nothing leaves: an instance's own would get no answer.
+    let leave = policy
+        .source
+        .map_or_else(|| "drop".to_owned(), |source| format!("snat to {source}"));
+    let direct = direct_rule(policy);
+    let valid = valid_rule(generation);
+    let accept = accept_rule(generation);
+    format!(
+        r#"table ip nova {{
 	set bridges {{ type ifname; }}
 	set networks {{ type ipv4_addr; flags interval; }}
 	set gateways {{ type ifname . ipv4_addr; }}
@@ -228,8 +244,7 @@ impl BaseRuleset {
 	}}
 }}
 "#
-        )
-    }
+    )
 }
 
 /// The transaction that makes another generation the valid one.

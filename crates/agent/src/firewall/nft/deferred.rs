@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The changes that wait.
 #[derive(Debug)]
-pub(super) struct Deferred {
+pub(in crate::firewall) struct Deferred {
     /// Networks that overlap another one of this host.
     overlaps: BTreeMap<Key, Key>,
     /// Guards of floating addresses that the host still answers for: without its guard such an
@@ -19,7 +19,11 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
-    pub(super) fn of(changes: Changes<'_>, desired: &Wanted, answers: &mut Answers) -> Self {
+    pub(in crate::firewall) fn of(
+        changes: Changes<'_>,
+        desired: &Wanted,
+        answers: &mut Answers,
+    ) -> Self {
         let guards = changes.iter().filter(|change| match &change.key {
             Key::Element(Set::FloatingIps, ElementKey::Address(address)) => {
                 change.to.is_none() && answers.holds(*address)
@@ -32,12 +36,12 @@ impl Deferred {
         }
     }
 
-    pub(super) fn holds(&self, key: &Key) -> bool {
+    pub(in crate::firewall) fn holds(&self, key: &Key) -> bool {
         self.overlaps.contains_key(key) || self.guards.contains(key)
     }
 
     /// The desired state without the changes that wait.
-    pub(super) fn wanted<'a>(
+    pub(in crate::firewall) fn wanted<'a>(
         &'a self,
         desired: &'a Wanted,
     ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
@@ -48,7 +52,7 @@ impl Deferred {
         possible.chain(stays)
     }
 
-    pub(super) fn errors(&self, changes: Changes<'_>) -> Errors {
+    pub(in crate::firewall) fn errors(&self, changes: Changes<'_>) -> Errors {
         let why = |key: &Key| match self.overlaps.get(key) {
             Some(other) => {
                 let why = format!("{key} overlaps {other}, which this host has too");

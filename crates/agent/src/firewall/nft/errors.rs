@@ -5,7 +5,7 @@ use super::types::{Changes, Errors};
 use novanet_reconcile::SubsystemError;
 use std::io;
 
-pub(super) fn refusal(key: &Key, error: io::Error) -> SubsystemError {
+pub(in crate::firewall) fn refusal(key: &Key, error: io::Error) -> SubsystemError {
     let what = match error.raw_os_error() {
         Some(libc::EPERM) => format!("change {key} (must be root)"),
         _ => format!("change {key}"),
@@ -13,21 +13,24 @@ pub(super) fn refusal(key: &Key, error: io::Error) -> SubsystemError {
     SubsystemError::kernel(what, error)
 }
 
-pub(super) fn every(changes: Changes<'_>, error: impl Fn() -> SubsystemError) -> Errors {
+pub(in crate::firewall) fn every(
+    changes: Changes<'_>,
+    error: impl Fn() -> SubsystemError,
+) -> Errors {
     changes
         .iter()
         .map(|change| (change.key.clone(), error()))
         .collect()
 }
 
-pub(super) fn copy(error: &io::Error) -> io::Error {
+pub(in crate::firewall) fn copy(error: &io::Error) -> io::Error {
     error
         .raw_os_error()
         .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// A copy of the error for the next key.
-pub(super) fn again(error: &SubsystemError) -> SubsystemError {
+pub(in crate::firewall) fn again(error: &SubsystemError) -> SubsystemError {
     match error {
         SubsystemError::Command { command, message } => SubsystemError::Command {
             command: command.clone(),

@@ -8,7 +8,7 @@ use novanet_reconcile::Change;
 /// Flows that a change ends. A floating IP: flows to and from its old fixed IP, and flows to its
 /// address from before the translation (older UDP flows would stay untranslated). A port: another
 /// instance may get its address next.
-pub(super) fn flows_to_cut(change: &Change<Key, Value>) -> Vec<Cut> {
+pub(in crate::firewall) fn flows_to_cut(change: &Change<Key, Value>) -> Vec<Cut> {
     let Key::Element(set, ElementKey::Address(address)) = change.key else {
         return Vec::new();
     };
@@ -24,12 +24,17 @@ pub(super) fn flows_to_cut(change: &Change<Key, Value>) -> Vec<Cut> {
 }
 
 /// Whether a change permits less than before, so that flows that it alone permitted must end. A
-/// removed member does not count: mostly its instance goes, and its flows with it.
-pub(super) fn is_restrictive(changes: Changes<'_>) -> bool {
+/// removed member counts unless its instance goes from this host with it: then its flows end
+/// anyway.
+pub(in crate::firewall) fn is_restrictive(changes: Changes<'_>) -> bool {
     changes.iter().any(|change| match change.key {
         Key::Rule(..) | Key::Group(_) => change.from.is_some(),
         Key::Combination(_) | Key::Element(Set::PortGroups, _) => {
             change.from.is_some() && change.to.is_some()
+        }
+        Key::Element(Set::Members(_), ElementKey::Address(address)) => {
+            let port = Key::Element(Set::FixedIps, ElementKey::Address(address));
+            change.to.is_none() && !changes.iter().any(|c| c.key == port && c.to.is_none())
         }
         _ => false,
     })

@@ -89,7 +89,7 @@ pub enum ElementKey {
 type Items = Vec<(Key, Value)>;
 
 /// Items that one intent makes.
-pub(super) fn items_of(intent: Intent<'_>) -> Items {
+pub(in crate::firewall) fn items_of(intent: Intent<'_>) -> Items {
     match intent {
         Intent::Gateway(gateway) => of_gateway(gateway),
         Intent::FloatingIp(floating) => {
@@ -135,7 +135,7 @@ pub(super) fn items_of(intent: Intent<'_>) -> Items {
 
 /// The items of one host object, for tests of the text.
 #[cfg(test)]
-pub(super) fn items_of_object(object: &novanet_model::HostObject) -> Items {
+pub(in crate::firewall) fn items_of_object(object: &novanet_model::HostObject) -> Items {
     Intent::of(object).map_or_else(Vec::new, items_of)
 }
 

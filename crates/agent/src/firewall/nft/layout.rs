@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
 /// Name of our table in every family.
-pub(super) const TABLE: &str = "nova";
+pub(in crate::firewall) const TABLE: &str = "nova";
 
 /// Tables, by the family word of nft.
-pub(super) const FAMILIES: [&str; 3] = ["ip", "ip6", "bridge"];
+pub(in crate::firewall) const FAMILIES: [&str; 3] = ["ip", "ip6", "bridge"];
 
 /// A set or map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,21 +71,21 @@ const FIXED: [(Set, &str, &str); 15] = [
 ];
 
 /// Chains that know the valid generation: today's, and that of the first builds.
-pub(super) const ESTABLISHED: [&str; 2] = ["established", "c_valid"];
+pub(in crate::firewall) const ESTABLISHED: [&str; 2] = ["established", "c_valid"];
 
 /// nft and the kernel take 128 bytes; 129 are an error.
 const MAX_COMMENT: usize = 128;
 
 /// A set that the kernel lists, under the name that it has there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KernelSet {
-    pub(super) set: Set,
-    pub(super) name: String,
+pub(in crate::firewall) struct KernelSet {
+    pub(in crate::firewall) set: Set,
+    pub(in crate::firewall) name: String,
 }
 
 impl KernelSet {
     /// `None`: no set of ours has or had that name.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(in crate::firewall) fn named(name: &str) -> Option<Self> {
         let set = set_named(name).or_else(|| set_once_named(name))?;
         Some(Self {
             set,
@@ -94,12 +94,17 @@ impl KernelSet {
     }
 
     /// Whether an agent of the first builds made it: its tables are replaced as a whole.
-    pub(super) fn is_of_old_layout(&self) -> bool {
+    pub(in crate::firewall) fn is_of_old_layout(&self) -> bool {
         set_named(&self.name).is_none()
     }
 }
 
 impl Set {
+    /// The set with that name.
+    pub(in crate::firewall) fn named(name: &str) -> Option<Self> {
+        set_named(name)
+    }
+
     /// Its name in the kernel.
     pub(crate) fn name(self) -> String {
         match self {
@@ -121,7 +126,7 @@ impl Set {
     }
 
     /// What its comment says; `None`: every host has it, and its name says what it is.
-    pub(super) fn comment(self) -> Option<String> {
+    pub(in crate::firewall) fn comment(self) -> Option<String> {
         match self {
             Self::Members(group) => Some(format!("{group}: fixed IPs of its members")),
             Self::Project(project) => Some(format!("project {project}: its fixed IPs")),
@@ -157,22 +162,22 @@ fn in_name(group: GroupId) -> String {
 }
 
 /// Name of the chain of a group.
-pub(super) fn group_chain(group: GroupId) -> String {
+pub(in crate::firewall) fn group_chain(group: GroupId) -> String {
     in_name(group)
 }
 
 /// Name of the chain of a combination of groups.
-pub(super) fn combination_chain(combination: CombinationId) -> String {
+pub(in crate::firewall) fn combination_chain(combination: CombinationId) -> String {
     format!("groups_{combination}")
 }
 
 /// The comment of a group's chain, and of the jumps to it: its id and name.
-pub(super) fn group_comment(group: GroupId, name: Option<&str>) -> String {
+pub(in crate::firewall) fn group_comment(group: GroupId, name: Option<&str>) -> String {
     comment(group, name, "")
 }
 
 /// The comment of a rule: `sg-00000001 web: tcp 80 from 0.0.0.0/0`.
-pub(super) fn rule_comment(
+pub(in crate::firewall) fn rule_comment(
     group: GroupId,
     name: Option<&str>,
     traffic: Traffic,
@@ -186,7 +191,7 @@ pub(super) fn rule_comment(
 }
 
 /// The comment of a combination's chain: the ids of its groups, as many as fit.
-pub(super) fn combination_comment(groups: &[GroupId]) -> String {
+pub(in crate::firewall) fn combination_comment(groups: &[GroupId]) -> String {
     let mut text = "groups".to_owned();
     for group in groups {
         let next = format!(" {group}");

@@ -9,20 +9,21 @@
 mod base_bridge;
 mod base_ruleset;
 mod batch;
-mod deferred;
+mod bridges;
+pub(super) mod deferred;
 mod dump;
 mod element;
 mod element_text;
-mod errors;
-mod flow_cut;
+pub(super) mod errors;
+mod families;
+pub(super) mod flow_cut;
 mod flows;
 pub(super) mod item;
-mod layout;
+pub(super) mod layout;
 mod overlap;
-mod program;
 mod record;
 mod script;
-mod types;
+pub(super) mod types;
 mod watch;
 mod write;
 
@@ -30,6 +31,7 @@ use super::backend::FirewallBackend;
 use super::diagnose::foreign_policy::{self, ForeignPolicies};
 use super::intent::Intent;
 use super::policy::HostPolicy;
+use super::program::Program;
 use crate::netlink::answers::Answers;
 use crate::netlink::nf_tables;
 use crate::netlink::nfnetlink::Socket;
@@ -44,7 +46,6 @@ use flows::Flows;
 use item::{ElementKey, Key, Value};
 use layout::KernelSet;
 use novanet_reconcile::SubsystemError;
-use program::Program;
 use record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -54,6 +55,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use types::{Changes, Errors, Wanted, is_text};
 use watch::Watch;
+
+pub(super) use script::chains as chains_of;
 
 /// How often a listing starts anew because another program made a transaction meanwhile.
 const TRIES: u32 = 20;
@@ -82,13 +85,17 @@ impl Nft {
     ///
     /// The `nft` program is missing, or the kernel refuses a socket.
     pub fn new(settings: &Settings) -> Result<Self, SubsystemError> {
-        let program = Program::find()?;
+        Self::with(settings, BaseRuleset::new(HostPolicy::new(settings)))
+    }
+
+    fn with(settings: &Settings, base_ruleset: BaseRuleset) -> Result<Self, SubsystemError> {
+        let program = Program::find("nft", "nftables")?;
         let socket =
             Socket::open(0).map_err(|e| SubsystemError::kernel("open netfilter socket", e))?;
         let answers = Answers::new().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?;
-        let watch = Watch::start(socket.port())?;
+        let families = base_ruleset.families();
+        let watch = Watch::start(socket.port(), families)?;
         let path = Record::path(&settings.state_path);
-        let base_ruleset = BaseRuleset::new(HostPolicy::new(settings));
         Ok(Self {
             program,
             digest: base_ruleset.digest(),
@@ -98,7 +105,7 @@ impl Nft {
             watch,
             record: Record::load(&path),
             flows: Flows::new(settings),
-            foreign: ForeignPolicies::new(layout::TABLE),
+            foreign: ForeignPolicies::new(families.own_tables()),
             path,
             old_layout: false,
         })
@@ -143,7 +150,7 @@ impl Nft {
     }
 
     fn is_recorded(&self, layout: &Layout) -> bool {
-        layout.tables.len() == dump::FAMILIES.len()
+        layout.tables == self.base_ruleset.families().numbers()
             && self.record.fingerprint.as_deref() == Some(&layout.fingerprint)
     }
 
@@ -292,7 +299,7 @@ impl FirewallBackend for Nft {
         let mut socket = Socket::open(0).map_err(fail)?;
         let layout = dump::layout(&mut socket).map_err(fail)?;
         let mut text = String::new();
-        for warning in foreign_policy::list(&mut socket, layout::TABLE)
+        for warning in foreign_policy::list(&mut socket, self.base_ruleset.families().own_tables())
             .map_err(fail)?
             .values()
         {
@@ -301,10 +308,8 @@ impl FirewallBackend for Nft {
         // One by one: nft 1.0.6 finds only the last family's when several are asked for at once.
         for (number, family) in dump::FAMILIES.iter().zip(layout::FAMILIES) {
             if layout.tables.contains(number) {
-                text += &self
-                    .program
-                    .list(&format!("list table {family} {}", layout::TABLE))
-                    .await?;
+                let list = format!("list table {family} {}", layout::TABLE);
+                text += &self.program.call(&[&list], "", drop).await?;
             }
         }
         Ok(text)

@@ -19,6 +19,8 @@ pub(super) struct Record {
     pub(super) fingerprint: Option<String>,
     /// The items that were text.
     pub(super) text: BTreeMap<Key, Value>,
+    /// iptables may have rules of ours.
+    pub(super) iptables: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -28,6 +30,8 @@ struct OnDisk {
     valid: Option<u16>,
     fingerprint: Option<String>,
     text: Vec<(Key, Value)>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    iptables: bool,
 }
 
 impl Default for Record {
@@ -37,6 +41,7 @@ impl Default for Record {
             valid: None,
             fingerprint: None,
             text: BTreeMap::new(),
+            iptables: false,
         }
     }
 }
@@ -86,6 +91,7 @@ impl Record {
                 valid: disk.valid,
                 fingerprint: disk.fingerprint,
                 text: disk.text.into_iter().collect(),
+                iptables: disk.iptables,
             },
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the firewall's record is no record; rules are written again");
@@ -105,6 +111,7 @@ impl Record {
                 .iter()
                 .map(|(k, v)| (k.clone(), v.clone()))
                 .collect(),
+            iptables: self.iptables,
         };
         let folder = path.parent().unwrap_or(Path::new("."));
         crate::private::folder(folder)?;
@@ -145,6 +152,7 @@ mod tests {
                 Value::Groups(Vec::new()),
             )]
             .into(),
+            iptables: true,
         };
         record.save(&path).expect("saved");
         assert_eq!(Record::load(&path), record);

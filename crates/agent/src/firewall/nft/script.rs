@@ -3,6 +3,7 @@
 
 use super::base_ruleset::{self, BaseRuleset};
 use super::element_text::{add_elements, delete_elements};
+use super::families::Families;
 use super::item::{Key, Set, Value};
 use super::layout::{
     FAMILIES, combination_chain, combination_comment, group_chain, group_comment, rule_comment,
@@ -23,6 +24,13 @@ pub(super) fn rebuild<'a>(
 ) -> String {
     let mut script = remove();
     script.push_str(&base_ruleset.text(generation));
+    if base_ruleset.families() == Families::Bridge {
+        add_elements(
+            &mut script,
+            elements.filter(|(key, _)| matches!(key, Key::Element(set, _) if set.is_bridge())),
+        );
+        return script;
+    }
     declare(&mut script, desired.iter().map(|(key, _)| key), desired);
     let (groups, combinations) = chains(desired.iter().map(|(key, _)| key));
     for group in groups {
@@ -108,8 +116,10 @@ pub(super) fn change(
     script
 }
 
-/// Chains that `keys` touch.
-fn chains<'a>(keys: impl Iterator<Item = &'a Key>) -> (BTreeSet<GroupId>, BTreeSet<CombinationId>) {
+/// Groups and combinations whose chains `keys` touch.
+pub(in crate::firewall) fn chains<'a>(
+    keys: impl Iterator<Item = &'a Key>,
+) -> (BTreeSet<GroupId>, BTreeSet<CombinationId>) {
     let (mut groups, mut combinations) = (BTreeSet::new(), BTreeSet::new());
     for key in keys {
         match key {

@@ -4,13 +4,13 @@ use super::item::{Key, Value};
 use novanet_reconcile::{Change, Desired, SubsystemError};
 
 /// Changes to make, in order.
-pub(super) type Changes<'a> = &'a [Change<Key, Value>];
+pub(in crate::firewall) type Changes<'a> = &'a [Change<Key, Value>];
 /// The whole desired state.
-pub(super) type Wanted = Desired<Key, Value>;
+pub(in crate::firewall) type Wanted = Desired<Key, Value>;
 /// What failed, by item.
-pub(super) type Errors = Vec<(Key, SubsystemError)>;
+pub(in crate::firewall) type Errors = Vec<(Key, SubsystemError)>;
 
 /// Whether an item is text (through the `nft` program) and not an element (by netlink).
-pub(super) fn is_text(key: &Key) -> bool {
+pub(in crate::firewall) fn is_text(key: &Key) -> bool {
     !matches!(key, Key::Element(..))
 }

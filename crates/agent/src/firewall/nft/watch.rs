@@ -7,7 +7,7 @@
 //! another one; then the program's transaction counts as foreign, and the agent writes once more.
 //! Counting transactions would not do: a script that changes nothing makes none.
 
-use super::dump;
+use super::families::Families;
 use crate::netlink::nf_tables::{GENERATION_ID, NEW_GENERATION};
 use crate::netlink::nfnetlink::{Received, Socket, big};
 use novanet_reconcile::SubsystemError;
@@ -63,7 +63,7 @@ pub(super) enum Since {
 
 impl Watch {
     /// Starts a thread in the network namespace of the caller. Transactions from `port` are ours.
-    pub(super) fn start(port: u32) -> Result<Self, SubsystemError> {
+    pub(super) fn start(port: u32, families: Families) -> Result<Self, SubsystemError> {
         let fail = |error| SubsystemError::kernel("watch nftables", error);
         let socket = Socket::open(GROUP).map_err(fail)?;
         let changed_externally = Arc::new(Notify::new());
@@ -71,6 +71,7 @@ impl Watch {
         let watcher = Watcher {
             socket,
             port,
+            families,
             changed_externally: changed_externally.clone(),
             shared: Arc::downgrade(&shared),
         };
@@ -98,6 +99,19 @@ impl Watch {
     /// Our program has failed, and changed nothing.
     pub(super) fn program_failed(&self) {
         let mut state = self.shared.lock();
+        (state.program, state.own) = (None, None);
+    }
+
+    /// A program of another backend has made its transactions, if it had anything to do. Returns
+    /// when the watcher has read about them.
+    pub(super) fn other_program_done(&self, until: u32) {
+        let (mut state, _) = self
+            .shared
+            .news
+            .wait_timeout_while(self.shared.lock(), NOTIFICATION_TIMEOUT, |state| {
+                is_before(state.last, until)
+            })
+            .unwrap_or_else(PoisonError::into_inner);
         (state.program, state.own) = (None, None);
     }
 
@@ -167,6 +181,7 @@ impl Shared {
 struct Watcher {
     socket: Socket,
     port: u32,
+    families: Families,
     changed_externally: Arc<Notify>,
     /// Dropped together with the [`Watch`]; then the thread ends.
     shared: Weak<Shared>,
@@ -178,10 +193,10 @@ impl Watcher {
         let mut touched = false;
         while let Some(shared) = self.shared.upgrade() {
             let mut ended = Vec::new();
-            let port = self.port;
+            let (port, families) = (self.port, self.families);
             let received = self
                 .socket
-                .receive(|m| ended.extend(see(m, port, &mut touched)));
+                .receive(|m| ended.extend(see(m, (port, families), &mut touched)));
             match received {
                 Ok(()) => ended.into_iter().for_each(|end| self.record(&shared, end)),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
@@ -222,9 +237,13 @@ struct End {
 }
 
 /// Reads one notification: `touched` is whether the transaction so far was about our tables.
-fn see(message: Received<'_>, port: u32, touched: &mut bool) -> Option<End> {
+fn see(
+    message: Received<'_>,
+    (port, families): (u32, Families),
+    touched: &mut bool,
+) -> Option<End> {
     if message.kind != NEW_GENERATION {
-        *touched |= dump::is_ours(message);
+        *touched |= families.concerns_us(message);
         return None;
     }
     let was = std::mem::take(touched);

@@ -113,7 +113,7 @@ impl Nft {
         let mut found = None;
         for chain in layout::ESTABLISHED {
             let list = format!("list chain ip {} {chain}", layout::TABLE);
-            let listed = self.program.list(&list).await;
+            let listed = self.program.call(&[&list], "", drop).await;
             found = found.or(listed
                 .ok()
                 .and_then(|text| base_ruleset::generation_in(&text)));
@@ -126,7 +126,7 @@ impl Nft {
 
     /// The next generation. It is on disk before the kernel has it: no generation may be valid
     /// twice.
-    fn begin_generation(&mut self) -> u16 {
+    pub(super) fn begin_generation(&mut self) -> u16 {
         self.record.generation = self.record.next_generation();
         self.save();
         self.record.generation
@@ -145,8 +145,13 @@ impl Nft {
     /// Runs a script and records the kernel's listing. Returns the number of a transaction after
     /// which our tables were certainly ours. `None`: another program touched them after `since`;
     /// they are not recorded as ours, and the next round writes them anew.
-    async fn run(&mut self, script: &str, since: Since) -> Result<Option<u32>, SubsystemError> {
-        let ran = self.program.run(script, |id| self.watch.program_starts(id));
+    pub(super) async fn run(
+        &mut self,
+        script: &str,
+        since: Since,
+    ) -> Result<Option<u32>, SubsystemError> {
+        let started = |id| self.watch.program_starts(id);
+        let ran = self.program.call(&["-f", "-"], script, started);
         if let Err(error) = ran.await {
             self.watch.program_failed();
             return Err(error);

@@ -1,5 +1,5 @@
-//! The `nft` program: runs scripts as one transaction, and lists tables for people. Depends on no
-//! other file of the renderer.
+//! Programs of the packet filters (`nft`, `iptables-restore`, `ipset`): found once, run with a
+//! script on standard input, and named with their package when they are missing. Knows no backend.
 
 use novanet_reconcile::SubsystemError;
 use std::ffi::OsStr;
@@ -9,9 +9,6 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// The package that has it, for messages.
-const REMEDY: &str = "the nft program is missing (install the package nftables)";
-
 /// Debian's places for it. Not `PATH`: only the binary reads the environment, and sudo and cron
 /// leave `sbin` out of it.
 const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -19,47 +16,56 @@ const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 /// The program, found once.
 #[derive(Debug)]
 pub(super) struct Program {
+    name: &'static str,
+    /// The package that has it, for messages.
+    package: &'static str,
     path: PathBuf,
 }
 
 impl Program {
     /// Refuses if it is not there, and names the package.
-    pub(super) fn find() -> Result<Self, SubsystemError> {
-        Self::find_in(&[OsStr::new(PLACES)])
+    pub(super) fn find(name: &'static str, package: &'static str) -> Result<Self, SubsystemError> {
+        Self::find_in(&[OsStr::new(PLACES)], name, package)
     }
 
-    fn find_in(lists: &[&OsStr]) -> Result<Self, SubsystemError> {
+    fn find_in(
+        lists: &[&OsStr],
+        name: &'static str,
+        package: &'static str,
+    ) -> Result<Self, SubsystemError> {
         lists
             .iter()
             .flat_map(std::env::split_paths)
-            .map(|folder| folder.join("nft"))
+            .map(|folder| folder.join(name))
             .find(|path| path.is_file())
-            .map(|path| Self { path })
-            .ok_or_else(|| SubsystemError::Refused(REMEDY.to_owned()))
+            .map(|path| Self {
+                name,
+                package,
+                path,
+            })
+            .ok_or_else(|| missing(name, package))
     }
 
-    /// Runs a script as one transaction. `started` gets the process number before the process gets
-    /// the script: the kernel names the sender of the transaction by that number.
-    pub(super) async fn run(
-        &self,
-        script: &str,
-        started: impl FnOnce(u32),
-    ) -> Result<(), SubsystemError> {
-        self.call(&["-f", "-"], script, started).await.map(drop)
+    /// The last part of its path behind all links (`xtables-nft-multi`).
+    pub(super) fn real_name(&self) -> String {
+        let path = self
+            .path
+            .canonicalize()
+            .unwrap_or_else(|_| self.path.clone());
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
-    /// Runs one command and answers with what it prints.
-    pub(super) async fn list(&self, command: &str) -> Result<String, SubsystemError> {
-        self.call(&[command], "", drop).await
-    }
-
-    async fn call(
+    /// Runs it with these arguments and this input, and answers with what it prints. `started` gets
+    /// the process number before the process gets its input: the kernel names the sender of a
+    /// transaction by that number.
+    pub(super) async fn call(
         &self,
         arguments: &[&str],
         input: &str,
         started: impl FnOnce(u32),
     ) -> Result<String, SubsystemError> {
-        let command = format!("nft {}", arguments.join(" "));
+        let command = [&[self.name], arguments].concat().join(" ");
         let mut child = Command::new(&self.path)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -67,18 +73,18 @@ impl Program {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| failed(&command, &error))?;
+            .map_err(|error| self.failed(&command, &error))?;
         if let Some(id) = child.id() {
             started(id);
         }
-        // A pipe closed early means that nft has complained; its own words say more than EPIPE.
+        // A pipe closed early means that the program has complained; its own words say more than EPIPE.
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(input.as_bytes()).await;
         }
         let output = child
             .wait_with_output()
             .await
-            .map_err(|error| failed(&command, &error))?;
+            .map_err(|error| self.failed(&command, &error))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
@@ -87,6 +93,22 @@ impl Program {
             message: complaint(&String::from_utf8_lossy(&output.stderr)),
         })
     }
+
+    fn failed(&self, command: &str, error: &io::Error) -> SubsystemError {
+        if error.kind() == io::ErrorKind::NotFound {
+            return missing(self.name, self.package);
+        }
+        SubsystemError::Command {
+            command: command.to_owned(),
+            message: error.to_string(),
+        }
+    }
+}
+
+fn missing(name: &str, package: &str) -> SubsystemError {
+    SubsystemError::Refused(format!(
+        "the {name} program is missing (install the package {package})"
+    ))
 }
 
 /// The errors without the echoed input, which may be a megabyte.
@@ -103,16 +125,6 @@ fn complaint(stderr: &str) -> String {
     }
 }
 
-fn failed(command: &str, error: &io::Error) -> SubsystemError {
-    if error.kind() == io::ErrorKind::NotFound {
-        return SubsystemError::Refused(REMEDY.to_owned());
-    }
-    SubsystemError::Command {
-        command: command.to_owned(),
-        message: error.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,7 +132,8 @@ mod tests {
     #[test]
     fn a_missing_program_is_named_with_its_package() {
         let folder = tempfile::tempdir().expect("a folder");
-        let error = Program::find_in(&[folder.path().as_os_str()]).expect_err("nothing there");
+        let error = Program::find_in(&[folder.path().as_os_str()], "nft", "nftables")
+            .expect_err("nothing there");
         assert_eq!(
             error.to_string(),
             "the nft program is missing (install the package nftables)"

@@ -1,0 +1,201 @@
+//! Rules of iptables that follow from items, in the words of `iptables-save`: what is written can
+//! be compared with what is listed. Pure; depends on the items and the base.
+
+use super::ipset;
+use super::names::{
+    ACCEPTED, FALLBACK, FLOATING_SNAT, INSTANCE, LOCAL, OUTPUT, PREROUTING, Table, group_chain,
+    instance_chain,
+};
+use crate::firewall::nft::item::{ElementKey, Key, Set, Value};
+use crate::firewall::nft::layout::{group_comment, rule_comment};
+use crate::firewall::nft::types::Wanted;
+use novanet_model::rule::{Ports, Source, Traffic};
+use novanet_model::{CombinationId, GroupId, RuleId};
+use std::net::Ipv4Addr;
+
+/// The rules that one element is, each with its table and chain. They are independent of all
+/// others.
+pub(super) fn lines(key: &Key, value: &Value) -> Vec<(Table, &'static str, String)> {
+    let Key::Element(set, ElementKey::Address(from)) = key else {
+        return Vec::new();
+    };
+    match (set, value) {
+        (Set::FloatingToFixed, Value::Address(to)) => {
+            let line = format!("-d {from}/32 -j DNAT --to-destination {to}");
+            vec![
+                (Table::Nat, PREROUTING, line.clone()),
+                (Table::Nat, OUTPUT, line),
+            ]
+        }
+        (Set::FixedToFloating, Value::Address(to)) => {
+            let line = format!("-s {from}/32 -j SNAT --to-source {to}");
+            vec![(Table::Nat, FLOATING_SNAT, line)]
+        }
+        (Set::PortGroups, Value::Number(instance)) => {
+            let chain = instance_chain(CombinationId((*instance).into()));
+            vec![(Table::Filter, LOCAL, format!("-d {from}/32 -g {chain}"))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Reads one of those rules. `None`: it is none of them.
+pub(super) fn item(chain: &str, line: &str) -> Option<(Key, Value)> {
+    let mut words = line.split(' ');
+    let mut word = |expected: &str| {
+        words
+            .next()
+            .filter(|w| expected.is_empty() || *w == expected)
+    };
+    let (first, set, jump) = match chain {
+        PREROUTING | OUTPUT => (
+            "-d",
+            Set::FloatingToFixed,
+            ["-j", "DNAT", "--to-destination"],
+        ),
+        FLOATING_SNAT => ("-s", Set::FixedToFloating, ["-j", "SNAT", "--to-source"]),
+        LOCAL => ("-d", Set::PortGroups, ["-g", "", ""]),
+        _ => return None,
+    };
+    word(first)?;
+    let from: Ipv4Addr = word("")?.strip_suffix("/32")?.parse().ok()?;
+    word(jump[0])?;
+    let value = if chain == LOCAL {
+        Value::Number(word("")?.strip_prefix(INSTANCE)?.parse().ok()?)
+    } else {
+        word(jump[1])?;
+        word(jump[2])?;
+        Value::Address(word("")?.parse().ok()?)
+    };
+    let key = Key::Element(set, ElementKey::Address(from));
+    let same = lines(&key, &value).into_iter().any(|(.., own)| own == line);
+    same.then_some((key, value))
+}
+
+/// Why iptables cannot have this item.
+pub(super) fn refusal(key: &Key, value: Option<&Value>) -> Option<String> {
+    match value {
+        Some(Value::Rule(traffic, _)) if is_impossible(*traffic) => Some(format!(
+            "{key}: iptables has no word for ICMP type 255 (it means any there): allow another \
+             type, or run this host with firewall_driver=nftables"
+        )),
+        _ => None,
+    }
+}
+
+fn is_impossible(traffic: Traffic) -> bool {
+    matches!(
+        traffic,
+        Traffic::Icmp {
+            icmp_type: Some(255),
+            ..
+        }
+    )
+}
+
+/// The rules of a group's chain: source groups, then the wall between projects, then addresses. See
+/// the nftables backend's `script`.
+pub(super) fn group_lines(group: GroupId, desired: &Wanted) -> Vec<String> {
+    let rules: Vec<(Traffic, Source)> = desired
+        .range(Key::Rule(group, RuleId(i64::MIN))..=Key::Rule(group, RuleId(i64::MAX)))
+        .filter_map(|(_, value)| match value {
+            Value::Rule(traffic, source) if !is_impossible(*traffic) => Some((*traffic, *source)),
+            _ => None,
+        })
+        .collect();
+    let name = name_of(group, desired);
+    let line = |(traffic, source): &(Traffic, Source)| {
+        let comment = quoted(&rule_comment(group, name, *traffic, *source));
+        format!(
+            "{}-m comment --comment {comment} -g {ACCEPTED}",
+            match_text(*traffic, *source)
+        )
+    };
+    let (by_group, by_address): (Vec<_>, Vec<_>) = rules
+        .iter()
+        .partition(|(_, source)| matches!(source, Source::Group(_)));
+    let mut lines: Vec<String> = by_group.into_iter().map(line).collect();
+    if by_address.is_empty() {
+        return lines;
+    }
+    let not_own = match desired.get(&Key::Group(group)) {
+        Some(Value::Project(project)) => {
+            let set = ipset::name(Set::Project(*project));
+            format!(" -m set ! --match-set {set} src")
+        }
+        _ => String::new(), // its project is not known yet: no private address passes
+    };
+    for ours in [Set::Networks, Set::FixedIps] {
+        lines.push(format!(
+            "-m set --match-set {} src{not_own} -m conntrack ! --ctstate DNAT -j RETURN",
+            ipset::name(ours)
+        ));
+    }
+    lines.extend(by_address.into_iter().map(line));
+    lines
+}
+
+/// The rules of an instance's chain: a jump for each of its groups.
+pub(super) fn instance_lines(instance: CombinationId, desired: &Wanted) -> Vec<String> {
+    let groups = match desired.get(&Key::Combination(instance)) {
+        Some(Value::Groups(groups)) => &groups[..],
+        _ => &[],
+    };
+    let jump = |group: &GroupId| {
+        let comment = quoted(&group_comment(*group, name_of(*group, desired)));
+        format!("-m comment --comment {comment} -j {}", group_chain(*group))
+    };
+    let mut lines: Vec<String> = groups.iter().map(jump).collect();
+    lines.push(format!("-g {FALLBACK}"));
+    lines
+}
+
+fn name_of(group: GroupId, desired: &Wanted) -> Option<&str> {
+    match desired.get(&Key::GroupName(group)) {
+        Some(Value::Name(name)) => Some(name),
+        _ => None,
+    }
+}
+
+/// As `iptables-save` quotes a word.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("\"{text}\"")
+    }
+}
+
+fn match_text(traffic: Traffic, source: Source) -> String {
+    let (address, members) = match source {
+        Source::Cidr(net) if net.prefix_len() == 0 => (String::new(), String::new()),
+        Source::Cidr(net) => (format!("-s {} ", net.trunc()), String::new()),
+        Source::Group(group) => {
+            let set = ipset::name(Set::Members(group));
+            (String::new(), format!("-m set --match-set {set} src "))
+        }
+    };
+    let ports = |protocol: &str, ports: Ports| {
+        let range = match (ports.from, ports.to) {
+            (0, u16::MAX) => String::new(),
+            (from, to) if from == to => format!("-m {protocol} --dport {from} "),
+            (from, to) => format!("-m {protocol} --dport {from}:{to} "),
+        };
+        (format!("-p {protocol} "), range)
+    };
+    let (protocol, range) = match traffic {
+        Traffic::Any => (String::new(), String::new()),
+        Traffic::Tcp(range) => ports("tcp", range),
+        Traffic::Udp(range) => ports("udp", range),
+        Traffic::Icmp { icmp_type, code } => {
+            let kind = match (icmp_type, code) {
+                (None, _) => String::new(),
+                (Some(t), None) => format!("-m icmp --icmp-type {t} "),
+                (Some(t), Some(c)) => format!("-m icmp --icmp-type {t}/{c} "),
+            };
+            ("-p icmp ".to_owned(), kind)
+        }
+    };
+    format!("{address}{protocol}{members}{range}")
+}
