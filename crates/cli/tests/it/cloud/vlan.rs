@@ -1,9 +1,10 @@
-//! VLAN networks: two projects over one trunk. The kernel must have 802.1Q; where this machine's
-//! has none, the test runs itself in a virtual machine.
+//! VLAN networks: two projects over one trunk, and the manual's page. The kernel must have 802.1Q;
+//! where this machine's has none, the test runs itself in a virtual machine.
 
 use super::{Cloud, long};
+use crate::manual::{self, lab::Lab};
 use anyhow::{Context as _, Result, ensure};
-use novanet_lab::{Host, Vm, connect, eventually, have8021q};
+use novanet_lab::{Host, Vm, connect, eventually, have8021q, this_test};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -18,25 +19,32 @@ pub(super) fn is_in_vm() -> bool {
 }
 
 #[test]
-fn two_projects_on_two_vlans_over_one_trunk_do_not_reach_each_other() {
+fn two_projects_do_not_reach_each_other_and_the_manuals_page_works() {
     if is_in_vm() || have8021q().unwrap() {
-        return two_projects().unwrap();
+        two_projects().unwrap();
+        return manual::run_page("6.3.3-vlan.md", &Lab::with_switch(&["other"]).unwrap());
     }
     let this = std::env::current_exe().unwrap();
     let venv = super::venv().unwrap();
+    let mut variables = vec![(IN_VM, "1"), ("NOVANET_VENV", venv.to_str().unwrap())];
+    let draft = std::env::var_os(manual::DRAFT);
+    variables.extend(draft.iter().map(|_| (manual::DRAFT, "1")));
     let done = Vm::new()
         .unwrap()
         .run(
             &[
                 this.to_str().unwrap(),
                 "--exact",
-                "cloud::vlan::two_projects_on_two_vlans_over_one_trunk_do_not_reach_each_other",
+                &this_test().unwrap(),
                 "--nocapture",
             ],
-            &[(IN_VM, "1"), ("NOVANET_VENV", venv.to_str().unwrap())],
+            &variables,
             VM_LIMIT,
         )
         .unwrap();
+    if draft.is_some() {
+        manual::say(&done.text);
+    }
     assert_eq!(done.status, 0, "{}", done.text);
     assert!(done.text.contains("1 passed"), "{}", done.text);
 }
