@@ -32,6 +32,14 @@ struct Child {
     node: Node,
 }
 
+/// Whether a path is that of user-data, in a version that there is.
+pub(super) fn is_user_data(path: &str) -> bool {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let version = parts.next().unwrap_or_default();
+    let known = version == "latest" || VERSIONS.contains(&version);
+    known && parts.next() == Some("user-data") && parts.next().is_none()
+}
+
 /// The answer to a request for `path`. `None`: the tree has no such path.
 pub(super) fn find(metadata: &Metadata, path: &str) -> Option<Bytes> {
     let mut parts = path.split('/').filter(|part| !part.is_empty());

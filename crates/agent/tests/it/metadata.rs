@@ -5,6 +5,7 @@ use futures_util::future::BoxFuture;
 use novanet_agent::metadata::{MetadataError, MetadataSource, forget, serve};
 use novanet_model::InstanceId;
 use novanet_model::wire::Metadata;
+use sha2::{Digest as _, Sha256};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -98,7 +99,7 @@ async fn a_forwarded_for_header_is_ignored() {
     let head = "GET /latest/meta-data/instance-id HTTP/1.1\r\nX-Forwarded-For: 127.0.0.3";
     assert_eq!(ask(port, 2, head).await, (200, "i-00000002".to_owned()));
     assert_eq!(ask(port, 9, head).await.0, 404);
-    assert_eq!(ask(port, 2, "PUT /latest/api/token HTTP/1.1").await.0, 405);
+    assert_eq!(ask(port, 2, "PUT /latest/meta-data/ HTTP/1.1").await.0, 405);
     task.abort();
 }
 
@@ -174,5 +175,74 @@ async fn one_client_cannot_take_all_connections() {
         idle.push(socket.connect(([127, 0, 0, 1], port).into()).await.unwrap());
     }
     assert_eq!(get(port, 3, "/latest/meta-data/instance-id").await.0, 200);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_token_opens_the_tree_to_its_instance_and_a_wrong_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, task) = start(server("c2VjcmV0"), &folder.path().join("metadata")).await;
+    let put = "PUT /latest/api/token HTTP/1.1";
+    let life = "X-aws-ec2-metadata-token-ttl-seconds";
+    let (status, token) = ask(port, 2, &format!("{put}\r\n{life}: 21600")).await;
+    assert_eq!(status, 200);
+    let id = "GET /latest/meta-data/instance-id HTTP/1.1";
+    let with = |token: &str| format!("{id}\r\nX-aws-ec2-metadata-token: {token}");
+    assert_eq!(
+        ask(port, 2, &with(&token)).await,
+        (200, "i-00000002".to_owned())
+    );
+    assert_eq!(ask(port, 3, &with(&token)).await.0, 401);
+    assert_eq!(ask(port, 2, &with("wrong")).await.0, 401);
+    assert_eq!(ask(port, 2, &with("")).await.0, 401);
+    assert_eq!(ask(port, 2, put).await.0, 400);
+    assert_eq!(ask(port, 2, &format!("{put}\r\n{life}: 0")).await.0, 400);
+    let forwarded = format!("{put}\r\n{life}: 60\r\nX-Forwarded-For: 127.0.0.3");
+    assert_eq!(ask(port, 2, &forwarded).await.0, 403);
+    assert_eq!(ask(port, 9, &format!("{put}\r\n{life}: 60")).await.0, 404);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_waits_gets_other_user_data_when_there_is_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = server("b25l");
+    let (port, task) = start(Arc::clone(&source), &folder.path().join("metadata")).await;
+    let one = hex::encode(Sha256::digest("one"));
+    let waiting = format!("/latest/user-data?wait=60&digest={one}");
+    let other = waiting.replace(&one, &hex::encode(Sha256::digest("zero")));
+    assert_eq!(get(port, 2, &other).await, (200, "one".to_owned()));
+
+    // Neither of these has anything to wait for.
+    let tagged = format!("GET /latest/user-data HTTP/1.1\r\nIf-None-Match: \"{one}\"");
+    assert_eq!(ask(port, 2, &tagged).await, (304, String::new()));
+    let short = waiting.replace("wait=60", "wait=1");
+    assert_eq!(get(port, 2, &short).await, (304, String::new()));
+    assert_eq!(get(port, 2, "/latest/user-data?wait=x").await.0, 400);
+    assert_eq!(get(port, 2, "/latest/meta-data/ami-id?wait=x").await.0, 200);
+
+    let [told, next] = ["&", ""].map(|known| {
+        let path = if known.is_empty() {
+            "/latest/user-data?wait=60".to_owned()
+        } else {
+            waiting.clone()
+        };
+        tokio::spawn(async move { get(port, 2, &path).await })
+    });
+    // Both wait when the data changes.
+    let asked = source.asked.load(Ordering::Relaxed);
+    let limit = std::time::Duration::from_secs(20);
+    let polled = async {
+        while source.asked.load(Ordering::Relaxed) < asked + 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(limit, polled).await.unwrap();
+    assert!(!told.is_finished() && !next.is_finished());
+    source.answer.lock().unwrap().as_mut().unwrap().user_data = Some("dHdv".to_owned());
+    for answer in [told, next] {
+        let answer = tokio::time::timeout(limit, answer).await.unwrap().unwrap();
+        assert_eq!(answer, (200, "two".to_owned()));
+    }
     task.abort();
 }
