@@ -35,8 +35,7 @@ pub(super) async fn zipfile(
     };
     let mut entries = Vec::new();
     let keys = cx.cloud.credentials_in(project, user).await?;
-    for (region, host) in cx.flags.regions() {
-        let url = cx.flags.ec2_url_at(region_host(cx, &host));
+    for (region, url) in endpoints(cx) {
         let at = Endpoint {
             url: &url,
             region: &region,
@@ -78,10 +77,11 @@ pub(super) async fn environment(
     file: Option<&str>,
 ) -> Result<String, Failure> {
     let keys = cx.cloud.credentials_in(project, user).await?;
-    let regions = cx.flags.regions();
+    let first = endpoints(cx).into_iter().next();
+    let (region, url) = first.unwrap_or_else(|| ("nova".to_owned(), cx.flags.ec2_url()));
     let at = Endpoint {
-        url: &cx.flags.ec2_url(),
-        region: regions.first().map_or("nova", |(name, _)| name),
+        url: &url,
+        region: &region,
     };
     let text = novarc::with_files(&keys, project, &at);
     match file.unwrap_or("novarc") {
@@ -93,13 +93,18 @@ pub(super) async fn environment(
     }
 }
 
-/// Clients of the only region use the address for instances, as in nova.
-fn region_host<'a>(cx: &'a Context, host: &'a str) -> &'a str {
-    if cx.flags.text("region_list").is_empty() {
-        cx.flags.text("ec2_dmz_host")
-    } else {
-        host
-    }
+/// Regions and their URLs. Clients of the only region use the address for instances, as in nova.
+fn endpoints(cx: &Context) -> Vec<(String, String)> {
+    let only = cx.flags.text("region_list").is_empty();
+    let url = |host: &str| {
+        if only {
+            cx.flags.ec2_url()
+        } else {
+            cx.flags.ec2_url_at(host)
+        }
+    };
+    let regions = cx.flags.regions().into_iter();
+    regions.map(|(name, host)| (name, url(&host))).collect()
 }
 
 /// A region's name begins a file's name in the archive.

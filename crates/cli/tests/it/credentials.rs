@@ -191,7 +191,7 @@ fn targets_that_cannot_be_written_and_odd_names_are_refused_before_a_certificate
     insta::assert_snapshot!(sandbox.check("project zipfile web ../john"), @r#"
     exit 2
     --- stderr
-    error: user "../john": must be 1 to 64 letters, digits, '_', '-', '.' or '@'
+    error: project zipfile: user "../john": must be 1 to 64 letters, digits, '_', '-', '.' or '@'
     "#);
     let output = sandbox
         .command(&["manage", "project", "zipfile", "web", "jo\nhn"])
@@ -225,6 +225,27 @@ fn to_stdout_the_archive_is_whole_and_the_environment_is_text() {
     );
     let text = sandbox.check("--region_list=east=192.0.2.8,west=192.0.2.9 account env web john -");
     insta::assert_snapshot!(text, @r#"
+    exit 0
+    --- stdout
+    # How to reach this cloud: source it (. novarc), then use awscli, boto3 or euca2ools.
+    export EC2_ACCESS_KEY="myaccess:web"
+    export EC2_SECRET_KEY="mysecret"
+    export EC2_URL="http://192.0.2.8:8773/services/Cloud"
+    export AWS_ACCESS_KEY_ID="$EC2_ACCESS_KEY"
+    export AWS_SECRET_ACCESS_KEY="$EC2_SECRET_KEY"
+    export AWS_ENDPOINT_URL="$EC2_URL"
+    export AWS_ENDPOINT_URL_EC2="$EC2_URL"
+    export AWS_DEFAULT_REGION="east"
+    export AWS_EC2_METADATA_DISABLED=true
+    export AWS_PAGER=
+    NOVARC=$(readlink -f "${BASH_SOURCE:-${0}}" 2>/dev/null)
+    NOVA_KEY_DIR=${NOVARC%/*}
+    [ -e "$NOVA_KEY_DIR/pk.pem" ] || NOVA_KEY_DIR=$PWD
+    export EC2_USER_ID=42
+    export EC2_PRIVATE_KEY="$NOVA_KEY_DIR/pk.pem"
+    export EC2_CERT="$NOVA_KEY_DIR/cert.pem"
+    export NOVA_CERT="$NOVA_KEY_DIR/cacert.pem"
+    export EUCALYPTUS_CERT="$NOVA_CERT"
     "#);
     let regions = "--region_list=east=192.0.2.8,west=192.0.2.9 project zipfile web john r.zip";
     assert!(sandbox.manage(regions).status.success());

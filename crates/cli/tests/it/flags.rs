@@ -30,7 +30,7 @@ fn the_command_line_wins_over_the_file_over_the_environment() {
     .unwrap();
     fs::write(
         sandbox.path().join("more.conf"),
-        "[DEFAULT]\nvpn_start = 2000\nuse_project_ca = true\n",
+        "[DEFAULT]\nvpn_start = 2000\nshare_dhcp_address = true\n",
     )
     .unwrap();
     let args = [
@@ -58,7 +58,7 @@ fn the_command_line_wins_over_the_file_over_the_environment() {
     network_size = 64  (command line)
     public_interface = eth9  (environment NOVANET_PUBLIC_INTERFACE)
     vpn_start = 2000  (more.conf:2)
-    note: more.conf:3: flag use_project_ca has no effect: not built yet
+    note: more.conf:3: flag share_dhcp_address has no effect: not built yet
     ");
 }
 
