@@ -16,6 +16,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// When repeated wrong signatures lock an access key for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lockout {
+    /// Wrong signatures; 0: never.
+    pub attempts: u32,
+    /// They count if they come within this time.
+    pub window: Duration,
+    /// For how long.
+    pub lock: Duration,
+}
+
 /// The settings of a cloud.
 #[derive(Debug, Clone)]
 pub struct CloudConfig {
@@ -37,6 +48,8 @@ pub struct CloudConfig {
     pub network_host: Option<String>,
     /// How far the time of an EC2 request may be off.
     pub ec2_timestamp_expiry: Duration,
+    /// Refusal after repeated wrong signatures.
+    pub lockout: Lockout,
     /// Each project has an authority of its own.
     pub use_project_ca: bool,
 }
@@ -54,6 +67,11 @@ impl CloudConfig {
             service_down_time: seconds(flags, "service_down_time"),
             network_host: flags.network_host(),
             ec2_timestamp_expiry: seconds(flags, "ec2_timestamp_expiry"),
+            lockout: Lockout {
+                attempts: u32::try_from(flags.number("lockout_attempts")).unwrap_or(0),
+                window: seconds(flags, "lockout_window") * 60,
+                lock: seconds(flags, "lockout_minutes") * 60,
+            },
             use_project_ca: flags.switch("use_project_ca"),
         }
     }

@@ -8,6 +8,7 @@ pub mod agent_api;
 pub mod clock_file;
 mod ec2;
 mod listeners;
+mod lockout;
 mod questions;
 mod regions;
 mod server;

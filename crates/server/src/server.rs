@@ -1,6 +1,7 @@
 //! A running server: its listeners, its state, its background loops.
 
 use crate::listeners::{agent_gate, ec2_gate, serve_agents, serve_ec2};
+use crate::lockout::Lockouts;
 use crate::questions::Questions;
 use crate::regions::Regions;
 use crate::state::State;
@@ -83,6 +84,7 @@ impl Server {
             remedy: "another server runs with this state_path, or the folder cannot be written",
         })?;
         let state = Arc::new(State {
+            lockouts: Lockouts::new(cloud.config().lockout),
             cloud,
             questions: Questions::default(),
             regions: Regions::new(config.regions.clone()),

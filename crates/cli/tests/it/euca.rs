@@ -20,12 +20,18 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) fn start(sandbox: &Sandbox) -> Self {
+        Self::start_with(sandbox, &[])
+    }
+
+    /// With flags of its own.
+    pub(crate) fn start_with(sandbox: &Sandbox, flags: &[&str]) -> Self {
         let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
         let port_flag = format!("--ec2_listen_port={port}");
         let child = sandbox
             .command(&["server", "--ec2_listen=127.0.0.1", &port_flag])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

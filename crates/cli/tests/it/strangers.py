@@ -54,7 +54,7 @@ turned_away("AuthFailure", client(f"{ACCESS}:web", "joessecret"), "joessecret")
 turned_away("AuthFailure", client("nobody:web", SECRET), SECRET)
 turned_away("AuthFailure", client("nobody", SECRET), SECRET)
 turned_away("AuthFailure", client(f"{ACCESS}:lost", SECRET), SECRET)
-turned_away("UnauthorizedOperation", client("joesaccess:web", "joessecret"), "joessecret")
+turned_away("AuthFailure", client("joesaccess:web", "joessecret"), "joessecret")
 
 # Five minutes are let pass, in both directions.
 for minutes in (-4, 4):

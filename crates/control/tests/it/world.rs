@@ -4,7 +4,7 @@ use crate::fake_host::FakeHost;
 use anyhow::Result;
 use novanet_control::groups::{GroupRef, SourceRef};
 use novanet_control::instances::Launch;
-use novanet_control::{Caller, Cloud, CloudConfig, ControlError};
+use novanet_control::{Caller, Cloud, CloudConfig, ControlError, Lockout};
 use novanet_lab::{Database, Postgres, eventually_async};
 use novanet_model::Quotas;
 use novanet_model::carve::{Defaults, Request};
@@ -267,6 +267,11 @@ pub(crate) fn config(database: String) -> CloudConfig {
         service_down_time: Duration::from_mins(1),
         network_host: None,
         ec2_timestamp_expiry: Duration::from_mins(5),
+        lockout: Lockout {
+            attempts: 5,
+            window: Duration::from_mins(15),
+            lock: Duration::from_mins(15),
+        },
         use_project_ca: true,
     }
 }

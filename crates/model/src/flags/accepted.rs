@@ -47,9 +47,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "use_network_dns_servers",
             "update_dns_entries",
             "dns_update_periodic_interval",
-            "lockout_attempts",
-            "lockout_minutes",
-            "lockout_window",
             "allowed_roles",
             "superuser_roles",
             "global_roles",
@@ -212,15 +209,7 @@ const KINDS: &[(Kind, &[&str])] = &[
             "start_guests_on_host_boot",
         ],
     ),
-    (
-        COUNT,
-        &[
-            "send_arp_for_ha_count",
-            "lockout_attempts",
-            "lockout_minutes",
-            "lockout_window",
-        ],
-    ),
+    (COUNT, &["send_arp_for_ha_count"]),
     (
         Kind::Number(-1, 1_000_000_000),
         &["dns_update_periodic_interval"],

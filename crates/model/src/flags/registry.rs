@@ -154,6 +154,9 @@ const FLAGS: &[Flag] = &[
     flag(Server, "ec2_scheme", Kind::Choice(&["http", "https"]), "http", "scheme of the EC2 API for clients"),
     flag(Server, "ec2_path", Kind::Text, "/services/Cloud", "path of the EC2 API"),
     flag(Server, "ec2_timestamp_expiry", SECONDS, "300", "seconds that a request's timestamp may be off"),
+    flag(Server, "lockout_attempts", Kind::Number(0, 1_000_000), "5", "wrong signatures from one address that lock an access key there (0: never)"),
+    flag(Server, "lockout_minutes", Kind::Number(1, 1_000_000), "15", "minutes that it is locked"),
+    flag(Server, "lockout_window", Kind::Number(1, 1_000_000), "15", "minutes within which wrong signatures count"),
     flag(Server, "region_list", Kind::Words, "", "regions as NAME=HOST,…; empty: nova at ec2_host"),
     // Certificates and credentials
     flag(All, "use_project_ca", Kind::Switch, "false", "each project has a certificate authority of its own (VPNs need that)"),

@@ -111,12 +111,12 @@ fn flags_of_nova_that_do_nothing_here_are_taken_with_a_note() {
 
 #[test]
 fn what_flags_without_effect_say_is_checked_all_the_same() {
-    insta::assert_snapshot!(check("--use_ipv6=maybe\n--firewall_driver=foo\n--dmz_net=10.0.0\n--noshare_dhcp_address=1\n--lockout_attempts=many\n--crl_file\n--ipv6_backend=x\n--fixed_range_v6=10.0.0.0/24\n--gateway_v6=fe80\n--nocrl_file\n", &[]), @r#"
+    insta::assert_snapshot!(check("--use_ipv6=maybe\n--firewall_driver=foo\n--dmz_net=10.0.0\n--noshare_dhcp_address=1\n--send_arp_for_ha_count=many\n--crl_file\n--ipv6_backend=x\n--fixed_range_v6=10.0.0.0/24\n--gateway_v6=fe80\n--nocrl_file\n", &[]), @r#"
     nova.conf:1: flag use_ipv6 "maybe": must be true or false
     nova.conf:2: flag firewall_driver "foo": must be nftables, iptables, or a driver of nova's like nova.virt.libvirt.firewall.IptablesFirewallDriver
     nova.conf:3: flag dmz_net "10.0.0": must be an IPv4 address
     nova.conf:4: flag noshare_dhcp_address takes no value: write --noshare_dhcp_address or --share_dhcp_address=false
-    nova.conf:5: flag lockout_attempts "many": must be a number from 0 to 1000000000
+    nova.conf:5: flag send_arp_for_ha_count "many": must be a number from 0 to 1000000000
     nova.conf:6: flag crl_file needs a value: --crl_file=…
     nova.conf:7: flag ipv6_backend "x": must be rfc2462 or account_identifier
     nova.conf:8: flag fixed_range_v6 "10.0.0.0/24": must be an IPv6 subnet like fd00::/48

@@ -23,6 +23,7 @@ use novanet_ec2::{Action, Code, Ec2Error, Params, RawRequest, credentials};
 use novanet_http::{BodyError, Refused};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use time::OffsetDateTime;
 
 /// Longer bodies are not read at all; the protocol's own limit is below it.
@@ -171,10 +172,15 @@ async fn authenticate(
     peer: SocketAddr,
 ) -> Result<Caller, Ec2Error> {
     let presented = credentials::parse(raw, params)?;
+    let (key, from) = (&presented.access_key, peer.ip());
+    state.lockouts.check(key, from, Instant::now())?;
     let claim = match state.cloud.claim(&presented.access_key).await {
         Err(novanet_control::ControlError::NotFound {
             kind: Kind::User, ..
-        }) => return Err(presented.refuse(OffsetDateTime::now_utc())),
+        }) => {
+            state.lockouts.failed(key, from, Instant::now());
+            return Err(presented.refuse(OffsetDateTime::now_utc()));
+        }
         other => other.map_err(|e| refusal(e.into()))?,
     };
     let secret = state
@@ -183,7 +189,15 @@ async fn authenticate(
         .map_err(|e| refusal(e.into()))?;
     let skew = state.cloud.config().ec2_timestamp_expiry;
     let skew = time::Duration::try_from(skew).unwrap_or(time::Duration::MAX);
-    presented.verify_within(skew, &secret, OffsetDateTime::now_utc())?;
+    presented
+        .verify_within(skew, &secret, OffsetDateTime::now_utc())
+        .inspect_err(|error| {
+            // A wrong clock comes with a right signature.
+            if error.code == Code::AuthFailure {
+                state.lockouts.failed(key, from, Instant::now());
+            }
+        })?;
+    state.lockouts.succeeded(key, from);
     let project = presented.project.as_ref().map(ToString::to_string);
     let source = peer.ip().to_string();
     state
@@ -191,8 +205,13 @@ async fn authenticate(
         .caller(&claim, project.as_deref(), &source)
         .await
         .map_err(|e| match e {
-            // A signature that is right for a project that is not there.
-            novanet_control::ControlError::NotFound { .. } => Ec2Error::auth_failure(),
+            // A right signature for a project that is not there, or not the user's: the same
+            // answer, so that strangers do not learn which projects exist.
+            novanet_control::ControlError::NotFound { .. }
+            | novanet_control::ControlError::Forbidden(_) => Ec2Error::new(
+                Code::AuthFailure,
+                "The access key names a project that does not exist, or that its user is not in.",
+            ),
             other => refusal(other.into()),
         })
 }

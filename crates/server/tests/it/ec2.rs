@@ -194,6 +194,40 @@ impl Api {
 }
 
 #[tokio::test]
+async fn five_wrong_signatures_lock_a_key_for_their_address_and_no_other_key() -> Result<()> {
+    let api = Api::new().await;
+    let request = api.request("DescribeRegions");
+    let now = OffsetDateTime::now_utc();
+    let mut wrong = api.keys.clone();
+    wrong.secret_key.push('x');
+    let right = api.sign(&request);
+    let bad = request.sign_v4(&wrong, "nova", now);
+    for _ in 0..4 {
+        api.refused(&bad, 401, "AuthFailure").await?;
+    }
+    // A right one ends the count; a wrong clock does not count.
+    assert_eq!(api.send(&right).await?.0, 200);
+    let late = now - time::Duration::minutes(6);
+    let late = request.sign_v4(&api.keys, "nova", late);
+    for _ in 0..5 {
+        api.refused(&late, 400, "RequestExpired").await?;
+    }
+    assert_eq!(api.send(&right).await?.0, 200);
+    for _ in 0..5 {
+        api.refused(&bad, 401, "AuthFailure").await?;
+    }
+    let (status, body) = api.send(&right).await?;
+    assert!(
+        status == 401 && body.contains("is locked for 15 minutes"),
+        "{body}"
+    );
+    let shop = api.w.project("shop").await;
+    let signed = request.sign_v4(&shop, "nova", now);
+    assert_eq!(api.send(&signed).await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_request_that_is_not_signed_right_gets_nowhere() -> Result<()> {
     let api = Api::new().await;
     let request = api.request("DescribeInstances");

@@ -114,5 +114,5 @@ refused("IncorrectInstanceState", web.reboot_instances, InstanceIds=[other])
 
 # A user who is in no project, and one who names somebody else's.
 refused("AuthFailure", others["joe"].describe_instances)
-refused("UnauthorizedOperation", client(f"{joe_access}:web", joe_secret).describe_instances)
+refused("AuthFailure", client(f"{joe_access}:web", joe_secret).describe_instances)
 print("all refused")

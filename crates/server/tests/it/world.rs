@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::fake_agent::FakeAgent;
 use anyhow::Result;
 use novanet_control::projects::Credentials;
-use novanet_control::{Cloud, CloudConfig, Vault};
+use novanet_control::{Cloud, CloudConfig, Lockout, Vault};
 use novanet_lab::{Database, Postgres};
 use novanet_model::Quotas;
 use novanet_model::carve::{Defaults, Request};
@@ -145,6 +145,11 @@ fn cloud_config(database: String) -> CloudConfig {
         service_down_time: Duration::from_mins(1),
         network_host: None,
         ec2_timestamp_expiry: Duration::from_mins(5),
+        lockout: Lockout {
+            attempts: 5,
+            window: Duration::from_mins(15),
+            lock: Duration::from_mins(15),
+        },
         use_project_ca: true,
     }
 }
