@@ -17,7 +17,9 @@ const PAGES: &[&str] = &[
     "6.1-modes.md",
     "6.3.1-flat.md",
     "6.3.2-flat-dhcp.md",
+    "6.3.3-projects.md",
     "6.3.3-vlan.md",
+    "6.3.4-ping-ssh.md",
     "6.4-scrub.md",
 ];
 
@@ -159,4 +161,14 @@ fn flat_dhcp_networks() {
 #[test]
 fn networks_of_a_project() {
     run_page("6.4-scrub.md", &Lab::bare().unwrap());
+}
+
+#[test]
+fn projects_users_and_credentials() {
+    run_page("6.3.3-projects.md", &Lab::bare().unwrap());
+}
+
+#[test]
+fn ping_and_ssh() {
+    run_page("6.3.4-ping-ssh.md", &Lab::bare().unwrap());
 }
