@@ -5,6 +5,7 @@
 //!
 //! Must not know: HTTP, XML, the kernel.
 
+pub mod accounts;
 mod adopt;
 pub mod agents;
 pub mod auth;
@@ -31,7 +32,7 @@ pub mod networks;
 mod placement;
 pub mod preview;
 pub mod projects;
-mod quota;
+pub mod quota;
 mod reports;
 pub mod restored;
 pub mod scrub;
@@ -39,7 +40,7 @@ mod user_data;
 mod waiters;
 
 pub use caller::{Caller, Role};
-pub use cloud::{Checked, Cloud, CloudConfig, sqlite_file};
+pub use cloud::{Checked, Cloud, CloudConfig, Lockout, sqlite_file};
 pub use controllers::Controllers;
 pub use error::{ControlError, Kind, Result, error_chain};
 pub use network_modify::Modify;

@@ -1,6 +1,7 @@
 //! Key pairs: public keys by user and name.
 
 use crate::{Conn, Result, Tx};
+use novanet_model::ProjectId;
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
@@ -60,6 +61,18 @@ pub async fn by_name(c: &mut Conn, user: &str, name: &str) -> Result<Option<KeyP
     .bind(user)
     .bind(name)
     .fetch_optional(c)
+    .await?)
+}
+
+/// How many key pairs the member of a project with the most of them has.
+pub async fn most_of_members(c: &mut Conn, project: &ProjectId) -> Result<i64> {
+    Ok(sqlx::query_scalar(
+        "SELECT CAST(COALESCE(max(n), 0) AS BIGINT) FROM (SELECT count(*) AS n \
+         FROM key_pairs k JOIN user_project_association a ON a.user_id = k.user_id \
+         WHERE a.project_id = $1 GROUP BY k.user_id) AS of_user",
+    )
+    .bind(project.as_str())
+    .fetch_one(c)
     .await?)
 }
 

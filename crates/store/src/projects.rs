@@ -54,6 +54,17 @@ pub async fn insert(
     Ok(ProjectNumber(number))
 }
 
+/// Changes a project's manager, who becomes a member, and its description.
+pub async fn update(tx: &mut Tx, id: &ProjectId, manager: &str, description: &str) -> Result<()> {
+    sqlx::query("UPDATE projects SET project_manager = $2, description = $3 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(manager)
+        .bind(description)
+        .execute(&mut **tx)
+        .await?;
+    add_member(tx, id, manager).await
+}
+
 /// Makes a user a member.
 pub async fn add_member(tx: &mut Tx, id: &ProjectId, user: &str) -> Result<()> {
     sqlx::query(

@@ -59,6 +59,18 @@ pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
     Ok(())
 }
 
+/// Changes a user's keys and whether it may do everything.
+pub async fn update(tx: &mut Tx, user: &User) -> Result<()> {
+    sqlx::query("UPDATE users SET access_key = $2, secret_key = $3, is_admin = $4 WHERE id = $1")
+        .bind(&user.id)
+        .bind(&user.access_key)
+        .bind(user.sealed_secret.clone())
+        .bind(i64::from(user.is_admin))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 async fn select(c: &mut Conn, condition: &str, value: &str) -> Result<Vec<User>> {
     let sql = format!("{SELECT} WHERE {condition} ORDER BY id");
     sqlx::query(sqlx::AssertSqlSafe(sql))

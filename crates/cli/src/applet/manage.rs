@@ -118,7 +118,9 @@ fn only_reads(command: &Command) -> bool {
         },
         Command::Project(command) => match command {
             project::Command::List { .. } | project::Command::Environment { .. } => true,
+            project::Command::Quota { change, .. } => change.is_none(),
             project::Command::Zipfile { .. }
+            | project::Command::Modify { .. }
             | project::Command::Add { .. }
             | project::Command::Remove { .. }
             | project::Command::Create { .. }
@@ -131,7 +133,10 @@ fn only_reads(command: &Command) -> bool {
         },
         Command::User(command) => match command {
             user::Command::Exports { .. } | user::Command::List => true,
-            user::Command::Create { .. } | user::Command::Delete { .. } => false,
+            user::Command::Create { .. }
+            | user::Command::Modify { .. }
+            | user::Command::Rotate { .. }
+            | user::Command::Delete { .. } => false,
         },
         Command::Vm(command) => match command {
             vm::Command::List { .. } => true,

@@ -12,26 +12,9 @@ const TABLE: &[Absent] = &[
     ),
     (
         "user",
-        &["modify"],
-        "not built yet: make another user (nova-manage user create NAME ACCESS SECRET), give it the \
-         roles and projects, and delete this one",
-    ),
-    (
-        "user",
         &["revoke"],
         "not built yet: nova-manage project remove PROJECT USER and user delete revoke a user's \
          certificates and take its rights",
-    ),
-    (
-        "project",
-        &["modify"],
-        "not built yet: nova-manage project add and remove change the members",
-    ),
-    (
-        "project",
-        &["quota"],
-        "not built yet: the flags quota_instances, quota_cores, quota_ram and so on count for every \
-         project (nova-manage config list)",
     ),
     (
         "network",

@@ -21,6 +21,7 @@ pub(crate) mod local;
 pub(crate) mod network;
 mod preview;
 pub(crate) mod project;
+mod quota;
 mod remote;
 pub(crate) mod restored;
 pub(crate) mod role;

@@ -1,8 +1,9 @@
 //! `nova-manage project` (and `account`, its later name): the owners of instances and addresses.
 
 use super::context::Context;
+use super::quota::Change;
 use super::user::checked;
-use super::{Action, Category, action, credentials, preview};
+use super::{Action, Category, action, credentials, preview, quota};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, render};
@@ -85,6 +86,19 @@ const ACTIONS: &[Action] = &[
             }))
         },
     ),
+    action("quota", "show or set a project's limits", QUOTA, |b| {
+        Ok(super::Command::Project(Command::Quota {
+            name: id(b)?,
+            change: quota::change(b)?,
+        }))
+    }),
+    action("modify", "give a project another manager", NEW, |b| {
+        Ok(super::Command::Project(Command::Modify {
+            name: id(b)?,
+            manager: checked(b, "manager")?,
+            description: b.text("description").map(str::to_owned),
+        }))
+    }),
     action("list", "all projects, or those of a user", USER, |b| {
         let user = b.text("user").map(str::to_owned);
         Ok(super::Command::Project(Command::List { user }))
@@ -127,6 +141,12 @@ const ENVIRONMENT: &[Param] = &[
 ];
 /// How long the hosts may take to end the instances of a project.
 const TERMINATION_LIMIT: Duration = Duration::from_mins(2);
+
+const QUOTA: &[Param] = &[
+    NAME[0],
+    param("key", Takes::Optional, "what is limited (all are shown)"),
+    param("value", Takes::Optional, "the new limit, or unlimited"),
+];
 
 const USER: &[Param] =
     &[param("user", Takes::Optional, "only projects of this user").or(&["username"])];
@@ -187,6 +207,22 @@ pub(crate) enum Command {
         user: String,
         /// Where to; `-`: stdout.
         file: Option<String>,
+    },
+    /// Show the limits, and set one.
+    Quota {
+        /// Of this project.
+        name: ProjectId,
+        /// `None`: only show.
+        change: Option<Change>,
+    },
+    /// Change one.
+    Modify {
+        /// Its id.
+        name: ProjectId,
+        /// The new manager.
+        manager: String,
+        /// `None`: stays.
+        description: Option<String>,
     },
     /// List them.
     List {
@@ -251,6 +287,18 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
         }
         Command::Environment { name, user, file } => {
             credentials::environment(cx, &name, &user, file.as_deref()).await
+        }
+        Command::Quota { name, change } => quota::run(cx, &name, change).await,
+        Command::Modify {
+            name,
+            manager,
+            description,
+        } => {
+            let description = description.as_deref();
+            cx.cloud
+                .modify_project(&name, &manager, description)
+                .await?;
+            Ok(String::new())
         }
         Command::List { user } => {
             let projects = cx.cloud.projects(user.as_deref()).await?;

@@ -5,6 +5,7 @@ use super::{Action, Category, action};
 use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, json, render};
+use novanet_control::accounts::UserChange;
 use novanet_control::projects::Credentials;
 use serde::Serialize;
 
@@ -26,6 +27,17 @@ const ACTIONS: &[Action] = &[
     action("exports", "print a user's keys for a shell", NAME, |b| {
         Ok(super::Command::User(Command::Exports { name: name(b)? }))
     }),
+    action("modify", "change a user's keys and rights", MODIFY, |b| {
+        Ok(super::Command::User(Command::Modify {
+            name: name(b)?,
+            access: key(b, "access")?,
+            secret: key(b, "secret")?,
+            admin: b.truth("admin")?,
+        }))
+    }),
+    action("rotate", "give a user new keys", NAME, |b| {
+        Ok(super::Command::User(Command::Rotate { name: name(b)? }))
+    }),
     action("list", "the names of all users", &[], |_| {
         Ok(super::Command::User(Command::List))
     }),
@@ -37,6 +49,18 @@ const NEW: &[Param] = &[
     param("name", Takes::Required, "the user's name"),
     param("access", Takes::Optional, "access key (a new random one)"),
     param("secret", Takes::Optional, "secret key (a new random one)"),
+];
+
+const MODIFY: &[Param] = &[
+    NAME[0],
+    param("access", Takes::Optional, "access key (empty: stays)").or(&["access_key"]),
+    param("secret", Takes::Optional, "secret key (empty: stays)").or(&["secret_key"]),
+    param(
+        "admin",
+        Takes::Truth,
+        "T: may do everything; F: only what roles allow (stays)",
+    )
+    .or(&["is_admin"]),
 ];
 
 /// The actions of `user`.
@@ -52,6 +76,22 @@ pub(crate) enum Command {
         secret: Option<String>,
         /// May do everything.
         admin: bool,
+    },
+    /// Change one.
+    Modify {
+        /// Name.
+        name: String,
+        /// Access key, `None`: stays.
+        access: Option<String>,
+        /// Secret key, `None`: stays.
+        secret: Option<String>,
+        /// May do everything, `None`: stays.
+        admin: Option<bool>,
+    },
+    /// Give one new keys.
+    Rotate {
+        /// Name.
+        name: String,
     },
     /// Remove one.
     Delete {
@@ -83,6 +123,19 @@ impl std::fmt::Debug for Command {
                 .field("secret", &secret.as_ref().map(|_| "…"))
                 .field("admin", admin)
                 .finish(),
+            Self::Modify {
+                name,
+                access,
+                secret,
+                admin,
+            } => f
+                .debug_struct("Modify")
+                .field("name", name)
+                .field("access", access)
+                .field("secret", &secret.as_ref().map(|_| "…"))
+                .field("admin", admin)
+                .finish(),
+            Self::Rotate { name } => f.debug_struct("Rotate").field("name", name).finish(),
             Self::Delete { name } => f.debug_struct("Delete").field("name", name).finish(),
             Self::Exports { name } => f.debug_struct("Exports").field("name", name).finish(),
             Self::List => f.write_str("List"),
@@ -106,8 +159,8 @@ pub(super) fn checked(bound: &Bound, param: &'static str) -> Result<String, Fail
     Ok(name.to_owned())
 }
 
-fn new(bound: &Bound, admin: bool) -> Result<super::Command, Failure> {
-    let key = |what: &'static str| match bound.text(what) {
+fn key(bound: &Bound, what: &'static str) -> Result<Option<String>, Failure> {
+    match bound.text(what) {
         Some(text)
             if text.len() > 255 || text.chars().any(|c| !c.is_ascii_graphic() || c == ':') =>
         {
@@ -117,11 +170,14 @@ fn new(bound: &Bound, admin: bool) -> Result<super::Command, Failure> {
             )))
         }
         text => Ok(text.map(str::to_owned)),
-    };
+    }
+}
+
+fn new(bound: &Bound, admin: bool) -> Result<super::Command, Failure> {
     Ok(super::Command::User(Command::Create {
         name: name(bound)?,
-        access: key("access")?,
-        secret: key("secret")?,
+        access: key(bound, "access")?,
+        secret: key(bound, "secret")?,
         admin,
     }))
 }
@@ -143,7 +199,13 @@ fn exports(name: &str, keys: &Credentials, format: Format) -> String {
 
 /// Whether a command seals or opens secrets.
 pub(crate) fn needs_secrets(command: &Command) -> bool {
-    matches!(command, Command::Create { .. } | Command::Exports { .. })
+    matches!(
+        command,
+        Command::Create { .. }
+            | Command::Exports { .. }
+            | Command::Modify { .. }
+            | Command::Rotate { .. }
+    )
 }
 
 /// Does it.
@@ -157,6 +219,30 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
         } => {
             let keys = keys(access, secret)?;
             let keys = cx.cloud.create_user(&name, keys, admin).await?;
+            Ok(exports(&name, &keys, cx.format))
+        }
+        Command::Modify {
+            name,
+            access,
+            secret,
+            admin,
+        } => {
+            let given = |key: Option<String>| key.filter(|text| !text.is_empty());
+            let change = UserChange {
+                access_key: given(access),
+                secret_key: given(secret),
+                admin,
+            };
+            if change == UserChange::default() {
+                return Err(Failure::usage(
+                    "user modify: nothing to change: give access, secret or admin",
+                ));
+            }
+            let keys = cx.cloud.modify_user(&name, change).await?;
+            Ok(exports(&name, &keys, cx.format))
+        }
+        Command::Rotate { name } => {
+            let keys = cx.cloud.rotate_keys(&name).await?;
             Ok(exports(&name, &keys, cx.format))
         }
         Command::Delete { name } => {

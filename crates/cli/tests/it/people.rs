@@ -204,3 +204,139 @@ fn a_lost_key_file_is_not_replaced_by_another() {
     error: key file DIR/secret.key: is missing, and the database has secrets sealed with it: bring it back from a backup
     ");
 }
+
+#[test]
+fn a_users_keys_and_rights_change_and_old_keys_are_gone() {
+    let sandbox = Sandbox::new();
+    for line in [
+        "user create john myaccess mysecret",
+        "user create joe joes joes",
+    ] {
+        assert!(sandbox.manage(line).status.success(), "{line}");
+    }
+    insta::assert_snapshot!(sandbox.check("user modify john newaccess newsecret T"), @"
+    exit 0
+    --- stdout
+    export EC2_ACCESS_KEY=newaccess
+    export EC2_SECRET_KEY=newsecret
+    ");
+    insta::assert_snapshot!(sandbox.check("user modify john --admin=F"), @"
+    exit 0
+    --- stdout
+    export EC2_ACCESS_KEY=newaccess
+    export EC2_SECRET_KEY=newsecret
+    ");
+    insta::assert_snapshot!(sandbox.check("user list --format json"), @r#"
+    exit 0
+    --- stdout
+    [
+      {
+        "name": "joe",
+        "admin": false,
+        "access": "joes"
+      },
+      {
+        "name": "john",
+        "admin": false,
+        "access": "newaccess"
+      }
+    ]
+    "#);
+    insta::assert_snapshot!(sandbox.check("user modify john joes"), @"
+    exit 1
+    --- stderr
+    error: user john: the access key belongs to another user
+    ");
+    insta::assert_snapshot!(sandbox.check("user modify john"), @"
+    exit 2
+    --- stderr
+    error: user modify: nothing to change: give access, secret or admin
+    ");
+    insta::assert_snapshot!(sandbox.check("user modify jim --admin"), @"
+    exit 1
+    --- stderr
+    error: user jim not found
+    ");
+    let rotated = sandbox.check("user rotate john");
+    assert!(
+        rotated.starts_with("exit 0\n--- stdout\nexport EC2_ACCESS_KEY="),
+        "{rotated}"
+    );
+    assert!(
+        !rotated.contains("newaccess") && !rotated.contains("newsecret"),
+        "{rotated}"
+    );
+    assert_eq!(sandbox.check("user exports john"), rotated);
+}
+
+#[test]
+fn a_projects_quota_is_shown_with_what_is_in_use_and_set_by_its_exact_name() {
+    let sandbox = Sandbox::new();
+    for line in [
+        "user create john",
+        "user create joe",
+        "project create web john",
+    ] {
+        assert!(sandbox.manage(line).status.success(), "{line}");
+    }
+    insta::assert_snapshot!(sandbox.check("--quota_cores=7 project quota web floating_ips 3"), @"
+    exit 0
+    --- stdout
+    Quota                                Limit      In Use
+    instances                            10         0
+    cores                                7          0
+    ram                                  51200      0
+    fixed_ips                            unlimited  0
+    floating_ips                         3          0
+    security_groups                      10         1
+    security_group_rules                 20         1
+    key_pairs                            100        0
+    ");
+    let json = sandbox.check("proj quota --project=web --key=ram --value=unlimited --format json");
+    assert!(
+        json.contains(
+            r#""quota": "ram",
+    "limit": null,
+    "used": 0,
+    "own": true"#
+        ),
+        "{json}"
+    );
+    insta::assert_snapshot!(sandbox.check("project quota web floating_ip 9"), @r#"
+    exit 2
+    --- stderr
+    error: project quota: key "floating_ip": must be one of instances, cores, ram, fixed_ips, floating_ips, security_groups, security_group_rules, key_pairs (did you mean floating_ips?)
+    "#);
+    insta::assert_snapshot!(sandbox.check("project quota web cores many"), @r#"
+    exit 2
+    --- stderr
+    error: project quota: value "many": must be a number from 0 to 1000000000, or unlimited
+    "#);
+    insta::assert_snapshot!(sandbox.check("project quota web cores"), @"
+    exit 2
+    --- stderr
+    error: project quota: value: is missing: the new limit of cores, or unlimited
+    ");
+    insta::assert_snapshot!(sandbox.check("project quota shop"), @"
+    exit 1
+    --- stderr
+    error: project shop not found
+    ");
+    insta::assert_snapshot!(sandbox.check("project modify web joe books"), @"exit 0");
+    insta::assert_snapshot!(sandbox.check("project list joe --format json"), @r#"
+    exit 0
+    --- stdout
+    [
+      {
+        "name": "web",
+        "manager": "joe",
+        "description": "books"
+      }
+    ]
+    "#);
+    insta::assert_snapshot!(sandbox.check("project modify web jim"), @"
+    exit 1
+    --- stderr
+    error: user jim not found
+    ");
+}

@@ -42,6 +42,7 @@ pub(super) const READERS: &[&str] = &[
     "preview_modify",
     "preview_scrub",
     "projects",
+    "quotas",
     "require_schema",
     "revocation_list",
     "roles",

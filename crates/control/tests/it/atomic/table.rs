@@ -4,6 +4,7 @@ use super::Trial;
 use crate::fake_host::FakeHost;
 use crate::world::{caller, from, from_group, group, ip, launch, name, tcp};
 use anyhow::Result;
+use novanet_control::accounts::UserChange;
 use novanet_control::certificates::Purpose;
 use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_control::instances::Launch;
@@ -12,7 +13,7 @@ use novanet_control::{Caller, Cloud, Controllers, Modify};
 use novanet_model::carve::{Change, Request};
 use novanet_model::host_addresses::{HostAddress, HostAddresses};
 use novanet_model::wire::{Follow, LeaseChange, LeaseEvent, Objects};
-use novanet_model::{ImageId, InstanceId, NetworkId, NetworkKind};
+use novanet_model::{ImageId, InstanceId, NetworkId, NetworkKind, Resource};
 use novanet_store::{Engine, PlanOwner, objects};
 use std::io::Cursor;
 
@@ -76,6 +77,24 @@ async fn people(t: &Trial<'_>) -> Result<Caller> {
     .await?;
     t.one("delete_user", async |c| c.delete_user("root").await)
         .await?;
+    t.one("rotate_keys", async |c| c.rotate_keys("ann").await)
+        .await?;
+    t.one("modify_user", async |c| {
+        let change = UserChange {
+            admin: Some(true),
+            ..UserChange::default()
+        };
+        c.modify_user("ann", change).await
+    })
+    .await?;
+    t.one("modify_project", async |c| {
+        c.modify_project(&shop, "ann", Some("more books")).await
+    })
+    .await?;
+    t.one("set_quota", async |c| {
+        c.set_quota(&shop, Resource::Ram, None).await
+    })
+    .await?;
     let ann = caller("ann", "shop", true);
     t.one("create_key_pair", async |c| {
         c.create_key_pair(&ann, "spare", KeyKind::Ed25519).await

@@ -31,6 +31,7 @@ both! {
     roles_are_global_or_of_one_project,
     a_project_has_a_number_of_its_own_and_its_manager_as_member,
     a_project_goes_with_its_groups_and_quotas_but_not_with_instances,
+    a_project_gets_another_manager_who_becomes_a_member,
     a_quota_is_the_projects_own_or_none,
     key_pairs_are_their_users,
 }
@@ -58,7 +59,15 @@ async fn a_user_is_found_by_name_and_by_access_key(t: Fresh) -> Result<()> {
         "case counts"
     );
     assert!(users::by_id(&mut tx, "bob").await?.is_none());
-    assert!(users::list(&mut tx).await? == [admin, alice]);
+    assert!(users::list(&mut tx).await? == [admin.clone(), alice.clone()]);
+    let changed = User {
+        access_key: "another".to_owned(),
+        sealed_secret: vec![9],
+        is_admin: true,
+        ..alice
+    };
+    users::update(&mut tx, &changed).await?;
+    assert!(users::list(&mut tx).await? == [admin, changed]);
     Ok(())
 }
 
@@ -222,6 +231,18 @@ async fn a_project_goes_with_its_groups_and_quotas_but_not_with_instances(t: Fre
     Ok(())
 }
 
+async fn a_project_gets_another_manager_who_becomes_a_member(t: Fresh) -> Result<()> {
+    let mut tx = t.begin_unplanned().await?;
+    let web = a_project(&mut tx, "web").await?;
+    users::insert(&mut tx, &a_user("alice")).await?;
+    projects::update(&mut tx, &web, "alice", "books").await?;
+    let found = projects::by_id(&mut tx, &web).await?.unwrap();
+    assert_eq!((&*found.manager, &*found.description), ("alice", "books"));
+    assert!(projects::has_member(&mut tx, &web, "alice").await?);
+    assert!(projects::has_member(&mut tx, &web, "boss-of-web").await?);
+    Ok(())
+}
+
 async fn a_quota_is_the_projects_own_or_none(t: Fresh) -> Result<()> {
     let mut tx = t.begin_unplanned().await?;
     let web = a_project(&mut tx, "web").await?;
@@ -250,6 +271,12 @@ async fn key_pairs_are_their_users(t: Fresh) -> Result<()> {
         key_pairs::of_user(&mut tx, "alice").await?,
         [a_key("a"), a_key("b")]
     );
+    let web = a_project(&mut tx, "web").await?;
+    assert_eq!(key_pairs::most_of_members(&mut tx, &web).await?, 0);
+    for user in ["alice", "bob"] {
+        projects::add_member(&mut tx, &web, user).await?;
+    }
+    assert_eq!(key_pairs::most_of_members(&mut tx, &web).await?, 2);
     assert_eq!(
         key_pairs::by_name(&mut tx, "alice", "b").await?,
         Some(a_key("b"))
