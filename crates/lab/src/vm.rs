@@ -67,18 +67,46 @@ impl Vm {
         variables: &[(&str, &str)],
         limit: Duration,
     ) -> Result<VmOutput> {
+        let console = tempfile::NamedTempFile::new()?;
+        let file = console.reopen()?;
+        let streams = [file.try_clone()?.into(), file.into()];
+        let status = self.boot(command, variables, limit, streams);
+        let text = String::from_utf8_lossy(&fs::read(console.path())?).into_owned();
+        match status {
+            Ok(status) => Ok(VmOutput { status, text }),
+            Err(error) => Err(error.context(text)),
+        }
+    }
+
+    /// The same, with this process's standard output instead of a text; its exit status.
+    pub fn show(
+        &self,
+        command: &[&str],
+        variables: &[(&str, &str)],
+        limit: Duration,
+    ) -> Result<i32> {
+        let streams = [Stdio::inherit(), Stdio::inherit()];
+        self.boot(command, variables, limit, streams)
+    }
+
+    fn boot(
+        &self,
+        command: &[&str],
+        variables: &[(&str, &str)],
+        limit: Duration,
+        [out, errors]: [Stdio; 2],
+    ) -> Result<i32> {
         let work = tempfile::Builder::new().prefix("novanet-vm").tempdir()?;
         let [exchange, root] = ["exchange", "root"].map(|name| work.path().join(name));
         fs::create_dir(&exchange)?;
         fs::create_dir(&root)?;
         fs::write(exchange.join("start"), self.start(command, variables)?)?;
-        let console = fs::File::create(work.path().join("console"))?;
         let place = mount_point_of(&std::env::current_exe()?)?;
         let mut machine = self
             .qemu(work.path(), &exchange, &root, &place)
             .stdin(Stdio::null())
-            .stdout(console.try_clone()?)
-            .stderr(console)
+            .stdout(out)
+            .stderr(errors)
             .spawn()
             .context("start qemu-system-x86_64 (package qemu-system-x86)")?;
         let end = Instant::now() + limit;
@@ -86,22 +114,15 @@ impl Vm {
             if Instant::now() > end {
                 machine.kill()?;
                 machine.wait()?;
-                bail!(
-                    "the virtual machine did not end within {limit:?}:\n{}",
-                    text(work.path())?
-                );
+                bail!("the virtual machine did not end within {limit:?}");
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let text = text(work.path())?;
         let Ok(status) = fs::read_to_string(exchange.join("status")) else {
             let kernel = fs::read_to_string(work.path().join("serial")).unwrap_or_default();
-            bail!("the virtual machine ended before its program:\n{text}\n{kernel}");
+            bail!("the virtual machine ended before its program:\n{kernel}");
         };
-        Ok(VmOutput {
-            status: status.trim().parse()?,
-            text,
-        })
+        Ok(status.trim().parse()?)
     }
 
     fn qemu(&self, work: &Path, exchange: &Path, root: &Path, place: &Path) -> Command {
@@ -186,7 +207,7 @@ impl Vm {
              export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root\n\
              mkdir -p /lib/modules/{version}\n\
              mount --bind {modules} /lib/modules/{version}\n\
-             modprobe -a tun 8021q bridge br_netfilter dummy veth loop ext4 overlay\n\
+             modprobe -a tun 8021q bridge br_netfilter nf_conntrack dummy veth loop ext4 overlay\n\
              ip link set dev lo up\n\
              hostname vm\n\
              stty raw -echo -opost </dev/hvc0\n\
@@ -216,11 +237,6 @@ fn mount_point_of(file: &Path) -> Result<PathBuf> {
         .max_by_key(|point| point.as_os_str().len())
         .map(Path::to_owned)
         .context("no mount point of this program")
-}
-
-fn text(work: &Path) -> Result<String> {
-    let console = fs::read(work.join("console"))?;
-    Ok(String::from_utf8_lossy(&console).into_owned())
 }
 
 /// A word for a POSIX shell.

@@ -4,53 +4,94 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // people run this by hand
 
+mod modes;
 mod picture;
 mod show;
 mod walk;
 
 use crate::environment;
 use crate::failure::Failure;
-use novanet_lab::{MachineState, Sandbox};
+use novanet_lab::{MachineState, Sandbox, Vm, have8021q};
 use show::Show;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use walk::Walk;
 
 /// The cloud's folder in the sandbox: the usual one, private there.
 const STATE: &str = "/var/lib/nova";
 
-/// Runs the demo. `--keep` leaves the sandbox running and says how to enter it.
+/// The cloud host's interface to the switch, where there are VLANs.
+const TRUNK: &str = "eth1";
+/// For the VLAN part in a virtual machine, with each instruction translated.
+const VM_LIMIT: Duration = Duration::from_mins(10);
+/// Limits there are so many times longer.
+const VM_SLOWNESS: u32 = 5;
+
+const USAGE: &str = "usage: novanet demo [--keep] [--vlan]
+
+    --keep   leave the sandbox running and say how to enter it
+    --vlan   only VLAN networks; in a virtual machine, if this kernel has no 802.1Q
+";
+
+/// What to show.
+#[derive(Clone, Copy, Default)]
+struct Choice {
+    keep: bool,
+    only_vlan: bool,
+}
+
+impl Choice {
+    fn of(args: &[String]) -> Result<Self, Failure> {
+        let mut choice = Self::default();
+        for word in args {
+            match word.as_str() {
+                "--keep" => choice.keep = true,
+                "--vlan" => choice.only_vlan = true,
+                other => {
+                    return Err(Failure::usage(format!(
+                        "novanet demo {other}: takes --keep, --vlan or nothing"
+                    )));
+                }
+            }
+        }
+        Ok(choice)
+    }
+}
+
+/// Runs the demo.
 pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
-    let keep = match args {
-        [] => false,
-        [word] if word == "--keep" => true,
-        [word] if word == "--help" || word == "-h" => {
-            return Ok("usage: novanet demo [--keep]\n\n    --keep   leave the sandbox running and say how to enter it\n".to_owned());
-        }
-        other => {
-            return Err(Failure::usage(format!(
-                "novanet demo {}: takes --keep or nothing",
-                other.join(" ")
-            )));
-        }
-    };
+    if args.iter().any(|word| word == "--help" || word == "-h") {
+        return Ok(USAGE.to_owned());
+    }
+    let choice = Choice::of(args)?;
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::failed(
             "novanet demo: makes network namespaces, which needs root (sudo make demo)",
         ));
     }
+    let has_vlans = have8021q().map_err(failed)?;
+    if choice.only_vlan && !has_vlans {
+        return in_vm(choice);
+    }
     let began = Instant::now();
     let before = MachineState::of_machine().map_err(failed)?;
     let sandbox = Sandbox::new(Path::new(STATE)).map_err(failed)?;
     let tools = Tools::find()?;
-    let mut show = Show::new();
-    let walked = walk::walk(&sandbox, &tools, &mut show);
+    let mut show = Show::new(if choice.only_vlan { VM_SLOWNESS } else { 1 });
+    let mut walk = Walk {
+        sandbox: &sandbox,
+        tools: &tools,
+        show: &mut show,
+    };
+    let walked = walk_modes(&mut walk, choice, has_vlans);
     if let Err(error) = &walked {
         show.fail(&format!("the demo stopped: {error:#}"));
         print_log(&sandbox);
-    } else {
+    } else if !choice.only_vlan {
         picture::print();
     }
-    if keep {
+    if choice.keep {
         let detached = sandbox.detach().map_err(failed)?;
         println!("{}", picture::how_to_enter(detached, &tools));
     } else {
@@ -71,6 +112,55 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         Ok(String::new())
     } else {
         Err(Failure::failed("the demo did not show what it should"))
+    }
+}
+
+/// The modes of a network, each with an instance that answers.
+fn walk_modes(walk: &mut Walk<'_>, choice: Choice, has_vlans: bool) -> anyhow::Result<()> {
+    let switch = has_vlans.then(|| walk.switch()).transpose()?;
+    if choice.only_vlan {
+        walk.start()?;
+    } else {
+        walk.main_job()?;
+        walk.flat()?;
+    }
+    if let Some(switch) = &switch {
+        return walk.vlan(switch);
+    }
+    walk.show.chapter(
+        "VLAN networks",
+        "This kernel has no 802.1Q: make demo VLAN=1 shows them in a virtual machine.",
+    );
+    Ok(())
+}
+
+/// The same program in a virtual machine whose kernel has 802.1Q.
+fn in_vm(choice: Choice) -> Result<String, Failure> {
+    if choice.keep {
+        return Err(Failure::usage(
+            "novanet demo --vlan --keep: this kernel has no 802.1Q, and a virtual machine is not \
+             kept",
+        ));
+    }
+    println!("this kernel has no 802.1Q: booting a virtual machine that has it …");
+    let tools = Tools::find()?;
+    let program = tools.novanet.to_string_lossy();
+    let aws = tools
+        .aws
+        .parent()
+        .and_then(Path::parent)
+        .unwrap_or(&tools.aws)
+        .to_string_lossy();
+    let mut variables = vec![("NOVANET_VENV", &*aws)];
+    if !std::io::stdout().is_terminal() {
+        variables.push(("NO_COLOR", "1"));
+    }
+    let status = Vm::new()
+        .and_then(|vm| vm.show(&[&program, "demo", "--vlan"], &variables, VM_LIMIT))
+        .map_err(failed)?;
+    match status {
+        0 => Ok(String::new()),
+        _ => Err(Failure::failed("the demo did not show what it should")),
     }
 }
 

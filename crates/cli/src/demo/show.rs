@@ -1,20 +1,27 @@
 //! Prints the demo: chapters, commands as a user types them, their output, check marks. Depends on
 //! `lab` for running commands.
 
+use crate::environment;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
+
+/// Between two looks at a state, on a machine of usual speed: each starts a program.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The demo's terminal, and its score.
 pub(super) struct Show {
     colour: bool,
+    slowness: u32,
     passed: u32,
     all: u32,
 }
 
 impl Show {
-    pub(super) fn new() -> Self {
+    /// On a machine so many times slower than usual.
+    pub(super) fn new(slowness: u32) -> Self {
         Self {
-            colour: std::io::stdout().is_terminal(),
+            colour: std::io::stdout().is_terminal() && environment::variable("NO_COLOR").is_none(),
+            slowness,
             passed: 0,
             all: 0,
         }
@@ -85,7 +92,6 @@ impl Show {
         (self.passed, self.all)
     }
 
-    #[allow(clippy::unused_self)]
     /// Waits for a state and prints dots meanwhile; answers how long it took.
     pub(super) fn wait<T>(
         &mut self,
@@ -93,6 +99,7 @@ impl Show {
         limit: Duration,
         mut ready: impl FnMut() -> anyhow::Result<T>,
     ) -> anyhow::Result<(T, Duration)> {
+        let limit = limit * self.slowness;
         let began = Instant::now();
         let mut dots = 0;
         loop {
@@ -119,7 +126,7 @@ impl Show {
                 let _ = std::io::stdout().flush();
                 dots += 1;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(PAUSE * self.slowness * self.slowness);
         }
     }
 }

@@ -2,47 +2,47 @@
 //! addresses, one gets a floating IP, a group opens it, the internet reaches it.
 
 use super::show::Show;
-use super::{STATE, Tools};
+use super::{STATE, TRUNK, Tools};
 use anyhow::{Context as _, Result, ensure};
 use novanet_lab::{Host, Output, Sandbox};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const BOOT: Duration = Duration::from_mins(1);
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const BOOT: Duration = Duration::from_mins(1);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
-struct Walk<'a> {
-    sandbox: &'a Sandbox,
-    tools: &'a Tools,
-    show: &'a mut Show,
-}
-
-/// Walks it all. An error ends the walk; a check that fails only counts.
-pub(super) fn walk(sandbox: &Sandbox, tools: &Tools, show: &mut Show) -> Result<()> {
-    let mut walk = Walk {
-        sandbox,
-        tools,
-        show,
-    };
-    walk.start()?;
-    walk.look()?;
-    walk.boot()?;
-    let float = walk.address()?;
-    walk.open(&float)?;
-    walk.reach(&float)?;
-    walk.inside(&float)?;
-    walk.repair(&float)?;
-    walk.end()
+/// The hosts, the programs and the terminal of a demo.
+pub(super) struct Walk<'a> {
+    pub(super) sandbox: &'a Sandbox,
+    pub(super) tools: &'a Tools,
+    pub(super) show: &'a mut Show,
 }
 
 impl Walk<'_> {
-    fn start(&mut self) -> Result<()> {
+    /// The main job, on a flat-DHCP network. An error ends it; a check that fails only counts.
+    pub(super) fn main_job(&mut self) -> Result<()> {
+        self.start()?;
+        self.look()?;
+        self.boot()?;
+        let float = self.address()?;
+        self.open(&float)?;
+        self.reach(&float)?;
+        self.inside(&float)?;
+        self.repair(&float)?;
+        self.end()
+    }
+}
+
+impl Walk<'_> {
+    /// `novanet up` on the cloud host.
+    pub(super) fn start(&mut self) -> Result<()> {
         self.show.chapter(
             "A cloud from nothing",
             "One command makes the database, an admin user and project, the image `tiny` and a flat-DHCP network.",
         );
         let command = format!(
-            "novanet up --public_interface=eth0 --my_ip={} --floating_range={} --state_path={STATE}",
+            "novanet up --public_interface=eth0 --vlan_interface={TRUNK} --my_ip={} \
+             --floating_range={} --state_path={STATE}",
             Sandbox::CLOUD,
             Sandbox::FLOATING
         );
@@ -285,11 +285,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn good(&mut self, what: &str) {
+    pub(super) fn good(&mut self, what: &str) {
         self.show.check(what, Ok(()));
     }
 
-    fn check(&mut self, what: &str, holds: bool, seen: &str) {
+    pub(super) fn check(&mut self, what: &str, holds: bool, seen: &str) {
         let result = if holds {
             Ok(())
         } else {
@@ -298,14 +298,14 @@ impl Walk<'_> {
         self.show.check(what, result);
     }
 
-    fn on_cloud(&mut self, command: &str) -> Result<Output> {
+    pub(super) fn on_cloud(&mut self, command: &str) -> Result<Output> {
         self.show.command("cloud", command);
         let said = self.sandbox.cloud.sh(command)?;
         self.show.output(said.stdout.trim_end());
         Ok(said)
     }
 
-    fn manage(&mut self, words: &str) -> Result<Output> {
+    pub(super) fn manage(&mut self, words: &str) -> Result<Output> {
         self.show.command("cloud", &format!("nova-manage {words}"));
         let novanet = self.tools.novanet.display();
         let said = self
