@@ -4,10 +4,10 @@
 use crate::launch::Queue;
 use crate::reports::Reports;
 use crate::{ControlError, Result};
-use novanet_model::Quotas;
 use novanet_model::carve::Defaults;
 use novanet_model::flags::Flags;
 use novanet_model::plan::CloudSettings;
+use novanet_model::{NetworkKind, Quotas};
 use novanet_pki::Vault;
 use novanet_store::plan::{self, Subject};
 use novanet_store::{Db, Tx, audit};
@@ -36,6 +36,8 @@ pub struct CloudConfig {
     pub settings: CloudSettings,
     /// What `network create` fills in.
     pub network_defaults: Defaults,
+    /// `network_manager`: with VLAN a project's first instance takes a free VLAN network.
+    pub network_manager: NetworkKind,
     /// Limits of projects.
     pub quotas: Quotas,
     /// Pool that addresses are allocated from.
@@ -61,6 +63,7 @@ impl CloudConfig {
             database: flags.database_url().to_owned(),
             settings: flags.cloud_settings(),
             network_defaults: flags.network_defaults(),
+            network_manager: flags.network_kind(),
             quotas: flags.quotas(),
             floating_pool: flags.text("default_floating_pool").to_owned(),
             auto_assign_floating_ip: flags.switch("auto_assign_floating_ip"),

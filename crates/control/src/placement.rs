@@ -3,7 +3,7 @@
 use crate::{ControlError, Result};
 use novanet_model::rows::Network;
 use novanet_model::wire;
-use novanet_model::{MacAddr, ModelError};
+use novanet_model::{MacAddr, ModelError, NetworkKind};
 use novanet_store::Conn;
 use novanet_store::hosts::{self, Host};
 use rand::Rng;
@@ -78,6 +78,15 @@ impl Hosts {
             zone: h.availability_zone.clone(),
         };
         Ok(hosts.into_iter().map(place).collect())
+    }
+
+    /// Whether a host that instances can be placed on runs networks of this kind.
+    pub(crate) fn can_run(&self, kind: NetworkKind) -> bool {
+        let compute = |h: &&Host| h.roles.contains(&wire::HostRole::Compute) && !h.disabled;
+        self.all
+            .iter()
+            .filter(compute)
+            .any(|h| h.kinds.contains(&kind))
     }
 
     /// The next instance's place, one of `able`.

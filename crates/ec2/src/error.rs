@@ -116,6 +116,10 @@ codes! {
     InvalidPermissionNotFound = "InvalidPermission.NotFound", 400;
     /// A rule that cannot be.
     InvalidPermissionMalformed = "InvalidPermission.Malformed", 400;
+    /// No such network (for this project).
+    InvalidSubnetIdNotFound = "InvalidSubnetID.NotFound", 400;
+    /// A subnet id that is none.
+    InvalidSubnetIdMalformed = "InvalidSubnetID.Malformed", 400;
     /// No such floating IP (in this project).
     InvalidAddressNotFound = "InvalidAddress.NotFound", 400;
     /// Not an address.
@@ -132,6 +136,8 @@ codes! {
     InvalidAssociationIdNotFound = "InvalidAssociationID.NotFound", 400;
     /// An association id that is none.
     InvalidAssociationIdMalformed = "InvalidAssociationID.Malformed", 400;
+    /// The network's way out is not by this cloud: no floating IP can lead into it.
+    GatewayNotAttached = "Gateway.NotAttached", 400;
     /// Already leads to an instance, and may not be moved.
     ResourceAlreadyAssociated = "Resource.AlreadyAssociated", 400;
     /// The project has all the floating IPs that it may have.

@@ -58,6 +58,7 @@ id!(/** An instance; shown as `i-0000000a`. */ InstanceId, "instance id", "i");
 id!(/** A reservation, the group of instances of one RunInstances call; shown as `r-0000000a`. */ ReservationId, "reservation id", "r");
 id!(/** A security group; shown as `sg-0000000a`. */ GroupId, "security group id", "sg");
 id!(/** An image, as EC2 names it: `ami-0000000a`. */ AmiId, "image id", "ami");
+id!(/** A network, as EC2 names it: `subnet-0000000a`. */ SubnetId, "subnet id", "subnet");
 id!(/** A project's floating IP, as EC2 names it: `eipalloc-0000000a`. */ AllocationId, "allocation id", "eipalloc");
 id!(/** The association of a floating IP, as EC2 names it: `eipassoc-0000000a`; the number is the floating IP's, which has at most one. */ AssociationId, "association id", "eipassoc");
 

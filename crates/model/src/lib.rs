@@ -29,7 +29,7 @@ pub use error::ModelError;
 pub use host_addresses::HostAddresses;
 pub use ids::{
     AllocationId, AmiId, AssociationId, CombinationId, FixedIpId, FloatingIpId, GroupId, ImageId,
-    InstanceId, NetworkId, ProjectId, ProjectNumber, ReservationId, RuleId,
+    InstanceId, NetworkId, ProjectId, ProjectNumber, ReservationId, RuleId, SubnetId,
 };
 pub use ifname::IfName;
 pub use ipnet::Ipv4Net;

@@ -171,6 +171,7 @@ pub(crate) fn launch(image: ImageId, count: usize) -> Launch {
         public_address: None,
         availability_zone: None,
         private_address: None,
+        networks: Vec::new(),
     }
 }
 

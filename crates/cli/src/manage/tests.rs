@@ -190,6 +190,7 @@ fn help_and_version_are_answers() {
         key                key pair for ssh
         group              security group; may be given several times (default)
         user_data_file     file with user data
+        network            network of an interface; may be given several times (the project's, or all shared ones)
         user               user whose they are, with the key pair (the project's manager)
         timeout            how many seconds --wait waits (120)
 

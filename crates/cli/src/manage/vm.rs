@@ -1,14 +1,15 @@
 //! `nova-manage vm`: instances.
 
 use super::context::Context;
-use super::{Action, Category, action};
+use super::{Action, Category, action, network};
 use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, Time, none, render};
 use novanet_control::Caller;
 use novanet_control::groups::GroupRef;
 use novanet_control::instances::{InstanceRow, InstanceState, InstanceView, Launch};
-use novanet_model::{AmiId, InstanceId, ProjectId};
+use novanet_model::rows::Network;
+use novanet_model::{AmiId, InstanceId, NetworkKind, ProjectId};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -61,6 +62,12 @@ const RUN: &[Param] = &[
         "security group; may be given several times (default)",
     ),
     param("user_data_file", Takes::Named, "file with user data"),
+    param(
+        "network",
+        Takes::Named,
+        "network of an interface; may be given several times (the project's, or all shared ones)",
+    )
+    .or(&["subnet"]),
     param(
         "user",
         Takes::Named,
@@ -123,6 +130,7 @@ pub(crate) struct Run {
     pub(crate) key: Option<String>,
     pub(crate) groups: Vec<String>,
     pub(crate) user_data_file: Option<PathBuf>,
+    pub(crate) networks: Vec<network::Which>,
     pub(crate) user: Option<String>,
     pub(crate) wait: Option<Duration>,
 }
@@ -143,6 +151,11 @@ fn run(bound: &Bound) -> Result<Run, Failure> {
         key: bound.text("key").map(str::to_owned),
         groups: bound.all("group").into_iter().map(str::to_owned).collect(),
         user_data_file: bound.text("user_data_file").map(PathBuf::from),
+        networks: bound
+            .all("network")
+            .into_iter()
+            .map(network::Which::parse)
+            .collect::<Result<_, _>>()?,
         user: bound.text("user").map(str::to_owned),
         wait: wait(bound)?,
     })
@@ -198,6 +211,12 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
                 .map_err(|e| Failure::failed(format!("user_data_file {}: {e}", path.display())))?,
         ),
     };
+    let mut networks = Vec::with_capacity(run.networks.len());
+    for which in &run.networks {
+        let network = network::find(which, cx).await?;
+        refuse_foreign(&network, &run.project)?;
+        networks.push(network.id);
+    }
     let mut caller = Caller::operator(run.project);
     caller.actor.who = run.user.unwrap_or(manager);
     let launch = Launch {
@@ -211,6 +230,7 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
         client_token: None,
         public_address: None,
         private_address: None,
+        networks,
         availability_zone: None,
     };
     let (ids, _) = cx.cloud.run_instances(&caller, &launch).await?;
@@ -222,6 +242,23 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
             .map_err(|failure| naming(failure, &ids))?;
     }
     made(&ids, cx).await
+}
+
+/// Refuses a network that no instance of the project may be in. EC2 clients read that there is no
+/// such subnet; the operator is told whose it is.
+fn refuse_foreign(network: &Network, project: &ProjectId) -> Result<(), Failure> {
+    let (id, cidr) = (network.id, network.cidr);
+    match &network.project {
+        Some(owner) if owner != project => Err(Failure::failed(format!(
+            "network {id} ({cidr}): belongs to project {owner}: instances of {project} can be in \
+             {project}'s own networks and in shared flat ones"
+        ))),
+        None if network.kind == NetworkKind::Vlan => Err(Failure::failed(format!(
+            "network {id} ({cidr}): is a vlan network that belongs to no project: an instance of a \
+             project without networks takes a free one if no --network is given"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The output of `vm run`: the ids, or all columns of the new instances.

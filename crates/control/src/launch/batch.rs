@@ -114,7 +114,7 @@ impl Cloud {
             ),
         };
         let groups = context.groups(self, tx, call).await?;
-        let networks = context.networks_for(tx, caller).await?;
+        let networks = context.networks_for(self, tx, call).await?;
         let zone = launch.availability_zone.as_deref();
         let able = context
             .hosts

@@ -1,12 +1,12 @@
 //! Rows that the launches of one transaction need, read once for all of them. Depends on the store.
 
-use super::networks::Networks;
+use super::networks::{Networks, Wants};
 use super::types::{Call, PrepareError};
 use crate::groups::{self, DEFAULT};
 use crate::placement::Hosts;
 use crate::{Caller, Cloud, ControlError, Kind, Result, images};
 use novanet_model::rows::Network;
-use novanet_model::{CombinationId, GroupId, ImageId, ProjectId};
+use novanet_model::{CombinationId, GroupId, ImageId, NetworkKind, ProjectId};
 use novanet_store::images::Image;
 use novanet_store::members::Usage;
 use novanet_store::{Tx, fixed_ips, groups as group_rows, members};
@@ -133,9 +133,18 @@ impl LaunchContext {
     /// See [`Networks::of`].
     pub(super) async fn networks_for(
         &mut self,
+        cloud: &Cloud,
         tx: &mut Tx,
-        caller: &Caller,
+        call: &Call,
     ) -> Result<Vec<Network>, PrepareError> {
-        self.networks.of(tx, caller, self.alone).await
+        let project = &call.caller.project;
+        let first = self.usage(tx, project).await?.instances.0 == 0;
+        let wants = Wants {
+            caller: &call.caller,
+            networks: &call.launch.networks,
+            vlan: first && cloud.config().network_manager == NetworkKind::Vlan,
+            alone: self.alone,
+        };
+        self.networks.of(tx, &self.hosts, &wants).await
     }
 }

@@ -22,10 +22,11 @@ pub(super) fn digest(launch: &Launch) -> String {
         public_address,
         availability_zone,
         private_address,
+        networks,
     } = launch;
     let groups: Vec<String> = groups.iter().map(|group| format!("{group:?}")).collect();
     // In JSON no two requests look the same.
-    let asked = json!([
+    let mut asked = json!([
         image,
         min,
         max,
@@ -37,6 +38,10 @@ pub(super) fn digest(launch: &Launch) -> String {
         availability_zone,
         private_address,
     ]);
+    // Digests of requests that name no networks stay those of former releases.
+    if let (false, Some(asked)) = (networks.is_empty(), asked.as_array_mut()) {
+        asked.push(json!(networks));
+    }
     hex::encode(Sha256::digest(asked.to_string()))
 }
 

@@ -16,9 +16,13 @@ pub(crate) use queue::Queue;
 
 use crate::groups::GroupRef;
 use crate::{Caller, Cloud, Result, Role};
-use novanet_model::{ImageId, InstanceId, ModelError};
+use novanet_model::{ImageId, InstanceId, ModelError, NetworkId, SubnetId};
 use novanet_store::Committed;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+
+/// The most interfaces of an instance.
+const MAX_INTERFACES: usize = 8;
 
 /// nova's and EC2's limit for user data, in bytes.
 pub const USER_DATA_LIMIT: usize = 16_384;
@@ -49,6 +53,8 @@ pub struct Launch {
     pub availability_zone: Option<String>,
     /// This fixed IP, for a single instance in a single network.
     pub private_address: Option<Ipv4Addr>,
+    /// An interface in each of these networks, `eth0` first; empty: as the cloud chooses.
+    pub networks: Vec<NetworkId>,
 }
 
 impl std::fmt::Debug for Launch {
@@ -96,6 +102,20 @@ fn check(launch: &Launch) -> Result<()> {
         return Err(
             ModelError::new("PrivateIpAddress", "", "can be given for one instance only").into(),
         );
+    }
+    if launch.networks.len() > MAX_INTERFACES {
+        return Err(ModelError::new(
+            "interfaces",
+            launch.networks.len(),
+            format!("an instance has at most {MAX_INTERFACES}"),
+        )
+        .into());
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = launch.networks.iter().find(|id| !seen.insert(**id)) {
+        let subnet = SubnetId(twice.0);
+        let reason = "is named twice: an instance has one interface in a network";
+        return Err(ModelError::new("subnet", subnet, reason).into());
     }
     let length = launch.user_data.as_ref().map_or(0, Vec::len);
     if length > USER_DATA_LIMIT {

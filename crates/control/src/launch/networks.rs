@@ -7,9 +7,10 @@
 
 use super::types::PrepareError;
 use crate::caller::record;
+use crate::placement::Hosts;
 use crate::{Caller, ControlError, Kind, Result};
-use novanet_model::NetworkKind;
 use novanet_model::rows::Network;
+use novanet_model::{NetworkId, NetworkKind, SubnetId};
 use novanet_store::networks::BadNetwork;
 use novanet_store::{Tx, networks};
 use std::collections::BTreeMap;
@@ -23,6 +24,17 @@ pub(super) struct Networks {
     in_force: Option<Vec<Network>>,
 }
 
+/// What a launch asks of the networks.
+pub(super) struct Wants<'a> {
+    pub(super) caller: &'a Caller,
+    /// The networks that the request names; empty: none.
+    pub(super) networks: &'a [NetworkId],
+    /// A free VLAN network goes before the shared flat ones.
+    pub(super) vlan: bool,
+    /// The launch has the transaction for itself and may take a network.
+    pub(super) alone: bool,
+}
+
 impl Networks {
     pub(super) async fn load(tx: &mut Tx) -> Result<Self> {
         let (good, bad) = networks::all(tx).await?;
@@ -33,23 +45,37 @@ impl Networks {
         })
     }
 
-    /// The networks that an instance of the caller's project gets an address in: the project's own,
-    /// else all shared flat ones, else a VLAN network without a project. `alone`: the caller has
-    /// the transaction for itself and may take one.
+    /// The networks that an instance of the caller's project gets an address in: those that the
+    /// request names; else the project's own; else a free VLAN network, if the launch wants one;
+    /// else all shared flat ones; else a free VLAN network, so that the instance has one at all.
     pub(super) async fn of(
         &mut self,
         tx: &mut Tx,
-        caller: &Caller,
-        alone: bool,
+        hosts: &Hosts,
+        wants: &Wants<'_>,
     ) -> Result<Vec<Network>, PrepareError> {
-        let project = caller.project.as_str();
+        if !wants.networks.is_empty() {
+            return self.named(wants);
+        }
+        let project = wants.caller.project.as_str();
         let is_own = |b: &&BadNetwork| b.brief.project.as_deref() == Some(project);
         if let Some(bad) = self.bad.iter().find(is_own) {
             return Err(spoiled(bad).into());
         }
-        let own = self.those(|n| n.project.as_ref() == Some(&caller.project));
+        let own = self.those(|n| n.project.as_ref() == Some(&wants.caller.project));
         if !own.is_empty() {
             return Ok(own);
+        }
+        if wants.vlan && hosts.can_run(NetworkKind::Vlan) {
+            let free = self.those(|n| n.project.is_none() && n.kind == NetworkKind::Vlan);
+            let refused = match free.len() {
+                0 => BTreeMap::new(),
+                _ => networks::refused(tx).await?,
+            };
+            if let Some(network) = free.iter().find(|n| !refused.contains_key(&n.id)) {
+                let id = network.id;
+                return self.take(tx, wants, id).await;
+            }
         }
         let shared = self.in_force(tx).await?;
         if !shared.is_empty() {
@@ -58,7 +84,35 @@ impl Networks {
         if let Some(bad) = self.bad.iter().find(|b| is_shared(b)) {
             return Err(spoiled(bad).into());
         }
-        self.take(tx, caller, alone).await
+        if let Some(network) = self.good.iter().find(|n| n.project.is_none()) {
+            let id = network.id;
+            return self.take(tx, wants, id).await;
+        }
+        let unowned = self.bad.iter().find(|b| b.brief.project.is_none());
+        Err(unowned.map_or_else(none, spoiled).into())
+    }
+
+    /// The networks that the request names: the project's own and shared flat ones. Others do not
+    /// exist for the caller.
+    fn named(&self, wants: &Wants<'_>) -> Result<Vec<Network>, PrepareError> {
+        let project = &wants.caller.project;
+        let find = |id: &NetworkId| {
+            let is_for = |n: &&Network| match &n.project {
+                Some(owner) => owner == project,
+                None => n.kind != NetworkKind::Vlan,
+            };
+            let good = self.good.iter().find(|n| n.id == *id);
+            if let Some(network) = good.filter(is_for) {
+                return Ok(network.clone());
+            }
+            let bad = self.bad.iter().find(|b| b.brief.id == *id);
+            let is_own = |b: &&BadNetwork| b.brief.project.as_deref() == Some(project.as_str());
+            match bad.filter(|b| is_own(b) || is_shared(b)) {
+                Some(bad) => Err(spoiled(bad).into()),
+                None => Err(ControlError::not_found(Kind::Network, SubnetId(id.0)).into()),
+            }
+        };
+        wants.networks.iter().map(find).collect()
     }
 
     fn those(&self, wanted: impl Fn(&Network) -> bool) -> Vec<Network> {
@@ -95,19 +149,18 @@ impl Networks {
         Ok(left)
     }
 
+    /// Gives a free network to the caller's project.
     async fn take(
         &mut self,
         tx: &mut Tx,
-        caller: &Caller,
-        alone: bool,
+        wants: &Wants<'_>,
+        id: NetworkId,
     ) -> Result<Vec<Network>, PrepareError> {
-        let Some(network) = self.good.iter_mut().find(|n| n.project.is_none()) else {
-            let unowned = self.bad.iter().find(|b| b.brief.project.is_none());
-            return Err(unowned.map_or_else(none, spoiled).into());
-        };
-        if !alone {
+        if !wants.alone {
             return Err(PrepareError::RetryAlone);
         }
+        let caller = wants.caller;
+        let network = self.good.iter_mut().find(|n| n.id == id).ok_or_else(none)?;
         networks::set_project(tx, network.id, &caller.project).await?;
         record(tx, caller, "network.associate", network.cidr, "").await?;
         network.project = Some(caller.project.clone());

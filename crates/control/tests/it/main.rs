@@ -21,6 +21,7 @@ mod hosts_moved;
 mod images;
 mod killed;
 mod launch;
+mod launch_networks;
 mod launch_together;
 mod members;
 mod network_modify;

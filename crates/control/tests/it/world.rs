@@ -262,6 +262,7 @@ pub(crate) fn config(database: String) -> CloudConfig {
             security_group_rules: Some(6),
             key_pairs: Some(3),
         },
+        network_manager: NetworkKind::Vlan,
         floating_pool: "nova".to_owned(),
         auto_assign_floating_ip: false,
         service_down_time: Duration::from_mins(1),
@@ -304,6 +305,7 @@ pub(crate) fn launch(image: ImageId) -> Launch {
         public_address: None,
         availability_zone: None,
         private_address: None,
+        networks: Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Running, listing, restarting and ending instances.
 
 use super::groups::GroupRef;
+use super::interfaces;
 use crate::error::{Code, Ec2Error};
 use crate::fields::Fields;
 use crate::filter::Filter;
@@ -9,7 +10,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use novanet_model::instance_type::{self, InstanceType};
-use novanet_model::{AmiId, InstanceId};
+use novanet_model::{AmiId, InstanceId, SubnetId};
 use std::net::Ipv4Addr;
 
 /// The most instances of one call; quotas are below it.
@@ -38,6 +39,8 @@ pub struct RunInstances {
     pub zone: Option<String>,
     /// The fixed IP that the one instance is to have.
     pub private_address: Option<Ipv4Addr>,
+    /// A network for each interface, the first for `eth0`; none = as the cloud chooses.
+    pub subnets: Vec<SubnetId>,
     /// With a floating IP (`Some(false)`: without); `None`: as the cloud does it.
     pub public_address: Option<bool>,
     /// The same token again is the same call again.
@@ -57,6 +60,7 @@ impl std::fmt::Debug for RunInstances {
             .field("user_data_bytes", &self.user_data.as_ref().map(Vec::len))
             .field("zone", &self.zone)
             .field("private_address", &self.private_address)
+            .field("subnets", &self.subnets)
             .field("public_address", &self.public_address)
             .field("client_token", &self.client_token)
             .finish()
@@ -66,7 +70,6 @@ impl std::fmt::Debug for RunInstances {
 impl RunInstances {
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
         fields.refuse(&[
-            "SubnetId",
             "IamInstanceProfile",
             "LaunchTemplate",
             "InstanceMarketOptions",
@@ -89,10 +92,11 @@ impl RunInstances {
             user_data: fields.get("UserData").map(user_data).transpose()?,
             zone: fields.get("Placement.AvailabilityZone").map(str::to_owned),
             private_address: private_address(fields)?,
+            subnets: interfaces::subnet(fields)?.into_iter().collect(),
             public_address: addressing_type(fields)?,
             client_token: client_token(fields)?,
         };
-        run.read_interface(fields)?;
+        run.read_interfaces(fields)?;
         if run.private_address.is_some() && run.max > 1 {
             return Err(Ec2Error::new(
                 Code::InvalidParameterCombination,
@@ -100,32 +104,6 @@ impl RunInstances {
             ));
         }
         Ok(run)
-    }
-
-    /// awscli speaks of the interface as soon as a public address is mentioned.
-    fn read_interface(&mut self, fields: &Fields<'_>) -> Result<(), Ec2Error> {
-        let interfaces = fields.items("NetworkInterface")?;
-        if interfaces.len() > 1 {
-            return Err(Ec2Error::new(
-                Code::UnsupportedOperation,
-                "An instance has one network interface here.",
-            ));
-        }
-        if let Some(interface) = interfaces.first() {
-            interface.refuse(&["SubnetId", "NetworkInterfaceId", "Ipv6Addresses"])?;
-            interface.only("DeviceIndex", &["0"])?;
-            interface.only("DeleteOnTermination", &["true"])?;
-            if let Some(public) = interface.flag("AssociatePublicIpAddress")? {
-                self.public_address = Some(public);
-            }
-            for id in interface.ids("SecurityGroupId", Code::InvalidGroupIdMalformed)? {
-                self.groups.push(GroupRef::Id(id));
-            }
-            if let Some(address) = private_address(interface)? {
-                self.private_address = Some(address);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -232,7 +210,7 @@ fn user_data(text: &str) -> Result<Vec<u8>, Ec2Error> {
     })
 }
 
-fn private_address(fields: &Fields<'_>) -> Result<Option<Ipv4Addr>, Ec2Error> {
+pub(super) fn private_address(fields: &Fields<'_>) -> Result<Option<Ipv4Addr>, Ec2Error> {
     fields.parsed(
         "PrivateIpAddress",
         Code::InvalidParameterValue,

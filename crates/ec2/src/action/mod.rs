@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod groups;
 pub mod images;
 pub mod instances;
+mod interfaces;
 pub mod keys;
 pub mod zones;
 

@@ -6,7 +6,7 @@ use novanet_ec2::action::{
 };
 use novanet_ec2::{Code, Ec2Error, Params, RawRequest};
 use novanet_model::rule::{Ports, Traffic};
-use novanet_model::{GroupId, InstanceId};
+use novanet_model::{GroupId, InstanceId, SubnetId};
 use std::fmt::Write;
 
 pub fn parse(query: &str) -> Result<Action, Ec2Error> {
@@ -166,6 +166,52 @@ fn what_every_instance_is_anyway_may_be_asked_for() {
     match parse(query).unwrap() {
         Action::RunInstances(run) => assert_eq!(run.public_address, Some(true)),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_instance_may_have_an_interface_in_each_of_several_subnets() {
+    let run = |query: &str| match parse(&format!("Action=RunInstances&ImageId=ami-1&{query}")) {
+        Ok(Action::RunInstances(run)) => Ok(run.subnets),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.code.as_str()),
+    };
+    assert_eq!(run("SubnetId=subnet-2"), Ok(vec![SubnetId(2)]));
+    assert_eq!(
+        run(
+            "NetworkInterface.1.SubnetId=subnet-2&NetworkInterface.1.DeviceIndex=1\
+             &NetworkInterface.2.SubnetId=subnet-0000000a&NetworkInterface.2.DeviceIndex=0"
+        ),
+        Ok(vec![SubnetId(10), SubnetId(2)]),
+    );
+    let two = "NetworkInterface.1.SubnetId=subnet-1&NetworkInterface.2";
+    for (query, code) in [
+        ("SubnetId=10.0.0.0", "InvalidSubnetID.Malformed"),
+        (
+            &format!("{two}.DeviceIndex=1"),
+            "InvalidParameterCombination",
+        ),
+        (
+            &format!("{two}.DeviceIndex=0"),
+            "InvalidParameterCombination",
+        ),
+        (
+            "SubnetId=subnet-1&NetworkInterface.1.SubnetId=subnet-1",
+            "InvalidParameterCombination",
+        ),
+        (
+            &format!(
+                "{two}.SubnetId=subnet-2&{}",
+                "NetworkInterface.2.SecurityGroupId.1=sg-1"
+            ),
+            "UnsupportedOperation",
+        ),
+        (
+            &format!("{two}.SubnetId=subnet-2&NetworkInterface.2.PrivateIpAddress=10.0.0.9"),
+            "UnsupportedOperation",
+        ),
+    ] {
+        assert_eq!(run(query), Err(code), "{query}");
     }
 }
 

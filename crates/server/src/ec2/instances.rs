@@ -13,7 +13,7 @@ use novanet_ec2::response::{
 };
 use novanet_ec2::{Code, Ec2Error};
 use novanet_model::wire::{Answer, Question};
-use novanet_model::{AmiId, ImageId, InstanceId};
+use novanet_model::{AmiId, ImageId, InstanceId, NetworkId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -34,6 +34,7 @@ pub(super) async fn run(state: &State, caller: &Caller, request: RunInstances) -
         public_address: request.public_address,
         availability_zone: request.zone,
         private_address: request.private_address,
+        networks: request.subnets.iter().map(|s| NetworkId(s.0)).collect(),
     };
     let (ids, _) = state.cloud.run_instances(caller, &launch).await?;
     let views = state.cloud.instances_of(caller, &ids).await?;

@@ -192,6 +192,7 @@ async fn metadata_is_answered_to_the_instances_host_only() -> Result<()> {
         public_address: None,
         availability_zone: None,
         private_address: None,
+        networks: Vec::new(),
     };
     let (ids, _) = w.cloud.run_instances(&caller, &launch).await?;
     agent.follow(0).await?;

@@ -389,6 +389,9 @@ async fn user_data_is_shown_to_those_only_who_may_start_instances() -> Result<()
         .param("UserData", "c2VjcmV0");
     let (status, body) = api.send(&api.sign(&run)).await?;
     assert_eq!(status, 200, "{body}");
+    let no_such = run.clone().param("SubnetId", "subnet-00000007");
+    api.refused(&api.sign(&no_such), 400, "InvalidSubnetID.NotFound")
+        .await?;
     let elsewhere = run.param("Placement.AvailabilityZone", "mars");
     api.refused(&api.sign(&elsewhere), 400, "InvalidParameterValue")
         .await?;

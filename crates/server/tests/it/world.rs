@@ -140,6 +140,7 @@ fn cloud_config(database: String) -> CloudConfig {
             security_group_rules: Some(20),
             key_pairs: None,
         },
+        network_manager: NetworkKind::Vlan,
         floating_pool: "nova".to_owned(),
         auto_assign_floating_ip: false,
         service_down_time: Duration::from_mins(1),

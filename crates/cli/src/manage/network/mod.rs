@@ -14,7 +14,7 @@ use novanet_control::Modify;
 use novanet_control::networks::{BadNetwork, Brief};
 use novanet_model::carve::parse_range;
 use novanet_model::rows::Network;
-use novanet_model::{Ipv4Net, ModelError};
+use novanet_model::{Ipv4Net, ModelError, SubnetId};
 use row::NetworkRow;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -102,14 +102,20 @@ pub(crate) enum Which {
     Name(String),
 }
 
-fn which(bound: &Bound) -> Result<Which, Failure> {
-    let text = bound.required("network")?;
-    if text.contains('/') {
-        return parse_range(text).map(Which::Cidr).map_err(|e| refused(&e));
+impl Which {
+    /// A subnet, an id, EC2's id (`subnet-0000000a`), a uuid or a label.
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        if text.contains('/') {
+            return parse_range(text).map(Self::Cidr).map_err(|e| refused(&e));
+        }
+        let id = text.parse().ok();
+        let id = id.or_else(|| Some(text.parse::<SubnetId>().ok()?.0));
+        Ok(id.map_or_else(|| Self::Name(text.to_owned()), Self::Id))
     }
-    Ok(text
-        .parse()
-        .map_or_else(|_| Which::Name(text.to_owned()), Which::Id))
+}
+
+fn which(bound: &Bound) -> Result<Which, Failure> {
+    Which::parse(bound.required("network")?)
 }
 
 fn refused(error: &ModelError) -> Failure {
@@ -202,7 +208,7 @@ async fn rows(networks: Vec<Network>, cx: &Context) -> Result<Vec<NetworkRow>, F
 }
 
 /// The network that is meant; a label has to be of one network only.
-async fn find(which: &Which, cx: &Context) -> Result<Network, Failure> {
+pub(crate) async fn find(which: &Which, cx: &Context) -> Result<Network, Failure> {
     let mut found: Vec<Network> = cx.cloud.networks().await?;
     found.retain(|n| match which {
         Which::Cidr(cidr) => n.cidr == *cidr,

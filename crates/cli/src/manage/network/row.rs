@@ -3,7 +3,7 @@
 use crate::table::{Row, none};
 use novanet_control::fixed_ips::Usage;
 use novanet_model::rows::Network;
-use novanet_model::{Ipv4Net, NetworkKind};
+use novanet_model::{Ipv4Net, NetworkKind, SubnetId};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -30,6 +30,8 @@ pub(crate) struct NetworkRow {
     pub(crate) injected: bool,
     pub(crate) mtu: Option<u32>,
     pub(crate) uuid: String,
+    /// EC2's id.
+    pub(crate) subnet: String,
     /// Addresses that instances have.
     pub(crate) used: i64,
     /// Addresses that instances can get.
@@ -68,6 +70,7 @@ impl NetworkRow {
             injected: spec.injected,
             mtu: spec.mtu,
             uuid,
+            subnet: SubnetId(id.0).to_string(),
         }
     }
 }
