@@ -46,6 +46,14 @@ pub enum ControlError {
         /// Where it leads.
         instance: InstanceId,
     },
+    /// No host translates a floating IP for an address of this network.
+    #[error("floating IP {address}: {reason}")]
+    NoGateway {
+        /// The floating IP.
+        address: Ipv4Addr,
+        /// The network's gateway, and the remedy.
+        reason: String,
+    },
     /// A limit of the project.
     #[error("quota of {resource} exceeded: {used} in use, {wanted} more wanted, {limit} allowed")]
     Quota {

@@ -2,10 +2,11 @@
 //! [`crate::floating_pool`].
 
 use crate::caller::record;
+use crate::host_addresses;
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::FloatingIp;
 use novanet_model::{FixedIpId, FloatingIpId, InstanceId, Resource};
-use novanet_store::instances::State;
+use novanet_store::instances::{State, Target};
 use novanet_store::plan::Subject;
 use novanet_store::{Committed, Conn, PlanOwner, Tx, floating_ips, instances};
 use std::net::Ipv4Addr;
@@ -192,7 +193,7 @@ impl Cloud {
         }
         let chosen = match fixed {
             Some(ip) => target.addresses.iter().find(|(_, address)| *address == ip),
-            None => target.addresses.first(),
+            None => first_translated(tx, &target).await?,
         };
         let Some((fixed_id, fixed)) = chosen else {
             let reason = fixed.map_or_else(
@@ -201,6 +202,10 @@ impl Cloud {
             );
             return Err(ControlError::in_use(Kind::Instance, instance, reason));
         };
+        if let Some(network) = target.outside.get(fixed_id) {
+            let network = host_addresses::NetworkAndHost::load(tx, *network).await?;
+            network.refuse_floating_ip(caller, float.address)?;
+        }
         // nova: one floating IP leads to one fixed IP; an earlier one of this instance lets go.
         let mut moved = Vec::new();
         for &(other, address) in &target.floats {
@@ -240,6 +245,25 @@ impl Cloud {
         self.plan(&mut tx, [moved]).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// The first fixed IP that a floating IP can lead to; without one the first of all.
+async fn first_translated<'a>(
+    c: &mut Conn,
+    target: &'a Target,
+) -> Result<Option<&'a (FixedIpId, Ipv4Addr)>> {
+    for address in &target.addresses {
+        let translated = match target.outside.get(&address.0) {
+            None => true,
+            Some(network) => host_addresses::NetworkAndHost::load(c, *network)
+                .await?
+                .translates(),
+        };
+        if translated {
+            return Ok(Some(address));
+        }
+    }
+    Ok(target.addresses.first())
 }
 
 /// Points a floating IP at a fixed IP's row, or nowhere. Answers with the subject to plan.

@@ -1,10 +1,11 @@
 //! What hosts report about their own addresses, and what is refused because of it: networks that
 //! overlap a host's addresses or routes, floating IPs that a host has itself.
 
-use crate::{Cloud, ControlError, Kind, Result};
+use crate::{Caller, Cloud, ControlError, Kind, Result};
 use novanet_model::carve::NewNetwork;
-use novanet_model::host_addresses::{Claim, When};
-use novanet_model::{HostAddresses, NetworkKind};
+use novanet_model::host_addresses::{Claim, HostAddress, When};
+use novanet_model::rows::Network;
+use novanet_model::{HostAddresses, NetworkId, NetworkKind};
 use novanet_store::host_addresses::{self as store, HostReserved};
 use novanet_store::{Conn, Tx, hosts, networks};
 use std::collections::BTreeMap;
@@ -75,6 +76,53 @@ pub fn claim(new: &NewNetwork) -> Claim<'_> {
     }
 }
 
+/// A network whose gateway may be another machine, and what its host reported.
+pub(crate) struct NetworkAndHost {
+    network: Network,
+    report: Option<HostAddresses>,
+}
+
+impl NetworkAndHost {
+    pub(crate) async fn load(c: &mut Conn, id: NetworkId) -> Result<Self> {
+        let network = networks::by_id(c, id).await?;
+        let network = network.ok_or_else(|| ControlError::not_found(Kind::Network, id))?;
+        let mut reports = store::all(c).await?;
+        let report = network.host.as_ref().and_then(|host| reports.remove(host));
+        Ok(Self { network, report })
+    }
+
+    /// Whether the network's gateway is an address of its host on its bridge. Otherwise answers
+    /// leave by another machine, which does not know what the host translated.
+    pub(crate) fn translates(&self) -> bool {
+        let network = &self.network;
+        let is_gateway = |a: &HostAddress| {
+            a.address.addr() == network.gateway && a.interface == network.bridge.as_str()
+        };
+        let report = self.report.as_ref();
+        report.is_some_and(|report| report.addresses.iter().any(is_gateway))
+    }
+
+    pub(crate) fn refuse_floating_ip(&self, caller: &Caller, address: Ipv4Addr) -> Result<()> {
+        if self.translates() {
+            return Ok(());
+        }
+        let network = &self.network;
+        let (cidr, kind, gateway) = (network.cidr, network.kind, network.gateway);
+        let bridge = &network.bridge;
+        // What hosts there are is the operator's business only.
+        let host = match &network.host {
+            Some(host) if caller.admin => format!("host {host}"),
+            _ => "the cloud's host".to_owned(),
+        };
+        let reason = format!(
+            "the gateway {gateway} of {kind} network {cidr} is not an address of {host} on {bridge}, \
+             so that host cannot translate it: use an instance in another network, or give {bridge} \
+             the address {gateway}"
+        );
+        Err(ControlError::NoGateway { address, reason })
+    }
+}
+
 /// Refuses floating IPs of which a host has one itself.
 pub(crate) fn refuse_floating(reserved: &HostReserved, addresses: &[Ipv4Addr]) -> Result<()> {
     let taken = addresses
@@ -94,7 +142,7 @@ pub(crate) fn refuse_floating(reserved: &HostReserved, addresses: &[Ipv4Addr]) -
 pub(crate) async fn reserve(
     tx: &mut Tx,
     reports: &Reports,
-    network: &novanet_model::rows::Network,
+    network: &Network,
 ) -> Result<()> {
     let reserved = reserved(reports);
     let mut within = reserved.range(network.cidr.network()..=network.cidr.broadcast());

@@ -12,6 +12,7 @@ use novanet_model::{
     ProjectId,
 };
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// Adds instances, each with its groups. `row.id` is used as it is: take it from the counter
@@ -128,6 +129,8 @@ pub struct Target {
     pub state: State,
     /// Row ids of its fixed IPs and themselves, by the index of their ports.
     pub addresses: Vec<(FixedIpId, Ipv4Addr)>,
+    /// Those of them whose network's gateway may be another machine, and the network.
+    pub outside: BTreeMap<FixedIpId, NetworkId>,
     /// Row ids of the floating IPs that lead to them, and themselves.
     pub floats: Vec<(FloatingIpId, Ipv4Addr)>,
 }
@@ -136,9 +139,11 @@ pub struct Target {
 pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
     let rows = sqlx::query(
         "SELECT i.id, i.project_id, i.state, f.id AS fixed_id, f.address, \
-         o.id AS float_id, o.address AS float_address FROM instances i \
+         o.id AS float_id, o.address AS float_address, \
+         CASE WHEN n.kind = 'flat' THEN n.id END AS outside FROM instances i \
          LEFT JOIN virtual_interfaces v ON v.instance_id = i.id \
          LEFT JOIN fixed_ips f ON f.virtual_interface_id = v.id AND f.instance_id = i.id \
+         LEFT JOIN networks n ON n.id = v.network_id \
          LEFT JOIN floating_ips o ON o.fixed_ip_id = f.id \
          WHERE i.id = $1 ORDER BY v.device_index, f.id, o.addr",
     )
@@ -150,10 +155,14 @@ pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
     };
     let instance = Reader::new("instance", first);
     let (mut addresses, mut floats) = (Vec::with_capacity(rows.len()), Vec::new());
+    let mut outside = BTreeMap::new();
     for row in &rows {
         let r = Reader::new("instance", row);
         if let Some(fixed) = r.maybe_int("fixed_id")? {
             addresses.push((FixedIpId(fixed), r.parse("address")?));
+            if let Some(network) = r.maybe_int("outside")? {
+                outside.insert(FixedIpId(fixed), NetworkId(network));
+            }
         }
         if let Some(float) = r.maybe_int("float_id")? {
             floats.push((FloatingIpId(float), r.parse("float_address")?));
@@ -164,6 +173,7 @@ pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
         project: instance.parse("project_id")?,
         state: instance.parse("state")?,
         addresses,
+        outside,
         floats,
     }))
 }

@@ -250,7 +250,7 @@ pub(super) fn make_layers(folder: &Path, owner: u32) -> Result<(), SubsystemErro
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::instance::inject::write_interfaces;
+    use crate::instance::inject::{interfaces_file, write_file};
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -263,7 +263,9 @@ mod tests {
                 // As systemd's UMask=0077.
                 rustix::process::umask(Mode::from(0o077));
                 make_layers(folder.path(), 0).unwrap();
-                write_interfaces(&folder.path().join("upper"), 0, "auto lo\n").unwrap();
+                let upper = folder.path().join("upper");
+                let file = interfaces_file("auto lo\n".to_owned());
+                write_file((&upper, folder.path()), 0, &file).unwrap();
             });
         });
         for path in ["upper", "upper/etc", "upper/etc/network"] {

@@ -4,6 +4,7 @@
 use futures_util::future::BoxFuture;
 use novanet_model::InstanceId;
 use novanet_reconcile::SubsystemError;
+use std::fmt;
 use std::path::PathBuf;
 
 /// All that a driver needs to make a machine.
@@ -25,9 +26,58 @@ pub struct Machine {
     /// The instance's own folder, with its disk and its console (a FIFO). The driver puts all its
     /// own files of the instance here.
     pub folder: PathBuf,
-    /// Content of `/etc/network/interfaces` on the disk; `None`: the driver does not write the
-    /// file.
-    pub interfaces: Option<String>,
+    /// The driver writes these to the disk before it makes the machine.
+    pub files: Vec<InjectedFile>,
+}
+
+/// A file on an instance's disk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InjectedFile {
+    /// Below the instance's `/`, without links: `etc/hostname`.
+    pub path: &'static str,
+    /// Permissions; the owner is root.
+    pub mode: u32,
+    /// Behind the content of the image's own file, if it has one.
+    pub append: bool,
+    /// Content.
+    pub content: Vec<u8>,
+}
+
+impl InjectedFile {
+    /// A file that replaces the image's own.
+    pub fn new(path: &'static str, mode: u32, content: Vec<u8>) -> Self {
+        Self {
+            path,
+            mode,
+            append: false,
+            content,
+        }
+    }
+}
+
+impl fmt::Debug for InjectedFile {
+    /// Without the content, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{} ({} bytes)", self.path, self.content.len())
+    }
+}
+
+/// What an instance of flat networks, where no metadata service answers, must know at its first
+/// boot.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FirstBoot {
+    /// Host name with domain.
+    pub full_name: String,
+    /// Public keys of the key pair, in OpenSSH's format.
+    pub keys: Vec<String>,
+    /// User-data, decoded.
+    pub user_data: Option<Vec<u8>>,
+}
+
+/// Where [`FirstBoot`] comes from: the server.
+pub trait FirstBootSource: Send + Sync {
+    /// For this instance. The error is for people.
+    fn first_boot(&self, instance: InstanceId) -> BoxFuture<'_, Result<FirstBoot, String>>;
 }
 
 /// The firewall around the instances. The worker asks before it sets a goal; the supervisor asks

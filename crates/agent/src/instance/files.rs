@@ -34,6 +34,8 @@ pub(super) struct State {
 
 /// Prefix of folders that an agent is removing.
 const REMOVED: &str = ".removed-";
+/// The file that says that the disk has the files of the first boot.
+const FIRST_BOOT_DONE: &str = "first-boot.json";
 /// Prefix of folders that an agent is making.
 const MAKING: &str = ".making-";
 
@@ -176,6 +178,15 @@ impl Folder {
 
     pub(super) fn set_state(&self, state: &State) -> Result<(), SubsystemError> {
         self.write("state.json", state)
+    }
+
+    /// Whether the disk has the files of the first boot.
+    pub(super) fn is_first_boot_done(&self) -> bool {
+        self.path.join(FIRST_BOOT_DONE).exists()
+    }
+
+    pub(super) fn set_first_boot_done(&self) -> Result<(), SubsystemError> {
+        self.write(FIRST_BOOT_DONE, &true)
     }
 
     /// Renames the folder, then removes it: a half-removed one must not look like an instance.

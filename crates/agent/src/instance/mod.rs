@@ -17,7 +17,7 @@ mod program;
 mod range;
 mod supervisor;
 
-pub use driver::{Driver, Gate, Machine};
+pub use driver::{Driver, FirstBoot, FirstBootSource, Gate, InjectedFile, Machine};
 
 use crate::image::Images;
 use crate::settings::Settings;
@@ -187,6 +187,12 @@ impl Instances {
     /// second call changes nothing.
     pub fn set_gate(&self, gate: Arc<dyn Gate>) {
         self.supervisor.set_gate(gate);
+    }
+
+    /// From now on instances of flat networks get what this source says before their first boot. A
+    /// second call changes nothing.
+    pub fn set_first_boot_source(&self, source: Arc<dyn FirstBootSource>) {
+        self.supervisor.set_first_boot_source(source);
     }
 
     /// The last 64 KiB of an instance's console. `None`: this host has no such instance.

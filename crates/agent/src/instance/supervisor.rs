@@ -12,7 +12,7 @@ mod work;
 
 use super::PortAttacher;
 use super::console::{self, Copiers};
-use super::driver::{Driver, Gate};
+use super::driver::{Driver, FirstBootSource, Gate};
 use super::files::{Folders, Spec};
 use super::process::ProcessId;
 use crate::boot::boot_id;
@@ -56,6 +56,7 @@ pub(super) struct InstanceSupervisor {
     tiny_disk_mb: u64,
     attacher: Arc<dyn PortAttacher>,
     gate: OnceLock<Arc<dyn Gate>>,
+    first_boot: OnceLock<Arc<dyn FirstBootSource>>,
     reports: mpsc::UnboundedSender<InstanceReport>,
     changed_externally: Arc<Notify>,
     idle: Notify,
@@ -86,6 +87,7 @@ impl InstanceSupervisor {
             tiny_disk_mb,
             attacher,
             gate: OnceLock::new(),
+            first_boot: OnceLock::new(),
             reports,
             changed_externally: Arc::default(),
             idle: Notify::new(),
@@ -97,6 +99,10 @@ impl InstanceSupervisor {
 
     pub(super) fn set_gate(&self, gate: Arc<dyn Gate>) {
         let _ = self.gate.set(gate);
+    }
+
+    pub(super) fn set_first_boot_source(&self, source: Arc<dyn FirstBootSource>) {
+        let _ = self.first_boot.set(source);
     }
 
     pub(super) fn changed_externally(&self) -> Arc<Notify> {

@@ -14,11 +14,13 @@ use crate::dhcp::DhcpServers;
 use crate::dhcp::journal::Journal;
 use crate::firewall::{Firewall, FirewallBackend};
 use crate::image::{ImageError, ImageSource, Images};
-use crate::instance::{Consoles, Gate, Instances, PortAttacher};
+use crate::instance::{Consoles, FirstBoot, FirstBootSource, Gate, Instances, PortAttacher};
 use crate::link::{self, Links};
 use crate::metadata::{self, MetadataError, MetadataSource};
 use crate::server_client::{Client, LeaseSource, Pace, ServerAddress};
 use crate::settings::Settings;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use novanet_model::object::Port;
 use novanet_model::wire::{Hello, HostRole, InstanceReport, LeaseEvent, Metadata};
@@ -29,7 +31,7 @@ use novanet_reconcile::{
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -84,6 +86,13 @@ pub async fn run_with(
     let client = Client::new(server, &settings.host);
     let (reporter, reports) = mpsc::unbounded_channel();
     let subsystems = real_subsystems(&settings, Arc::new(client.clone()), reporter)?;
+    let followed = Arc::new(Followed {
+        client: client.clone(),
+        engine: OnceLock::new(),
+    });
+    subsystems
+        .instances
+        .set_first_boot_source(Arc::clone(&followed) as _);
     let leases = Leases {
         journal: subsystems.dhcp.journal(),
         changed: subsystems.dhcp.leases_changed(),
@@ -91,7 +100,7 @@ pub async fn run_with(
     let console = Arc::new(subsystems.instances.consoles());
     tracing::info!(host = settings.host, "the agent starts");
     let parts = Parts {
-        background: background(&settings, metadata, client.clone()),
+        background: background(&settings, metadata, followed),
         hello: hello(&settings, &options.roles),
         my_ip_follows: settings.my_ip_follows,
         state_path: settings.state_path,
@@ -150,16 +159,17 @@ async fn listen(port: u16) -> Result<TcpListener, AgentError> {
     listener.map_err(|source| AgentError::Port { port, source })
 }
 
-fn background(settings: &Settings, listener: TcpListener, client: Client) -> BackgroundTasks {
+fn background(
+    settings: &Settings,
+    listener: TcpListener,
+    source: Arc<Followed>,
+) -> BackgroundTasks {
     let cache = super::lock::agent_dir(&settings.state_path).join("metadata");
     vec![(
         "metadata service",
         Box::new(move |engine| {
             Box::pin(async move {
-                let source = Arc::new(Followed {
-                    client,
-                    engine: engine.clone(),
-                });
+                let _ = source.engine.set(engine.clone());
                 let find = move |address| engine.instance_at(address);
                 let served = metadata::serve(listener, find, source, cache);
                 if let Err(error) = served.await {
@@ -318,20 +328,48 @@ impl ImageSource for Client {
 /// belongs to another instance.
 struct Followed {
     client: Client,
-    engine: Engine,
+    /// Not set: the agent is starting.
+    engine: OnceLock<Engine>,
+}
+
+impl Followed {
+    async fn ask(&self, instance: InstanceId) -> Result<Metadata, MetadataError> {
+        let held = match self.engine.get() {
+            None => Some("the agent is starting".to_owned()),
+            Some(engine) => engine.held(),
+        };
+        if let Some(why) = held {
+            return Err(MetadataError::Unavailable(why));
+        }
+        match self.client.metadata(instance).await {
+            Ok(Some(metadata)) => Ok(metadata),
+            Ok(None) => Err(MetadataError::Unknown(instance)),
+            Err(error) => Err(MetadataError::Unavailable(error.to_string())),
+        }
+    }
 }
 
 impl MetadataSource for Followed {
     fn metadata(&self, instance: InstanceId) -> BoxFuture<'_, Result<Metadata, MetadataError>> {
+        Box::pin(self.ask(instance))
+    }
+}
+
+impl FirstBootSource for Followed {
+    fn first_boot(&self, instance: InstanceId) -> BoxFuture<'_, Result<FirstBoot, String>> {
         Box::pin(async move {
-            if let Some(why) = self.engine.held() {
-                return Err(MetadataError::Unavailable(why));
-            }
-            match self.client.metadata(instance).await {
-                Ok(Some(metadata)) => Ok(metadata),
-                Ok(None) => Err(MetadataError::Unknown(instance)),
-                Err(error) => Err(MetadataError::Unavailable(error.to_string())),
-            }
+            let metadata = self.ask(instance).await.map_err(|e| e.to_string())?;
+            let user_data = metadata.user_data.map(|data| STANDARD.decode(data));
+            let user_data = user_data.transpose().map_err(|e| e.to_string())?;
+            Ok(FirstBoot {
+                full_name: metadata.hostname,
+                keys: metadata
+                    .public_keys
+                    .into_iter()
+                    .map(|(_, key)| key)
+                    .collect(),
+                user_data,
+            })
         })
     }
 }

@@ -6,6 +6,7 @@ use crate::engine_support::eventually;
 use crate::link::inside;
 use crate::protocol_server::Cloud;
 use crate::subsystem;
+use novanet_agent::link::attach;
 use novanet_agent::local;
 use novanet_agent::runtime::{
     AgentError, Offline, Options, offline, run_with, saved_settings, saved_settings_path,
@@ -200,5 +201,50 @@ fn a_real_host_is_made_repaired_left_alone_and_cleaned_up() {
     inside(|| async {
         let dir = tempfile::tempdir().unwrap();
         a_life(subsystem::settings(dir.path())).await;
+    });
+}
+
+/// How long the administrator's bridge is away.
+const AWAY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(8)];
+
+#[test]
+fn ports_are_back_in_an_administrators_bridge_within_five_seconds_of_its_return() {
+    inside(|| async {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = subsystem::settings(dir.path());
+        sh("ip link add eth0 type veth peer name outside && ip link set eth0 up");
+        let bridge = "ip link add br200 type bridge; ip link set br200 up; \
+                      ip address add 10.8.0.1/24 dev br200";
+        sh(bridge);
+        let cloud = Cloud::new();
+        let port = subsystem::port(2, "br200");
+        let flat = HostObject::Bridge(novanet_model::object::Bridge {
+            network: port.network,
+            bridge: port.bridge.clone(),
+            interface: None,
+            vlan: None,
+            mtu: None,
+            foreign: true,
+            cidr: Some("10.8.0.0/24".parse().unwrap()),
+        });
+        let version = cloud.change(&[flat, HostObject::Port(port.clone())], &[]);
+        let _serving = cloud.serve(&settings.state_path.join("server.sock"));
+        let agent = Agent::start(&settings);
+        let vm = novanet_lab::Host::new("vm").unwrap();
+        let pid = i32::try_from(vm.pid()).unwrap();
+        attach(&port, pid, "eth0").await.unwrap();
+        in_force(&cloud, version).await;
+        for away in AWAY {
+            sh("ip link delete br200");
+            shows("ip link show dev nv2", "master", false).await;
+            tokio::time::sleep(away).await;
+            assert!(!sh("ip link").contains("br200"), "no bridge of ours");
+            sh(bridge);
+            let began = Instant::now();
+            shows("ip link show dev nv2", "master br200", true).await;
+            assert!(began.elapsed() < Duration::from_secs(5), "{away:?}");
+            in_force(&cloud, version).await;
+        }
+        agent.stop().await;
     });
 }

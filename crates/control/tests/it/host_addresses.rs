@@ -232,3 +232,53 @@ fn a_vlan_id_whose_device_a_host_has_itself_is_given_to_no_network() {
         Ok(())
     });
 }
+
+#[test]
+fn a_floating_ip_leads_into_a_flat_network_only_where_the_host_is_its_gateway() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let _host = w.host("cloud1").await;
+        w.floats("203.0.113.4/30").await;
+        w.create_networks(&request(NetworkKind::Flat, "10.8.0.0/24", "br200"))
+            .await?;
+        let id = w.run(&web, 1).await[0];
+        let float = w.allocate_address(&web, None).await?.address;
+        let to = Association::to(id);
+        let refused = "floating IP 203.0.113.4: the gateway 10.8.0.1 of flat network 10.8.0.0/24 is not an \
+             address of the cloud's host on br200, so that host cannot translate it: use an instance in \
+             another network, or give br200 the address 10.8.0.1";
+        // The host has not reported, has another address there, has it elsewhere.
+        for elsewhere in [
+            None,
+            Some(("10.8.0.9/24", "br200")),
+            Some(("10.8.0.1/32", "eth0")),
+        ] {
+            if let Some(address) = elsewhere {
+                w.report_addresses("cloud1", &lives(&[address], None))
+                    .await?;
+            }
+            assert_refused!(
+                w.associate_address(&web, float.into(), &to).await,
+                ControlError::NoGateway { .. },
+                refused
+            );
+        }
+        w.report_addresses("cloud1", &lives(&[("10.8.0.1/24", "br200")], None))
+            .await?;
+        w.associate_address(&web, float.into(), &to).await?;
+        assert_eq!(w.instance(&web, id).await?.public_address, Some(float));
+
+        // Of several addresses the first that it can lead to.
+        w.report_addresses("cloud1", &lives(&[], None)).await?;
+        w.network("10.9.0.0/24").await;
+        let two = w.run(&web, 1).await[0];
+        w.associate_address(&web, float.into(), &Association::to(two))
+            .await?;
+        let ports = w.instance(&web, two).await?.ports;
+        let fixed = w.floating_ips().await?.into_iter().find_map(|f| f.fixed);
+        assert_eq!(fixed.map(|f| f.address), Some(ports[1].address));
+        w.assert_planned().await;
+        Ok(())
+    });
+}

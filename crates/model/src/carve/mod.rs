@@ -118,7 +118,7 @@ impl Default for Defaults {
             network_size: 256,
             flat_network_bridge: literal("br100"),
             flat_network_dns: Some(Ipv4Addr::new(8, 8, 4, 4)),
-            flat_injected: false,
+            flat_injected: true,
             vlan_start: 100,
             vpn_start: 1000,
             cnt_vpn_clients: 0,

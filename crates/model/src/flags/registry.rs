@@ -112,12 +112,13 @@ const FLAGS: &[Flag] = &[
     flag(Server, "service_down_time", SECONDS, "60", "seconds without a heartbeat after which a host counts as down"),
     flag(Agent, "roles", Kind::Words, "network,compute", "what this host does: network, compute or both"),
     // Networks
-    flag(Manage, "network_manager", Kind::Manager, "nova.network.manager.VlanManager", "kind of networks that network create makes: FlatManager, FlatDHCPManager, VlanManager"),
+    flag(All, "network_manager", Kind::Manager, "nova.network.manager.VlanManager", "kind of networks that network create makes: FlatManager, FlatDHCPManager, VlanManager; with VlanManager a project's first instance takes a free VLAN network"),
     flag(Server, "network_host", Kind::Text, "", "host that becomes the gateway of new networks; empty: the first that can"),
     // Cactus' default and the manual's; 2011.3 had none and refused to go on without it.
     flag(Manage, "flat_network_bridge", Kind::Interface, "br100", "bridge of flat networks"),
     flag(Manage, "flat_network_dns", Kind::OptionalAddress, "8.8.4.4", "DNS server written into instances of flat networks"),
-    flag(Manage, "flat_injected", Kind::Switch, "false", "write addresses into the instances of flat networks"),
+    // Cactus' default; without it an instance of a flat network has no address.
+    flag(Manage, "flat_injected", Kind::Switch, "true", "new flat networks: write addresses, keys and user-data into the instances' disks"),
     flag(Agent, "flat_interface", Kind::OptionalInterface, "", "interface that this host puts into flat-DHCP bridges"),
     flag(Manage, "vlan_start", Kind::Number(1, 4094), "100", "first VLAN id"),
     // Cactus' default and the manual's, like flat_network_bridge.

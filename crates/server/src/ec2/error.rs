@@ -57,6 +57,7 @@ fn code_of(error: &ControlError) -> Code {
             Kind::FixedIp => Code::InvalidIpAddressInUse,
             _ => Code::InvalidParameterValue,
         },
+        ControlError::NoGateway { .. } => Code::GatewayNotAttached,
         ControlError::StillAssociated { .. } => Code::InvalidIpAddressInUse,
         ControlError::Quota { resource, .. } => match resource {
             Resource::Instances | Resource::Cores | Resource::Ram => Code::InstanceLimitExceeded,
@@ -106,6 +107,7 @@ fn not_found(kind: Kind) -> Code {
         Kind::Rule => Code::InvalidPermissionNotFound,
         Kind::InstanceType => Code::InvalidInstanceType,
         Kind::User | Kind::Project => Code::AuthFailure,
-        Kind::Network | Kind::FixedIp | Kind::Host => Code::InvalidParameterValue,
+        Kind::Network => Code::InvalidSubnetIdNotFound,
+        Kind::FixedIp | Kind::Host => Code::InvalidParameterValue,
     }
 }

@@ -19,7 +19,7 @@ pub use cgroup::{Cgroups, Version};
 use super::console;
 use super::disk::{Disk, make_layers};
 use super::driver::{Driver, Machine};
-use super::inject::write_interfaces;
+use super::inject::write_file;
 use super::program;
 use crate::private;
 use crate::settings::Settings;
@@ -243,8 +243,9 @@ impl Oci {
             }
             None => machine.folder.clone(),
         };
-        if let Some(text) = &machine.interfaces {
-            write_interfaces(&own.join("upper"), machine.root_id, text)?;
+        for file in &machine.files {
+            let upper = own.join("upper");
+            write_file((&upper, &machine.image), machine.root_id, file)?;
         }
         let mut stage = Stage {
             root: String::new(),

@@ -8,9 +8,9 @@ use super::{Goal, InstanceSupervisor, MAX_IMAGE_AGE, Phase, Spec, blocking};
 use crate::boot::boot_id;
 use crate::instance::console;
 use crate::instance::disk;
-use crate::instance::driver::{Driver, Machine};
+use crate::instance::driver::{Driver, InjectedFile, Machine};
 use crate::instance::files::{Folder, State};
-use crate::instance::inject::interfaces;
+use crate::instance::inject::{first_boot_files, interfaces, interfaces_file};
 use crate::instance::process::{Process, ProcessId};
 use novanet_model::InstanceId;
 use novanet_model::wire::{InstanceReport, InstanceState};
@@ -26,6 +26,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a made instance waits for the firewall before the step removes it again.
 const GATE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the server may take to say what an instance must know at its first boot.
+const FIRST_BOOT_TIMEOUT: Duration = Duration::from_secs(10);
+/// One of the files that are written before the first boot only.
+const FIRST_BOOT_FILE: &str = "etc/hostname";
 /// Limit of the delay between two tries.
 const MAX_RETRY_DELAY_SECONDS: u64 = 60;
 
@@ -207,8 +211,8 @@ impl InstanceSupervisor {
         })
         .await?;
         self.copiers.start(id, folder.path());
-        let injected = spec.instance.injected.iter();
-        let injected: Vec<_> = injected.chain(&spec.instance.more_injected).collect();
+        let files = self.files(id, spec, &folder).await?;
+        let first = files.iter().any(|file| file.path == FIRST_BOOT_FILE);
         let machine = Machine {
             instance: id,
             hostname: spec.instance.hostname.clone(),
@@ -217,9 +221,13 @@ impl InstanceSupervisor {
             image,
             root_id: self.folders.root_id(&folder),
             folder: folder.path().to_owned(),
-            interfaces: (!injected.is_empty()).then(|| interfaces(&injected)),
+            files,
         };
         let pid = driver.create(&machine).await?;
+        if first {
+            let folder = folder.clone();
+            blocking(move || folder.set_first_boot_done()).await?;
+        }
         let process = ProcessId::of(pid)
             .and_then(ProcessId::open)
             .ok_or_else(|| SubsystemError::Refused(format!("{id}: ended before it was started")))?;
@@ -236,6 +244,36 @@ impl InstanceSupervisor {
         state.process = Some(process.id);
         blocking(move || folder.set_state(&state)).await?;
         Ok(Some(process))
+    }
+
+    /// The files that an instance of flat networks finds on its disk at this boot.
+    async fn files(
+        &self,
+        id: InstanceId,
+        spec: &Spec,
+        folder: &Folder,
+    ) -> Result<Vec<InjectedFile>, SubsystemError> {
+        let injected = spec.instance.injected.iter();
+        let injected: Vec<_> = injected.chain(&spec.instance.more_injected).collect();
+        if injected.is_empty() {
+            return Ok(Vec::new());
+        }
+        let of_flat = |index: &u32| injected.iter().any(|net| net.port == *index);
+        let ports = spec.ports.iter().map(|port| port.index);
+        let text = interfaces(&injected, &ports.filter(|index| !of_flat(index)).collect());
+        let mut files = vec![interfaces_file(text)];
+        if let Some(source) = self.first_boot.get()
+            && !folder.is_first_boot_done()
+        {
+            let asked = tokio::time::timeout(FIRST_BOOT_TIMEOUT, source.first_boot(id)).await;
+            let first = asked.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+            let first = first.map_err(|why| {
+                let what = "its host name, keys and user-data";
+                SubsystemError::Refused(format!("{id}: {what}: {why}"))
+            })?;
+            files.extend(first_boot_files(id, &spec.instance.hostname, &first));
+        }
+        Ok(files)
     }
 
     async fn attach_all(&self, spec: &Spec, process: &Process) -> Result<(), SubsystemError> {

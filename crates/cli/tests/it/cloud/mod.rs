@@ -8,6 +8,7 @@ mod database;
 mod disk;
 mod exhaust;
 mod faults;
+mod flat;
 mod identity;
 mod killed;
 mod late;
