@@ -60,9 +60,22 @@ pub(crate) fn refuse_network(reports: &Reports, new: &NewNetwork) -> Result<()> 
         let has = addresses.conflict(&claim, When::Create)?;
         Some(format!("host {host} has {has}: choose another range"))
     });
-    match conflicts.next() {
+    if let Some(reason) = conflicts.next() {
+        return Err(ControlError::in_use(Kind::Network, new.cidr, reason));
+    }
+    let reserved = reserved(reports);
+    match new
+        .dhcp_server
+        .and_then(|server| Some((server, reserved.get(&server)?)))
+    {
         None => Ok(()),
-        Some(reason) => Err(ControlError::in_use(Kind::Network, new.cidr, reason)),
+        Some((server, why)) => {
+            let reason = format!(
+                "its DHCP server cannot have {server}, {why}: name a free address of the network \
+                 (--dhcp_server=ADDRESS)"
+            );
+            Err(ControlError::in_use(Kind::Network, new.cidr, reason))
+        }
     }
 }
 
@@ -70,7 +83,8 @@ pub(crate) fn refuse_network(reports: &Reports, new: &NewNetwork) -> Result<()> 
 pub fn claim(new: &NewNetwork) -> Claim<'_> {
     Claim {
         cidr: new.cidr,
-        gateway: (new.kind != NetworkKind::Flat).then_some(new.gateway),
+        gateway: (new.kind != NetworkKind::Flat && new.dhcp_server.is_none())
+            .then_some(new.gateway),
         bridge: &new.bridge,
         interface: new.bridge_interface.as_ref(),
     }
@@ -98,7 +112,10 @@ impl NetworkAndHost {
         let is_gateway = |a: &HostAddress| {
             a.address.addr() == network.gateway && a.interface == network.bridge.as_str()
         };
-        let report = self.report.as_ref();
+        let report = self
+            .report
+            .as_ref()
+            .filter(|_| network.dhcp_server.is_none());
         report.is_some_and(|report| report.addresses.iter().any(is_gateway))
     }
 
@@ -108,6 +125,14 @@ impl NetworkAndHost {
         }
         let network = &self.network;
         let (cidr, kind, gateway) = (network.cidr, network.kind, network.gateway);
+        if network.dhcp_server.is_some() {
+            let reason = format!(
+                "the gateway {gateway} of {kind} network {cidr} is another machine, and no host \
+                 routes for the network: reach the instance at its own address, or use an instance \
+                 in another network"
+            );
+            return Err(ControlError::NoGateway { address, reason });
+        }
         let bridge = &network.bridge;
         // What hosts there are is the operator's business only.
         let host = match &network.host {

@@ -7,7 +7,7 @@ use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::carve::{self, CarveError, Carved, NewNetwork, Request};
 use novanet_model::rows::Network;
 use novanet_model::wire::HostRole;
-use novanet_model::{NetworkId, NetworkKind};
+use novanet_model::{ModelError, NetworkId, NetworkKind};
 use novanet_store::networks::Reserved;
 pub use novanet_store::networks::{BadNetwork, Brief};
 use novanet_store::{
@@ -40,6 +40,9 @@ impl Cloud {
         }
         let carved = self.carve(&mut tx, request).await?;
         let host = self.gateway_host(&mut tx).await?;
+        if host.is_none() {
+            self.refuse_unknown_network_host(&mut tx).await?;
+        }
         let reports = novanet_store::host_addresses::all(&mut tx).await?;
         let mut made = Vec::with_capacity(carved.networks.len());
         for new in &carved.networks {
@@ -265,6 +268,29 @@ impl Cloud {
             .find(|h| self.is_up(h))
             .or_else(|| gateways.first());
         Ok(best.map(|h| h.name.clone()))
+    }
+}
+
+impl Cloud {
+    /// Refuses a `network_host` that is none of the known hosts: a new network would wait for it
+    /// without a word. Before the first host has reported, the flag may be right.
+    async fn refuse_unknown_network_host(&self, c: &mut Conn) -> Result<()> {
+        let Some(wanted) = &self.config().network_host else {
+            return Ok(());
+        };
+        let known = hosts::list(c).await?;
+        let reason = match known.iter().find(|host| host.name == *wanted) {
+            _ if known.is_empty() => return Ok(()),
+            None => {
+                let names: Vec<&str> = known.iter().map(|host| host.name.as_str()).collect();
+                format!("is no host of this cloud: there is {}", names.join(", "))
+            }
+            Some(host) if host.disabled => {
+                format!("is disabled: nova-manage service enable {wanted}")
+            }
+            Some(_) => "has not the role network (flag roles)".to_owned(),
+        };
+        Err(ModelError::new("network_host", wanted, reason).into())
     }
 }
 

@@ -66,6 +66,10 @@ pub struct NetworkSpec {
     pub cidr: Ipv4Net,
     /// Gateway, usually the first address.
     pub gateway: Ipv4Addr,
+    /// The DHCP server's address on the bridge, if the gateway of a flat-DHCP network is another
+    /// machine; `None`: the host is the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp_server: Option<Ipv4Addr>,
     /// First address for instances.
     pub dhcp_start: Ipv4Addr,
     /// The bridge.

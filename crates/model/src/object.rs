@@ -82,6 +82,11 @@ pub struct Dhcp {
     pub bridge: IfName,
     /// The server's own address, on the bridge.
     pub server: Ipv4Addr,
+    /// The instances' router, if it is another machine: then the address of the server comes with
+    /// this object, and the host does not route for the network. `None`: the server, whose address
+    /// comes with the [`Gateway`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<Ipv4Addr>,
     /// The network.
     pub cidr: Ipv4Net,
     /// First address that may be handed out.

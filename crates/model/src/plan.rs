@@ -54,9 +54,10 @@ pub fn objects_of_network(
         vlan: network.vlan,
         mtu: network.mtu,
         foreign: network.kind == NetworkKind::Flat,
-        cidr: (network.kind == NetworkKind::Flat).then_some(network.cidr),
+        cidr: (network.kind == NetworkKind::Flat || network.dhcp_server.is_some())
+            .then_some(network.cidr),
     })];
-    if network.kind != NetworkKind::Flat {
+    if network.kind != NetworkKind::Flat && network.dhcp_server.is_none() {
         let address = ipnet::Ipv4Net::new(network.gateway, network.cidr.prefix_len())
             .unwrap_or_else(|_| unreachable!("a prefix length taken from a network is valid"));
         objects.push(HostObject::Gateway(Gateway {
@@ -64,10 +65,13 @@ pub fn objects_of_network(
             bridge: network.bridge.clone(),
             address,
         }));
+    }
+    if network.kind != NetworkKind::Flat {
         objects.push(HostObject::Dhcp(Dhcp {
             network: network.id,
             bridge: network.bridge.clone(),
-            server: network.gateway,
+            server: network.dhcp_server.unwrap_or(network.gateway),
+            router: network.dhcp_server.map(|_| network.gateway),
             cidr: network.cidr,
             start: network.dhcp_start,
             lease_seconds: settings.dhcp_lease_time,

@@ -140,7 +140,7 @@ pub async fn target(c: &mut Conn, id: InstanceId) -> Result<Option<Target>> {
     let rows = sqlx::query(
         "SELECT i.id, i.project_id, i.state, f.id AS fixed_id, f.address, \
          o.id AS float_id, o.address AS float_address, \
-         CASE WHEN n.kind = 'flat' THEN n.id END AS outside FROM instances i \
+         CASE WHEN n.kind = 'flat' OR n.dhcp_server IS NOT NULL THEN n.id END AS outside FROM instances i \
          LEFT JOIN virtual_interfaces v ON v.instance_id = i.id \
          LEFT JOIN fixed_ips f ON f.virtual_interface_id = v.id AND f.instance_id = i.id \
          LEFT JOIN networks n ON n.id = v.network_id \

@@ -6,13 +6,13 @@ use crate::read::Reader;
 use crate::{Result, StoreError};
 use novanet_model::carve::{AddressPlan, CarveError, parse_range};
 use novanet_model::rows::Network;
-use novanet_model::{IfName, ModelError, NetworkId, NetworkKind, NetworkSpec};
+use novanet_model::{IfName, Ipv4Net, ModelError, NetworkId, NetworkKind, NetworkSpec};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
 pub(crate) const COLUMNS: &str = "id, uuid, label, kind, injected, multi_host, cidr, gateway, \
     dhcp_start, dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, vpn_public_port, \
-    vpn_private_address, vpn_clients, project_id, host, mtu";
+    vpn_private_address, vpn_clients, project_id, host, mtu, dhcp_server";
 
 /// What can be said of any network's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,7 @@ pub(crate) fn network(row: &AnyRow) -> Result<Network> {
         multi_host: r.flag("multi_host")?,
         cidr: r.cidr("cidr")?,
         gateway: r.parse("gateway")?,
+        dhcp_server: r.maybe("dhcp_server")?,
         dhcp_start: r.parse("dhcp_start")?,
         dns: [r.maybe("dns1")?, r.maybe("dns2")?]
             .into_iter()
@@ -84,6 +85,10 @@ pub(crate) fn network(row: &AnyRow) -> Result<Network> {
     Ok(network)
 }
 
+fn is_for_hosts(cidr: Ipv4Net, ip: Ipv4Addr) -> bool {
+    ip > cidr.network() && ip < cidr.broadcast()
+}
+
 fn check(network: &Network) -> Result<(), ModelError> {
     parse_range(&network.cidr.to_string())
         .map_err(|e| ModelError::new("cidr", network.cidr, e.reason))?;
@@ -98,6 +103,12 @@ fn check(network: &Network) -> Result<(), ModelError> {
         Err(CarveError::Invalid(error)) => return Err(error),
         Err(other) => return Err(ModelError::new("cidr", network.cidr, other.to_string())),
         Ok(_) => {}
+    }
+    if let Some(server) = network.dhcp_server
+        && (server == network.gateway || !is_for_hosts(network.cidr, server))
+    {
+        let reason = "must be another address for hosts of the network than the gateway";
+        return Err(ModelError::new("dhcp_server", server, reason));
     }
     let usable = |ip: &Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast();
     if let Some(server) = network.dns.iter().find(|ip| !usable(ip)) {
@@ -127,6 +138,7 @@ pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
         multi_host: false,
         cidr: cidr.trunc(),
         gateway: first,
+        dhcp_server: None,
         dhcp_start: first,
         dns: Vec::new(),
         bridge: r.parse("bridge").unwrap_or_else(|_| IfName::vlan_bridge(0)),

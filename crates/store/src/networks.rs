@@ -31,9 +31,9 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
     sqlx::query(
         "INSERT INTO networks (id, uuid, label, kind, injected, multi_host, cidr, netmask, gateway, \
          broadcast, dhcp_start, dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, \
-         vpn_public_port, vpn_private_address, vpn_clients, project_id, host, mtu, created_at, \
-         updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-         $17, $18, $19, $20, $21, $22, $23, $24, $24)",
+         vpn_public_port, vpn_private_address, vpn_clients, project_id, host, mtu, dhcp_server, \
+         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+         $17, $18, $19, $20, $21, $22, $23, $24, $25, $25)",
     )
     .bind(id)
     .bind(&network.uuid)
@@ -58,6 +58,7 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
     .bind(network.project.as_ref().map(ToString::to_string))
     .bind(network.host.clone())
     .bind(network.mtu.map(i64::from))
+    .bind(network.dhcp_server.as_ref().map(text))
     .bind(now)
     .execute(&mut **tx)
     .await?;

@@ -59,6 +59,9 @@ impl fmt::Display for DhcpValue {
                     "{} from {}, served by {}, leases of {} s",
                     spec.cidr, spec.start, spec.server, spec.lease_seconds
                 )?;
+                if let Some(router) = spec.router {
+                    write!(f, ", router {router}")?;
+                }
                 if !spec.domain.is_empty() {
                     write!(f, ", domain {}", spec.domain)?;
                 }
@@ -75,8 +78,10 @@ impl fmt::Display for DhcpValue {
 /// A network's range, as dnsmasq serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeSpec {
-    /// The server's address, on the bridge; the instances' gateway and DNS server.
+    /// The server's address, on the bridge; the instances' DNS server.
     pub server: Ipv4Addr,
+    /// The instances' router, if it is another machine; `None`: the server.
+    pub router: Option<Ipv4Addr>,
     /// The network.
     pub cidr: Ipv4Net,
     /// First address that dnsmasq may lease.
@@ -127,6 +132,7 @@ fn range(settings: &Settings, dhcp: &Dhcp) -> (DhcpKey, DhcpValue) {
         DhcpKey::Range(dhcp.bridge.clone(), dhcp.network),
         DhcpValue::Range(RangeSpec {
             server: dhcp.server,
+            router: dhcp.router,
             cidr: dhcp.cidr,
             start: dhcp.start,
             lease_seconds: dhcp.lease_seconds,

@@ -66,12 +66,15 @@ pub fn arguments(
             range.cidr.netmask(),
             range.lease_seconds
         ));
-        for option in ["router", "dns-server"] {
-            all.push(format!(
-                "--dhcp-option=tag:{tag},option:{option},{}",
-                range.server
-            ));
+        let option = |what: String| format!("--dhcp-option=tag:{tag},option:{what}");
+        let (server, router) = (range.server, range.router.unwrap_or(range.server));
+        all.push(option(format!("router,{router}")));
+        if range.router.is_some() {
+            // Clients that take this ignore the router option (RFC 3442): it has the default, too.
+            let routes = format!("169.254.169.254/32,{server},0.0.0.0/0,{router}");
+            all.push(option(format!("classless-static-route,{routes}")));
         }
+        all.push(option(format!("dns-server,{server}")));
         if !range.domain.is_empty() {
             all.push(format!("--domain={},{}", range.domain, range.cidr.trunc()));
             domains.insert(&range.domain);
@@ -222,6 +225,7 @@ mod tests {
     fn ranges() -> Ranges {
         let range = |net: u8, prefix: u8, domain: &str, dns: &[[u8; 4]]| RangeSpec {
             server: [10, net, 0, 1].into(),
+            router: (net == 9).then(|| [10, 9, 0, 254].into()),
             cidr: ipnet::Ipv4Net::new_assert([10, net, 0, 0].into(), prefix),
             start: [10, net, 0, 3].into(),
             lease_seconds: 120,
@@ -288,7 +292,8 @@ mod tests {
         --dhcp-option=tag:net1,option:dns-server,10.0.0.1
         --domain=novalocal,10.0.0.0/16
         --dhcp-range=set:net7,10.9.0.3,static,255.255.255.0,120s
-        --dhcp-option=tag:net7,option:router,10.9.0.1
+        --dhcp-option=tag:net7,option:router,10.9.0.254
+        --dhcp-option=tag:net7,option:classless-static-route,169.254.169.254/32,10.9.0.1,0.0.0.0/0,10.9.0.254
         --dhcp-option=tag:net7,option:dns-server,10.9.0.1
         --local=/novalocal/
         --local=/0.in-addr.arpa/10.in-addr.arpa/127.in-addr.arpa/16.172.in-addr.arpa/168.192.in-addr.arpa/17.172.in-addr.arpa/18.172.in-addr.arpa/19.172.in-addr.arpa/20.172.in-addr.arpa/21.172.in-addr.arpa/22.172.in-addr.arpa/23.172.in-addr.arpa/24.172.in-addr.arpa/25.172.in-addr.arpa/254.169.in-addr.arpa/26.172.in-addr.arpa/27.172.in-addr.arpa/28.172.in-addr.arpa/29.172.in-addr.arpa/30.172.in-addr.arpa/31.172.in-addr.arpa/8.e.f.ip6.arpa/9.e.f.ip6.arpa/a.e.f.ip6.arpa/b.e.f.ip6.arpa/c.f.ip6.arpa/d.f.ip6.arpa/

@@ -2,7 +2,7 @@
 //! Depends on the model only; each backend renders an intent in its own way.
 
 use novanet_model::HostObject;
-use novanet_model::object::{FloatingIp, Gateway, Group, Member, Port, ProjectAddress, Rule};
+use novanet_model::object::{Dhcp, FloatingIp, Gateway, Group, Member, Port, ProjectAddress, Rule};
 
 /// One thing that the firewall must provide. A new kind is an error in every backend until the
 /// backend renders it.
@@ -11,6 +11,9 @@ pub enum Intent<'a> {
     /// A network of this host: its range is ours, its gateway serves DNS, and instances leave it by
     /// NAT.
     Gateway(&'a Gateway),
+    /// A network of this host whose gateway is another machine: the host serves DHCP, DNS and
+    /// metadata in it, and forwards nothing from it.
+    Unrouted(&'a Dhcp),
     /// A floating IP stands for a fixed IP, in both directions.
     FloatingIp(&'a FloatingIp),
     /// A security group: its project, and its name for comments.
@@ -36,6 +39,7 @@ impl<'a> Intent<'a> {
             HostObject::Member(o) => Some(Self::Member(o)),
             HostObject::ProjectAddress(o) => Some(Self::ProjectAddress(o)),
             HostObject::Port(o) => Some(Self::Port(o)),
+            HostObject::Dhcp(o) if o.router.is_some() => Some(Self::Unrouted(o)),
             HostObject::Bridge(_)
             | HostObject::Dhcp(_)
             | HostObject::Binding(_)

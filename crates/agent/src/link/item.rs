@@ -10,7 +10,8 @@ use super::sysctl::{self, SysctlValue};
 use super::uplink::{self, UplinkSpec};
 use super::vlan::VlanValue;
 use crate::settings::Settings;
-use novanet_model::object::{Bridge, Gateway, HostObject};
+use ipnet::Ipv4Net;
+use novanet_model::object::{Bridge, HostObject};
 use novanet_model::{IfName, ObjectKey};
 use novanet_reconcile::Desired;
 use std::collections::{BTreeMap, BTreeSet};
@@ -238,7 +239,11 @@ fn conf(interface: &IfName, (setting, value): (&'static str, &str)) -> (LinkKey,
 pub(super) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, LinkValue)> {
     match object {
         HostObject::Bridge(bridge) => of_bridge(settings, bridge),
-        HostObject::Gateway(gateway) => of_gateway(gateway),
+        HostObject::Gateway(gateway) => of_server(&gateway.bridge, gateway.address),
+        HostObject::Dhcp(dhcp) if dhcp.router.is_some() => {
+            let address = Ipv4Net::new(dhcp.server, dhcp.cidr.prefix_len()).unwrap_or(dhcp.cidr);
+            of_server(&dhcp.bridge, address)
+        }
         HostObject::Port(port) => vec![(
             LinkKey::Port(port.name.clone()),
             LinkValue::Port(PortValue::wanted(port)),
@@ -314,9 +319,8 @@ fn of_bridge(settings: &Settings, bridge: &Bridge) -> Vec<(LinkKey, LinkValue)> 
     items
 }
 
-/// The gateway address, and the way to the metadata service for the instances behind it.
-fn of_gateway(gateway: &Gateway) -> Vec<(LinkKey, LinkValue)> {
-    let (bridge, address) = (&gateway.bridge, gateway.address);
+/// The host's address in a network, and the way to the metadata service for the instances in it.
+fn of_server(bridge: &IfName, address: Ipv4Net) -> Vec<(LinkKey, LinkValue)> {
     vec![
         (
             LinkKey::Address(bridge.clone(), address.addr()),

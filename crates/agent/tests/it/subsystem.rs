@@ -126,6 +126,7 @@ pub(crate) fn dhcp(network: i64, bridge: &str, cidr: &str, server: [u8; 4]) -> H
         network: NetworkId(network),
         bridge: name(bridge),
         server: server.into(),
+        router: None,
         cidr: cidr.parse().unwrap(),
         start: [server[0], server[1], server[2], 2].into(),
         lease_seconds: 120,

@@ -282,3 +282,60 @@ fn a_floating_ip_leads_into_a_flat_network_only_where_the_host_is_its_gateway() 
         Ok(())
     });
 }
+
+#[test]
+fn the_gateway_of_a_flat_dhcp_network_may_be_another_machine() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("cloud1").await;
+        w.floats("203.0.113.4/30").await;
+        // The LAN of the interface in the bridge: its router is the instances' too.
+        let mut lan = lives(&[("10.6.0.10/24", "eth1")], Some("10.6.0.254"));
+        lan.flat_interface = Some(IfName::new("eth1")?);
+        w.report_addresses("cloud1", &lan).await?;
+        let mut wire = request(NetworkKind::FlatDhcp, "10.6.0.0/24", "br300");
+        wire.gateway = Some(ip("10.6.0.254"));
+        let mut taken = wire.clone();
+        taken.dhcp_server = Some(ip("10.6.0.10"));
+        assert_refused!(
+            w.create_networks(&taken).await,
+            ControlError::InUse { .. },
+            "its DHCP server cannot have 10.6.0.10, host cloud1 has 10.6.0.10/24 on eth1: name a \
+             free address of the network (--dhcp_server=ADDRESS)"
+        );
+        let mut second = wire.clone();
+        second.dhcp_server = Some(ip("10.6.0.3"));
+        w.create_networks(&second).await?;
+        assert_eq!(w.networks().await?[0].dhcp_server, Some(ip("10.6.0.3")));
+        let ids = w.run(&web, 2).await;
+        host.round().await;
+        assert!(host.keys("gateway").is_empty());
+        let HostObject::Dhcp(dhcp) = host.get("dhcp/1") else {
+            panic!("another kind");
+        };
+        assert_eq!(
+            (dhcp.server, dhcp.router),
+            (ip("10.6.0.3"), Some(ip("10.6.0.254")))
+        );
+        let mut fixed = Vec::new();
+        for id in &ids {
+            fixed.push(w.fixed_ip(&web, *id).await);
+        }
+        assert_eq!(
+            fixed,
+            [ip("10.6.0.2"), ip("10.6.0.4")],
+            "past the DHCP server"
+        );
+        let float = w.allocate_address(&web, None).await?.address;
+        assert_refused!(
+            w.associate_address(&web, float.into(), &Association::to(ids[0]))
+                .await,
+            ControlError::NoGateway { .. },
+            "floating IP 203.0.113.4: the gateway 10.6.0.254 of flatdhcp network 10.6.0.0/24 is \
+             another machine, and no host routes for the network"
+        );
+        w.assert_planned().await;
+        Ok(())
+    });
+}

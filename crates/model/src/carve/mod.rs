@@ -8,6 +8,7 @@
 mod addresses;
 mod change;
 mod error;
+mod server;
 mod subnets;
 mod vlans;
 
@@ -36,8 +37,12 @@ pub struct Request {
     pub num_networks: u32,
     /// Addresses in each; `None`: the range shared out evenly, but at most the `network_size` flag.
     pub network_size: Option<u64>,
-    /// Gateway, of a single network.
+    /// Gateway, of a single network; that of a flat-DHCP network is another machine, unless it is
+    /// the DHCP server.
     pub gateway: Option<Ipv4Addr>,
+    /// The host's own address in a flat-DHCP network with another gateway; `None`: the first
+    /// address that is not the gateway's.
+    pub dhcp_server: Option<Ipv4Addr>,
     /// First address for instances, of a single network.
     pub dhcp_start: Option<Ipv4Addr>,
     /// Bridge; several VLAN networks always get `br<vlan>`.
@@ -70,6 +75,7 @@ impl Request {
             num_networks: 1,
             network_size: None,
             gateway: None,
+            dhcp_server: None,
             dhcp_start: None,
             bridge: None,
             bridge_interface: None,
@@ -185,18 +191,18 @@ pub fn carve(
     let links = vlans::links(request, existing, defaults, &mut notes)?;
     let mut networks = Vec::with_capacity(cidrs.len());
     for (index, (cidr, link)) in cidrs.into_iter().zip(links).enumerate() {
-        let plan = AddressPlan::new(
-            cidr,
-            request.gateway,
-            request.dhcp_start,
-            vlan_kind,
-            vpn_clients,
-        )?;
+        let dhcp_server = server::of(request, cidr)?;
+        // The default of nova, behind the addresses of gateway and DHCP server.
+        let start = request
+            .dhcp_start
+            .or_else(|| server::start(request, cidr, dhcp_server?));
+        let plan = AddressPlan::new(cidr, request.gateway, start, vlan_kind, vpn_clients)?;
         let spec = NetworkSpec {
             label: label_of(request, index),
             kind: request.kind,
             cidr,
             gateway: plan.gateway,
+            dhcp_server,
             dhcp_start: plan.dhcp_start,
             bridge: link.bridge,
             bridge_interface: request.bridge_interface.clone(),
@@ -211,10 +217,17 @@ pub fn carve(
             mtu: request.mtu,
             vpn_clients,
         };
+        if let Some(server) = dhcp_server {
+            notes.push(format!(
+                "gateway {} is another machine: the host serves DHCP at {server} \
+                 (--dhcp_server=ADDRESS) and does not route for the network",
+                plan.gateway
+            ));
+        }
         networks.push(NewNetwork {
             spec,
             last: plan.last,
-            reserved: plan.reserved(),
+            reserved: server::reserved(&plan, dhcp_server),
         });
     }
     Ok(Carved { networks, notes })
@@ -262,6 +275,7 @@ fn check_single(request: &Request) -> Result<(), ModelError> {
         _ => Ok(()),
     };
     several("gateway", request.gateway)?;
+    several("dhcp_server", request.dhcp_server)?;
     several("dhcp_start", request.dhcp_start)
 }
 

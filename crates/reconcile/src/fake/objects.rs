@@ -41,6 +41,7 @@ pub fn dhcp(network: i64, name: &str) -> HostObject {
         network: NetworkId(network),
         bridge: IfName::new(name).unwrap(),
         server: format!("10.0.{network}.1").parse().unwrap(),
+        router: None,
         cidr: format!("10.0.{network}.0/24").parse().unwrap(),
         start: format!("10.0.{network}.2").parse().unwrap(),
         lease_seconds: 120,

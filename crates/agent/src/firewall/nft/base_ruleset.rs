@@ -34,6 +34,9 @@
 //! * A packet that passed the IP family carries bit 29, and a port takes no other IP packet: with
 //!   `bridge-nf-call-iptables` off, bridged packets do not meet the groups' rules, and must not
 //!   pass.
+//! * An instance whose network has another machine as its gateway may still send through this host:
+//!   its packet carries bit 30 and not 28 then, and is dropped. Other machines on that bridge meet
+//!   no rule of ours: the bridge may be the host's own LAN.
 //! * Packets between bridges that concern no port of this host pass; flows that a gateway forwards
 //!   for instances of other hosts are tracked, and those hosts filter them.
 //! * **Groups.** A packet to an instance takes the path address → combination of groups → chain of
@@ -149,6 +152,7 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
     format!(
         r#"table ip nova {{
 	set bridges {{ type ifname; }}
+	set unrouted_bridges {{ type ifname; }}
 	set networks {{ type ipv4_addr; flags interval; }}
 	set gateways {{ type ifname . ipv4_addr; }}
 	set gateway_addresses {{ type ipv4_addr; }}
@@ -185,6 +189,7 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
 	}}
 	chain forward {{
 		type filter hook forward priority 0; policy accept;
+		iifname @unrouted_bridges meta mark & 0x50000000 == 0x40000000 drop
 		meta mark & 0x40000000 == 0x40000000 goto to_instances
 		ip daddr @fixed_ips goto to_instances
 		iifname @bridges oifname @bridges return

@@ -159,7 +159,7 @@ fn decode_key(set: Set, key: &[u8]) -> Option<ElementKey> {
         Some(MacAddr(bytes.try_into().ok()?))
     };
     let element = match set {
-        Set::Bridges => ElementKey::Interface(name()?),
+        Set::Bridges | Set::UnroutedBridges => ElementKey::Interface(name()?),
         Set::Gateways => ElementKey::InterfaceAddress(name()?, address(key.get(IFNAMSIZ..)?)?),
         Set::GroupChains => ElementKey::Number(u32::from_ne_bytes(key.try_into().ok()?)),
         Set::PortMacs => ElementKey::Mac(MacAddr(key.try_into().ok()?)),

@@ -6,7 +6,7 @@ pub use super::layout::Set;
 use super::layout::{combination_chain, group_chain};
 use crate::firewall::intent::Intent;
 use ipnet::Ipv4Net;
-use novanet_model::object::{Gateway, Port};
+use novanet_model::object::{Dhcp, Gateway, Port};
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::{CombinationId, GroupId, IfName, MacAddr, ProjectNumber, RuleId};
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,7 @@ type Items = Vec<(Key, Value)>;
 pub(in crate::firewall) fn items_of(intent: Intent<'_>) -> Items {
     match intent {
         Intent::Gateway(gateway) => of_gateway(gateway),
+        Intent::Unrouted(dhcp) => of_unrouted(dhcp),
         Intent::FloatingIp(floating) => {
             let (floating, fixed) = (floating.address, floating.fixed);
             let element = |set, address, value| {
@@ -163,6 +164,19 @@ fn of_gateway(gateway: &Gateway) -> Items {
             ElementKey::InterfaceAddress(gateway.bridge.clone(), net.addr()),
         ),
         present(Set::GatewayAddresses, ElementKey::Address(net.addr())),
+    ]
+}
+
+/// Without its range in the networks, nothing of it is translated.
+fn of_unrouted(dhcp: &Dhcp) -> Items {
+    let (bridge, server) = (&dhcp.bridge, dhcp.server);
+    let present = |set, element| (Key::Element(set, element), Value::Present);
+    let address = ElementKey::InterfaceAddress(bridge.clone(), server);
+    vec![
+        present(Set::Bridges, ElementKey::Interface(bridge.clone())),
+        present(Set::UnroutedBridges, ElementKey::Interface(bridge.clone())),
+        present(Set::Gateways, address),
+        present(Set::GatewayAddresses, ElementKey::Address(server)),
     ]
 }
 

@@ -17,6 +17,8 @@ pub(in crate::firewall) const FAMILIES: [&str; 3] = ["ip", "ip6", "bridge"];
 pub enum Set {
     /// Bridges of our networks.
     Bridges,
+    /// Those of them whose networks have another machine as their gateway.
+    UnroutedBridges,
     /// Our networks.
     Networks,
     /// Bridge and its gateway address: instances may ask for DNS there.
@@ -52,8 +54,9 @@ pub enum Set {
 }
 
 /// The sets that every host has, by their names; and the names that the first builds gave them.
-const FIXED: [(Set, &str, &str); 15] = [
+const FIXED: [(Set, &str, &str); 16] = [
     (Set::Bridges, "bridges", "brs"),
+    (Set::UnroutedBridges, "unrouted_bridges", "unrouted_brs"),
     (Set::Networks, "networks", "nets"),
     (Set::Gateways, "gateways", "gw"),
     (Set::GatewayAddresses, "gateway_addresses", "gws"),

@@ -74,7 +74,12 @@ pub(super) const PARAMS: &[Param] = &[
     param(
         "gateway",
         Takes::Named,
-        "gateway of one network (its first address)",
+        "gateway of one network (its first address); of a flatdhcp network: another machine",
+    ),
+    param(
+        "dhcp_server",
+        Takes::Named,
+        "the host's own address in a flatdhcp network with a --gateway (the first free one)",
     ),
     param(
         "dhcp_start",
@@ -205,6 +210,7 @@ pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {
     let request = Request {
         network_size: bound.number("network_size", 1, 1 << 32)?,
         gateway: bound.address("gateway")?,
+        dhcp_server: bound.address("dhcp_server")?,
         dhcp_start: bound.address("dhcp_start")?,
         bridge: bound.parse::<IfName>("bridge")?,
         bridge_interface: bound.parse::<IfName>("bridge_interface")?,

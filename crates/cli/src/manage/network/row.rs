@@ -16,6 +16,8 @@ pub(crate) struct NetworkRow {
     pub(crate) kind: NetworkKind,
     pub(crate) cidr: Ipv4Net,
     pub(crate) gateway: Ipv4Addr,
+    /// The host's own address, if the gateway is another machine.
+    pub(crate) dhcp_server: Option<Ipv4Addr>,
     pub(crate) dhcp_start: Ipv4Addr,
     pub(crate) dns: Vec<Ipv4Addr>,
     pub(crate) bridge: String,
@@ -56,6 +58,7 @@ impl NetworkRow {
             kind: spec.kind,
             cidr: spec.cidr,
             gateway: spec.gateway,
+            dhcp_server: spec.dhcp_server,
             dhcp_start: spec.dhcp_start,
             dns: spec.dns,
             bridge: spec.bridge.to_string(),

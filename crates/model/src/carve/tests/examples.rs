@@ -265,3 +265,70 @@ fn a_slash_8_with_one_network_is_one_row_and_two_ranges() {
     assert_eq!(carved.networks.len(), 1);
     assert_eq!(carved.networks[0].reserved.len(), 2);
 }
+
+#[test]
+fn the_given_gateway_of_a_flat_dhcp_network_is_another_machine() {
+    let with = |gateway: &str, server: Option<&str>| Request {
+        gateway: gateway.parse().ok(),
+        dhcp_server: server.map(|a| a.parse().unwrap()),
+        ..request(FlatDhcp, "10.0.0.0/24", 1, 256)
+    };
+    let carved = |request: &Request| {
+        let carved = carve(request, &[], &Defaults::default()).unwrap();
+        let new = carved.networks.into_iter().next().unwrap();
+        let ip = |ip: std::net::Ipv4Addr| ip.octets()[3];
+        let reserved = new.reserved.iter().map(|(a, b)| (ip(*a), ip(*b)));
+        let server = new.dhcp_server.map(ip);
+        (
+            ip(new.gateway),
+            server,
+            ip(new.dhcp_start),
+            reserved.collect::<Vec<_>>(),
+        )
+    };
+    let outer = vec![(0, 1), (255, 255)];
+    assert_eq!(
+        carved(&with("10.0.0.254", None)),
+        (254, Some(1), 2, vec![(0, 1), (254, 255)])
+    );
+    assert_eq!(
+        carved(&with("10.0.0.1", None)),
+        (1, Some(2), 3, vec![(0, 2), (255, 255)])
+    );
+    assert_eq!(
+        carved(&with("10.0.0.1", Some("10.0.0.9"))),
+        (1, Some(9), 2, vec![(0, 1), (9, 9), (255, 255)])
+    );
+    assert_eq!(
+        carved(&with("10.0.0.1", Some("10.0.0.1"))),
+        (1, None, 2, outer)
+    );
+    let own = Request {
+        kind: Vlan,
+        ..with("10.0.0.9", None)
+    };
+    assert_eq!(carved(&own).1, None, "the host is a VLAN network's gateway");
+    for (request, words) in [
+        (
+            with("10.0.0.1", Some("10.0.1.9")),
+            "must be an address for hosts",
+        ),
+        (
+            Request {
+                gateway: None,
+                ..with("10.0.0.1", Some("10.0.0.9"))
+            },
+            "needs the gateway",
+        ),
+        (
+            Request {
+                kind: Flat,
+                ..with("10.0.0.1", Some("10.0.0.9"))
+            },
+            "is for flatdhcp networks",
+        ),
+    ] {
+        let text = check(&request, &[]);
+        assert!(text.contains(words), "{text}");
+    }
+}

@@ -58,6 +58,7 @@ pub(crate) fn a_network(cidr: &str) -> Network {
             kind: NetworkKind::FlatDhcp,
             cidr,
             gateway: (first + 1).into(),
+            dhcp_server: None,
             dhcp_start: (first + 2).into(),
             bridge: "br100".parse().unwrap(),
             bridge_interface: None,
