@@ -301,6 +301,19 @@ fn check(
                 "bridge {bridge} is not there, nothing to plug {uplink} into"
             ))
         })?;
+    if nic.is_bridge() {
+        return Err(SubsystemError::Refused(format!(
+            "interface {uplink} is a bridge, and no bridge can be a port of another: make it the \
+             bridge of a flat network (nova-manage network create --kind=flat --bridge={uplink}), or \
+             choose another flat_interface"
+        )));
+    }
+    if is_wireless(Path::new("/sys/class/net"), uplink) {
+        return Err(SubsystemError::Refused(format!(
+            "interface {uplink} is wireless, and its access point takes no frames of other MACs: \
+             choose a wired flat_interface"
+        )));
+    }
     if nic.master.is_some_and(|master| master != link.index) {
         return Err(SubsystemError::Refused(format!(
             "interface {uplink} is a port of another bridge or bond: \
@@ -308,6 +321,14 @@ fn check(
         )));
     }
     Ok((nic, link))
+}
+
+/// As the kernel says in sysfs, for drivers of both interfaces (cfg80211, wireless extensions).
+fn is_wireless(interfaces: &Path, name: &IfName) -> bool {
+    let folder = interfaces.join(name.as_str());
+    ["phy80211", "wireless"]
+        .iter()
+        .any(|part| folder.join(part).exists())
 }
 
 fn name_of(bridge: &Link) -> Result<IfName, SubsystemError> {
@@ -332,4 +353,21 @@ fn first_failure(what: &str, results: Vec<io::Result<()>>) -> Result<(), Subsyst
         .filter_map(Result::err)
         .find(|error| !harmless.contains(&error.raw_os_error()))
         .map_or(Ok(()), |error| Err(SubsystemError::kernel(what, error)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_wireless_interface_is_known_by_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["wlan0/phy80211", "wlp2s0/wireless", "eth0/queues"] {
+            std::fs::create_dir_all(folder.path().join(part)).unwrap();
+        }
+        let is = |name: &str| is_wireless(folder.path(), &IfName::new(name).unwrap());
+        assert!(is("wlan0") && is("wlp2s0"));
+        assert!(!is("eth0") && !is("eth1"));
+    }
 }

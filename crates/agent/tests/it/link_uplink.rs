@@ -9,7 +9,7 @@ use novanet_reconcile::{Change, Desired, Subsystem};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A host whose eth1 leads to a LAN, with every kind of address and route of an administrator.
 fn lan() -> Host {
@@ -71,7 +71,22 @@ impl Drop for EndsOnDrop<'_> {
     }
 }
 
-async fn there_and_back(links: &mut Driven<Links>, before: &str) {
+async fn there_and_back(state: &State, before: &str) {
+    let want = |links: &mut Driven<Links>| {
+        links.want(&bridge(1, "br100"));
+        links.want(&gateway(1, "br100", "10.0.0.1/24"));
+    };
+    let mut links = state.links();
+    want(&mut links);
+    links.converge().await;
+    // As after a kill in the middle of the move: enslaved, addresses and routes not moved.
+    sh("ip link set dev eth1 master br100");
+    let mut links = with_uplink(state);
+    want(&mut links);
+    links.converge().await;
+    // As after a kill behind it: the next agent finds all done.
+    let mut links = with_uplink(state);
+    want(&mut links);
     links.converge().await;
     let on_bridge = config("br100");
     let foreign: Vec<_> = on_bridge
@@ -104,9 +119,6 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
             "ip address show dev eth1 | grep -v -e _lft -e fe80; ip route show table all | grep -v -e ff00 -e fe80 | sort",
         );
         let state = State::new();
-        let mut links = with_uplink(&state);
-        links.want(&bridge(1, "br100"));
-        links.want(&gateway(1, "br100", "10.0.0.1/24"));
 
         // A connection from the LAN to the host, which must survive.
         let listener = TcpListener::bind("192.0.2.10:7000").unwrap();
@@ -123,19 +135,23 @@ fn an_uplinks_addresses_and_routes_go_to_the_bridge_and_back() {
                     stream
                         .set_read_timeout(Some(Duration::from_secs(20)))
                         .unwrap();
-                    let mut rounds = 0;
+                    let (mut rounds, mut longest) = (0, Duration::ZERO);
                     // It sends all the time, and on a busy machine a little longer.
                     while !over.load(Ordering::Relaxed) || rounds < 10 {
+                        let began = Instant::now();
                         stream.write_all(b"x").unwrap();
                         stream.read_exact(&mut [0]).unwrap();
+                        longest = longest.max(began.elapsed());
                         rounds += 1;
                     }
+                    let gap = format!("the longest of {rounds} rounds took {longest:?}");
+                    assert!(longest < Duration::from_secs(5), "{gap}");
                 })
                 .unwrap();
             });
             let ends = EndsOnDrop(&over);
             tokio::task::block_in_place(|| {
-                tokio::runtime::Handle::current().block_on(there_and_back(&mut links, &before));
+                tokio::runtime::Handle::current().block_on(there_and_back(&state, &before));
             });
             drop(ends);
             talker.join().unwrap();
@@ -225,8 +241,8 @@ fn wherever_enslaving_is_killed_the_next_round_finishes_it() {
 #[test]
 fn an_interface_that_cannot_be_enslaved_keeps_its_addresses() {
     inside(|| async {
-        // A bridge cannot be a port of a bridge: the kernel refuses it after the addresses moved.
-        sh("ip link add dev eth1 type bridge; ip link set dev eth1 up; ip address add 192.0.2.10/24 dev eth1
+        // The kernel refuses a device without MAC after the addresses moved.
+        sh("ip tuntap add dev eth1 mode tun; ip link set dev eth1 up; ip address add 192.0.2.10/24 dev eth1
             ip route add default via 192.0.2.1 dev eth1");
         let before = config("eth1");
         let state = State::new();
@@ -238,6 +254,29 @@ fn an_interface_that_cannot_be_enslaved_keeps_its_addresses() {
             failed[0].1.to_string().starts_with("enslave eth1 to br100"),
             "{}",
             failed[0].1
+        );
+        assert_eq!(before, config("eth1"));
+        assert!(!sh("ip -4 address show dev br100").contains("192.0.2.10"));
+    });
+}
+
+#[test]
+fn a_bridge_is_no_uplink_and_keeps_its_addresses() {
+    inside(|| async {
+        sh(
+            "ip link add dev eth1 type bridge; ip link set dev eth1 up; ip address add 192.0.2.10/24 dev eth1",
+        );
+        let before = config("eth1");
+        let state = State::new();
+        let mut links = with_uplink(&state);
+        links.want(&bridge(1, "br100"));
+        let failed = links.round().await;
+        assert_eq!(failed.len(), 1);
+        assert_eq!(
+            failed[0].1.to_string(),
+            "interface eth1 is a bridge, and no bridge can be a port of another: make it the bridge \
+             of a flat network (nova-manage network create --kind=flat --bridge=eth1), or choose \
+             another flat_interface"
         );
         assert_eq!(before, config("eth1"));
         assert!(!sh("ip -4 address show dev br100").contains("192.0.2.10"));
