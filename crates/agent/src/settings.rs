@@ -48,6 +48,9 @@ pub struct Settings {
     pub network_device_mtu: Option<u32>,
     /// `dns_server`: dnsmasq forwards to these; empty: to the host's resolver.
     pub dns_server: Vec<Ipv4Addr>,
+    /// `dnsmasq_config_file`: further settings of dnsmasq.
+    #[serde(default)]
+    pub dnsmasq_config_file: Option<PathBuf>,
     /// Port on this host to which 169.254.169.254:80 is redirected (`metadata_port`).
     pub metadata_port: u16,
     /// The program that dnsmasq calls on lease events (`dhcpbridge`), with leading arguments.
@@ -96,6 +99,7 @@ impl Settings {
             firewall_driver: FirewallDriver::default(),
             network_device_mtu: None,
             dns_server: Vec::new(),
+            dnsmasq_config_file: None,
             metadata_port: 8775,
             dhcpbridge: Vec::new(),
             instance_uid_base: 100_000,

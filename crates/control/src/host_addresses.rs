@@ -71,7 +71,7 @@ pub(crate) fn refuse_network(reports: &Reports, new: &NewNetwork) -> Result<()> 
         None => Ok(()),
         Some((server, why)) => {
             let reason = format!(
-                "its DHCP server cannot have {server}, {why}: name a free address of the network \
+                "its DHCP server cannot have {server} ({why}): name a free address of the network \
                  (--dhcp_server=ADDRESS)"
             );
             Err(ControlError::in_use(Kind::Network, new.cidr, reason))
@@ -164,11 +164,7 @@ pub(crate) fn refuse_floating(reserved: &HostReserved, addresses: &[Ipv4Addr]) -
 }
 
 /// Reserves the addresses of a new network that hosts have themselves.
-pub(crate) async fn reserve(
-    tx: &mut Tx,
-    reports: &Reports,
-    network: &Network,
-) -> Result<()> {
+pub(crate) async fn reserve(tx: &mut Tx, reports: &Reports, network: &Network) -> Result<()> {
     let reserved = reserved(reports);
     let mut within = reserved.range(network.cidr.network()..=network.cidr.broadcast());
     if within.next().is_none() {

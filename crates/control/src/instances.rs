@@ -10,7 +10,8 @@ use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::instances::{self, Row, State};
 use novanet_store::{
-    Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, hosts, members, now, objects,
+    Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, hosts, members, networks, now,
+    objects,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -203,7 +204,14 @@ impl Cloud {
         }
         let user_data = self.user_data(&view.row)?;
         let row = view.row;
-        let domain = &self.config().settings.dhcp_domain;
+        let network = match view.ports.first() {
+            Some(port) => networks::by_id(&mut tx, port.network).await.ok().flatten(),
+            None => None,
+        };
+        let settings = &self.config().settings;
+        let domain = network
+            .as_ref()
+            .map_or(settings.dhcp_domain.as_str(), |n| n.domain_or(settings));
         Ok(Metadata {
             instance_id: row.id.to_string(),
             ami_id: AmiId(row.image.0).to_string(),

@@ -7,7 +7,8 @@
 pub mod carve;
 pub mod cidr;
 pub mod credentials;
-pub mod error;
+pub mod dhcp_option;
+mod error;
 pub mod flags;
 pub mod host_addresses;
 pub mod ids;
@@ -25,6 +26,7 @@ pub mod wire;
 
 pub use cidr::parse_cidr;
 pub use credentials::Credentials;
+pub use dhcp_option::DhcpOption;
 pub use error::ModelError;
 pub use host_addresses::HostAddresses;
 pub use ids::{
@@ -34,6 +36,7 @@ pub use ids::{
 pub use ifname::IfName;
 pub use ipnet::Ipv4Net;
 pub use mac::MacAddr;
+pub use network::check_domain;
 pub use network::{NetworkKind, NetworkSpec};
 pub use object::HostObject;
 pub use object_key::{ObjectKey, ObjectKind};

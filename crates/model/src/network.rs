@@ -1,7 +1,7 @@
 //! The kinds of network, and the settings of one: those of a planned network and of a row. Depends
 //! on ids and names only.
 
-use crate::{IfName, ModelError, ProjectId};
+use crate::{DhcpOption, IfName, ModelError, ProjectId};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -80,6 +80,12 @@ pub struct NetworkSpec {
     pub vlan: Option<u16>,
     /// DNS servers for the instances.
     pub dns: Vec<Ipv4Addr>,
+    /// DNS domain of the instances; `None`: the `dhcp_domain` flag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Further DHCP options for the instances.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dhcp_options: Vec<DhcpOption>,
     /// Public address of the project's VPN; `None`: the `vpn_ip` flag.
     pub vpn_public_address: Option<Ipv4Addr>,
     /// Public UDP port of the project's VPN.
@@ -96,6 +102,26 @@ pub struct NetworkSpec {
     pub mtu: Option<u32>,
     /// Addresses at the end of the range that are kept for VPN clients.
     pub vpn_clients: u32,
+}
+
+/// Checks a DNS domain as dnsmasq takes one: labels of letters, digits and `-`.
+pub fn check_domain(domain: &str) -> Result<(), ModelError> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if domain.len() < 190 && domain.split('.').all(is_label) {
+        return Ok(());
+    }
+    Err(ModelError::new(
+        "domain",
+        domain,
+        "must be a DNS domain like cloud.example.org, shorter than 190 bytes",
+    ))
 }
 
 #[cfg(test)]

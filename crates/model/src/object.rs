@@ -6,7 +6,8 @@
 use crate::object_key::{ObjectKey, ObjectKind};
 use crate::rule::{Source, Traffic};
 use crate::{
-    CombinationId, GroupId, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber, RuleId,
+    CombinationId, DhcpOption, GroupId, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber,
+    RuleId,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,9 @@ pub struct Dhcp {
     pub domain: String,
     /// DNS servers to forward to; empty: the host's own resolver.
     pub dns: Vec<Ipv4Addr>,
+    /// Further DHCP options.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<DhcpOption>,
 }
 
 /// See [`HostObject::Binding`].

@@ -33,6 +33,13 @@ impl Default for CloudSettings {
     }
 }
 
+impl rows::Network {
+    /// DNS domain of the instances; empty: none.
+    pub fn domain_or<'a>(&'a self, settings: &'a CloudSettings) -> &'a str {
+        self.domain.as_deref().unwrap_or(&settings.dhcp_domain)
+    }
+}
+
 /// A network: bridge, gateway address and DHCP range on its host. A VLAN network has them while it
 /// belongs to a project: no instance is in one that does not. Its DHCP server also serves the
 /// operator's reservations.
@@ -75,8 +82,9 @@ pub fn objects_of_network(
             cidr: network.cidr,
             start: network.dhcp_start,
             lease_seconds: settings.dhcp_lease_time,
-            domain: settings.dhcp_domain.clone(),
+            domain: network.domain_or(settings).to_owned(),
             dns: network.dns.clone(),
+            options: network.dhcp_options.clone(),
         }));
         objects.extend(reservations.iter().map(|reservation| {
             HostObject::Binding(Binding {

@@ -6,13 +6,16 @@ use crate::read::Reader;
 use crate::{Result, StoreError};
 use novanet_model::carve::{AddressPlan, CarveError, parse_range};
 use novanet_model::rows::Network;
-use novanet_model::{IfName, Ipv4Net, ModelError, NetworkId, NetworkKind, NetworkSpec};
+use novanet_model::{
+    DhcpOption, IfName, Ipv4Net, ModelError, NetworkId, NetworkKind, NetworkSpec, check_domain,
+};
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
 
 pub(crate) const COLUMNS: &str = "id, uuid, label, kind, injected, multi_host, cidr, gateway, \
     dhcp_start, dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, vpn_public_port, \
-    vpn_private_address, vpn_clients, project_id, host, mtu, dhcp_server";
+    vpn_private_address, vpn_clients, project_id, host, mtu, dhcp_server, \
+    domain, dhcp_options";
 
 /// What can be said of any network's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,16 @@ pub(crate) fn network(row: &AnyRow) -> Result<Network> {
             .into_iter()
             .flatten()
             .collect(),
+        domain: r.maybe_text("domain")?.filter(|domain| !domain.is_empty()),
+        dhcp_options: r
+            .maybe_text("dhcp_options")?
+            .unwrap_or_default()
+            .lines()
+            .map(|line| {
+                line.parse::<DhcpOption>()
+                    .map_err(|e| r.bad("dhcp_options", line, e))
+            })
+            .collect::<Result<_>>()?,
         bridge: r.parse("bridge")?,
         bridge_interface: r.maybe("bridge_interface")?,
         vlan: r.maybe_number("vlan")?,
@@ -104,6 +117,7 @@ fn check(network: &Network) -> Result<(), ModelError> {
         Err(other) => return Err(ModelError::new("cidr", network.cidr, other.to_string())),
         Ok(_) => {}
     }
+    network.domain.as_deref().map_or(Ok(()), check_domain)?;
     if let Some(server) = network.dhcp_server
         && (server == network.gateway || !is_for_hosts(network.cidr, server))
     {
@@ -141,6 +155,8 @@ pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
         dhcp_server: None,
         dhcp_start: first,
         dns: Vec::new(),
+        domain: None,
+        dhcp_options: Vec::new(),
         bridge: r.parse("bridge").unwrap_or_else(|_| IfName::vlan_bridge(0)),
         bridge_interface: r.maybe("bridge_interface").unwrap_or(None),
         vlan: r.maybe_number("vlan").unwrap_or(None),

@@ -4,7 +4,7 @@ use crate::network_row::{COLUMNS, brief, network, shadow};
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, counters};
 use novanet_model::rows::Network;
-use novanet_model::{NetworkId, ProjectId};
+use novanet_model::{DhcpOption, NetworkId, ProjectId};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -32,8 +32,8 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
         "INSERT INTO networks (id, uuid, label, kind, injected, multi_host, cidr, netmask, gateway, \
          broadcast, dhcp_start, dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, \
          vpn_public_port, vpn_private_address, vpn_clients, project_id, host, mtu, dhcp_server, \
-         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-         $17, $18, $19, $20, $21, $22, $23, $24, $25, $25)",
+         domain, dhcp_options, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $27)",
     )
     .bind(id)
     .bind(&network.uuid)
@@ -59,6 +59,8 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
     .bind(network.host.clone())
     .bind(network.mtu.map(i64::from))
     .bind(network.dhcp_server.as_ref().map(text))
+    .bind(network.domain.clone())
+    .bind(lines(&network.dhcp_options))
     .bind(now)
     .execute(&mut **tx)
     .await?;
@@ -80,6 +82,12 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
         .await?;
     }
     Ok(NetworkId(id))
+}
+
+/// Options as a column has them: one a line; `None`: there are none.
+fn lines(options: &[DhcpOption]) -> Option<String> {
+    let lines: Vec<String> = options.iter().map(ToString::to_string).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// All networks by id, without those that are being deleted: whose rows validate, and whose do not.

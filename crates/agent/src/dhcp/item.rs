@@ -4,7 +4,7 @@
 use crate::settings::Settings;
 use ipnet::Ipv4Net;
 use novanet_model::object::{Binding, Dhcp, HostObject};
-use novanet_model::{IfName, MacAddr, NetworkId};
+use novanet_model::{DhcpOption, IfName, MacAddr, NetworkId};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -65,7 +65,11 @@ impl fmt::Display for DhcpValue {
                 if !spec.domain.is_empty() {
                     write!(f, ", domain {}", spec.domain)?;
                 }
-                spec.dns.iter().try_for_each(|dns| write!(f, ", dns {dns}"))
+                spec.dns
+                    .iter()
+                    .try_for_each(|dns| write!(f, ", dns {dns}"))?;
+                let mut options = spec.options.iter();
+                options.try_for_each(|option| write!(f, ", option {option}"))
             }
             Self::Host(spec) if spec.hostname.is_empty() => write!(f, "{}", spec.mac),
             Self::Host(spec) => write!(f, "{} {}", spec.mac, spec.hostname),
@@ -92,6 +96,8 @@ pub struct RangeSpec {
     pub domain: String,
     /// Upstream DNS servers, in the order of use; empty: the host's resolver.
     pub dns: Vec<Ipv4Addr>,
+    /// Further DHCP options.
+    pub options: Vec<DhcpOption>,
 }
 
 /// The owner of an address.
@@ -142,6 +148,7 @@ fn range(settings: &Settings, dhcp: &Dhcp) -> (DhcpKey, DhcpValue) {
                 String::new()
             },
             dns,
+            options: dhcp.options.clone(),
         }),
     )
 }

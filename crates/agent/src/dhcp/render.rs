@@ -18,17 +18,23 @@ pub type Ranges = BTreeMap<NetworkId, RangeSpec>;
 pub type Hosts = BTreeMap<Ipv4Addr, HostSpec>;
 
 /// The arguments of the dnsmasq of one bridge. It becomes `user`; `None`: dnsmasq's own choice.
+/// `config_file` has further settings of the operator's.
 pub fn arguments(
     networks_path: &Path,
     bridge: &IfName,
     ranges: &Ranges,
+    config_file: Option<&Path>,
     mtu: Option<u32>,
     user: Option<&str>,
 ) -> Vec<String> {
     let files = Files::new(networks_path, bridge);
     let mut all = vec![
         "--strict-order".to_owned(),
-        "--conf-file=".to_owned(),
+        // Without a name: not the file that dnsmasq reads by default.
+        format!(
+            "--conf-file={}",
+            config_file.unwrap_or(Path::new("")).display()
+        ),
         "--no-hosts".to_owned(),
         "--no-ping".to_owned(),
         // Plain names are instances; servers upstream do not have them.
@@ -75,6 +81,9 @@ pub fn arguments(
             all.push(option(format!("classless-static-route,{routes}")));
         }
         all.push(option(format!("dns-server,{server}")));
+        for further in &range.options {
+            all.push(format!("--dhcp-option=tag:{tag},{}", further.argument()));
+        }
         if !range.domain.is_empty() {
             all.push(format!("--domain={},{}", range.domain, range.cidr.trunc()));
             domains.insert(&range.domain);
@@ -231,6 +240,10 @@ mod tests {
             lease_seconds: 120,
             domain: domain.to_owned(),
             dns: dns.iter().map(|a| (*a).into()).collect(),
+            options: (net == 9)
+                .then(|| "ntp-server,10.9.0.9".parse().expect("an option"))
+                .into_iter()
+                .collect(),
         };
         Ranges::from([
             (NetworkId(1), range(0, 16, "novalocal", &[])),
@@ -264,13 +277,14 @@ mod tests {
             Path::new("/net"),
             &bridge(),
             &ranges(),
+            Some(Path::new("/etc/nova/dnsmasq.conf")),
             Some(1450),
             Some("root"),
         );
         assert_eq!(networks_of(&all), [NetworkId(1), NetworkId(7)]);
         insta::assert_snapshot!(all.join("\n"), @"
         --strict-order
-        --conf-file=
+        --conf-file=/etc/nova/dnsmasq.conf
         --no-hosts
         --no-ping
         --domain-needed
@@ -295,6 +309,7 @@ mod tests {
         --dhcp-option=tag:net7,option:router,10.9.0.254
         --dhcp-option=tag:net7,option:classless-static-route,169.254.169.254/32,10.9.0.1,0.0.0.0/0,10.9.0.254
         --dhcp-option=tag:net7,option:dns-server,10.9.0.1
+        --dhcp-option=tag:net7,option:ntp-server,10.9.0.9
         --local=/novalocal/
         --local=/0.in-addr.arpa/10.in-addr.arpa/127.in-addr.arpa/16.172.in-addr.arpa/168.192.in-addr.arpa/17.172.in-addr.arpa/18.172.in-addr.arpa/19.172.in-addr.arpa/20.172.in-addr.arpa/21.172.in-addr.arpa/22.172.in-addr.arpa/23.172.in-addr.arpa/24.172.in-addr.arpa/25.172.in-addr.arpa/254.169.in-addr.arpa/26.172.in-addr.arpa/27.172.in-addr.arpa/28.172.in-addr.arpa/29.172.in-addr.arpa/30.172.in-addr.arpa/31.172.in-addr.arpa/8.e.f.ip6.arpa/9.e.f.ip6.arpa/a.e.f.ip6.arpa/b.e.f.ip6.arpa/c.f.ip6.arpa/d.f.ip6.arpa/
         --no-resolv

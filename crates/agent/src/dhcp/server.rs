@@ -25,6 +25,7 @@ pub(crate) struct Server {
     networks_path: PathBuf,
     state_path: PathBuf,
     mtu: Option<u32>,
+    config_file: Option<PathBuf>,
     files: Files,
     script: String,
     changed_externally: Arc<Notify>,
@@ -44,6 +45,7 @@ impl Server {
             networks_path: settings.networks_path.clone(),
             state_path: settings.state_path.clone(),
             mtu: settings.network_device_mtu,
+            config_file: settings.dnsmasq_config_file.clone(),
             files: Files::new(&settings.networks_path, bridge),
             script: render::script(&settings.dhcpbridge),
             changed_externally: Arc::clone(changed_externally),
@@ -84,6 +86,7 @@ impl Server {
             &self.networks_path,
             &self.bridge,
             ranges,
+            self.config_file.as_deref(),
             self.mtu,
             self.user(),
         )

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// An image's own keys are kept up to this size, in bytes.
 const MAX_KEYS: u64 = 64 << 10;
 
-/// Writes a file into the instance's layer `upper`. `owner` is the host's id of the instance's root;
-/// `image` has the file that an appended one goes on.
+/// Writes a file into the instance's layer `upper`. `owner` is the host's id of the instance's
+/// root; `image` has the file that an appended one goes on.
 pub(super) fn write_file(
     (upper, image): (&Path, &Path),
     owner: u32,
@@ -116,10 +116,10 @@ pub(super) fn first_boot_files(
     files
 }
 
-/// The content of `/etc/network/interfaces` for these networks, and for `dhcp`, the cards in networks
-/// with a DHCP server. With several cards, a routing table for each sends answers out of the card
-/// that got the question (Debian needs iproute2 for it); the first card with a gateway has the
-/// default route.
+/// The content of `/etc/network/interfaces` for these networks, and for `dhcp`, the cards in
+/// networks with a DHCP server. With several cards, a routing table for each sends answers out of
+/// the card that got the question (Debian needs iproute2 for it); the first card with a gateway
+/// has the default route.
 pub(super) fn interfaces(nets: &[&InjectedNetwork], dhcp: &BTreeSet<u32>) -> String {
     let mut text = "auto lo\niface lo inet loopback\n".to_owned();
     let mut default = false;

@@ -13,6 +13,7 @@ mod dhcp_dns;
 mod dhcp_files;
 mod dhcp_forged;
 mod dhcp_process;
+mod dhcp_router;
 mod dhcp_support;
 mod engine;
 mod engine_firewall_gate;

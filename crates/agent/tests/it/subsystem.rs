@@ -132,6 +132,7 @@ pub(crate) fn dhcp(network: i64, bridge: &str, cidr: &str, server: [u8; 4]) -> H
         lease_seconds: 120,
         domain: "novalocal".into(),
         dns: Vec::new(),
+        options: Vec::new(),
     })
 }
 

@@ -2,6 +2,7 @@
 //! a network namespace. Depends on `agent` and `lab`; there is no server and no instance.
 
 mod bare;
+mod dhcp;
 mod float;
 mod objects;
 mod start;
@@ -16,6 +17,11 @@ pub(super) const FIGURES: &[Measurement<World>] = &[
         name: "host/float",
         about: "one more floating IP, from host object to in force, at N = 10 and 10,000",
         run: float::run,
+    },
+    Measurement {
+        name: "host/dhcp",
+        about: "one more host in a network of 1,000, until dnsmasq answers for it",
+        run: dhcp::run,
     },
     Measurement {
         name: "host/start",

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::say;
 use novanet_agent::settings::{FirewallDriver, FloatingAddressMode, Settings};
 use novanet_model::flags::Flags;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The agent's settings. Whether the interfaces are there is the agent's to say: they may come
 /// later.
@@ -31,6 +31,7 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
         floating_address_mode: floating_address_mode(flags),
         network_device_mtu: flags.network_device_mtu(),
         dns_server: flags.dns_server(),
+        dnsmasq_config_file: dnsmasq_config_file(flags)?,
         metadata_port: flags.metadata_port(),
         dhcpbridge: dhcpbridge(flags)?,
         instance_uid_base: flags.instance_uid_base(),
@@ -45,6 +46,17 @@ fn floating_address_mode(flags: &Flags) -> FloatingAddressMode {
         "route" if !given && flags.firewall_is_iptables() => FloatingAddressMode::Address,
         "address" => FloatingAddressMode::Address,
         _ => FloatingAddressMode::Route,
+    }
+}
+
+/// dnsmasq has another current folder than this program.
+fn dnsmasq_config_file(flags: &Flags) -> Result<Option<PathBuf>, Failure> {
+    match flags.dnsmasq_config_file() {
+        Some(path) if !path.is_absolute() => Err(Failure::usage(format!(
+            "dnsmasq_config_file {}: must be an absolute path, like /etc/nova/dnsmasq.conf",
+            path.display()
+        ))),
+        path => Ok(path),
     }
 }
 

@@ -60,7 +60,8 @@ fn take(
     }
     each! {
         host my_ip networks_path public_interface flat_interface vlan_interface routing_source_ip dmz_cidr
-        blocked_cidr firewall_driver floating_address_mode network_device_mtu dns_server metadata_port dhcpbridge
+        blocked_cidr firewall_driver floating_address_mode network_device_mtu dns_server
+        dnsmasq_config_file metadata_port dhcpbridge
         instance_uid_base tiny_disk_mb
     }
     taken

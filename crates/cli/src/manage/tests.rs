@@ -112,7 +112,7 @@ fn the_word_that_was_meant_as_the_range_is_named() {
     exit 2
     error: network create: fixed_range_v4 "10.0.0.0": must look like 10.0.0.0/24
     "#);
-    insta::assert_snapshot!(check("network create 10.0.0.0.0 10.0.0.0/24"), @r#"Network(Create(Create { kind: None, num_networks: None, request: Request { kind: Vlan, label: "10.0.0.0.0", range: 10.0.0.0/24, num_networks: 1, network_size: None, gateway: None, dhcp_server: None, dhcp_start: None, bridge: None, bridge_interface: None, vlan: None, vpn_port: None, vpn_address: None, dns: [], multi_host: None, mtu: None, project: None } }))"#);
+    insta::assert_snapshot!(check("network create 10.0.0.0.0 10.0.0.0/24"), @r#"Network(Create(Create { kind: None, num_networks: None, request: Request { kind: Vlan, label: "10.0.0.0.0", range: 10.0.0.0/24, num_networks: 1, network_size: None, gateway: None, dhcp_server: None, dhcp_start: None, bridge: None, bridge_interface: None, vlan: None, vpn_port: None, vpn_address: None, dns: [], domain: None, dhcp_options: [], multi_host: None, mtu: None, project: None } }))"#);
 }
 
 #[test]
@@ -170,9 +170,12 @@ fn help_and_version_are_answers() {
 
     As --name=value:
         kind               flat, flatdhcp or vlan (flag network_manager)
-        gateway            gateway of one network (its first address)
+        gateway            gateway of one network (its first address); of a flatdhcp network: another machine
+        dhcp_server        the host's own address in a flatdhcp network with a --gateway (the first free one)
         dhcp_start         first address for instances of one network
         vpn_ip             public address of the VPN (flag vpn_ip)
+        domain             DNS domain of the instances (flag dhcp_domain)
+        dhcp_option        DHCP option for the instances, like ntp-server,10.0.0.9; may be given several times
         mtu                MTU (each host's own flag)
     ");
     insta::assert_snapshot!(check("vm run --help"), @"
@@ -375,7 +378,7 @@ fn the_manuals_other_commands_are_understood() {
     insta::assert_snapshot!(check("network show private"), @r#"Network(Show(Name("private")))"#);
     insta::assert_snapshot!(check("host plan --diff"), @"Host(Plan { host: None, diff: true })");
     insta::assert_snapshot!(check("host cleanup --dry-run"), @"Host(Cleanup { host: None, dry_run: true, force: false })");
-    insta::assert_snapshot!(check("vm run ami-00000001 web --count 2 --group default --group www --wait"), @r#"Vm(Run(Run { image: AmiId(1), project: ProjectId("web"), instance_type: "m1.tiny", count: 2, key: None, groups: ["default", "www"], user_data_file: None, user: None, wait: Some(120s) }))"#);
+    insta::assert_snapshot!(check("vm run ami-00000001 web --count 2 --group default --group www --wait"), @r#"Vm(Run(Run { image: AmiId(1), project: ProjectId("web"), instance_type: "m1.tiny", count: 2, key: None, groups: ["default", "www"], user_data_file: None, networks: [], user: None, wait: Some(120s) }))"#);
     insta::assert_snapshot!(check("vm terminate i-1 i-00000002"), @"Vm(Terminate { instances: [InstanceId(1), InstanceId(2)], wait: None })");
     insta::assert_snapshot!(check("audit list i-0000000a --limit 5"), @r#"Audit(List { object: Some("i-0000000a"), limit: 5 })"#);
 }

@@ -23,8 +23,11 @@ fn the_first_command_on_an_empty_state_path_makes_the_database() {
         "kind": "flatdhcp",
         "cidr": "10.0.0.0/8",
         "gateway": "10.0.0.1",
+        "dhcp_server": null,
         "dhcp_start": "10.0.0.2",
         "dns": [],
+        "domain": null,
+        "dhcp_options": [],
         "bridge": "br100",
         "bridge_interface": null,
         "vlan": null,
@@ -37,6 +40,7 @@ fn the_first_command_on_an_empty_state_path_makes_the_database() {
         "injected": false,
         "mtu": null,
         "uuid": "UUID",
+        "subnet": "subnet-00000001",
         "used": 0,
         "free": 16777213
       }
@@ -71,8 +75,11 @@ fn the_manuals_vlan_networks_follow_each_other() {
     bridge:              br101
     bridge_interface:    None
     cidr:                10.1.172.0/24
+    dhcp_options:        None
+    dhcp_server:         None
     dhcp_start:          10.1.172.3
     dns:                 None
+    domain:              None
     free:                252
     gateway:             10.1.172.1
     host:                None
@@ -83,6 +90,7 @@ fn the_manuals_vlan_networks_follow_each_other() {
     mtu:                 None
     multi_host:          false
     project:             None
+    subnet:              subnet-00000002
     used:                0
     uuid:                UUID
     vlan:                101

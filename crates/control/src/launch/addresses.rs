@@ -41,6 +41,7 @@ impl Addresses {
         let count = scarce.map_or(0, left).min(plan.count);
         if count < min {
             let cidr = scarce.map_or_else(String::new, |n| n.cidr.to_string());
+            tracing::warn!(network = cidr, "a launch finds no free fixed IP");
             return Err(ControlError::exhausted(
                 Kind::FixedIp,
                 format!(

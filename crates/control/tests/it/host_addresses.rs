@@ -245,7 +245,7 @@ fn a_floating_ip_leads_into_a_flat_network_only_where_the_host_is_its_gateway() 
         let id = w.run(&web, 1).await[0];
         let float = w.allocate_address(&web, None).await?.address;
         let to = Association::to(id);
-        let refused = "floating IP 203.0.113.4: the gateway 10.8.0.1 of flat network 10.8.0.0/24 is not an \
+        let refused = "floating IP 203.0.113.5: the gateway 10.8.0.1 of flat network 10.8.0.0/24 is not an \
              address of the cloud's host on br200, so that host cannot translate it: use an instance in \
              another network, or give br200 the address 10.8.0.1";
         // The host has not reported, has another address there, has it elsewhere.
@@ -301,7 +301,7 @@ fn the_gateway_of_a_flat_dhcp_network_may_be_another_machine() {
         assert_refused!(
             w.create_networks(&taken).await,
             ControlError::InUse { .. },
-            "its DHCP server cannot have 10.6.0.10, host cloud1 has 10.6.0.10/24 on eth1: name a \
+            "its DHCP server cannot have 10.6.0.10 (host cloud1 has 10.6.0.10/24 on eth1): name a \
              free address of the network (--dhcp_server=ADDRESS)"
         );
         let mut second = wire.clone();
@@ -332,7 +332,7 @@ fn the_gateway_of_a_flat_dhcp_network_may_be_another_machine() {
             w.associate_address(&web, float.into(), &Association::to(ids[0]))
                 .await,
             ControlError::NoGateway { .. },
-            "floating IP 203.0.113.4: the gateway 10.6.0.254 of flatdhcp network 10.6.0.0/24 is \
+            "floating IP 203.0.113.5: the gateway 10.6.0.254 of flatdhcp network 10.6.0.0/24 is \
              another machine, and no host routes for the network"
         );
         w.assert_planned().await;

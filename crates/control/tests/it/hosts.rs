@@ -8,8 +8,9 @@ use novanet_control::ControlError;
 use novanet_control::floating_ips::Association;
 use novanet_control::instances::{InstanceState, Launch};
 use novanet_control::key_pairs::KeyKind;
+use novanet_model::carve::Request;
 use novanet_model::wire::{HostRole, InstanceState as Said, LeaseChange, LeaseEvent};
-use novanet_model::{HostObject, ImageId, InstanceId, ObjectKey};
+use novanet_model::{HostObject, ImageId, InstanceId, NetworkKind, ObjectKey};
 use novanet_store::{Engine, instances};
 
 #[test]
@@ -300,8 +301,15 @@ fn the_gateway_of_new_networks_is_the_network_host_once_it_is_there() {
         config.network_host = Some("h2".to_owned());
     };
     both_with(chosen, async |w: &World| -> Result<()> {
-        let _first = w.host("h1").await;
+        // Before any host has reported, the flag may name one that comes.
         assert_eq!(w.network("10.0.0.0/24").await.host, None);
+        let _first = w.host("h1").await;
+        let other = Request::new(NetworkKind::FlatDhcp, "n", "10.0.2.0/24".parse()?);
+        assert_refused!(
+            w.create_networks(&other).await,
+            ControlError::Invalid(_),
+            "network_host \"h2\": is no host of this cloud: there is h1"
+        );
         let _chosen = w.host("h2").await;
         assert_eq!(w.networks().await?[0].host.as_deref(), Some("h2"));
         assert_eq!(w.network("10.0.1.0/24").await.host.as_deref(), Some("h2"));

@@ -18,6 +18,11 @@ async fn able(w: &World) -> FakeHost {
 
 async fn network(w: &World, kind: NetworkKind, range: &str, project: Option<&Caller>) -> NetworkId {
     let mut request = Request::new(kind, "n", range.parse().unwrap());
+    request.bridge = match kind {
+        NetworkKind::Flat => Some("br200".parse().unwrap()),
+        NetworkKind::FlatDhcp => Some("br300".parse().unwrap()),
+        NetworkKind::Vlan => None,
+    };
     request.project = project.map(|caller| caller.project.clone());
     w.create_networks(&request).await.unwrap().networks[0].id
 }

@@ -2,7 +2,7 @@
 //! network out while there is another, waits for one of the project's own, and a floating IP blocks
 //! no call.
 
-use crate::world::{World, assert_refused, both, ip, launch, name, refused};
+use crate::world::{World, assert_refused, both, both_with, ip, launch, name, refused};
 use anyhow::Result;
 use novanet_control::floating_ips::Association;
 use novanet_control::instances::InstanceState;
@@ -148,7 +148,10 @@ fn a_launch_names_the_networks_row_that_makes_no_sense() {
 
 #[test]
 fn with_shared_networks_that_make_no_sense_only_no_vlan_network_is_taken_instead() {
-    both(async |w: &World| -> Result<()> {
+    let flat_manager = |config: &mut novanet_control::CloudConfig| {
+        config.network_manager = NetworkKind::FlatDhcp;
+    };
+    both_with(flat_manager, async |w: &World| -> Result<()> {
         w.image().await;
         let web = w.project("web").await;
         let mut host = w.host("h1").await;

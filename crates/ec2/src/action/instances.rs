@@ -1,7 +1,7 @@
 //! Running, listing, restarting and ending instances.
 
 use super::groups::GroupRef;
-use super::interfaces;
+use super::interfaces::Interfaces;
 use crate::error::{Code, Ec2Error};
 use crate::fields::Fields;
 use crate::filter::Filter;
@@ -82,21 +82,22 @@ impl RunInstances {
             .id("ImageId", Code::InvalidAmiIdMalformed)?
             .ok_or_else(|| Ec2Error::missing("ImageId"))?;
         let (min, max) = counts(fields)?;
-        let mut run = Self {
+        let interfaces = Interfaces::parse(fields, groups(fields)?)?;
+        let public_address = interfaces.public_address;
+        let run = Self {
             image,
             min,
             max,
             instance_type: size(fields.get("InstanceType").unwrap_or(DEFAULT_TYPE))?,
             key_name: fields.get("KeyName").map(str::to_owned),
-            groups: groups(fields)?,
+            groups: interfaces.groups,
             user_data: fields.get("UserData").map(user_data).transpose()?,
             zone: fields.get("Placement.AvailabilityZone").map(str::to_owned),
-            private_address: private_address(fields)?,
-            subnets: interfaces::subnet(fields)?.into_iter().collect(),
-            public_address: addressing_type(fields)?,
+            private_address: interfaces.private_address,
+            subnets: interfaces.subnets,
+            public_address: public_address.or(addressing_type(fields)?),
             client_token: client_token(fields)?,
         };
-        run.read_interfaces(fields)?;
         if run.private_address.is_some() && run.max > 1 {
             return Err(Ec2Error::new(
                 Code::InvalidParameterCombination,
@@ -208,14 +209,6 @@ fn user_data(text: &str) -> Result<Vec<u8>, Ec2Error> {
             "The parameter UserData has to be base64.",
         )
     })
-}
-
-pub(super) fn private_address(fields: &Fields<'_>) -> Result<Option<Ipv4Addr>, Ec2Error> {
-    fields.parsed(
-        "PrivateIpAddress",
-        Code::InvalidParameterValue,
-        "must be an IPv4 address",
-    )
 }
 
 /// DescribeInstances.

@@ -1,15 +1,39 @@
 //! The network interfaces that RunInstances asks for. Depends on the request's fields only.
 
 use super::groups::GroupRef;
-use super::instances::{RunInstances, private_address};
 use crate::error::{Code, Ec2Error};
 use crate::fields::Fields;
 use novanet_model::{GroupId, SubnetId};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
-impl RunInstances {
+/// What a request says of its instances' interfaces, in `NetworkInterface.N` and outside.
+pub(super) struct Interfaces {
+    /// A network for each interface, `eth0` first; empty: as the cloud chooses.
+    pub(super) subnets: Vec<SubnetId>,
+    /// Security groups.
+    pub(super) groups: Vec<GroupRef>,
+    /// The fixed IP of a single instance.
+    pub(super) private_address: Option<Ipv4Addr>,
+    /// With a floating IP; `None`: it does not say.
+    pub(super) public_address: Option<bool>,
+}
+
+impl Interfaces {
+    /// `groups`: those that the request names outside of interfaces.
+    pub(super) fn parse(fields: &Fields<'_>, groups: Vec<GroupRef>) -> Result<Self, Ec2Error> {
+        let mut all = Self {
+            subnets: subnet(fields)?.into_iter().collect(),
+            groups,
+            private_address: private_address(fields)?,
+            public_address: None,
+        };
+        all.read_all(fields)?;
+        Ok(all)
+    }
+
     /// awscli speaks of the interface as soon as a public address is mentioned.
-    pub(super) fn read_interfaces(&mut self, fields: &Fields<'_>) -> Result<(), Ec2Error> {
+    fn read_all(&mut self, fields: &Fields<'_>) -> Result<(), Ec2Error> {
         let combined = |why: &str| Ec2Error::new(Code::InvalidParameterCombination, why);
         let mut by_device = BTreeMap::new();
         let interfaces = fields.items("NetworkInterface")?;
@@ -91,6 +115,14 @@ fn index_of(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-pub(super) fn subnet(fields: &Fields<'_>) -> Result<Option<SubnetId>, Ec2Error> {
+fn subnet(fields: &Fields<'_>) -> Result<Option<SubnetId>, Ec2Error> {
     fields.id("SubnetId", Code::InvalidSubnetIdMalformed)
+}
+
+fn private_address(fields: &Fields<'_>) -> Result<Option<Ipv4Addr>, Ec2Error> {
+    fields.parsed(
+        "PrivateIpAddress",
+        Code::InvalidParameterValue,
+        "must be an IPv4 address",
+    )
 }

@@ -1,7 +1,7 @@
 //! Changes of a network's settings: what its row becomes, or why it cannot. Pure; depends on the
 //! rules for bridges and addresses of new networks.
 
-use super::{AddressPlan, CarveError, Defaults, NewNetwork, Request, check_label, vlans};
+use super::{AddressPlan, CarveError, Defaults, NewNetwork, Request, check_label, server, vlans};
 use crate::rows::Network;
 use crate::{IfName, ModelError, NetworkKind};
 use std::net::Ipv4Addr;
@@ -72,9 +72,9 @@ impl Change {
         spec.gateway = plan.gateway;
         spec.dhcp_start = plan.dhcp_start;
         Ok(NewNetwork {
-            spec,
             last: plan.last,
-            reserved: plan.reserved(),
+            reserved: server::reserved(&plan, spec.dhcp_server),
+            spec,
         })
     }
 
@@ -85,6 +85,13 @@ impl Change {
                 "gateway",
                 gateway,
                 "is the address of the project's VPN instance: choose another",
+            ));
+        }
+        if network.dhcp_server == Some(gateway) {
+            return Err(CarveError::conflict(
+                "gateway",
+                gateway,
+                "is the address of the network's DHCP server: choose another",
             ));
         }
         // The first address for instances makes room for a gateway that moves there.

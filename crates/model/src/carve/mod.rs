@@ -18,7 +18,7 @@ pub use error::CarveError;
 pub use subnets::parse_range;
 
 use crate::rows::Network;
-use crate::{IfName, ModelError, NetworkKind, NetworkSpec, ProjectId};
+use crate::{DhcpOption, IfName, ModelError, NetworkKind, NetworkSpec, ProjectId, check_domain};
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -57,6 +57,10 @@ pub struct Request {
     pub vpn_address: Option<Ipv4Addr>,
     /// DNS servers.
     pub dns: Vec<Ipv4Addr>,
+    /// DNS domain of the instances; `None`: the `dhcp_domain` flag.
+    pub domain: Option<String>,
+    /// Further DHCP options for the instances.
+    pub dhcp_options: Vec<DhcpOption>,
     /// Every host is the gateway of its own instances.
     pub multi_host: Option<bool>,
     /// MTU.
@@ -83,6 +87,8 @@ impl Request {
             vpn_port: None,
             vpn_address: None,
             dns: Vec::new(),
+            domain: None,
+            dhcp_options: Vec::new(),
             multi_host: None,
             mtu: None,
             project: None,
@@ -180,6 +186,11 @@ pub fn carve(
     check_label(&request.label)?;
     check_single(request)?;
     check_mtu(request.mtu)?;
+    request.domain.as_deref().map_or(Ok(()), check_domain)?;
+    if let (NetworkKind::Flat, Some(option)) = (request.kind, request.dhcp_options.first()) {
+        let reason = "a flat network has no DHCP server";
+        return Err(ModelError::new("dhcp_option", option, reason).into());
+    }
     let vlan_kind = request.kind == NetworkKind::Vlan;
     let vpn_clients = if vlan_kind {
         defaults.cnt_vpn_clients
@@ -208,6 +219,8 @@ pub fn carve(
             bridge_interface: request.bridge_interface.clone(),
             vlan: link.vlan,
             dns: dns_of(request, defaults),
+            domain: request.domain.clone(),
+            dhcp_options: request.dhcp_options.clone(),
             vpn_public_address: request.vpn_address.filter(|_| vlan_kind),
             vpn_public_port: link.vpn_port,
             vpn_private_address: plan.vpn,

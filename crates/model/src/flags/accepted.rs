@@ -42,7 +42,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "credential_key_file",
             "credential_cert_file",
             "credential_vpn_file",
-            "dnsmasq_config_file",
             "use_single_default_gateway",
             "use_network_dns_servers",
             "update_dns_entries",

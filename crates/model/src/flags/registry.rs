@@ -144,6 +144,7 @@ const FLAGS: &[Flag] = &[
     flag(Agent, "dhcpbridge", Kind::Text, "", "program that dnsmasq calls on lease events; empty: this one"),
     flag(Server, "dhcp_domain", Kind::Text, "novalocal", "DNS domain of the instances"),
     flag(Server, "dhcp_lease_time", Kind::Number(120, 31_536_000), "120", "seconds of a DHCP lease"),
+    flag(Agent, "dnsmasq_config_file", Kind::Text, "", "file with further settings of dnsmasq; empty: none"),
     flag(Agent, "dns_server", Kind::Addresses, "", "DNS servers that dnsmasq asks; empty: this host's own resolver"),
     // Metadata, EC2
     flag(Agent, "metadata_port", PORT, "8775", "local port that 169.254.169.254:80 leads to"),

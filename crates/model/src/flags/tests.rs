@@ -193,6 +193,7 @@ fn every_getter_finds_its_flag() {
     );
     let _ = (
         flags.network_device_mtu(),
+        flags.dnsmasq_config_file(),
         flags.metadata_port(),
         flags.instance_uid_base(),
         flags.tiny_disk_mb(),

@@ -135,6 +135,12 @@ impl Flags {
         self.list("blocked_cidr")
     }
 
+    /// `dnsmasq_config_file`.
+    pub fn dnsmasq_config_file(&self) -> Option<PathBuf> {
+        let text = self.text("dnsmasq_config_file");
+        (!text.is_empty()).then(|| PathBuf::from(text))
+    }
+
     /// `dns_server`.
     pub fn dns_server(&self) -> Vec<Ipv4Addr> {
         self.list("dns_server")

@@ -47,6 +47,7 @@ pub fn dhcp(network: i64, name: &str) -> HostObject {
         lease_seconds: 120,
         domain: "novalocal".to_owned(),
         dns: Vec::new(),
+        options: Vec::new(),
     })
 }
 

@@ -113,6 +113,10 @@ fn filter(policy: &HostPolicy, add: &mut impl FnMut(Table, &str, Vec<String>)) {
     let to_fixed = is(Set::FixedIps, "dst");
     let top = vec![
         TAG.to_owned(),
+        format!(
+            "{} -m mark --mark 0x40000000/0x50000000 -j DROP",
+            is(Set::UnroutedBridges, "src,src")
+        ),
         format!("{PORT_MARK} -g {FORWARD}"),
         format!("{to_fixed} -g {FORWARD}"),
         format!("{} {} -j RETURN", bridges.0, bridges.1),

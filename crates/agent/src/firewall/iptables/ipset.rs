@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// The sets that every host has.
-pub(super) const FIXED: [Set; 6] = [
+pub(super) const FIXED: [Set; 7] = [
     Set::Bridges,
+    Set::UnroutedBridges,
     Set::Networks,
     Set::Gateways,
     Set::GatewayAddresses,
@@ -46,7 +47,7 @@ fn named(name: &str) -> Option<Set> {
 
 fn kind(set: Set) -> &'static str {
     match set {
-        Set::Bridges | Set::Gateways => "hash:net,iface",
+        Set::Bridges | Set::UnroutedBridges | Set::Gateways => "hash:net,iface",
         Set::Networks => "hash:net",
         _ => "hash:ip",
     }
@@ -84,7 +85,9 @@ pub(super) fn elements(key: &Key) -> Option<(String, String)> {
 /// As `ipset save` prints it. `None`: not ours.
 fn element_text(set: Set, element: &ElementKey) -> Option<String> {
     match (set, element) {
-        (Set::Bridges, ElementKey::Interface(name)) => Some(format!("{ANYWHERE},{name}")),
+        (Set::Bridges | Set::UnroutedBridges, ElementKey::Interface(name)) => {
+            Some(format!("{ANYWHERE},{name}"))
+        }
         (Set::Gateways, ElementKey::InterfaceAddress(name, address)) => {
             Some(format!("{address},{name}"))
         }
@@ -98,7 +101,7 @@ fn element_text(set: Set, element: &ElementKey) -> Option<String> {
 
 fn parse(set: Set, text: &str) -> Option<ElementKey> {
     let found = match set {
-        Set::Bridges => {
+        Set::Bridges | Set::UnroutedBridges => {
             let name = text.strip_prefix(ANYWHERE)?.strip_prefix(',')?;
             ElementKey::Interface(IfName::new(name).ok()?)
         }

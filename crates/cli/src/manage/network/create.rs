@@ -5,7 +5,7 @@ use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use novanet_model::carve::{CarveError, Defaults, Request, carve, parse_range};
 use novanet_model::flags::Flags;
-use novanet_model::{IfName, NetworkKind, ProjectId};
+use novanet_model::{DhcpOption, IfName, NetworkKind, ProjectId};
 
 pub(super) const PARAMS: &[Param] = &[
     param("label", Takes::Optional, "name for people (private)"),
@@ -90,6 +90,16 @@ pub(super) const PARAMS: &[Param] = &[
         "vpn_ip",
         Takes::Named,
         "public address of the VPN (flag vpn_ip)",
+    ),
+    param(
+        "domain",
+        Takes::Named,
+        "DNS domain of the instances (flag dhcp_domain)",
+    ),
+    param(
+        "dhcp_option",
+        Takes::Named,
+        "DHCP option for the instances, like ntp-server,10.0.0.9; may be given several times",
     ),
     param("mtu", Takes::Named, "MTU (each host's own flag)"),
 ];
@@ -218,6 +228,12 @@ pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {
         vpn_port: narrow(bound.number("vpn", 1, 65_535)?),
         vpn_address: bound.address("vpn_ip")?,
         dns: dns.into_iter().flatten().collect(),
+        domain: bound.text("domain").map(str::to_owned),
+        dhcp_options: bound
+            .all("dhcp_option")
+            .into_iter()
+            .map(|text| text.parse::<DhcpOption>().map_err(|e| refused(&e)))
+            .collect::<Result<_, _>>()?,
         multi_host: bound.truth("multi_host")?,
         mtu: wide(bound.number("mtu", 576, 65_535)?),
         project: bound.parse::<ProjectId>("project_id")?,

@@ -144,6 +144,13 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             if rows.is_empty() && cx.format == Format::Table {
                 cx.note("no networks found: nova-manage network create makes some");
             }
+            for full in rows.iter().filter(|row| row.free <= 0) {
+                cx.note(&format!(
+                    "network {} ({}) has no free address: make another network (nova-manage network \
+                     create), or free addresses (nova-manage fixed list shows who has them)",
+                    full.id, full.cidr
+                ));
+            }
             for bad in cx.cloud.bad_networks().await? {
                 cx.note(&describe_bad_row(&bad));
             }

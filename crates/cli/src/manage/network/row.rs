@@ -3,7 +3,7 @@
 use crate::table::{Row, none};
 use novanet_control::fixed_ips::Usage;
 use novanet_model::rows::Network;
-use novanet_model::{Ipv4Net, NetworkKind, SubnetId};
+use novanet_model::{DhcpOption, Ipv4Net, NetworkKind, SubnetId};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -20,6 +20,8 @@ pub(crate) struct NetworkRow {
     pub(crate) dhcp_server: Option<Ipv4Addr>,
     pub(crate) dhcp_start: Ipv4Addr,
     pub(crate) dns: Vec<Ipv4Addr>,
+    pub(crate) domain: Option<String>,
+    pub(crate) dhcp_options: Vec<DhcpOption>,
     pub(crate) bridge: String,
     pub(crate) bridge_interface: Option<String>,
     pub(crate) vlan: Option<u16>,
@@ -61,6 +63,8 @@ impl NetworkRow {
             dhcp_server: spec.dhcp_server,
             dhcp_start: spec.dhcp_start,
             dns: spec.dns,
+            domain: spec.domain,
+            dhcp_options: spec.dhcp_options,
             bridge: spec.bridge.to_string(),
             bridge_interface: spec.bridge_interface.map(|i| i.to_string()),
             vlan: spec.vlan,

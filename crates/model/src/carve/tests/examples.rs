@@ -235,7 +235,10 @@ fn gateway_and_dhcp_start_must_be_usable() {
     insta::assert_snapshot!(check(&with(Some("10.0.0.9"), Some("10.0.0.9"), 1), &[]), @r#"dhcp_start "10.0.0.9": is the gateway: choose the address after it, or another gateway"#);
     insta::assert_snapshot!(check(&with(None, Some("10.0.0.1"), 1), &[]), @r#"dhcp_start "10.0.0.1": must be an address from 10.0.0.2 to 10.0.0.62 in 10.0.0.0/26"#);
     insta::assert_snapshot!(check(&with(Some("10.0.0.9"), None, 2), &[]), @r#"gateway "10.0.0.9": fits one network only, and num_networks is 2"#);
-    insta::assert_snapshot!(check(&with(Some("10.0.0.62"), None, 1), &[]), @"private 10.0.0.0/26 gw 10.0.0.62 start 10.0.0.2 last 10.0.0.61 br100 vlan None vpn None:None reserved 10.0.0.0-10.0.0.1 10.0.0.62-10.0.0.63");
+    insta::assert_snapshot!(check(&with(Some("10.0.0.62"), None, 1), &[]), @r"
+    note: gateway 10.0.0.62 is another machine: the host serves DHCP at 10.0.0.1 (--dhcp_server=ADDRESS) and does not route for the network
+    private 10.0.0.0/26 gw 10.0.0.62 start 10.0.0.2 last 10.0.0.61 br100 vlan None vpn None:None reserved 10.0.0.0-10.0.0.1 10.0.0.62-10.0.0.63
+    ");
 }
 
 #[test]

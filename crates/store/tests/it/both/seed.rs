@@ -59,6 +59,8 @@ pub(crate) fn a_network(cidr: &str) -> Network {
             cidr,
             gateway: (first + 1).into(),
             dhcp_server: None,
+            domain: None,
+            dhcp_options: Vec::new(),
             dhcp_start: (first + 2).into(),
             bridge: "br100".parse().unwrap(),
             bridge_interface: None,
