@@ -261,7 +261,7 @@ pub(crate) async fn finish_deleting(tx: &mut Tx, id: InstanceId) -> Result<bool>
     Ok(true)
 }
 
-async fn find(c: &mut Conn, caller: &Caller, id: InstanceId) -> Result<Row> {
+pub(crate) async fn find(c: &mut Conn, caller: &Caller, id: InstanceId) -> Result<Row> {
     instances::by_id(c, id)
         .await?
         .filter(|r| r.project == caller.project || caller.admin)
@@ -358,7 +358,7 @@ async fn all_views(
         .collect())
 }
 
-fn word(state: State) -> &'static str {
+pub(crate) fn word(state: State) -> &'static str {
     match state {
         State::Deleting => "being terminated",
         _ => "terminated",
@@ -371,7 +371,7 @@ async fn record(tx: &mut Tx, caller: &Caller, action: &str, row: &Row) -> Result
 }
 
 /// Records what happened to an object of a project.
-async fn note(
+pub(crate) async fn note(
     tx: &mut Tx,
     actor: &Actor,
     action: &str,

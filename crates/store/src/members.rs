@@ -123,27 +123,7 @@ pub async fn remove_member(
     host: &str,
 ) -> Result<BTreeSet<PlanOwner>> {
     let mut owners = own(instance);
-    for &group in of_groups {
-        let last = sqlx::query(
-            "DELETE FROM group_hosts WHERE group_id = $1 AND host = $2 AND members = 1",
-        )
-        .bind(group.0)
-        .bind(host)
-        .execute(&mut **tx)
-        .await?
-        .rows_affected();
-        if last == 1 {
-            owners.extend(of_group(tx, group).await?);
-        } else {
-            sqlx::query(
-                "UPDATE group_hosts SET members = members - 1 WHERE group_id = $1 AND host = $2",
-            )
-            .bind(group.0)
-            .bind(host)
-            .execute(&mut **tx)
-            .await?;
-        }
-    }
+    owners.extend(leave_groups(tx, of_groups, host).await?);
     let last = sqlx::query(
         "DELETE FROM project_hosts WHERE project_id = $1 AND host = $2 AND members = 1",
     )
@@ -167,6 +147,78 @@ pub async fn remove_member(
         .execute(&mut **tx)
         .await?;
     }
+    Ok(owners)
+}
+
+/// Counts a member of each of these groups out of a host. Answers with the owners to plan again.
+async fn leave_groups(tx: &mut Tx, left: &[GroupId], host: &str) -> Result<BTreeSet<PlanOwner>> {
+    let mut owners = BTreeSet::new();
+    for &group in left {
+        let last = sqlx::query(
+            "DELETE FROM group_hosts WHERE group_id = $1 AND host = $2 AND members = 1",
+        )
+        .bind(group.0)
+        .bind(host)
+        .execute(&mut **tx)
+        .await?
+        .rows_affected();
+        if last == 1 {
+            owners.extend(of_group(tx, group).await?);
+        } else {
+            sqlx::query(
+                "UPDATE group_hosts SET members = members - 1 WHERE group_id = $1 AND host = $2",
+            )
+            .bind(group.0)
+            .bind(host)
+            .execute(&mut **tx)
+            .await?;
+        }
+    }
+    Ok(owners)
+}
+
+/// Puts an instance that is on `host` (`None`: on none) into the groups `to`, and takes it out of
+/// `from`, its groups until now. Answers with the owners to plan again.
+pub async fn change_groups(
+    tx: &mut Tx,
+    (instance, host): (InstanceId, Option<&str>),
+    from: &[GroupId],
+    to: &[GroupId],
+) -> Result<BTreeSet<PlanOwner>> {
+    let combination = groups::combination(tx, to).await?;
+    sqlx::query("UPDATE instances SET combination_id = $1 WHERE id = $2")
+        .bind(combination.0)
+        .bind(instance.0)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("DELETE FROM security_group_instance_association WHERE instance_id = $1")
+        .bind(instance.0)
+        .execute(&mut **tx)
+        .await?;
+    for group in to {
+        sqlx::query(
+            "INSERT INTO security_group_instance_association (instance_id, security_group_id) \
+             VALUES ($1, $2)",
+        )
+        .bind(instance.0)
+        .bind(group.0)
+        .execute(&mut **tx)
+        .await?;
+    }
+    let mut owners = own(instance);
+    let Some(host) = host else {
+        return Ok(owners);
+    };
+    let joined = to.iter().filter(|group| !from.contains(group));
+    let joined: BTreeMap<(i64, &str), i64> = joined.map(|g| ((g.0, host), 1)).collect();
+    if !joined.is_empty() {
+        for group in first_of_groups(tx, &joined).await? {
+            owners.extend(of_group(tx, group).await?);
+        }
+    }
+    let left = from.iter().filter(|group| !to.contains(group));
+    let left: Vec<GroupId> = left.copied().collect();
+    owners.extend(leave_groups(tx, &left, host).await?);
     Ok(owners)
 }
 

@@ -199,6 +199,58 @@ fn a_host_knows_the_members_of_source_groups_wherever_they_are() {
     });
 }
 
+#[test]
+fn the_groups_of_a_living_instance_change_on_its_host_and_where_it_is_a_member() {
+    both(async |w: &World| -> Result<()> {
+        w.image().await;
+        let web = w.project("web").await;
+        let mut host = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        let front = w.create_group(&web, "front", "d").await?;
+        let back = w.create_group(&web, "back", "d").await?;
+        w.authorize(&web, &group("back"), &[(tcp(22), from_group("front"))])
+            .await?;
+        let in_default = launch(ImageId(1));
+        let (ids, _) = w.run_instances(&web, &in_default).await?;
+        let id = ids[0];
+        let port = w.instance(&web, id).await?.ports.remove(0);
+        host.round().await;
+        let group_key = |group: GroupId| format!("group/{}", group.0);
+        assert!(!host.has(&group_key(back)));
+
+        let both_groups = [group("back"), GroupRef::Id(front), group("back")];
+        w.set_instance_groups(&web, id, &both_groups).await?;
+        host.round().await;
+        let view = w.instance(&web, id).await?;
+        let mut names: Vec<_> = view.groups.iter().map(|g| &g.name[..]).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["back", "front"]);
+        assert!(host.has(&group_key(back)) && host.has(&group_key(front)));
+        let member = format!("member/{}/{}", front.0, port.address);
+        assert!(host.has(&member), "it is a source of its own rule now");
+        w.assert_planned().await;
+
+        w.set_instance_groups(&web, id, &[group("back")]).await?;
+        host.round().await;
+        assert!(!host.has(&member) && !host.has(&group_key(front)));
+        w.assert_planned().await;
+
+        let other = w.project("mail").await;
+        let foreign = w.create_group(&other, "relay", "d").await?;
+        for bad in [GroupRef::Id(foreign), group("missing")] {
+            let refused = w.set_instance_groups(&web, id, &[bad]).await;
+            assert!(matches!(refused, Err(ControlError::NotFound { .. })));
+        }
+        let refused = w.set_instance_groups(&other, id, &[group("relay")]).await;
+        assert!(matches!(refused, Err(ControlError::NotFound { .. })));
+        assert!(w.set_instance_groups(&web, id, &[]).await.is_err());
+        w.terminate(&web, &[id]).await?;
+        let refused = w.set_instance_groups(&web, id, &[group("front")]).await;
+        assert!(matches!(refused, Err(ControlError::InUse { .. })));
+        Ok(())
+    });
+}
+
 /// The group `relay` of project mail, by name and by id.
 fn relay(id: GroupId) -> [SourceRef; 2] {
     [

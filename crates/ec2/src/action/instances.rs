@@ -372,7 +372,7 @@ fn ids(fields: &Fields<'_>) -> Result<Vec<InstanceId>, Ec2Error> {
 }
 
 /// GetConsoleOutput takes `InstanceId`; boto 2 writes `InstanceId.1` there.
-fn one_id(fields: &Fields<'_>) -> Result<InstanceId, Ec2Error> {
+pub(super) fn one_id(fields: &Fields<'_>) -> Result<InstanceId, Ec2Error> {
     match ids(fields)?.as_slice() {
         [] => Err(Ec2Error::missing("InstanceId")),
         [id] => Ok(*id),

@@ -2,6 +2,7 @@
 //! Names of objects stay names; the use case finds out whether they exist.
 
 pub mod addresses;
+pub mod attribute;
 pub mod groups;
 pub mod images;
 pub mod instances;
@@ -16,6 +17,7 @@ pub use addresses::{
     AddressRef, AllocateAddress, AssociateAddress, DescribeAddresses, DisassociateAddress,
     ReleaseAddress,
 };
+pub use attribute::ModifyInstanceAttribute;
 pub use groups::{
     CreateSecurityGroup, DeleteSecurityGroup, DescribeSecurityGroups, GroupRef, IngressChange,
     IngressRule, IngressSource,
@@ -73,6 +75,8 @@ actions! {
     DescribeInstanceStatus(DescribeInstanceStatus);
     /// One property of an instance.
     DescribeInstanceAttribute(DescribeInstanceAttribute);
+    /// Change the groups of an instance.
+    ModifyInstanceAttribute(ModifyInstanceAttribute);
     /// List the sizes of instances.
     DescribeInstanceTypes(DescribeInstanceTypes);
     /// Restart instances.

@@ -27,6 +27,7 @@ CALLS = [
     ),
     ("describe_instance_status", {"InstanceIds": ["i-0000000a"], "IncludeAllInstances": True}),
     ("describe_instance_attribute", {"InstanceId": "i-0000000a", "Attribute": "userData"}),
+    ("modify_instance_attribute", {"InstanceId": "i-0000000a", "Groups": ["sg-00000002", "sg-0000000a"]}),
     ("describe_instance_types", {"InstanceTypes": ["m1.tiny"]}),
     (
         "run_instances",

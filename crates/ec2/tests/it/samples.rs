@@ -183,6 +183,10 @@ fn instances() -> Vec<(&'static str, Box<dyn Answer>)> {
                 current: InstanceState::ShuttingDown,
             }])),
         ),
+        (
+            "modify_attribute",
+            Box::new(Done("ModifyInstanceAttribute")),
+        ),
         ("reboot", Box::new(Done("RebootInstances"))),
         (
             "console",

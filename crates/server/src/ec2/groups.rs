@@ -6,7 +6,7 @@ use novanet_control::groups::{self as control, GroupView, SourceNames, SourceRef
 use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::{
     CreateSecurityGroup, DeleteSecurityGroup, DescribeSecurityGroups, GroupRef, IngressChange,
-    IngressSource,
+    IngressSource, ModifyInstanceAttribute,
 };
 use novanet_ec2::filter;
 use novanet_ec2::response::{
@@ -53,6 +53,20 @@ pub(super) async fn authorize(state: &State, caller: &Caller, request: &IngressC
         .await?;
     state.cloud.applied(&change).await;
     Ok(Box::new(Done("AuthorizeSecurityGroupIngress")))
+}
+
+pub(super) async fn of_instance(
+    state: &State,
+    caller: &Caller,
+    request: &ModifyInstanceAttribute,
+) -> Answered {
+    let groups: Vec<_> = request.groups.iter().map(group_ref).collect();
+    let change = state
+        .cloud
+        .set_instance_groups(caller, request.id, &groups)
+        .await?;
+    state.cloud.applied(&change).await;
+    Ok(Box::new(Done("ModifyInstanceAttribute")))
 }
 
 pub(super) async fn revoke(state: &State, caller: &Caller, request: &IngressChange) -> Answered {

@@ -231,6 +231,7 @@ fn role_for(action: &Action) -> Option<Role> {
         | Action::DeleteSecurityGroup(_)
         | Action::AuthorizeSecurityGroupIngress(_)
         | Action::RevokeSecurityGroupIngress(_)
+        | Action::ModifyInstanceAttribute(_)
         | Action::AllocateAddress(_)
         | Action::AssociateAddress(_)
         | Action::DisassociateAddress(_)
@@ -261,6 +262,7 @@ async fn carry_out(state: &Shared, caller: &Caller, action: Action) -> Answered 
         Action::GetConsoleOutput(r) => instances::console(state, caller, &r).await,
         Action::DescribeInstanceStatus(r) => status::describe(state, caller, &r).await,
         Action::DescribeInstanceAttribute(r) => status::attribute(state, caller, &r).await,
+        Action::ModifyInstanceAttribute(r) => groups::of_instance(state, caller, &r).await,
         Action::DescribeInstanceTypes(r) => zones::instance_types(&r),
         Action::DescribeImages(r) => images::describe(state, caller, &r).await,
         Action::CreateKeyPair(r) => keys::create(state, caller, &r).await,

@@ -251,6 +251,11 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
         })
         .await?;
     }
+    t.one("set_instance_groups", async |c| {
+        c.set_instance_groups(ann, InstanceId(1), &[group("default")])
+            .await
+    })
+    .await?;
     t.one("reboot", async |c| {
         c.reboot(ann, &[InstanceId(1), InstanceId(2)]).await
     })

@@ -237,6 +237,18 @@ async fn a_host_learns_of_a_group_with_its_first_instance_and_forgets_it_with_th
         ["h1", "h2"]
     );
 
+    // Into another group and back: the host learns of it, and forgets it.
+    let at = (first, Some("h2"));
+    let owners = members::change_groups(&mut tx, at, &[back], &[front, back]).await?;
+    assert!(owners.is_superset(&own(first)) && owners.contains(&PlanOwner::Group(front)));
+    let hosts = members::hosts_of_group(&mut tx, front).await?;
+    assert_eq!(hosts, ["h1", "h2"]);
+    let in_groups = groups::of_instance(&mut tx, first).await?;
+    assert_eq!(in_groups.len(), 2);
+    let owners = members::change_groups(&mut tx, at, &[front, back], &[back]).await?;
+    assert!(owners.contains(&PlanOwner::Group(front)));
+    assert_eq!(members::hosts_of_group(&mut tx, front).await?, ["h1"]);
+
     let second = insert_instance(&mut tx, &project, &[back], Some("h2")).await?;
     assert_eq!(
         place(&mut tx, second, &project, &[back], "h2").await?,
