@@ -6,7 +6,7 @@ use crate::firewall_world::*;
 use anyhow::{Result, ensure};
 use novanet_agent::firewall::Key;
 use novanet_agent::settings::FirewallDriver;
-use novanet_lab::Host;
+use novanet_lab::{Host, HostOptions};
 use novanet_model::object::{FloatingIp, HostObject};
 use novanet_reconcile::{Desired, Subsystem};
 use std::time::Duration;
@@ -236,7 +236,7 @@ fn whatever_another_program_does_to_our_rules_is_found_and_repaired() -> Result<
             })?;
             assert!(noticed, "{damage}");
             ensure!(!agent.converge(&cloud)?.is_empty(), "{damage} is not found");
-            cloud.sh("iptables -D FORWARD -j ACCEPT 2>/dev/null; true")?;
+            cloud.sh("iptables -D FORWARD -j ACCEPT 2>/dev/null || true")?;
             assert_eq!(saved_rules(&cloud)?, before, "{damage}");
         }
         // The kernel sends no notification about IP sets: the next round finds it.
@@ -350,4 +350,65 @@ fn a_driver_is_switched_without_a_moment_of_other_rules() -> Result<()> {
     }
     assert_eq!(probes.stop()?, 0, "packets passed that no rule allows");
     Ok(())
+}
+
+#[test]
+fn rules_are_in_the_variant_of_iptables_that_the_administrator_chose() -> Result<()> {
+    on_iptables(|| {
+        let options = HostOptions::default().private("/usr/local/sbin");
+        let world = World::on(cloud_with(options)?, &[3])?;
+        let (cloud, net) = (&world.cloud, &world.internet);
+        world.route(13)?;
+        let mut objects = two_projects();
+        objects.push(float(13, 3));
+        let mut flow = None;
+        for (chosen, other) in [("legacy", "nft"), ("nft", "legacy"), ("legacy", "nft")] {
+            for program in ["iptables", "ip6tables"] {
+                for action in ["save", "restore"] {
+                    cloud.sh(&format!(
+                        "ln -sf /usr/sbin/{program}-{chosen}-{action} \
+                         /usr/local/sbin/{program}-{action}"
+                    ))?;
+                }
+            }
+            let mut agent = world.agent(&objects)?;
+            agent.converge(cloud)?;
+            let of = |variant: &str| cloud.run(&[&format!("iptables-{variant}-save")]);
+            assert!(of(chosen)?.stdout.contains("nova-filter-top"), "{chosen}");
+            assert!(
+                !of(other)?.stdout.contains("nova-"),
+                "{other} after {chosen}"
+            );
+            assert_eq!(
+                connects(net, world.instance(3), public(13), 22)?,
+                Some(OUTSIDE.into())
+            );
+            assert_eq!(connects(net, world.instance(3), public(13), 23)?, None);
+            let flow = match &mut flow {
+                Some(flow) => flow,
+                none => none.insert(TcpSession::start(net, world.instance(3), public(13), 22)?),
+            };
+            assert!(flow.goes_on(), "{chosen}");
+            if chosen == "legacy" {
+                cloud.sh("iptables-legacy -F nova-compute-local")?;
+                ensure!(!agent.converge(cloud)?.is_empty(), "a flush is found");
+                assert!(
+                    agent
+                        .set(cloud, &rule(20, 1, tcp(80, 80), anywhere()))?
+                        .is_empty()
+                );
+                assert_eq!(
+                    connects(net, world.instance(3), public(13), 80)?,
+                    Some(OUTSIDE.into())
+                );
+                assert!(
+                    agent
+                        .unset(cloud, &rule(20, 1, tcp(80, 80), anywhere()))?
+                        .is_empty()
+                );
+                assert!(agent.differences(cloud)?.is_empty());
+            }
+        }
+        Ok(())
+    })
 }

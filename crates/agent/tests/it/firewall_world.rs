@@ -117,7 +117,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(numbers: &[u8]) -> Result<Self> {
-        let cloud = cloud()?;
+        Self::on(cloud()?, numbers)
+    }
+
+    /// The same on this host.
+    pub(crate) fn on(cloud: Host, numbers: &[u8]) -> Result<Self> {
         let internet = Host::new("internet")?;
         connect(&cloud, "pub0", &internet, "eth0")?;
         cloud.sh(&format!("ip addr add {PUBLIC}/24 dev pub0"))?;
@@ -187,7 +191,12 @@ impl World {
 
 /// A host with a bridge and nothing else.
 pub(crate) fn cloud() -> Result<Host> {
-    let options = HostOptions::default()
+    cloud_with(HostOptions::default())
+}
+
+/// The same with more options.
+pub(crate) fn cloud_with(options: HostOptions) -> Result<Host> {
+    let options = options
         .sysctl("net.bridge.bridge-nf-call-iptables", "1")
         .sysctl("net.bridge.bridge-nf-call-ip6tables", "1");
     let cloud = Host::with("cloud", &options)?;
