@@ -170,7 +170,7 @@ pub(crate) async fn eventually<T, S: std::fmt::Debug>(
     what: &str,
     mut check: impl FnMut() -> Result<T, S>,
 ) -> T {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     loop {
         match check() {
             Ok(done) => return done,
