@@ -101,7 +101,7 @@ impl Lab {
     fn name_programs(&self) -> Result<()> {
         let makefile = std::fs::read_to_string(super::root().join("Makefile"))?;
         let (_, names) = makefile.split_once("APPLETS :=").context("APPLETS")?;
-        let (applets, rest) = names.split_once("EUCA  :=").context("EUCA")?;
+        let (applets, rest) = names.split_once('\n').context("the end of APPLETS")?;
         let (_, rest) = rest.split_once("euca-,").context("euca-")?;
         let (clients, _) = rest.split_once(')').context("the end of EUCA")?;
         let applets = applets.split_whitespace().map(str::to_owned);
