@@ -24,7 +24,7 @@ fn edited_with_sql(cloud: &Cloud, other: &Host) -> Result<()> {
          ip address add 10.1.171.200/24 dev v172 && ip link set dev v172 up",
     )?;
     cloud.sh(&format!(
-        "sqlite3 {STATE}/nova.sqlite \
+        "sqlite3 -cmd '.timeout 5000' {STATE}/nova.sqlite \
          \"update networks set vlan=172, bridge='br_172' where id=2\""
     ))?;
     is_device(cloud, 172, "br_172")?;
