@@ -2,6 +2,8 @@
 //! cgroup v1, v2 or both, and in a sandbox often none that the agent can write. A missing limit is
 //! a warning, not an error.
 
+use rustix::process::{Pid, Signal, kill_process};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What the host's cgroups can limit.
@@ -101,4 +103,28 @@ pub(super) fn folders(name: &str) -> Vec<PathBuf> {
     }
     found.retain(|path| path.is_dir());
     found
+}
+
+/// Ends the processes of the cgroup `name` and removes it, in all hierarchies. Fails while a killed
+/// process is still in it.
+pub(super) fn remove(name: &str) -> io::Result<()> {
+    folders(name)
+        .iter()
+        .try_for_each(|folder| remove_tree(folder))
+}
+
+/// A cgroup has files that cannot be removed: only its folders are.
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    let members = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    let pids = members.lines().filter_map(|line| line.parse().ok());
+    for pid in pids.filter_map(Pid::from_raw) {
+        // One that has ended meanwhile is as wanted.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    std::fs::remove_dir(folder)
 }

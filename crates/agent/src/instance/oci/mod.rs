@@ -215,7 +215,10 @@ impl Oci {
                 command.arg("--force");
             })?;
         }
-        Ok(())
+        // A runtime that was killed before it had written its state leaves a cgroup that its
+        // `delete` knows nothing of.
+        let name = self.cgroup_of(instance);
+        cgroup::remove(&name).map_err(|e| SubsystemError::kernel(format!("cgroup {name}"), e))
     }
 
     fn log(&self, instance: InstanceId) -> PathBuf {

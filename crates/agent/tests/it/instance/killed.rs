@@ -5,7 +5,7 @@ use super::host::Host;
 use super::parts::{Tiny, VethAttacher, mac, on_a_host, sh, until_fails};
 use futures_util::future::BoxFuture;
 use novanet_agent::image::Images;
-use novanet_agent::instance::oci::Oci;
+use novanet_agent::instance::oci::{Oci, Version};
 use novanet_agent::instance::{Driver, Instances, Machine, PortAttacher};
 use novanet_model::InstanceId;
 use novanet_model::object::Port;
@@ -211,6 +211,27 @@ fn unfinished_folders_of_a_killed_agent_are_removed() {
         }
         std::fs::write(instances.join("i-00000003/spec.json"), "{").unwrap();
         std::fs::write(instances.join("foreign"), "not ours").unwrap();
+        // Of 4 there is what a runtime that was killed in its `create` leaves.
+        let state = host.settings.state_path.join("runtime/state/i-00000004");
+        std::fs::create_dir_all(&state).unwrap();
+        let oci = Oci::probe(&host.settings).unwrap();
+        let group = oci.cgroup_of(InstanceId(4));
+        let groups = if oci.cgroups().version == Version::V2 {
+            vec![format!("/sys/fs/cgroup/{group}")]
+        } else {
+            ["memory", "pids"]
+                .map(|c| format!("/sys/fs/cgroup/{c}/{group}"))
+                .to_vec()
+        };
+        for group in &groups {
+            std::fs::create_dir_all(format!("{group}/below")).unwrap();
+        }
+        let mut unfinished = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .unwrap();
+        let procs = format!("{}/below/cgroup.procs", groups[0]);
+        std::fs::write(procs, unfinished.id().to_string()).unwrap();
         // 3 is still desired, 4 is not.
         host.want_instance(3);
         host.until(3, InstanceState::Running, 1).await;
@@ -221,5 +242,9 @@ fn unfinished_folders_of_a_killed_agent_are_removed() {
             .collect();
         left.sort();
         assert_eq!(left, ["foreign", "i-00000003"]);
+        assert!(!unfinished.wait().unwrap().success(), "it was not ended");
+        for path in [state.display().to_string()].iter().chain(&groups) {
+            assert!(!std::path::Path::new(path).exists(), "{path}");
+        }
     });
 }
