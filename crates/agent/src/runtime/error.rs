@@ -26,6 +26,8 @@ pub enum AgentError {
     NamespaceTaken {
         /// Its process, for people.
         holder: String,
+        /// Its process, if the kernel tells it; 0: one of another process namespace.
+        process: Option<i32>,
     },
     /// The state folder is new, and the host is in use.
     #[error(

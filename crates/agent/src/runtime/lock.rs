@@ -13,6 +13,7 @@ use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The agent's own files under the host's state path.
 pub fn agent_dir(state_path: &Path) -> PathBuf {
@@ -22,6 +23,16 @@ pub fn agent_dir(state_path: &Path) -> PathBuf {
 /// The name of the lock on a network namespace: an abstract socket, which exists once per namespace
 /// and disappears with its process (unix(7)).
 const NAMESPACE: &str = "novanet/agent";
+
+/// How long the children of a killed agent may hold its locks: from their fork to their exec.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+const RELEASE_POLL: Duration = Duration::from_millis(10);
+
+/// Whether a process has ended. One of another process namespace (0) has not.
+fn is_gone(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    pid != 0 && status.map_or(true, |text| text.contains(") Z "))
+}
 
 /// The lock on a network namespace, held until it is dropped.
 #[derive(Debug)]
@@ -33,7 +44,23 @@ pub struct NamespaceLock {
 impl NamespaceLock {
     /// Acquires the lock; the error names the process of the agent that holds it. A process of
     /// another user can bind the name too: that does not stop the agent, which logs a warning.
+    /// Children of a killed agent hold its locks until they execute their program: for a holder
+    /// that is gone it waits, at most [`RELEASE_TIMEOUT`].
     pub fn acquire() -> Result<Self, AgentError> {
+        let start = Instant::now();
+        loop {
+            match Self::acquire_now() {
+                Err(AgentError::NamespaceTaken { process, .. })
+                    if process.is_none_or(is_gone) && start.elapsed() < RELEASE_TIMEOUT =>
+                {
+                    std::thread::sleep(RELEASE_POLL);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn acquire_now() -> Result<Self, AgentError> {
         let refused = |e| AgentError::file(format!("@{NAMESPACE}"), e);
         let name = SocketAddr::from_abstract_name(NAMESPACE).map_err(refused)?;
         match UnixListener::bind_addr(&name) {
@@ -62,9 +89,11 @@ impl NamespaceLock {
             }
             Some(holder) => Err(AgentError::NamespaceTaken {
                 holder: format!("process {}", holder.pid()),
+                process: Some(holder.pid()),
             }),
             None => Err(AgentError::NamespaceTaken {
                 holder: format!("it holds @{NAMESPACE}"),
+                process: None,
             }),
         }
     }
@@ -77,8 +106,29 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Acquires the lock, or fails at once with [`AgentError::AlreadyRunning`].
+    /// Acquires the lock, or fails with [`AgentError::AlreadyRunning`]: at once if a living agent
+    /// has this network namespace, else after [`RELEASE_TIMEOUT`].
     pub fn acquire(state_path: &Path) -> Result<Self, AgentError> {
+        let start = Instant::now();
+        loop {
+            match Self::acquire_now(state_path) {
+                Err(AgentError::AlreadyRunning(path)) => {
+                    let living = matches!(
+                        NamespaceLock::acquire_now(),
+                        Err(AgentError::NamespaceTaken { process: Some(process), .. })
+                            if !is_gone(process)
+                    );
+                    if living || start.elapsed() >= RELEASE_TIMEOUT {
+                        return Err(AgentError::AlreadyRunning(path));
+                    }
+                    std::thread::sleep(RELEASE_POLL);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn acquire_now(state_path: &Path) -> Result<Self, AgentError> {
         let dir = agent_dir(state_path);
         make_private_dir(&dir)?;
         let path = dir.join("lock");
