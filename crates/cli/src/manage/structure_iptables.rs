@@ -55,6 +55,9 @@ fn read_set(line: &str, tables: &mut Vec<RuleTable>) {
     let (Some(word), Some(name), Some(rest)) = (words.next(), words.next(), words.next()) else {
         return;
     };
+    if word == "#" {
+        return;
+    }
     if tables.last().is_none_or(|last| last.family != "ipset") {
         tables.push(table("ipset", ""));
     }
