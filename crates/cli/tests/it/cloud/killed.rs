@@ -108,6 +108,13 @@ fn leads(cloud: &Cloud) -> Result<BTreeMap<String, String>> {
     Ok(all.map(|row| (row[0].clone(), row[1].clone())).collect())
 }
 
+/// The port of every rule, as often as it is there.
+fn open_doors(cloud: &Cloud) -> Result<Vec<String>> {
+    let said = cloud.sh("novanet euca describe-groups")?;
+    let rules = rows(&said, "PERMISSION").into_iter();
+    Ok(rules.map(|row| row[4].clone()).collect())
+}
+
 fn everything_answered_is_there(cloud: &Cloud, book: &Book) -> Result<()> {
     eventually(LONG, || {
         let states = states(cloud)?;
@@ -127,8 +134,7 @@ fn everything_answered_is_there(cloud: &Cloud, book: &Book) -> Result<()> {
         let found = leads.get(float).map(String::as_str);
         ensure!(found == to, "{float} leads to {found:?}, not to {to:?}");
     }
-    let rules = rows(&cloud.sh("novanet euca describe-groups")?, "PERMISSION");
-    let doors: Vec<&str> = rules.iter().map(|row| row[4].as_str()).collect();
+    let doors = open_doors(cloud)?;
     for (door, open) in book.doors() {
         let found = doors.iter().filter(|d| **d == door.to_string()).count();
         ensure!(found == usize::from(open), "{door} is in {found} rules");

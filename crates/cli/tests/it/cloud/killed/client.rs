@@ -105,10 +105,15 @@ impl<'a> Client<'a> {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        // What chance has not brought before the last kill, comes after it.
-        let mut more = 200;
+        // Calls that chance has not brought before the last kill come after it.
+        let (mut more, mut learnt) = (200, false);
         while !done.load(Ordering::Relaxed) || (more > 0 && !self.book.did_all()) {
-            more -= i32::from(done.load(Ordering::Relaxed));
+            if done.load(Ordering::Relaxed) {
+                more -= 1;
+                if !std::mem::replace(&mut learnt, true) {
+                    self.learn();
+                }
+            }
             match self.rng.below(12) {
                 0..2 => self.run(),
                 2 => self.terminate(),
@@ -121,6 +126,30 @@ impl<'a> Client<'a> {
             }
         }
         self.book
+    }
+
+    /// Asks for the state of everything that is not certain. No kill follows. Without this, what
+    /// unanswered calls have made could use up every quota, and nothing would be left to do.
+    fn learn(&mut self) {
+        if let Ok(leads) = super::leads(self.cloud) {
+            self.perhaps_allocated = leads.len();
+            for (float, to) in leads {
+                self.book.floats.entry(float).or_default().get_or_insert(to);
+            }
+        }
+        for (id, state) in super::states(self.cloud).unwrap_or_default() {
+            let lives = !["shutting-down", "terminated"].contains(&state.as_str());
+            self.book
+                .instances
+                .entry(id)
+                .or_default()
+                .get_or_insert(lives);
+        }
+        if let Ok(open) = super::open_doors(self.cloud) {
+            for (door, is_open) in &mut self.book.doors {
+                is_open.get_or_insert(open.contains(&door.to_string()));
+            }
+        }
     }
 
     fn opened(&self, door: &str) -> bool {
