@@ -55,7 +55,9 @@ fn the_hosts_addresses_and_next_hops_are_seen_and_ours_are_not() {
         assert_eq!(seen.flat_interface, Some(name("eth1")));
         assert!(seen.vlans.is_empty());
         // A device of another kind has the name as well.
-        sh("for name in vlan171 vlan9999 vlan07; do ip link add $name type dummy; done");
+        sh(
+            "for name in vlan171 vlan9999 vlan07; do ip link add dev $name type veth peer name p$name; done",
+        );
         let seen = host_addresses(&settings).unwrap();
         assert_eq!(seen.vlans, [171].into());
         sh("ip link delete vlan171; ip link delete vlan9999; ip link delete vlan07");

@@ -164,7 +164,7 @@ fn a_foreign_bridge_is_adopted_by_command_only_with_the_gateway_and_not_the_host
         // As nova-network left it, with an address of the administrator's beside.
         sh("ip link add dev br100 type bridge; ip link set dev br100 up
             ip address add 10.0.0.1/24 dev br100; ip address add 192.0.2.9/24 dev br100
-            ip link add dev dum type dummy; ip link add dev mine type bridge
+            ip link add dev dum type veth peer name dump; ip link add dev mine type bridge
             ip link set dev mine alias 'of the administrator'");
         let state = State::new();
         let mut links = state.links();

@@ -33,8 +33,11 @@ fn modify_changes_what_it_names_and_nothing_else() {
     bridge:              br200
     bridge_interface:    None
     cidr:                10.1.171.0/24
+    dhcp_options:        None
+    dhcp_server:         None
     dhcp_start:          10.1.171.3
     dns:                 192.0.2.1, 192.0.2.2
+    domain:              None
     free:                246
     gateway:             10.1.171.254
     host:                None
@@ -45,6 +48,7 @@ fn modify_changes_what_it_names_and_nothing_else() {
     mtu:                 None
     multi_host:          false
     project:             web
+    subnet:              subnet-00000001
     used:                0
     uuid:                UUID
     vlan:                200

@@ -12,7 +12,6 @@ use novanet_control::ControlError;
 use novanet_control::instances::{InstanceState, Launch};
 use novanet_model::ImageId;
 use novanet_store::Engine;
-use novanet_store::fixed_ips::FixedIp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::BTreeSet;
@@ -110,17 +109,26 @@ async fn no_address_is_lost_or_shared(w: &World) -> Result<()> {
     }
     let used = w.fixed_ips(None).await?;
     assert_eq!(used.iter().filter(|f| f.instance.is_some()).count(), living);
-    // Everything that is neither owned nor reserved can be had, but for each network's own three:
-    // an instance gets an address in every shared network.
+    // Everything that is neither owned nor reserved can be had, from the network's dhcp_start to
+    // the address before its broadcast, but for its gateway: an instance gets an address in every
+    // shared network.
     let web = caller("boss-of-web", "web", true);
     let mut left = i64::MAX;
     for network in w.networks().await? {
         if network.project.is_some() {
             continue;
         }
-        let taken = |f: &&FixedIp| f.network == network.id && (f.instance.is_some() || f.reserved);
-        let taken = i64::try_from(used.iter().filter(taken).count())?;
-        left = left.min((1 << (32 - network.cidr.prefix_len())) - 3 - taken);
+        let taken: BTreeSet<_> = used
+            .iter()
+            .filter(|f| f.network == network.id && (f.instance.is_some() || f.reserved))
+            .map(|f| f.address)
+            .collect();
+        let free = network
+            .cidr
+            .hosts()
+            .filter(|ip| *ip >= network.dhcp_start && *ip != network.gateway && !taken.contains(ip))
+            .count();
+        left = left.min(i64::try_from(free)?);
     }
     if left > 0 {
         let rest = Launch {

@@ -1,7 +1,7 @@
 //! A network under a running instance: modified, edited with the sqlite3 client, taken apart by
 //! hand, scrubbed and deleted.
 
-use super::{Cloud, LONG, STATE, long};
+use super::{Cloud, LONG, STATE};
 use anyhow::{Context as _, Result, ensure};
 use novanet_lab::{Quickest, eventually};
 use std::time::{Duration, Instant};
@@ -26,18 +26,21 @@ fn a_network_is_modified_under_a_running_instance_and_leaves_nothing_when_it_is_
     cloud
         .sh("nova-manage network modify 10.0.0.0/24 --gateway=10.0.0.254")
         .unwrap();
-    // The instance learns the new gateway with its next lease, and it is told to get one.
-    let renew = "kill -USR2 $(cat /run/tiny/eth0.pid); kill -USR1 $(cat /run/tiny/eth0.pid)";
-    cloud
-        .sh(&format!("nsenter -t {pid} -m -p sh -c '{renew}'"))
+    // The host has the new gateway at once, the instance with its next lease: back, then.
+    let gateway = |address: &str| {
+        eventually(LONG, || {
+            cloud.sh(&format!(
+                "ip address show dev br200 | grep 'inet {address}/24 '"
+            ))
+        })
+        .with_context(|| cloud.log())
         .unwrap();
-    eventually(long(), || {
-        cloud.sh(&format!(
-            "nsenter -t {pid} -n ip route | grep 'default via 10.0.0.254 '"
-        ))
-    })
-    .with_context(|| cloud.log())
-    .unwrap();
+    };
+    gateway("10.0.0.254");
+    cloud
+        .sh("nova-manage network modify 10.0.0.0/24 --gateway=10.0.0.1")
+        .unwrap();
+    gateway("10.0.0.1");
     cloud.reachable(&float).unwrap();
 
     // The manual's way, with the client's own connection.
@@ -72,7 +75,7 @@ fn a_network_is_modified_under_a_running_instance_and_leaves_nothing_when_it_is_
         let broken = Instant::now();
         is_on(&cloud, bridge, "br100").unwrap();
         eventually(LONG, || {
-            cloud.sh(&format!("ip address show dev {bridge} | grep 10.0.0.254/"))
+            cloud.sh(&format!("ip address show dev {bridge} | grep 10.0.0.1/"))
         })
         .unwrap();
         quickest.took(broken.elapsed());
@@ -129,7 +132,7 @@ fn a_network_is_modified_under_a_running_instance_and_leaves_nothing_when_it_is_
     cloud
         .sh(&format!(
             "ip link add {bridge} type bridge; ip link set {bridge} alias novanet:bridge:{bridge}; \
-             rm -f {STATE}/ledger*"
+             rm {STATE}/agent/ledger*"
         ))
         .unwrap();
     cloud.start_waiting_for("true").unwrap();

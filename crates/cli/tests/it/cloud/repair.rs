@@ -170,7 +170,7 @@ fn comes_back(cloud: &Cloud, how: &str, dump: &str, limit: Duration) -> Result<(
         let broken = Instant::now();
         eventually(LONG, || -> Result<()> {
             let now = cloud.try_sh(dump)?.stdout;
-            ensure!(now == whole, "{now}");
+            ensure!(now == whole, "{now}\nwanted: {whole}");
             Ok(())
         })
         .with_context(|| format!("after {how}: {}", cloud.log()))?;

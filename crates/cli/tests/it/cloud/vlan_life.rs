@@ -85,7 +85,7 @@ fn killed_run(cloud: &Cloud) -> Result<()> {
     cloud.stop(Signal::SIGKILL)?;
     let index = "cat /sys/class/net/vlan100/ifindex /sys/class/net/br100/ifindex";
     let before = cloud.sh(index)?;
-    cloud.sh(&format!("rm {STATE}/ledger*"))?;
+    cloud.sh(&format!("rm {STATE}/agent/ledger*"))?;
     cloud.start()?;
     cloud.settled()?;
     ensure!(cloud.sh(index)? == before, "the devices were made again");

@@ -221,7 +221,7 @@ fn a_vlan_id_is_one_network_of_the_cloud_on_whatever_wire() {
         bridge_interface: Some("eth1".parse().unwrap()),
         ..request(Vlan, "10.0.1.0/24", 1, 256)
     };
-    insta::assert_snapshot!(check(&other, &rows), @r#"vlan "7": is already in use by network 1 (net): choose another, or leave it out for the next free one"#);
+    insta::assert_snapshot!(check(&other, &rows), @r#"vlan "7": is already in use by network 1 (private): choose another, or leave it out for the next free one"#);
 }
 
 #[test]

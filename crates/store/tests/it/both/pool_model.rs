@@ -54,6 +54,8 @@ struct Model {
     /// When, and which.
     freed: BTreeSet<(i64, Ipv4Addr)>,
     reserved: BTreeSet<Ipv4Addr>,
+    /// The network's ranges, of which no instance gets an address, first and last.
+    ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
 }
 
 impl Model {
@@ -99,6 +101,7 @@ async fn own_network(tx: &mut Tx, ranges: &[(u32, u32)]) -> Result<(Network, Mod
         .collect();
     let model = Model {
         fresh,
+        ranges: reserved.iter().map(|r| (r.first, r.last)).collect(),
         ..Model::default()
     };
     Ok((network, model))
@@ -144,7 +147,9 @@ async fn apply(
             let address = (first + offset).into();
             let done = pool::unreserve(tx, network.id, address).await?;
             assert_eq!(done, model.reserved.remove(&address), "unreserve {address}");
-            if done {
+            let in_range =
+                |(first, last): &(Ipv4Addr, Ipv4Addr)| (first..=last).contains(&&address);
+            if done && !model.ranges.iter().any(in_range) {
                 model.freed.insert((tx.now, address));
             }
         }
