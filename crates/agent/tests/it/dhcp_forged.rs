@@ -187,3 +187,13 @@ fn an_instance_tells_the_dhcp_server_nothing_about_another_one() {
         assert_eq!(again.address, address(VICTIM));
     });
 }
+
+#[test]
+fn a_bridge_in_promiscuous_mode_gives_leases_as_before() {
+    inside(|| async {
+        let (_cloud, hosts) = Cloud::guarded(&[VICTIM]).await;
+        // As tcpdump does it.
+        crate::link::sh("ip link set dev br100 promisc on");
+        assert!(lease(&hosts[0]).unwrap().starts_with("10.0.0.4 "));
+    });
+}

@@ -221,8 +221,8 @@ fn input(policy: &HostPolicy, add: &mut impl FnMut(Table, &str, Vec<String>)) {
         HOST,
         vec![
             "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
-            "-m conntrack --ctstate INVALID -j DROP".to_owned(),
             "-p udp -m udp --sport 68 --dport 67 -j ACCEPT".to_owned(),
+            "-m conntrack --ctstate INVALID -j DROP".to_owned(),
             format!("-p udp {gateway} -m udp --dport 53 -j ACCEPT"),
             format!("-p tcp {gateway} -m tcp --dport 53 -j ACCEPT"),
             format!("-p icmp {gateway} -m icmp --icmp-type 8 -j ACCEPT"),

@@ -54,6 +54,8 @@
 //!   until the host does not answer for it any more.
 //! * Instances do not reach the services of a cloud that this host is itself an instance of:
 //!   link-local addresses and `blocked_cidr`. The host's NAT would lend them its identity.
+//! * A DHCP request is accepted before invalid packets are dropped: the kernel takes the conntrack
+//!   entry from broadcasts that a bridge in promiscuous mode (tcpdump) hands to the host.
 //! * New TCP must be a SYN: with `tcp_loose` an instance's next packet would re-open a flow that
 //!   the agent ended.
 
@@ -239,8 +241,8 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
 	}}
 	chain host_services {{
 		ct state established,related accept
-		ct state invalid drop
 		udp sport 68 udp dport 67 accept
+		ct state invalid drop
 		iifname . ip daddr @gateways udp dport 53 accept
 		iifname . ip daddr @gateways tcp dport 53 accept
 		iifname . ip daddr @gateways icmp type echo-request accept
