@@ -155,10 +155,13 @@ fn differences(cloud: &Cloud) -> Result<BTreeSet<String>> {
 fn is_named(cloud: &Cloud, (how, words): Break) -> Result<()> {
     let before = differences(cloud)?;
     cloud.sh(how)?;
-    let after = differences(cloud)?;
-    let named = after.difference(&before).any(|line| line.contains(words));
-    ensure!(named, "{how}: {words:?} is not in {after:#?}");
-    Ok(())
+    // A stopped process stops when it is scheduled.
+    eventually(LONG, || -> Result<()> {
+        let after = differences(cloud)?;
+        let named = after.difference(&before).any(|line| line.contains(words));
+        ensure!(named, "{how}: {words:?} is not in {after:#?}");
+        Ok(())
+    })
 }
 
 /// Breaks it while the agent runs; `dump` is soon as before.
