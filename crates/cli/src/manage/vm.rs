@@ -245,7 +245,7 @@ async fn launch(run: Run, cx: &Context) -> Result<String, Failure> {
 }
 
 /// Refuses a network that no instance of the project may be in. EC2 clients read that there is no
-/// such subnet; the operator is told whose it is.
+/// such subnet; the error names its project.
 fn refuse_foreign(network: &Network, project: &ProjectId) -> Result<(), Failure> {
     let (id, cidr) = (network.id, network.cidr);
     match &network.project {

@@ -77,7 +77,7 @@ impl Iptables {
         })
     }
 
-    /// Lists what is there. Chains with our names that are not ours are an error: nothing foreign
+    /// Lists rules and sets. Chains with our names that are not ours are an error: nothing foreign
     /// is changed.
     async fn listing(&self) -> Result<Listing, SubsystemError> {
         let listing = programs::listing(&self.programs, &self.ipset).await?;

@@ -142,7 +142,7 @@ impl Ipset {
         self.0.call(&["save"], "", drop).await
     }
 
-    /// Runs a script; what is there already, or gone already, is no error.
+    /// Runs a script. Sets that exist already, or are removed already, are no error.
     pub(super) async fn restore(&self, script: &str) -> Result<(), SubsystemError> {
         if script.is_empty() {
             return Ok(());
