@@ -210,6 +210,8 @@ fn states(instances: bool) -> [Vec<HostObject>; 2] {
     let modified = |bridge: &str, gateway: u8| {
         let mut port = parts::port(3, 0);
         port.network = novanet_model::NetworkId(3);
+        // In no group, so not of the combination of the instance that is in group 1.
+        port.combination = novanet_model::CombinationId(3);
         port.bridge = bridge.parse().unwrap();
         port.address = [10, 0, 3, 9].into();
         let address = format!("10.0.3.{gateway}/24");
