@@ -34,6 +34,26 @@ impl<'a> RawRequest<'a> {
             .and_then(|value| std::str::from_utf8(value).ok())
     }
 
+    /// Refuses a head whose parts contradict each other: a proxy in front might understand it in
+    /// another way than this server does (RFC 9112, sections 3.2 and 6.3).
+    pub fn check_head(&self) -> Result<(), Ec2Error> {
+        let refuse = |message: &str| Err(Ec2Error::new(Code::InvalidRequest, message));
+        if self.headers_named("host").count() > 1 {
+            return refuse("The request has more than one Host header.");
+        }
+        let mut codings = self
+            .headers_named("transfer-encoding")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii);
+        let only_chunked = codings
+            .next()
+            .is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+        if !only_chunked || codings.next().is_some() {
+            return refuse("The header Transfer-Encoding has to be chunked, once.");
+        }
+        Ok(())
+    }
+
     /// All headers of this name.
     pub(crate) fn headers_named(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers

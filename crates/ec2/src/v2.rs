@@ -58,13 +58,24 @@ impl Signed {
     ) -> Result<(String, Self), Ec2Error> {
         let key = params.require("AWSAccessKeyId")?;
         let signature = params.require("Signature")?;
-        let version = params.require("SignatureVersion")?;
-        if version != "2" {
-            return Err(Ec2Error::invalid_value(
-                "SignatureVersion",
-                version,
-                "must be 2 (or sign with version 4)",
-            ));
+        match params.require("SignatureVersion")? {
+            "2" => {}
+            old @ ("0" | "1") => {
+                return Err(Ec2Error::new(
+                    Code::AuthFailure,
+                    format!(
+                        "Signature version {old} is not accepted: it does not protect the whole \
+                         request. Sign with version 2 or 4."
+                    ),
+                ));
+            }
+            other => {
+                return Err(Ec2Error::invalid_value(
+                    "SignatureVersion",
+                    other,
+                    "must be 2 (or sign with version 4)",
+                ));
+            }
         }
         let method = match params.require("SignatureMethod")? {
             "HmacSHA256" => Method::Sha256,

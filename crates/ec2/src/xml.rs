@@ -28,12 +28,19 @@ impl Xml {
         self.close(name);
     }
 
-    /// The root of an answer, in the namespace of the API version that the client speaks.
-    pub fn root(&mut self, name: &str, version: &str, children: impl FnOnce(&mut Self)) {
+    /// The root of an answer, in the service's namespace of the API version that the client speaks.
+    pub fn root(
+        &mut self,
+        name: &str,
+        service: &str,
+        version: &str,
+        children: impl FnOnce(&mut Self),
+    ) {
         version.clone_into(&mut self.version);
         self.out.push('<');
         self.out.push_str(name);
-        self.out.push_str(" xmlns=\"http://ec2.amazonaws.com/doc/");
+        self.out.push_str(" xmlns=\"");
+        self.out.push_str(service);
         self.out.push_str(&escape(clean(version).as_ref()));
         self.out.push_str("/\">");
         children(self);

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod attribute;
 pub mod groups;
+pub mod identity;
 pub mod images;
 pub mod instances;
 mod interfaces;
@@ -22,6 +23,7 @@ pub use groups::{
     CreateSecurityGroup, DeleteSecurityGroup, DescribeSecurityGroups, GroupRef, IngressChange,
     IngressRule, IngressSource,
 };
+pub use identity::GetCallerIdentity;
 pub use images::DescribeImages;
 pub use instances::{
     Attribute, DescribeInstanceAttribute, DescribeInstanceStatus, DescribeInstanceTypes,
@@ -119,6 +121,8 @@ actions! {
     DescribeAvailabilityZones(DescribeAvailabilityZones);
     /// List regions.
     DescribeRegions(DescribeRegions);
+    /// Whose credentials these are (STS).
+    GetCallerIdentity(GetCallerIdentity);
 }
 
 /// A list of names, owned.

@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod groups;
+pub mod identity;
 pub mod images;
 pub mod instance_status;
 pub mod instance_types;
@@ -15,6 +16,7 @@ pub use addresses::{Address, AllocatedAddress, AssociatedAddress, DescribedAddre
 pub use groups::{
     CreatedSecurityGroup, DescribedSecurityGroups, Permission, PermissionSource, SecurityGroup,
 };
+pub use identity::CallerIdentity;
 pub use images::{DescribedImages, Image, ImageState};
 pub use instance_status::{
     AttributeValue, DescribedInstanceAttribute, DescribedInstanceStatus, Health, InstanceStatus,
@@ -32,17 +34,38 @@ pub trait Answer {
     /// The action that this answers; the root element is its name and `Response`.
     fn action(&self) -> &'static str;
 
-    /// Writes what follows the request's id.
+    /// What surrounds it.
+    fn envelope(&self) -> Envelope {
+        Envelope::Ec2
+    }
+
+    /// Writes the content, without the request's id.
     fn write(&self, xml: &mut Xml);
+}
+
+/// The form of an answer's root: each service has its namespace and its place for the request's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Envelope {
+    /// Of EC2.
+    Ec2,
+    /// Of STS.
+    Sts,
 }
 
 /// The whole body of an answer. `version` is the one of the request ([`crate::Params::version`]).
 pub fn render(answer: &dyn Answer, version: &str, request_id: &str) -> String {
     let mut xml = Xml::document();
-    xml.root(&format!("{}Response", answer.action()), version, |xml| {
-        xml.text("requestId", request_id);
-        answer.write(xml);
-    });
+    let root = format!("{}Response", answer.action());
+    match answer.envelope() {
+        Envelope::Ec2 => xml.root(&root, "http://ec2.amazonaws.com/doc/", version, |xml| {
+            xml.text("requestId", request_id);
+            answer.write(xml);
+        }),
+        Envelope::Sts => xml.root(&root, "https://sts.amazonaws.com/doc/", version, |xml| {
+            answer.write(xml);
+            xml.element("ResponseMetadata", |xml| xml.text("RequestId", request_id));
+        }),
+    }
     xml.finish()
 }
 

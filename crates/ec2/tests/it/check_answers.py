@@ -41,16 +41,19 @@ def unknown(element, shape, path):
 
 def main():
     session = botocore.session.get_session()
-    service = session.get_service_model("ec2")
-    parser = botocore.parsers.create_parser("ec2")
+    services = [session.get_service_model(name) for name in ("ec2", "sts")]
     out = {}
     for name, (action, status, body) in json.load(sys.stdin).items():
+        service = next(one for one in services if action in one.operation_names)
+        parser = botocore.parsers.create_parser(service.metadata["protocol"])
         shape = service.operation_model(action).output_shape
         answer = {"body": body.encode(), "headers": {}, "status_code": status}
         parsed = parser.parse(answer, shape)
         parsed.get("ResponseMetadata", {}).pop("HTTPHeaders", None)
         root = ElementTree.fromstring(body)
         strange = []
+        if status == 200 and "resultWrapper" in (shape.serialization if shape else {}):
+            root = root.find("{*}" + shape.serialization["resultWrapper"])
         if status == 200:
             strange = unknown(root, shape, local(root)) if shape else [f"{local(root)}/{local(child)}" for child in root]
         out[name] = [parsed, strange]

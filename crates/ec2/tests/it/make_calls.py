@@ -127,32 +127,33 @@ def raw(request):
 
 def calls():
     session = botocore.session.get_session()
-    client = session.create_client(
-        "ec2",
-        region_name="nova",
-        endpoint_url=ENDPOINT,
-        aws_access_key_id="AK:web",
-        aws_secret_access_key="SK",
-        config=Config(retries={"max_attempts": 0}),
-    )
     sent = []
 
     def catch(request, **_):
         sent.append(raw(request))
         return botocore.awsrequest.AWSResponse(request.url, 200, {}, Body())
 
-    client.meta.events.register("before-send.ec2", catch)
-    for operation, arguments in CALLS:
-        getattr(client, operation)(**arguments)
+    for service, made in (("ec2", CALLS), ("sts", [("get_caller_identity", {})])):
+        client = session.create_client(
+            service,
+            region_name="nova",
+            endpoint_url=ENDPOINT,
+            aws_access_key_id="AK:web",
+            aws_secret_access_key="SK",
+            config=Config(retries={"max_attempts": 0}),
+        )
+        client.meta.events.register(f"before-send.{service}", catch)
+        for operation, arguments in made:
+            getattr(client, operation)(**arguments)
     return sent
 
 
 class Body:
     def stream(self, **_):
-        yield b"<x/>"
+        yield b"<x><GetCallerIdentityResult/></x>"
 
     def read(self, *_, **__):
-        return b"<x/>"
+        return b"<x><GetCallerIdentityResult/></x>"
 
 
 def signed(auth, method, **parts):

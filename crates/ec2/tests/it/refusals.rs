@@ -130,8 +130,21 @@ fn old_signature_versions_and_unknown_methods_are_refused() {
         ))
     };
     assert!(query("2", "HmacSHA256").read().is_ok());
-    for (version, method) in [("0", "HmacSHA1"), ("1", "HmacSHA1"), ("2", "HmacMD5")] {
+    for (version, method) in [("3", "HmacSHA1"), ("2", "HmacMD5")] {
         assert_eq!(code(&query(version, method)), Code::InvalidParameterValue);
+    }
+    for version in ["0", "1"] {
+        let error = query(version, "HmacSHA1").read().map(|_| ()).unwrap_err();
+        assert_eq!(
+            error,
+            Ec2Error::new(
+                Code::AuthFailure,
+                format!(
+                    "Signature version {version} is not accepted: it does not protect the whole \
+                     request. Sign with version 2 or 4."
+                )
+            )
+        );
     }
 }
 

@@ -2,8 +2,8 @@
 
 use novanet_ec2::AllocationId;
 use novanet_ec2::response::{
-    Address, AllocatedAddress, Answer, AssociatedAddress, AttributeValue, ConsoleOutput,
-    CreatedKeyPair, CreatedSecurityGroup, DescribedAddresses, DescribedImages,
+    Address, AllocatedAddress, Answer, AssociatedAddress, AttributeValue, CallerIdentity,
+    ConsoleOutput, CreatedKeyPair, CreatedSecurityGroup, DescribedAddresses, DescribedImages,
     DescribedInstanceAttribute, DescribedInstanceStatus, DescribedInstanceTypes,
     DescribedInstances, DescribedKeyPairs, DescribedRegions, DescribedSecurityGroups,
     DescribedZones, Done, GroupName, Health, Image, ImageState, ImportedKeyPair, Instance,
@@ -242,6 +242,13 @@ fn instances() -> Vec<(&'static str, Box<dyn Answer>)> {
 fn the_rest() -> Vec<(&'static str, Box<dyn Answer>)> {
     let fingerprint = "1f:51:ae:28:bf:89:e9:d8:1f:25:5d:37:2d:7d:b8:ca";
     vec![
+        (
+            "identity",
+            Box::new(CallerIdentity {
+                user: "alice".into(),
+                project: "web".into(),
+            }),
+        ),
         (
             "key_created",
             Box::new(CreatedKeyPair {

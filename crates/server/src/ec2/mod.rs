@@ -4,6 +4,7 @@
 mod addresses;
 mod error;
 mod groups;
+mod identity;
 mod images;
 mod instances;
 mod keys;
@@ -57,34 +58,40 @@ async fn call(
         );
     }
     let (parts, body) = request.into_parts();
-    let body = match read(body).await {
-        Ok(body) => body,
-        Err(error) => {
-            tracing::info!(%peer, request_id, code = error.code.as_str(), "ec2 refused");
-            return respond(error.status(), error.to_xml(&request_id));
-        }
+    let refuse = |error: &Ec2Error| {
+        tracing::info!(%peer, request_id, code = error.code.as_str(), "ec2 refused");
+        respond(error.status(), error.to_xml(&request_id))
     };
     let headers: Vec<(&str, &[u8])> = parts
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    let raw = RawRequest {
+    let mut raw = RawRequest {
         method: parts.method.as_str(),
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
         headers: &headers,
-        body: &body,
+        body: &[],
     };
+    if let Err(error) = raw.check_head() {
+        let mut response = refuse(&error);
+        // Where the next request begins is as uncertain as what this one is.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        return response;
+    }
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(error) => return refuse(&error),
+    };
+    raw.body = &body;
     match answer(&state, &raw, peer).await {
         Ok((answer, version)) => {
             tracing::info!(%peer, request_id, action = answer.action(), "ec2");
             respond(200, render(&*answer, &version, &request_id))
         }
-        Err(error) => {
-            tracing::info!(%peer, request_id, code = error.code.as_str(), "ec2 refused");
-            respond(error.status(), error.to_xml(&request_id))
-        }
+        Err(error) => refuse(&error),
     }
 }
 
@@ -249,7 +256,8 @@ fn role_for(action: &Action) -> Option<Role> {
         | Action::DescribeSecurityGroups(_)
         | Action::DescribeAddresses(_)
         | Action::DescribeAvailabilityZones(_)
-        | Action::DescribeRegions(_) => None,
+        | Action::DescribeRegions(_)
+        | Action::GetCallerIdentity(_) => None,
     }
 }
 
@@ -281,6 +289,7 @@ async fn carry_out(state: &Shared, caller: &Caller, action: Action) -> Answered 
         Action::DescribeAddresses(r) => addresses::describe(state, caller, &r).await,
         Action::DescribeAvailabilityZones(r) => zones::zones(state, caller, &r).await,
         Action::DescribeRegions(r) => zones::regions(state, &r),
+        Action::GetCallerIdentity(_) => Ok(identity::of_caller(caller)),
     }
 }
 

@@ -126,6 +126,21 @@ async fn awscli_runs_an_instance_and_waits_for_it() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn awscli_asks_whose_credentials_it_has() -> Result<()> {
+    let w = World::on_sqlite().await;
+    let keys = w.project("web").await;
+    let ask = ["aws", "sts", "get-caller-identity", "--output", "text"];
+    let said = script(&w, &keys, &ask).await?;
+    let arn = "arn:aws:iam::web:user/boss-of-web";
+    assert_eq!(said.trim(), format!("web\t{arn}\tboss-of-web"));
+    let mut wrong = keys;
+    wrong.secret_key.push('x');
+    let error = script(&w, &wrong, &ask).await.unwrap_err().to_string();
+    assert!(error.contains("(AuthFailure)"), "{error}");
+    Ok(())
+}
+
 /// A server, and a user's keys to sign with.
 struct Api {
     w: World,
@@ -258,6 +273,17 @@ async fn a_request_that_is_not_signed_right_gets_nowhere() -> Result<()> {
     elsewhere.access_key.push_str(":nowhere");
     let signed = request.sign_v4(&elsewhere, "nova", now);
     api.refused(&signed, 401, "AuthFailure").await?;
+    let (_, unknown_project) = api.send(&signed).await?;
+    api.w.project("mail").await;
+    elsewhere.access_key = format!("{}:mail", api.keys.access_key);
+    let signed = request.sign_v4(&elsewhere, "nova", now);
+    api.refused(&signed, 401, "AuthFailure").await?;
+    let (_, foreign_project) = api.send(&signed).await?;
+    assert_eq!(
+        text(&unknown_project),
+        text(&foreign_project),
+        "strangers do not learn which projects exist"
+    );
     let mut mine = api.keys.clone();
     mine.access_key.push_str(":web");
     let signed = request.sign_v4(&mine, "nova", now);
@@ -294,6 +320,36 @@ async fn a_request_that_is_no_request_is_refused_in_ec2s_words() -> Result<()> {
     assert_eq!(api.send(&elsewhere).await?.0, 404);
     // The server is as well as before.
     let good = api.sign(&api.request("DescribeInstances"));
+    assert_eq!(api.send(&good).await?.0, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_head_that_proxies_read_in_two_ways_is_refused_and_ends_the_connection() -> Result<()> {
+    let api = Api::new().await;
+    let good = api.sign(&api.request("DescribeInstances"));
+    let host = ("Host", "elsewhere.example".to_owned());
+    let chunked = ("Transfer-Encoding", "chunked".to_owned());
+    let twice = ("Transfer-Encoding", "chunked, chunked".to_owned());
+    for more in [vec![host], vec![chunked.clone(), chunked], vec![twice]] {
+        let mut request = good.clone();
+        request.headers.extend(more.clone());
+        let mut text = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+        for (name, value) in &request.headers {
+            write!(text, "{name}: {value}\r\n")?;
+        }
+        // Not asked to close: the server does it, and leaves a second request alone.
+        text += "\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut stream = TcpStream::connect(api.w.ec2).await?;
+        stream.write_all(text.as_bytes()).await?;
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(10), read).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{more:?}: {answer}");
+        assert!(answer.contains("<Code>InvalidRequest</Code>"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
     assert_eq!(api.send(&good).await?.0, 200);
     Ok(())
 }
