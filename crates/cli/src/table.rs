@@ -5,9 +5,9 @@
 use crate::args::Format;
 use crate::environment;
 use comfy_table::{ContentArrangement, Table, presets};
+use novanet_model::Micros;
 use serde::{Serialize, Serializer};
 use std::fmt::{self, Write as _};
-use time::OffsetDateTime;
 
 /// Something that is printed as a row.
 pub(crate) trait Row: Serialize {
@@ -78,21 +78,15 @@ pub(crate) fn none<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "None".to_owned(), ToString::to_string)
 }
 
-/// Microseconds since 1970: `2026-01-02 03:04:05 UTC` in tables, RFC 3339 in JSON.
+/// A moment: `2026-01-02 03:04:05 UTC` in tables, RFC 3339 in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Time(pub(crate) i64);
-
-impl Time {
-    fn at(self) -> Option<OffsetDateTime> {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000).ok()
-    }
-}
+pub(crate) struct Time(pub(crate) Micros);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let format =
             time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-        let text = self.at().and_then(|at| at.format(&format).ok());
+        let text = self.0.date().and_then(|at| at.format(&format).ok());
         f.write_str(text.as_deref().unwrap_or("None"))
     }
 }
@@ -101,7 +95,8 @@ impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let format =
             time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-        self.at()
+        self.0
+            .date()
             .and_then(|at| at.format(&format).ok())
             .serialize(serializer)
     }
@@ -163,9 +158,9 @@ mod tests {
 
     #[test]
     fn a_time_names_its_zone() {
-        let time = Time(1_767_323_045_000_000);
+        let time = Time(Micros::new(1_767_323_045_000_000));
         assert_eq!(time.to_string(), "2026-01-02 03:04:05 UTC");
         assert_eq!(json(&time), "\"2026-01-02T03:04:05Z\"\n");
-        assert_eq!(Time(i64::MAX).to_string(), "None");
+        assert_eq!(Time(Micros::new(i64::MAX)).to_string(), "None");
     }
 }

@@ -11,7 +11,8 @@ use novanet_model::instance_type::INSTANCE_TYPES;
 use novanet_model::object::{FloatingIp, Group, Instance, NO_INSTANCE, Port, Rule};
 use novanet_model::wire::{Follow, Objects};
 use novanet_model::{
-    FixedIpId, GroupId, HostObject, InstanceId, ObjectKey, ObjectKind, ProjectNumber, ReservationId,
+    FixedIpId, GroupId, HostObject, InstanceId, Micros, ObjectKey, ObjectKind, ProjectNumber,
+    ReservationId,
 };
 use novanet_store::instances::{self, Interface, Row, State};
 use novanet_store::members::{self, Placement};
@@ -327,7 +328,7 @@ impl Adoption<'_> {
             detail: None,
             boot: instance.boot,
             combination: groups::combination(&mut self.tx, in_groups).await?,
-            created_at: 0,
+            created_at: Micros::new(0),
             terminated_at: None,
         })
     }

@@ -16,8 +16,7 @@ use novanet_store::{Conn, Tx, audit, clock, fixed_ips, networks, now, objects, v
 impl Cloud {
     /// Whether a host has been heard of lately (`service_down_time`).
     pub fn is_up(&self, host: &Host) -> bool {
-        let patience = i64::try_from(self.config().service_down_time.as_micros());
-        host.seen_at.saturating_add(patience.unwrap_or(i64::MAX)) > now()
+        host.seen_at + self.config().service_down_time > now()
     }
 
     /// An agent introduces itself. A network host takes the networks that have none.

@@ -3,11 +3,13 @@
 
 use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
-use novanet_model::ProjectId;
+use novanet_model::{Micros, ProjectId};
+use novanet_pki::PkiError;
 use novanet_pki::x509::Revoked;
 pub use novanet_pki::x509::{Authority, Issued, Purpose};
 use novanet_store::certificates::{self, Certificate};
-use novanet_store::{Conn, audit, now, projects, users};
+use novanet_store::{Conn, audit, projects, users};
+use time::OffsetDateTime;
 
 /// How long a revocation list is good for, in days. nova's were for a year: an expired list
 /// refuses every client.
@@ -52,7 +54,7 @@ impl Cloud {
         let authority = self.authority(project).await?;
         let id = self.authority_of(project);
         let name = if user.is_empty() { "server" } else { user };
-        let issued = authority.issue(project.as_str(), name, purpose, now())?;
+        let issued = authority.issue(project.as_str(), name, purpose, OffsetDateTime::now_utc())?;
         let mut tx = self.db().begin_unplanned().await?;
         if projects::by_id(&mut tx, project).await?.is_none() {
             return Err(ControlError::not_found(Kind::Project, project));
@@ -73,8 +75,8 @@ impl Cloud {
             project: project.as_str().to_owned(),
             user: user.to_owned(),
             certificate: issued.certificate.clone(),
-            not_before: issued.not_before,
-            not_after: issued.not_after,
+            not_before: issued.not_before.into(),
+            not_after: issued.not_after.into(),
             revoked_at: None,
         };
         certificates::insert(&mut tx, &row).await?;
@@ -94,13 +96,14 @@ impl Cloud {
     /// The revocation list (PEM) of the authority that signs for a project.
     pub async fn revocation_list(&self, project: &ProjectId) -> Result<String> {
         let authority = self.authority(project).await?;
-        let now = now();
+        let now = OffsetDateTime::now_utc();
         let mut tx = self.db().read().await?;
-        let rows = certificates::revoked(&mut tx, self.authority_of(project), now).await?;
-        let revoked: Vec<Revoked> = rows
-            .into_iter()
-            .map(|(serial, at)| Revoked { serial, at })
-            .collect();
+        let rows = certificates::revoked(&mut tx, self.authority_of(project), now.into()).await?;
+        let revoked = rows.into_iter().map(|(serial, at)| {
+            let at = date(at, "revoked_at")?;
+            Ok(Revoked { serial, at })
+        });
+        let revoked: Vec<_> = revoked.collect::<Result<_>>()?;
         Ok(authority.revocation_list(&revoked, now, LIST_DAYS)?)
     }
 
@@ -125,13 +128,13 @@ impl Cloud {
         if let Some(found) = self.stored_authority(project).await? {
             return Ok(found);
         }
-        let made = Authority::generate(project, now())?;
+        let made = Authority::generate(project, OffsetDateTime::now_utc())?;
         let key = made.private_key()?;
         let row = certificates::Authority {
             project: project.to_owned(),
             certificate: made.certificate().to_owned(),
             sealed_key: self.vault()?.seal(&context(project), key.as_bytes()),
-            not_after: made.not_after(),
+            not_after: made.not_after().into(),
         };
         let mut tx = self.db().begin_unplanned().await?;
         if !project.is_empty() && !projects::exists(&mut tx, project).await? {
@@ -152,9 +155,18 @@ impl Cloud {
         };
         let key = self.vault()?.open(&context(project), &row.sealed_key)?;
         let key = String::from_utf8_lossy(&key);
-        let opened = Authority::open(project, &row.certificate, &key, row.not_after)?;
+        let not_after = date(row.not_after, "not_after")?;
+        let opened = Authority::open(project, &row.certificate, &key, not_after)?;
         Ok(Some(opened))
     }
+}
+
+/// A stored moment of the PKI; `column`: where it is stored.
+fn date(moment: Micros, column: &str) -> Result<OffsetDateTime> {
+    moment.date().ok_or_else(|| {
+        let moment = moment.get();
+        PkiError::Damaged(format!("{column} = {moment}: is no date")).into()
+    })
 }
 
 /// Refuses a user that cannot use the project: neither a member nor an administrator.

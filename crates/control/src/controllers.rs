@@ -13,11 +13,11 @@ use novanet_store::{
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Terminated instances are shown for an hour (microseconds).
-const SHOWN_FOR: i64 = 3_600_000_000;
+/// How long terminated instances are shown.
+const SHOWN_FOR: Duration = Duration::from_hours(1);
 
-/// How long a lease lasts without renewal (microseconds).
-const LEASE: i64 = 15_000_000;
+/// How long a lease lasts without renewal.
+const LEASE: Duration = Duration::from_secs(15);
 
 /// How many rows a round plans again: some milliseconds, because use cases wait for them.
 const SLICE: usize = 64;

@@ -5,6 +5,7 @@ use crate::caller::operator;
 use crate::instances::InstanceView;
 use crate::preview::Blocker;
 use crate::{Cloud, ControlError, Kind, Result};
+use novanet_model::Micros;
 use novanet_model::rows::Network;
 use novanet_model::wire::HostRole;
 use novanet_store::hosts::{self, Host};
@@ -136,7 +137,7 @@ impl Cloud {
         let host = hosts::by_name(tx, name).await?;
         let host = host.ok_or_else(|| ControlError::not_found(Kind::Host, name))?;
         if !stopped && self.is_up(&host) {
-            let ago = now().saturating_sub(host.seen_at) / 1_000_000;
+            let ago = now().since(host.seen_at).as_secs();
             let patience = self.config().service_down_time.as_secs();
             let reason = format!(
                 "its agent was heard of {ago} s ago: stop it first (it counts as stopped {patience} \
@@ -148,10 +149,9 @@ impl Cloud {
     }
 }
 
-/// A moment in microseconds, for people.
-fn at(micros: i64) -> String {
-    let moment = time::OffsetDateTime::from_unix_timestamp(micros / 1_000_000);
-    let moment = moment.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+/// A moment, for people.
+fn at(moment: Micros) -> String {
+    let moment = moment.date().unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let (date, hour, minute) = (moment.date(), moment.hour(), moment.minute());
     format!("{date} {hour:02}:{minute:02}:{:02} UTC", moment.second())
 }

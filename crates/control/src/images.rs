@@ -14,8 +14,8 @@ use std::time::Duration;
 /// a row.
 const STORING: &str = "images";
 
-/// How long a lease for storing lasts without another part (microseconds).
-const LEASE: i64 = 15_000_000;
+/// How long a lease for storing lasts without another part.
+const LEASE: Duration = Duration::from_secs(15);
 
 /// What the bytes of an image are as a whole.
 struct Whole {
@@ -58,9 +58,9 @@ impl Cloud {
         let whole = Whole { digest, size };
         let stored = self.store_image(&holder, owner, name, &whole, bytes).await;
         if stored.is_err() {
-            // Others need not wait for the end of our lease.
+            // So that others need not wait for the end of our lease.
             let mut tx = self.db().begin_unplanned().await?;
-            leases::take(&mut tx, STORING, &holder, -1).await?;
+            leases::take_and_release(&mut tx, STORING, &holder).await?;
             tx.commit().await?;
         }
         let id = stored?;
@@ -97,8 +97,7 @@ impl Cloud {
             return Err(again("the file was changed while it was read"));
         }
         let mut tx = self.db().begin_planned().await?;
-        // Given back: it ends now.
-        leases_held.extend(leases::take(&mut tx, STORING, holder, -1).await?);
+        leases_held.extend(leases::take_and_release(&mut tx, STORING, holder).await?);
         if leases_held.len() != 1 {
             return Err(again("it took so long that the sweep may have been here"));
         }
@@ -129,7 +128,7 @@ impl Cloud {
         number: i64,
         part: Vec<u8>,
     ) -> Result<i64> {
-        let until = tokio::time::Instant::now() + 2 * Duration::from_micros(LEASE.unsigned_abs());
+        let until = tokio::time::Instant::now() + 2 * LEASE;
         loop {
             let mut tx = self.db().begin_unplanned().await?;
             if let Some(epoch) = leases::take(&mut tx, STORING, holder, LEASE).await? {
@@ -151,7 +150,10 @@ impl Cloud {
 
     /// Drops bytes that nothing names, unless an image is being stored.
     pub(crate) async fn collect_images(&self, tx: &mut Tx) -> Result<()> {
-        if leases::take(tx, STORING, "sweep", -1).await?.is_some() {
+        if leases::take_and_release(tx, STORING, "sweep")
+            .await?
+            .is_some()
+        {
             images::collect(tx).await?;
         }
         Ok(())

@@ -15,6 +15,7 @@ use novanet_store::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 pub use crate::launch::{Launch, USER_DATA_LIMIT};
 pub use novanet_store::instances::{Row as InstanceRow, State as InstanceState};
@@ -302,15 +303,15 @@ impl Cloud {
         project: Option<&ProjectId>,
         instance: Option<InstanceId>,
     ) -> Result<BTreeMap<InstanceId, String>> {
-        let seconds = self.config().settings.dhcp_lease_time;
-        let since = now() - i64::from(seconds) * 1_000_000;
+        let lease = self.config().settings.dhcp_lease_time;
+        let since = now() - Duration::from_secs(lease.into());
         let without = fixed_ips::without_lease(c, project, instance, since).await?;
         let mut remarks: BTreeMap<InstanceId, String> = without
             .into_iter()
             .map(|(id, addresses)| {
                 let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 let text = format!(
-                    "no DHCP lease of {} is known after {seconds} s, so it may have no network: see \
+                    "no DHCP lease of {} is known after {lease} s, so it may have no network: see \
                      its console, and nova-manage service list for what is wrong on its host",
                     all.join(", ")
                 );

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod ifname;
 pub mod instance_type;
 pub mod mac;
+pub mod micros;
 pub mod network;
 pub mod object;
 pub mod object_key;
@@ -36,6 +37,7 @@ pub use ids::{
 pub use ifname::IfName;
 pub use ipnet::Ipv4Net;
 pub use mac::MacAddr;
+pub use micros::Micros;
 pub use network::check_domain;
 pub use network::{NetworkKind, NetworkSpec};
 pub use object::HostObject;

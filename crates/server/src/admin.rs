@@ -10,11 +10,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use novanet_model::Micros;
 use novanet_model::wire::{Answer, Question};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use time::OffsetDateTime;
 
 /// How long a host may take to answer. A plan waits for busy subsystems.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(45);
@@ -92,9 +92,8 @@ fn refused(status: StatusCode, text: String) -> Response {
 }
 
 /// How long ago, for people.
-fn ago(micros: i64) -> String {
-    let then = i128::from(micros) * 1000;
-    let seconds = (OffsetDateTime::now_utc().unix_timestamp_nanos() - then) / 1_000_000_000;
+fn ago(moment: Micros) -> String {
+    let seconds = novanet_control::now().since(moment).as_secs();
     match seconds {
         ..1 => "just now".to_owned(),
         1..120 => format!("{seconds} s ago"),

@@ -3,6 +3,7 @@
 
 use crate::chunks;
 use crate::session::Conn;
+use novanet_model::Micros;
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
@@ -11,8 +12,8 @@ use sqlx::{FromRow, Row as _};
 pub struct Entry {
     /// Row id.
     pub id: i64,
-    /// Microseconds since 1970 UTC.
-    pub at: i64,
+    /// Time of the transaction that made the change.
+    pub at: Micros,
     /// The user, operator or controller.
     pub actor: String,
     /// Its address, or `controller`, `cli` …
@@ -31,7 +32,7 @@ impl FromRow<'_, AnyRow> for Entry {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             id: row.try_get("id")?,
-            at: row.try_get("at")?,
+            at: Micros::new(row.try_get("at")?),
             actor: row.try_get("actor")?,
             source: row.try_get("source")?,
             action: row.try_get("action")?,
@@ -53,7 +54,7 @@ pub(crate) async fn write(c: &mut Conn, entries: &[Entry]) -> sqlx::Result<()> {
         for entry in some {
             query = query
                 .bind(entry.id)
-                .bind(entry.at)
+                .bind(entry.at.get())
                 .bind(&entry.actor)
                 .bind(&entry.source)
                 .bind(&entry.action)

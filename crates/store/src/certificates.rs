@@ -2,7 +2,7 @@
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
-use novanet_model::ProjectId;
+use novanet_model::{Micros, ProjectId};
 use sqlx::any::AnyRow;
 
 /// An authority.
@@ -14,8 +14,8 @@ pub struct Authority {
     pub certificate: String,
     /// Private key in PEM, sealed with the cloud's key file.
     pub sealed_key: Vec<u8>,
-    /// Microseconds since 1970 UTC.
-    pub not_after: i64,
+    /// The last moment of its life.
+    pub not_after: Micros,
 }
 
 impl std::fmt::Debug for Authority {
@@ -39,12 +39,12 @@ pub struct Certificate {
     pub user: String,
     /// PEM.
     pub certificate: String,
-    /// Microseconds since 1970 UTC.
-    pub not_before: i64,
-    /// Microseconds since 1970 UTC.
-    pub not_after: i64,
-    /// Microseconds since 1970 UTC; `None`: not revoked.
-    pub revoked_at: Option<i64>,
+    /// The first moment of its life.
+    pub not_before: Micros,
+    /// The last moment of its life.
+    pub not_after: Micros,
+    /// `None`: not revoked.
+    pub revoked_at: Option<Micros>,
 }
 
 fn certificate(row: &AnyRow) -> Result<Certificate> {
@@ -55,9 +55,9 @@ fn certificate(row: &AnyRow) -> Result<Certificate> {
         project: r.text("project_id")?,
         user: r.text("user_id")?,
         certificate: r.text("certificate")?,
-        not_before: r.int("not_before")?,
-        not_after: r.int("not_after")?,
-        revoked_at: r.maybe_int("revoked_at")?,
+        not_before: r.moment("not_before")?,
+        not_after: r.moment("not_after")?,
+        revoked_at: r.maybe_moment("revoked_at")?,
     })
 }
 
@@ -76,7 +76,7 @@ pub async fn authority(c: &mut Conn, project: &str) -> Result<Option<Authority>>
             project: r.text("project_id")?,
             certificate: r.text("certificate")?,
             sealed_key: r.maybe_bytes("private_key")?.unwrap_or_default(),
-            not_after: r.int("not_after")?,
+            not_after: r.moment("not_after")?,
         })
     })
     .transpose()
@@ -84,7 +84,7 @@ pub async fn authority(c: &mut Conn, project: &str) -> Result<Option<Authority>>
 
 /// Adds an authority, unless the project has one: the first stays.
 pub async fn insert_authority(tx: &mut Tx, authority: &Authority) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO certificate_authorities \
          (project_id, certificate, private_key, not_after, created_at) \
@@ -93,7 +93,7 @@ pub async fn insert_authority(tx: &mut Tx, authority: &Authority) -> Result<()> 
     .bind(&authority.project)
     .bind(&authority.certificate)
     .bind(authority.sealed_key.clone())
-    .bind(authority.not_after)
+    .bind(authority.not_after.get())
     .bind(now)
     .execute(&mut **tx)
     .await?;
@@ -102,7 +102,7 @@ pub async fn insert_authority(tx: &mut Tx, authority: &Authority) -> Result<()> 
 
 /// Adds a certificate.
 pub async fn insert(tx: &mut Tx, certificate: &Certificate) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO certificates (serial, authority_id, project_id, user_id, certificate, \
          not_before, not_after, revoked_at, created_at) \
@@ -113,9 +113,9 @@ pub async fn insert(tx: &mut Tx, certificate: &Certificate) -> Result<()> {
     .bind(&certificate.project)
     .bind(&certificate.user)
     .bind(&certificate.certificate)
-    .bind(certificate.not_before)
-    .bind(certificate.not_after)
-    .bind(certificate.revoked_at)
+    .bind(certificate.not_before.get())
+    .bind(certificate.not_after.get())
+    .bind(certificate.revoked_at.map(Micros::get))
     .bind(now)
     .execute(&mut **tx)
     .await?;
@@ -138,15 +138,17 @@ pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Certifi
 
 /// What an authority's revocation list has: serial number and time of certificates that are
 /// revoked and not expired at `now`.
-pub async fn revoked(c: &mut Conn, authority: &str, now: i64) -> Result<Vec<(String, i64)>> {
-    Ok(sqlx::query_as(
+pub async fn revoked(c: &mut Conn, authority: &str, now: Micros) -> Result<Vec<(String, Micros)>> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
         "SELECT serial, revoked_at FROM certificates WHERE authority_id = $1 \
          AND revoked_at IS NOT NULL AND not_after > $2 ORDER BY revoked_at, serial",
     )
     .bind(authority)
-    .bind(now)
+    .bind(now.get())
     .fetch_all(c)
-    .await?)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows.map(|(serial, at)| (serial, Micros::new(at))).collect())
 }
 
 /// Revokes a user's certificates, in one project or in all. Answers the projects whose
@@ -156,7 +158,7 @@ pub async fn revoke_user(
     user: &str,
     project: Option<&ProjectId>,
 ) -> Result<Vec<String>> {
-    let now = tx.now;
+    let now = tx.now.get();
     let mut projects: Vec<String> = sqlx::query_scalar(
         "UPDATE certificates SET revoked_at = $1 WHERE user_id = $2 AND user_id <> '' \
          AND ($3 = '' OR project_id = $3) AND revoked_at IS NULL RETURNING project_id",
@@ -174,7 +176,7 @@ pub async fn revoke_user(
 /// Removes a project's own authority and its certificates; those that the root signed are
 /// revoked.
 pub async fn leave_project(tx: &mut Tx, project: &ProjectId) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     for sql in [
         "DELETE FROM certificates WHERE authority_id = $1",
         "DELETE FROM certificate_authorities WHERE project_id = $1",

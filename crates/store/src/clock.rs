@@ -58,7 +58,7 @@ pub async fn accepted(c: &mut Conn, host: &str) -> Result<Vec<String>> {
 /// is this database's own epoch, it begins a new one, so that the decision counts once: a copy that
 /// is restored later is none that was decided about.
 pub async fn accept(tx: &mut Tx, host: &str, epoch: &str) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO accepted_epochs (host, epoch, at) VALUES ($1, $2, $3) \
          ON CONFLICT (host, epoch) DO UPDATE SET at = excluded.at",

@@ -5,7 +5,7 @@ use crate::networks::{Reserved, address, number};
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
 use novanet_model::rows::Reservation;
-use novanet_model::{FixedIpId, InstanceId, MacAddr, NetworkId, ProjectId};
+use novanet_model::{FixedIpId, InstanceId, MacAddr, Micros, NetworkId, ProjectId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -211,12 +211,12 @@ pub async fn usage(c: &mut Conn) -> Result<BTreeMap<NetworkId, Usage>> {
 }
 
 /// Addresses of running instances for which no DHCP lease is known though the instance has run
-/// since before `since` (microseconds since 1970): of one instance, of a project's, or of all.
+/// since before `since`: of one instance, of a project's, or of all.
 pub async fn without_lease(
     c: &mut Conn,
     project: Option<&ProjectId>,
     instance: Option<InstanceId>,
-    since: i64,
+    since: Micros,
 ) -> Result<BTreeMap<InstanceId, Vec<Ipv4Addr>>> {
     let rows = sqlx::query(
         "SELECT f.instance_id, f.address FROM fixed_ips f \
@@ -225,7 +225,7 @@ pub async fn without_lease(
          AND ($2 = '' OR i.project_id = $2) AND ($3 = 0 OR f.instance_id = $3) \
          ORDER BY f.instance_id, f.addr",
     )
-    .bind(since)
+    .bind(since.get())
     .bind(project.map(ProjectId::as_str).unwrap_or_default())
     .bind(instance.map_or(0, |id| id.0))
     .fetch_all(c)

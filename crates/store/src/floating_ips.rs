@@ -61,7 +61,7 @@ pub async fn insert(
 ) -> Result<u64> {
     let count = i64::try_from(addresses.len()).unwrap_or(i64::MAX);
     let first = counters::take(tx, "floating_ips", count).await?;
-    let now = tx.now;
+    let now = tx.now.get();
     let mut new = 0;
     for (id, address) in (first..).zip(addresses) {
         new += sqlx::query(
@@ -85,7 +85,7 @@ pub async fn insert(
 /// One whose interface is none, and one that a host has itself, is passed over.
 pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Option<Ipv4Addr>> {
     tx.require_change("floating IP allocated")?;
-    let now = tx.now;
+    let now = tx.now.get();
     let mut passed = Vec::new();
     let found = loop {
         let row = sqlx::query(
@@ -118,7 +118,7 @@ pub async fn allocate(tx: &mut Tx, pool: &str, project: &ProjectId) -> Result<Op
 /// Gives this address to a project; only in `pool`, if that is not empty. `false`: the address is
 /// allocated, in conflict, or not in the pool.
 pub async fn take(tx: &mut Tx, address: Ipv4Addr, pool: &str, project: &ProjectId) -> Result<bool> {
-    let now = tx.now;
+    let now = tx.now.get();
     let done = sqlx::query(
         "UPDATE floating_ips SET project_id = $1, updated_at = $2 \
          WHERE addr = $3 AND ($4 = '' OR pool = $4) AND project_id IS NULL \
@@ -135,7 +135,7 @@ pub async fn take(tx: &mut Tx, address: Ipv4Addr, pool: &str, project: &ProjectI
 
 /// Gives an address back to its pool.
 pub async fn release(tx: &mut Tx, id: FloatingIpId) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "UPDATE floating_ips SET project_id = NULL, fixed_ip_id = NULL, auto_assigned = 0, \
          freed_at = $1, updated_at = $1 WHERE id = $2",
@@ -154,7 +154,7 @@ pub async fn point(
     id: FloatingIpId,
     fixed_ip: Option<FixedIpId>,
 ) -> Result<Option<FloatingIp>> {
-    let now = tx.now;
+    let now = tx.now.get();
     // What [`SELECT`] finds.
     sqlx::query(
         "UPDATE floating_ips SET fixed_ip_id = $1, updated_at = $2 WHERE id = $3 \

@@ -79,7 +79,7 @@ pub async fn insert_as(
     name: &str,
     description: &str,
 ) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO security_groups (id, name, description, project_id, user_id, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6)",

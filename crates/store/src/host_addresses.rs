@@ -128,7 +128,7 @@ pub async fn reserve(tx: &mut Tx, network: &Network, reserved: &HostReserved) ->
 /// An address that was handed out before would come back from the pool, now or when its instance
 /// ends.
 async fn take_out(tx: &mut Tx, network: &Network, ip: Ipv4Addr) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "UPDATE fixed_ips SET reserved = 1, updated_at = $1 WHERE network_id = $2 AND addr = $3",
     )
@@ -142,7 +142,7 @@ async fn take_out(tx: &mut Tx, network: &Network, ip: Ipv4Addr) -> Result<()> {
 
 /// The cursor has passed the address, or will: only a row brings it back.
 async fn put_back(tx: &mut Tx, network: &Network, ip: Ipv4Addr) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     let done = sqlx::query(
         "UPDATE fixed_ips SET reserved = 0, updated_at = $1, \
          freed_at = CASE WHEN instance_id IS NULL AND allocated = 0 THEN $1 ELSE freed_at END \

@@ -3,7 +3,7 @@
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
 use novanet_model::wire::{Hello, HostRole, ObjectError};
-use novanet_model::{InstanceId, NetworkKind};
+use novanet_model::{InstanceId, Micros, NetworkKind};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -29,8 +29,8 @@ pub struct Host {
     pub availability_zone: String,
     /// Takes no new instances.
     pub disabled: bool,
-    /// Last heartbeat, microseconds since 1970 UTC.
-    pub seen_at: i64,
+    /// Last heartbeat.
+    pub seen_at: Micros,
     /// Epoch of what it has applied.
     pub applied_epoch: String,
     /// Version of what it has applied.
@@ -61,7 +61,7 @@ fn host(row: &AnyRow) -> Result<Host> {
         program_version: r.text("program_version")?,
         availability_zone: r.text("availability_zone")?,
         disabled: r.flag("disabled")?,
-        seen_at: r.int("seen_at")?,
+        seen_at: r.moment("seen_at")?,
         applied_epoch: r.text("applied_epoch")?,
         applied_version: r.int("applied_version")?,
     })
@@ -69,7 +69,7 @@ fn host(row: &AnyRow) -> Result<Host> {
 
 /// An agent introduced itself.
 pub async fn hello(tx: &mut Tx, name: &str, hello: &Hello) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     let role = |r: &HostRole| match r {
         HostRole::Network => "network",
         HostRole::Compute => "compute",
@@ -162,7 +162,7 @@ pub async fn report(
     version: i64,
     errors: &[ObjectError],
 ) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     let done = sqlx::query(
         "UPDATE hosts SET seen_at = $1, applied_epoch = $2, applied_version = $3 WHERE name = $4",
     )

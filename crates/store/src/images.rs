@@ -3,14 +3,15 @@
 
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, Tx, counters};
-use novanet_model::{ImageId, ProjectId};
+use novanet_model::{ImageId, Micros, ProjectId};
 use sqlx::any::AnyRow;
+use std::time::Duration;
 
 /// Bytes in one part.
 pub const PART: usize = 1 << 20;
 
-/// How long an upload may take before [`collect`] drops what it stored: an hour, in microseconds.
-pub const UPLOAD_LIFE: i64 = 3_600_000_000;
+/// How long an upload may take before [`collect`] drops what it stored.
+pub const UPLOAD_LIFE: Duration = Duration::from_hours(1);
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub struct Image {
     pub size: i64,
     /// All projects may run it.
     pub is_public: bool,
-    /// Microseconds since 1970 UTC.
-    pub created_at: i64,
+    /// When it was stored.
+    pub created_at: Micros,
 }
 
 const SELECT: &str = "SELECT id, name, project_id, digest, size, is_public, created_at FROM images";
@@ -42,7 +43,7 @@ fn image(row: &AnyRow) -> Result<Image> {
         digest: r.text("digest")?,
         size: r.int("size")?,
         is_public: r.flag("is_public")?,
-        created_at: r.int("created_at")?,
+        created_at: r.moment("created_at")?,
     })
 }
 
@@ -66,7 +67,7 @@ pub async fn insert(
         )));
     }
     let id = counters::next(tx, "images").await?;
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO images (id, name, project_id, digest, size, is_public, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -132,7 +133,7 @@ pub async fn by_id(c: &mut Conn, id: ImageId) -> Result<Option<Image>> {
 
 /// Stores one part of a digest's bytes; twice is once.
 pub async fn put_part(tx: &mut Tx, digest: &str, part: i64, data: Vec<u8>) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO image_blobs (digest, part, data, created_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (digest, part) DO UPDATE SET data = excluded.data, \
@@ -160,7 +161,7 @@ pub async fn part(c: &mut Conn, digest: &str, part: i64) -> Result<Option<Vec<u8
 
 /// Drops bytes that no image and no living instance names, unless they are still being uploaded.
 pub async fn collect(tx: &mut Tx) -> Result<u64> {
-    let before = tx.now - UPLOAD_LIFE;
+    let before = (tx.now - UPLOAD_LIFE).get();
     Ok(sqlx::query(
         "DELETE FROM image_blobs WHERE created_at < $1 AND digest NOT IN \
          (SELECT digest FROM images) AND digest NOT IN \

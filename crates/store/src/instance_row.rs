@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::read::Reader;
 use crate::user_data::UserData;
-use novanet_model::{CombinationId, ImageId, InstanceId, ProjectId, ReservationId};
+use novanet_model::{CombinationId, ImageId, InstanceId, Micros, ProjectId, ReservationId};
 use sqlx::any::AnyRow;
 use std::fmt;
 use std::str::FromStr;
@@ -104,10 +104,10 @@ pub struct Row {
     pub boot: i64,
     /// Combination of its groups.
     pub combination: CombinationId,
-    /// Microseconds since 1970 UTC.
-    pub created_at: i64,
+    /// When it was launched.
+    pub created_at: Micros,
     /// When it went.
-    pub terminated_at: Option<i64>,
+    pub terminated_at: Option<Micros>,
 }
 
 pub(crate) const COLUMNS: &str = "id, reservation_id, launch_index, client_token, launch_digest, project_id, user_id, \
@@ -143,7 +143,7 @@ pub(crate) fn row(row: &AnyRow) -> Result<Row> {
         detail: r.maybe_text("detail")?,
         boot: r.int("boot")?,
         combination: CombinationId(r.int("combination_id")?),
-        created_at: r.int("created_at")?,
-        terminated_at: r.maybe_int("terminated_at")?,
+        created_at: r.moment("created_at")?,
+        terminated_at: r.maybe_moment("terminated_at")?,
     })
 }

@@ -8,8 +8,8 @@ use crate::{Conn, Result, StoreError, Tx, chunks};
 use novanet_model::object::InjectedNetwork;
 use novanet_model::rows::InstancePort;
 use novanet_model::{
-    FixedIpId, FloatingIpId, GroupId, IfName, InstanceId, Ipv4Net, MacAddr, NetworkId, NetworkKind,
-    ProjectId,
+    FixedIpId, FloatingIpId, GroupId, IfName, InstanceId, Ipv4Net, MacAddr, Micros, NetworkId,
+    NetworkKind, ProjectId,
 };
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 /// Adds instances, each with its groups. `row.id` is used as it is: take it from the counter
 /// `instances`.
 pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     for some in chunks::exact(all) {
         let sql = format!(
             "INSERT INTO instances (id, reservation_id, launch_index, client_token, \
@@ -335,7 +335,7 @@ pub async fn set_state(
     state: State,
     detail: Option<&str>,
 ) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "UPDATE instances SET state = $1, detail = $2, \
          launched_at = CASE WHEN $1 = 'running' AND launched_at IS NULL THEN $3 ELSE launched_at END, \
@@ -360,7 +360,7 @@ pub async fn report_state(
     state: State,
     detail: Option<&str>,
 ) -> Result<bool> {
-    let now = tx.now;
+    let now = tx.now.get();
     let done = sqlx::query(
         "UPDATE instances SET state = $1, detail = $2, \
          launched_at = CASE WHEN $1 = 'running' AND launched_at IS NULL THEN $3 ELSE launched_at END \
@@ -412,11 +412,11 @@ pub async fn forget(tx: &mut Tx, id: InstanceId) -> Result<Vec<std::net::Ipv4Add
     Ok(freed)
 }
 
-/// Drops rows of instances that went before `before` (microseconds).
-pub async fn purge(tx: &mut Tx, before: i64) -> Result<u64> {
+/// Drops rows of instances that went before `before`.
+pub async fn purge(tx: &mut Tx, before: Micros) -> Result<u64> {
     Ok(
         sqlx::query("DELETE FROM instances WHERE state = 'terminated' AND terminated_at < $1")
-            .bind(before)
+            .bind(before.get())
             .execute(&mut **tx)
             .await?
             .rows_affected(),

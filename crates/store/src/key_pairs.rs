@@ -28,7 +28,7 @@ impl FromRow<'_, AnyRow> for KeyPair {
 
 /// Adds a key pair.
 pub async fn insert(tx: &mut Tx, user: &str, pair: &KeyPair) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO key_pairs (user_id, name, fingerprint, public_key, created_at) \
          VALUES ($1, $2, $3, $4, $5)",

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 /// Writes the settings of a network that `network modify` changes, host and project too.
 pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     let text = |ip: &Ipv4Addr| ip.to_string();
     sqlx::query(
         "UPDATE networks SET label = $1, gateway = $2, dhcp_start = $3, dns1 = $4, dns2 = $5, \

@@ -26,7 +26,7 @@ pub struct Reserved {
 /// leave out `reserved`.
 pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Result<NetworkId> {
     let id = counters::next(tx, "networks").await?;
-    let now = tx.now;
+    let now = tx.now.get();
     let text = |ip: &Ipv4Addr| ip.to_string();
     sqlx::query(
         "INSERT INTO networks (id, uuid, label, kind, injected, multi_host, cidr, netmask, gateway, \
@@ -253,7 +253,7 @@ pub async fn by_cidr(c: &mut Conn, cidr: &str) -> Result<Option<Network>> {
 
 /// Makes `host` the gateway of `id`.
 pub async fn set_host(tx: &mut Tx, id: NetworkId, host: &str) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query("UPDATE networks SET host = $1, updated_at = $2 WHERE id = $3")
         .bind(host)
         .bind(now)
@@ -265,7 +265,7 @@ pub async fn set_host(tx: &mut Tx, id: NetworkId, host: &str) -> Result<()> {
 
 /// Gives a network to a project.
 pub async fn set_project(tx: &mut Tx, id: NetworkId, project: &ProjectId) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query("UPDATE networks SET project_id = $1, updated_at = $2 WHERE id = $3")
         .bind(project.as_str())
         .bind(now)
@@ -277,7 +277,7 @@ pub async fn set_project(tx: &mut Tx, id: NetworkId, project: &ProjectId) -> Res
 
 /// Takes a network from its project: the next that needs one may have it.
 pub async fn leave_project(tx: &mut Tx, id: NetworkId) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query("UPDATE networks SET project_id = NULL, updated_at = $1 WHERE id = $2")
         .bind(now)
         .bind(id.0)

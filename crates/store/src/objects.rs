@@ -7,9 +7,10 @@ use novanet_model::{HostObject, ModelError, ObjectKey};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-/// How long a tombstone is kept for followers that have not seen it: an hour, in microseconds.
-pub const TOMBSTONE_LIFE: i64 = 3_600_000_000;
+/// How long a tombstone is kept for followers that have not seen it.
+pub const TOMBSTONE_LIFE: Duration = Duration::from_hours(1);
 
 /// Makes `placed` the objects of `owner`: an equal body is neither written nor a new version, and
 /// an object that is not in `placed` becomes a tombstone. Answers with the number of changed
@@ -123,7 +124,7 @@ async fn write(tx: &mut Tx, objects: &[(Place, Wanted)]) -> Result<()> {
 
 /// Turns all objects of these owners into tombstones without reading them first.
 async fn tombstone_all_of(tx: &mut Tx, owners: &[String]) -> Result<Vec<Place>> {
-    let (version, now) = (tx.version, tx.now);
+    let (version, now) = (tx.version, tx.now.get());
     let mut removed: Vec<Place> = Vec::new();
     for owners in chunks::padded(owners) {
         let sql = format!(
@@ -145,7 +146,7 @@ async fn tombstone_all_of(tx: &mut Tx, owners: &[String]) -> Result<Vec<Place>> 
 }
 
 async fn tombstone(tx: &mut Tx, places: &[Place]) -> Result<()> {
-    let (version, now) = (tx.version, tx.now);
+    let (version, now) = (tx.version, tx.now.get());
     for places in chunks::padded(places) {
         let these: Vec<String> = (0..places.len())
             .map(|n| format!("(host = ${} AND object_key = ${})", 3 + 2 * n, 4 + 2 * n))
@@ -331,7 +332,7 @@ const SWEPT: &str = "o.deleted = 1 AND o.deleted_at < $1 \
 /// moves the horizon. What a host has not applied stays, however long it is down: the addresses
 /// behind it must not get a second owner.
 pub async fn sweep_tombstones(tx: &mut Tx) -> Result<u64> {
-    let oldest = tx.now - TOMBSTONE_LIFE;
+    let oldest = (tx.now - TOMBSTONE_LIFE).get();
     let sql = format!(
         "UPDATE clock SET horizon = CASE WHEN horizon > m.v THEN horizon ELSE m.v END FROM \
          (SELECT CAST(coalesce(max(o.version), 0) AS BIGINT) AS v FROM host_objects o \

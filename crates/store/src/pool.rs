@@ -60,7 +60,7 @@ async fn oldest_freed(c: &mut Conn, network: NetworkId, count: usize) -> Result<
 
 /// Takes freed addresses by their row ids: row ids and numbers of those that could be had.
 async fn take_freed(tx: &mut Tx, ids: &[i64]) -> Result<Vec<(i64, i64)>> {
-    let now = tx.now;
+    let now = tx.now.get();
     let mut taken = Vec::with_capacity(ids.len());
     for ids in chunks::padded(ids) {
         let sql = format!(
@@ -173,7 +173,7 @@ pub async fn take(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<Optio
     if let Some((id, _)) = insert(tx, network, &[number(ip)], false).await?.pop() {
         return Ok(Some(FixedIpId(id)));
     }
-    let now = tx.now;
+    let now = tx.now.get();
     let id: Option<i64> = sqlx::query_scalar(
         "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
          WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL AND reserved = 0 \
@@ -194,7 +194,7 @@ async fn insert(
     addresses: &[i64],
     reserved: bool,
 ) -> Result<Vec<(i64, i64)>> {
-    let now = tx.now;
+    let now = tx.now.get();
     let mut new = Vec::with_capacity(addresses.len());
     for addresses in chunks::exact(addresses) {
         let rows: Vec<String> = (0..addresses.len())
@@ -230,7 +230,7 @@ async fn insert(
 
 /// Gives all addresses of an instance back to the pool; which.
 pub async fn release_of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Ipv4Addr>> {
-    let now = tx.now;
+    let now = tx.now.get();
     let freed: Vec<i64> = sqlx::query_scalar(
         "UPDATE fixed_ips SET instance_id = NULL, virtual_interface_id = NULL, allocated = 0, \
          leased = 0, freed_at = $1, updated_at = $1 WHERE instance_id = $2 RETURNING addr",
@@ -244,7 +244,7 @@ pub async fn release_of(tx: &mut Tx, instance: InstanceId) -> Result<Vec<Ipv4Add
 
 /// Gives addresses back to the pool, by row ids.
 pub async fn release(tx: &mut Tx, ids: &[FixedIpId]) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     for ids in chunks::padded(ids) {
         let sql = format!(
             "UPDATE fixed_ips SET instance_id = NULL, virtual_interface_id = NULL, allocated = 0, \
@@ -299,7 +299,7 @@ pub async fn reserve(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<bo
     if !insert(tx, network, &[number(ip)], true).await?.is_empty() {
         return Ok(true);
     }
-    let now = tx.now;
+    let now = tx.now.get();
     let done = sqlx::query(
         "UPDATE fixed_ips SET reserved = 1, updated_at = $1 \
          WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL AND allocated = 0",
@@ -314,7 +314,7 @@ pub async fn reserve(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<bo
 
 /// Puts a reserved address back into the pool. `false`: it was not reserved.
 pub async fn unreserve(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<bool> {
-    let now = tx.now;
+    let now = tx.now.get();
     let done = sqlx::query(
         "UPDATE fixed_ips SET reserved = 0, reserved_mac = NULL, leased = 0, freed_at = $1, \
          updated_at = $1 \

@@ -38,7 +38,7 @@ pub async fn insert(
     description: &str,
 ) -> Result<ProjectNumber> {
     let number = counters::next(tx, "projects").await?;
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO projects (id, number, name, description, project_manager, created_at) \
          VALUES ($1, $2, $1, $3, $4, $5)",

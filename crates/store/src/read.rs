@@ -1,7 +1,7 @@
 //! Reading columns into types that cannot be wrong.
 
 use crate::{Result, StoreError};
-use novanet_model::{Ipv4Net, ModelError, parse_cidr};
+use novanet_model::{Ipv4Net, Micros, ModelError, parse_cidr};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::fmt::Display;
@@ -58,6 +58,14 @@ impl<'r> Reader<'r> {
 
     pub(crate) fn maybe_int(&self, column: &'static str) -> Result<Option<i64>> {
         Ok(self.row.try_get(column)?)
+    }
+
+    pub(crate) fn moment(&self, column: &'static str) -> Result<Micros> {
+        Ok(Micros::new(self.int(column)?))
+    }
+
+    pub(crate) fn maybe_moment(&self, column: &'static str) -> Result<Option<Micros>> {
+        Ok(self.maybe_int(column)?.map(Micros::new))
     }
 
     pub(crate) fn maybe_bytes(&self, column: &'static str) -> Result<Option<Vec<u8>>> {

@@ -14,6 +14,7 @@ use crate::engine_tx::{EngineTx, begin_on};
 use crate::group_commit::Member;
 use crate::session::{Conn, Reading};
 use crate::{Db, Engine, Result, StoreError};
+use novanet_model::Micros;
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
@@ -22,8 +23,8 @@ use std::ops::{Deref, DerefMut};
 pub struct Tx {
     inner: Inner,
     db: Db,
-    /// Time of the transaction, for all rows that it writes: microseconds since 1970 UTC.
-    pub now: i64,
+    /// Time of the transaction, for all rows that it writes.
+    pub now: Micros,
     /// The version that this transaction's host objects get; 0 in a [`Db::begin_unplanned`].
     pub version: i64,
     /// Hosts whose objects it changed.
@@ -146,7 +147,7 @@ impl Db {
     }
 }
 
-/// Microseconds since 1970 UTC.
-pub fn now() -> i64 {
-    i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
+/// The time on this machine's clock.
+pub fn now() -> Micros {
+    time::OffsetDateTime::now_utc().into()
 }

@@ -2,7 +2,7 @@
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};
-use novanet_model::ProjectId;
+use novanet_model::{Micros, ProjectId};
 use sqlx::any::AnyRow;
 
 /// A user.
@@ -16,8 +16,8 @@ pub struct User {
     pub sealed_secret: Vec<u8>,
     /// May do everything.
     pub is_admin: bool,
-    /// Microseconds since 1970 UTC.
-    pub created_at: i64,
+    /// When it was added.
+    pub created_at: Micros,
 }
 
 impl std::fmt::Debug for User {
@@ -38,13 +38,13 @@ fn user(row: &AnyRow) -> Result<User> {
         access_key: r.text("access_key")?,
         sealed_secret: r.maybe_bytes("secret_key")?.unwrap_or_default(),
         is_admin: r.flag("is_admin")?,
-        created_at: r.int("created_at")?,
+        created_at: r.moment("created_at")?,
     })
 }
 
 /// Adds a user.
 pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
-    let now = tx.now;
+    let now = tx.now.get();
     sqlx::query(
         "INSERT INTO users (id, name, access_key, secret_key, is_admin, created_at) \
          VALUES ($1, $1, $2, $3, $4, $5)",

@@ -5,6 +5,7 @@ use super::setup::Ready;
 use crate::failure::Failure;
 use crate::say;
 use novanet_control::{Cloud, Host};
+use novanet_model::Micros;
 use novanet_model::flags::Flags;
 use novanet_model::rows::Network;
 use novanet_model::wire::ObjectError;
@@ -20,12 +21,12 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// A host that has nothing new to say after its hello is taken at its word after this time.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Says it, when it is so. `since`: microseconds since 1970, from before the agent was started.
+/// Says it, when it is so. `since`: from before the agent was started.
 pub(super) async fn when_up(
     cloud: &Cloud,
     flags: &Flags,
     ready: &Ready,
-    (address, since): (SocketAddr, i64),
+    (address, since): (SocketAddr, Micros),
 ) {
     let name = flags.host();
     applied(cloud, name, since).await;
@@ -58,7 +59,7 @@ pub(super) async fn when_up(
 ///
 /// Its first report follows its hello. Both may have come before the first look here, and the next
 /// report is a heartbeat many seconds later: hence [`REPORT_TIMEOUT`].
-async fn applied(cloud: &Cloud, name: &str, since: i64) {
+async fn applied(cloud: &Cloud, name: &str, since: Micros) {
     let joined = loop {
         match host(cloud, name).await.map(|h| h.seen_at) {
             Some(at) if at >= since => break at,

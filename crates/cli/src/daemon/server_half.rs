@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::say;
 use novanet_agent::runtime;
 use novanet_control::Cloud;
+use novanet_model::Micros;
 use novanet_model::flags::Flags;
 use novanet_server::Server;
 use std::net::SocketAddr;
@@ -22,8 +23,8 @@ pub(super) struct ServerHalf {
     server: Server,
     ready: setup::Ready,
     address: SocketAddr,
-    /// When it was made ready: microseconds since 1970.
-    since: i64,
+    /// When it was made ready.
+    since: Micros,
 }
 
 /// The server, if its database can be used; `None`: the agent has to go on alone. A host whose

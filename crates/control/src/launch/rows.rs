@@ -5,7 +5,7 @@ use super::types::{Call, Plan};
 use crate::cloud::no_key;
 use crate::placement::{Place, unused_mac};
 use crate::{Result, user_data};
-use novanet_model::{GroupId, InstanceId, ReservationId};
+use novanet_model::{GroupId, InstanceId, Micros, ReservationId};
 use novanet_pki::Vault;
 use novanet_store::instances::{self, Interface, Row, State};
 use novanet_store::members::Placement;
@@ -150,7 +150,7 @@ fn row_of(
         detail: None,
         boot: 1,
         combination: plan.combination,
-        created_at: 0,
+        created_at: Micros::new(0),
         terminated_at: None,
     }
 }

@@ -2,7 +2,8 @@
 //! Keys are ECDSA P-256; rcgen writes the DER, p256 signs.
 //!
 //! Each project's authority is a root of its own: a certificate of another project's user proves
-//! nothing to this project's VPN server, though both servers belong to one cloud.
+//! nothing to this project's VPN server, though both servers belong to one cloud. Dates in
+//! certificates and lists are whole seconds: parts of a second are dropped.
 
 mod key;
 
@@ -60,10 +61,10 @@ pub struct Issued {
     pub certificate: String,
     /// PKCS #8 in PEM.
     pub private_key: String,
-    /// Microseconds since 1970 UTC.
-    pub not_before: i64,
-    /// Microseconds since 1970 UTC.
-    pub not_after: i64,
+    /// The first second of its life.
+    pub not_before: OffsetDateTime,
+    /// The last second of its life.
+    pub not_after: OffsetDateTime,
 }
 
 /// Without its key.
@@ -80,16 +81,16 @@ impl fmt::Debug for Issued {
 pub struct Revoked {
     /// Serial number as in [`Issued`].
     pub serial: String,
-    /// Microseconds since 1970 UTC.
-    pub at: i64,
+    /// Since when it is revoked.
+    pub at: OffsetDateTime,
 }
 
 impl Authority {
-    /// A new authority of a project (empty: the cloud's root), valid from `now` (microseconds
-    /// since 1970 UTC; a little earlier).
-    pub fn generate(project: &str, now: i64) -> Result<Self> {
+    /// A new authority of a project (empty: the cloud's root), valid from `now` (a
+    /// little earlier).
+    pub fn generate(project: &str, now: OffsetDateTime) -> Result<Self> {
         let key = Key::generate();
-        let now = time_of(now)?;
+        let now = now.truncate_to_second();
         let not_after = now + AUTHORITY_LIFE;
         let mut params = authority_params(project, &key);
         params.not_before = now - AUTHORITY_BACKDATE;
@@ -104,13 +105,13 @@ impl Authority {
         })
     }
 
-    /// An authority from its certificate, its key (both PEM) and the end of its life
-    /// (microseconds since 1970 UTC). Refuses a key that does not fit.
+    /// An authority from its certificate, its key (both PEM) and the end of its life.
+    /// Refuses a key that does not fit.
     pub fn open(
         project: &str,
         certificate: &str,
         private_key: &str,
-        not_after: i64,
+        not_after: OffsetDateTime,
     ) -> Result<Self> {
         let key = Key::from_pem(private_key)?;
         if !key.is_in(certificate) {
@@ -122,7 +123,7 @@ impl Authority {
             project: project.to_owned(),
             key,
             certificate: certificate.to_owned(),
-            not_after: time_of(not_after)?,
+            not_after: not_after.truncate_to_second(),
         })
     }
 
@@ -136,15 +137,21 @@ impl Authority {
         self.key.to_pem()
     }
 
-    /// The end of its life: microseconds since 1970 UTC.
-    pub fn not_after(&self) -> i64 {
-        micros(self.not_after)
+    /// The last second of its life.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
     }
 
     /// A new key and a certificate for it. `name`: the user, or the server's name.
-    pub fn issue(&self, project: &str, name: &str, purpose: Purpose, now: i64) -> Result<Issued> {
+    pub fn issue(
+        &self,
+        project: &str,
+        name: &str,
+        purpose: Purpose,
+        now: OffsetDateTime,
+    ) -> Result<Issued> {
         let key = Key::generate();
-        let now = time_of(now)?;
+        let now = now.truncate_to_second();
         let (not_before, not_after) = (
             now - CERTIFICATE_BACKDATE,
             (now + CERTIFICATE_LIFE).min(self.not_after),
@@ -177,28 +184,34 @@ impl Authority {
             serial: format!("{:016X}", u64::from_be_bytes(serial)),
             certificate,
             private_key: key.to_pem()?,
-            not_before: micros(not_before),
-            not_after: micros(not_after),
+            not_before,
+            not_after,
         })
     }
 
-    /// The list of revoked certificates in PEM, valid for `days` from `now` (microseconds since
-    /// 1970 UTC, which is its number too: a later list has a larger one).
-    pub fn revocation_list(&self, revoked: &[Revoked], now: i64, days: u16) -> Result<String> {
+    /// The list of revoked certificates in PEM, valid for `days` from `now`. Its number is
+    /// `now` in microseconds: a later list has a larger one.
+    pub fn revocation_list(
+        &self,
+        revoked: &[Revoked],
+        now: OffsetDateTime,
+        days: u16,
+    ) -> Result<String> {
         let own = authority_params(&self.project, &self.key);
         let entry = |one: &Revoked| -> Result<RevokedCertParams> {
             Ok(RevokedCertParams {
                 serial_number: serial_number(read_serial(&one.serial)?),
-                revocation_time: time_of(one.at)?,
+                revocation_time: one.at.truncate_to_second(),
                 reason_code: None,
                 invalidity_date: None,
             })
         };
-        let this_update = time_of(now)?;
+        let this_update = now.truncate_to_second();
+        let number = now.unix_timestamp_nanos() / 1000;
         let list = CertificateRevocationListParams {
             this_update: this_update - CERTIFICATE_BACKDATE,
             next_update: this_update + Duration::days(i64::from(days.max(1))),
-            crl_number: SerialNumber::from(now.unsigned_abs()),
+            crl_number: SerialNumber::from(u64::try_from(number).unwrap_or(0)),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(entry).collect::<Result<_>>()?,
             key_identifier_method: KeyIdMethod::PreSpecified(self.key.identifier()),
@@ -245,16 +258,6 @@ fn read_serial(text: &str) -> Result<[u8; 8]> {
     u64::from_str_radix(text, 16)
         .map(u64::to_be_bytes)
         .map_err(|_| PkiError::Damaged(format!("serial number {text:?}")))
-}
-
-/// Certificates have whole seconds.
-fn time_of(micros: i64) -> Result<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp(micros.div_euclid(1_000_000))
-        .map_err(|e| PkiError::Internal(format!("time {micros}: {e}")))
-}
-
-fn micros(time: OffsetDateTime) -> i64 {
-    time.unix_timestamp().saturating_mul(1_000_000)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

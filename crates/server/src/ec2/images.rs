@@ -1,6 +1,6 @@
 //! Images.
 
-use super::{Answered, time_of};
+use super::{Answered, date_of};
 use crate::state::State;
 use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::DescribeImages;
@@ -24,7 +24,7 @@ pub(super) async fn describe(state: &State, caller: &Caller, request: &DescribeI
             public: image.is_public,
             state: ImageState::Available,
             architecture: std::env::consts::ARCH.to_owned(),
-            created: time_of(image.created_at),
+            created: date_of(image.created_at),
             name: image.name,
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use super::error::Refusal;
 use super::groups::group_ref;
-use super::{Answered, time_of};
+use super::{Answered, date_of};
 use crate::state::State;
 use novanet_control::Caller;
 use novanet_control::instances::{InstanceState as Row, InstanceView, Launch};
@@ -169,7 +169,7 @@ fn instance(view: InstanceView) -> Instance {
         key_name: row.key_name,
         launch_index: u32::try_from(row.launch_index).unwrap_or(0),
         instance_type: row.instance_type,
-        launch_time: time_of(row.created_at),
+        launch_time: date_of(row.created_at),
         zone: row.availability_zone,
         architecture: std::env::consts::ARCH.to_owned(),
         client_token: row.client_token,

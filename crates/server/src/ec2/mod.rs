@@ -22,6 +22,7 @@ use novanet_control::{Caller, Kind, Role};
 use novanet_ec2::response::{Answer, render};
 use novanet_ec2::{Action, Code, Ec2Error, Params, RawRequest, credentials};
 use novanet_http::{BodyError, Refused};
+use novanet_model::Micros;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -303,8 +304,7 @@ fn respond(status: u16, text: String) -> Response {
     response
 }
 
-/// Microseconds since 1970 as a time.
-fn time_of(micros: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+/// A stored moment; 1970 where the database has no date.
+fn date_of(moment: Micros) -> OffsetDateTime {
+    moment.date().unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

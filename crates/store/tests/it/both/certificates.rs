@@ -3,6 +3,7 @@
 use super::seed::{a_project, name};
 use crate::engines::Fresh;
 use anyhow::Result;
+use novanet_model::Micros;
 use novanet_store::certificates::{self, Authority, Certificate};
 use novanet_store::projects;
 
@@ -17,7 +18,7 @@ fn authority(project: &str, sealed: u8) -> Authority {
         project: project.to_owned(),
         certificate: format!("PEM {sealed}"),
         sealed_key: vec![sealed, 0, 255],
-        not_after: i64::MAX,
+        not_after: Micros::new(i64::MAX),
     }
 }
 
@@ -28,8 +29,8 @@ fn certificate(serial: &str, authority: &str, project: &str, user: &str) -> Cert
         project: project.to_owned(),
         user: user.to_owned(),
         certificate: "PEM".to_owned(),
-        not_before: 1,
-        not_after: 100,
+        not_before: Micros::new(1),
+        not_after: Micros::new(100),
         revoked_at: None,
     }
 }
@@ -66,11 +67,11 @@ async fn revoking_a_user_ends_its_certificates_once_in_the_projects_asked_for(
     assert_eq!(revoked, ["web"]);
     let once = certificates::revoke_user(&mut tx, "john", Some(&web)).await?;
     assert!(once.is_empty(), "{once:?}");
-    let listed = certificates::revoked(&mut tx, "", 50).await?;
+    let listed = certificates::revoked(&mut tx, "", Micros::new(50)).await?;
     assert_eq!(listed, [("01".to_owned(), tx.now)]);
-    let expired = certificates::revoked(&mut tx, "", 100).await?;
+    let expired = certificates::revoked(&mut tx, "", Micros::new(100)).await?;
     assert!(expired.is_empty(), "{expired:?}");
-    let elsewhere = certificates::revoked(&mut tx, "web", 50).await?;
+    let elsewhere = certificates::revoked(&mut tx, "web", Micros::new(50)).await?;
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
     assert_eq!(
         certificates::revoke_user(&mut tx, "john", None).await?,

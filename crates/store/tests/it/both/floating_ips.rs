@@ -10,6 +10,7 @@ use novanet_model::FloatingIpId;
 use novanet_model::rows::{FloatTarget, FloatingIp};
 use novanet_store::{StoreError, Tx, floating_ips, instances, networks, pool};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 fn pool(last: std::ops::RangeInclusive<u8>) -> Vec<Ipv4Addr> {
     last.map(|n| Ipv4Addr::new(203, 0, 113, n)).collect()
@@ -95,7 +96,7 @@ async fn a_project_gets_the_address_of_the_pool_that_is_free_for_longest(t: Fres
     );
     assert_eq!(floating_ips::count_of(&mut tx, &project).await?, 3);
     for address in [ip("203.0.113.3"), ip("203.0.113.1")] {
-        tx.now += 1;
+        tx.now += Duration::from_micros(1);
         let id = id_of(&mut tx, address).await?;
         floating_ips::release(&mut tx, id).await?;
     }

@@ -4,12 +4,13 @@ use super::seed::{a_project, an_instance, insert, insert_instance, name, place};
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::wire::{Hello, HostRole, ObjectError};
-use novanet_model::{ImageId, NetworkKind, ObjectKey};
+use novanet_model::{ImageId, Micros, NetworkKind, ObjectKey};
 use novanet_store::audit::{Actor, Entry};
 use novanet_store::hosts::Host;
 use novanet_store::images::{Image, PART, UPLOAD_LIFE};
 use novanet_store::instances::State;
 use novanet_store::{StoreError, audit, hosts, images, instances, leases, members};
+use std::time::Duration;
 
 fn hello(version: &str) -> Hello {
     Hello {
@@ -64,7 +65,7 @@ async fn a_host_is_what_it_last_said_of_itself(t: Fresh) -> Result<()> {
         },
     )
     .await?;
-    tx.now += 5;
+    tx.now += Duration::from_micros(5);
     hosts::hello(
         &mut tx,
         "h1",
@@ -154,16 +155,17 @@ async fn the_load_of_a_host_counts_what_is_there(t: Fresh) -> Result<()> {
 }
 
 async fn a_lease_is_one_holders_until_it_ends(t: Fresh) -> Result<()> {
-    const TTL: i64 = 1_000_000;
-    let take = async |name: &str, holder: &str, later: i64| {
+    const TTL: Duration = Duration::from_secs(1);
+    const MICRO: Duration = Duration::from_micros(1);
+    let take = async |name: &str, holder: &str, later: Duration| {
         let mut tx = t.begin_unplanned().await?;
-        tx.now = 1_000 + later;
+        tx.now = Micros::new(1_000) + later;
         let epoch = leases::take(&mut tx, name, holder, TTL).await?;
         tx.commit().await?;
         anyhow::Ok(epoch)
     };
-    assert_eq!(take("sweep", "a", 0).await?, Some(1));
-    assert_eq!(take("sweep", "b", 1).await?, None);
+    assert_eq!(take("sweep", "a", Duration::ZERO).await?, Some(1));
+    assert_eq!(take("sweep", "b", MICRO).await?, None);
     assert_eq!(take("sweep", "a", TTL / 2).await?, Some(1), "renewed");
     assert_eq!(
         take("sweep", "b", TTL).await?,
@@ -173,8 +175,19 @@ async fn a_lease_is_one_holders_until_it_ends(t: Fresh) -> Result<()> {
     assert_eq!(take("check", "b", TTL).await?, Some(1), "another lease");
     // The epoch fences what the old holder still wants to write.
     assert_eq!(take("sweep", "b", 2 * TTL).await?, Some(2));
-    assert_eq!(take("sweep", "a", 2 * TTL + 1).await?, None);
+    assert_eq!(take("sweep", "a", 2 * TTL + MICRO).await?, None);
     assert_eq!(take("sweep", "a", 4 * TTL).await?, Some(3));
+    // Released by its holder, it is anybody's at once; others cannot release it.
+    let release = async |holder: &str| {
+        let mut tx = t.begin_unplanned().await?;
+        tx.now = Micros::new(1_000) + 4 * TTL;
+        let epoch = leases::take_and_release(&mut tx, "sweep", holder).await?;
+        tx.commit().await?;
+        anyhow::Ok(epoch)
+    };
+    assert_eq!(release("b").await?, None);
+    assert_eq!(release("a").await?, Some(3));
+    assert_eq!(take("sweep", "b", 4 * TTL).await?, Some(4));
     Ok(())
 }
 
@@ -184,8 +197,8 @@ async fn one_of_many_gets_the_lease(t: Fresh) -> Result<()> {
         let db = t.again().await?;
         tries.spawn(async move {
             let mut tx = db.begin_unplanned().await?;
-            let epoch =
-                leases::take(&mut tx, "sweep", &format!("server-{holder}"), 60_000_000).await?;
+            let holder = format!("server-{holder}");
+            let epoch = leases::take(&mut tx, "sweep", &holder, Duration::from_mins(1)).await?;
             tx.commit().await?;
             anyhow::Ok(epoch)
         });
@@ -221,7 +234,7 @@ async fn the_audit_trail_tells_the_newest_first(t: Fresh) -> Result<()> {
     let now = tx.now;
     tx.commit().await?;
     let mut tx = t.begin_planned().await?;
-    tx.now = now + 1;
+    tx.now = now + Duration::from_micros(1);
     audit::record(&mut tx, &alice(), "network.create", None, "10.0.0.0/24", "").await?;
     tx.commit().await?;
     let mut tx = t.read().await?;
@@ -368,7 +381,7 @@ async fn bytes_that_nobody_needs_go_and_those_of_an_upload_stay(t: Fresh) -> Res
         insert(&mut tx, &row, &[]).await?;
     }
     assert_eq!(images::collect(&mut tx).await?, 0, "they may be of uploads");
-    tx.now += UPLOAD_LIFE + 1;
+    tx.now += UPLOAD_LIFE + Duration::from_micros(1);
     images::put_part(&mut tx, "upload", 0, vec![1]).await?;
     assert_eq!(images::collect(&mut tx).await?, 2);
     for (digest, there) in [

@@ -14,6 +14,7 @@ use novanet_model::{
 use novanet_store::instances::{Row, State};
 use novanet_store::user_data::{self, UserData};
 use novanet_store::{StoreError, fixed_ips, groups, instances, views};
+use std::time::Duration;
 
 fn is_conflict(error: &StoreError) -> bool {
     matches!(error, StoreError::Conflict(_))
@@ -298,7 +299,7 @@ async fn when_an_instance_was_first_running_is_not_forgotten_by_a_reboot(t: Fres
     let project = a_project(&mut tx, "web").await?;
     let id = insert_instance(&mut tx, &project, &[], None).await?;
     instances::set_state(&mut tx, id, State::Running, None).await?;
-    tx.now += 1_000_000;
+    tx.now += Duration::from_secs(1);
     instances::set_state(&mut tx, id, State::Stopped, None).await?;
     instances::set_state(&mut tx, id, State::Running, None).await?;
     tx.commit().await?;
@@ -332,7 +333,10 @@ async fn a_forgotten_instance_leaves_its_address_and_nothing_else(t: Fresh) -> R
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
     let now = tx.now;
     assert_eq!(instances::purge(&mut tx, now).await?, 0, "it went just now");
-    assert_eq!(instances::purge(&mut tx, now + 1).await?, 1);
+    assert_eq!(
+        instances::purge(&mut tx, now + Duration::from_micros(1)).await?,
+        1
+    );
     assert_eq!(instances::by_id(&mut tx, id).await?, None);
     Ok(())
 }

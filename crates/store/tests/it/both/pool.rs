@@ -8,11 +8,12 @@ use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::Network;
 use novanet_model::wire::ObjectError;
-use novanet_model::{FixedIpId, InstanceId, NetworkId, ObjectKey};
+use novanet_model::{FixedIpId, InstanceId, Micros, NetworkId, ObjectKey};
 use novanet_store::instances::State;
 use novanet_store::networks::Reserved;
 use novanet_store::{Tx, fixed_ips, hosts, instances, networks, pool};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 /// The next address, for any instance.
 async fn next(tx: &mut Tx, network: &Network) -> Result<Option<Ipv4Addr>> {
@@ -90,7 +91,7 @@ async fn when_nothing_is_fresh_the_address_that_is_free_for_longest_comes_back(
     }
     assert_eq!(ids.len(), 5, "2 to 6");
     for (step, index) in [(1, 3), (2, 0), (3, 4)] {
-        tx.now += step;
+        tx.now += Duration::from_micros(step);
         release(&mut tx, ids[index]).await?;
     }
     for last in [5, 2, 6] {
@@ -215,12 +216,16 @@ async fn an_address_shows_who_has_it_until_it_is_released(t: Fresh) -> Result<()
         assert_eq!(of, fixed_ips::without_lease(tx, None, None, since).await?);
         Ok::<_, anyhow::Error>(of.into_values().flatten().collect::<Vec<_>>())
     };
-    let far = i64::MAX;
+    let far = Micros::new(i64::MAX);
     let none: [Ipv4Addr; 0] = [];
     assert_eq!(without(&mut tx, far).await?, none, "it does not run");
     instances::set_state(&mut tx, owner, State::Running, None).await?;
     assert_eq!(without(&mut tx, far).await?, [address]);
-    assert_eq!(without(&mut tx, 0).await?, none, "it runs since then only");
+    assert_eq!(
+        without(&mut tx, Micros::new(0)).await?,
+        none,
+        "it runs since then only"
+    );
     let error = ObjectError {
         key: ObjectKey(format!("port/{owner}/0", owner = owner.0)),
         message: "br100 is foreign".to_owned(),
@@ -353,9 +358,9 @@ async fn many_addresses_at_once_are_those_that_one_by_one_would_be(t: Fresh) -> 
     let wanted: Vec<u8> = (2..103).filter(|n| *n != 5).collect();
     assert_eq!(numbers, wanted);
     // The rest of the fresh ones, then those that have been free for longest, then nothing.
-    tx.now += 1;
+    tx.now += Duration::from_micros(1);
     pool::release(&mut tx, &[first[7].id]).await?;
-    tx.now += 1;
+    tx.now += Duration::from_micros(1);
     pool::release(&mut tx, &[first[3].id, first[1].id]).await?;
     let rest = pool::allocate(&mut tx, &network, 153).await?;
     assert_eq!(rest.len(), 153);

@@ -7,7 +7,7 @@ use super::seed::{
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::rows::Network;
-use novanet_model::{FixedIpId, InstanceId};
+use novanet_model::{FixedIpId, InstanceId, Micros};
 use novanet_store::networks::Reserved;
 use novanet_store::{Db, Tx, counters, fixed_ips, networks, pool};
 use proptest::prelude::*;
@@ -15,6 +15,7 @@ use proptest::test_runner::{Config, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// What happens in one transaction.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ struct Model {
     fresh: BTreeSet<Ipv4Addr>,
     used: BTreeMap<Ipv4Addr, InstanceId>,
     /// When, and which.
-    freed: BTreeSet<(i64, Ipv4Addr)>,
+    freed: BTreeSet<(Micros, Ipv4Addr)>,
     reserved: BTreeSet<Ipv4Addr>,
     /// The network's ranges, of which no instance gets an address, first and last.
     ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
@@ -192,7 +193,7 @@ async fn the_pool_does_what_the_model_does_through_commits_and_kills(t: Fresh) -
             let mut after = model.clone();
             for step in &steps {
                 // Time goes on within the transaction, so that the order of freeing is known.
-                tx.now += 1;
+                tx.now += Duration::from_micros(1);
                 apply(&mut tx, &network, owner, &mut after, step).await?;
             }
             if !killed {

@@ -5,7 +5,7 @@ use novanet_model::plan::Placed;
 use novanet_model::rows::Network;
 use novanet_model::wire::{Digest, Follow, Hello, HostRole, Objects};
 use novanet_model::{
-    CombinationId, FixedIpId, GroupId, HostObject, ImageId, InstanceId, MacAddr, NetworkId,
+    CombinationId, FixedIpId, GroupId, HostObject, ImageId, InstanceId, MacAddr, Micros, NetworkId,
     NetworkKind, NetworkSpec, ObjectKey, ProjectId, ReservationId, object,
 };
 use novanet_store::instances::{Interface, Row, State};
@@ -35,7 +35,7 @@ pub(crate) fn a_user(id: &str) -> User {
         access_key: format!("AK{id}"),
         sealed_secret: vec![0, 1, 254, 255],
         is_admin: false,
-        created_at: 0,
+        created_at: Micros::new(0),
     }
 }
 

@@ -7,6 +7,7 @@ use novanet_model::wire::ObjectError;
 use novanet_model::{InstanceId, ObjectKey};
 use novanet_store::objects::TOMBSTONE_LIFE;
 use novanet_store::{PlanOwner, clock, hosts, objects};
+use std::time::Duration;
 
 const OWNER: PlanOwner = PlanOwner::Membership(InstanceId(1));
 const OTHER: PlanOwner = PlanOwner::Membership(InstanceId(2));
@@ -93,7 +94,7 @@ async fn tombstones_go_after_an_hour_when_their_host_has_let_go_and_not_before(
     let version = tx.commit().await?.version;
 
     let mut tx = t.begin_planned().await?;
-    let hour = tx.now + TOMBSTONE_LIFE + 1_000_000;
+    let hour = tx.now + TOMBSTONE_LIFE + Duration::from_secs(1);
     let stuck = ObjectError {
         key: member(1, 3).key(),
         message: "busy".to_owned(),
