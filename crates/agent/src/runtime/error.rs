@@ -20,12 +20,11 @@ pub enum AgentError {
     AlreadyRunning(PathBuf),
     /// Another agent works in this network namespace.
     #[error(
-        "another agent works in this network namespace ({holder}): one agent per host: stop it first, or \
-         run this one in a network namespace of its own"
+        "another agent works in this network namespace ({}): one agent per host: stop it first, or \
+         run this one in a network namespace of its own",
+        holder(*process)
     )]
     NamespaceTaken {
-        /// Its process, for people.
-        holder: String,
         /// Its process, if the kernel tells it; 0: one of another process namespace.
         process: Option<i32>,
     },
@@ -102,6 +101,14 @@ pub enum AgentError {
     /// A task of the agent ended by itself.
     #[error("{0} ended unexpectedly; see the log")]
     Ended(&'static str),
+}
+
+/// The process that has a network namespace's name, for people.
+fn holder(process: Option<i32>) -> String {
+    process.map_or_else(
+        || "it holds @novanet/agent".to_owned(),
+        |process| format!("process {process}"),
+    )
 }
 
 impl AgentError {

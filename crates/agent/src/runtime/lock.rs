@@ -34,6 +34,23 @@ fn is_gone(pid: i32) -> bool {
     pid != 0 && status.map_or(true, |text| text.contains(") Z "))
 }
 
+/// Acquires a lock; tries again while `may_pass` accepts the error, at most for
+/// [`RELEASE_TIMEOUT`].
+fn wait_for_release<T>(
+    acquire: impl Fn() -> Result<T, AgentError>,
+    may_pass: impl Fn(&AgentError) -> bool,
+) -> Result<T, AgentError> {
+    let start = Instant::now();
+    loop {
+        match acquire() {
+            Err(error) if start.elapsed() < RELEASE_TIMEOUT && may_pass(&error) => {
+                std::thread::sleep(RELEASE_POLL);
+            }
+            done => return done,
+        }
+    }
+}
+
 /// The lock on a network namespace, held until it is dropped.
 #[derive(Debug)]
 pub struct NamespaceLock {
@@ -47,17 +64,10 @@ impl NamespaceLock {
     /// Children of a killed agent hold its locks until they execute their program: for a holder
     /// that is gone it waits, at most [`RELEASE_TIMEOUT`].
     pub fn acquire() -> Result<Self, AgentError> {
-        let start = Instant::now();
-        loop {
-            match Self::acquire_now() {
-                Err(AgentError::NamespaceTaken { process, .. })
-                    if process.is_none_or(is_gone) && start.elapsed() < RELEASE_TIMEOUT =>
-                {
-                    std::thread::sleep(RELEASE_POLL);
-                }
-                done => return done,
-            }
-        }
+        wait_for_release(Self::acquire_now, |error| match error {
+            AgentError::NamespaceTaken { process } => process.is_none_or(is_gone),
+            _ => false,
+        })
     }
 
     fn acquire_now() -> Result<Self, AgentError> {
@@ -87,13 +97,8 @@ impl NamespaceLock {
                 );
                 Ok(Self { _socket: None })
             }
-            Some(holder) => Err(AgentError::NamespaceTaken {
-                holder: format!("process {}", holder.pid()),
-                process: Some(holder.pid()),
-            }),
-            None => Err(AgentError::NamespaceTaken {
-                holder: format!("it holds @{NAMESPACE}"),
-                process: None,
+            holder => Err(AgentError::NamespaceTaken {
+                process: holder.map(|holder| holder.pid()),
             }),
         }
     }
@@ -109,23 +114,16 @@ impl Lock {
     /// Acquires the lock, or fails with [`AgentError::AlreadyRunning`]: at once if a living agent
     /// has this network namespace, else after [`RELEASE_TIMEOUT`].
     pub fn acquire(state_path: &Path) -> Result<Self, AgentError> {
-        let start = Instant::now();
-        loop {
-            match Self::acquire_now(state_path) {
-                Err(AgentError::AlreadyRunning(path)) => {
-                    let living = matches!(
-                        NamespaceLock::acquire_now(),
-                        Err(AgentError::NamespaceTaken { process: Some(process), .. })
-                            if !is_gone(process)
-                    );
-                    if living || start.elapsed() >= RELEASE_TIMEOUT {
-                        return Err(AgentError::AlreadyRunning(path));
-                    }
-                    std::thread::sleep(RELEASE_POLL);
+        let acquire = || Self::acquire_now(state_path);
+        wait_for_release(acquire, |error| {
+            let living = || match NamespaceLock::acquire_now() {
+                Err(AgentError::NamespaceTaken { process }) => {
+                    process.is_some_and(|process| !is_gone(process))
                 }
-                done => return done,
-            }
-        }
+                _ => false,
+            };
+            matches!(error, AgentError::AlreadyRunning(_)) && !living()
+        })
     }
 
     fn acquire_now(state_path: &Path) -> Result<Self, AgentError> {
