@@ -119,13 +119,7 @@ impl Nft {
             return super::errors::every(changes, || again(&error));
         }
         self.old_layout = false;
-        self.record.text = desired
-            .iter()
-            .filter(|(key, _)| is_text(key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        self.save();
-        self.flows.check(&mut self.socket, desired.iter());
+        self.rebuilt(desired);
         Vec::new()
     }
 

@@ -105,26 +105,14 @@ impl Watch {
     /// A program of another backend has made its transactions, if it had anything to do. Returns
     /// when the watcher has read about them.
     pub(super) fn other_program_done(&self, until: u32) {
-        let (mut state, _) = self
-            .shared
-            .news
-            .wait_timeout_while(self.shared.lock(), NOTIFICATION_TIMEOUT, |state| {
-                is_before(state.last, until)
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.read_until(until);
         (state.program, state.own) = (None, None);
     }
 
     /// Our program has made its transaction, if it had anything to do. `true`: no other program
     /// touched our tables between `since` and `until`.
     pub(super) fn program_done(&self, since: Since, until: u32) -> bool {
-        let (mut state, _) = self
-            .shared
-            .news
-            .wait_timeout_while(self.shared.lock(), NOTIFICATION_TIMEOUT, |state| {
-                is_before(state.last, until)
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.read_until(until);
         let complete = !is_before(state.last, until);
         let certain = complete && state.is_alone(since);
         if complete && since == Since::Itself && state.own.is_none() {
@@ -175,6 +163,16 @@ fn is_before(a: u32, b: u32) -> bool {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the watcher has read about the transaction `until`, at most for
+    /// [`NOTIFICATION_TIMEOUT`].
+    fn read_until(&self, until: u32) -> MutexGuard<'_, State> {
+        let unread = |state: &mut State| is_before(state.last, until);
+        let waited = self
+            .news
+            .wait_timeout_while(self.lock(), NOTIFICATION_TIMEOUT, unread);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

@@ -94,6 +94,12 @@ impl Nft {
             return every(changes, || again(&error));
         }
         self.record.valid = Some(generation);
+        self.rebuilt(desired);
+        Vec::new()
+    }
+
+    /// Everything was written anew: records the text, and ends the flows of former translations.
+    pub(super) fn rebuilt(&mut self, desired: &Wanted) {
         self.record.text = desired
             .iter()
             .filter(|(key, _)| is_text(key))
@@ -101,7 +107,6 @@ impl Nft {
             .collect();
         self.save();
         self.flows.check(&mut self.socket, desired.iter());
-        Vec::new()
     }
 
     /// The valid generation: from the record, otherwise from the rules in the kernel; then the
