@@ -5,8 +5,8 @@ use crate::caller::operator;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::{Micros, ProjectId};
 use novanet_pki::PkiError;
-use novanet_pki::x509::Revoked;
-pub use novanet_pki::x509::{Authority, Issued, Purpose};
+pub use novanet_pki::x509::{Authority, Issued};
+use novanet_pki::x509::{Purpose, Revoked};
 use novanet_store::certificates::{self, Certificate};
 use novanet_store::{Conn, audit, projects, users};
 use time::OffsetDateTime;
@@ -43,25 +43,22 @@ impl Cloud {
         Ok(own + self.root_authority().await?.certificate())
     }
 
-    /// A new key and certificate in a project. `user`: a member or administrator; empty for a
-    /// server's certificate. The key is kept nowhere.
-    pub async fn issue_certificate(
-        &self,
-        project: &ProjectId,
-        user: &str,
-        purpose: Purpose,
-    ) -> Result<Issued> {
+    /// A new key and certificate in a project for a user: a member or administrator. The key is
+    /// kept nowhere.
+    pub async fn issue_certificate(&self, project: &ProjectId, user: &str) -> Result<Issued> {
         let authority = self.authority(project).await?;
         let id = self.authority_of(project);
-        let name = if user.is_empty() { "server" } else { user };
-        let issued = authority.issue(project.as_str(), name, purpose, OffsetDateTime::now_utc())?;
+        let issued = authority.issue(
+            project.as_str(),
+            user,
+            Purpose::Client,
+            OffsetDateTime::now_utc(),
+        )?;
         let mut tx = self.db().begin_unplanned().await?;
         if projects::by_id(&mut tx, project).await?.is_none() {
             return Err(ControlError::not_found(Kind::Project, project));
         }
-        if !user.is_empty() {
-            require_access(&mut tx, project, user).await?;
-        }
+        require_access(&mut tx, project, user).await?;
         // A project that was deleted and made again has another authority.
         let there = certificates::authority(&mut tx, id).await?;
         if there.is_none_or(|row| row.certificate != authority.certificate()) {
@@ -85,7 +82,7 @@ impl Cloud {
             &operator(),
             "certificate.issue",
             Some(project.as_str()),
-            name,
+            user,
             &issued.serial,
         )
         .await?;

@@ -6,7 +6,6 @@ use super::context::Context;
 use crate::failure::Failure;
 use crate::novarc::{self, Endpoint};
 use crate::private_file::Pending;
-use novanet_control::certificates::Purpose;
 use novanet_control::{Cloud, archive};
 use novanet_model::ProjectId;
 use std::io::{IsTerminal as _, Write as _};
@@ -44,9 +43,7 @@ pub(super) async fn zipfile(
         entries.push((format!("{}rc", file_word(&region)?), text.into_bytes()));
     }
     let cloud: &Cloud = &cx.cloud;
-    let issued = cloud
-        .issue_certificate(project, user, Purpose::Client)
-        .await?;
+    let issued = cloud.issue_certificate(project, user).await?;
     let trusted = cloud.trusted_certificates(project).await?;
     entries.push(("pk.pem".to_owned(), issued.private_key.into_bytes()));
     entries.push((

@@ -5,7 +5,6 @@ use crate::fake_host::FakeHost;
 use crate::world::{caller, from, from_group, group, ip, launch, name, tcp};
 use anyhow::Result;
 use novanet_control::accounts::UserChange;
-use novanet_control::certificates::Purpose;
 use novanet_control::floating_ips::{Association, FloatingIpRef};
 use novanet_control::instances::Launch;
 use novanet_control::key_pairs::KeyKind;
@@ -68,7 +67,7 @@ async fn people(t: &Trial<'_>) -> Result<Caller> {
     t.one("authority", async |c| c.authority(&shop).await)
         .await?;
     t.several("issue_certificate", &[], async |c| {
-        c.issue_certificate(&shop, "root", Purpose::Client).await
+        c.issue_certificate(&shop, "root").await
     })
     .await?;
     t.one("remove_member", async |c| {
