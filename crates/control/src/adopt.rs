@@ -14,7 +14,8 @@ use novanet_model::{
     FixedIpId, GroupId, HostObject, InstanceId, Micros, ObjectKey, ObjectKind, ProjectNumber,
     ReservationId,
 };
-use novanet_store::instances::{self, Interface, Row, State};
+use novanet_store::instances::{self, Row, State};
+use novanet_store::interfaces::{self, Interface};
 use novanet_store::members::{self, Placement};
 use novanet_store::projects::{self, Project};
 use novanet_store::{
@@ -197,7 +198,7 @@ impl Adoption<'_> {
         for (id, (instance, ports)) in std::mem::take(&mut self.held.instances) {
             match instances::by_id(&mut self.tx, id).await? {
                 Some(row) if row.host.as_deref() == Some(self.host) && is_living(&row) => {
-                    let there = instances::ports(&mut self.tx, id).await?;
+                    let there = interfaces::ports(&mut self.tx, id).await?;
                     let same = |port: &&Port| there.iter().any(|t| t.mac == port.mac);
                     if !ports.iter().all(same) {
                         self.refused
@@ -261,7 +262,7 @@ impl Adoption<'_> {
             mac: port.mac,
         };
         let interfaces: Vec<Interface> = ports.iter().map(|port| interface(port)).collect();
-        instances::insert_interfaces(&mut self.tx, &interfaces).await?;
+        interfaces::insert(&mut self.tx, &interfaces).await?;
         let given: Vec<pool::Given> = given
             .iter()
             .map(|(port, fixed)| pool::Given {

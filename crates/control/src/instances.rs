@@ -10,8 +10,8 @@ use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::instances::{self, Row, State};
 use novanet_store::{
-    Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, hosts, members, networks, now,
-    objects,
+    Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, hosts, interfaces, members,
+    networks, now, objects,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -278,7 +278,7 @@ impl Cloud {
         let mut remarks = self.remarks(c, None, Some(row.id)).await?;
         Ok(InstanceView {
             groups: groups::of_instance(c, row.id).await?,
-            ports: instances::ports(c, row.id).await?,
+            ports: interfaces::ports(c, row.id).await?,
             public_address: floats.first().map(|f| f.address),
             remark: remark(&mut remarks, &row),
             row,

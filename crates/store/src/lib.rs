@@ -28,6 +28,7 @@ pub mod images;
 pub mod inject;
 mod instance_row;
 pub mod instances;
+pub mod interfaces;
 pub mod key_pairs;
 pub mod leases;
 mod listen;

@@ -1,7 +1,8 @@
 //! Parts of many instances at once: a list of a thousand instances costs as many statements as one.
 
 use crate::groups::{Group, group};
-use crate::instances::{State, port, shown_port};
+use crate::instances::State;
+use crate::interfaces::{port, shown_port};
 use crate::read::Reader;
 use crate::{Conn, Result, StoreError, chunks};
 use novanet_model::instance_type;

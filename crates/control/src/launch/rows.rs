@@ -7,7 +7,8 @@ use crate::placement::{Place, unused_mac};
 use crate::{Result, user_data};
 use novanet_model::{GroupId, InstanceId, Micros, ReservationId};
 use novanet_pki::Vault;
-use novanet_store::instances::{self, Interface, Row, State};
+use novanet_store::instances::{self, Row, State};
+use novanet_store::interfaces::{self, Interface};
 use novanet_store::members::Placement;
 use novanet_store::pool::{self, AllocatedIp, Given};
 use novanet_store::{Tx, audit};
@@ -82,7 +83,7 @@ pub(super) async fn insert(tx: &mut Tx, all: &[NewInstance<'_>]) -> Result<()> {
     instances::insert(tx, &rows).await?;
     let (interfaces, taken): (Vec<Interface>, Vec<&AllocatedIp>) =
         all.iter().flat_map(NewInstance::interfaces).unzip();
-    instances::insert_interfaces(tx, &interfaces).await?;
+    interfaces::insert(tx, &interfaces).await?;
     let given = |(interface, taken): (&Interface, &&AllocatedIp)| Given {
         id: taken.id,
         instance: interface.instance,

@@ -10,7 +10,7 @@ use anyhow::Result;
 use novanet_model::NetworkId;
 use novanet_model::plan::CloudSettings;
 use novanet_store::instances::State;
-use novanet_store::{PlanOwner, instances, networks, plan};
+use novanet_store::{PlanOwner, instances, interfaces, networks, plan};
 
 both! {
     a_row_that_was_spoiled_keeps_its_last_good_objects_and_hinders_no_other,
@@ -208,7 +208,7 @@ async fn one_bad_network_hinders_no_other_and_can_be_deleted(t: Fresh) -> Result
     let ports = novanet_store::views::ports(&mut tx, None).await?;
     assert_eq!(ports[&cloud.instance][0].address, ip("10.0.0.2"));
     assert_eq!(
-        instances::ports(&mut tx, cloud.instance).await?,
+        interfaces::ports(&mut tx, cloud.instance).await?,
         ports[&cloud.instance]
     );
     let settings = CloudSettings::default();

@@ -13,7 +13,7 @@ use novanet_model::{
 };
 use novanet_store::instances::{Row, State};
 use novanet_store::user_data::{self, UserData};
-use novanet_store::{StoreError, fixed_ips, groups, instances, views};
+use novanet_store::{StoreError, fixed_ips, groups, instances, interfaces, views};
 use std::time::Duration;
 
 fn is_conflict(error: &StoreError) -> bool {
@@ -175,7 +175,7 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
             }),
         },
     ];
-    assert_eq!(instances::ports(&mut tx, id).await?, ports);
+    assert_eq!(interfaces::ports(&mut tx, id).await?, ports);
     let row = instances::by_id(&mut tx, id).await?.unwrap();
     let wanted = Instance {
         id,
@@ -222,14 +222,12 @@ async fn a_mac_is_one_interfaces_in_the_whole_cloud(t: Fresh) -> Result<()> {
     let network = insert_network(&mut tx, a_network("10.0.0.0/24")).await?;
     let id = insert_instance(&mut tx, &project, &[], None).await?;
     let mac = mac_of(ip("10.0.0.2"));
-    instances::insert_interfaces(&mut tx, &[interface(id, &network, 0, mac)]).await?;
+    interfaces::insert(&mut tx, &[interface(id, &network, 0, mac)]).await?;
     tx.commit().await?;
     for (index, mac) in [(1, mac), (0, mac_of(ip("10.0.0.3")))] {
         let mut tx = t.begin_planned().await?;
         let twin = interface(id, &network, index, mac);
-        let error = instances::insert_interfaces(&mut tx, &[twin])
-            .await
-            .unwrap_err();
+        let error = interfaces::insert(&mut tx, &[twin]).await.unwrap_err();
         assert!(is_conflict(&error), "{error:?}");
     }
     Ok(())
@@ -328,7 +326,7 @@ async fn a_forgotten_instance_leaves_its_address_and_nothing_else(t: Fresh) -> R
         instances::by_id(&mut tx, id).await?.unwrap().state,
         State::Terminated
     );
-    assert_eq!(instances::ports(&mut tx, id).await?, []);
+    assert_eq!(interfaces::ports(&mut tx, id).await?, []);
     assert_eq!(groups::members(&mut tx, front).await?, []);
     assert_eq!(fixed_ips::in_use(&mut tx, network.id).await?, 0);
     let now = tx.now;

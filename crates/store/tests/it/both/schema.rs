@@ -7,7 +7,7 @@ use crate::both::seed::{
 use crate::engines::Fresh;
 use anyhow::Result;
 use novanet_model::plan::CloudSettings;
-use novanet_store::{Db, Engine, PlanOwner, StoreError, instances, plan};
+use novanet_store::{Db, Engine, PlanOwner, StoreError, interfaces, plan};
 
 both! {
     bringing_the_schema_up_to_date_twice_does_nothing,
@@ -45,7 +45,7 @@ async fn an_upgrade_plans_instances_with_several_ports_again(t: Fresh) -> Result
         interface(two, &network, 0, mac_of(ip("10.0.0.3"))),
         interface(two, &other, 1, mac_of(ip("10.0.1.3"))),
     ];
-    instances::insert_interfaces(&mut tx, &ports).await?;
+    interfaces::insert(&mut tx, &ports).await?;
     tx.commit().await?;
     t.by_hand("DELETE FROM dirty").await?;
     t.by_hand("DELETE FROM _sqlx_migrations WHERE description = 'several ports'")

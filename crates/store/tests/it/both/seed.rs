@@ -8,7 +8,8 @@ use novanet_model::{
     CombinationId, FixedIpId, GroupId, HostObject, ImageId, InstanceId, MacAddr, Micros, NetworkId,
     NetworkKind, NetworkSpec, ObjectKey, ProjectId, ReservationId, object,
 };
-use novanet_store::instances::{Interface, Row, State};
+use novanet_store::instances::{Row, State};
+use novanet_store::interfaces::{self, Interface};
 use novanet_store::members::Placement;
 use novanet_store::networks::Reserved;
 use novanet_store::pool::Given;
@@ -311,7 +312,7 @@ pub(crate) fn interface(
 
 /// A new interface with an allocated address.
 pub(crate) async fn give(tx: &mut Tx, address: FixedIpId, interface: Interface) -> Result<()> {
-    instances::insert_interfaces(tx, &[interface]).await?;
+    interfaces::insert(tx, &[interface]).await?;
     let given = Given {
         id: address,
         instance: interface.instance,

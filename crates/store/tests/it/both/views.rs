@@ -7,7 +7,7 @@ use novanet_model::rule::{Source, Traffic};
 use novanet_model::wire::{Hello, HostRole, ObjectError};
 use novanet_model::{FloatingIpId, HostObject, NetworkKind, object};
 use novanet_store::instances::State;
-use novanet_store::{PlanOwner, clock, groups, hosts, instances, objects, views};
+use novanet_store::{PlanOwner, clock, groups, hosts, instances, interfaces, objects, views};
 
 fn a_hello() -> Hello {
     Hello {
@@ -47,7 +47,7 @@ async fn parts_of_many_instances_are_those_of_each(t: Fresh) -> Result<()> {
                 .await?
                 .remove(id)
                 .unwrap_or_default();
-            assert_eq!(ports, instances::ports(&mut tx, *id).await?);
+            assert_eq!(ports, interfaces::ports(&mut tx, *id).await?);
             assert_eq!(ports.len(), 1);
             let of = views::groups(&mut tx, filter)
                 .await?
