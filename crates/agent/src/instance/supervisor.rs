@@ -5,6 +5,7 @@
 //! the step is to rest. A goal that changes while the task makes an instance takes effect at the
 //! next step.
 
+mod end;
 mod phase;
 mod step;
 mod task;

@@ -1,4 +1,4 @@
-//! The steps themselves, by driver, folders and port attacher. The agent may be killed after any
+//! The steps that bring an instance up, by driver, folders and port attacher. The agent may be killed after any
 //! action of a step: the next one reads the folder ([`super::InstanceSupervisor::adopt`]) and goes
 //! on.
 
@@ -15,15 +15,10 @@ use crate::instance::process::{Process, ProcessId};
 use novanet_model::InstanceId;
 use novanet_model::wire::{InstanceReport, InstanceState};
 use novanet_reconcile::SubsystemError;
-use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an instance may take to shut down before the agent kills it.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the kernel may take to end a killed instance.
-const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a made instance waits for the firewall before the step removes it again.
 const GATE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the server may take to say what an instance must know at its first boot.
@@ -93,13 +88,13 @@ impl InstanceSupervisor {
         }
     }
 
-    fn driver(&self) -> Result<&dyn Driver, SubsystemError> {
+    pub(super) fn driver(&self) -> Result<&dyn Driver, SubsystemError> {
         self.driver
             .as_deref()
             .map_err(|why| SubsystemError::Refused(why.clone()))
     }
 
-    async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    pub(super) async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
         self.permits.acquire().await.ok()
     }
 
@@ -312,46 +307,6 @@ impl InstanceSupervisor {
         }
     }
 
-    async fn halt(&self, id: InstanceId, phase: &Phase) -> Result<Phase, SubsystemError> {
-        if let Phase::Running { process, .. } = phase {
-            process.signal(Signal::POWER);
-            if !process.ended_within(SHUTDOWN_TIMEOUT).await {
-                kill(id, process).await?;
-            }
-        }
-        let _permit = self.permit().await;
-        self.driver()?.clean(id).await?;
-        Ok(Phase::Stopped {
-            spec: phase.spec().cloned(),
-            boot: None,
-            clean: true,
-        })
-    }
-
-    async fn clean(&self, id: InstanceId, phase: &Phase) -> Result<Phase, SubsystemError> {
-        let _permit = self.permit().await;
-        self.driver()?.clean(id).await?;
-        Ok(Phase::Stopped {
-            spec: phase.spec().cloned(),
-            boot: phase.boot(),
-            clean: true,
-        })
-    }
-
-    async fn remove(&self, id: InstanceId, phase: &Phase) -> Result<Phase, SubsystemError> {
-        if let Phase::Running { process, .. } = phase {
-            kill(id, process).await?;
-        }
-        let _permit = self.permit().await;
-        if let Ok(driver) = self.driver() {
-            driver.clean(id).await?;
-        }
-        self.copiers.stop(id);
-        let folders = self.folders.clone();
-        blocking(move || folders.remove(&folders.of(id))).await?;
-        Ok(Phase::Absent)
-    }
-
     /// Handles the end of an instance's process.
     pub(super) fn ended(self: &Arc<Self>, id: InstanceId, process: &Process) {
         {
@@ -409,17 +364,5 @@ fn unmade(spec: &Arc<Spec>) -> Phase {
         spec: Some(Arc::clone(spec)),
         boot: None,
         clean: true,
-    }
-}
-
-async fn kill(id: InstanceId, process: &Process) -> Result<(), SubsystemError> {
-    process.signal(Signal::KILL);
-    if process.ended_within(KILL_TIMEOUT).await {
-        Ok(())
-    } else {
-        Err(SubsystemError::Refused(format!(
-            "{id}: process {} does not end",
-            process.id.pid
-        )))
     }
 }
