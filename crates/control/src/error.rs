@@ -1,4 +1,5 @@
-//! Why a use case refused, by what the caller can do about it.
+//! The error of all use cases, by what the caller can do about it. The server gives each
+//! variant an EC2 code, and the command line an exit code.
 
 use novanet_model::carve::CarveError;
 use novanet_model::{InstanceId, ModelError, Resource};

@@ -1,4 +1,5 @@
-//! Use cases of security groups.
+//! Use cases of security groups and their rules. Depends on `group_sources` for rules that name
+//! another group.
 
 use crate::caller::record;
 pub use crate::group_ref::GroupRef;

@@ -1,4 +1,5 @@
-//! Hosts that are renamed, hosts that are gone, and networks whose gateway moves to another host.
+//! Use cases of hosts: rename one, forget one that is gone for good, say why one does nothing now.
+//! Depends on rows only; asks no host.
 
 use crate::agents::finish_deletions;
 use crate::caller::operator;

@@ -1,4 +1,5 @@
-//! The use case that changes the security groups of an instance that lives.
+//! The use case that changes the security groups of an instance that lives. Depends on `groups` for
+//! their names and on the plan of members.
 
 use crate::groups::{GroupRef, find};
 use crate::instances::{find as find_instance, note, word};

@@ -1,4 +1,5 @@
-//! Use cases of instances after their launch ([`crate::launch`]).
+//! Use cases of instances after their launch ([`crate::launch`]): lists, reboot, termination,
+//! metadata. Agents report what became of them ([`crate::agents`]).
 
 use crate::caller::controller;
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};

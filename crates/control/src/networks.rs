@@ -1,4 +1,5 @@
-//! Use cases of networks.
+//! Use cases of networks: create, list, delete. The model carves the subnets; `network_modify` has
+//! later changes.
 
 use crate::caller::operator;
 use crate::host_addresses;

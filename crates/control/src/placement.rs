@@ -1,4 +1,5 @@
-//! On which host an instance is placed, and the MACs of its interfaces.
+//! Chooses the host of a new instance, and unused MACs for its interfaces. Depends on the rows of
+//! hosts and networks.
 
 use crate::{ControlError, Result};
 use novanet_model::rows::Network;

@@ -1,4 +1,5 @@
-//! Use cases of users and projects.
+//! Use cases of users and projects: create, list, delete. `accounts` changes them, `members` has
+//! projects' members and roles.
 
 use crate::caller::operator;
 use crate::certificates::require_access;

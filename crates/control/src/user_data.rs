@@ -1,4 +1,5 @@
-//! The user data of instances, sealed with the cloud's key as other secrets are.
+//! Seals the user data of instances with the cloud's key, as other secrets are. A server seals at
+//! its start what earlier versions stored open.
 
 use crate::{Cloud, Result};
 use novanet_model::InstanceId;

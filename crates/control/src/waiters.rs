@@ -1,4 +1,5 @@
-//! Waiting until hosts have done what a use case decided.
+//! Waits until hosts have applied a use case's version, for a short time and not for hosts that are
+//! down. Depends on the versions that hosts report.
 
 use crate::Cloud;
 use novanet_store::{Committed, hosts};

@@ -1,4 +1,5 @@
-//! Floating IPs.
+//! The table `floating_ips`: the pool, and which fixed IP each address leads to. Depends on columns
+//! of networks and fixed IPs for what is behind an address.
 
 use crate::networks::{address, number};
 use crate::read::Reader;

@@ -1,4 +1,5 @@
-//! Security groups, their rules, and combinations of groups.
+//! The tables of security groups, their rules, and combinations of groups. Members and the hosts
+//! that need a group are in `members`.
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx, counters};

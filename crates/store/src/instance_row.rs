@@ -1,4 +1,5 @@
-//! A row of `instances`, and what an instance is doing as the database says it.
+//! A row of `instances`, and its state. A state that this version does not know is an error of the
+//! row.
 
 use crate::Result;
 use crate::read::Reader;

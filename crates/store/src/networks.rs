@@ -1,4 +1,5 @@
-//! Networks, their reserved ranges and address cursors.
+//! The table `networks`; the rows of its reserved ranges and its cursor begin and end with a
+//! network. Addresses are in `fixed_ips` and `pool`.
 
 use crate::network_row::{COLUMNS, brief, network, shadow};
 use crate::read::Reader;

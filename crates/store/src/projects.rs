@@ -1,4 +1,4 @@
-//! Projects, their members, and their quotas.
+//! The tables of projects, their members and their quotas. Roles are in `users`.
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx, counters};

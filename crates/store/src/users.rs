@@ -1,4 +1,4 @@
-//! Users, their roles, and the sealed secrets that sign their requests.
+//! The tables of users and their roles. The secrets that sign requests are sealed by the caller.
 
 use crate::read::Reader;
 use crate::{Conn, Result, Tx};

@@ -65,9 +65,9 @@ pub enum AgentError {
     /// The metadata service's port is taken.
     #[error("metadata_port {port}: {source} (choose another one, or stop what uses it)")]
     Port {
-        /// Which.
+        /// The value of `metadata_port`.
         port: u16,
-        /// errno.
+        /// Why the agent cannot listen there.
         source: std::io::Error,
     },
     /// A port of the DHCP servers is taken, on every address of the host.
@@ -76,7 +76,7 @@ pub enum AgentError {
          of its own to listen on (ss -ln{letter}p 'sport = :{port}' names it)"
     )]
     PortTaken {
-        /// Which.
+        /// 53 or 67.
         port: u16,
         /// `udp` or `tcp`.
         protocol: &'static str,

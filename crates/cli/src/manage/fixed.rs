@@ -89,10 +89,7 @@ pub(crate) enum Command {
         host: Option<String>,
     },
     /// Keep them from instances.
-    Reserve {
-        /// Which.
-        addresses: Vec<Ipv4Addr>,
-    },
+    Reserve { addresses: Vec<Ipv4Addr> },
     /// Keep one for a machine that is no instance.
     ReserveFor {
         /// The address.
@@ -101,10 +98,7 @@ pub(crate) enum Command {
         mac: MacAddr,
     },
     /// Let instances have them again.
-    Unreserve {
-        /// Which.
-        addresses: Vec<Ipv4Addr>,
-    },
+    Unreserve { addresses: Vec<Ipv4Addr> },
 }
 
 fn addresses(bound: &Bound) -> Result<Vec<Ipv4Addr>, Failure> {

@@ -157,24 +157,15 @@ pub(crate) enum Command {
         device: IfName,
     },
     /// Put one into a zone.
-    Zone {
-        /// Which.
-        host: String,
-        /// Into this one.
-        zone: String,
-    },
+    Zone { host: String, zone: String },
     /// Give one another name.
     Rename {
-        /// Which.
         host: String,
         /// The new name.
         name: String,
     },
     /// Forget one.
-    Delete {
-        /// Which.
-        host: String,
-    },
+    Delete { host: String },
     /// Remove all of ours.
     Cleanup {
         /// Which; `None`: this one.

@@ -88,7 +88,6 @@ const DELETE: &[Param] = &[param(
 pub(crate) enum Command {
     /// Build one.
     Build {
-        /// Which.
         what: String,
         /// Write it here instead of registering it.
         output: Option<PathBuf>,
@@ -103,10 +102,7 @@ pub(crate) enum Command {
     /// List them.
     List,
     /// Forget one.
-    Delete {
-        /// Which.
-        image: AmiId,
-    },
+    Delete { image: AmiId },
 }
 
 /// Does it.

@@ -164,14 +164,12 @@ pub(crate) enum Command {
     Add {
         /// Of this project.
         name: ProjectId,
-        /// Who.
         user: String,
     },
     /// Take a member from one.
     Remove {
         /// From this project.
         name: ProjectId,
-        /// Who.
         user: String,
     },
     /// Make one.
@@ -194,7 +192,6 @@ pub(crate) enum Command {
     Zipfile {
         /// In this project.
         name: ProjectId,
-        /// Who.
         user: String,
         /// Where to; `-`: stdout.
         file: Option<String>,
@@ -203,7 +200,6 @@ pub(crate) enum Command {
     Environment {
         /// In this project.
         name: ProjectId,
-        /// Who.
         user: String,
         /// Where to; `-`: stdout.
         file: Option<String>,

@@ -66,20 +66,14 @@ const USER: &[Param] = &[param("user", Takes::Optional, "only this user's")];
 pub(crate) enum Command {
     /// Give one.
     Add {
-        /// Who.
         user: String,
-        /// Which.
         role: String,
-        /// Where.
         project: Option<ProjectId>,
     },
     /// Say whether it is there.
     Has {
-        /// Who.
         user: String,
-        /// Which.
         role: String,
-        /// Where.
         project: Option<ProjectId>,
     },
     /// List them.
@@ -89,11 +83,8 @@ pub(crate) enum Command {
     },
     /// Take one away.
     Remove {
-        /// Who.
         user: String,
-        /// Which.
         role: String,
-        /// Where.
         project: Option<ProjectId>,
     },
 }

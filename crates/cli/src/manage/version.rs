@@ -1,4 +1,4 @@
-//! `nova-manage version`.
+//! `nova-manage version`: the number alone, as nova printed it. Depends on [`crate::version`].
 
 use super::{Category, action};
 use crate::args::Format;

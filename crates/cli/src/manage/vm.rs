@@ -115,7 +115,6 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// End some.
     Terminate {
-        /// Which.
         instances: Vec<InstanceId>,
         /// Until they are gone, at most this long.
         wait: Option<Duration>,

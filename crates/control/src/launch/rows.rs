@@ -1,4 +1,5 @@
-//! The rows of new instances, for as many as one transaction launches.
+//! Writes the rows of new instances, for as many as one transaction launches. Depends on the
+//! addresses that the transaction has allocated, and on [`crate::placement`].
 
 use super::idempotency::digest;
 use super::types::{Call, Plan};

@@ -1,4 +1,5 @@
-//! Floating IPs.
+//! Handlers of floating IPs: from the request to the use case to the answer. Depends on
+//! `control::floating_ips`.
 
 use super::Answered;
 use super::error::Refusal;

@@ -1,4 +1,5 @@
-//! Security groups.
+//! Handlers of security groups and their rules: from the request to the use case to the answer.
+//! Depends on `control::groups`.
 
 use super::Answered;
 use crate::state::State;

@@ -1,4 +1,5 @@
-//! Images.
+//! The handler that lists images: those of the caller's project and public ones. Depends on
+//! `control::images`.
 
 use super::{Answered, date_of};
 use crate::state::State;

@@ -1,4 +1,5 @@
-//! Instances.
+//! Handlers of instances: from the request to the use case to the answer. Depends on
+//! `control::launch` and `control::instances`; a console comes from the instance's host.
 
 use super::error::Refusal;
 use super::groups::group_ref;

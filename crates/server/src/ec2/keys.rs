@@ -1,4 +1,5 @@
-//! Key pairs.
+//! Handlers of key pairs, which belong to the calling user. Depends on `control::key_pairs`; makes
+//! no key itself.
 
 use super::Answered;
 use crate::state::State;

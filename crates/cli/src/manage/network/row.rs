@@ -1,4 +1,5 @@
-//! How networks are printed.
+//! A row of `network list`: nova's columns first, then novanet's. Depends on
+//! [`crate::table`].
 
 use crate::table::{Row, none};
 use novanet_control::fixed_ips::Usage;
