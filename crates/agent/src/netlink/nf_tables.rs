@@ -17,6 +17,12 @@ const GET_GENERATION: u16 = SUBSYSTEM + 16;
 pub(crate) const TABLE_NAME: u16 = 1;
 /// The number of a transaction, in the messages about it.
 pub(crate) const GENERATION_ID: u16 = 1;
+/// A verdict in the data of an element or a rule: its code, and the chain of a jump or goto.
+pub(crate) const DATA_VERDICT: u16 = 2;
+pub(crate) const VERDICT_CODE: u16 = 1;
+pub(crate) const VERDICT_CHAIN: u16 = 2;
+/// `NFT_GOTO`.
+pub(crate) const GOTO: i32 = -4;
 
 /// The number of the last transaction of any program in this network namespace.
 pub(crate) fn generation(socket: &mut Socket) -> io::Result<u32> {

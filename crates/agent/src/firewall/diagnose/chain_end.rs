@@ -3,6 +3,7 @@
 //!
 //! Only rules without a condition count: a rule with one may be about other packets.
 
+use crate::netlink::nf_tables::{DATA_VERDICT, GOTO, VERDICT_CHAIN, VERDICT_CODE};
 use crate::netlink::nfnetlink::{Received, big, text, walk};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +12,9 @@ const RULE_EXPRESSIONS: u16 = 4;
 const NAME: u16 = 1;
 const DATA: u16 = 2;
 const IMMEDIATE_DATA: u16 = 2;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
 const DROP: i32 = 0;
 const ACCEPT: i32 = 1;
 const JUMP: i32 = -3;
-const GOTO: i32 = -4;
 const RETURN: i32 = -5;
 
 /// What a rule does with every packet that reaches it.

@@ -2,6 +2,7 @@
 //! network order, marks in the host's, interface names 16 bytes with NULs behind.
 
 use super::item::{ElementKey, Set, Value};
+use crate::netlink::nf_tables::{DATA_VERDICT, GOTO, VERDICT_CHAIN, VERDICT_CODE};
 use crate::netlink::nfnetlink::{Attributes, big, text, walk};
 use novanet_model::{IfName, MacAddr};
 use std::collections::BTreeMap;
@@ -14,10 +15,6 @@ const DATA: u16 = 2;
 const FLAGS: u16 = 3;
 const INTERVAL_END: u32 = 1;
 const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
-const GOTO: i32 = -4;
 
 /// Writes one element, with its data if `value` has any: `None` to delete it.
 pub(super) fn put(list: &mut Attributes<'_>, element: &ElementKey, value: Option<&Value>) {
