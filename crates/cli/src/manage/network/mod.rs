@@ -172,7 +172,9 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 let preview = cx.cloud.preview_modify(network.id, &modify).await?;
                 return Ok(preview::text(preview, cx.format));
             }
-            cx.cloud.modify_network(network.id, &modify).await?;
+            let change = cx.cloud.modify_network(network.id, &modify).await?;
+            // An instance that renews its lease right after this is served by the new settings.
+            let applied = cx.cloud.applied(&change).await;
             let told = &modify.settings;
             if told.gateway.is_some() || told.dns.is_some() {
                 let until = match told.gateway {
@@ -186,6 +188,9 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 cx.note(&format!(
                     "instances learn it with their next lease (within {seconds} s) or reboot{until}"
                 ));
+                if !applied {
+                    cx.note("its hosts have not applied it yet: nova-manage host list");
+                }
             }
             Ok(String::new())
         }
