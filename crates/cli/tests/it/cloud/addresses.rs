@@ -1,6 +1,6 @@
 //! Addresses change owners, on a network with one address to give.
 
-use super::{Cloud, LONG};
+use super::{Cloud, LONG, STATE};
 use novanet_lab::eventually;
 
 #[test]
@@ -21,6 +21,18 @@ fn another_instance_gets_a_just_released_address_at_once() {
         "{}",
         refused.stderr
     );
+    assert!(
+        refused.stderr.contains("network 10.0.0.0/30"),
+        "{}",
+        refused.stderr
+    );
+    let log = cloud
+        .sh(&format!("grep 'a launch finds no free fixed IP' {STATE}/novanet.log"))
+        .unwrap();
+    assert!(log.contains("10.0.0.0/30"), "{log}");
+    let listed = cloud.try_sh("nova-manage network list").unwrap();
+    let note = "network 1 (10.0.0.0/30) has no free address: make another network";
+    assert!(listed.stderr.contains(note), "{}", listed.stderr);
     let ids = cloud
         .aws("describe-instances --query Reservations[].Instances[].InstanceId")
         .unwrap();
