@@ -13,6 +13,7 @@ pub(super) fn of_two_networks(cloud: &Cloud, other: &Host, switch: &Host) -> Res
     edited_with_sql(cloud, other)?;
     parent(cloud, switch)?;
     foreign_devices(cloud)?;
+    long_parent(cloud)?;
     killed_run(cloud)?;
     scrubbed(cloud)
 }
@@ -78,6 +79,26 @@ fn foreign_devices(cloud: &Cloud) -> Result<()> {
         "{adopted:?}"
     );
     is_gone(cloud, &["vlan300"])
+}
+
+/// V1: names of devices come from the id alone, however long the parent's name is.
+fn long_parent(cloud: &Cloud) -> Result<()> {
+    let parent = "enx0a1b2c3d4e5f";
+    cloud.sh(&format!(
+        "ip link add dev {parent} type veth peer name peer; ip link set dev peer up; \
+         ip link set dev {parent} up; \
+         nova-manage network create 10.3.0.0/24 1 256 --vlan 4094 --bridge_interface {parent} \
+         --project web"
+    ))?;
+    is_device(cloud, 4094, "br4094")?;
+    let device = cloud.sh("ip -d link show dev vlan4094")?;
+    ensure!(device.contains(&format!("vlan4094@{parent}")), "{device}");
+    ensure!(device.contains("802.1Q id 4094"), "{device}");
+    cloud.sh("nova-manage network modify 10.3.0.0/24 --disassociate_project")?;
+    cloud.sh("nova-manage network delete 10.3.0.0/24")?;
+    is_gone(cloud, &["vlan4094", "br4094"])?;
+    cloud.sh(&format!("ip link delete dev {parent}"))?;
+    Ok(())
 }
 
 /// Devices of a killed run, without a ledger: those of network 1 are adopted as they are.
