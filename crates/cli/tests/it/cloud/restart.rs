@@ -1,7 +1,9 @@
 //! The cloud's own processes come and go; instances, rules and addresses stay.
 
-use super::{Cloud, STATE};
+use super::{Cloud, LONG, STATE};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
+use novanet_lab::eventually;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -72,15 +74,54 @@ fn a_killed_cloud_comes_back_to_the_same_state_and_no_packet_is_lost() {
     cloud.reachable(&float).unwrap();
 }
 
+/// The next start of the kernel, as far as a namespace can have one: no process, device, rule or
+/// flow is left, and all files are of another boot.
+const POWER_CUT: &str = "
+    for pid in $(pgrep -x dnsmasq) $(pgrep -f '[/]sbin/init'); do kill -9 $pid; done
+    nft flush ruleset; conntrack -F 2>/dev/null
+    for link in $(ls /sys/class/net); do
+        case $link in nv*|br*) ip link delete dev $link;; esac
+    done
+    ip rule flush; ip rule add pref 32766 table main; ip rule add pref 32767 table default
+    ip route flush table 8775; ip route flush table local proto 78
+    sysctl -q net.ipv4.ip_forward=0
+    boot=$(cat /proc/sys/kernel/random/boot_id)
+    for file in $(find /var/lib/nova -maxdepth 3 -type f -size -100k -exec grep -lF $boot {} +); do
+        sed -i s/$boot/00000000-0000-0000-0000-000000000000/ $file
+    done";
+
 #[test]
-fn a_host_comes_up_from_its_ledger_without_a_server() {
+fn addresses_and_leases_survive_a_restart_of_everything_and_of_the_host() {
     let cloud = Cloud::up("").unwrap();
     let float = cloud.with_instance().unwrap();
+    let owners = || cloud.sh("nova-manage fixed list");
+    let leased = |before: Option<&str>| {
+        eventually(LONG, || -> Result<String> {
+            let now = owners()?;
+            ensure!(now.contains("leased"), "{now}");
+            ensure!(before.is_none_or(|before| before == now), "{now}");
+            Ok(now)
+        })
+        .with_context(|| cloud.log())
+        .unwrap()
+    };
+    let before = leased(None);
+
+    // Server, agent and DHCP server at once; the instance goes on.
+    let init = cloud.sh("pgrep -o -f /sbin/init").unwrap();
     cloud.stop(Signal::SIGKILL).unwrap();
-    cloud
-        .sh("nft flush ruleset; ip link set br100 down")
-        .unwrap();
-    // An agent alone, without a server.
+    let pids = "for pid in $(pgrep -x dnsmasq); do kill -9 $pid; done";
+    cloud.sh(pids).unwrap();
+    cloud.start().unwrap();
+    cloud.settled().unwrap();
+    renew(&cloud, &init).unwrap();
+    cloud.reachable(&float).unwrap();
+    assert_eq!(leased(Some(&before)), before);
+    assert_eq!(cloud.sh("pgrep -o -f /sbin/init").unwrap(), init);
+
+    // The host: its agent comes up alone, from the ledger.
+    cloud.stop(Signal::SIGKILL).unwrap();
+    cloud.sh(POWER_CUT).unwrap();
     let mut agent = Command::new("sh");
     agent.args([
         "-c",
@@ -89,4 +130,31 @@ fn a_host_comes_up_from_its_ledger_without_a_server() {
     let agent = cloud.sandbox.cloud.spawn(&mut agent).unwrap();
     cloud.reachable(&float).unwrap();
     assert!(agent.ended().unwrap().is_none());
+    assert_ne!(cloud.sh("pgrep -o -f /sbin/init").unwrap(), init);
+    agent.signal(Signal::SIGTERM).unwrap();
+    agent.wait(LONG).unwrap();
+
+    // The server had heard nothing of it.
+    cloud.start().unwrap();
+    cloud.settled().unwrap();
+    assert_eq!(leased(Some(&before)), before);
+    let state = "describe-instances --query Reservations[].Instances[].State.Name";
+    eventually(LONG, || -> Result<()> {
+        ensure!(cloud.aws(state)? == "running");
+        Ok(())
+    })
+    .unwrap();
+    cloud.reachable(&float).unwrap();
+}
+
+/// The instance renews its lease, and the DHCP server says yes.
+fn renew(cloud: &Cloud, init: &str) -> Result<()> {
+    let init = init.trim();
+    let said = cloud.sh(&format!(
+        "nsenter -t {init} -n timeout 60 tcpdump -lvni eth0 -c1 udp src port 67 >ack 2>ready & \
+         until grep -q listening ready; do sleep 0.05; done; \
+         nsenter -t {init} -m -p sh -c 'kill -USR1 $(cat /run/tiny/eth0.pid)'; wait; cat ack"
+    ))?;
+    ensure!(said.contains("length 1: ACK"), "{said}");
+    Ok(())
 }
