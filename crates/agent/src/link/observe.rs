@@ -56,7 +56,7 @@ pub(super) fn items(
     let item = |(name, value)| (LinkKey::Bridge(name), LinkValue::Bridge(value));
     items.extend(found.into_iter().map(item));
 
-    let found = uplink::observe(snapshot, &wanted.uplinks, uplinks);
+    let found = uplink::observe(snapshot, &wanted.uplinks, uplinks, &context.state_dir);
     let item = |(name, spec)| (LinkKey::Uplink(name), LinkValue::Uplink(spec));
     items.extend(found.into_iter().map(item));
 

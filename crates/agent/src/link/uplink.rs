@@ -6,6 +6,7 @@
 //! between "enslaved" and "address moved". A send is no transaction: every answer is read, and when
 //! the interface cannot be enslaved its addresses are put back at once.
 
+use super::confirm;
 use super::display;
 use super::kernel_state::{self, Link, Snapshot};
 use super::message::{self, Device};
@@ -107,11 +108,16 @@ pub(super) fn observe(
     snapshot: &Snapshot,
     wanted: &BTreeMap<&IfName, &UplinkSpec>,
     recorded: &BTreeSet<IfName>,
+    state_dir: &Path,
 ) -> BTreeMap<IfName, UplinkSpec> {
     let mut found = BTreeMap::new();
     for name in wanted.keys().copied().chain(recorded) {
         if let Some(link) = snapshot.link(name) {
-            found.insert(name.clone(), UplinkSpec::read(snapshot, link));
+            let mut spec = UplinkSpec::read(snapshot, link);
+            if wanted.contains_key(name) && confirm::is_overdue(state_dir, name) {
+                spec.changed.push(confirm::OVERDUE);
+            }
+            found.insert(name.clone(), spec);
         } else if recorded.contains(name) {
             found.insert(name.clone(), UplinkSpec::missing());
         }
@@ -130,9 +136,19 @@ pub(super) fn apply(
         Some(UplinkSpec {
             bridge: Some(bridge),
             ..
+        }) if confirm::is_overdue(state_dir, uplink) => {
+            release(socket, state_dir, uplink)?;
+            Err(confirm::note_undone(state_dir, uplink, bridge))
+        }
+        Some(UplinkSpec {
+            bridge: Some(bridge),
+            ..
         }) => enslave(socket, state_dir, uplink, bridge),
         Some(UplinkSpec { bridge: None, .. }) => Ok(()), // observed only
-        None => release(socket, state_dir, uplink),
+        None => {
+            confirm::forget(state_dir, uplink)?;
+            release(socket, state_dir, uplink)
+        }
     }
 }
 
@@ -165,6 +181,7 @@ fn enslave(
 ) -> Result<(), SubsystemError> {
     // Another network had the uplink: first the interface gets its addresses back.
     if MigrationRecord::load(state_dir, uplink).is_some_and(|record| record.bridge != *bridge) {
+        confirm::forget(state_dir, uplink)?;
         release(socket, state_dir, uplink)?;
     }
     let (nic, bridge) = check(socket, uplink, bridge)?;
@@ -183,6 +200,9 @@ fn enslave(
         (Some(record), true) if nic.master.is_none() => record.config_on(nic.index),
         _ => found,
     };
+    if before.is_none() {
+        confirm::before_move(state_dir, uplink, &name_of(&bridge)?, &moving)?;
+    }
     if before.is_none() || !moving.is_empty() {
         let mut config = moving.clone();
         if let (Some(record), Some(_)) = (&before, nic.master) {
@@ -214,8 +234,12 @@ fn enslave(
     if let Some(Err(error)) = results.get(decisive) {
         let error = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
         put_back(socket, &moving, &nic, &bridge);
+        confirm::forget(state_dir, uplink)?;
         MigrationRecord::remove(state_dir, uplink)?;
         return Err(SubsystemError::kernel(what, error));
+    }
+    if before.is_none() {
+        confirm::after_move(state_dir, uplink)?;
     }
     first_failure(&what, results)
 }

@@ -11,3 +11,4 @@ pub(crate) mod nfnetlink;
 pub(crate) mod ownership;
 pub(crate) mod rtnetlink;
 pub(crate) mod subscription;
+pub(crate) mod tcp_sessions;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A host whose eth1 leads to a LAN, with every kind of address and route of an administrator.
-fn lan() -> Host {
+pub(crate) fn lan() -> Host {
     let lan = Host::new("lan").unwrap();
     sh(&format!(
         "ip link add dev eth1 type veth peer name lan0 netns {}; ip link set dev eth1 up
@@ -31,7 +31,7 @@ fn lan() -> Host {
     lan
 }
 
-fn with_uplink(state: &State) -> Driven<Links> {
+pub(crate) fn with_uplink(state: &State) -> Driven<Links> {
     let settings = Settings {
         flat_interface: Some(name("eth1")),
         vlan_interface: name("eth0"),
@@ -41,7 +41,7 @@ fn with_uplink(state: &State) -> Driven<Links> {
 }
 
 /// Addresses and routes of a device, without timers and without its name and index.
-fn config(device: &str) -> String {
+pub(crate) fn config(device: &str) -> String {
     let text = sh(&format!(
         "ip -o address show dev {device} scope global | sed -E 's/(valid|preferred)_lft [0-9]+sec//g; s/^[0-9]+: //'
          ip route show table all dev {device} | grep -vE '^(local|broadcast|multicast|anycast|fe80)' || true

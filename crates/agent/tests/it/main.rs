@@ -49,6 +49,7 @@ mod image;
 mod instance;
 mod kill_engine;
 mod link;
+mod link_confirm;
 mod link_conflict;
 mod link_floating_ip;
 mod link_foreign;

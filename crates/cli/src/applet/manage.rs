@@ -99,6 +99,7 @@ fn only_reads(command: &Command) -> bool {
         Command::Host(command) => match command {
             host::Command::List { .. } | host::Command::Plan { .. } => true,
             host::Command::Adopt { .. }
+            | host::Command::Confirm { .. }
             | host::Command::Zone { .. }
             | host::Command::Rename { .. }
             | host::Command::Delete { .. }
@@ -149,6 +150,9 @@ async fn execute(command: Command, flags: Flags, format: Format) -> Result<Strin
     // These ask this host, not the database.
     let command = match command {
         Command::Firewall(command) => return local::firewall(command, &flags, format).await,
+        Command::Host(host::Command::Confirm { interface }) => {
+            return host::confirm(interface.as_ref(), &flags, format);
+        }
         Command::Host(command) if local::is_local(&command) => {
             return local::host(command, &flags, format).await;
         }

@@ -3,11 +3,12 @@
 use super::context::Context;
 use super::trouble::{self, Fault};
 use super::{Action, Category, action};
-use crate::args::{Bound, Param, Takes, param};
+use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
-use crate::table::{Row, render};
+use crate::table::{Row, json, render};
 use novanet_agent::link::Adopted;
 use novanet_agent::runtime::{AgentError, Lock, identity};
+use novanet_model::flags::Flags;
 use novanet_model::rows::Network;
 use novanet_model::wire::HostRole;
 use novanet_model::{IfName, Ipv4Net};
@@ -59,6 +60,20 @@ const ACTIONS: &[Action] = &[
         |b| {
             Ok(super::Command::Host(Command::Adopt {
                 device: b.parse_required("device")?,
+            }))
+        },
+    ),
+    action(
+        "confirm",
+        "keep this host's interfaces in their bridges, though their sshd sessions had to stop",
+        &[param(
+            "interface",
+            Takes::Optional,
+            "one interface (all that wait or were taken out again)",
+        )],
+        |b| {
+            Ok(super::Command::Host(Command::Confirm {
+                interface: b.parse("interface")?,
             }))
         },
     ),
@@ -156,6 +171,11 @@ pub(crate) enum Command {
         /// Its name.
         device: IfName,
     },
+    /// Confirm the moves of this host's uplinks.
+    Confirm {
+        /// Which; `None`: all that wait.
+        interface: Option<IfName>,
+    },
     /// Put one into a zone.
     Zone { host: String, zone: String },
     /// Give one another name.
@@ -194,6 +214,23 @@ pub(crate) async fn adopt(device: &IfName, cx: &Context) -> Result<String, Failu
         Adopted::Tagged => {}
     }
     Ok(String::new())
+}
+
+/// `host confirm`: in the agent's state folder on this host, whether an agent runs or not.
+pub(crate) fn confirm(
+    interface: Option<&IfName>,
+    flags: &Flags,
+    format: Format,
+) -> Result<String, Failure> {
+    let confirmed = novanet_agent::link::confirm(&flags.state_path(), interface);
+    let confirmed = confirmed.map_err(Failure::failed)?;
+    Ok(match format {
+        Format::Json => json(&confirmed),
+        Format::Table => confirmed
+            .iter()
+            .map(|uplink| format!("interface {uplink}: confirmed\n"))
+            .collect(),
+    })
 }
 
 fn host(bound: &Bound) -> Option<String> {

@@ -64,6 +64,7 @@ async fn ask_host(command: host::Command, flags: &Flags) -> Result<String, Failu
         ),
         host::Command::List { .. }
         | host::Command::Adopt { .. }
+        | host::Command::Confirm { .. }
         | host::Command::Zone { .. }
         | host::Command::Rename { .. }
         | host::Command::Delete { .. } => {

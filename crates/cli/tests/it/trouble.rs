@@ -85,3 +85,34 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     note: fixed_ips has no row for an address that was never handed out: SQL reserves none of those; nova-manage network modify NETWORK --reserve=ADDRESSES does
     ");
 }
+
+#[test]
+fn a_move_that_was_undone_is_confirmed_by_command_and_nothing_else_is() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!(sandbox.check("host confirm"), @"
+    exit 1
+    --- stderr
+    error: no interface waits for a confirmation on this host
+    ");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let folder = sandbox.path().join("links");
+    std::fs::create_dir_all(&folder).unwrap();
+    let record = |stage: &str, boot: &str| {
+        format!(r#"{{"bridge":"br100","boot":"{}","stage":"{stage}"}}"#, boot.trim())
+    };
+    let file = folder.join("confirm-eth1.json");
+    std::fs::write(folder.join("confirm-eth2.json"), record("undone", "an earlier")).unwrap();
+    std::fs::write(&file, record("undone", &boot)).unwrap();
+    insta::assert_snapshot!(sandbox.check("host confirm eth2"), @"
+    exit 1
+    --- stderr
+    error: interface eth2: does not wait for a confirmation on this host
+    ");
+    insta::assert_snapshot!(sandbox.check("host confirm"), @"
+    exit 0
+    --- stdout
+    interface eth1: confirmed
+    ");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), record("confirmed", &boot));
+    assert_eq!(sandbox.manage("host confirm eth/1").status.code(), Some(2));
+}
