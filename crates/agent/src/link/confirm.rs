@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a move waits for its confirmation.
-const TIME: Duration = Duration::from_secs(60);
+const TIME: Duration = Duration::from_mins(1);
 
 /// What an uplink in a bridge is called while its move may be undone, and then.
 pub(super) const OVERDUE: &str = "not confirmed in time";
@@ -194,7 +194,10 @@ pub fn confirm(state_path: &Path, only: Option<&IfName>) -> Result<Vec<IfName>, 
     if !confirmed.is_empty() {
         return Ok(confirmed);
     }
-    let what = only.map_or_else(|| "no interface".to_owned(), |only| format!("interface {only}"));
+    let what = only.map_or_else(
+        || "no interface".to_owned(),
+        |only| format!("interface {only}"),
+    );
     Err(match only {
         None => format!("{what} waits for a confirmation on this host"),
         Some(_) => format!("{what}: does not wait for a confirmation on this host"),
@@ -264,7 +267,10 @@ fn sockets_of_sshd() -> BTreeSet<u32> {
     });
     let inode = |file: std::fs::DirEntry| {
         let target = std::fs::read_link(file.path()).ok()?;
-        let number = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+        let number = target
+            .to_str()?
+            .strip_prefix("socket:[")?
+            .strip_suffix(']')?;
         number.parse().ok()
     };
     files.filter_map(inode).collect()

@@ -224,13 +224,12 @@ pub(crate) fn confirm(
 ) -> Result<String, Failure> {
     let confirmed = novanet_agent::link::confirm(&flags.state_path(), interface);
     let confirmed = confirmed.map_err(Failure::failed)?;
-    Ok(match format {
-        Format::Json => json(&confirmed),
-        Format::Table => confirmed
-            .iter()
-            .map(|uplink| format!("interface {uplink}: confirmed\n"))
-            .collect(),
-    })
+    if format == Format::Json {
+        return Ok(json(&confirmed));
+    }
+    let line = |uplink: &IfName| format!("interface {uplink}: confirmed\n");
+    let lines: Vec<_> = confirmed.iter().map(line).collect();
+    Ok(lines.concat())
 }
 
 fn host(bound: &Bound) -> Option<String> {

@@ -376,8 +376,6 @@ fn the_manuals_other_commands_are_understood() {
     insta::assert_snapshot!(check("fixed reserve 10.0.0.9 10.0.0.10"), @"Fixed(Reserve { addresses: [10.0.0.9, 10.0.0.10] })");
     insta::assert_snapshot!(check("network delete 10.0.0.0/24"), @"Network(Delete(Cidr(10.0.0.0/24), false))");
     insta::assert_snapshot!(check("network show private"), @r#"Network(Show(Name("private")))"#);
-    insta::assert_snapshot!(check("host confirm"), @"Host(Confirm { interface: None })");
-    insta::assert_snapshot!(check("host confirm eth1"), @r#"Host(Confirm { interface: Some(IfName("eth1")) })"#);
     insta::assert_snapshot!(check("host plan --diff"), @"Host(Plan { host: None, diff: true })");
     insta::assert_snapshot!(check("host cleanup --dry-run"), @"Host(Cleanup { host: None, dry_run: true, force: false })");
     insta::assert_snapshot!(check("vm run ami-00000001 web --count 2 --group default --group www --wait"), @r#"Vm(Run(Run { image: AmiId(1), project: ProjectId("web"), instance_type: "m1.tiny", count: 2, key: None, groups: ["default", "www"], user_data_file: None, networks: [], user: None, wait: Some(120s) }))"#);

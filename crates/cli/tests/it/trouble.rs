@@ -98,10 +98,17 @@ fn a_move_that_was_undone_is_confirmed_by_command_and_nothing_else_is() {
     let folder = sandbox.path().join("links");
     std::fs::create_dir_all(&folder).unwrap();
     let record = |stage: &str, boot: &str| {
-        format!(r#"{{"bridge":"br100","boot":"{}","stage":"{stage}"}}"#, boot.trim())
+        format!(
+            r#"{{"bridge":"br100","boot":"{}","stage":"{stage}"}}"#,
+            boot.trim()
+        )
     };
     let file = folder.join("confirm-eth1.json");
-    std::fs::write(folder.join("confirm-eth2.json"), record("undone", "an earlier")).unwrap();
+    std::fs::write(
+        folder.join("confirm-eth2.json"),
+        record("undone", "an earlier"),
+    )
+    .unwrap();
     std::fs::write(&file, record("undone", &boot)).unwrap();
     insta::assert_snapshot!(sandbox.check("host confirm eth2"), @"
     exit 1
@@ -113,6 +120,9 @@ fn a_move_that_was_undone_is_confirmed_by_command_and_nothing_else_is() {
     --- stdout
     interface eth1: confirmed
     ");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), record("confirmed", &boot));
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        record("confirmed", &boot)
+    );
     assert_eq!(sandbox.manage("host confirm eth/1").status.code(), Some(2));
 }

@@ -27,7 +27,9 @@ fn another_instance_gets_a_just_released_address_at_once() {
         refused.stderr
     );
     let log = cloud
-        .sh(&format!("grep 'a launch finds no free fixed IP' {STATE}/novanet.log"))
+        .sh(&format!(
+            "grep 'a launch finds no free fixed IP' {STATE}/novanet.log"
+        ))
         .unwrap();
     assert!(log.contains("10.0.0.0/30"), "{log}");
     let listed = cloud.try_sh("nova-manage network list").unwrap();

@@ -54,8 +54,11 @@ fn a_network_is_modified_under_a_running_instance_and_leaves_nothing_when_it_is_
     // The manual's commands, on a bridge in use.
     let mut quickest = Quickest::within(SOON);
     while quickest.again().unwrap() {
+        // The agent may take it up again between the two.
         cloud
-            .sh(&format!("ifconfig {bridge} down && brctl delbr {bridge}"))
+            .sh(&format!(
+                "timeout 60 sh -c 'until ifconfig {bridge} down && brctl delbr {bridge}; do :; done'"
+            ))
             .unwrap();
         let broken = Instant::now();
         is_on(&cloud, bridge, "br100").unwrap();
