@@ -1,11 +1,12 @@
 //! A client that goes on calling while the cloud is killed, and records the answers. Depends on the
 //! `euca-*` commands.
 
-use super::super::Cloud;
+use super::super::{Cloud, LONG};
 use super::Rng;
+use anyhow::{Result, ensure};
+use novanet_lab::eventually;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// As many instances and floating addresses as it has at one time, of those that it knows of.
 const MAX_LIVING: usize = 4;
@@ -74,10 +75,49 @@ impl Book {
     }
 }
 
+/// What the client and the killing thread tell each other.
+#[derive(Default)]
+pub(super) struct Calls {
+    /// Calls that were answered, and calls that a kill aborted.
+    answered: AtomicUsize,
+    cut_off: AtomicUsize,
+    /// No kill follows.
+    done: AtomicBool,
+}
+
+impl Calls {
+    /// Waits until one more call is answered.
+    pub(super) fn another_answer(&self) -> Result<()> {
+        let before = self.answered.load(Ordering::Relaxed);
+        eventually(LONG, || {
+            let now = self.answered.load(Ordering::Relaxed);
+            ensure!(now > before, "no call was answered");
+            Ok(())
+        })
+    }
+
+    /// Waits until a call was aborted.
+    pub(super) fn one_cut_off(&self) -> Result<()> {
+        eventually(LONG, || {
+            let cut_off = self.cut_off.load(Ordering::Relaxed);
+            ensure!(cut_off > 0, "no call was cut off");
+            Ok(())
+        })
+    }
+
+    /// No kill follows.
+    pub(super) fn finish(&self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    fn are_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
 pub(super) struct Client<'a> {
     cloud: &'a Cloud,
-    /// Whether a call was aborted; the killing thread reads it.
-    cut_off: &'a AtomicBool,
+    calls: &'a Calls,
     rng: Rng,
     book: Book,
     next_door: u16,
@@ -85,10 +125,10 @@ pub(super) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(cloud: &'a Cloud, cut_off: &'a AtomicBool, rng: Rng) -> Self {
+    pub(super) fn new(cloud: &'a Cloud, calls: &'a Calls, rng: Rng) -> Self {
         Self {
             cloud,
-            cut_off,
+            calls,
             rng,
             book: Book::default(),
             next_door: 1000,
@@ -96,19 +136,12 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Calls until `done` is set.
-    pub(super) fn work_until(mut self, done: &AtomicBool) -> Book {
-        // What every instance lets in, for the end. It may have been done by a call that was not
-        // answered.
-        for door in ["-P tcp -p 80 default", "-P icmp -t -1:-1 default"] {
-            while !self.opened(door) && !done.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
+    /// Calls until no kill follows.
+    pub(super) fn work(mut self) -> Book {
         // Calls that chance has not brought before the last kill come after it.
         let (mut more, mut learnt) = (200, false);
-        while !done.load(Ordering::Relaxed) || (more > 0 && !self.book.did_all()) {
-            if done.load(Ordering::Relaxed) {
+        while !self.calls.are_done() || (more > 0 && !self.book.did_all()) {
+            if self.calls.are_done() {
                 more -= 1;
                 if !std::mem::replace(&mut learnt, true) {
                     self.learn();
@@ -152,12 +185,6 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn opened(&self, door: &str) -> bool {
-        let line = format!("novanet euca authorize {door}");
-        let output = self.cloud.try_sh(&line).unwrap();
-        output.success() || output.stderr.contains("InvalidPermission.Duplicate")
-    }
-
     /// What the call printed; `None`: there was no answer. A refusal is an error: the client asks
     /// only for what can be done.
     fn call(&mut self, what: &'static str, line: &str) -> Option<String> {
@@ -165,6 +192,7 @@ impl<'a> Client<'a> {
         let output = self.cloud.try_sh(&line).unwrap();
         if output.success() {
             *self.book.answered.entry(what).or_default() += 1;
+            self.calls.answered.fetch_add(1, Ordering::Relaxed);
             return Some(output.stdout);
         }
         let cut_off = output.stderr.contains("is the server running?");
@@ -172,7 +200,8 @@ impl<'a> Client<'a> {
         let full = output.stderr.contains("LimitExceeded: quota");
         assert!(cut_off || full, "{line}: {}", output.stderr);
         self.book.unanswered += u32::from(cut_off);
-        self.cut_off.fetch_or(cut_off, Ordering::Relaxed);
+        let now = usize::from(cut_off);
+        self.calls.cut_off.fetch_add(now, Ordering::Relaxed);
         None
     }
 
