@@ -2,11 +2,11 @@
 //! vault of `control`.
 
 use crate::failure::Failure;
-use crate::private_file::give_to_owner_of;
+use crate::private_file;
 use novanet_control::Vault;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Reads the key. If there is none and nothing is sealed yet (`fresh`), makes one.
@@ -25,27 +25,10 @@ pub(crate) fn open(path: &Path, fresh: bool) -> Result<Vault, Failure> {
     }
 }
 
-/// Two programs may do this at once: the one whose link comes first wins, and both use its key.
+/// Two programs may do this at once: the one whose file comes first wins, and both use its key.
 fn create(path: &Path) -> Result<Vault, Failure> {
     let vault = Vault::generate();
-    let own = path.with_extension(format!("new.{}", std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&own)
-        .and_then(|mut file| {
-            file.write_all(vault.to_text().as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| match path.parent() {
-            Some(folder) => give_to_owner_of(folder, &own),
-            None => Ok(()),
-        })
-        .and_then(|()| fs::hard_link(&own, path));
-    let _ = fs::remove_file(&own); // the temporary file
-    match written {
+    match private_file::create(path, vault.to_text().as_bytes()) {
         Ok(()) => Ok(vault),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => open(path, false),
         Err(e) => Err(failed(path, &e)),
