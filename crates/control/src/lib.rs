@@ -13,6 +13,7 @@ mod caller;
 pub mod certificates;
 mod cloud;
 mod controllers;
+mod deletion;
 mod error;
 pub mod fixed_ips;
 pub mod floating_ips;

@@ -1,6 +1,5 @@
-//! What a change would do on hosts, without doing it: the host objects that would go, in the order
-//! in which a host removes them, and the reasons that the change is refused. Depends on stored
-//! host objects.
+//! What a change would do, without doing it: the rows and host objects that would go, in the order
+//! of removal, and the reasons that the change is refused. Depends on stored host objects.
 
 use crate::{ControlError, Kind};
 use novanet_model::object::{Binding, Bridge, Dhcp, FloatingIp, Gateway, Port};
@@ -15,6 +14,8 @@ pub(crate) type Living = BTreeMap<(String, ObjectKey), HostObject>;
 pub enum Effect {
     /// It is removed.
     Remove,
+    /// It stays and is not valid any more: a certificate.
+    Revoke,
     /// It becomes another.
     Change,
     /// It is made.
@@ -26,12 +27,25 @@ pub enum Effect {
 pub struct Step {
     /// What happens to it.
     pub effect: Effect,
-    /// The host that has it.
-    pub host: String,
-    /// Its key on the host.
-    pub key: ObjectKey,
-    /// What is on the host, in words: the device, the address, the process.
+    /// The host that has it; `None`: it is in the database only.
+    pub host: Option<String>,
+    /// Its key on the host; in the database kind and name: `role netadmin`.
+    pub object: String,
+    /// What is on the host, in words: the device, the address, the process; of a row what tells it
+    /// from others.
     pub what: String,
+}
+
+impl Step {
+    /// A step in the database.
+    pub(crate) fn of_row(effect: Effect, object: String, what: String) -> Self {
+        Self {
+            effect,
+            host: None,
+            object,
+            what,
+        }
+    }
 }
 
 /// Something that a change would harm, and why: the change is refused.
@@ -71,13 +85,13 @@ impl Preview {
             let rank = object.map_or(0, rank);
             let step = Step {
                 effect,
-                host: host.clone(),
-                key: key.clone(),
+                host: Some(host.clone()),
+                object: key.to_string(),
                 what,
             };
             // Removal in the order of rank, creation in reverse, as the workers of a host do it.
             let order = match effect {
-                Effect::Remove => (0, rank),
+                Effect::Remove | Effect::Revoke => (0, rank),
                 Effect::Change => (1, rank),
                 Effect::Create => (2, u8::MAX - rank),
             };

@@ -1,21 +1,13 @@
-//! Use cases of users and projects: create, list, delete. `accounts` changes them, `members` has
-//! projects' members and roles.
+//! Use cases of users and projects: create and list. `deletion` has their end, `accounts` changes
+//! them, `members` has projects' members and roles.
 
 use crate::caller::operator;
 use crate::certificates::require_access;
-use crate::group_sources::revoke_elsewhere;
 use crate::{Caller, Cloud, ControlError, Kind, Result};
 pub use novanet_model::Credentials;
-use novanet_model::rows::SecurityRule;
-use novanet_model::{AmiId, ModelError, ProjectId};
-use novanet_store::audit::Change;
-use novanet_store::groups::Group;
-use novanet_store::plan::Subject;
+use novanet_model::{ModelError, ProjectId};
 use novanet_store::users::{self, User};
-use novanet_store::{
-    Conn, PlanOwner, StoreError, Tx, audit, certificates, floating_ips, groups, images, instances,
-    networks, projects,
-};
+use novanet_store::{StoreError, Tx, audit, projects};
 
 /// The words that a user's secret is sealed with, so that one row's secret is no use in another.
 pub(crate) fn secret_context(user: &str) -> String {
@@ -38,7 +30,8 @@ impl Cloud {
         let sealed = self
             .vault()?
             .seal(&secret_context(name), keys.secret_key.as_bytes());
-        let mut tx = self.db().begin_unplanned().await?;
+        // Planned, as the deletion: the audit numbers both in the order of their commits.
+        let mut tx = self.db().begin_planned().await?;
         let user = User {
             id: name.to_owned(),
             access_key: keys.access_key.clone(),
@@ -100,28 +93,6 @@ impl Cloud {
         Ok(String::from_utf8_lossy(&plain).into_owned())
     }
 
-    /// `user delete`: its certificates are revoked. Refused while the user manages a project.
-    pub async fn delete_user(&self, name: &str) -> Result<()> {
-        let mut tx = self.db().begin_unplanned().await?;
-        if users::by_id(&mut tx, name).await?.is_none() {
-            return Err(ControlError::not_found(Kind::User, name));
-        }
-        for project in projects::list(&mut tx, "").await? {
-            if project.manager == name {
-                return Err(ControlError::in_use(
-                    Kind::User,
-                    name,
-                    format!("manages project {} (delete that first)", project.id),
-                ));
-            }
-        }
-        users::delete(&mut tx, name).await?;
-        certificates::revoke_user(&mut tx, name, None).await?;
-        audit::record(&mut tx, &operator(), "user.delete", None, name, "").await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// `project create`: with its default group.
     pub async fn create_project(
         &self,
@@ -167,96 +138,6 @@ impl Cloud {
         let mut tx = self.db().read().await?;
         Ok(projects::list(&mut tx, user.unwrap_or_default()).await?)
     }
-
-    /// `project delete`, with its groups. Refused while it has instances, addresses, networks or
-    /// images.
-    pub async fn delete_project(&self, id: &ProjectId) -> Result<()> {
-        let mut tx = self.db().begin_planned().await?;
-        if projects::by_id(&mut tx, id).await?.is_none() {
-            return Err(ControlError::not_found(Kind::Project, id));
-        }
-        if let Some(why) = still_used(&mut tx, id).await? {
-            return Err(ControlError::in_use(Kind::Project, id, why));
-        }
-        let own = groups::of_project(&mut tx, id).await?;
-        let mut elsewhere = Vec::new();
-        for group in &own {
-            let rules = groups::rules_with_source(&mut tx, group.id).await?;
-            let is_elsewhere = |rule: &SecurityRule| !own.iter().any(|g| g.id == rule.group);
-            elsewhere.extend(rules.into_iter().filter(is_elsewhere));
-        }
-        let mut subjects = revoke_elsewhere(&mut tx, &operator(), elsewhere).await?;
-        certificates::leave_project(&mut tx, id).await?;
-        projects::delete(&mut tx, id).await?;
-        record_groups(&mut tx, id, &own).await?;
-        subjects.extend(
-            own.iter()
-                .map(|g| Subject::PlanOwner(PlanOwner::Group(g.id))),
-        );
-        self.plan(&mut tx, subjects).await?;
-        audit::record(
-            &mut tx,
-            &operator(),
-            "project.delete",
-            None,
-            id.as_str(),
-            "",
-        )
-        .await?;
-        tx.commit().await?;
-        Ok(())
-    }
-}
-
-async fn still_used(c: &mut Conn, id: &ProjectId) -> Result<Option<String>> {
-    let all = instances::list(c, Some(id)).await?;
-    if let Some(first) = all
-        .iter()
-        .find(|i| i.state != novanet_store::instances::State::Terminated)
-    {
-        return Ok(Some(format!(
-            "has instances, {} among them (terminate them first)",
-            first.id
-        )));
-    }
-    if let Some(float) = floating_ips::of_project(c, id).await?.first() {
-        return Ok(Some(format!(
-            "has floating IPs, {} among them (release them first, or: nova-manage project scrub {id})",
-            float.address
-        )));
-    }
-    if let Some(network) = networks::of_project(c, id).await?.first() {
-        return Ok(Some(format!(
-            "owns network {} (scrub it first: nova-manage project scrub {id})",
-            network.cidr
-        )));
-    }
-    let own: Vec<String> = images::of_project(c, id)
-        .await?
-        .iter()
-        .map(|image| format!("{} ({})", AmiId(image.id.0), image.name))
-        .collect();
-    if !own.is_empty() {
-        return Ok(Some(format!(
-            "owns images: {} (delete them first: nova-manage image delete IMAGE)",
-            own.join(", ")
-        )));
-    }
-    Ok(None)
-}
-
-/// Records that a project's groups went with it.
-async fn record_groups(tx: &mut Tx, id: &ProjectId, groups: &[Group]) -> Result<()> {
-    let actor = operator();
-    let objects: Vec<String> = groups.iter().map(|g| g.id.to_string()).collect();
-    let gone = groups.iter().zip(&objects).map(|(group, object)| Change {
-        actor: &actor,
-        action: "security_group.delete",
-        project: Some(id.as_str()),
-        object,
-        detail: &group.name,
-    });
-    Ok(audit::record_all(tx, &gone.collect::<Vec<_>>()).await?)
 }
 
 fn check_user(name: &str) -> Result<()> {

@@ -124,16 +124,26 @@ pub async fn insert(tx: &mut Tx, certificate: &Certificate) -> Result<()> {
 
 /// A project's certificates, oldest first.
 pub async fn of_project(c: &mut Conn, project: &ProjectId) -> Result<Vec<Certificate>> {
-    sqlx::query(
+    select(c, "project_id = $1", project.as_str()).await
+}
+
+/// A user's certificates in all projects, oldest first.
+pub async fn of_user(c: &mut Conn, user: &str) -> Result<Vec<Certificate>> {
+    select(c, "user_id = $1", user).await
+}
+
+async fn select(c: &mut Conn, condition: &str, value: &str) -> Result<Vec<Certificate>> {
+    let sql = format!(
         "SELECT serial, authority_id, project_id, user_id, certificate, not_before, not_after, \
-         revoked_at FROM certificates WHERE project_id = $1 ORDER BY created_at, serial",
-    )
-    .bind(project.as_str())
-    .fetch_all(c)
-    .await?
-    .iter()
-    .map(certificate)
-    .collect()
+         revoked_at FROM certificates WHERE {condition} ORDER BY created_at, serial"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(value)
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(certificate)
+        .collect()
 }
 
 /// What an authority's revocation list has: serial number and time of certificates that are

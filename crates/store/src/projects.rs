@@ -90,6 +90,16 @@ pub async fn has_member(c: &mut Conn, id: &ProjectId, user: &str) -> Result<bool
     Ok(count > 0)
 }
 
+/// The members by name.
+pub async fn members(c: &mut Conn, id: &ProjectId) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar(
+        "SELECT user_id FROM user_project_association WHERE project_id = $1 ORDER BY user_id",
+    )
+    .bind(id.as_str())
+    .fetch_all(c)
+    .await?)
+}
+
 /// Whether there is a project of this name.
 pub async fn exists(c: &mut Conn, id: &str) -> Result<bool> {
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM projects WHERE id = $1")

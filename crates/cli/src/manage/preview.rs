@@ -1,19 +1,27 @@
 //! `--dry-run`: the objects that a command would remove, in order, and the objects that block it.
 
-use crate::args::Format;
+use crate::args::{Format, Param, Takes, param};
 use crate::table::{Row, render};
 use novanet_control::preview::{Effect, Preview};
 use serde::Serialize;
+
+/// Prints what a command would do, and does nothing.
+pub(super) const DRY_RUN: Param = param(
+    "dry_run",
+    Takes::Switch,
+    "only print what would be removed, and what blocks it",
+);
 
 /// A line of a preview: a step, or a reason that the command is refused.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct PreviewRow {
     /// Place in the order in which a host works, from 1; `None`: the object blocks the command.
     pub(crate) step: Option<usize>,
-    /// `remove`, `change`, `create` or `blocks`.
+    /// `remove`, `revoke`, `change`, `create` or `blocks`.
     pub(crate) action: &'static str,
+    /// `None`: the object is in the database only.
     pub(crate) host: Option<String>,
-    /// Key of the host object; for `blocks` the object in words.
+    /// Key of the host object; in the database and for `blocks` the object in words.
     pub(crate) object: String,
     /// What is on the host; for `blocks` the reason and the remedy.
     pub(crate) detail: String,
@@ -51,11 +59,12 @@ pub(crate) fn text(preview: Preview, format: Format) -> String {
             step: Some(at + 1),
             action: match step.effect {
                 Effect::Remove => "remove",
+                Effect::Revoke => "revoke",
                 Effect::Change => "change",
                 Effect::Create => "create",
             },
-            host: Some(step.host),
-            object: step.key.to_string(),
+            host: step.host,
+            object: step.object,
             detail: step.what,
         });
     }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::quota::Change;
-use super::user::checked;
+use super::user::{checked, checked_if_given};
 use super::{Action, Category, action, credentials, preview, quota};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
@@ -24,19 +24,27 @@ const ACTIONS: &[Action] = &[
     action("add", "make a user a member of a project", MEMBER, |b| {
         Ok(super::Command::Project(Command::Add {
             name: id(b)?,
-            user: b.required("user")?.to_owned(),
+            user: checked(b, "user")?,
         }))
     }),
     action("create", "make a project", NEW, |b| {
         Ok(super::Command::Project(Command::Create {
             name: id(b)?,
-            manager: b.required("manager")?.to_owned(),
+            manager: checked(b, "manager")?,
             description: b.text("description").unwrap_or("").to_owned(),
         }))
     }),
-    action("delete", "remove a project that owns nothing", NAME, |b| {
-        Ok(super::Command::Project(Command::Delete { name: id(b)? }))
-    }),
+    action(
+        "delete",
+        "remove a project that owns nothing",
+        DELETE,
+        |b| {
+            Ok(super::Command::Project(Command::Delete {
+                name: id(b)?,
+                dry_run: b.truth("dry_run")?.unwrap_or(false),
+            }))
+        },
+    ),
     action(
         "remove",
         "take a member, and its roles there, from a project",
@@ -44,7 +52,7 @@ const ACTIONS: &[Action] = &[
         |b| {
             Ok(super::Command::Project(Command::Remove {
                 name: id(b)?,
-                user: b.required("user")?.to_owned(),
+                user: checked(b, "user")?,
             }))
         },
     ),
@@ -100,7 +108,7 @@ const ACTIONS: &[Action] = &[
         }))
     }),
     action("list", "all projects, or those of a user", USER, |b| {
-        let user = b.text("user").map(str::to_owned);
+        let user = checked_if_given(b, "user")?;
         Ok(super::Command::Project(Command::List { user }))
     }),
 ];
@@ -121,12 +129,10 @@ const SCRUB: &[Param] = &[
         Takes::Switch,
         "first terminate all instances of the project, and wait for their hosts",
     ),
-    param(
-        "dry_run",
-        Takes::Switch,
-        "only print what would be removed, and what blocks it",
-    ),
+    preview::DRY_RUN,
 ];
+
+const DELETE: &[Param] = &[NAME[0], preview::DRY_RUN];
 
 const ZIPFILE: &[Param] = &[
     NAME[0],
@@ -185,6 +191,8 @@ pub(crate) enum Command {
     Delete {
         /// Its id.
         name: ProjectId,
+        /// Only say what would be done.
+        dry_run: bool,
     },
     /// Take from one what it owns.
     Scrub(Scrub),
@@ -273,7 +281,14 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 .await?;
             Ok(String::new())
         }
-        Command::Delete { name } => {
+        Command::Delete {
+            name,
+            dry_run: true,
+        } => {
+            let preview = cx.cloud.preview_delete_project(&name).await?;
+            Ok(preview::text(preview, cx.format))
+        }
+        Command::Delete { name, .. } => {
             cx.cloud.delete_project(&name).await?;
             Ok(String::new())
         }

@@ -1,6 +1,7 @@
 //! `nova-manage role`: what users may do in the projects that they are members of.
 
 use super::context::Context;
+use super::user::{checked, checked_if_given};
 use super::{Action, Category, action};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
@@ -37,7 +38,7 @@ const ACTIONS: &[Action] = &[
         },
     ),
     action("list", "roles where they were given", USER, |b| {
-        let user = b.text("user").map(str::to_owned);
+        let user = checked_if_given(b, "user")?;
         Ok(super::Command::Role(Command::List { user }))
     }),
     action("remove", "take a role from where it was given", ROLE, |b| {
@@ -94,7 +95,7 @@ fn parse(
     command: fn(String, String, Option<ProjectId>) -> Command,
 ) -> Result<super::Command, Failure> {
     Ok(super::Command::Role(command(
-        bound.required("user")?.to_owned(),
+        checked(bound, "user")?,
         bound.required("role")?.to_ascii_lowercase(),
         bound.parse("project")?,
     )))

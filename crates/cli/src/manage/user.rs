@@ -1,12 +1,13 @@
 //! `nova-manage user`: the users that may call the API.
 
 use super::context::Context;
-use super::{Action, Category, action};
+use super::{Action, Category, action, preview};
 use crate::args::{Bound, Format, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, json, render};
 use novanet_control::accounts::UserChange;
 use novanet_control::projects::Credentials;
+use novanet_model::ProjectId;
 use serde::Serialize;
 
 pub(crate) const CATEGORY: Category = Category {
@@ -21,8 +22,11 @@ const ACTIONS: &[Action] = &[
         new(b, true)
     }),
     action("create", "make a user", NEW, |b| new(b, false)),
-    action("delete", "remove a user", NAME, |b| {
-        Ok(super::Command::User(Command::Delete { name: name(b)? }))
+    action("delete", "remove a user", DELETE, |b| {
+        Ok(super::Command::User(Command::Delete {
+            name: name(b)?,
+            dry_run: b.truth("dry_run")?.unwrap_or(false),
+        }))
     }),
     action("exports", "print a user's keys for a shell", NAME, |b| {
         Ok(super::Command::User(Command::Exports { name: name(b)? }))
@@ -44,6 +48,8 @@ const ACTIONS: &[Action] = &[
 ];
 
 const NAME: &[Param] = &[param("name", Takes::Required, "the user's name")];
+
+const DELETE: &[Param] = &[NAME[0], preview::DRY_RUN];
 
 const NEW: &[Param] = &[
     param("name", Takes::Required, "the user's name"),
@@ -97,6 +103,8 @@ pub(crate) enum Command {
     Delete {
         /// Name.
         name: String,
+        /// Only say what would be done.
+        dry_run: bool,
     },
     /// Print its keys.
     Exports {
@@ -136,7 +144,11 @@ impl std::fmt::Debug for Command {
                 .field("admin", admin)
                 .finish(),
             Self::Rotate { name } => f.debug_struct("Rotate").field("name", name).finish(),
-            Self::Delete { name } => f.debug_struct("Delete").field("name", name).finish(),
+            Self::Delete { name, dry_run } => f
+                .debug_struct("Delete")
+                .field("name", name)
+                .field("dry_run", dry_run)
+                .finish(),
             Self::Exports { name } => f.debug_struct("Exports").field("name", name).finish(),
             Self::List => f.write_str("List"),
         }
@@ -147,16 +159,19 @@ fn name(bound: &Bound) -> Result<String, Failure> {
     checked(bound, "name")
 }
 
-/// A user's name: it goes into certificates and file names.
+/// A user's name: it goes into certificates and file names, as a project's does.
 pub(super) fn checked(bound: &Bound, param: &'static str) -> Result<String, Failure> {
-    let name = bound.required(param)?;
-    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@');
-    if name.len() > 64 || !name.chars().all(ok) {
-        return Err(Failure::usage(format!(
-            "{param} {name:?}: must be 1 to 64 letters, digits, '_', '-', '.' or '@'"
-        )));
-    }
-    Ok(name.to_owned())
+    Ok(bound.parse_required::<ProjectId>(param)?.to_string())
+}
+
+/// The same where it may be missing.
+pub(super) fn checked_if_given(
+    bound: &Bound,
+    param: &'static str,
+) -> Result<Option<String>, Failure> {
+    Ok(bound
+        .parse::<ProjectId>(param)?
+        .map(|name| name.to_string()))
 }
 
 fn key(bound: &Bound, what: &'static str) -> Result<Option<String>, Failure> {
@@ -239,13 +254,23 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
                 ));
             }
             let keys = cx.cloud.modify_user(&name, change).await?;
+            if admin == Some(false) && !cx.cloud.users().await?.iter().any(|u| u.is_admin) {
+                cx.note("no user is an administrator now: nova-manage user admin NAME makes one");
+            }
             Ok(exports(&name, &keys, cx.format))
         }
         Command::Rotate { name } => {
             let keys = cx.cloud.rotate_keys(&name).await?;
             Ok(exports(&name, &keys, cx.format))
         }
-        Command::Delete { name } => {
+        Command::Delete {
+            name,
+            dry_run: true,
+        } => {
+            let preview = cx.cloud.preview_delete_user(&name).await?;
+            Ok(preview::text(preview, cx.format))
+        }
+        Command::Delete { name, .. } => {
             cx.cloud.delete_user(&name).await?;
             Ok(String::new())
         }

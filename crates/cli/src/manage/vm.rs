@@ -157,7 +157,7 @@ fn run(bound: &Bound) -> Result<Run, Failure> {
             .into_iter()
             .map(network::Which::parse)
             .collect::<Result<_, _>>()?,
-        user: bound.text("user").map(str::to_owned),
+        user: super::user::checked_if_given(bound, "user")?,
         wait: wait(bound)?,
     })
 }

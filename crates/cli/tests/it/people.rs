@@ -1,6 +1,6 @@
 //! Users, projects, members, roles and zones: rights, and the placement of hosts.
 
-use crate::check::Sandbox;
+use crate::check::{Sandbox, show};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -156,11 +156,34 @@ fn users_and_projects_live_and_go() {
     insta::assert_snapshot!(sandbox.check("user delete john"), @"
     exit 1
     --- stderr
-    error: user john: manages project web (delete that first)
+    error: user john: the cloud has no other administrator (make one first: nova-manage user admin NAME); also project web
+    ");
+    insta::assert_snapshot!(sandbox.check("user delete john --dry-run"), @"
+    exit 0
+    --- stdout
+    step  action  host            object                 detail
+    -     blocks  -               the cloud              has no other administrator (make one first: nova-manage user admin NAME)
+    -     blocks  -               project web            is managed by it (delete the project first, or give it another manager: nova-manage project modify web USER)
+    1     remove  -               membership             of user john in project web
+    2     remove  -               user john              access key myaccess
+    ");
+    insta::assert_snapshot!(sandbox.check("project delete web --dry-run"), @"
+    exit 0
+    --- stdout
+    step  action  host            object                 detail
+    1     remove  -               membership             of user john in project web
+    2     remove  -               rule 1                 -1 from sg-00000001 of group default
+    3     remove  -               security group default sg-00000001
+    4     remove  -               project web            managed by john
     ");
     insta::assert_snapshot!(sandbox.check("project delete web"), @"exit 0");
+    assert!(sandbox.manage("user admin root").status.success());
     insta::assert_snapshot!(sandbox.check("user delete john"), @"exit 0");
-    insta::assert_snapshot!(sandbox.check("user list"), @"exit 0");
+    insta::assert_snapshot!(sandbox.check("user list"), @"
+    exit 0
+    --- stdout
+    root
+    ");
     insta::assert_snapshot!(sandbox.check("audit list"), @"
     exit 0
     --- stdout
@@ -171,8 +194,36 @@ fn users_and_projects_live_and_go() {
     DATE TIME UTC  operator     cli             web          security_group.authorize sg-00000001          -1 from sg-00000001
     DATE TIME UTC  operator     cli             web          security_group.delete    sg-00000001          default
     DATE TIME UTC  operator     cli             None         project.delete           web
+    DATE TIME UTC  operator     cli             None         user.create              root
     DATE TIME UTC  operator     cli             None         user.delete              john
     ");
+}
+
+#[test]
+fn a_name_that_is_no_file_name_is_refused_by_name_in_every_command() {
+    let sandbox = Sandbox::new();
+    let rule = "must be 1 to 64 letters, digits, '_', '-' or '.', and not start with '-' or '.'";
+    for (command, param) in [
+        (&["user", "create"][..], "name"),
+        (&["user", "admin"], "name"),
+        (&["user", "delete"], "name"),
+        (&["role", "list"], "user"),
+        (&["project", "create", "web"], "manager"),
+        (&["project", "add", "web"], "user"),
+        (&["project", "zipfile", "web"], "user"),
+        (&["project", "list"], "user"),
+    ] {
+        for bad in ["../etc", "a\nb", "..", "a b"] {
+            let args = [&["manage"], command, &[bad]].concat();
+            let output = sandbox.command(&args).output().unwrap();
+            let text = show(&output, sandbox.path());
+            let command = command[..2].join(" ");
+            let wanted = format!("exit 2\n--- stderr\nerror: {command}: {param} {bad:?}: {rule}");
+            assert_eq!(text, wanted);
+        }
+    }
+    let nothing = std::fs::read_dir(sandbox.path()).unwrap().count();
+    assert_eq!(nothing, 0, "nothing was made");
 }
 
 #[test]
@@ -225,6 +276,8 @@ fn a_users_keys_and_rights_change_and_old_keys_are_gone() {
     --- stdout
     export EC2_ACCESS_KEY=newaccess
     export EC2_SECRET_KEY=newsecret
+    --- stderr
+    note: no user is an administrator now: nova-manage user admin NAME makes one
     ");
     insta::assert_snapshot!(sandbox.check("user list --format json"), @r#"
     exit 0

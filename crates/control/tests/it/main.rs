@@ -7,6 +7,7 @@
     clippy::disallowed_methods
 )]
 
+mod deletion;
 mod fake_host;
 mod world;
 

@@ -255,7 +255,7 @@ fn previews_name_the_objects_in_order_and_change_nothing() {
         });
         let preview = w.preview_modify(net.id, &vlan).await?;
         assert!(preview.blockers.is_empty());
-        let keys: Vec<&str> = preview.steps.iter().map(|s| s.key.0.as_str()).collect();
+        let keys: Vec<&str> = preview.steps.iter().map(|s| s.object.as_str()).collect();
         let all = [
             "binding/1/10.0.0.3",
             "dhcp/1",
@@ -273,7 +273,7 @@ fn previews_name_the_objects_in_order_and_change_nothing() {
         assert_eq!(blockers, ["project web", "instance i-00000001"]);
         let removed = |steps: &[novanet_control::preview::Step]| -> Vec<String> {
             let gone = steps.iter().filter(|s| s.effect == Effect::Remove);
-            gone.map(|s| s.key.0.clone()).collect()
+            gone.map(|s| s.object.clone()).collect()
         };
         assert_eq!(removed(&delete.steps), ["dhcp/1", "gateway/1", "bridge/1"]);
 

@@ -54,7 +54,7 @@ fn a_user_who_manages_a_project_is_not_deleted() {
         assert_refused!(
             w.delete_user("boss-of-web").await,
             ControlError::InUse { .. },
-            "manages project web (delete that first)"
+            "project web is managed by it (delete the project first"
         );
         w.delete_project(&name("web")).await?;
         w.delete_user("boss-of-web").await?;
@@ -100,15 +100,19 @@ fn a_project_is_deleted_only_when_nothing_is_its() {
         let ids = w.run(&web, 1).await;
         let id = name("web");
         let why = async || refused(w.delete_project(&id).await);
-        assert!(why().await.contains("has instances, i-00000001 among them"));
+        assert_eq!(
+            why().await,
+            "project web: instance i-00000001 belongs to it (terminate it first); also floating IP \
+             203.0.113.5"
+        );
         host.round().await;
         w.terminate(&web, &ids).await?;
-        assert!(why().await.contains("has instances"), "it is not gone yet");
+        assert!(why().await.contains("i-00000001 is being terminated"));
         host.round().await;
         assert!(
             why()
                 .await
-                .contains("has floating IPs, 203.0.113.5 among them")
+                .contains("floating IP 203.0.113.5 belongs to it (release it first")
         );
         w.release_address(&web, float.into()).await?;
         for own in ["own", "other"] {
@@ -117,8 +121,8 @@ fn a_project_is_deleted_only_when_nothing_is_its() {
         }
         assert_eq!(
             why().await,
-            "project web: owns images: ami-00000002 (own), ami-00000003 (other) (delete them first: \
-             nova-manage image delete IMAGE)"
+            "project web: image ami-00000002 (own) belongs to it (delete it first: nova-manage image \
+             delete ami-00000002); also image ami-00000003 (other)"
         );
         for image in [2, 3] {
             w.delete_image(ImageId(image)).await?;

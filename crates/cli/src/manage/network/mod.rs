@@ -60,14 +60,7 @@ const ACTIONS: &[Action] = &[
     ),
 ];
 
-/// Prints what a command would do, and does nothing.
-pub(super) const DRY_RUN: Param = param(
-    "dry_run",
-    Takes::Switch,
-    "only print what would be removed, and what blocks it",
-);
-
-const DELETE: &[Param] = &[ONE[0], DRY_RUN];
+const DELETE: &[Param] = &[ONE[0], preview::DRY_RUN];
 
 const ONE: &[Param] = &[param(
     "network",

@@ -3,6 +3,7 @@
 use super::{Which, refused, which};
 use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
+use crate::manage::preview;
 use novanet_control::Modify;
 use novanet_model::carve::Change;
 use novanet_model::{IfName, Ipv4Net, ModelError, ProjectId};
@@ -61,7 +62,7 @@ pub(super) const PARAMS: &[Param] = &[
         Takes::Switch,
         "it leaves its project",
     ),
-    super::DRY_RUN,
+    preview::DRY_RUN,
 ];
 
 pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {

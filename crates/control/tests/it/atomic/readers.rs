@@ -39,6 +39,8 @@ pub(super) const READERS: &[&str] = &[
     "open",
     // These take back all that they write.
     "preview_delete_network",
+    "preview_delete_project",
+    "preview_delete_user",
     "preview_modify",
     "preview_scrub",
     "projects",

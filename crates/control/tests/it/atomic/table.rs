@@ -74,8 +74,6 @@ async fn people(t: &Trial<'_>) -> Result<Caller> {
         c.remove_member(&shop, "root").await
     })
     .await?;
-    t.one("delete_user", async |c| c.delete_user("root").await)
-        .await?;
     t.one("rotate_keys", async |c| c.rotate_keys("ann").await)
         .await?;
     t.one("modify_user", async |c| {
@@ -86,6 +84,8 @@ async fn people(t: &Trial<'_>) -> Result<Caller> {
         c.modify_user("ann", change).await
     })
     .await?;
+    t.one("delete_user", async |c| c.delete_user("root").await)
+        .await?;
     t.one("modify_project", async |c| {
         c.modify_project(&shop, "ann", Some("more books")).await
     })

@@ -83,6 +83,9 @@ async fn revoking_a_user_ends_its_certificates_once_in_the_projects_asked_for(
             .await?
             .is_empty()
     );
+    let johns = certificates::of_user(&mut tx, "john").await?;
+    let johns: Vec<_> = johns.iter().map(|c| (&*c.serial, &*c.project)).collect();
+    assert_eq!(johns, [("01", "web"), ("02", "shop")]);
     let rows = certificates::of_project(&mut tx, &web).await?;
     let found: Vec<_> = rows.iter().map(|c| (&*c.serial, c.revoked_at)).collect();
     assert_eq!(found, [("01", Some(tx.now)), ("03", None), ("04", None)]);

@@ -240,6 +240,8 @@ async fn a_project_gets_another_manager_who_becomes_a_member(t: Fresh) -> Result
     assert_eq!((&*found.manager, &*found.description), ("alice", "books"));
     assert!(projects::has_member(&mut tx, &web, "alice").await?);
     assert!(projects::has_member(&mut tx, &web, "boss-of-web").await?);
+    let members = projects::members(&mut tx, &web).await?;
+    assert_eq!(members, ["alice", "boss-of-web"]);
     Ok(())
 }
 
