@@ -32,7 +32,7 @@ impl Cloud {
             public_key: made.public_openssh,
         };
         self.add_key_pair(caller, &pair, "key_pair.create").await?;
-        Ok((pair, made.private_openssh))
+        Ok((pair, made.private_pem))
     }
 
     /// ImportKeyPair: a public key in OpenSSH's format.

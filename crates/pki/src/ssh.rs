@@ -4,6 +4,8 @@ use crate::{PkiError, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
+use rsa::RsaPrivateKey;
+use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use ssh_key::private::{Ed25519Keypair, RsaKeypair};
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
@@ -12,8 +14,10 @@ use std::fmt;
 /// A new key pair. The private half is shown once and kept nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPair {
-    /// OpenSSH's PEM format, as `ssh -i` reads it.
-    pub private_openssh: String,
+    /// As `ssh -i` reads it: an Ed25519 key in OpenSSH's format, an RSA key in PKCS#1's, as EC2
+    /// gives it. OpenSSH finds the latter behind other lines, such as the one that euca-add-keypair
+    /// prints first, too.
+    pub private_pem: String,
     /// One line, as `authorized_keys` has it.
     pub public_openssh: String,
     /// `aa:bb:…`, as EC2 shows it.
@@ -43,18 +47,24 @@ const RSA_BITS: usize = 2048;
 /// Makes a key pair.
 pub fn generate_key_pair(kind: KeyKind) -> Result<KeyPair> {
     let internal = |e: ssh_key::Error| PkiError::Internal(e.to_string());
-    let private = match kind {
-        KeyKind::Ed25519 => PrivateKey::from(Ed25519Keypair::from_seed(&rand::random())),
+    let (private, private_pem) = match kind {
+        KeyKind::Ed25519 => {
+            let private = PrivateKey::from(Ed25519Keypair::from_seed(&rand::random()));
+            let pem = private.to_openssh(LineEnding::LF).map_err(internal)?;
+            (private, pem.to_string())
+        }
         KeyKind::Rsa => {
-            let pair = RsaKeypair::random(&mut OsRng, RSA_BITS).map_err(internal)?;
-            PrivateKey::from(pair)
+            let key = RsaPrivateKey::new(&mut OsRng, RSA_BITS)
+                .map_err(|e| PkiError::Internal(e.to_string()))?;
+            let pem = key
+                .to_pkcs1_pem(LineEnding::LF)
+                .map_err(|e| PkiError::Internal(e.to_string()))?;
+            let pair = RsaKeypair::try_from(key).map_err(internal)?;
+            (PrivateKey::from(pair), pem.to_string())
         }
     };
     Ok(KeyPair {
-        private_openssh: private
-            .to_openssh(LineEnding::LF)
-            .map_err(internal)?
-            .to_string(),
+        private_pem,
         public_openssh: private.public_key().to_openssh().map_err(internal)?,
         fingerprint_md5: fingerprint(private.public_key())?,
     })

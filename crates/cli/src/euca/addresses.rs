@@ -10,6 +10,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "allocate-address",
         aliases: &[],
         about: "take an address from the pool",
+        example: "allocate-address 68.99.26.170",
         params: &[param("address", Takes::Optional, "this one, if it is free")],
         request: |b| Ok(Request::new("AllocateAddress").maybe("Address", b.text("address"))),
         show: |_, answer| Ok(one(&["ADDRESS", answer.text_of("publicIp")])),
@@ -18,6 +19,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "associate-address",
         aliases: &[],
         about: "lead an address to an instance",
+        example: "associate-address -i i-00000001 68.99.26.170",
         params: &[INSTANCE, param("address", Takes::Required, "the address")],
         request: |b| {
             let instance = b.text("instance").ok_or_else(|| {
@@ -36,6 +38,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "disassociate-address",
         aliases: &[],
         about: "lead an address nowhere",
+        example: "disassociate-address 68.99.26.170",
         params: ADDRESS,
         request: |b| named("DisassociateAddress", b),
         show: shown,
@@ -45,6 +48,7 @@ pub(super) const COMMANDS: &[Command] = &[
         // The manual's word, which no release had.
         aliases: &["deallocate-address"],
         about: "give an address back to the pool",
+        example: "release-address 68.99.26.170",
         params: ADDRESS,
         request: |b| named("ReleaseAddress", b),
         show: shown,
@@ -53,6 +57,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "describe-addresses",
         aliases: &[],
         about: "the project's addresses",
+        example: "describe-addresses",
         params: &[param("address", Takes::Optional, "only this one")],
         request: |b| Ok(Request::new("DescribeAddresses").maybe("PublicIp.1", b.text("address"))),
         show: |_, answer| {

@@ -10,6 +10,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "add-group",
         aliases: &["create-group"],
         about: "make a security group",
+        example: "add-group -d \"web servers\" www",
         params: &[
             GROUP,
             param("description", Takes::Named, "a few words about it").or(&["d"]),
@@ -30,6 +31,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "delete-group",
         aliases: &[],
         about: "remove a security group",
+        example: "delete-group www",
         params: &[GROUP],
         request: |b| Ok(Request::new("DeleteSecurityGroup").with("GroupName", b.required("group")?)),
         show: |b, _| Ok(format!("GROUP\t{}\n", b.required("group")?)),
@@ -38,6 +40,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "describe-groups",
         aliases: &["describe-group"],
         about: "the project's security groups and their rules",
+        example: "describe-groups",
         params: &[param("group", Takes::Optional, "only this one")],
         request: |b| {
             Ok(Request::new("DescribeSecurityGroups").maybe("GroupName.1", b.text("group")))
@@ -48,6 +51,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "authorize",
         aliases: &[],
         about: "let somebody in",
+        example: "authorize -P tcp -p 22 -s 192.0.2.0/24 default",
         params: RULE,
         request: |b| rule("AuthorizeSecurityGroupIngress", b),
         show: |b, _| ruled(b, "ALLOWS"),
@@ -56,6 +60,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "revoke",
         aliases: &[],
         about: "take back what euca-authorize did",
+        example: "revoke -P tcp -p 22 -s 192.0.2.0/24 default",
         params: RULE,
         request: |b| rule("RevokeSecurityGroupIngress", b),
         show: |b, _| ruled(b, "REVOKED"),

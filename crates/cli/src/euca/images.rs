@@ -8,6 +8,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "describe-images",
         aliases: &[],
         about: "the images that you may run",
+        example: "describe-images",
         params: &[param("image", Takes::Optional, "only this one")],
         request: |b| Ok(Request::new("DescribeImages").maybe("ImageId.1", b.text("image"))),
         show: |_, answer| {
@@ -37,8 +38,15 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "describe-availability-zones",
         aliases: &[],
         about: "the zones",
-        params: &[],
-        request: |_| Ok(Request::new("DescribeAvailabilityZones")),
+        example: "describe-availability-zones verbose",
+        params: &[param(
+            "zone",
+            Takes::Optional,
+            "only this one; verbose: with hosts and services, for administrators",
+        )],
+        request: |b| {
+            Ok(Request::new("DescribeAvailabilityZones").maybe("ZoneName.1", b.text("zone")))
+        },
         show: |_, answer| {
             let mut out = String::new();
             for item in answer.items("availabilityZoneInfo") {
@@ -56,8 +64,9 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "describe-regions",
         aliases: &[],
         about: "the regions",
-        params: &[],
-        request: |_| Ok(Request::new("DescribeRegions")),
+        example: "describe-regions",
+        params: &[param("region", Takes::Optional, "only this one")],
+        request: |b| Ok(Request::new("DescribeRegions").maybe("RegionName.1", b.text("region"))),
         show: |_, answer| {
             let mut out = String::new();
             for item in answer.items("regionInfo") {

@@ -12,6 +12,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "run-instances",
         aliases: &[],
         about: "start instances",
+        example: "run-instances ami-00000001 -t m1.tiny -k mykey",
         params: RUN,
         request: run,
         show: |_, answer| {
@@ -24,6 +25,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "describe-instances",
         aliases: &[],
         about: "the project's instances",
+        example: "describe-instances i-00000001",
         params: &[param("instance", Takes::Optional, "only this one")],
         request: |b| Ok(Request::new("DescribeInstances").maybe("InstanceId.1", b.text("instance"))),
         show: |_, answer| {
@@ -38,6 +40,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "terminate-instances",
         aliases: &[],
         about: "end instances",
+        example: "terminate-instances i-00000001",
         params: SOME,
         request: |b| Ok(Request::new("TerminateInstances").list("InstanceId", &b.all("instance"))),
         show: |_, answer| {
@@ -52,6 +55,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "reboot-instances",
         aliases: &[],
         about: "start instances again",
+        example: "reboot-instances i-00000001",
         params: SOME,
         request: |b| Ok(Request::new("RebootInstances").list("InstanceId", &b.all("instance"))),
         show: |b, _| {
@@ -66,6 +70,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "get-console-output",
         aliases: &[],
         about: "what an instance printed",
+        example: "get-console-output i-00000001",
         params: &[param("instance", Takes::Required, "the instance")],
         request: |b| {
             Ok(Request::new("GetConsoleOutput").with("InstanceId", b.required("instance")?))

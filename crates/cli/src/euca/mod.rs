@@ -15,29 +15,32 @@ mod keys;
 mod tests;
 
 use crate::args::{Bound, Param, Reader, Takes};
-use crate::environment;
 use crate::failure::Failure;
+use crate::{environment, say};
 use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder};
 use novanet_ec2::reader::{self, Element};
 use novanet_model::flags::nearest;
 use std::fmt::Write as _;
 
 /// One command.
-struct Command {
+pub(crate) struct Command {
     /// Its name without `euca-`.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// Other releases' and the manual's names.
-    aliases: &'static [&'static str],
+    pub(crate) aliases: &'static [&'static str],
     /// One line of help.
-    about: &'static str,
-    params: &'static [Param],
+    pub(crate) about: &'static str,
+    /// Its parameters.
+    pub(crate) params: &'static [Param],
+    /// A command line without `euca-`, for help; a test parses it.
+    pub(crate) example: &'static str,
     request: fn(&Bound) -> Result<Request, Failure>,
     show: fn(&Bound, &Element) -> Result<String, Failure>,
 }
 
 impl Command {
     /// All names it goes by, its own first.
-    fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 }
@@ -77,7 +80,7 @@ impl Request {
 }
 
 /// All commands.
-fn commands() -> impl Iterator<Item = &'static Command> {
+pub(crate) fn commands() -> impl Iterator<Item = &'static Command> {
     [
         addresses::COMMANDS,
         groups::COMMANDS,
@@ -119,8 +122,25 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     };
     let bound = line.bind(command.params, &[]).map_err(at)?;
     let request = (command.request)(&bound).map_err(at)?;
+    if let Some(meant) = meant(called, &bound) {
+        say::note(&format!("euca-{called}: done as euca-{meant}"));
+    }
     let answer = ask(&own.connect()?, &request).map_err(at)?;
     (command.show)(&bound, &answer).map_err(at)
+}
+
+/// What the manual's slips mean, which no release of euca2ools understood.
+fn meant(called: &str, bound: &Bound) -> Option<String> {
+    match called {
+        "deallocate-address" => Some("release-address".to_owned()),
+        "describe-group" => Some("describe-groups".to_owned()),
+        // The protocol without -P.
+        "authorize" | "revoke" => match bound.all("group").as_slice() {
+            [protocol, group] => Some(format!("{called} -P {protocol} … {group}")),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// A command's name without the prefix of the link.
@@ -231,7 +251,8 @@ fn overview() -> String {
         out.push('\n');
     }
     out.push_str(
-        "\nEC2_URL, EC2_ACCESS_KEY and EC2_SECRET_KEY say whom to ask and who asks: . novarc\n",
+        "\nEC2_URL, EC2_ACCESS_KEY and EC2_SECRET_KEY say whom to ask and who asks: . novarc\n\n\
+         Example:\n    euca-describe-instances\n",
     );
     out
 }
@@ -268,5 +289,6 @@ fn usage(command: &Command, called: &str) -> String {
             param.help
         );
     }
+    let _ = writeln!(out, "\nExample:\n    euca-{}", command.example);
     out
 }

@@ -104,7 +104,7 @@ fn every_option_has_its_place_in_the_request() {
     insta::assert_snapshot!(check("authorize -P udp -p 5000-5010 -s 10.0.0.0/8 www"), @"GroupName=www IpPermissions.1.IpProtocol=udp IpPermissions.1.FromPort=5000 IpPermissions.1.ToPort=5010 IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0/8");
     insta::assert_snapshot!(check("revoke -P tcp -p 80 -o other -u web www"), @"GroupName=www IpPermissions.1.IpProtocol=tcp IpPermissions.1.FromPort=80 IpPermissions.1.ToPort=80 IpPermissions.1.Groups.1.GroupName=other IpPermissions.1.Groups.1.UserId=web");
     insta::assert_snapshot!(check("add-group -d servers www"), @"GroupName=www GroupDescription=servers");
-    insta::assert_snapshot!(check("create-keypair mykey"), @"KeyName=mykey");
+    insta::assert_snapshot!(check("create-keypair mykey"), @"KeyName=mykey KeyType=rsa");
     insta::assert_snapshot!(check("describe-addresses"), @"");
     insta::assert_snapshot!(check("describe-images ami-1"), @"ImageId.1=ami-1");
     insta::assert_snapshot!(check("describe-instances i-1"), @"InstanceId.1=i-1");
@@ -114,7 +114,9 @@ fn every_option_has_its_place_in_the_request() {
     insta::assert_snapshot!(check("delete-keypair mykey"), @"KeyName=mykey");
     insta::assert_snapshot!(check("delete-group www"), @"GroupName=www");
     insta::assert_snapshot!(check("describe-availability-zones"), @"");
+    insta::assert_snapshot!(check("describe-availability-zones verbose"), @"ZoneName.1=verbose");
     insta::assert_snapshot!(check("describe-regions"), @"");
+    insta::assert_snapshot!(check("describe-regions nova"), @"RegionName.1=nova");
 }
 
 #[test]
@@ -320,6 +322,25 @@ fn every_name_of_every_command_is_linked_by_the_makefile() {
     assert_eq!(list("EUCA  := $(addprefix euca-, \\\n", ")"), known);
     for name in list("APPLETS := ", "\n") {
         assert!(crate::applet::by_name(&name).is_some(), "{name}");
+    }
+}
+
+/// Those that read a file are tried in tests/it/euca.rs.
+#[test]
+fn every_command_has_an_example_that_its_parser_takes() {
+    for command in super::commands() {
+        let usage = super::run(&[command.name.to_owned(), "--help".to_owned()]).unwrap();
+        let end = format!("\nExample:\n    euca-{}\n", command.example);
+        assert!(usage.ends_with(&end), "{usage}");
+        let words = command.example.split(' ').next();
+        assert_eq!(words, Some(command.name));
+        let line = command.example.replace("\"web servers\"", "servers");
+        if command.name == "import-keypair" {
+            bound(&line).unwrap();
+        } else {
+            let said = check(&line);
+            assert!(!said.starts_with("exit"), "{said}");
+        }
     }
 }
 

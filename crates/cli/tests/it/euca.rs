@@ -2,6 +2,7 @@
 
 use crate::check::{Sandbox, show};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,8 @@ fn the_manuals_steps_work_against_a_running_server() {
     --- stdout
     GROUP	default
     PERMISSION	default	ALLOWS	tcp	22	22	FROM	CIDR	0.0.0.0/0
+    --- stderr
+    note: euca-authorize: done as euca-authorize -P tcp … default
     ");
     insta::assert_snapshot!(check("euca-describe-groups"), @"
     exit 0
@@ -131,10 +134,13 @@ fn the_manuals_steps_work_against_a_running_server() {
     exit 0
     --- stdout
     ADDRESS	68.99.26.170
+    --- stderr
+    note: euca-deallocate-address: done as euca-release-address
     ");
     insta::assert_snapshot!(check("euca-deallocate-address 68.99.26.170"), @"
     exit 1
     --- stderr
+    note: euca-deallocate-address: done as euca-release-address
     error: euca-deallocate-address: InvalidAddress.NotFound: floating IP 68.99.26.170 not found
     ");
     insta::assert_snapshot!(check("euca-describe-instances"), @"exit 0");
@@ -142,6 +148,59 @@ fn the_manuals_steps_work_against_a_running_server() {
     exit 0
     --- stdout
     AVAILABILITYZONE	nova	unavailable
+    ");
+    insta::assert_snapshot!(check("euca-describe-availability-zones nowhere"), @"
+    exit 1
+    --- stderr
+    error: euca-describe-availability-zones: InvalidParameterValue: ZoneName nowhere does not exist.
+    ");
+    insta::assert_snapshot!(check("euca-describe-regions nova"), @"
+    exit 0
+    --- stdout
+    REGION	nova	http://192.0.2.7:PORT/services/Cloud
+    ");
+    insta::assert_snapshot!(check("euca-describe-group default"), @"
+    exit 0
+    --- stdout
+    GROUP	web	default	default
+    PERMISSION	web	default	ALLOWS	-1	-1	-1	FROM	GRPNAME	default
+    PERMISSION	web	default	ALLOWS	icmp	-1	-1	FROM	CIDR	0.0.0.0/0
+    --- stderr
+    note: euca-describe-group: done as euca-describe-groups
+    ");
+    insta::assert_snapshot!(check("euca-describe-images"), @"exit 0");
+    insta::assert_snapshot!(check("euca-create-group -d servers www"), @"
+    exit 0
+    --- stdout
+    GROUP	www	servers
+    ");
+    insta::assert_snapshot!(check("euca-delete-group www"), @"
+    exit 0
+    --- stdout
+    GROUP	www
+    ");
+    insta::assert_snapshot!(check("euca-delete-group www"), @"
+    exit 1
+    --- stderr
+    error: euca-delete-group: InvalidGroup.NotFound: security group www not found
+    ");
+    insta::assert_snapshot!(check("euca-run-instances ami-1 -t m1.tiny"), @"
+    exit 1
+    --- stderr
+    error: euca-run-instances: InvalidAMIID.NotFound: image ami-00000001 not found
+    ");
+    for command in ["reboot", "terminate"] {
+        let said = check(&format!("euca-{command}-instances i-7"));
+        let wanted = format!(
+            "exit 1\n--- stderr\nerror: euca-{command}-instances: InvalidInstanceID.NotFound: \
+             instance i-00000007 not found"
+        );
+        assert_eq!(said, wanted);
+    }
+    insta::assert_snapshot!(check("euca-get-console-output i-7"), @"
+    exit 1
+    --- stderr
+    error: euca-get-console-output: InvalidInstanceID.NotFound: instance i-00000007 not found
     ");
     insta::assert_snapshot!(check("euca-describe-regions --secret-key=wrong"), @"
     exit 1
@@ -176,6 +235,72 @@ fn a_new_private_key_goes_into_a_file_of_its_own_or_is_shown() {
     let second = server.check(&sandbox, "euca-add-keypair other -f my.pem");
     assert!(second.starts_with("exit 1"), "{second}");
     assert!(second.contains("PRIVATE KEY"), "{second}");
+}
+
+/// The manual's `euca-add-keypair mykey >mykey.pem`, and a key of one's own.
+#[test]
+fn a_key_pair_that_is_printed_into_a_file_is_one_that_ssh_loads() {
+    let sandbox = Sandbox::new();
+    for line in [
+        "user create john myaccess mysecret",
+        "project create web john",
+    ] {
+        assert!(sandbox.manage(line).status.success(), "{line}");
+    }
+    let server = Server::start(&sandbox);
+    let mut printed = server.euca(&sandbox, "euca-add-keypair mykey");
+    let printed = printed.output().unwrap().stdout;
+    assert!(printed.starts_with(b"KEYPAIR\tmykey\t"), "{printed:?}");
+    let path = sandbox.path().join("mykey.pem");
+    std::fs::write(&path, &printed).unwrap();
+    let keygen = |words: &[&str]| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let output = Command::new("ssh-keygen").args(words).arg(&path).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let public = keygen(&["-y", "-f"]);
+    assert!(public.starts_with("ssh-rsa "), "{public}");
+    std::fs::write(sandbox.path().join("mine.pub"), &public).unwrap();
+    let mine = server.check(&sandbox, "euca-import-keypair mine -f mine.pub");
+    let fingerprint = String::from_utf8(printed).unwrap();
+    let fingerprint = fingerprint.lines().next().unwrap().rsplit('\t').next();
+    let fingerprint = fingerprint.unwrap();
+    assert_eq!(
+        mine,
+        format!("exit 0\n--- stdout\nKEYPAIR\tmine\t{fingerprint}")
+    );
+    assert_eq!(
+        server.check(&sandbox, "euca-describe-keypairs"),
+        format!("exit 0\n--- stdout\nKEYPAIR\tmine\t{fingerprint}\nKEYPAIR\tmykey\t{fingerprint}")
+    );
+    let check = |line: &str| server.check(&sandbox, line);
+    insta::assert_snapshot!(check("euca-add-keypair mykey"), @"
+    exit 1
+    --- stderr
+    error: euca-add-keypair: InvalidKeyPair.Duplicate: key pair mykey already exists
+    ");
+    insta::assert_snapshot!(check("euca-import-keypair other"), @"
+    exit 2
+    --- stderr
+    error: euca-import-keypair: public_key_file is missing: say which with -f id_ed25519.pub
+    ");
+    insta::assert_snapshot!(check("euca-import-keypair other -f absent.pub"), @"
+    exit 1
+    --- stderr
+    error: euca-import-keypair: public_key_file absent.pub: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(check("euca-import-keypair other -f mykey.pem"), @"
+    exit 1
+    --- stderr
+    error: euca-import-keypair: InvalidKey.Format: public key: this is a private key: give the .pub file
+    ");
+    insta::assert_snapshot!(check("euca-delete-keypair mine"), @"
+    exit 0
+    --- stdout
+    KEYPAIR	mine
+    ");
 }
 
 #[test]

@@ -45,11 +45,23 @@ fn ssh_keygen_accepts_a_generated_pair_and_sees_the_same_fingerprint() {
         let folder = tempfile::tempdir().unwrap();
         let pair = generate_key_pair(kind).unwrap();
         assert!(pair.public_openssh.starts_with(word), "{pair:?}");
-        let path = private_file(folder.path(), &pair.private_openssh);
+        let path = private_file(folder.path(), &pair.private_pem);
         let path = path.to_str().unwrap();
         assert_eq!(keygen(&["-y", "-f", path]).trim(), pair.public_openssh);
         std::fs::write(folder.path().join("key.pub"), &pair.public_openssh).unwrap();
         assert_eq!(fingerprint_of(path), pair.fingerprint_md5);
+        if kind == KeyKind::Rsa {
+            // As `euca-add-keypair mykey >mykey.pem` leaves it.
+            let whole = format!("KEYPAIR\tmykey\taa:bb\n{}", pair.private_pem);
+            assert!(
+                whole.contains("\n-----BEGIN RSA PRIVATE KEY-----\n"),
+                "{pair:?}"
+            );
+            std::fs::remove_file(path).unwrap();
+            let path = private_file(folder.path(), &whole);
+            let said = keygen(&["-y", "-f", path.to_str().unwrap()]);
+            assert_eq!(said.trim(), pair.public_openssh);
+        }
         assert_ne!(generate_key_pair(kind).unwrap(), pair);
     }
 }
@@ -98,7 +110,7 @@ fn what_is_no_usable_public_key_is_refused_with_the_reason() {
     for (text, reason) in [
         ("", "is empty"),
         ("hello", "cannot be read"),
-        (&pair.private_openssh, "this is a private key"),
+        (&pair.private_pem, "this is a private key"),
         (&two, "one key on one line"),
         (cut, "cannot be read"),
         (&other, "cannot be read"),
