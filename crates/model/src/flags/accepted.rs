@@ -2,7 +2,7 @@
 //! that the user reads for each. Their values are checked all the same: an unnoticed mistake
 //! becomes a fault on the day the flag takes effect.
 
-use super::Kind;
+use super::{Given, Kind};
 
 const NOT_YET: &str = "not built yet";
 const ALWAYS: &str = "novanet always does this";
@@ -30,6 +30,7 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "boot_script_template",
             "dmz_net",
             "dmz_mask",
+            // nova's Cloudpipe kept its key pairs there.
             "keys_path",
             "ca_file",
             "key_file",
@@ -247,6 +248,15 @@ pub fn accepted(name: &str) -> Option<&'static str> {
         .iter()
         .find(|(_, names)| names.contains(&name))
         .map(|(why, _)| *why)
+}
+
+/// Whether a flag asks for what is not built yet. A switch that is off (`--nouse_ipv6`,
+/// `--use_ipv6=false`) asks for nothing.
+pub(super) fn is_missed(given: &Given) -> bool {
+    let name = given.name.as_str();
+    let off = |text: &str| matches!(text.to_ascii_lowercase().as_str(), "false" | "0" | "no");
+    let is_off = is_accepted_switch(name) && given.value.as_deref().is_some_and(off);
+    accepted(name) == Some(NOT_YET) && !is_off
 }
 
 /// All names, for suggestions.

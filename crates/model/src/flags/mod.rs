@@ -10,6 +10,7 @@ mod accepted;
 mod file;
 mod registry;
 mod resolve;
+mod sample;
 mod secret;
 mod suggest;
 mod typed;
@@ -22,6 +23,7 @@ pub use accepted::{accepted, accepted_names, is_accepted_switch};
 pub use file::{Parsed, parse_file};
 pub use registry::{Flag, Kind, Scope, find, registry};
 pub use resolve::{FlagError, FlagErrors};
+pub use sample::sample;
 pub use suggest::nearest;
 
 use std::collections::BTreeMap;

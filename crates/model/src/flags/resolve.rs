@@ -1,7 +1,7 @@
 //! From what was given to what counts: names looked up, `$other` replaced, values checked, every
 //! mistake collected.
 
-use super::accepted::{accepted, accepted_names, kind as accepted_kind};
+use super::accepted::{accepted, accepted_names, is_missed, kind as accepted_kind};
 use super::registry::{Flag, Kind, MUST_BE_FIREWALL_DRIVER, find, is_firewall_driver, registry};
 use super::{Facts, Flags, Given, Origin, Value, nearest};
 use crate::{IfName, NetworkKind, parse_cidr};
@@ -50,10 +50,9 @@ pub(super) fn resolve(given: &[Given], facts: &Facts) -> (Flags, Vec<FlagError>)
         match look_up(one) {
             Ok(Found::Flag(flag, text)) => merge(&mut set, flag, text, &one.origin),
             Ok(Found::Accepted(why)) => {
-                notes.push(format!(
-                    "{}: flag {} has no effect: {why}",
-                    one.origin, one.name
-                ));
+                let note = format!("{}: flag {} has no effect: {why}", one.origin, one.name);
+                let missed = is_missed(one);
+                if missed { &mut warnings } else { &mut notes }.push(note);
             }
             Ok(Found::Unknown(why)) => warnings.push(format!("{}: not used: {why}", one.origin)),
             Err(message) => errors.push(FlagError {
