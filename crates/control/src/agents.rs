@@ -151,6 +151,24 @@ impl Cloud {
         Ok(())
     }
 
+    /// `service enable` and `service disable`: whether a host gets new instances and becomes the
+    /// gateway of new networks. What runs there goes on.
+    pub async fn set_enabled(&self, host: &str, enabled: bool) -> Result<()> {
+        let mut tx = self.db().begin_unplanned().await?;
+        if hosts::by_name(&mut tx, host).await?.is_none() {
+            return Err(ControlError::not_found(Kind::Host, host));
+        }
+        hosts::set_disabled(&mut tx, host, !enabled).await?;
+        let action = if enabled {
+            "service.enable"
+        } else {
+            "service.disable"
+        };
+        audit::record(&mut tx, &operator(), action, None, host, "").await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Objects that are not in force on a host.
     pub async fn host_errors(&self, host: &str) -> Result<Vec<novanet_model::wire::ObjectError>> {
         let mut tx = self.db().read().await?;

@@ -51,7 +51,7 @@ impl Hosts {
             check_zone(zone, &self.all)?;
         }
         let mut hosts: Vec<&Host> = self.all.iter().collect();
-        hosts.retain(|h| h.roles.contains(&wire::HostRole::Compute) && !h.disabled);
+        hosts.retain(|h| h.roles.contains(&wire::HostRole::Compute));
         hosts.retain(|h| zone.is_none_or(|zone| zone == h.availability_zone));
         if hosts.is_empty() {
             return Err(ControlError::NoHost(match zone {
@@ -61,6 +61,12 @@ impl Hosts {
                 _ => "no compute host has reported yet (start one: novanet up, or novanet agent)"
                     .to_owned(),
             }));
+        }
+        hosts.retain(|h| !h.disabled);
+        if hosts.is_empty() {
+            return Err(ControlError::NoHost(
+                "every compute host is disabled (nova-manage service enable HOST)".to_owned(),
+            ));
         }
         hosts.retain(|h| is_up(h));
         if hosts.is_empty() {

@@ -111,6 +111,16 @@ pub async fn set_zone(tx: &mut Tx, name: &str, zone: &str) -> Result<()> {
     Ok(())
 }
 
+/// Lets a host get new instances and networks, or no more.
+pub async fn set_disabled(tx: &mut Tx, name: &str, disabled: bool) -> Result<()> {
+    sqlx::query("UPDATE hosts SET disabled = $1 WHERE name = $2")
+        .bind(i64::from(disabled))
+        .bind(name)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Gives a host another name, everywhere. No other host may have the new one. Host objects keep
 /// their versions: the host itself has nothing to do.
 pub async fn rename(tx: &mut Tx, old: &str, new: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Members of projects and their roles.
 
-use crate::world::{World, assert_refused, both, name};
+use crate::world::{World, assert_refused, both, launch, name};
 use anyhow::Result;
 use novanet_control::members::Given;
 use novanet_control::{ControlError, Role};
@@ -114,6 +114,43 @@ fn what_cannot_be_a_role_or_a_member_is_refused_by_name() {
             w.remove_member(&web, "boss-of-web").await,
             ControlError::InUse { .. },
             "user boss-of-web: manages project web"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_disabled_host_gets_no_new_instances_and_what_runs_there_goes_on() {
+    both(async |w: &World| -> Result<()> {
+        let image = w.image().await;
+        let web = w.project("web").await;
+        let mut h1 = w.host("h1").await;
+        w.network("10.0.0.0/24").await;
+        let first = w.run(&web, 1).await[0];
+        h1.round().await;
+        w.set_enabled("h1", false).await?;
+        assert_refused!(
+            w.run_instances(&web, &launch(image)).await,
+            ControlError::NoHost(_),
+            "every compute host is disabled (nova-manage service enable HOST)"
+        );
+        let _h2 = w.host("h2").await;
+        for _ in 0..2 {
+            let id = w.run(&web, 1).await[0];
+            let host = w.instance(&web, id).await?.row.host;
+            assert_eq!(host.as_deref(), Some("h2"));
+        }
+        let kept = w.instance(&web, first).await?.row;
+        assert_eq!(kept.host.as_deref(), Some("h1"));
+        assert_eq!(kept.state, novanet_store::instances::State::Running);
+        w.set_enabled("h1", true).await?;
+        let id = w.run(&web, 1).await[0];
+        let host = w.instance(&web, id).await?.row.host;
+        assert_eq!(host.as_deref(), Some("h1"), "it has the fewest");
+        assert_refused!(
+            w.set_enabled("h9", true).await,
+            ControlError::NotFound { .. },
+            "host h9 not found"
         );
         Ok(())
     });

@@ -126,6 +126,10 @@ async fn operators(t: &Trial<'_>, ann: &Caller) -> Result<[FakeHost; 2]> {
         .await?;
     t.one("set_zone", async |c| c.set_zone("h2", "nova").await)
         .await?;
+    for enabled in [false, true] {
+        t.one("set_enabled", async |c| c.set_enabled("h2", enabled).await)
+            .await?;
+    }
     let more = Request::new(NetworkKind::FlatDhcp, "more", "10.9.0.0/24".parse()?);
     t.one("create_networks", async |c| c.create_networks(&more).await)
         .await?;

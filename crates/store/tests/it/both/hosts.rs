@@ -404,8 +404,13 @@ async fn a_host_stays_in_the_zone_that_it_was_put_into(t: Fresh) -> Result<()> {
     let mut tx = t.begin_unplanned().await?;
     hosts::hello(&mut tx, "h1", &hello("0.1.0")).await?;
     hosts::set_zone(&mut tx, "h1", "cellar").await?;
+    hosts::set_disabled(&mut tx, "h1", true).await?;
     hosts::hello(&mut tx, "h1", &hello("0.2.0")).await?;
     let host = hosts::by_name(&mut tx, "h1").await?.expect("it said hello");
     assert_eq!(host.availability_zone, "cellar");
+    assert!(host.disabled, "until it is enabled");
+    hosts::set_disabled(&mut tx, "h1", false).await?;
+    let host = hosts::by_name(&mut tx, "h1").await?.expect("it is there");
+    assert!(!host.disabled);
     Ok(())
 }
