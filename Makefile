@@ -13,6 +13,12 @@ PREFIX ?= /usr/local
 BIN    := $(DESTDIR)$(PREFIX)/bin
 UNITS  := $(DESTDIR)$(PREFIX)/lib/systemd/system
 INIT   := $(DESTDIR)/etc/init.d
+DATA   := $(DESTDIR)$(PREFIX)/share
+MAN    := $(DATA)/man/man1
+BASH   := $(DATA)/bash-completion/completions
+ZSH    := $(DATA)/zsh/site-functions
+FISH   := $(DATA)/fish/vendor_completions.d
+DOC    := $(DATA)/doc/novanet
 
 # The old names; the binary knows by which it was called.
 APPLETS := nova-manage nova-api nova-network nova-compute nova-dhcpbridge
@@ -20,7 +26,7 @@ APPLETS := nova-manage nova-api nova-network nova-compute nova-dhcpbridge
 SERVICES := nova-network nova-compute nova-api
 EUCA  := $(addprefix euca-, \
 	run-instances describe-instances reboot-instances terminate-instances get-console-output describe-images \
-	add-keypair create-keypair describe-keypairs delete-keypair \
+	add-keypair create-keypair import-keypair describe-keypairs delete-keypair \
 	add-group create-group describe-groups describe-group delete-group authorize revoke \
 	allocate-address associate-address disassociate-address release-address deallocate-address describe-addresses \
 	describe-availability-zones describe-regions)
@@ -98,8 +104,19 @@ install: build
 	install -d $(INIT)
 	sed 's#/usr/local/bin#$(PREFIX)/bin#' contrib/novanet.init >$(INIT)/novanet && chmod 755 $(INIT)/novanet
 	for name in $(SERVICES); do ln -sfn novanet $(INIT)/$$name; done
+	install -d $(MAN) $(BASH) $(ZSH) $(FISH)
+	$(RELEASE) man $(MAN)
+	$(RELEASE) completion bash $(BASH)
+	$(RELEASE) completion zsh $(ZSH)
+	$(RELEASE) completion fish $(FISH)
+	install -D -m 644 contrib/nova.conf.sample $(DOC)/nova.conf.sample
 
+# The names of the man pages are what the installed binary says.
+COMPLETED := novanet nova-manage $(EUCA)
 uninstall:
+	if [ -x $(BIN)/novanet ]; then for page in $$($(BIN)/novanet man); do rm -f $(MAN)/$$page; done; fi
+	rm -f $(addprefix $(BASH)/,$(addsuffix .bash,$(COMPLETED))) $(addprefix $(ZSH)/_,$(COMPLETED)) \
+	  $(addprefix $(FISH)/,$(addsuffix .fish,$(COMPLETED))) $(DOC)/nova.conf.sample
 	rm -f $(addprefix $(BIN)/,novanet $(APPLETS) $(EUCA)) \
 	  $(addsuffix .service,$(addprefix $(UNITS)/,novanet $(SERVICES))) $(addprefix $(INIT)/,novanet $(SERVICES))
 

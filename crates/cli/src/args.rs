@@ -67,12 +67,13 @@ impl Param {
 }
 
 /// How lists are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// nova's tables.
-    #[default]
+    /// All columns, with titles; at a terminal as wide as it is.
     Table,
-    /// JSON.
+    /// nova's exact output.
+    Plain,
+    /// All fields, for programs.
     Json,
 }
 
@@ -81,8 +82,8 @@ pub(crate) enum Format {
 pub(crate) struct Line {
     /// Flags of nova, in their order.
     pub(crate) given: Vec<Given>,
-    /// `--format`.
-    pub(crate) format: Format,
+    /// `--format`; `None`: it depends on the terminal.
+    pub(crate) format: Option<Format>,
     /// `--help`.
     pub(crate) help: bool,
     /// `--version`, where no command takes it for itself.
@@ -167,10 +168,11 @@ impl<'a> Reader<'a> {
 
     fn format(&mut self, value: Option<String>) {
         match value.or_else(|| self.next_value()).as_deref() {
-            Some("json") => self.line.format = Format::Json,
-            Some("table") => self.line.format = Format::Table,
+            Some("json") => self.line.format = Some(Format::Json),
+            Some("plain") => self.line.format = Some(Format::Plain),
+            Some("table") => self.line.format = Some(Format::Table),
             other => self.line.errors.push(format!(
-                "format {:?}: must be table or json",
+                "format {:?}: must be table, json or plain",
                 other.unwrap_or("")
             )),
         }

@@ -14,6 +14,7 @@ mod keyfile;
 mod manage;
 mod novarc;
 mod private_file;
+mod reference;
 mod running;
 mod say;
 mod table;

@@ -1,6 +1,5 @@
-//! Lists for people and for programs: JSON, nova's tables byte for byte (new columns come after
-//! nova's), and at a terminal tables that fit its width. Depends on the width that `environment`
-//! reads.
+//! Lists for people and for programs: tables that fit the terminal, nova's output byte for byte,
+//! JSON. Depends on the width that `environment` reads.
 
 use crate::args::Format;
 use crate::environment;
@@ -11,24 +10,37 @@ use std::fmt::{self, Write as _};
 
 /// Something that is printed as a row.
 pub(crate) trait Row: Serialize {
-    /// nova's own format, e.g. `%-5s\t%-18s`; `%s` and `%-Ns` only.
+    /// nova's own format, e.g. `%-5s\t%-18s`; `%s` and `%-Ns` only. `plain` leaves out the cells
+    /// for which it has no place.
     const FORMAT: &'static str;
-    /// Titles of the columns; empty: a row is a sentence and no table.
+    /// Titles of the columns, nova's first; empty: a row is a sentence and no table.
     const TITLES: &'static [&'static str];
     /// nova printed the titles.
     const HEADED: bool = true;
     /// The columns that a terminal gets, in its order; empty: all of them.
     const BRIEF: &'static [usize] = &[];
-    /// The cells, as many as FORMAT has places.
+    /// The cells, as many as there are titles, or places in FORMAT.
     fn cells(&self) -> Vec<String>;
+    /// The cells that nova printed, where they are others.
+    fn novas_cells(&self) -> Vec<String> {
+        self.cells()
+    }
+}
+
+/// The format of a command that names none: a table for people, nova's output for programs.
+pub(crate) fn default_format() -> Format {
+    match environment::terminal_width() {
+        Some(_) => Format::Table,
+        None => Format::Plain,
+    }
 }
 
 /// Rows as text, with a newline at the end of each.
 pub(crate) fn render<R: Row>(rows: &[R], format: Format) -> String {
-    match (format, environment::terminal_width()) {
-        (Format::Json, _) => json(rows),
-        (Format::Table, Some(width)) if R::TITLES.len() > 1 => fitted(rows, width),
-        (Format::Table, _) => novas(rows),
+    match format {
+        Format::Json => json(rows),
+        Format::Table if R::TITLES.len() > 1 => fitted(rows, environment::terminal_width()),
+        Format::Table | Format::Plain => novas(rows),
     }
 }
 
@@ -39,21 +51,27 @@ fn novas<R: Row>(rows: &[R]) -> String {
         line(&mut out, R::FORMAT, &titles);
     }
     for row in rows {
-        line(&mut out, R::FORMAT, &row.cells());
+        line(&mut out, R::FORMAT, &row.novas_cells());
     }
     out
 }
 
-/// A table of at most `width` columns of characters; long cells are broken into lines.
-fn fitted<R: Row>(rows: &[R], width: u16) -> String {
+/// A table of at most `width` columns of characters; long cells are broken into lines. Without a
+/// width it has all columns, and a line per row.
+fn fitted<R: Row>(rows: &[R], width: Option<u16>) -> String {
     let all: Vec<usize> = (0..R::TITLES.len()).collect();
-    let columns = if R::BRIEF.is_empty() { &all } else { R::BRIEF };
+    let brief = width.is_some() && !R::BRIEF.is_empty();
+    let columns = if brief { R::BRIEF } else { &all };
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width)
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(columns.iter().map(|at| R::TITLES[*at]));
+    if let Some(width) = width {
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
+    }
     for row in rows {
         let cells = row.cells();
         table.add_row(columns.iter().map(|at| cells[*at].clone()));
@@ -81,6 +99,13 @@ pub(crate) fn none<T: ToString>(value: Option<&T>) -> String {
 /// A moment: `2026-01-02 03:04:05 UTC` in tables, RFC 3339 in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Micros);
+
+impl Time {
+    /// As nova printed it, in UTC without saying so; `None` as Python did.
+    pub(crate) fn novas(self) -> String {
+        self.to_string().trim_end_matches(" UTC").to_owned()
+    }
+}
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,7 +150,7 @@ mod tests {
     struct Vm(&'static str, &'static str, &'static str);
 
     impl Row for Vm {
-        const FORMAT: &'static str = "%-10s %-5s %s";
+        const FORMAT: &'static str = "%-10s %-5s";
         const TITLES: &'static [&'static str] = &["instance", "state", "reason"];
         const BRIEF: &'static [usize] = &[0, 2];
 
@@ -135,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn a_table_fits_the_terminal_and_elsewhere_it_is_novas() {
+    fn a_table_fits_the_terminal_has_all_columns_elsewhere_and_plain_is_novas() {
         let why = "network 10.0.0.0/24: the host has no such interface";
         let rows = [
             Vm("i-00000001", "pending", why),
             Vm("i-00000002", "error", "none"),
         ];
-        let text = fitted(&rows, 40);
+        let text = fitted(&rows, Some(40));
         assert!(text.lines().all(|line| line.len() <= 40), "{text}");
         insta::assert_snapshot!(text, @"
         instance   reason
@@ -149,10 +174,15 @@ mod tests {
                    host has no such interface
         i-00000002 none
         ");
-        insta::assert_snapshot!(novas(&rows), @"
-        instance   state reason
+        insta::assert_snapshot!(fitted(&rows, None), @"
+        instance   state   reason
         i-00000001 pending network 10.0.0.0/24: the host has no such interface
-        i-00000002 error none
+        i-00000002 error   none
+        ");
+        insta::assert_snapshot!(novas(&rows), @"
+        instance   state
+        i-00000001 pending
+        i-00000002 error
         ");
     }
 

@@ -1,5 +1,5 @@
-//! `user delete` and `project delete`, and what they would do: the rows and host objects in the order
-//! in which they go, and the reasons for a refusal. Depends on the plan.
+//! `user delete` and `project delete`, and what they would do: the rows and host objects in the
+//! order in which they go, and the reasons for a refusal. Depends on the plan.
 
 use crate::caller::operator;
 use crate::group_ref::describe;

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
         What::Help(text) => return Ok(text),
         What::Run(command) => command,
     };
+    let format = format.unwrap_or_else(table::default_format);
     // These need neither flags nor a database.
     match &command {
         Command::Version => return Ok(version::show(format)),
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
     }
     let text = runtime()?.block_on(execute(command, flags, format))?;
     Ok(match format {
-        Format::Table => text,
+        Format::Table | Format::Plain => text,
         Format::Json => as_json(text),
     })
 }
@@ -73,7 +74,6 @@ fn needs(command: &Command) -> Needs {
 fn only_reads(command: &Command) -> bool {
     match command {
         Command::Audit(audit::Command::List { .. })
-        | Command::Service(service::Command::List { .. })
         | Command::Config
         | Command::Firewall(_)
         | Command::InstanceType(_)
@@ -139,6 +139,7 @@ fn only_reads(command: &Command) -> bool {
             | user::Command::Rotate { .. }
             | user::Command::Delete { .. } => false,
         },
+        Command::Service(command) => matches!(command, service::Command::List { .. }),
         Command::Vm(command) => match command {
             vm::Command::List { .. } => true,
             vm::Command::Run(_) | vm::Command::Terminate { .. } => false,

@@ -3,67 +3,13 @@
 
 mod dhcpbridge;
 pub(crate) mod manage;
+pub(crate) mod names;
 
 use crate::failure::Failure;
 use crate::version;
+use names::{APPLETS, Applet};
 use std::fmt::Write as _;
 use std::path::Path;
-
-/// A job of the binary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Applet {
-    /// Everything on one host.
-    Up,
-    /// API and controllers.
-    Server,
-    /// One host's networks and instances.
-    Agent,
-    /// The operator's command line.
-    Manage,
-    /// dnsmasq's messenger.
-    Dhcpbridge,
-    /// The small EC2 client.
-    Euca,
-    /// `image build …`
-    Image,
-    /// The main job in a sandbox.
-    Demo,
-    /// The version.
-    Version,
-}
-
-/// Every applet: its word, and what it is for.
-pub(crate) const APPLETS: &[(&str, Applet, &str)] = &[
-    ("up", Applet::Up, "a whole cloud on this host"),
-    (
-        "server",
-        Applet::Server,
-        "the EC2 API and the controllers (nova-api)",
-    ),
-    (
-        "agent",
-        Applet::Agent,
-        "this host's networks and instances (nova-network, nova-compute)",
-    ),
-    (
-        "manage",
-        Applet::Manage,
-        "the operator's command line (nova-manage)",
-    ),
-    (
-        "dhcpbridge",
-        Applet::Dhcpbridge,
-        "called by dnsmasq (nova-dhcpbridge)",
-    ),
-    ("euca", Applet::Euca, "a small EC2 client (euca-*)"),
-    (
-        "image",
-        Applet::Image,
-        "build and register images (nova-manage image)",
-    ),
-    ("demo", Applet::Demo, "the main job in a sandbox"),
-    ("version", Applet::Version, "the version"),
-];
 
 /// `novanet bench` was a command; scripts may still call it.
 const BENCH_MOVED: &str = "novanet bench: the benchmark is a program of its own: run `make bench` in \
@@ -109,6 +55,8 @@ fn start(applet: Applet, args: &[String]) -> Result<String, Failure> {
         Applet::Euca => crate::euca::run(args),
         Applet::Dhcpbridge => dhcpbridge::run(args),
         Applet::Demo => crate::demo::run(args),
+        Applet::Completion => crate::reference::completion(args),
+        Applet::Man => crate::reference::man(args),
     }
 }
 
@@ -129,7 +77,7 @@ fn overview() -> String {
     for (name, _, about) in APPLETS {
         let _ = writeln!(out, "    {name:<12} {about}");
     }
-    out.push_str("\nnovanet COMMAND --help says more. Links named nova-manage, nova-api, nova-network,\nnova-compute, nova-dhcpbridge and euca-* do the same under the old names.\n");
+    out.push_str("\nnovanet COMMAND --help says more. Links named nova-manage, nova-api, nova-network,\nnova-compute, nova-dhcpbridge and euca-* do the same under the old names.\n\nExample:\n    novanet up\n");
     out
 }
 

@@ -28,12 +28,6 @@ const TABLE: &[Absent] = &[
     ),
     (
         "service",
-        &["enable", "disable"],
-        "not built yet: a host whose agent is stopped gets no new instances, and what runs there goes \
-         on; nova-manage host zone HOST ZONE takes one out of a zone",
-    ),
-    (
-        "service",
         &["describe_resource", "update_resource"],
         "not built yet: nova-manage host list --format json says what a host is",
     ),

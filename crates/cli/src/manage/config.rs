@@ -59,10 +59,17 @@ pub(crate) fn list(
     }
     flags.warnings().iter().for_each(|w| say::warning(w));
     let rows = rows(flags, &running::all(&flags.state_path()));
-    if format == Format::Json {
-        return Ok(json(&rows));
-    }
     let mut text = String::new();
+    match format {
+        Format::Json => return Ok(json(&rows)),
+        Format::Plain => {
+            for row in rows {
+                let _ = writeln!(text, "{} = {}", row.name, row.value);
+            }
+            return Ok(text);
+        }
+        Format::Table => {}
+    }
     for row in rows {
         let _ = writeln!(text, "{} = {}  ({})", row.name, row.value, row.origin);
         for other in row.running {

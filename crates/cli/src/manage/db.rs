@@ -146,10 +146,10 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             let checked = cx.cloud.check().await?;
             let bad = cx.cloud.bad_rows().await?;
             let output = match cx.format {
-                Format::Table => checked.to_string(),
+                Format::Table | Format::Plain => checked.to_string(),
                 Format::Json => json(&Report::new(&checked, &bad)),
             };
-            if checked.rows > 0 && cx.format == Format::Table {
+            if checked.rows > 0 && cx.format != Format::Json {
                 cx.note(WITHOUT_ROW);
             }
             if bad.is_empty() {

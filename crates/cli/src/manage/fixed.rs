@@ -200,7 +200,7 @@ pub(crate) struct FixedRow {
 }
 
 impl Row for FixedRow {
-    const FORMAT: &'static str = "%-18s\t%-15s\t%-17s\t%-15s\t%-15s\t%s";
+    const FORMAT: &'static str = "%-18s\t%-15s\t%-17s\t%-15s\t%s";
     const TITLES: &'static [&'static str] = &[
         "network",
         "IP address",

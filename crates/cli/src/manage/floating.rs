@@ -253,7 +253,7 @@ pub(crate) struct FloatingRow {
 }
 
 impl Row for FloatingRow {
-    const FORMAT: &'static str = "%s\t%s\t%s\t%s\t%s";
+    const FORMAT: &'static str = "%s\t%s\t%s";
     const TITLES: &'static [&'static str] = &["host", "address", "instance", "project", "fixed"];
     const HEADED: bool = false;
 

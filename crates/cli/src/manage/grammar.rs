@@ -1,7 +1,7 @@
 //! From arguments to a [`Command`]: category and action by unique prefix, help, and the error text
 //! where they do not match. Pure.
 
-use super::{CATEGORIES, Command, absent};
+use super::{CATEGORIES, Command, absent, examples};
 use crate::args::{Bound, Format, Line, Param, Reader, Takes};
 use crate::failure::Failure;
 use novanet_model::flags::{Given, nearest};
@@ -21,10 +21,14 @@ pub(crate) struct Category {
 
 /// One command.
 pub(crate) struct Action {
-    name: &'static str,
-    aliases: &'static [&'static str],
-    about: &'static str,
-    params: &'static [Param],
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Other names.
+    pub(crate) aliases: &'static [&'static str],
+    /// One line of help.
+    pub(crate) about: &'static str,
+    /// Its parameters.
+    pub(crate) params: &'static [Param],
     /// Order of the parameters by place, where it depends on the words.
     places: fn(&[String]) -> &'static [&'static str],
     /// These orders, for people; empty: the one of `params`.
@@ -75,8 +79,8 @@ impl Action {
 pub(crate) struct Parsed {
     /// nova's flags on it.
     pub(crate) given: Vec<Given>,
-    /// `--format`.
-    pub(crate) format: Format,
+    /// `--format`; `None`: it depends on the terminal.
+    pub(crate) format: Option<Format>,
     /// What to do.
     pub(crate) what: What,
 }
@@ -245,12 +249,14 @@ fn pick<'a, T>(
 
 fn overview() -> String {
     let mut out = String::from(
-        "usage: nova-manage [--flag=value …] CATEGORY ACTION [argument …] [--format table|json]\n\nAvailable categories:\n",
+        "usage: nova-manage [--flag=value …] CATEGORY ACTION [argument …] \
+         [--format table|json|plain]\n\nAvailable categories:\n",
     );
     for category in CATEGORIES {
         let _ = writeln!(out, "    {:<14} {}", category.name, category.about);
     }
     out.push_str("\nnova-manage CATEGORY --help shows a category's actions, nova-manage config list all flags.\n");
+    out.push_str(&example("network", "create"));
     out
 }
 
@@ -259,7 +265,17 @@ fn actions_of(category: &Category) -> String {
     for action in category.actions {
         let _ = writeln!(out, "    {:<14} {}", action.name, action.about);
     }
+    if let Some(first) = category.actions.first() {
+        out.push_str(&example(category.name, first.name));
+    }
     out
+}
+
+/// The last part of every help text.
+fn example(category: &str, action: &str) -> String {
+    examples::of(category, action).map_or_else(String::new, |line| {
+        format!("\nExample:\n    nova-manage {line}\n")
+    })
 }
 
 fn usage_of(category: &Category, action: &Action) -> String {
@@ -297,6 +313,7 @@ fn usage_of(category: &Category, action: &Action) -> String {
             let _ = writeln!(out, "    {:<18} {}", param.name, param.help);
         }
     }
+    out.push_str(&example(category.name, action.name));
     out
 }
 

@@ -53,7 +53,8 @@ pub(crate) fn rows(command: &Command) -> Result<Vec<TypeRow>, Failure> {
 
 impl Row for TypeRow {
     const FORMAT: &'static str = "%s: Memory: %sMB, VCPUS: %s, Storage: %sGB, FlavorID: %s, Swap: 0MB, RXTX Quota: 0GB, RXTX Cap: 0MB";
-    const TITLES: &'static [&'static str] = &[];
+    const TITLES: &'static [&'static str] = &["name", "memory MB", "vcpus", "disk GB", "flavor id"];
+    const HEADED: bool = false;
 
     fn cells(&self) -> Vec<String> {
         let t = self.0;

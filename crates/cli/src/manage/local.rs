@@ -38,7 +38,7 @@ pub(crate) async fn host(
     let text = ask_host(command, flags).await?;
     let items = structure::plan(&text, changes);
     let text = match format {
-        Format::Table => text,
+        Format::Table | Format::Plain => text,
         Format::Json => table::json(&items),
     };
     if difference && !items.is_empty() {
@@ -107,7 +107,7 @@ pub(crate) async fn firewall(
         answer.map_err(|why| why.failure(flags))?
     };
     Ok(match format {
-        Format::Table => text,
+        Format::Table | Format::Plain => text,
         Format::Json => table::json(&structure::rules(&text)),
     })
 }

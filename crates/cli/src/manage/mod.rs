@@ -10,6 +10,7 @@ pub(crate) mod config;
 pub(crate) mod context;
 mod credentials;
 pub(crate) mod db;
+mod examples;
 pub(crate) mod firewall;
 pub(crate) mod fixed;
 pub(crate) mod floating;
@@ -39,6 +40,7 @@ pub(crate) mod vm;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub(crate) use examples::of as example;
 pub(crate) use grammar::{Action, Category, Parsed, What, action, is_category, parse};
 
 /// A parsed command line of nova-manage.
@@ -79,7 +81,7 @@ pub(crate) enum Command {
 }
 
 /// All categories, in alphabetical order.
-const CATEGORIES: &[Category] = &[
+pub(crate) const CATEGORIES: &[Category] = &[
     audit::CATEGORY,
     config::CATEGORY,
     db::CATEGORY,

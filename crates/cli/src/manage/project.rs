@@ -372,9 +372,14 @@ pub(crate) struct ProjectRow {
 
 impl Row for ProjectRow {
     const FORMAT: &'static str = "%s";
-    const TITLES: &'static [&'static str] = &[];
+    const TITLES: &'static [&'static str] = &["name", "manager", "description"];
+    const HEADED: bool = false;
 
     fn cells(&self) -> Vec<String> {
-        vec![self.name.clone()]
+        vec![
+            self.name.clone(),
+            self.manager.clone(),
+            self.description.clone(),
+        ]
     }
 }

@@ -95,8 +95,9 @@ impl QuotaRow {
 }
 
 impl Row for QuotaRow {
-    const FORMAT: &'static str = "%-36s %-10s %-10s";
+    const FORMAT: &'static str = "%s: %s";
     const TITLES: &'static [&'static str] = &["Quota", "Limit", "In Use"];
+    const HEADED: bool = false;
 
     fn cells(&self) -> Vec<String> {
         let limit = self.limit.map(|limit| limit.to_string());

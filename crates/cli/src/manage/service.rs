@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::trouble::{self, Fault};
 use super::{Category, action};
-use crate::args::{Param, Takes, param};
+use crate::args::{Bound, Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, Time, render};
 use novanet_model::wire::HostRole;
@@ -13,18 +13,60 @@ pub(crate) const CATEGORY: Category = Category {
     name: "service",
     aliases: &[],
     about: "which hosts are alive, and as what",
-    actions: &[action(
-        "list",
-        "all services, or one host's, or one kind",
-        LIST,
-        |b| {
-            Ok(super::Command::Service(Command::List {
-                host: b.text("host").map(str::to_owned),
-                service: b.text("service").map(str::to_owned),
-            }))
-        },
-    )],
+    actions: &[
+        action(
+            "list",
+            "all services, or one host's, or one kind",
+            LIST,
+            |b| {
+                Ok(super::Command::Service(Command::List {
+                    host: b.text("host").map(str::to_owned),
+                    service: b.text("service").map(str::to_owned),
+                }))
+            },
+        ),
+        action(
+            "enable",
+            "let a host get new instances and networks again",
+            HOST,
+            |b| set(b, true),
+        ),
+        action(
+            "disable",
+            "give a host no new instances and networks; what runs there goes on",
+            HOST,
+            |b| set(b, false),
+        ),
+    ],
 };
+
+const HOST: &[Param] = &[
+    param("host", Takes::Required, "the host"),
+    param(
+        "service",
+        Takes::Optional,
+        "taken for nova's sake: a host is enabled and disabled as a whole",
+    )
+    .or(&["binary"]),
+];
+
+fn set(bound: &Bound, enabled: bool) -> Result<super::Command, Failure> {
+    let service = bound.text("service").map(str::to_owned);
+    if let Some(name) = &service
+        && !ROLES.iter().any(|role| binary(*role) == name)
+    {
+        return Err(Failure::usage(format!(
+            "service {name:?}: must be nova-network or nova-compute"
+        )));
+    }
+    Ok(super::Command::Service(Command::Set {
+        host: bound.required("host")?.to_owned(),
+        service,
+        enabled,
+    }))
+}
+
+const ROLES: [HostRole; 2] = [HostRole::Network, HostRole::Compute];
 
 const LIST: &[Param] = &[
     param("host", Takes::Optional, "only this host"),
@@ -46,11 +88,44 @@ pub(crate) enum Command {
         /// Only this one.
         service: Option<String>,
     },
+    /// Enable or disable a host.
+    Set {
+        /// Which.
+        host: String,
+        /// nova disabled one service of it.
+        service: Option<String>,
+        /// `false`: disable.
+        enabled: bool,
+    },
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
+    match command {
+        Command::List { host, service } => list(host, service, cx).await,
+        Command::Set {
+            host,
+            service,
+            enabled,
+        } => {
+            cx.cloud.set_enabled(&host, enabled).await?;
+            if service.is_some() {
+                cx.note(&format!(
+                    "host {host}: all of its services are {} together",
+                    if enabled { "enabled" } else { "disabled" }
+                ));
+            }
+            Ok(String::new())
+        }
+    }
 }
 
 /// Lists the services, with the faults of their hosts: an operator looks here first.
-pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
-    let Command::List { host, service } = command;
+async fn list(
+    host: Option<String>,
+    service: Option<String>,
+    cx: &Context,
+) -> Result<String, Failure> {
     let mut rows = Vec::new();
     let mut hosts = cx.cloud.hosts().await?;
     hosts.retain(|one| host.as_ref().is_none_or(|h| *h == one.name));
@@ -106,5 +181,11 @@ impl Row for ServiceRow {
             if self.alive { ":-)" } else { "XXX" }.to_owned(),
             self.updated_at.to_string(),
         ]
+    }
+
+    fn novas_cells(&self) -> Vec<String> {
+        let mut cells = self.cells();
+        cells[5] = self.updated_at.novas();
+        cells
     }
 }

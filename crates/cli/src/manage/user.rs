@@ -200,7 +200,7 @@ fn new(bound: &Bound, admin: bool) -> Result<super::Command, Failure> {
 /// What nova-manage printed for a new user: lines for a shell.
 fn exports(name: &str, keys: &Credentials, format: Format) -> String {
     match format {
-        Format::Table => format!(
+        Format::Table | Format::Plain => format!(
             "export EC2_ACCESS_KEY={}\nexport EC2_SECRET_KEY={}\n",
             keys.access_key, keys.secret_key
         ),
@@ -316,9 +316,14 @@ pub(crate) struct UserRow {
 
 impl Row for UserRow {
     const FORMAT: &'static str = "%s";
-    const TITLES: &'static [&'static str] = &[];
+    const TITLES: &'static [&'static str] = &["name", "admin", "access"];
+    const HEADED: bool = false;
 
     fn cells(&self) -> Vec<String> {
-        vec![self.name.clone()]
+        vec![
+            self.name.clone(),
+            if self.admin { "yes" } else { "no" }.to_owned(),
+            self.access.clone(),
+        ]
     }
 }

@@ -17,7 +17,7 @@ pub(crate) const CATEGORY: Category = Category {
 /// What `version` prints.
 pub(crate) fn show(format: Format) -> String {
     match format {
-        Format::Table => format!("{NUMBER}\n"),
+        Format::Table | Format::Plain => format!("{NUMBER}\n"),
         Format::Json => json(&serde_json::json!({ "version": NUMBER })),
     }
 }

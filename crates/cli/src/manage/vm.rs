@@ -264,7 +264,7 @@ fn refuse_foreign(network: &Network, project: &ProjectId) -> Result<(), Failure>
 
 /// The output of `vm run`: the ids, or all columns of the new instances.
 async fn made(ids: &[InstanceId], cx: &Context) -> Result<String, Failure> {
-    if cx.format == Format::Table {
+    if cx.format != Format::Json {
         return Ok(ids
             .iter()
             .fold(String::new(), |text, id| format!("{text}{id}\n")));

@@ -191,7 +191,7 @@ fn targets_that_cannot_be_written_and_odd_names_are_refused_before_a_certificate
     insta::assert_snapshot!(sandbox.check("project zipfile web ../john"), @r#"
     exit 2
     --- stderr
-    error: project zipfile: user "../john": must be 1 to 64 letters, digits, '_', '-', '.' or '@'
+    error: project zipfile: user "../john": must be 1 to 64 letters, digits, '_', '-' or '.', and not start with '-' or '.'
     "#);
     let output = sandbox
         .command(&["manage", "project", "zipfile", "web", "jo\nhn"])

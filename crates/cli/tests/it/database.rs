@@ -332,8 +332,8 @@ fn a_spoiled_network_is_named_by_the_list_and_deleted_by_its_number() {
     insta::assert_snapshot!(sandbox.check("network list"), @r#"
     exit 0
     --- stdout
-    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid                                	used  	free
-    2    	10.0.1.0/24       	None           	10.0.1.2       	None           	None           	None           	None           	UUID	0     	253
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
+    2    	10.0.1.0/24       	None           	10.0.1.2       	None           	None           	None           	None           	UUID
     --- stderr
     note: network 1: gateway "foo": invalid IPv4 address syntax (its range is 10.0.0.0/24; hosts keep what followed from the row when it was last good: mend it, or: nova-manage network delete 1)
     "#);

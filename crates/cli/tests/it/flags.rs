@@ -38,6 +38,7 @@ fn the_command_line_wins_over_the_file_over_the_environment() {
         "--flagfile=nova.conf",
         "config",
         "list",
+        "--format=table",
         "--network_size=64",
     ];
     let output = sandbox
@@ -58,7 +59,8 @@ fn the_command_line_wins_over_the_file_over_the_environment() {
     network_size = 64  (command line)
     public_interface = eth9  (environment NOVANET_PUBLIC_INTERFACE)
     vpn_start = 2000  (more.conf:2)
-    note: more.conf:3: flag share_dhcp_address has no effect: not built yet
+    --- stderr
+    warning: more.conf:3: flag share_dhcp_address has no effect: not built yet
     ");
 }
 
@@ -139,7 +141,7 @@ fn config_list_works_with_a_broken_nova_conf_and_shows_what_is_wrong() {
         "--vlan_start=0\n--usr_project_ca\n--vpn_start=$vlan_start\nnonsense\n--flagfile=/absent\n--my_ip=10.0.0.1\n",
     )
     .unwrap();
-    let said = sandbox.check("--flagfile=nova.conf config list --noverbose");
+    let said = sandbox.check("--flagfile=nova.conf config list --noverbose --format table");
     let given: Vec<&str> = said.lines().filter(|l| !l.ends_with("(default)")).collect();
     insta::assert_snapshot!(given.join("\n"), @r#"
     exit 0
@@ -170,7 +172,7 @@ fn config_list_shows_what_the_running_service_has() {
     let sandbox = Sandbox::new();
     let server = crate::euca::Server::start(&sandbox);
     let said = novanet_lab::eventually(std::time::Duration::from_secs(20), || {
-        let said = sandbox.check("config list");
+        let said = sandbox.check("config list --format table");
         let shown = said.contains("novanet server (pid");
         shown.then_some(said).ok_or("not yet")
     })
@@ -187,7 +189,7 @@ fn config_list_shows_what_the_running_service_has() {
         "{line}"
     );
     drop(server);
-    let said = sandbox.check("config list");
+    let said = sandbox.check("config list --format table");
     assert!(!said.contains("runs with"), "{said}");
 }
 
@@ -202,13 +204,17 @@ fn flags_without_effect_take_their_value_either_way() {
 #[test]
 fn a_password_is_not_shown() {
     let sandbox = Sandbox::new();
-    let output = sandbox.manage("config list --sql_connection=postgresql://nova:s3cret@db/nova");
+    let output = sandbox
+        .manage("config list --format table --sql_connection=postgresql://nova:s3cret@db/nova");
     let text = show(&output, sandbox.path());
     assert!(
         text.contains("sql_connection = postgresql://nova:***@db/nova  (command line)"),
         "{text}"
     );
     assert!(!text.contains("s3cret"), "{text}");
+    let plain = sandbox.check("config list --sql_connection=postgresql://nova:s3cret@db/nova");
+    let line = "\nsql_connection = postgresql://nova:***@db/nova\n";
+    assert!(plain.contains(line), "nova printed name and value: {plain}");
     let second = "config list --format json --sql_connection=postgresql://u:pw1@h/x?password=pw2";
     let text = show(&sandbox.manage(second), sandbox.path());
     assert!(text.contains("u:***@h/x?password=***"), "{text}");

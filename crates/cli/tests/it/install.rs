@@ -88,10 +88,27 @@ fn the_readmes_first_block_installs_every_name_and_the_clients() {
     }
     restarts_as_nova_network(destination.path());
 
+    let share = destination.path().join("usr/local/share");
+    for file in [
+        "man/man1/novanet.1",
+        "man/man1/nova-manage-network-create.1",
+        "man/man1/euca-deallocate-address.1",
+        "bash-completion/completions/nova-manage.bash",
+        "zsh/site-functions/_euca-run-instances",
+        "fish/vendor_completions.d/novanet.fish",
+        "doc/novanet/nova.conf.sample",
+    ] {
+        assert!(share.join(file).is_file(), "{file}");
+    }
     sh(&format!("{MAKE}make uninstall"), destination.path());
     for folder in [
         "usr/local/bin",
         "usr/local/lib/systemd/system",
+        "usr/local/share/man/man1",
+        "usr/local/share/bash-completion/completions",
+        "usr/local/share/zsh/site-functions",
+        "usr/local/share/fish/vendor_completions.d",
+        "usr/local/share/doc/novanet",
         "etc/init.d",
     ] {
         let left = std::fs::read_dir(destination.path().join(folder)).unwrap();

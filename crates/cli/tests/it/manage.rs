@@ -63,11 +63,11 @@ fn the_manuals_vlan_networks_follow_each_other() {
     insta::assert_snapshot!(sandbox.check("network list"), @"
     exit 0
     --- stdout
-    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid                                	used  	free
-    1    	10.1.171.0/24     	None           	10.1.171.3     	None           	None           	100            	None           	UUID	0     	252
-    2    	10.1.172.0/24     	None           	10.1.172.3     	None           	None           	101            	None           	UUID	0     	252
-    3    	10.1.173.0/24     	None           	10.1.173.3     	None           	None           	102            	None           	UUID	0     	252
-    4    	10.1.174.0/24     	None           	10.1.174.3     	None           	None           	103            	None           	UUID	0     	252
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
+    1    	10.1.171.0/24     	None           	10.1.171.3     	None           	None           	100            	None           	UUID
+    2    	10.1.172.0/24     	None           	10.1.172.3     	None           	None           	101            	None           	UUID
+    3    	10.1.173.0/24     	None           	10.1.173.3     	None           	None           	102            	None           	UUID
+    4    	10.1.174.0/24     	None           	10.1.174.3     	None           	None           	103            	None           	UUID
     ");
     insta::assert_snapshot!(sandbox.check("network show 10.1.172.0/24"), @"
     exit 0
@@ -119,11 +119,11 @@ fn the_manuals_vlan_networks_follow_each_other() {
     insta::assert_snapshot!(sandbox.check("network list --format table"), @"
     exit 0
     --- stdout
-    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid                                	used  	free
-    2    	10.1.172.0/24     	None           	10.1.172.3     	None           	None           	101            	None           	UUID	0     	252
-    3    	10.1.173.0/24     	None           	10.1.173.3     	None           	None           	102            	None           	UUID	0     	252
-    4    	10.1.174.0/24     	None           	10.1.174.3     	None           	None           	103            	None           	UUID	0     	252
-    5    	10.1.171.0/24     	None           	10.1.171.3     	None           	None           	100            	None           	UUID	0     	252
+    id IPv4          IPv6 start address DNS1 DNS2 VlanID project uuid                                 used free
+    2  10.1.172.0/24 None 10.1.172.3    None None 101    None    UUID 0    252
+    3  10.1.173.0/24 None 10.1.173.3    None None 102    None    UUID 0    252
+    4  10.1.174.0/24 None 10.1.174.3    None None 103    None    UUID 0    252
+    5  10.1.171.0/24 None 10.1.171.3    None None 100    None    UUID 0    252
     ");
 }
 
@@ -229,8 +229,8 @@ fn what_cannot_be_is_refused_with_one_line_and_nothing_is_done() {
     insta::assert_snapshot!(sandbox.check("network list"), @"
     exit 0
     --- stdout
-    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid                                	used  	free
-    1    	10.0.0.0/24       	None           	10.0.0.2       	None           	None           	None           	None           	UUID	0     	253
+    id   	IPv4              	IPv6           	start address  	DNS1           	DNS2           	VlanID         	project        	uuid
+    1    	10.0.0.0/24       	None           	10.0.0.2       	None           	None           	None           	None           	UUID
     ");
 }
 
@@ -295,8 +295,8 @@ fn the_manuals_floating_addresses_are_two() {
     insta::assert_snapshot!(sandbox.check("floating list"), @"
     exit 0
     --- stdout
-    None	68.99.26.170	None	None	None
-    None	68.99.26.171	None	None	None
+    None	68.99.26.170	None
+    None	68.99.26.171	None
     ");
     insta::assert_snapshot!(sandbox.check("floating destroy my-hostname 68.99.26.170/31"), @"exit 0");
     insta::assert_snapshot!(sandbox.check("floating list --format json"), @"
@@ -315,15 +315,37 @@ fn reserved_addresses_are_listed_in_novas_columns() {
     insta::assert_snapshot!(sandbox.check("fixed list"), @"
     exit 0
     --- stdout
-    network           	IP address     	MAC address      	hostname       	host           	state
-    10.0.0.0/24       	10.0.0.9       	None             	None           	None           	free
-    10.0.0.0/24       	10.0.0.10      	None             	None           	None           	reserved
+    network           	IP address     	MAC address      	hostname       	host
+    10.0.0.0/24       	10.0.0.9       	None             	None           	None
+    10.0.0.0/24       	10.0.0.10      	None             	None           	None
     ");
+    insta::assert_snapshot!(sandbox.check("fixed list --format=table"), @"
+    exit 0
+    --- stdout
+    network     IP address MAC address hostname host state
+    10.0.0.0/24 10.0.0.9   None        None     None free
+    10.0.0.0/24 10.0.0.10  None        None     None reserved
+    ");
+    assert_eq!(
+        sandbox.check("fixed list --format plain"),
+        sandbox.check("fixed list"),
+        "without a terminal a list is plain"
+    );
+    insta::assert_snapshot!(sandbox.check("fixed list --format=csv"), @r#"
+    exit 2
+    --- stderr
+    error: fixed list: format "csv": must be table, json or plain
+    "#);
 }
 
 #[test]
 fn instance_types_are_printed_as_nova_did() {
     let sandbox = Sandbox::new();
+    let table = sandbox.check("instance_type list --format table");
+    assert!(
+        table.contains("name      memory MB vcpus disk GB flavor id\n"),
+        "{table}"
+    );
     insta::assert_snapshot!(sandbox.check("instance_type list"), @"
     exit 0
     --- stdout
@@ -396,10 +418,15 @@ fn the_binary_says_what_it_can_do() {
         euca         a small EC2 client (euca-*)
         image        build and register images (nova-manage image)
         demo         the main job in a sandbox
+        completion   shell completion for bash, zsh and fish
+        man          man pages of all commands
         version      the version
 
     novanet COMMAND --help says more. Links named nova-manage, nova-api, nova-network,
     nova-compute, nova-dhcpbridge and euca-* do the same under the old names.
+
+    Example:
+        novanet up
     ");
     insta::assert_snapshot!(run(&["manege", "list"]), @"
     exit 2

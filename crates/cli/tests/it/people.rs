@@ -184,6 +184,11 @@ fn users_and_projects_live_and_go() {
     --- stdout
     root
     ");
+    let table = sandbox.check("user list --format table");
+    assert!(
+        table.starts_with("exit 0\n--- stdout\nname admin access\nroot yes   "),
+        "{table}"
+    );
     insta::assert_snapshot!(sandbox.check("audit list"), @"
     exit 0
     --- stdout
@@ -335,15 +340,27 @@ fn a_projects_quota_is_shown_with_what_is_in_use_and_set_by_its_exact_name() {
     insta::assert_snapshot!(sandbox.check("--quota_cores=7 project quota web floating_ips 3"), @"
     exit 0
     --- stdout
-    Quota                                Limit      In Use
-    instances                            10         0
-    cores                                7          0
-    ram                                  51200      0
-    fixed_ips                            unlimited  0
-    floating_ips                         3          0
-    security_groups                      10         1
-    security_group_rules                 20         1
-    key_pairs                            100        0
+    instances: 10
+    cores: 7
+    ram: 51200
+    fixed_ips: unlimited
+    floating_ips: 3
+    security_groups: 10
+    security_group_rules: 20
+    key_pairs: 100
+    ");
+    insta::assert_snapshot!(sandbox.check("--quota_cores=7 project quota web --format table"), @"
+    exit 0
+    --- stdout
+    Quota                Limit     In Use
+    instances            10        0
+    cores                7         0
+    ram                  51200     0
+    fixed_ips            unlimited 0
+    floating_ips         3         0
+    security_groups      10        1
+    security_group_rules 20        1
+    key_pairs            100       0
     ");
     let json = sandbox.check("proj quota --project=web --key=ram --value=unlimited --format json");
     assert!(
@@ -376,6 +393,12 @@ fn a_projects_quota_is_shown_with_what_is_in_use_and_set_by_its_exact_name() {
     error: project shop not found
     ");
     insta::assert_snapshot!(sandbox.check("project modify web joe books"), @"exit 0");
+    insta::assert_snapshot!(sandbox.check("project list --format table"), @"
+    exit 0
+    --- stdout
+    name manager description
+    web  joe     books
+    ");
     insta::assert_snapshot!(sandbox.check("project list joe --format json"), @r#"
     exit 0
     --- stdout

@@ -27,7 +27,7 @@ fn rows_that_do_not_validate_and_what_is_not_in_force_show_beside_the_lists() {
     exit 0
     --- stdout
     Binary           Host                                 Zone             Status     State Updated_At
-    nova-network     node                                 nova             enabled    XXX   DATE TIME UTC
+    nova-network     node                                 nova             enabled    XXX   DATE TIME
     --- stderr
     warning: host node: the chain drops all
     warning: host node: bridge/10 is not in force: br10 is foreign

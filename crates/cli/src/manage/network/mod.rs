@@ -128,13 +128,13 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             match cx.format {
                 Format::Json => Ok(json(&rows)),
                 // nova said nothing here.
-                Format::Table => Ok(String::new()),
+                Format::Table | Format::Plain => Ok(String::new()),
             }
         }
         Command::List => {
             let networks = cx.cloud.networks().await?;
             let rows = rows(networks, cx).await?;
-            if rows.is_empty() && cx.format == Format::Table {
+            if rows.is_empty() && cx.format != Format::Json {
                 cx.note("no networks found: nova-manage network create makes some");
             }
             for full in rows.iter().filter(|row| row.free <= 0) {
@@ -156,7 +156,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
             let row = NetworkRow::new(network, usage);
             match cx.format {
                 Format::Json => Ok(json(&row)),
-                Format::Table => Ok(row.show()),
+                Format::Table | Format::Plain => Ok(row.show()),
             }
         }
         Command::Modify(which, modify, dry_run) => {

@@ -62,6 +62,11 @@ pub(super) const PARAMS: &[Param] = &[
         Takes::Switch,
         "it leaves its project",
     ),
+    param(
+        "disassociate_host",
+        Takes::Switch,
+        "not here: --host=NAME gives the network to another host",
+    ),
     preview::DRY_RUN,
 ];
 
@@ -71,6 +76,12 @@ pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {
     if leaves && project.is_some() {
         return Err(Failure::usage(
             "project_id and disassociate_project contradict each other: leave one out",
+        ));
+    }
+    if bound.truth("disassociate_host")?.unwrap_or(false) {
+        return Err(Failure::usage(
+            "disassociate_host: not here, as a network always has a gateway: --host=NAME gives it to \
+             another host",
         ));
     }
     let vlan = bound.number("vlan", 1, 4094)?;

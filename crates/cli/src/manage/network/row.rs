@@ -84,8 +84,7 @@ impl NetworkRow {
 }
 
 impl Row for NetworkRow {
-    const FORMAT: &'static str =
-        "%-5s\t%-18s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-36s\t%-6s\t%s";
+    const FORMAT: &'static str = "%-5s\t%-18s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s\t%-15s";
     const TITLES: &'static [&'static str] = &[
         "id",
         "IPv4",

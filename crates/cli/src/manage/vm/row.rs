@@ -51,7 +51,7 @@ impl From<InstanceView> for VmRow {
 
 impl Row for VmRow {
     const FORMAT: &'static str =
-        "%-10s %-15s %-10s %-10s %-26s %-9s %-9s %-9s  %-10s %-10s %-10s %-5s %-15s %s";
+        "%-10s %-15s %-10s %-10s %-26s %-9s %-9s %-9s  %-10s %-10s %-10s %-5s";
     const TITLES: &'static [&'static str] = &[
         "instance",
         "node",
@@ -91,5 +91,11 @@ impl Row for VmRow {
                 .join(","),
             self.detail.clone().unwrap_or_default(),
         ]
+    }
+
+    fn novas_cells(&self) -> Vec<String> {
+        let mut cells = self.cells();
+        cells[4] = self.launched.novas();
+        cells
     }
 }

@@ -57,15 +57,18 @@ fn lists_name_owner_address_and_usage_fit_the_terminal_and_have_documented_keys(
         })
         .unwrap();
     };
-    line("vm list", &["i-00000001", "running", "10.0.0.2", &float]);
-    line("fixed list", &["10.0.0.2", "leased"]);
     line(
-        "floating list",
+        "vm list --format table",
+        &["i-00000001", "running", "10.0.0.2", &float],
+    );
+    line("fixed list --format table", &["10.0.0.2", "leased"]);
+    line(
+        "floating list --format table",
         &[&float, "i-00000001", "admin", "10.0.0.2"],
     );
-    line("network list", &["10.0.0.0/24", "\t1     \t252"]);
+    line("network list --format table", &["10.0.0.0/24", " 1    252"]);
     line("network info private", &["used:", " 1"]);
-    line("service list", &[" UTC"]);
+    line("service list --format table", &[" UTC"]);
 
     let narrow = "script -q -c 'stty cols 60; nova-manage vm list; nova-manage network list' /dev/null </dev/null";
     let said = cloud.sh(narrow).unwrap();
@@ -158,9 +161,9 @@ fn an_instance_that_runs_without_a_lease_is_remarked_where_people_look() {
         "UPDATE instances SET launched_at = launched_at - 121000000",
     );
     let why = "no DHCP lease of 10.0.0.2 is known after 120 s";
-    let list = cloud.sh("nova-manage vm list").unwrap();
+    let list = cloud.sh("nova-manage vm list --format table").unwrap();
     assert!(list.contains(why) && list.contains("running"), "{list}");
-    let fixed = cloud.sh("nova-manage fixed list").unwrap();
+    let fixed = cloud.sh("nova-manage fixed list --format table").unwrap();
     assert!(fixed.contains("no lease"), "{fixed}");
     let reason = "describe-instances --query Reservations[].Instances[].StateReason.Message";
     let said = cloud.aws(reason).unwrap();
@@ -176,7 +179,7 @@ fn an_instance_that_runs_without_a_lease_is_remarked_where_people_look() {
     .unwrap();
     assert!(
         cloud
-            .sh("nova-manage fixed list")
+            .sh("nova-manage fixed list --format table")
             .unwrap()
             .contains("leased")
     );

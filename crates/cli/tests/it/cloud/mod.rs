@@ -2,6 +2,7 @@
 
 mod addresses;
 mod apart;
+mod client_page;
 mod clients;
 mod conflicts;
 mod database;

@@ -94,7 +94,7 @@ const POWER_CUT: &str = "
 fn addresses_and_leases_survive_a_restart_of_everything_and_of_the_host() {
     let cloud = Cloud::up("").unwrap();
     let float = cloud.with_instance().unwrap();
-    let owners = || cloud.sh("nova-manage fixed list");
+    let owners = || cloud.sh("nova-manage fixed list --format table");
     let leased = |before: Option<&str>| {
         eventually(LONG, || -> Result<String> {
             let now = owners()?;
