@@ -12,7 +12,7 @@ use novanet_agent::firewall::Firewall;
 use novanet_agent::link::Links;
 use novanet_agent::runtime::Engine;
 use novanet_agent::settings::Settings;
-use novanet_lab::{HostOptions, inside_host, this_test};
+use novanet_lab::{HostOptions, eventually_async, inside_host, this_test};
 use novanet_model::HostObject;
 use novanet_model::wire::InstanceState;
 use novanet_reconcile::{
@@ -306,15 +306,13 @@ impl Deaths {
         let settings = &self.settings;
         agent(settings, &KillAfter::new(), async |engine| {
             reaches(engine, 1, &self.states[to]).await;
-            let mut differs = engine.plan(true).await.unwrap();
-            for _ in 0..100 {
-                if differs.matches("nothing differs").count() == 4 {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                differs = engine.plan(true).await.unwrap();
-            }
-            assert_eq!(differs.matches("nothing differs").count(), 4, "{differs}");
+            eventually_async(Duration::from_mins(1), || async {
+                let differs = engine.plan(true).await.unwrap();
+                let settled = differs.matches("nothing differs").count() == 4;
+                settled.then_some(()).ok_or(differs)
+            })
+            .await
+            .unwrap();
         })
         .await;
         dump(&settings.state_path)
