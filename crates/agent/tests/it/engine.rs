@@ -40,10 +40,10 @@ async fn things_are_made_upwards_and_removed_downwards() {
         "{removed:#?}"
     );
     assert_eq!(
-        host.things().len(),
+        host.items().len(),
         1,
         "the firewall's base stays: {:?}",
-        host.things()
+        host.items()
     );
 }
 
@@ -72,11 +72,8 @@ async fn a_slow_instance_delays_no_floating_ip() {
     let before = tokio::time::Instant::now();
     engine.merge(delta(3, &[cloud::float(1, 1)], &[]));
     eventually("the floating IP", || {
-        let things = host.things();
-        things
-            .get("firewall float/203.0.0.1")
-            .cloned()
-            .ok_or(things)
+        let items = host.items();
+        items.get("firewall float/203.0.0.1").cloned().ok_or(items)
     })
     .await;
     assert!(before.elapsed() < Duration::from_secs(1));
@@ -99,17 +96,17 @@ async fn a_revoked_rule_does_not_wait_for_an_instance_that_is_stopped() {
     ];
     engine.merge(delta(2, &[], &gone));
     eventually("the rule's end", || {
-        let things = host.things();
-        let there = things.contains_key("firewall rule/sg-00000001/1");
-        if there { Err(things) } else { Ok(()) }
+        let items = host.items();
+        let there = items.contains_key("firewall rule/sg-00000001/1");
+        if there { Err(items) } else { Ok(()) }
     })
     .await;
     assert!(
-        host.things().contains_key("links port/nv1"),
+        host.items().contains_key("links port/nv1"),
         "its cable waits for the instance"
     );
     reached(&engine, 2).await;
-    assert!(!host.things().contains_key("links port/nv1"));
+    assert!(!host.items().contains_key("links port/nv1"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,34 +115,34 @@ async fn nothing_is_removed_before_the_first_list() {
     host.put("links", "bridge/br100", "mtu None");
     let engine = start(&host);
     tokio::time::sleep(Duration::from_mins(1)).await;
-    assert_eq!(host.things().len(), 1);
+    assert_eq!(host.items().len(), 1);
     assert_eq!(host.observations("links"), 0);
     engine.merge(list(1, &[]));
     reached(&engine, 1).await;
-    assert!(!host.things().contains_key("links bridge/br100"));
+    assert!(!host.items().contains_key("links bridge/br100"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_disturbance_is_repaired_within_a_fifth_of_a_second() {
     let (host, _engine) = running().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let before = host.things();
+    let before = host.items();
     host.take_away("firewall", "base");
     host.put("firewall", "rule/sg-00000001/1", "open to all");
-    host.disturb("firewall");
+    host.change_externally("firewall");
     tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(host.things(), before);
+    assert_eq!(host.items(), before);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_tells_of_is_repaired_within_five_seconds() {
     let (host, _engine) = running().await;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let before = host.things();
+    let before = host.items();
     host.take_away("links", "bridge/br100");
     host.put("dhcp", "server/br9", "left over");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(host.things(), before);
+    assert_eq!(host.items(), before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,7 +166,7 @@ async fn a_removal_that_fails_is_reported_under_the_object_that_went() {
     );
     host.fail("links", "bridge/br100", false);
     no_error(&engine).await;
-    assert!(!host.things().contains_key("links bridge/br100"));
+    assert!(!host.items().contains_key("links bridge/br100"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,25 +180,25 @@ async fn a_foreign_thing_in_the_way_is_an_error_of_its_object_and_stays() {
         cloud::errors(&engine),
         [("port/1/0".to_owned(), message.to_owned())]
     );
-    assert!(host.things().contains_key("links route/203.0.0.1"));
+    assert!(host.items().contains_key("links route/203.0.0.1"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_subsystem_that_cannot_be_observed_is_reported_and_delays_no_other() {
     let host = FakeHost::new();
-    host.blind("links", true);
+    host.fail_observing("links", true);
     let engine = started(&host, &[cloud::float(1, 1)]).await;
-    assert!(host.things().contains_key("firewall float/203.0.0.1"));
+    assert!(host.items().contains_key("firewall float/203.0.0.1"));
     let message = "links: cannot be observed: the fake kernel does not answer";
     assert_eq!(
         cloud::errors(&engine),
         [("host/links".to_owned(), message.to_owned())]
     );
-    host.blind("links", false);
+    host.fail_observing("links", false);
     eventually("the route", || {
-        let things = host.things();
-        let there = things.contains_key("links route/203.0.0.1");
-        if there { Ok(()) } else { Err(things) }
+        let items = host.items();
+        let there = items.contains_key("links route/203.0.0.1");
+        if there { Ok(()) } else { Err(items) }
     })
     .await;
     assert!(cloud::errors(&engine).is_empty());
@@ -265,11 +262,7 @@ async fn killed_after_any_action_of_any_subsystem_the_next_agent_ends_in_the_sam
             break;
         }
         assert!(live(&host, [&after, &after], None).await);
-        assert_eq!(
-            host.things(),
-            whole.things(),
-            "killed after {kills} actions"
-        );
+        assert_eq!(host.items(), whole.items(), "killed after {kills} actions");
         kills += 1;
     }
     assert!(kills >= 20, "only {kills} actions");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn has(host: &FakeHost, name: &str) -> bool {
-    host.things().contains_key(name)
+    host.items().contains_key(name)
 }
 
 const INSTANCE: &str = "instances instance/i-00000001";
@@ -20,7 +20,7 @@ async fn runs(host: &FakeHost) {
         if has(host, INSTANCE) {
             Ok(())
         } else {
-            Err(host.things())
+            Err(host.items())
         }
     })
     .await;
@@ -34,7 +34,7 @@ async fn an_instance_waits_for_a_firewall_that_fails_however_long_it_takes() {
         let engine = start(&host);
         engine.merge(list(1, &cloud::small_cloud()));
         tokio::time::sleep(Duration::from_mins(10)).await;
-        assert!(!has(&host, INSTANCE), "{item}: {:?}", host.things());
+        assert!(!has(&host, INSTANCE), "{item}: {:?}", host.items());
         let said = cloud::errors(&engine);
         let waits = said.iter().find(|(key, _)| key.starts_with("instance/"));
         let (_, message) = waits.unwrap_or_else(|| panic!("{item}: {said:?}"));
@@ -49,16 +49,16 @@ async fn an_instance_waits_for_a_firewall_that_fails_however_long_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_waits_for_a_slow_or_blind_firewall_and_comes_at_once_after_it() {
+async fn an_instance_waits_for_a_slow_or_unobservable_firewall_and_comes_at_once_after_it() {
     let host = FakeHost::new();
-    host.blind("firewall", true);
+    host.fail_observing("firewall", true);
     let engine = start(&host);
     engine.merge(list(1, &cloud::small_cloud()));
     tokio::time::sleep(Duration::from_mins(1)).await;
-    assert!(!has(&host, INSTANCE), "{:?}", host.things());
+    assert!(!has(&host, INSTANCE), "{:?}", host.items());
     let looks = host.observations("firewall");
     assert!((4..=90).contains(&looks), "{looks} times in a minute");
-    host.blind("firewall", false);
+    host.fail_observing("firewall", false);
     host.slow("firewall", Duration::from_secs(1));
     runs(&host).await;
     let actions = host.actions();
@@ -109,7 +109,7 @@ impl Console for NoConsole {
 #[tokio::test(start_paused = true)]
 async fn a_cleanup_that_cannot_end_an_instance_says_so_and_leaves_its_firewall() {
     let (host, engine) = running().await;
-    let before = host.things();
+    let before = host.items();
     host.fail("instances", "instance/i-00000001", true);
     let answers = Answers::new(engine, Arc::new(NoConsole));
     let cleanup = Question::Cleanup {
@@ -122,8 +122,8 @@ async fn a_cleanup_that_cannot_end_an_instance_says_so_and_leaves_its_firewall()
     assert!(message.contains("i-00000001"), "{message}");
     assert!(message.contains("stay as they are"), "{message}");
     let lower = |host: &FakeHost| {
-        let things = host.things().into_iter();
-        let lower = things.filter(|(name, _)| !name.starts_with("instances"));
+        let items = host.items().into_iter();
+        let lower = items.filter(|(name, _)| !name.starts_with("instances"));
         lower.collect::<Vec<_>>()
     };
     let rest: Vec<_> = before
@@ -135,5 +135,5 @@ async fn a_cleanup_that_cannot_end_an_instance_says_so_and_leaves_its_firewall()
     host.fail("instances", "instance/i-00000001", false);
     let answer = answers.answer(&cleanup).await;
     assert!(matches!(answer, Answer::Text { .. }), "{answer:?}");
-    assert!(host.things().is_empty(), "{:?}", host.things());
+    assert!(host.items().is_empty(), "{:?}", host.items());
 }

@@ -23,13 +23,13 @@ fn start_with(host: &FakeHost, timing: &Timing) -> Engine {
 }
 
 fn has(host: &FakeHost, name: &str) -> bool {
-    host.things().contains_key(name)
+    host.items().contains_key(name)
 }
 
 async fn comes(host: &FakeHost, name: &str) {
     eventually(name, || {
-        let things = host.things();
-        things.contains_key(name).then_some(()).ok_or(things)
+        let items = host.items();
+        items.contains_key(name).then_some(()).ok_or(items)
     })
     .await;
 }

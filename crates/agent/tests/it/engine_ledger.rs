@@ -189,7 +189,7 @@ async fn one_change_among_ten_thousand_costs_one_change() {
     // Every few seconds it observes, however long this takes; but not for each change.
     let observed = host.observations("firewall") - seen;
     assert!(observed < 50, "it observed on the hot path: {observed}");
-    assert_eq!(host.things()["firewall float/203.0.0.5"], "10.0.0.101");
+    assert_eq!(host.items()["firewall float/203.0.0.5"], "10.0.0.101");
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn a_host_without_an_agent_is_planned_from_its_ledger_and_cleaned_up() {
     })
     .await
     .unwrap();
-    assert_eq!(host.things().len(), 1);
+    assert_eq!(host.items().len(), 1);
     let text = ask(Offline::Cleanup {
         dry_run: false,
         force: true,
@@ -224,7 +224,7 @@ async fn a_host_without_an_agent_is_planned_from_its_ledger_and_cleaned_up() {
     .await
     .unwrap();
     assert!(text.contains("remove bridge/br9"), "{text}");
-    assert!(host.things().is_empty());
+    assert!(host.items().is_empty());
     host.put("links", "bridge/br9", "left over");
     host.fail("links", "bridge/br9", true);
     let failed = ask(Offline::Cleanup {
@@ -268,12 +268,8 @@ async fn the_metadata_service_finds_instances_by_address() {
     engine.merge(delta(3, &[], &[&cloud::binding(1, "br100")]));
     assert_eq!(engine.instance_at(address), None);
     eventually("an empty host", || {
-        let things = host.things();
-        if things.len() == 1 {
-            Ok(())
-        } else {
-            Err(things)
-        }
+        let items = host.items();
+        if items.len() == 1 { Ok(()) } else { Err(items) }
     })
     .await;
 }

@@ -23,8 +23,8 @@ fn two_networks() -> Vec<HostObject> {
 
 /// The items of the first network on the host.
 fn of_the_first(host: &FakeHost) -> Vec<String> {
-    let things = host.things().into_iter();
-    let of_it = things.filter(|(key, value)| {
+    let items = host.items().into_iter();
+    let of_it = items.filter(|(key, value)| {
         [key, value].iter().any(|text| {
             ["br100", "10.0.1.", "nv1", "cable/"]
                 .iter()
@@ -66,13 +66,13 @@ async fn nothing_of_a_network_is_made_whose_bridges_name_is_taken_and_one_error_
         "it was touched for a moment: {touched:?}"
     );
     only_error(&engine, TAKEN);
-    let things = host.things();
+    let items = host.items();
     for there in [
         "links bridge/br200",
         "firewall snat/10.0.2.0/24",
         "dhcp server/br200",
     ] {
-        assert!(things.contains_key(there), "{there} is not in {things:?}");
+        assert!(items.contains_key(there), "{there} is not in {items:?}");
     }
     let plan = engine.plan(true).await.unwrap();
     let expected = format!(
@@ -89,8 +89,8 @@ async fn a_name_that_is_free_again_is_ours_with_the_next_round() {
     host.vacate("links", "bridge/br100");
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (other, _) = running().await;
-    for (key, value) in other.things() {
-        assert_eq!(host.things().get(&key), Some(&value), "{key}");
+    for (key, value) in other.items() {
+        assert_eq!(host.items().get(&key), Some(&value), "{key}");
     }
     no_error(&engine).await;
     // Upwards: no subsystem stood on what was not there yet.
@@ -111,13 +111,13 @@ async fn a_network_loses_its_bridge_to_somebody_else_and_gets_it_back() {
     })
     .await;
     only_error(&engine, TAKEN);
-    assert!(host.things().contains_key("instances instance/i-00000001"));
+    assert!(host.items().contains_key("instances instance/i-00000001"));
     host.vacate("links", "bridge/br100");
-    host.disturb("links");
+    host.change_externally("links");
     no_error(&engine).await;
     let (other, _) = running().await;
     eventually("all of it", || {
-        let (is, should) = (host.things(), other.things());
+        let (is, should) = (host.items(), other.items());
         if is == should { Ok(()) } else { Err(is) }
     })
     .await;
@@ -139,7 +139,7 @@ async fn a_network_that_comes_later_is_looked_at_before_anything_of_it_is_made()
     let all: Vec<_> = objects.iter().collect();
     engine.merge(delta(3, &[], &all));
     no_error(&engine).await;
-    assert_eq!(host.things().len(), 1, "{:?}", host.things());
+    assert_eq!(host.items().len(), 1, "{:?}", host.items());
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +153,7 @@ async fn nothing_of_a_vlan_network_is_made_and_one_error_says_so() {
     assert!(engine.plan(false).await.unwrap().contains(VLAN));
     // Also where a device of that name is: one error, not two.
     host.occupy("links", "bridge/br100");
-    host.disturb("links");
+    host.change_externally("links");
     tokio::time::sleep(Duration::from_secs(10)).await;
     only_error(&engine, VLAN);
     // It becomes a network that hosts can run.
@@ -161,7 +161,7 @@ async fn nothing_of_a_vlan_network_is_made_and_one_error_says_so() {
     engine.merge(delta(2, &[cloud::bridge(1, "br100")], &[]));
     reached(&engine, 2).await;
     no_error(&engine).await;
-    assert!(host.things().contains_key("dhcp server/br100"));
+    assert!(host.items().contains_key("dhcp server/br100"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,8 +176,8 @@ async fn a_flat_network_takes_the_administrators_bridge() {
     let objects = [HostObject::Bridge(bridge), cloud::port(1, "br100", 1)];
     engine.merge(list(1, &objects));
     reached(&engine, 1).await;
-    assert!(host.things().contains_key("links port/nv1"));
-    assert!(host.things().contains_key("firewall guard/nv1"));
+    assert!(host.items().contains_key("links port/nv1"));
+    assert!(host.items().contains_key("firewall guard/nv1"));
 }
 
 /// The host's own addresses and routes: addresses as `address interface`, routes as
@@ -220,42 +220,42 @@ async fn a_network_in_whose_range_the_host_lives_is_held_back_in_every_subsystem
     let touched = host.actions();
     assert!(!touched.iter().any(|a| a.contains("br100")), "{touched:?}");
     only_error(&engine, LIVED_IN);
-    assert!(host.things().contains_key("dhcp server/br200"));
+    assert!(host.items().contains_key("dhcp server/br200"));
     assert!(engine.plan(true).await.unwrap().contains(LIVED_IN));
     // It moves away.
     host.lives_at(lives(&[], &[]));
-    host.disturb("links");
+    host.change_externally("links");
     no_error(&engine).await;
     let (other, _) = running().await;
-    for (key, value) in other.things() {
-        assert_eq!(host.things().get(&key), Some(&value), "{key}");
+    for (key, value) in other.items() {
+        assert_eq!(host.items().get(&key), Some(&value), "{key}");
     }
     // And back, while the network is in use: what runs there stays.
     host.lives_at(lives(&["10.0.1.77/25 eth5"], &[]));
-    host.disturb("links");
+    host.change_externally("links");
     eventually("the network to go", || {
         let left = of_the_first(&host);
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await;
     only_error(&engine, LIVED_IN);
-    assert!(host.things().contains_key("instances instance/i-00000001"));
+    assert!(host.items().contains_key("instances instance/i-00000001"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wider_route_takes_no_network_down_and_a_narrower_one_does() {
     let (host, engine) = running().await;
-    let before = host.things();
+    let before = host.items();
     host.lives_at(lives(
         &[],
         &["10.0.0.0/8 192.0.2.9 tun0", "0.0.0.0/1 192.0.2.9 tun0"],
     ));
-    host.disturb("links");
+    host.change_externally("links");
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(host.things(), before);
+    assert_eq!(host.items(), before);
     no_error(&engine).await;
     host.lives_at(lives(&[], &["10.0.1.128/25 192.0.2.9 tun0"]));
-    host.disturb("links");
+    host.change_externally("links");
     eventually("the network to go", || {
         let left = of_the_first(&host);
         if left.is_empty() { Ok(()) } else { Err(left) }
@@ -265,8 +265,8 @@ async fn a_wider_route_takes_no_network_down_and_a_narrower_one_does() {
 
 /// The items of the floating IP 203.0.0.1 on the host.
 fn of_the_float(host: &FakeHost) -> Vec<String> {
-    let things = host.things().into_keys();
-    things.filter(|key| key.contains("203.0.0.1")).collect()
+    let items = host.items().into_keys();
+    items.filter(|key| key.contains("203.0.0.1")).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -298,7 +298,7 @@ async fn a_floating_ip_that_the_host_has_itself_is_in_force_in_no_subsystem() {
                 && message.ends_with("(nova-manage floating disassociate 203.0.0.1)"),
             "{message}"
         );
-        assert!(host.things().contains_key("firewall float/203.0.0.2"));
+        assert!(host.items().contains_key("firewall float/203.0.0.2"));
         engine.stop();
         host.take_away("firewall", "float/203.0.0.2");
         host.take_away("links", "route/203.0.0.2");
@@ -308,14 +308,14 @@ async fn a_floating_ip_that_the_host_has_itself_is_in_force_in_no_subsystem() {
     let engine = started(&host, &[cloud::float(1, 3)]).await;
     assert_eq!(of_the_float(&host), all);
     host.lives_at(lives(&["203.0.0.1/24 eth0"], &[]));
-    host.disturb("links");
+    host.change_externally("links");
     eventually("the floating IP to go", || {
         let left = of_the_float(&host);
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await;
     host.lives_at(lives(&[], &[]));
-    host.disturb("links");
+    host.change_externally("links");
     no_error(&engine).await;
     assert_eq!(of_the_float(&host), all);
 }
@@ -326,10 +326,10 @@ async fn an_instance_whose_address_the_host_has_waits_and_says_so() {
     // On the network's own bridge: the network itself is not in question.
     host.lives_at(lives(&["10.0.0.3/24 br100"], &[]));
     let engine = started(&host, &cloud::small_cloud()).await;
-    let things = host.things();
-    assert!(things.contains_key("dhcp server/br100"), "{things:?}");
+    let items = host.items();
+    assert!(items.contains_key("dhcp server/br100"), "{items:?}");
     for gone in ["links port/nv1", "firewall guard/nv1"] {
-        assert!(!things.contains_key(gone), "{gone} is in {things:?}");
+        assert!(!items.contains_key(gone), "{gone} is in {items:?}");
     }
     let errors = cloud::errors(&engine);
     let (_, message) = errors.iter().find(|(key, _)| key == "port/1/0").unwrap();

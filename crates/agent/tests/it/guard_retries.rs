@@ -78,7 +78,7 @@ async fn the_worker_above_retries_when_the_fault_below_is_over() {
     for (subsystem, key) in [("links", "bridge/br100"), ("dhcp", "dhcp/1")] {
         host.fail(subsystem, key, false);
     }
-    host.disturb("links");
+    host.change_externally("links");
     let began = Instant::now();
     crate::engine_support::no_error(&engine).await;
     assert!(

@@ -93,9 +93,9 @@ pub(crate) fn socket(dir: &Path) -> PathBuf {
 
 pub(crate) async fn has(host: &FakeHost, thing: &str, value: Option<&str>) {
     eventually(thing, || {
-        let things = host.things();
-        let ok = things.get(thing).map(String::as_str) == value;
-        if ok { Ok(()) } else { Err(things) }
+        let items = host.items();
+        let ok = items.get(thing).map(String::as_str) == value;
+        if ok { Ok(()) } else { Err(items) }
     })
     .await;
 }
@@ -159,19 +159,15 @@ async fn without_a_server_the_host_comes_up_from_the_ledger_and_catches_up_later
     server_sees(&cloud, 1).await;
     let version = cloud.change(&[cloud::float(2, 9)], &[]);
     server_sees(&cloud, version).await;
-    let before = host.things();
+    let before = host.items();
     agent.stop().await;
     drop(serving);
 
     let rebooted = FakeHost::new();
     let agent = Agent::start(&rebooted, dir.path(), None);
     eventually("the host as before", || {
-        let things = rebooted.things();
-        if things == before {
-            Ok(())
-        } else {
-            Err(things)
-        }
+        let items = rebooted.items();
+        if items == before { Ok(()) } else { Err(items) }
     })
     .await;
     let version = cloud.change(&[], &[&cloud::float(2, 9)]);
@@ -367,7 +363,7 @@ async fn a_cleaned_up_host_stays_empty_until_the_agent_is_started_again() {
     let _serving = cloud.serve(&socket(dir.path()));
     let agent = Agent::start(&host, dir.path(), None);
     server_sees(&cloud, 1).await;
-    let full = host.things();
+    let full = host.items();
     let dry = Question::Cleanup {
         dry_run: true,
         force: true,
@@ -376,7 +372,7 @@ async fn a_cleaned_up_host_stays_empty_until_the_agent_is_started_again() {
         panic!("dry run failed");
     };
     assert_eq!(text.matches("  remove ").count(), full.len(), "{text}");
-    assert_eq!(host.things(), full);
+    assert_eq!(host.items(), full);
     let wet = Question::Cleanup {
         dry_run: false,
         force: true,
@@ -385,16 +381,16 @@ async fn a_cleaned_up_host_stays_empty_until_the_agent_is_started_again() {
         local::ask(dir.path(), &wet).await.unwrap(),
         Answer::Text { text }
     );
-    assert!(host.things().is_empty());
+    assert!(host.items().is_empty());
     cloud.change(&[cloud::float(2, 2)], &[]);
-    host.disturb("firewall");
+    host.change_externally("firewall");
     eventually("a status that says so", || {
         let last = cloud.state().statuses.last().cloned().unwrap();
         let said = last.errors.iter().any(|e| e.key.0 == "host/cleanup");
         if said { Ok(()) } else { Err(last) }
     })
     .await;
-    assert!(host.things().is_empty());
+    assert!(host.items().is_empty());
     agent.stop().await;
     let _agent = Agent::start(&host, dir.path(), None);
     has(&host, "firewall float/203.0.0.2", Some("10.0.0.2")).await;

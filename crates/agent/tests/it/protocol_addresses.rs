@@ -55,7 +55,7 @@ async fn addresses_are_reported_when_they_change_and_to_a_server_that_comes_back
         .await;
     }
     host.lives_at(at("203.0.113.3/24"));
-    host.disturb("links");
+    host.change_externally("links");
     let both = [at("203.0.113.2/24"), at("203.0.113.3/24")];
     reported(&cloud, &both).await;
 
@@ -78,7 +78,7 @@ async fn my_ip_follows_the_address_that_the_host_leaves_with() {
     for address in ["203.0.113.2", "203.0.113.3"] {
         let address = address.parse().unwrap();
         host.leaves_with(address);
-        host.disturb("links");
+        host.change_externally("links");
         eventually("a hello from there", || {
             let last = cloud.state().hellos.last().map(|hello| hello.my_ip);
             if last == Some(address) {

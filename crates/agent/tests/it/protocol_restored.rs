@@ -45,7 +45,7 @@ async fn nothing_is_changed_or_removed_for_another_database_until_the_operator_d
     let (host, cloud) = (FakeHost::new(), Cloud::new());
     let _serving = cloud.serve(&socket(dir.path()));
     let agent = settled(dir.path(), &host, &cloud).await;
-    let before = host.things();
+    let before = host.items();
 
     cloud.restore("e2", 9, &[cloud::float(1, 7), cloud::float(3, 3)]);
     let words = held(&cloud).await;
@@ -58,7 +58,7 @@ async fn nothing_is_changed_or_removed_for_another_database_until_the_operator_d
     ] {
         assert!(words.contains(part), "{part} is not in {words:?}");
     }
-    assert_eq!(host.things(), before);
+    assert_eq!(host.items(), before);
     let plan = local::ask(dir.path(), &Question::Plan { diff: true }).await;
     let Answer::Text { text } = plan.unwrap() else {
         panic!("no plan")
@@ -69,7 +69,7 @@ async fn nothing_is_changed_or_removed_for_another_database_until_the_operator_d
     cloud.state().statuses.clear();
     let _agent = Agent::start(&host, dir.path(), None);
     held(&cloud).await;
-    assert_eq!(host.things(), before);
+    assert_eq!(host.items(), before);
 
     cloud.state().accepts = vec!["e1".to_owned()];
     has(&host, "firewall float/203.0.0.1", Some("10.0.0.7")).await;
@@ -92,7 +92,7 @@ async fn nothing_is_changed_or_removed_for_an_older_copy_and_the_right_database_
     let (host, cloud) = (FakeHost::new(), Cloud::new());
     let _serving = cloud.serve(&socket(dir.path()));
     let _agent = settled(dir.path(), &host, &cloud).await;
-    let before = host.things();
+    let before = host.items();
     let objects = cloud.state().objects.clone();
     cloud.restore("e1", 1, &[cloud::float(1, 1)]);
     let words = held(&cloud).await;
@@ -100,7 +100,7 @@ async fn nothing_is_changed_or_removed_for_an_older_copy_and_the_right_database_
         words.contains("its clock is at 1, this host has seen 2"),
         "{words}"
     );
-    assert_eq!(host.things(), before);
+    assert_eq!(host.items(), before);
     // The right one is brought back.
     cloud.state().objects = objects;
     cloud.state().version = 2;
@@ -115,7 +115,7 @@ async fn an_older_copy_that_has_gone_on_is_noticed_by_what_it_never_had() {
     let (host, cloud) = (FakeHost::new(), Cloud::new());
     let serving = cloud.serve(&socket(dir.path()));
     let agent = settled(dir.path(), &host, &cloud).await;
-    let before = host.things();
+    let before = host.items();
     agent.stop().await;
     drop(serving);
     // As far as the host, with other objects.
@@ -125,5 +125,5 @@ async fn an_older_copy_that_has_gone_on_is_noticed_by_what_it_never_had() {
     let _agent = Agent::start(&host, dir.path(), None);
     let words = held(&cloud).await;
     assert!(words.contains("never had objects of this host"), "{words}");
-    assert_eq!(host.things(), before);
+    assert_eq!(host.items(), before);
 }

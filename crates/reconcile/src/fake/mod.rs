@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Key of a thing in a fake subsystem, e.g. `bridge/br100`.
+/// Key of an item in a fake subsystem, e.g. `bridge/br100`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FakeKey(pub String);
 
@@ -79,22 +79,22 @@ pub struct FakeHost {
     killed: Arc<Notify>,
 }
 
-type Thing = (&'static str, String);
+type FakeItem = (&'static str, String);
 
 #[derive(Default)]
 struct State {
-    things: BTreeMap<Thing, String>,
-    foreign: BTreeSet<Thing>,
+    items: BTreeMap<FakeItem, String>,
+    foreign: BTreeSet<FakeItem>,
     addresses: HostAddresses,
     source: Option<Ipv4Addr>,
-    failing: BTreeSet<Thing>,
-    blind: BTreeSet<&'static str>,
+    failing: BTreeSet<FakeItem>,
+    unobservable: BTreeSet<&'static str>,
     slow: BTreeMap<&'static str, Duration>,
     changed_externally: BTreeMap<&'static str, Arc<Notify>>,
     actions: Vec<String>,
     kill_at: Option<usize>,
     observations: BTreeMap<&'static str, usize>,
-    guards: BTreeMap<Thing, Thing>,
+    guards: BTreeMap<FakeItem, FakeItem>,
 }
 
 impl FakeHost {
@@ -124,43 +124,43 @@ impl FakeHost {
     }
 
     /// Everything of ours on the host: `subsystem key` → value.
-    pub fn things(&self) -> BTreeMap<String, String> {
-        let things = self.state().things.clone();
+    pub fn items(&self) -> BTreeMap<String, String> {
+        let items = self.state().items.clone();
         let name = |((subsystem, key), value)| (format!("{subsystem} {key}"), value);
-        things.into_iter().map(name).collect()
+        items.into_iter().map(name).collect()
     }
 
-    /// Another program puts a thing with our ownership tag there (or changes it), unnoticed.
+    /// Another program puts an item with our ownership tag there (or changes it), unnoticed.
     pub fn put(&self, subsystem: &'static str, key: &str, value: &str) {
-        let thing = (subsystem, key.to_owned());
-        self.state().things.insert(thing, value.to_owned());
+        let item = (subsystem, key.to_owned());
+        self.state().items.insert(item, value.to_owned());
     }
 
-    /// The subsystem keeps the first thing (subsystem and key) for as long as the second is there.
+    /// The subsystem keeps the first item (subsystem and key) for as long as the second is there.
     pub fn keep_while(&self, guard: (&'static str, &str), guarded: (&'static str, &str)) {
         let owned = |(subsystem, key): (&'static str, &str)| (subsystem, key.to_owned());
         self.state().guards.insert(owned(guard), owned(guarded));
     }
 
-    fn is_kept(&self, thing: &Thing) -> bool {
+    fn is_kept(&self, item: &FakeItem) -> bool {
         let state = self.state();
-        let guarded = state.guards.get(thing);
-        guarded.is_some_and(|guarded| state.things.contains_key(guarded))
+        let guarded = state.guards.get(item);
+        guarded.is_some_and(|guarded| state.items.contains_key(guarded))
     }
 
-    /// Another program removes a thing, unnoticed.
+    /// Another program removes an item, unnoticed.
     pub fn take_away(&self, subsystem: &'static str, key: &str) {
-        self.state().things.remove(&(subsystem, key.to_owned()));
+        self.state().items.remove(&(subsystem, key.to_owned()));
     }
 
     /// The kernel tells the subsystem that something of it changed.
-    pub fn disturb(&self, subsystem: &'static str) {
+    pub fn change_externally(&self, subsystem: &'static str) {
         if let Some(notify) = self.state().changed_externally.get(subsystem) {
             notify.notify_one();
         }
     }
 
-    /// Something foreign stands where this thing would be; if that is a bridge, a bridge.
+    /// Something foreign stands where this item would be; if that is a bridge, a bridge.
     pub fn occupy(&self, subsystem: &'static str, key: &str) {
         self.state().foreign.insert((subsystem, key.to_owned()));
     }
@@ -180,24 +180,24 @@ impl FakeHost {
         self.state().source = Some(source);
     }
 
-    /// From now on changes of this thing fail (or no longer).
+    /// From now on changes of this item fail (or no longer).
     pub fn fail(&self, subsystem: &'static str, key: &str, fails: bool) {
-        let thing = (subsystem, key.to_owned());
+        let item = (subsystem, key.to_owned());
         let mut state = self.state();
         if fails {
-            state.failing.insert(thing);
+            state.failing.insert(item);
         } else {
-            state.failing.remove(&thing);
+            state.failing.remove(&item);
         }
     }
 
     /// From now on the subsystem cannot be observed (or can again).
-    pub fn blind(&self, subsystem: &'static str, blind: bool) {
+    pub fn fail_observing(&self, subsystem: &'static str, fails: bool) {
         let mut state = self.state();
-        if blind {
-            state.blind.insert(subsystem);
+        if fails {
+            state.unobservable.insert(subsystem);
         } else {
-            state.blind.remove(subsystem);
+            state.unobservable.remove(subsystem);
         }
     }
 
@@ -237,38 +237,36 @@ impl FakeHost {
     }
 
     /// One numbered action: done, refused, or never done because the agent was killed before it.
-    async fn act(&self, thing: &Thing, value: Option<&str>) -> Result<(), SubsystemError> {
-        let slow = self.state().slow.get(thing.0).copied();
+    async fn act(&self, item: &FakeItem, value: Option<&str>) -> Result<(), SubsystemError> {
+        let slow = self.state().slow.get(item.0).copied();
         if let Some(each) = slow {
             tokio::time::sleep(each).await;
         }
-        if let Some(result) = self.try_act(thing, value) {
+        if let Some(result) = self.try_act(item, value) {
             return result;
         }
         self.killed.notify_one();
         std::future::pending().await
     }
 
-    fn try_act(&self, thing: &Thing, value: Option<&str>) -> Option<Result<(), SubsystemError>> {
+    fn try_act(&self, item: &FakeItem, value: Option<&str>) -> Option<Result<(), SubsystemError>> {
         let mut state = self.state();
         if state.kill_at.is_some_and(|at| state.actions.len() >= at) {
             return None;
         }
-        if state.foreign.contains(thing) {
-            let message = format!("{} is taken by something foreign", thing.1);
+        if state.foreign.contains(item) {
+            let message = format!("{} is taken by something foreign", item.1);
             return Some(Err(SubsystemError::Refused(message)));
         }
-        if state.failing.contains(thing) {
+        if state.failing.contains(item) {
             let source = std::io::Error::from_raw_os_error(28);
-            return Some(Err(SubsystemError::kernel(&thing.1, source)));
+            return Some(Err(SubsystemError::kernel(&item.1, source)));
         }
         let word = if value.is_some() { "put" } else { "remove" };
-        state
-            .actions
-            .push(format!("{} {word} {}", thing.0, thing.1));
+        state.actions.push(format!("{} {word} {}", item.0, item.1));
         match value {
-            Some(value) => state.things.insert(thing.clone(), value.to_owned()),
-            None => state.things.remove(thing),
+            Some(value) => state.items.insert(item.clone(), value.to_owned()),
+            None => state.items.remove(item),
         };
         Some(Ok(()))
     }
@@ -325,13 +323,13 @@ impl<S: Subject> Subsystem for FakeSubsystem<S> {
     ) -> Result<BTreeMap<FakeKey, String>, SubsystemError> {
         let mut state = self.host.state();
         *state.observations.entry(S::NAME).or_default() += 1;
-        if state.blind.contains(S::NAME) {
+        if state.unobservable.contains(S::NAME) {
             return Err(SubsystemError::Refused(
                 "the fake kernel does not answer".to_owned(),
             ));
         }
         let mut seen = BTreeMap::new();
-        for ((subsystem, key), value) in &state.things {
+        for ((subsystem, key), value) in &state.items {
             if *subsystem == S::NAME {
                 seen.insert(FakeKey(key.clone()), value.clone());
             }
@@ -352,19 +350,19 @@ impl<S: Subject> Subsystem for FakeSubsystem<S> {
     ) -> Vec<(FakeKey, SubsystemError)> {
         let mut failures = Vec::new();
         for change in changes {
-            let thing = (S::NAME, change.key.0.clone());
+            let item = (S::NAME, change.key.0.clone());
             let mut result = Ok(());
             // A change is two actions, so that there is a moment in between to be killed in.
-            if change.to.is_none() && self.host.is_kept(&thing) {
+            if change.to.is_none() && self.host.is_kept(&item) {
                 result = Err(SubsystemError::Waits(format!(
                     "{} is still needed",
                     change.key
                 )));
             } else if change.from.is_some() {
-                result = self.host.act(&thing, None).await;
+                result = self.host.act(&item, None).await;
             }
             if let (Ok(()), Some(to)) = (&result, &change.to) {
-                result = self.host.act(&thing, Some(to)).await;
+                result = self.host.act(&item, Some(to)).await;
             }
             if let Err(error) = result {
                 failures.push((change.key.clone(), error));
@@ -376,8 +374,8 @@ impl<S: Subject> Subsystem for FakeSubsystem<S> {
 
 impl<S: Subject> Inspect for FakeSubsystem<S> {
     async fn show(&mut self) -> Result<String, SubsystemError> {
-        let things = self.host.things().into_iter();
-        let ours = things.filter(|(name, _)| name.starts_with(S::NAME));
+        let items = self.host.items().into_iter();
+        let ours = items.filter(|(name, _)| name.starts_with(S::NAME));
         let text = ours
             .map(|(name, value)| name + ": " + &value + "\n")
             .collect();
@@ -385,9 +383,9 @@ impl<S: Subject> Inspect for FakeSubsystem<S> {
     }
 
     async fn in_use(&mut self) -> Result<String, SubsystemError> {
-        let things = self.host.things().into_keys();
+        let items = self.host.items().into_keys();
         let mark = format!("{} port/", S::NAME);
-        let ports: Vec<_> = things.filter(|name| name.starts_with(&mark)).collect();
+        let ports: Vec<_> = items.filter(|name| name.starts_with(&mark)).collect();
         Ok(ports.join(", "))
     }
 }

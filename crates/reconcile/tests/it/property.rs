@@ -77,7 +77,7 @@ fn check_any_state<S: Subject>(
     reconciler.set_objects(objects);
     let first = run(reconciler.settle(Instant::now()));
     prop_assert_eq!(first.failed, 0);
-    prop_assert_eq!(host.things(), wanted(&reconciler));
+    prop_assert_eq!(host.items(), wanted(&reconciler));
     let actions = host.actions().len();
     let second = run(reconciler.round(Instant::now()));
     prop_assert!(second.observed && second.is_quiet());
@@ -109,7 +109,7 @@ fn check_incremental<S: Subject>(
     let mut scratch = Reconciler::new(fresh.subsystem::<S>());
     scratch.set_objects(all.values());
     run(scratch.settle(Instant::now()));
-    prop_assert_eq!(host.things(), fresh.things());
+    prop_assert_eq!(host.items(), fresh.items());
     prop_assert_eq!(wanted(&reconciler), wanted(&scratch));
     Ok(())
 }
@@ -214,10 +214,10 @@ fn check_reasons<S: Subject>(
         reconciler.block(BTreeMap::from([(blocked, why)]));
     }
     run(reconciler.settle(Instant::now()));
-    let things = host.things();
+    let items = host.items();
     for object in objects {
         for (key, value) in claims(object) {
-            let on_host = things.get(&format!("{} {key}", S::NAME)) == Some(&value);
+            let on_host = items.get(&format!("{} {key}", S::NAME)) == Some(&value);
             let desired = reconciler.desired().get(&FakeKey(key.clone()));
             let shared = desired.is_some_and(|winner| *winner != value);
             let reason = reconciler.hold_reason(&FakeKey(key.clone()), &object.key());
@@ -257,7 +257,7 @@ fn check_kills<S: Subject>(
             run(second.settle(Instant::now()));
         }
         prop_assert_eq!(
-            host.things(),
+            host.items(),
             wanted(&second),
             "killed after {} actions",
             kill
@@ -289,7 +289,7 @@ fn check_failure<S: Subject>(
     prop_assert_eq!(round.failed, 1);
     let mut others = all.clone();
     others.remove(&format!("{} {bad}", S::NAME));
-    prop_assert_eq!(host.things(), others);
+    prop_assert_eq!(host.items(), others);
     let text: Vec<_> = reconciler.errors().into_values().collect();
     prop_assert!(!text.is_empty() && text.iter().all(|text| text.contains(bad.as_str())));
     let again = run(reconciler.round(start));
@@ -297,7 +297,7 @@ fn check_failure<S: Subject>(
     host.fail(S::NAME, bad, false);
     let due = reconciler.next_retry().unwrap();
     run(reconciler.round(due));
-    prop_assert_eq!(host.things(), all);
+    prop_assert_eq!(host.items(), all);
     prop_assert!(reconciler.errors().is_empty());
     Ok(())
 }

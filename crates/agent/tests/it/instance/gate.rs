@@ -197,7 +197,7 @@ impl World {
     pub(super) async fn break_firewall(&self) {
         self.host.fail("firewall", "base", true);
         self.host.take_away("firewall", "base");
-        self.host.disturb("firewall");
+        self.host.change_externally("firewall");
         self.errors("base").await;
     }
 
@@ -212,7 +212,7 @@ impl World {
 
     pub(super) fn mend_firewall(&self) {
         self.host.fail("firewall", "base", false);
-        self.host.disturb("firewall");
+        self.host.change_externally("firewall");
     }
 
     pub(super) async fn reported(&mut self, state: InstanceState, detail: &str) {

@@ -71,7 +71,7 @@ fn an_instance_whose_network_is_refused_reports_why_and_the_others_boot() {
         until(&mut world, 3, InstanceState::Gone, None).await;
 
         world.host.vacate("links", "bridge/br100");
-        world.host.disturb("links");
+        world.host.change_externally("links");
         until(&mut world, 1, InstanceState::Running, None).await;
         let words = |r: &&InstanceReport| r.instance == InstanceId(1);
         let said: Vec<_> = world.seen.iter().filter(words).collect();
@@ -107,7 +107,7 @@ fn a_running_instance_reports_no_refused_network_until_its_next_boot() {
         }
         world.host.take_away("links", "bridge/br100");
         world.host.occupy("links", "bridge/br100");
-        world.host.disturb("links");
+        world.host.change_externally("links");
         eventually("the refusal", || {
             let errors = crate::engine_support::errors(&world.engine);
             let there = errors.iter().any(|(_, message)| message == TAKEN);
@@ -121,7 +121,7 @@ fn a_running_instance_reports_no_refused_network_until_its_next_boot() {
         until(&mut world, 1, InstanceState::Pending, Some(TAKEN)).await;
         assert_eq!(Some(world.seen.len() - 1), count, "{:?}", world.seen);
         world.host.vacate("links", "bridge/br100");
-        world.host.disturb("links");
+        world.host.change_externally("links");
         until(&mut world, 1, InstanceState::Running, None).await;
         assert_eq!(last(&mut world, 1).map(|r| r.boot), Some(2));
     });
