@@ -5,7 +5,7 @@
 
 use crate::failure::Failure;
 use novanet_agent::ledger;
-use novanet_agent::runtime::lineage::{Doubt, REMEDY, Reason};
+use novanet_agent::runtime::lineage::{Mismatch, REMEDY, Reason};
 use novanet_agent::runtime::{self, AgentError, DesiredObjects, lock};
 use novanet_control::{Cloud, sqlite_file};
 use novanet_model::flags::Flags;
@@ -69,7 +69,7 @@ pub(crate) enum Verdict {
     /// It has no schema yet, and the state folder had a database.
     Empty(LocalRecord),
     /// It is another one, or an older copy.
-    Doubtful(LocalRecord, Doubt),
+    Mismatched(LocalRecord, Mismatch),
 }
 
 impl Verdict {
@@ -84,8 +84,8 @@ impl Verdict {
                  right? To begin anew: nova-manage db sync, then nova-manage db restored --drop)",
                 record.words()
             )),
-            Self::Doubtful(record, doubt) => Some(format!(
-                "database {database} is not the one of {state} ({}): {doubt}; nothing was made, \
+            Self::Mismatched(record, mismatch) => Some(format!(
+                "database {database} is not the one of {state} ({}): {mismatch}; nothing was made, \
                  removed or overwritten ({REMEDY})",
                 record.words()
             )),
@@ -132,13 +132,13 @@ pub(crate) async fn compare(cloud: &Cloud, flags: &Flags) -> Result<Verdict, Fai
         } else {
             clock_of(cloud).await?
         };
-        if let Some(doubt) = Doubt::about(ledger, &list) {
-            return Ok(Verdict::Doubtful(record, doubt));
+        if let Some(mismatch) = Mismatch::about(ledger, &list) {
+            return Ok(Verdict::Mismatched(record, mismatch));
         }
     }
     Ok(match unlike_seen(cloud, record.seen.as_ref()).await? {
         None => Verdict::Same,
-        Some(doubt) => Verdict::Doubtful(record, doubt),
+        Some(mismatch) => Verdict::Mismatched(record, mismatch),
     })
 }
 
@@ -157,14 +157,14 @@ pub(crate) async fn glance(cloud: &Cloud, flags: &Flags) -> Result<Verdict, Fail
     let seen = clock_file::read(&clock_file::path(&flags.state_path()));
     Ok(match unlike_seen(cloud, seen.as_ref()).await? {
         None => Verdict::Same,
-        Some(doubt) => Verdict::Doubtful(LocalRecord { seen, ledger: None }, doubt),
+        Some(mismatch) => Verdict::Mismatched(LocalRecord { seen, ledger: None }, mismatch),
     })
 }
 
 async fn unlike_seen(
     cloud: &Cloud,
     seen: Option<&(String, i64)>,
-) -> Result<Option<Doubt>, Failure> {
+) -> Result<Option<Mismatch>, Failure> {
     let Some((epoch, version)) = seen else {
         return Ok(None);
     };
@@ -182,7 +182,7 @@ async fn unlike_seen(
     } else {
         return Ok(None);
     };
-    Ok(Some(Doubt {
+    Ok(Some(Mismatch {
         reason,
         unknown: Vec::new(),
     }))

@@ -4,7 +4,7 @@
 
 use super::addresses::Addresses;
 use super::desired_objects::{DesiredObjects, MergeResult};
-use super::lineage::{Doubt, Held};
+use super::lineage::{Held, Mismatch};
 use crate::ledger::{self, Ledger};
 use novanet_model::wire::{
     Digest, Follow, InstanceReport, InstanceState, ObjectError, Objects, Status,
@@ -54,7 +54,7 @@ pub enum NewsResult {
     /// The news do not continue the objects here: ask for the whole list.
     ListAgain,
     /// The news are of a database that this host does not follow: nothing was merged, see
-    /// [`Doubt`].
+    /// [`Mismatch`].
     Held,
 }
 
@@ -114,8 +114,8 @@ impl Engine {
         let mut ledger = self.ledger();
         {
             let mut state = self.state();
-            if let Some(doubt) = Doubt::about(&state.table, &news) {
-                if state.held.hold(doubt) {
+            if let Some(mismatch) = Mismatch::about(&state.table, &news) {
+                if state.held.hold(mismatch) {
                     self.inner.workers.news().notify_one();
                 }
                 return NewsResult::Held;

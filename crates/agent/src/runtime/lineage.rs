@@ -70,14 +70,14 @@ impl fmt::Display for Reason {
 
 /// Why a host merges nothing of a server's news.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubt {
+pub struct Mismatch {
     /// The proof.
     pub reason: Reason,
     /// Objects of the ledger that the database does not know; empty if the news are no list.
     pub unknown: Vec<ObjectKey>,
 }
 
-impl Doubt {
+impl Mismatch {
     /// Compares the news with the table; `None`: both are of one history. The cost grows with the
     /// news, for a list with the table too.
     pub fn about(table: &DesiredObjects, news: &Objects) -> Option<Self> {
@@ -128,7 +128,7 @@ impl Doubt {
     }
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason)?;
         if !self.unknown.is_empty() {
@@ -167,18 +167,18 @@ fn missing(table: &DesiredObjects, list: &Objects) -> Vec<ObjectKey> {
         .collect()
 }
 
-/// Holds the host as it is while there is a doubt.
+/// Holds the host as it is while there is a mismatch.
 #[derive(Debug, Default)]
-pub(super) struct Held(Option<Doubt>);
+pub(super) struct Held(Option<Mismatch>);
 
 impl Held {
-    /// Starts or continues the hold. `true`: the doubt differs from the one before, and is logged.
-    pub(super) fn hold(&mut self, doubt: Doubt) -> bool {
-        if self.0.as_ref() == Some(&doubt) {
+    /// Starts or continues the hold. `true`: the mismatch differs from the one before, and is logged.
+    pub(super) fn hold(&mut self, mismatch: Mismatch) -> bool {
+        if self.0.as_ref() == Some(&mismatch) {
             return false;
         }
-        tracing::error!(%doubt, "nothing on this host is changed or removed: {REMEDY}");
-        self.0 = Some(doubt);
+        tracing::error!(reason = %mismatch, "nothing on this host is changed or removed: {REMEDY}");
+        self.0 = Some(mismatch);
         true
     }
 
@@ -189,11 +189,11 @@ impl Held {
         }
     }
 
-    /// The doubt and the remedy; `None`: the host is not held.
+    /// The mismatch and the remedy; `None`: the host is not held.
     pub(super) fn message(&self) -> Option<String> {
-        let doubt = self.0.as_ref()?;
+        let mismatch = self.0.as_ref()?;
         Some(format!(
-            "{doubt}; nothing on this host is changed or removed: {REMEDY}"
+            "{mismatch}; nothing on this host is changed or removed: {REMEDY}"
         ))
     }
 }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn reason(news: &Objects) -> Option<Reason> {
-        Doubt::about(&table(), news).map(|doubt| doubt.reason)
+        Mismatch::about(&table(), news).map(|mismatch| mismatch.reason)
     }
 
     #[test]
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(reason(&news(12, true, &gone)), None);
         // The first list of all.
         assert_eq!(
-            Doubt::about(&DesiredObjects::default(), &news(1, true, &[])),
+            Mismatch::about(&DesiredObjects::default(), &news(1, true, &[])),
             None
         );
         // Another epoch that was decided about, whatever it has.
@@ -295,9 +295,9 @@ mod tests {
         assert_eq!(reason(&news(8, true, &[])), Some(older.clone()));
         assert_eq!(reason(&news(8, false, &[])), Some(older));
         let two = [(3, member(1), true), (5, member(2), true)];
-        let doubt = Doubt::about(&table(), &news(20, true, &two)).unwrap();
-        assert_eq!(doubt.reason, Reason::Missing);
-        assert_eq!(doubt.unknown, [port(1).key()]);
+        let mismatch = Mismatch::about(&table(), &news(20, true, &two)).unwrap();
+        assert_eq!(mismatch.reason, Reason::Missing);
+        assert_eq!(mismatch.unknown, [port(1).key()]);
         // An object that is older than the one here, or another instance of the same number.
         let back = [
             (2, member(1), true),
@@ -320,9 +320,9 @@ mod tests {
         let mut unknown: Vec<_> = (1..=7).map(|n| key(&format!("instance/{n}"))).collect();
         unknown.push(key("port/1/0"));
         let reason = Reason::Missing;
-        let doubt = Doubt { reason, unknown };
+        let mismatch = Mismatch { reason, unknown };
         assert_eq!(
-            doubt.names(),
+            mismatch.names(),
             "i-00000001, i-00000002, i-00000003, i-00000004, i-00000005, 2 more instances, \
              1 other objects"
         );

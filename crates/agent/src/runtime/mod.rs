@@ -21,7 +21,7 @@ pub mod serve;
 pub use desired_objects::DesiredObjects;
 pub use engine::{Engine, NewsResult};
 pub use error::AgentError;
-pub use lineage::Doubt;
+pub use lineage::Mismatch;
 pub use lock::{Lock, NamespaceLock};
 pub use offline::{Offline, has_ledger, offline_with};
 pub use questions::{Answers, Console};

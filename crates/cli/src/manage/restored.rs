@@ -29,12 +29,12 @@ pub(crate) async fn run(choice: Option<Choice>, cx: &Context) -> Result<String, 
     }
     cx.cloud.require_schema().await?;
     let verdict = identity::compare(&cx.cloud, &cx.flags).await?;
-    let Verdict::Doubtful(record, doubt) = verdict else {
+    let Verdict::Mismatched(record, mismatch) = verdict else {
         return Ok("nothing to decide: this is the database of this state folder\n".to_owned());
     };
     let Some(choice) = choice else {
-        let mut text = format!("{doubt}\n");
-        for key in &doubt.unknown {
+        let mut text = format!("{mismatch}\n");
+        for key in &mismatch.unknown {
             let _ = writeln!(text, "unknown to the database: {key}");
         }
         text.push_str(
@@ -51,10 +51,10 @@ pub(crate) async fn run(choice: Option<Choice>, cx: &Context) -> Result<String, 
                 .await?;
             format!(
                 "the host follows this database from now on, and removes what it does not know: {}\n",
-                if doubt.unknown.is_empty() {
+                if mismatch.unknown.is_empty() {
                     "nothing".to_owned()
                 } else {
-                    doubt.names()
+                    mismatch.names()
                 }
             )
         }
