@@ -100,6 +100,10 @@ fn help(applet: &str, about: &str) -> String {
     }
     text.push_str("\nFlags may also stand in a file: --flagfile=FILE, or /etc/nova/nova.conf.\n");
     text.push_str(log::HELP);
+    let _ = writeln!(
+        text,
+        "\nExample:\n    novanet {applet} --flagfile=/etc/nova/nova.conf"
+    );
     text
 }
 

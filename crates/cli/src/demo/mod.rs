@@ -32,6 +32,9 @@ const USAGE: &str = "usage: novanet demo [--keep] [--vlan]
 
     --keep   leave the sandbox running and say how to enter it
     --vlan   only VLAN networks; in a virtual machine, if this kernel has no 802.1Q
+
+Example:
+    novanet demo --keep
 ";
 
 /// What to show.

@@ -405,6 +405,22 @@ fn the_database_is_made_checked_and_versioned() {
 fn the_binary_says_what_it_can_do() {
     let sandbox = Sandbox::new();
     let run = |args: &[&str]| show(&sandbox.command(args).output().unwrap(), sandbox.path());
+    for applet in [
+        "up",
+        "server",
+        "agent",
+        "manage",
+        "dhcpbridge",
+        "euca",
+        "image",
+        "demo",
+        "completion",
+        "man",
+    ] {
+        let said = run(&[applet, "--help"]);
+        assert!(said.starts_with("exit 0\n--- stdout\n"), "{said}");
+        assert!(said.contains("\nExample:\n    "), "{applet}: {said}");
+    }
     insta::assert_snapshot!(run(&[]), @"
     exit 2
     --- stderr
