@@ -194,6 +194,9 @@ fn enslave(
             bridge.name, bridge.name
         )));
     }
+    if nic.master.is_some() && !found.is_empty() {
+        tracing::warn!(%uplink, "another program gives it addresses: see docs/uplinks.md");
+    }
     let before = MigrationRecord::load(state_dir, uplink);
     let moving = match (&before, found.is_empty()) {
         // It was enslaved, and others removed its bridge with the addresses of the uplink.
