@@ -170,6 +170,12 @@ pub(super) fn forget(state_dir: &Path, uplink: &IfName) -> Result<(), SubsystemE
         .map_err(|e| SubsystemError::kernel(format!("remove {}", path.display()), e))
 }
 
+/// The uplinks that have a record.
+pub(super) fn uplinks(state_dir: &Path) -> BTreeSet<IfName> {
+    let all = state_dir::interfaces(state_dir, PREFIX, SUFFIX);
+    all.into_iter().collect()
+}
+
 /// `host confirm`: confirms the moves of all uplinks that wait for it or were undone, or of `only`.
 /// Answers the interfaces. `state_path`: the agent's.
 ///
@@ -179,7 +185,7 @@ pub(super) fn forget(state_dir: &Path, uplink: &IfName) -> Result<(), SubsystemE
 pub fn confirm(state_path: &Path, only: Option<&IfName>) -> Result<Vec<IfName>, String> {
     let state_dir = state_path.join("links");
     let mut confirmed = Vec::new();
-    for uplink in state_dir::interfaces(&state_dir, PREFIX, SUFFIX) {
+    for uplink in uplinks(&state_dir) {
         let record = Record::load(&state_dir, &uplink);
         let record = record.filter(|record| record.stage != Stage::Confirmed);
         if let Some(record) = record

@@ -6,7 +6,9 @@ use super::item::{LinkKey, LinkValue, Wanted};
 use super::kernel_state::{Link, Snapshot};
 use super::ownership::{is_our_bridge, is_our_port};
 use super::port::PortValue;
-use super::{address, bridge, fdb, floating_ip, metadata_route, port, sysctl, uplink, vlan};
+use super::{
+    address, bridge, confirm, fdb, floating_ip, metadata_route, port, sysctl, uplink, vlan,
+};
 use novanet_model::{IfName, MacAddr};
 use novanet_reconcile::SubsystemError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +58,10 @@ pub(super) fn items(
     let item = |(name, value)| (LinkKey::Bridge(name), LinkValue::Bridge(value));
     items.extend(found.into_iter().map(item));
 
-    let found = uplink::observe(snapshot, &wanted.uplinks, uplinks, &context.state_dir);
+    // Also those whose move was undone, so that the record goes with the network.
+    let mut recorded = confirm::uplinks(&context.state_dir);
+    recorded.extend(uplinks.iter().cloned());
+    let found = uplink::observe(snapshot, &wanted.uplinks, &recorded, &context.state_dir);
     let item = |(name, spec)| (LinkKey::Uplink(name), LinkValue::Uplink(spec));
     items.extend(found.into_iter().map(item));
 

@@ -143,6 +143,11 @@ fn a_move_that_stops_an_sshd_session_is_undone_until_it_is_confirmed() {
         assert!(confirm(state.path(), None).is_err());
         removed(&state).await;
         assert_eq!(config("eth1"), before);
+        // The record of an undone move goes with its network, too.
+        std::fs::create_dir_all(state.path().join("links")).unwrap();
+        overdue["stage"] = json!("undone");
+        write(&state, &overdue);
+        removed(&state).await;
     });
 }
 
