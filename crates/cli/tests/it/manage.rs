@@ -481,5 +481,8 @@ fn the_binary_says_what_it_can_do() {
 
     Writes a lease event into this host's journal, or prints the leases that it holds. dnsmasq calls it,
     with NOVANET_LEASES, NOVANET_DHCP_HOSTS and NOVANET_BRIDGE in its environment.
+
+    Example:
+        novanet dhcpbridge add 02:16:3e:00:00:01 10.0.0.2 i-00000001
     ");
 }
