@@ -37,7 +37,8 @@ fn is_needed(kind: ObjectKind) -> bool {
         | ObjectKind::Group
         | ObjectKind::Rule
         | ObjectKind::Member
-        | ObjectKind::ProjectAddress => false,
+        | ObjectKind::ProjectAddress
+        | ObjectKind::VpnForward => false,
     }
 }
 
@@ -73,7 +74,8 @@ impl<'a> Held<'a> {
                 | HostObject::Dhcp(_)
                 | HostObject::Binding(_)
                 | HostObject::Member(_)
-                | HostObject::ProjectAddress(_) => {}
+                | HostObject::ProjectAddress(_)
+                | HostObject::VpnForward(_) => {}
             }
         }
         for (id, mut of_one) in ports {

@@ -3,6 +3,7 @@
 use crate::caller::{controller, operator};
 use crate::instances::finish_deleting;
 use crate::networks::{finish_deleting_networks, owners_of_network};
+use crate::vpn::end::finish_deleting_vpns;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::wire::{
     Digest, Follow, Hello, HostRole, InstanceReport, InstanceState, LeaseChange, LeaseEvent,
@@ -11,7 +12,7 @@ use novanet_model::wire::{
 use novanet_model::{InstanceId, ModelError};
 use novanet_store::hosts::{self, Host};
 use novanet_store::instances::{self, State};
-use novanet_store::{Conn, Tx, audit, clock, fixed_ips, networks, now, objects, views};
+use novanet_store::{Conn, Tx, audit, clock, fixed_ips, networks, now, objects, views, vpns};
 
 impl Cloud {
     /// Whether a host has been heard of lately (`service_down_time`).
@@ -186,13 +187,16 @@ impl Cloud {
 }
 
 async fn has_deletions(c: &mut Conn) -> Result<bool> {
-    Ok(!instances::deleting(c).await?.is_empty() || !networks::deleting(c).await?.is_empty())
+    Ok(!instances::deleting(c).await?.is_empty()
+        || !networks::deleting(c).await?.is_empty()
+        || !vpns::deleting(c).await?.is_empty())
 }
 
 pub(crate) async fn finish_deletions(tx: &mut Tx) -> Result<()> {
     for id in views::let_go(tx).await? {
         finish_deleting(tx, id).await?;
     }
+    finish_deleting_vpns(tx).await?;
     finish_deleting_networks(tx).await
 }
 

@@ -1,19 +1,26 @@
 //! Use cases of the PKI: authorities, users' and servers' certificates, revocation. Keys are made
 //! before the transactions that store them.
 
-use crate::caller::operator;
+use crate::caller::{controller, operator};
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::{Micros, ProjectId};
 use novanet_pki::PkiError;
 pub use novanet_pki::x509::{Authority, Issued};
 use novanet_pki::x509::{Purpose, Revoked};
 use novanet_store::certificates::{self, Certificate};
-use novanet_store::{Conn, audit, projects, users};
-use time::OffsetDateTime;
+use novanet_store::{Conn, Tx, audit, projects, users};
+use time::{Duration, OffsetDateTime};
 
 /// How long a revocation list is good for, in days. nova's were for a year: an expired list
 /// refuses every client.
 const LIST_DAYS: u16 = 365;
+
+/// An authority with less than this left is renewed with the same key: no certificate ends before
+/// its time because its authority does.
+const RENEW_AUTHORITY: Duration = Duration::days(2 * 365);
+
+/// In seconds.
+const WEEK: i64 = 7 * 86_400;
 
 /// The words that an authority's key is sealed with, so that one row's is no use in another.
 fn context(project: &str) -> String {
@@ -47,20 +54,31 @@ impl Cloud {
     /// kept nowhere.
     pub async fn issue_certificate(&self, project: &ProjectId, user: &str) -> Result<Issued> {
         let authority = self.authority(project).await?;
-        let id = self.authority_of(project);
-        let issued = authority.issue(
-            project.as_str(),
-            user,
-            Purpose::Client,
-            OffsetDateTime::now_utc(),
-        )?;
+        let now = OffsetDateTime::now_utc();
+        let issued = authority.issue(project.as_str(), user, Purpose::Client, now)?;
         let mut tx = self.db().begin_unplanned().await?;
         if projects::by_id(&mut tx, project).await?.is_none() {
             return Err(ControlError::not_found(Kind::Project, project));
         }
         require_access(&mut tx, project, user).await?;
+        self.add_certificate(&mut tx, &authority, project, Some(user), &issued)
+            .await?;
+        tx.commit().await?;
+        Ok(issued)
+    }
+
+    /// Stores a certificate that `authority` has issued to a user, or to the project's VPN server.
+    pub(crate) async fn add_certificate(
+        &self,
+        tx: &mut Tx,
+        authority: &Authority,
+        project: &ProjectId,
+        user: Option<&str>,
+        issued: &Issued,
+    ) -> Result<()> {
+        let id = self.authority_of(project);
         // A project that was deleted and made again has another authority.
-        let there = certificates::authority(&mut tx, id).await?;
+        let there = certificates::authority(tx, id).await?;
         if there.is_none_or(|row| row.certificate != authority.certificate()) {
             return Err(ControlError::Unavailable(format!(
                 "project {project} was made again meanwhile: repeat the command"
@@ -70,42 +88,67 @@ impl Cloud {
             serial: issued.serial.clone(),
             authority: id.to_owned(),
             project: project.as_str().to_owned(),
-            user: user.to_owned(),
+            user: user.unwrap_or_default().to_owned(),
             certificate: issued.certificate.clone(),
             not_before: issued.not_before.into(),
             not_after: issued.not_after.into(),
             revoked_at: None,
         };
-        certificates::insert(&mut tx, &row).await?;
-        audit::record(
-            &mut tx,
-            &operator(),
-            "certificate.issue",
-            Some(project.as_str()),
-            user,
-            &issued.serial,
-        )
-        .await?;
-        tx.commit().await?;
-        Ok(issued)
+        certificates::insert(tx, &row).await?;
+        let (name, of) = (user.unwrap_or("server"), Some(project.as_str()));
+        let action = "certificate.issue";
+        audit::record(tx, &operator(), action, of, name, &issued.serial).await?;
+        Ok(())
     }
 
-    /// The revocation list (PEM) of the authority that signs for a project.
+    /// The revocation list (PEM) of the authority that signs for a project. The same bytes until a
+    /// certificate is revoked or a new week begins: those that follow it see a change only then,
+    /// and it is renewed long before it expires, also after a long time without a server.
     pub async fn revocation_list(&self, project: &ProjectId) -> Result<String> {
         let authority = self.authority(project).await?;
         let now = OffsetDateTime::now_utc();
+        let week = WEEK * now.unix_timestamp().div_euclid(WEEK);
+        let week = Micros::new(week * 1_000_000);
         let mut tx = self.db().read().await?;
-        let rows = certificates::revoked(&mut tx, self.authority_of(project), now.into()).await?;
+        let rows = certificates::revoked(&mut tx, self.authority_of(project), week).await?;
+        let made = rows.iter().map(|(_, at)| *at).fold(week, Micros::max);
         let revoked = rows.into_iter().map(|(serial, at)| {
             let at = date(at, "revoked_at")?;
             Ok(Revoked { serial, at })
         });
         let revoked: Vec<_> = revoked.collect::<Result<_>>()?;
-        Ok(authority.revocation_list(&revoked, now, LIST_DAYS)?)
+        let made = date(made, "revoked_at")?;
+        Ok(authority.revocation_list(&revoked, made, LIST_DAYS)?)
+    }
+
+    /// `user revoke`: revokes every certificate of a user, in one project or in all. Answers the
+    /// projects whose certificates that were; revoking again does nothing.
+    pub async fn revoke_user(
+        &self,
+        user: &str,
+        project: Option<&ProjectId>,
+    ) -> Result<Vec<String>> {
+        let mut tx = self.db().begin_unplanned().await?;
+        if let Some(project) = project
+            && projects::by_id(&mut tx, project).await?.is_none()
+        {
+            return Err(ControlError::not_found(Kind::Project, project));
+        }
+        let revoked = certificates::revoke_user(&mut tx, user, project).await?;
+        // The certificates of a deleted user were revoked with the user.
+        if revoked.is_empty() && users::by_id(&mut tx, user).await?.is_none() {
+            return Err(ControlError::not_found(Kind::User, user));
+        }
+        for project in &revoked {
+            let action = "certificate.revoke";
+            audit::record(&mut tx, &operator(), action, Some(project), user, "").await?;
+        }
+        tx.commit().await?;
+        Ok(revoked)
     }
 
     /// Whose authority signs for a project; empty: the root.
-    fn authority_of<'p>(&self, project: &'p ProjectId) -> &'p str {
+    pub(crate) fn authority_of<'p>(&self, project: &'p ProjectId) -> &'p str {
         if self.config().use_project_ca {
             project.as_str()
         } else {
@@ -123,7 +166,10 @@ impl Cloud {
 
     async fn ensure_authority(&self, project: &str) -> Result<Authority> {
         if let Some(found) = self.stored_authority(project).await? {
-            return Ok(found);
+            if found.not_after() - OffsetDateTime::now_utc() > RENEW_AUTHORITY {
+                return Ok(found);
+            }
+            return self.renew_authority(project, found).await;
         }
         let made = Authority::generate(project, OffsetDateTime::now_utc())?;
         let key = made.private_key()?;
@@ -140,6 +186,28 @@ impl Cloud {
         certificates::insert_authority(&mut tx, &row).await?;
         tx.commit().await?;
         // Of two that made one at once the first stays.
+        self.stored_authority(project)
+            .await?
+            .ok_or_else(|| ControlError::not_found(Kind::Project, project))
+    }
+
+    async fn renew_authority(&self, project: &str, found: Authority) -> Result<Authority> {
+        let old = found.certificate().to_owned();
+        let renewed = found.renewed(OffsetDateTime::now_utc())?;
+        let new = (renewed.certificate(), renewed.not_after().into());
+        let mut tx = self.db().begin_unplanned().await?;
+        certificates::renew_authority(&mut tx, project, &old, new).await?;
+        let (of, name) = ((!project.is_empty()).then_some(project), "authority");
+        audit::record(
+            &mut tx,
+            &controller("renewals"),
+            "certificate.renew",
+            of,
+            name,
+            "",
+        )
+        .await?;
+        tx.commit().await?;
         self.stored_authority(project)
             .await?
             .ok_or_else(|| ControlError::not_found(Kind::Project, project))

@@ -54,6 +54,10 @@ pub struct CloudConfig {
     pub lockout: Lockout,
     /// Each project has an authority of its own.
     pub use_project_ca: bool,
+    /// `vpn_image_id`, as it is written.
+    pub vpn_image: String,
+    /// A VPN starts with a project's first instance in a VLAN network, if there is an image for it.
+    pub vpn_autostart: bool,
 }
 
 impl CloudConfig {
@@ -76,6 +80,8 @@ impl CloudConfig {
                 lock: seconds(flags, "lockout_minutes") * 60,
             },
             use_project_ca: flags.switch("use_project_ca"),
+            vpn_image: flags.text("vpn_image_id").to_owned(),
+            vpn_autostart: flags.switch("vpn_autostart"),
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Background controllers: they plan edited rows, end deletions, purge old tombstones and
-//! terminated instances, and plan everything again from scratch, a few rows at a time.
+//! Background controllers: they plan edited rows, end deletions, start VPNs, purge old tombstones
+//! and terminated instances, and plan everything again from scratch, a few rows at a time.
 //!
 //! Every server runs the loop; a lease decides which one acts. A round takes no input and does not
 //! retry: the next round is the retry.
 
 use crate::caller::controller;
 use crate::networks::owners_of_network;
+use crate::vpn::autostart::Starts;
 use crate::{Cloud, ControlError, Result, error_chain, host_addresses};
 use novanet_store::{
     PlanOwner, StoreError, audit, clock, instances, leases, network_change, now, objects, plan,
@@ -32,6 +33,7 @@ pub struct Controllers {
     round: u64,
     leads: bool,
     unchecked: VecDeque<PlanOwner>,
+    vpn_starts: Starts,
 }
 
 impl Controllers {
@@ -42,6 +44,7 @@ impl Controllers {
             round: 0,
             leads: false,
             unchecked: VecDeque::new(),
+            vpn_starts: Starts::default(),
         }
     }
 
@@ -58,6 +61,7 @@ impl Controllers {
         }
         cloud.plan_dirty().await?;
         cloud.finish_deletions().await?;
+        self.vpn_starts.round(cloud, round).await?;
         if round % SWEEP == SWEEP - 1 {
             cloud.sweep().await?;
         }
@@ -172,7 +176,7 @@ impl Cloud {
         instances::purge(&mut tx, now() - SHOWN_FOR).await?;
         self.collect_images(&mut tx).await?;
         tx.commit().await?;
-        Ok(())
+        self.renew_vpn_certificates().await
     }
 
     /// Epoch and version now, to note beside the database.

@@ -15,7 +15,7 @@ use novanet_store::instances::{self, State};
 use novanet_store::plan::Subject;
 use novanet_store::users::{self, User};
 use novanet_store::{
-    Conn, PlanOwner, Tx, audit, floating_ips, images, key_pairs, networks, objects, projects,
+    Conn, PlanOwner, Tx, audit, floating_ips, images, key_pairs, networks, objects, projects, vpns,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,6 +186,16 @@ async fn project_blockers(c: &mut Conn, id: &ProjectId) -> Result<Vec<Blocker>> 
         object: format!("floating IP {}", float.address),
         reason: format!("belongs to it (release it first, or: {scrub})"),
     }));
+    if let Some(vpn) = vpns::of_project(c, id).await? {
+        all.push(Blocker {
+            object: format!("VPN at {}", vpn.private_address),
+            reason: if vpn.deleting {
+                "is being removed (wait until its host has removed it)".to_owned()
+            } else {
+                format!("belongs to it (scrub it first: {scrub})")
+            },
+        });
+    }
     let networks = networks::of_project(c, id).await?;
     all.extend(networks.into_iter().map(|network| Blocker {
         object: format!("network {}", network.cidr),

@@ -130,6 +130,8 @@ pub enum Kind {
     Host,
     /// An instance type.
     InstanceType,
+    /// A project's VPN.
+    Vpn,
 }
 
 impl fmt::Display for Kind {
@@ -147,6 +149,7 @@ impl fmt::Display for Kind {
             Self::Project => "project",
             Self::Host => "host",
             Self::InstanceType => "instance type",
+            Self::Vpn => "VPN of project",
         })
     }
 }

@@ -7,7 +7,7 @@ use novanet_model::{MacAddr, ModelError, NetworkId, NetworkKind};
 use novanet_store::fixed_ips;
 pub use novanet_store::fixed_ips::{FixedIp, Usage};
 use novanet_store::pool;
-use novanet_store::{Committed, Conn, PlanOwner, Tx, audit, networks};
+use novanet_store::{Committed, Conn, PlanOwner, Tx, audit, networks, vpns};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -85,6 +85,10 @@ impl Cloud {
         let mut owners = BTreeSet::new();
         for &ip in addresses {
             let network = network_with(&mut tx, ip).await?;
+            if let Some(project) = vpns::keeper(&mut tx, network.id, ip).await? {
+                let reason = format!("is kept for the VPN of project {project}");
+                return Err(ControlError::in_use(Kind::FixedIp, ip, reason));
+            }
             if !pool::unreserve(&mut tx, network.id, ip).await? {
                 return Err(not_reserved(ip));
             }

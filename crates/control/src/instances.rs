@@ -204,12 +204,16 @@ impl Cloud {
         if view.row.state == State::Terminated || !may_ask {
             return Err(unknown());
         }
-        let user_data = self.user_data(&view.row)?;
-        let row = view.row;
         let network = match view.ports.first() {
             Some(port) => networks::by_id(&mut tx, port.network).await.ok().flatten(),
             None => None,
         };
+        drop(tx);
+        let user_data = match self.vpn_payload(&view.row).await? {
+            Some(payload) => Some(payload),
+            None => self.user_data(&view.row)?,
+        };
+        let row = view.row;
         let settings = &self.config().settings;
         let domain = network
             .as_ref()

@@ -22,10 +22,7 @@ impl Cloud {
         kind: KeyKind,
     ) -> Result<(KeyPair, String)> {
         check_name(name)?;
-        let _turn = KEY_MAKERS.acquire().await;
-        let made = tokio::task::spawn_blocking(move || generate_key_pair(kind))
-            .await
-            .map_err(|_| ControlError::Unavailable("making the key was cut off".to_owned()))??;
+        let made = self.make_key(kind).await?;
         let pair = KeyPair {
             name: name.to_owned(),
             fingerprint: made.fingerprint_md5,
@@ -51,6 +48,15 @@ impl Cloud {
         };
         self.add_key_pair(caller, &pair, "key_pair.import").await?;
         Ok(pair)
+    }
+
+    /// Makes a key, away from the tasks that serve others.
+    pub(crate) async fn make_key(&self, kind: KeyKind) -> Result<novanet_pki::ssh::KeyPair> {
+        let _turn = KEY_MAKERS.acquire().await;
+        tokio::task::spawn_blocking(move || generate_key_pair(kind))
+            .await
+            .map_err(|_| ControlError::Unavailable("making the key was cut off".to_owned()))?
+            .map_err(Into::into)
     }
 
     async fn add_key_pair(&self, caller: &Caller, pair: &KeyPair, action: &str) -> Result<()> {

@@ -39,6 +39,7 @@ mod reports;
 pub mod restored;
 pub mod scrub;
 mod user_data;
+pub mod vpn;
 mod waiters;
 
 pub use caller::{Caller, Role};

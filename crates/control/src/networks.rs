@@ -8,12 +8,12 @@ use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::carve::{self, CarveError, Carved, NewNetwork, Request};
 use novanet_model::rows::Network;
 use novanet_model::wire::HostRole;
-use novanet_model::{ModelError, NetworkId, NetworkKind};
+use novanet_model::{InstanceId, ModelError, NetworkId, NetworkKind};
 use novanet_store::networks::Reserved;
 pub use novanet_store::networks::{BadNetwork, Brief};
 use novanet_store::{
     Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, hosts, instances, networks,
-    objects,
+    objects, vpns,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,9 +87,10 @@ impl Cloud {
         Err(being_deleted(c, one).await?)
     }
 
-    /// The flags' defaults, with the VLAN ids that hosts have devices of.
+    /// The flags' defaults, with the VLAN ids that hosts have devices of and the ports of VPNs.
     pub(crate) async fn carve_defaults(&self, c: &mut Conn) -> Result<carve::Defaults> {
         let mut defaults = self.config().network_defaults.clone();
+        defaults.vpn_ports = vpns::ports(c).await?;
         for (host, report) in novanet_store::host_addresses::all(c).await? {
             for vlan in report.vlans {
                 defaults.host_vlans.entry(vlan).or_insert(host.clone());
@@ -195,14 +196,28 @@ async fn delete_blockers(c: &mut Conn, network: &Brief) -> Result<Vec<Blocker>> 
         reason: format!("owns it (scrub it first: nova-manage project scrub {project})"),
     });
     let mut blockers: Vec<Blocker> = project.collect();
-    blockers.extend(instance_blockers(c, network.id).await?);
+    let vpns = vpns::list(c).await?;
+    let here = vpns.iter().filter(|vpn| vpn.network == network.id);
+    blockers.extend(here.map(|vpn| Blocker {
+        object: format!("VPN of project {}", vpn.project),
+        reason: format!(
+            "is in it (scrub it first: nova-manage project scrub {})",
+            vpn.project
+        ),
+    }));
+    blockers.extend(instance_blockers(c, network.id, None).await?);
     Ok(blockers)
 }
 
-/// The instances in a network that keep it.
-pub(crate) async fn instance_blockers(c: &mut Conn, id: NetworkId) -> Result<Vec<Blocker>> {
+/// The instances in a network that keep it, but for one.
+pub(crate) async fn instance_blockers(
+    c: &mut Conn,
+    id: NetworkId,
+    except: Option<InstanceId>,
+) -> Result<Vec<Blocker>> {
     let living = instances::living_in_network(c, id).await?;
-    let blockers = living.into_iter().map(|instance| Blocker {
+    let living = living.into_iter().filter(|id| Some(*id) != except);
+    let blockers = living.map(|instance| Blocker {
         object: format!("instance {instance}"),
         reason: "is in it (terminate it first)".to_owned(),
     });

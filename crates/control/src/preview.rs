@@ -132,7 +132,7 @@ fn rank(object: &HostObject) -> u8 {
         HostObject::Instance(_) => 0,
         HostObject::Binding(_) => 1,
         HostObject::Dhcp(_) => 2,
-        HostObject::FloatingIp(_) => 3,
+        HostObject::FloatingIp(_) | HostObject::VpnForward(_) => 3,
         HostObject::Rule(_) => 4,
         HostObject::Member(_) | HostObject::ProjectAddress(_) => 5,
         HostObject::Group(_) => 6,
@@ -162,6 +162,10 @@ fn describe(object: &HostObject) -> String {
             address, bridge, ..
         }) => format!("gateway {address} on {bridge}, its NAT and firewall rules"),
         HostObject::Bridge(o) => bridge(o),
+        HostObject::VpnForward(o) => {
+            let to = (o.to_address, o.to_port);
+            format!("VPN at {}:{} to {}:{}", o.address, o.port, to.0, to.1)
+        }
     }
 }
 

@@ -36,7 +36,8 @@ pub(crate) async fn raise_counters(tx: &mut Tx, held: &Objects) -> Result<()> {
             | HostObject::Binding(_)
             | HostObject::FloatingIp(_)
             | HostObject::Member(_)
-            | HostObject::ProjectAddress(_) => return None,
+            | HostObject::ProjectAddress(_)
+            | HostObject::VpnForward(_) => return None,
         })
     });
     let mut largest = std::collections::BTreeMap::new();

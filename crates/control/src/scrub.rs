@@ -5,12 +5,13 @@ use crate::caller::operator;
 use crate::networks::instance_blockers;
 use crate::preview::{Blocker, Preview, refusal};
 use crate::{Caller, Cloud, ControlError, Kind, Result};
-use novanet_model::rows::FloatingIp;
+use novanet_model::rows::{FloatingIp, Vpn};
 use novanet_model::{InstanceId, ProjectId};
 use novanet_store::instances::{self, State};
 use novanet_store::networks::Brief;
 use novanet_store::{
-    Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, networks, objects, projects,
+    Committed, Conn, PlanOwner, Tx, audit, fixed_ips, floating_ips, interfaces, networks, objects,
+    projects, vpns,
 };
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -30,6 +31,7 @@ pub struct Scrubbed {
 struct Owned {
     networks: Vec<Brief>,
     floats: Vec<FloatingIp>,
+    vpn: Option<Vpn>,
 }
 
 impl Owned {
@@ -40,6 +42,7 @@ impl Owned {
         Ok(Self {
             networks: networks::of_project(c, id).await?,
             floats: floating_ips::of_project(c, id).await?,
+            vpn: vpns::of_project(c, id).await?,
         })
     }
 
@@ -48,18 +51,34 @@ impl Owned {
         let floats = self.floats.iter().map(|f| PlanOwner::FloatingIp(f.id));
         networks.chain(floats).collect()
     }
+
+    /// The Cloudpipe, whose end a scrub brings about.
+    fn cloudpipe(&self) -> Option<InstanceId> {
+        self.vpn.as_ref().and_then(|vpn| vpn.instance)
+    }
 }
 
 impl Cloud {
-    /// `project scrub`: it leaves its networks and its floating IPs go back to their pools. Refused
-    /// while instances have addresses in the networks, and, without `force`, while a floating IP
-    /// leads to an instance: its peers would be cut off.
+    /// `project scrub`: it leaves its networks, its floating IPs go back to their pools, and its VPN
+    /// ends. Refused while instances have addresses in the networks, and, without `force`, while a
+    /// floating IP leads to an instance: its peers would be cut off. A network with the Cloudpipe
+    /// waits for its host: then the VPN ends, and the answer says that the scrub is to be repeated
+    /// ([`ControlError::InUse`] of [`Kind::Vpn`]).
     pub async fn scrub_project(&self, id: &ProjectId, force: bool) -> Result<Scrubbed> {
         let mut tx = self.db().begin_planned().await?;
         let owned = Owned::of(&mut tx, id).await?;
-        let blockers = blockers(&mut tx, id, &owned, force).await?;
-        if let Some(refusal) = refusal(Kind::Project, id, &blockers) {
+        let found = blockers(&mut tx, id, &owned, force, owned.cloudpipe()).await?;
+        if let Some(refusal) = refusal(Kind::Project, id, &found) {
             return Err(refusal);
+        }
+        if let Some(vpn) = &owned.vpn {
+            self.end_vpn(&mut tx, vpn).await?;
+            if !blockers(&mut tx, id, &owned, force, None).await?.is_empty() {
+                tx.commit().await?;
+                let reason = "ends: its host has not let go of the Cloudpipe yet (repeat the \
+                              scrub; nova-manage service list shows whether the host is up)";
+                return Err(ControlError::in_use(Kind::Vpn, id, reason));
+            }
         }
         self.scrub(&mut tx, id, &owned).await?;
         let change = tx.commit().await?;
@@ -95,6 +114,9 @@ impl Cloud {
             owners.insert(PlanOwner::Instance(row.id));
             owners.insert(PlanOwner::Membership(row.id));
         }
+        if let Some(vpn) = &owned.vpn {
+            owners.extend(crate::vpn::end::owners(&mut tx, vpn).await?);
+        }
         let before = objects::of_owners(&mut tx, &owners).await?;
         let operator = Caller::operator(id.clone());
         for row in &ending {
@@ -105,8 +127,11 @@ impl Cloud {
         let blockers = if terminate {
             Vec::new()
         } else {
-            blockers(&mut tx, id, &owned, force).await?
+            blockers(&mut tx, id, &owned, force, owned.cloudpipe()).await?
         };
+        if let Some(vpn) = &owned.vpn {
+            self.end_vpn(&mut tx, vpn).await?;
+        }
         self.scrub(&mut tx, id, &owned).await?;
         let after = objects::of_owners(&mut tx, &owners).await?;
         Ok(Preview::between(&before, &after, blockers))
@@ -129,19 +154,28 @@ impl Cloud {
     }
 }
 
-/// What keeps a project from being scrubbed: instances in its networks, those too that a host has
-/// not let go of, and, without `force`, floating IPs that lead to instances.
+/// What keeps a project from being scrubbed: instances in its networks but for `except`, those too
+/// that a host has not let go of, and, without `force`, floating IPs that lead to instances.
 async fn blockers(
     c: &mut Conn,
     id: &ProjectId,
     owned: &Owned,
     force: bool,
+    except: Option<InstanceId>,
 ) -> Result<Vec<Blocker>> {
     let mut all = Vec::new();
     for network in &owned.networks {
         let cidr = &network.cidr;
-        let living = instance_blockers(c, network.id).await?;
-        let used = fixed_ips::in_use(c, network.id).await?;
+        let living = instance_blockers(c, network.id, except).await?;
+        let mut used = fixed_ips::in_use(c, network.id).await?;
+        if let Some(id) = except {
+            let ports = interfaces::ports(c, id).await?;
+            used -= ports
+                .iter()
+                .filter(|p| p.network == network.id)
+                .map(|_| 1)
+                .sum::<i64>();
+        }
         if living.is_empty() && used > 0 {
             let holders = networks::holders(c, network.id).await?.join(", ");
             all.push(Blocker {

@@ -53,6 +53,7 @@ id!(/** Row id of a floating IP (its EC2 name is [`AllocationId`]). */ FloatingI
 id!(/** Row id of a security group rule. */ RuleId, "rule id");
 id!(/** Number of a project, for names in the kernel where its textual id would not fit. */ ProjectNumber, "project number");
 id!(/** Number of an interned combination of security groups. */ CombinationId, "group combination");
+id!(/** Row id of a project's VPN. */ VpnId, "vpn id");
 id!(/** Row id of an image (its EC2 name is [`AmiId`]). */ ImageId, "image id");
 id!(/** An instance; shown as `i-0000000a`. */ InstanceId, "instance id", "i");
 id!(/** A reservation, the group of instances of one RunInstances call; shown as `r-0000000a`. */ ReservationId, "reservation id", "r");

@@ -32,7 +32,7 @@ pub use error::ModelError;
 pub use host_addresses::HostAddresses;
 pub use ids::{
     AllocationId, AmiId, AssociationId, CombinationId, FixedIpId, FloatingIpId, GroupId, ImageId,
-    InstanceId, NetworkId, ProjectId, ProjectNumber, ReservationId, RuleId, SubnetId,
+    InstanceId, NetworkId, ProjectId, ProjectNumber, ReservationId, RuleId, SubnetId, VpnId,
 };
 pub use ifname::IfName;
 pub use ipnet::Ipv4Net;

@@ -40,6 +40,8 @@ pub enum HostObject {
     Port(Port),
     /// An instance on this host.
     Instance(Instance),
+    /// A public UDP port that leads to a project's Cloudpipe.
+    VpnForward(VpnForward),
 }
 
 /// See [`HostObject::Bridge`].
@@ -145,6 +147,47 @@ pub struct Group {
     /// server that did not send names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Addresses of its project's VPN clients, which reach the members without a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpn_clients: Option<AddressRange>,
+}
+
+/// Addresses from `first` to `last`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AddressRange {
+    /// The lowest address.
+    pub first: Ipv4Addr,
+    /// The highest address, not below `first`.
+    pub last: Ipv4Addr,
+}
+
+impl AddressRange {
+    /// Every address of the range, ascending.
+    pub fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
+        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    }
+}
+
+impl std::fmt::Display for AddressRange {
+    /// As nft writes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// See [`HostObject::VpnForward`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnForward {
+    /// The network that the Cloudpipe is in.
+    pub network: NetworkId,
+    /// The public address.
+    pub address: Ipv4Addr,
+    /// The public UDP port.
+    pub port: u16,
+    /// The Cloudpipe's fixed IP.
+    pub to_address: Ipv4Addr,
+    /// The Cloudpipe's UDP port.
+    pub to_port: u16,
 }
 
 /// See [`HostObject::Rule`].
@@ -203,6 +246,10 @@ pub struct Port {
     pub combination: CombinationId,
     /// The instance's groups, ascending.
     pub groups: Vec<GroupId>,
+    /// A Cloudpipe's port: also machines with these addresses, the VPN clients, are behind it, with
+    /// MACs of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpn_clients: Option<AddressRange>,
 }
 
 /// See [`HostObject::Instance`].
@@ -283,6 +330,7 @@ impl HostObject {
             Self::ProjectAddress(o) => format!("project/{}/{}", o.project, o.address),
             Self::Port(o) => format!("port/{}/{}", o.instance.0, o.index),
             Self::Instance(o) => format!("instance/{}", o.instance.0),
+            Self::VpnForward(o) => format!("vpn/{}/{}", o.address, o.port),
         })
     }
 
@@ -300,6 +348,7 @@ impl HostObject {
             Self::ProjectAddress(_) => ObjectKind::ProjectAddress,
             Self::Port(_) => ObjectKind::Port,
             Self::Instance(_) => ObjectKind::Instance,
+            Self::VpnForward(_) => ObjectKind::VpnForward,
         }
     }
 }

@@ -45,11 +45,12 @@ pub enum ObjectKind {
     ProjectAddress,
     Port,
     Instance,
+    VpnForward,
 }
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Bridge,
         Self::Gateway,
         Self::Dhcp,
@@ -61,6 +62,7 @@ impl ObjectKind {
         Self::ProjectAddress,
         Self::Port,
         Self::Instance,
+        Self::VpnForward,
     ];
 
     /// The first word of its keys, and the value of the column `host_objects.kind`.
@@ -77,6 +79,7 @@ impl ObjectKind {
             Self::ProjectAddress => "project",
             Self::Port => "port",
             Self::Instance => "instance",
+            Self::VpnForward => "vpn",
         }
     }
 
@@ -91,7 +94,11 @@ impl ObjectKind {
             | Self::Group
             | Self::Port
             | Self::Instance => true,
-            Self::FloatingIp | Self::Rule | Self::Member | Self::ProjectAddress => false,
+            Self::FloatingIp
+            | Self::Rule
+            | Self::Member
+            | Self::ProjectAddress
+            | Self::VpnForward => false,
         }
     }
 }

@@ -6,11 +6,12 @@
 //! tombstones.
 
 use crate::object::{
-    Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, HostObject, Instance, Member, NO_INSTANCE,
-    Port, ProjectAddress, Rule, port_name,
+    AddressRange, Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, HostObject, Instance, Member,
+    NO_INSTANCE, Port, ProjectAddress, Rule, VpnForward, port_name,
 };
 use crate::rows;
 use crate::{GroupId, NetworkKind, ProjectNumber};
+use std::net::Ipv4Addr;
 
 /// An object and the host that must have it.
 pub type Placed = (String, HostObject);
@@ -22,13 +23,19 @@ pub struct CloudSettings {
     pub dhcp_lease_time: u32,
     /// `dhcp_domain`.
     pub dhcp_domain: String,
+    /// `vpn_ip`: the public address of VPNs whose network has none.
+    pub vpn_ip: Ipv4Addr,
 }
+
+/// The UDP port of the OpenVPN server in a Cloudpipe.
+pub const VPN_PORT: u16 = 1194;
 
 impl Default for CloudSettings {
     fn default() -> Self {
         Self {
             dhcp_lease_time: 120,
             dhcp_domain: "novalocal".to_owned(),
+            vpn_ip: Ipv4Addr::LOCALHOST,
         }
     }
 }
@@ -97,10 +104,44 @@ pub fn objects_of_network(
             })
         }));
     }
+    objects.extend(way_into_vlan(network, settings).map(HostObject::VpnForward));
     objects
         .into_iter()
         .map(|object| (host.clone(), object))
         .collect()
+}
+
+/// The way into a project's VLAN network: the public port leads to the network's second address,
+/// whether a Cloudpipe runs there or not.
+fn way_into_vlan(network: &rows::Network, settings: &CloudSettings) -> Option<VpnForward> {
+    if network.kind != NetworkKind::Vlan || network.project.is_none() {
+        return None;
+    }
+    Some(VpnForward {
+        network: network.id,
+        address: network.vpn_public_address.unwrap_or(settings.vpn_ip),
+        port: network.vpn_public_port?,
+        to_address: network.vpn_private_address?,
+        to_port: VPN_PORT,
+    })
+}
+
+/// The way into a VPN in a shared network, on that network's host. In a VLAN network it follows
+/// from the network's row.
+pub fn objects_of_vpn(vpn: &rows::Vpn) -> Vec<Placed> {
+    let (Some(host), true, false) = (&vpn.host, vpn.kind != NetworkKind::Vlan, vpn.deleting) else {
+        return Vec::new();
+    };
+    vec![(
+        host.clone(),
+        HostObject::VpnForward(VpnForward {
+            network: vpn.network,
+            address: vpn.public_address,
+            port: vpn.public_port,
+            to_address: vpn.private_address,
+            to_port: VPN_PORT,
+        }),
+    )]
 }
 
 /// An instance: itself and its ports on its host, a DHCP binding on each network's host.
@@ -142,6 +183,7 @@ pub fn objects_of_instance(instance: &rows::Instance) -> Vec<Placed> {
                 siblings: others.map(|other| other.address).collect(),
                 combination: instance.combination,
                 groups: instance.groups.clone(),
+                vpn_clients: instance.vpn_clients.filter(|_| port.index == 0),
             }),
         ));
         if let (Some(network_host), true) = (&port.network_host, port.kind != NetworkKind::Flat) {
@@ -198,17 +240,19 @@ pub fn objects_of_membership(
     placed
 }
 
-/// A group, on the hosts that have an instance in it.
+/// A group, on the hosts that have an instance in it. `vpn_clients`: those of its project.
 pub fn objects_of_group(
     group: GroupId,
     project: ProjectNumber,
     name: &str,
+    vpn_clients: Option<AddressRange>,
     member_hosts: &[String],
 ) -> Vec<Placed> {
     let object = Group {
         group,
         project,
         name: Some(name.to_owned()),
+        vpn_clients,
     };
     member_hosts
         .iter()

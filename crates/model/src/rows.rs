@@ -2,10 +2,11 @@
 //! The SQL names and types are in the store's migrations and in docs/schema.md.
 
 use crate::network::NetworkSpec;
+use crate::object::AddressRange;
 use crate::rule::{Source, Traffic};
 use crate::{
     CombinationId, FloatingIpId, GroupId, IfName, ImageId, InstanceId, MacAddr, NetworkId,
-    NetworkKind, ProjectId, ProjectNumber, ReservationId, RuleId,
+    NetworkKind, ProjectId, ProjectNumber, ReservationId, RuleId, VpnId,
 };
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -104,6 +105,36 @@ pub struct Instance {
     pub groups: Vec<GroupId>,
     /// Number of this combination of groups.
     pub combination: CombinationId,
+    /// The addresses of the VPN clients behind it, if it is its project's Cloudpipe.
+    #[serde(default)]
+    pub vpn_clients: Option<AddressRange>,
+}
+
+/// A project's VPN as the plan needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vpn {
+    /// Row id.
+    pub id: VpnId,
+    /// Its project.
+    pub project: ProjectId,
+    /// The network that the Cloudpipe is in.
+    pub network: NetworkId,
+    /// Kind of that network.
+    pub kind: NetworkKind,
+    /// The host that is the network's gateway; `None`: no host yet.
+    pub host: Option<String>,
+    /// Where clients connect to.
+    pub public_address: Ipv4Addr,
+    /// UDP port there.
+    pub public_port: u16,
+    /// The Cloudpipe's fixed IP.
+    pub private_address: Ipv4Addr,
+    /// Addresses of its clients.
+    pub clients: AddressRange,
+    /// The Cloudpipe, the last one that was launched.
+    pub instance: Option<InstanceId>,
+    /// It is ended: the row waits for the hosts to let go of the Cloudpipe.
+    pub deleting: bool,
 }
 
 /// A floating IP.

@@ -328,6 +328,7 @@ fn network_of(object: &HostObject) -> Option<NetworkId> {
         | HostObject::Rule(_)
         | HostObject::Member(_)
         | HostObject::ProjectAddress(_)
+        | HostObject::VpnForward(_)
         | HostObject::Instance(_) => None,
     }
 }

@@ -100,6 +100,26 @@ pub async fn insert_authority(tx: &mut Tx, authority: &Authority) -> Result<()> 
     Ok(())
 }
 
+/// Replaces the certificate of an authority by one of the same key, unless another was faster.
+pub async fn renew_authority(
+    tx: &mut Tx,
+    project: &str,
+    old: &str,
+    (new, not_after): (&str, Micros),
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE certificate_authorities SET certificate = $1, not_after = $2 \
+         WHERE project_id = $3 AND certificate = $4",
+    )
+    .bind(new)
+    .bind(not_after.get())
+    .bind(project)
+    .bind(old)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Adds a certificate.
 pub async fn insert(tx: &mut Tx, certificate: &Certificate) -> Result<()> {
     let now = tx.now.get();
@@ -181,6 +201,20 @@ pub async fn revoke_user(
     projects.sort();
     projects.dedup();
     Ok(projects)
+}
+
+/// Revokes the certificates of a project's servers.
+pub async fn revoke_servers(tx: &mut Tx, project: &ProjectId) -> Result<()> {
+    let now = tx.now.get();
+    sqlx::query(
+        "UPDATE certificates SET revoked_at = $1 \
+         WHERE project_id = $2 AND user_id = '' AND revoked_at IS NULL",
+    )
+    .bind(now)
+    .bind(project.as_str())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// Removes a project's own authority and its certificates; those that the root signed are

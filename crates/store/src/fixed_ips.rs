@@ -171,7 +171,8 @@ pub async fn reserved_ranges(c: &mut Conn, network: NetworkId) -> Result<Vec<Res
 pub async fn count_of(c: &mut Conn, project: &ProjectId) -> Result<i64> {
     Ok(sqlx::query_scalar(
         "SELECT count(*) FROM instances i JOIN fixed_ips f ON f.instance_id = i.id \
-         WHERE i.project_id = $1",
+         WHERE i.project_id = $1 \
+         AND NOT EXISTS (SELECT 1 FROM vpns v WHERE v.instance_id = i.id)",
     )
     .bind(project.as_str())
     .fetch_one(c)

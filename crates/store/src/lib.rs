@@ -50,6 +50,7 @@ mod tx;
 pub mod user_data;
 pub mod users;
 pub mod views;
+pub mod vpns;
 
 pub use db::Db;
 pub use engine_tx::Engine;

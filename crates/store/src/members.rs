@@ -325,15 +325,29 @@ pub async fn usage(c: &mut Conn, project: &ProjectId) -> Result<Option<Usage>> {
          WHERE p.id = $1 GROUP BY p.id",
     )
     .bind(project.as_str())
+    .fetch_optional(&mut *c)
+    .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let mut usage = Usage {
+        instances: (row.try_get(0)?, row.try_get(3)?),
+        cores: (row.try_get(1)?, row.try_get(4)?),
+        ram: (row.try_get(2)?, row.try_get(5)?),
+        fixed_ips: row.try_get(6)?,
+    };
+    // A Cloudpipe counts for no quota.
+    let cloudpipe: Option<(i64, i64)> = sqlx::query_as(
+        "SELECT i.vcpus, i.memory_mb FROM vpns v JOIN instances i ON i.id = v.instance_id \
+         WHERE v.project_id = $1 AND i.state NOT IN ('deleting', 'terminated')",
+    )
+    .bind(project.as_str())
     .fetch_optional(c)
     .await?;
-    row.map(|row| {
-        Ok(Usage {
-            instances: (row.try_get(0)?, row.try_get(3)?),
-            cores: (row.try_get(1)?, row.try_get(4)?),
-            ram: (row.try_get(2)?, row.try_get(5)?),
-            fixed_ips: row.try_get(6)?,
-        })
-    })
-    .transpose()
+    if let Some((vcpus, memory_mb)) = cloudpipe {
+        usage.instances.0 -= 1;
+        usage.cores.0 -= vcpus;
+        usage.ram.0 -= memory_mb;
+    }
+    Ok(Some(usage))
 }

@@ -4,11 +4,13 @@
 use crate::views::{self, Planned};
 use crate::{
     Conn, PlanOwner, Result, StoreError, Tx, fixed_ips, floating_ips, groups, instances, members,
-    network_change, networks, objects,
+    network_change, networks, objects, vpns,
 };
 use novanet_model::plan::{self, CloudSettings, Placed};
 use novanet_model::rows::{FloatingIp, SecurityRule};
-use novanet_model::{FloatingIpId, GroupId, InstanceId, ModelError, NetworkId, ProjectId, RuleId};
+use novanet_model::{
+    FloatingIpId, GroupId, InstanceId, ModelError, NetworkId, ProjectId, RuleId, VpnId,
+};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -164,13 +166,19 @@ impl PlanCache {
             PlanOwner::Membership(id) => self.membership(c, id).await?,
             PlanOwner::Group(id) => match groups::by_id(c, id).await? {
                 Some(group) => {
+                    let vpn = vpns::of_project(c, &group.project).await?;
+                    let clients = vpn.filter(|vpn| !vpn.deleting).map(|vpn| vpn.clients);
                     let hosts = self.of_group(c, id).await?;
-                    plan::objects_of_group(id, group.project_number, &group.name, hosts)
+                    plan::objects_of_group(id, group.project_number, &group.name, clients, hosts)
                 }
                 None => Vec::new(),
             },
             PlanOwner::Rule(id) => match self.rule(c, id).await? {
                 Some(rule) => plan::objects_of_rule(&rule, self.of_group(c, rule.group).await?),
+                None => Vec::new(),
+            },
+            PlanOwner::Vpn(id) => match vpns::by_id(c, id).await? {
+                Some(vpn) => plan::objects_of_vpn(&vpn),
                 None => Vec::new(),
             },
         })
@@ -239,6 +247,9 @@ pub async fn all_owners(c: &mut Conn) -> Result<BTreeSet<PlanOwner>> {
     for id in instances::living(c).await? {
         owners.insert(PlanOwner::Instance(id));
         owners.insert(PlanOwner::Membership(id));
+    }
+    for id in ids(c, "SELECT id FROM vpns").await? {
+        owners.insert(PlanOwner::Vpn(VpnId(id)));
     }
     owners.extend(groups::all(c).await?.into_iter().map(PlanOwner::Group));
     owners.extend(groups::all_rules(c).await?.into_iter().map(PlanOwner::Rule));

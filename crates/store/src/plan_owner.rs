@@ -1,6 +1,6 @@
 //! What owns host objects: a row, or a part of one that changes on its own.
 
-use novanet_model::{FloatingIpId, GroupId, InstanceId, ModelError, NetworkId, RuleId};
+use novanet_model::{FloatingIpId, GroupId, InstanceId, ModelError, NetworkId, RuleId, VpnId};
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,6 +19,8 @@ pub enum PlanOwner {
     Group(GroupId),
     /// A rule.
     Rule(RuleId),
+    /// A project's VPN.
+    Vpn(VpnId),
 }
 
 impl fmt::Display for PlanOwner {
@@ -30,6 +32,7 @@ impl fmt::Display for PlanOwner {
             Self::FloatingIp(id) => write!(f, "float:{id}"),
             Self::Group(id) => write!(f, "group:{}", id.0),
             Self::Rule(id) => write!(f, "rule:{id}"),
+            Self::Vpn(id) => write!(f, "vpn:{id}"),
         }
     }
 }
@@ -47,6 +50,7 @@ impl FromStr for PlanOwner {
             "float" => Ok(Self::FloatingIp(FloatingIpId(id))),
             "group" => Ok(Self::Group(GroupId(id))),
             "rule" => Ok(Self::Rule(RuleId(id))),
+            "vpn" => Ok(Self::Vpn(VpnId(id))),
             _ => Err(bad()),
         }
     }

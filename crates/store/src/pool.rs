@@ -187,6 +187,26 @@ pub async fn take(tx: &mut Tx, network: NetworkId, ip: Ipv4Addr) -> Result<Optio
     Ok(id.map(FixedIpId))
 }
 
+/// Takes a reserved address that no instance has, for the one instance that it is kept for; `None`:
+/// an instance has it, or it is not reserved. It stays reserved, also when it is released.
+pub async fn take_reserved(
+    tx: &mut Tx,
+    network: NetworkId,
+    ip: Ipv4Addr,
+) -> Result<Option<FixedIpId>> {
+    let now = tx.now.get();
+    let id: Option<i64> = sqlx::query_scalar(
+        "UPDATE fixed_ips SET allocated = 1, freed_at = NULL, updated_at = $1 \
+         WHERE network_id = $2 AND addr = $3 AND instance_id IS NULL AND reserved = 1 RETURNING id",
+    )
+    .bind(now)
+    .bind(network.0)
+    .bind(number(ip))
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(id.map(FixedIpId))
+}
+
 /// Rows for addresses that have none yet; those that are new.
 async fn insert(
     tx: &mut Tx,

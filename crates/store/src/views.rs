@@ -4,7 +4,7 @@ use crate::groups::{Group, group};
 use crate::instances::State;
 use crate::interfaces::{port, shown_port};
 use crate::read::Reader;
-use crate::{Conn, Result, StoreError, chunks};
+use crate::{Conn, Result, StoreError, chunks, vpns};
 use novanet_model::instance_type;
 use novanet_model::rows::{Instance, InstancePort};
 use novanet_model::{
@@ -78,9 +78,10 @@ pub(crate) async fn planned(
         let these = chunks::list(1, ids.len());
         let sql = format!(
             "SELECT i.id, i.reservation_id, i.project_id, p.number, i.host, i.hostname, i.image_id, \
-             i.image_digest, i.instance_type, i.memory_mb, i.vcpus, i.boot, i.state, i.combination_id, c.group_ids \
-             FROM instances i JOIN projects p ON p.id = i.project_id \
+             i.image_digest, i.instance_type, i.memory_mb, i.vcpus, i.boot, i.state, i.combination_id, c.group_ids, \
+             w.first_client, w.last_client FROM instances i JOIN projects p ON p.id = i.project_id \
              JOIN group_combinations c ON c.id = i.combination_id \
+             LEFT JOIN vpns w ON w.instance_id = i.id \
              WHERE i.id IN ({these}) AND i.state <> 'terminated'"
         );
         for found in of_these(c, sql, &ids).await? {
@@ -149,6 +150,7 @@ fn without_ports(id: InstanceId, found: &AnyRow) -> Result<Instance> {
             .filter_map(|g| g.parse().ok().map(GroupId))
             .collect(),
         combination: CombinationId(r.int("combination_id")?),
+        vpn_clients: vpns::maybe_clients(found)?,
     })
 }
 

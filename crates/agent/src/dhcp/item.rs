@@ -123,6 +123,7 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(DhcpKey, D
         | HostObject::Rule(_)
         | HostObject::Member(_)
         | HostObject::ProjectAddress(_)
+        | HostObject::VpnForward(_)
         | HostObject::Port(_)
         | HostObject::Instance(_) => Vec::new(),
     }

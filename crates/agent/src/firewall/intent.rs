@@ -2,7 +2,9 @@
 //! Depends on the model only; each backend renders an intent in its own way.
 
 use novanet_model::HostObject;
-use novanet_model::object::{Dhcp, FloatingIp, Gateway, Group, Member, Port, ProjectAddress, Rule};
+use novanet_model::object::{
+    Dhcp, FloatingIp, Gateway, Group, Member, Port, ProjectAddress, Rule, VpnForward,
+};
 
 /// One thing that the firewall must provide. A new kind is an error in every backend until the
 /// backend renders it.
@@ -16,7 +18,8 @@ pub enum Intent<'a> {
     Unrouted(&'a Dhcp),
     /// A floating IP stands for a fixed IP, in both directions.
     FloatingIp(&'a FloatingIp),
-    /// A security group: its project, and its name for comments.
+    /// A security group: its project, and its name for comments. Its project's VPN clients reach
+    /// its members without a rule.
     Group(&'a Group),
     /// A rule of a group lets traffic in.
     Rule(&'a Rule),
@@ -24,8 +27,12 @@ pub enum Intent<'a> {
     Member(&'a Member),
     /// An address belongs to a project: other projects' addresses need a rule with a source group.
     ProjectAddress(&'a ProjectAddress),
-    /// A port passes what its MAC, addresses and groups allow, and nothing else.
+    /// A port passes what its MAC, addresses and groups allow, and nothing else. Behind a
+    /// Cloudpipe's port are its VPN clients too: with any MAC that is no instance's, and with an
+    /// address of theirs. To others, a client is a member of the Cloudpipe's groups.
     Port(&'a Port),
+    /// A public UDP port leads to a Cloudpipe, for packets from outside and from the host itself.
+    VpnForward(&'a VpnForward),
 }
 
 impl<'a> Intent<'a> {
@@ -40,6 +47,7 @@ impl<'a> Intent<'a> {
             HostObject::ProjectAddress(o) => Some(Self::ProjectAddress(o)),
             HostObject::Port(o) => Some(Self::Port(o)),
             HostObject::Dhcp(o) if o.router.is_some() => Some(Self::Unrouted(o)),
+            HostObject::VpnForward(o) => Some(Self::VpnForward(o)),
             HostObject::Bridge(_)
             | HostObject::Dhcp(_)
             | HostObject::Binding(_)

@@ -1,17 +1,19 @@
-//! Builds the `tiny` image from the host's own packages: a root file system with busybox and
-//! dropbear that boots to an address, ssh and a page in a fraction of a second.
+//! Builds images from the host's own packages: `tiny`, a root file system with busybox and dropbear
+//! that boots to an address, ssh and a page in a fraction of a second, and `cloudpipe`, a VPN
+//! server.
 //!
 //! The same programs give the same bytes, and so the same digest: names are sorted, times and
-//! owners are zero. Depends on `busybox`, `dropbear` and `ldd` of the host.
+//! owners are zero. Depends on `ldd` of the host and on the programs of the recipes.
 
 use super::ImageError;
+use super::recipe::{BUSYBOX, CLOUDPIPE, Program, Recipe, TINY};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file that [`tiny`] wrote.
+/// A file that a build wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltImage {
     /// `sha256:…` of the file.
@@ -21,81 +23,6 @@ pub struct BuiltImage {
     /// Where it is.
     pub path: PathBuf,
 }
-
-/// A program of the host that goes into the image.
-struct Program {
-    /// Places where the host may have it, best first.
-    from: &'static [&'static str],
-    /// Its path in the image.
-    to: &'static str,
-    /// The Debian package to install.
-    package: &'static str,
-}
-
-const PROGRAMS: &[Program] = &[
-    Program {
-        from: &["/bin/busybox", "/usr/bin/busybox"],
-        to: "bin/busybox",
-        package: "busybox-static",
-    },
-    Program {
-        from: &["/usr/sbin/dropbear"],
-        to: "usr/sbin/dropbear",
-        package: "dropbear-bin",
-    },
-    Program {
-        from: &["/usr/bin/dropbearkey"],
-        to: "usr/bin/dropbearkey",
-        package: "dropbear-bin",
-    },
-];
-
-/// novanet's own files in the image: path, mode, content.
-const FILES: &[(&str, u32, &str)] = &[
-    ("sbin/init", 0o755, include_str!("tiny/init")),
-    ("lib/tiny/card", 0o755, include_str!("tiny/card")),
-    ("lib/tiny/hotplug", 0o755, include_str!("tiny/hotplug")),
-    ("lib/tiny/network", 0o755, include_str!("tiny/network")),
-    ("lib/tiny/lease", 0o755, include_str!("tiny/lease")),
-    ("lib/tiny/services", 0o755, include_str!("tiny/services")),
-    (
-        "etc/passwd",
-        0o644,
-        "root:*:0:0:root:/root:/bin/sh\nnobody:*:65534:65534:nobody:/nonexistent:/bin/false\n",
-    ),
-    (
-        "etc/group",
-        0o644,
-        "root:x:0:\ntty:x:5:\nnogroup:x:65534:\nnobody:x:65534:\n",
-    ),
-    ("etc/shells", 0o644, "/bin/sh\n/bin/ash\n"),
-    ("etc/hosts", 0o644, "127.0.0.1\tlocalhost\n"),
-    ("etc/nsswitch.conf", 0o644, "hosts: files dns\n"),
-    ("etc/os-release", 0o644, "ID=tiny\nNAME=tiny\n"),
-    (
-        "etc/profile",
-        0o644,
-        "export PATH=/usr/sbin:/usr/bin:/sbin:/bin\nPS1='\\u@\\h:\\w\\$ '\n",
-    ),
-];
-
-const DIRECTORIES: &[(&str, u32)] = &[
-    ("dev", 0o755),
-    ("etc/dropbear", 0o700),
-    ("etc/network", 0o755),
-    ("etc/network/if-up.d", 0o755),
-    ("etc/network/if-down.d", 0o755),
-    ("etc/network/if-pre-up.d", 0o755),
-    ("etc/network/if-post-down.d", 0o755),
-    ("proc", 0o755),
-    ("root", 0o700),
-    ("run", 0o755),
-    ("sys", 0o755),
-    ("tmp", 0o1777),
-    ("var/lib", 0o755),
-    ("var/log", 0o755),
-    ("var/www", 0o755),
-];
 
 /// An entry of the archive; a file with its mode.
 enum Node {
@@ -109,17 +36,27 @@ pub fn tiny(out: &Path) -> Result<BuiltImage, ImageError> {
     write(out, &tiny_archive()?)
 }
 
+/// Writes the `cloudpipe` image to the file `out`, replacing it in one step.
+pub fn cloudpipe(out: &Path) -> Result<BuiltImage, ImageError> {
+    write(out, &archive_of(&CLOUDPIPE)?)
+}
+
 /// The bytes of the `tiny` image: some mebibytes.
 pub fn tiny_archive() -> Result<Vec<u8>, ImageError> {
+    archive_of(&TINY)
+}
+
+fn archive_of(recipe: &Recipe) -> Result<Vec<u8>, ImageError> {
     let mut nodes = BTreeMap::new();
-    for (path, mode) in DIRECTORIES {
+    for (path, mode) in recipe.directories.iter().copied().flatten() {
         add(&mut nodes, path, Node::Directory(*mode));
     }
-    for (path, mode, text) in FILES {
+    // A later file replaces an earlier one of the same path.
+    for (path, mode, text) in recipe.files.iter().copied().flatten() {
         add(&mut nodes, path, Node::File(*mode, text.as_bytes().into()));
     }
     add(&mut nodes, "var/run", Node::Link("/run".to_owned()));
-    for program in PROGRAMS {
+    for program in recipe.programs.iter().copied().flatten() {
         let from = find(program)?;
         add(&mut nodes, program.to, Node::File(0o755, read(&from)?));
         for library in libraries(&from)? {
@@ -127,7 +64,7 @@ pub fn tiny_archive() -> Result<Vec<u8>, ImageError> {
             add(&mut nodes, &inside, Node::File(0o755, read(&library)?));
         }
     }
-    for (path, target) in applets(&find(&PROGRAMS[0])?)? {
+    for (path, target) in applets(&find(&BUSYBOX)?)? {
         nodes.entry(path).or_insert(Node::Link(target));
     }
     archive(&nodes).map_err(|e| ImageError::Build(e.to_string()))
@@ -135,8 +72,8 @@ pub fn tiny_archive() -> Result<Vec<u8>, ImageError> {
 
 /// Programs that [`tiny`] needs and this host lacks, each with its Debian package.
 pub fn missing() -> Vec<(&'static str, &'static str)> {
-    PROGRAMS
-        .iter()
+    let programs = TINY.programs.iter().copied().flatten();
+    programs
         .filter(|program| find(program).is_err())
         .map(|program| (program.from[0], program.package))
         .collect()

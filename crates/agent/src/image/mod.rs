@@ -9,6 +9,7 @@
 pub mod build;
 mod check;
 mod entry;
+mod recipe;
 mod unpack;
 
 pub use check::check;
@@ -55,7 +56,7 @@ pub enum ImageError {
     /// The text is not `sha256:` and 64 hexadecimal digits.
     #[error("image {0:?}: a digest looks like sha256: and 64 hexadecimal digits")]
     NotADigest(String),
-    /// The host lacks a program that goes into the `tiny` image.
+    /// The host lacks a program that goes into an image.
     #[error("{program} is missing: install the Debian package {package}")]
     MissingProgram {
         /// Its path on the host.
@@ -63,7 +64,7 @@ pub enum ImageError {
         /// The Debian package to install.
         package: &'static str,
     },
-    /// Building the `tiny` image failed.
+    /// Building an image failed.
     #[error("{0}")]
     Build(String),
     /// Reading or writing a file failed.

@@ -117,6 +117,7 @@ mod tests {
             alias: String::new(),
             changed: Vec::new(),
             guarded: true,
+            vpn: false,
             mtu: Mtu::AsMade,
         }))
     }

@@ -258,6 +258,7 @@ pub(super) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
         | HostObject::Rule(_)
         | HostObject::Member(_)
         | HostObject::ProjectAddress(_)
+        | HostObject::VpnForward(_)
         | HostObject::Instance(_) => Vec::new(),
     }
 }

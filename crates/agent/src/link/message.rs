@@ -2,7 +2,7 @@
 
 use super::alias::host_end_mac;
 
-use super::options;
+use super::options::{self, PortKind};
 use crate::netlink::ownership::{PORTS, PROTOCOL};
 use crate::netlink::rtnetlink::Request;
 use ipnet::Ipv4Net;
@@ -199,6 +199,8 @@ pub(crate) struct NewVeth<'a> {
     pub(crate) bridge: u32,
     /// MTU of both ends.
     pub(crate) mtu: u32,
+    /// What is behind it.
+    pub(crate) kind: PortKind,
 }
 
 /// Makes a veth pair with its inside end in the instance, sets the alias and attaches the host end
@@ -235,7 +237,7 @@ pub(crate) fn make_veth(veth: &NewVeth<'_>) -> [Request; 3] {
     [
         Request::new(Message::NewLink(link), NLM_F_CREATE | NLM_F_EXCL),
         Request::new(Message::SetLink(attach.build()), 0),
-        set_port_options(&Device::Name(veth.name), options::of_new_port()),
+        set_port_options(&Device::Name(veth.name), options::of_new_port(veth.kind)),
     ]
 }
 

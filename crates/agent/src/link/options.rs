@@ -6,7 +6,8 @@
 //!
 //! On an instance's port the bridge learns nothing from frames (novanet makes the fdb entry of the
 //! instance's MAC), sends no frames for MACs that it does not know, and drops frames with another
-//! source MAC. Broadcasts reach the instance: ARP needs them.
+//! source MAC. Broadcasts reach the instance: ARP needs them. A Cloudpipe's port is an exception:
+//! the firewall checks the frames of its VPN clients, and the bridge learns their MACs.
 
 use rtnetlink::packet_route::link::{
     BridgeBooleanOptionFlags, BridgeBooleanOptions, BridgePortState, BridgeStpState, InfoBridge,
@@ -35,14 +36,15 @@ pub(crate) fn of_new_bridge() -> Vec<InfoBridge> {
 }
 
 /// Options of a new port of an instance, besides the kernel's defaults.
-pub(crate) fn of_new_port() -> Vec<InfoBridgePort> {
+pub(crate) fn of_new_port(kind: PortKind) -> Vec<InfoBridgePort> {
+    let instance = kind == PortKind::Instance;
     vec![
-        InfoBridgePort::HairpinMode(true),
+        InfoBridgePort::HairpinMode(instance),
         InfoBridgePort::Isolated(false),
-        InfoBridgePort::Learning(false),
-        InfoBridgePort::UnicastFlood(false),
+        InfoBridgePort::Learning(!instance),
+        InfoBridgePort::UnicastFlood(!instance),
         InfoBridgePort::MulticastFlood(false),
-        InfoBridgePort::Locked(true),
+        InfoBridgePort::Locked(instance),
     ]
 }
 
@@ -91,8 +93,18 @@ fn no_linklocal_learn() -> InfoBridge {
 pub(crate) enum PortKind {
     /// An instance.
     Instance,
+    /// A Cloudpipe: the bridge learns the MACs of the VPN clients from frames, and sends their own
+    /// broadcasts not back to them.
+    Cloudpipe,
     /// The network outside: the bridge learns its MACs from frames.
     Uplink,
+}
+
+impl PortKind {
+    /// The kind of an instance's port: whether VPN clients are behind it.
+    pub(crate) fn of(vpn: bool) -> Self {
+        if vpn { Self::Cloudpipe } else { Self::Instance }
+    }
 }
 
 /// The options of a port that differ.
@@ -107,12 +119,13 @@ pub(crate) fn wrong_of_port(
 fn wrong_in_port(option: &InfoBridgePort, kind: PortKind) -> Option<Wrong<InfoBridgePort>> {
     use InfoBridgePort as Port;
     let (instance, uplink) = (kind == PortKind::Instance, kind == PortKind::Uplink);
+    let learns = kind != PortKind::Instance;
     let (name, right) = match option {
         Port::HairpinMode(_) => ("hairpin", Port::HairpinMode(instance)),
         Port::Guard(_) => ("guard", Port::Guard(false)),
         Port::Protect(_) => ("root_block", Port::Protect(false)),
-        Port::Learning(_) => ("learning", Port::Learning(uplink)),
-        Port::UnicastFlood(_) => ("flood", Port::UnicastFlood(uplink)),
+        Port::Learning(_) => ("learning", Port::Learning(learns)),
+        Port::UnicastFlood(_) => ("flood", Port::UnicastFlood(learns)),
         Port::MulticastFlood(_) => ("mcast_flood", Port::MulticastFlood(uplink)),
         Port::BroadcastFlood(_) => ("bcast_flood", Port::BroadcastFlood(true)),
         Port::MulticastToUnicast(_) => ("mcast_to_unicast", Port::MulticastToUnicast(false)),
@@ -148,7 +161,9 @@ mod tests {
     #[test]
     fn what_is_made_is_not_wrong_and_spanning_tree_is_set_before_what_it_forbids() {
         assert!(wrong_of_bridge(&of_new_bridge()).is_empty());
-        assert!(wrong_of_port(&of_new_port(), PortKind::Instance).is_empty());
+        for kind in [PortKind::Instance, PortKind::Cloudpipe] {
+            assert!(wrong_of_port(&of_new_port(kind), kind).is_empty());
+        }
         let changed = [
             InfoBridge::ForwardDelay(1500),
             InfoBridge::GroupFwdMask(8),

@@ -18,6 +18,10 @@ const FILTER: u16 = 25;
 const FILTER_ORIGINAL: u16 = 1;
 const FILTER_REPLY: u16 = 2;
 const TUPLE_IP: u16 = 1;
+const TUPLE_PROTOCOL: u16 = 2;
+const PROTOCOL_NUMBER: u16 = 1;
+const PROTOCOL_DESTINATION: u16 = 3;
+const UDP: u8 = 17;
 const IP_SOURCE: u16 = 1;
 const IP_DESTINATION: u16 = 2;
 const FLAG_SOURCE: u32 = 1;
@@ -29,6 +33,8 @@ const FLAG_DESTINATION: u32 = 2;
 pub(crate) struct Cut {
     original: Pair,
     reply: Pair,
+    /// UDP port that the first packet went to.
+    udp_port: Option<u16>,
 }
 
 /// Source and destination of one direction.
@@ -56,6 +62,12 @@ impl Cut {
     /// Flows in which `address` answers, whatever the destination of the first packet.
     pub(crate) fn to_real(address: Ipv4Addr) -> Self {
         Self::default().answered_by(address)
+    }
+
+    /// … at this UDP port.
+    pub(crate) fn at_udp_port(mut self, port: u16) -> Self {
+        self.udp_port = Some(port);
+        self
     }
 
     /// … whose answers come from `address`.
@@ -116,7 +128,9 @@ impl Pair {
 
 impl Cut {
     fn ends(self, flow: &Flow) -> bool {
-        self.original.fits(flow.original) && self.reply.fits(flow.reply)
+        self.original.fits(flow.original)
+            && self.reply.fits(flow.reply)
+            && (self.udp_port.is_none() || self.udp_port == flow.udp_port)
     }
 
     fn put(self, message: &mut Attributes<'_>) {
@@ -129,6 +143,15 @@ impl Cut {
     }
 }
 
+/// The destination port of a tuple of UDP.
+fn udp_port(tuple: &[u8]) -> Option<u16> {
+    let (_, protocol) = walk(tuple).find(|(kind, _)| *kind == TUPLE_PROTOCOL)?;
+    let part = |wanted| walk(protocol).find(|(kind, _)| *kind == wanted);
+    let is_udp = part(PROTOCOL_NUMBER).is_some_and(|(_, number)| number == [UDP]);
+    let (_, port) = part(PROTOCOL_DESTINATION).filter(|_| is_udp)?;
+    Some(u16::from_be_bytes(port.try_into().ok()?))
+}
+
 /// Above this number one dump of all flows is cheaper than one filtered deletion each, for which
 /// the kernel walks its whole table.
 const FEW: usize = 8;
@@ -137,7 +160,8 @@ const FEW: usize = 8;
 /// call each. On older kernels, and for many cuts, one dump finds the flows, and each is deleted by
 /// its tuple.
 pub(crate) fn cut(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
-    if cuts.len() > FEW {
+    // The kernel's filter could take ports only together with all else of the tuple.
+    if cuts.len() > FEW || cuts.iter().any(|cut| cut.udp_port.is_some()) {
         return by_list(socket, cuts);
     }
     for cut in cuts {
@@ -167,6 +191,8 @@ fn delete(socket: &mut Socket, fill: impl FnOnce(&mut Attributes<'_>)) -> io::Re
 struct Flow {
     original: Pair,
     reply: Pair,
+    /// The destination port, of UDP.
+    udp_port: Option<u16>,
     /// Its original tuple, id and zone, as received: the kernel finds the flow by them.
     name: Vec<(u16, Vec<u8>)>,
 }
@@ -176,7 +202,10 @@ impl Flow {
         let mut flow = Self::default();
         for (kind, data) in message.attributes() {
             match kind {
-                TUPLE_ORIGINAL => flow.original = Pair::read(data),
+                TUPLE_ORIGINAL => {
+                    flow.original = Pair::read(data);
+                    flow.udp_port = udp_port(data);
+                }
                 TUPLE_REPLY => flow.reply = Pair::read(data),
                 _ => {}
             }
@@ -219,7 +248,7 @@ fn by_list(socket: &mut Socket, cuts: &[Cut]) -> io::Result<()> {
         let named = Flow {
             original: cut.original,
             reply: cut.reply,
-            name: Vec::new(),
+            ..Flow::default()
         };
         if let Some(address) = named.addresses().next() {
             by_address.entry(address).or_default().push(*cut);

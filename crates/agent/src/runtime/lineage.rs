@@ -224,6 +224,7 @@ mod tests {
             address: [10, 0, 0, 7].into(),
             combination: CombinationId(1),
             groups: vec![GroupId(1)],
+            vpn_clients: None,
             siblings: Vec::new(),
         })
     }

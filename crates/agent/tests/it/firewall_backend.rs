@@ -67,6 +67,10 @@ impl FirewallBackend for FakeBackend {
             Intent::ProjectAddress(o) => (format!("project {}", o.address), o.project.to_string()),
             Intent::Unrouted(o) => (format!("unrouted {}", o.network), o.server.to_string()),
             Intent::Port(o) => (format!("port {}", o.name), o.mac.to_string()),
+            Intent::VpnForward(o) => (
+                format!("vpn {}:{}", o.address, o.port),
+                format!("{}:{}", o.to_address, o.to_port),
+            ),
         };
         vec![(key, value)]
     }

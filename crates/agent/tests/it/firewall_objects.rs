@@ -82,6 +82,7 @@ pub(crate) fn port(number: u8, combination: i64, groups: &[i64]) -> HostObject {
         bridge: name("br100"),
         mac: mac(number),
         address: fixed(number),
+        vpn_clients: None,
         siblings: Vec::new(),
         combination: CombinationId(combination),
         groups: groups.iter().copied().map(GroupId).collect(),
@@ -93,6 +94,7 @@ pub(crate) fn group(group: i64, project: i64) -> HostObject {
         group: GroupId(group),
         project: ProjectNumber(project),
         name: None,
+        vpn_clients: None,
     })
 }
 

@@ -32,10 +32,12 @@ fn objects() -> Vec<HostObject> {
         bridge: name("br101"),
         mac: SECOND_MAC,
         address: SECOND,
+        vpn_clients: None,
         siblings: vec![first.address],
         ..first.clone()
     };
     let first = Port {
+        vpn_clients: None,
         siblings: vec![SECOND],
         ..first
     };

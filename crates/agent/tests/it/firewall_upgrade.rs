@@ -139,6 +139,7 @@ fn a_removal_while_the_old_tables_are_there_replaces_them_too() -> Result<()> {
 
 fn named(group: i64, name: &str) -> HostObject {
     HostObject::Group(Group {
+        vpn_clients: None,
         group: GroupId(group),
         project: ProjectNumber(1),
         name: Some(name.to_owned()),

@@ -107,6 +107,7 @@ pub(crate) fn port(instance: i64, bridge: &str) -> Port {
         bridge: name(bridge),
         mac: MacAddr([2, 0x16, 0x3e, 0, 0, low]),
         address: [10, 0, 0, low].into(),
+        vpn_clients: None,
         siblings: Vec::new(),
         combination: CombinationId(1),
         groups: Vec::new(),

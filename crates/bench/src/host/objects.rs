@@ -66,6 +66,7 @@ pub(super) fn ports(count: u32) -> Result<Vec<HostObject>> {
     for group in 1..=GROUPS {
         let id = GroupId(group.into());
         objects.push(HostObject::Group(Group {
+            vpn_clients: None,
             group: id,
             project: ProjectNumber(1),
             name: Some("bench".to_owned()),
@@ -109,6 +110,7 @@ fn port(number: u32) -> Result<[HostObject; 3]> {
             bridge: IfName::new("br100")?,
             mac: MacAddr([0x02, 0x16, 0x3e, a, b, c]),
             address,
+            vpn_clients: None,
             siblings: Vec::new(),
             combination: CombinationId(group.0),
             groups: vec![group],

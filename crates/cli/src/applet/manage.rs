@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::manage::context::{Context, Needs};
 use crate::manage::{
     Command, Parsed, What, audit, config, db, fixed, floating, host, image, instance_type, local,
-    network, parse, project, role, service, user, version, vm,
+    network, parse, project, role, service, user, version, vm, vpn,
 };
 use crate::{environment, say, table};
 use novanet_model::flags::Flags;
@@ -66,6 +66,7 @@ fn needs(command: &Command) -> Needs {
         Command::Project(command) if project::needs_secrets(command) => Needs::Secrets,
         Command::User(command) if user::needs_secrets(command) => Needs::Secrets,
         Command::Vm(command) if vm::needs_secrets(command) => Needs::Secrets,
+        Command::Vpn(command) if vpn::needs_secrets(command) => Needs::Secrets,
         _ => Needs::Schema,
     }
 }
@@ -144,6 +145,15 @@ fn only_reads(command: &Command) -> bool {
             vm::Command::List { .. } => true,
             vm::Command::Run(_) | vm::Command::Terminate { .. } => false,
         },
+        Command::Vpn(command) => match command {
+            vpn::Command::List { .. } => true,
+            vpn::Command::Change { .. }
+            | vpn::Command::Spawn
+            | vpn::Command::Revoke { .. }
+            | vpn::Command::Profile { .. }
+            | vpn::Command::Run { .. }
+            | vpn::Command::Stop { .. } => false,
+        },
     }
 }
 
@@ -201,6 +211,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
         Command::Service(command) => service::run(command, cx).await,
         Command::User(command) => user::run(command, cx).await,
         Command::Vm(command) => vm::execute(command, cx).await,
+        Command::Vpn(command) => vpn::run(command, cx).await,
         Command::Config
         | Command::Firewall(_)
         | Command::Host(_)

@@ -7,6 +7,7 @@
 mod modes;
 mod picture;
 mod show;
+mod vpn;
 mod walk;
 
 use crate::environment;
@@ -20,6 +21,9 @@ use walk::Walk;
 
 /// The cloud's folder in the sandbox: the usual one, private there.
 const STATE: &str = "/var/lib/nova";
+
+/// Flags of the cloud that its VPNs need; the image is the second one that is registered.
+const VPN_FLAGS: &str = "--use_project_ca --cnt_vpn_clients=5 --vpn_image_id=ami-00000002";
 
 /// The cloud host's interface to the switch, where there are VLANs.
 const TRUNK: &str = "eth1";
@@ -122,7 +126,7 @@ pub(crate) fn run(args: &[String]) -> Result<String, Failure> {
 fn walk_modes(walk: &mut Walk<'_>, choice: Choice, has_vlans: bool) -> anyhow::Result<()> {
     let switch = has_vlans.then(|| walk.switch()).transpose()?;
     if choice.only_vlan {
-        walk.start()?;
+        walk.start("")?;
     } else {
         walk.main_job()?;
         walk.flat()?;
@@ -245,6 +249,11 @@ impl Tools {
                 )
             })?,
         };
+        if which("openvpn").is_none() {
+            return Err(Failure::failed(
+                "novanet demo: openvpn is missing: install the Debian package openvpn",
+            ));
+        }
         Ok(Self { novanet, aws })
     }
 }

@@ -2,7 +2,7 @@
 //! addresses, one gets a floating IP, a group opens it, the internet reaches it.
 
 use super::show::Show;
-use super::{STATE, TRUNK, Tools};
+use super::{STATE, TRUNK, Tools, VPN_FLAGS};
 use anyhow::{Context as _, Result, ensure};
 use novanet_lab::{Host, Output, Sandbox};
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// The main job, on a flat-DHCP network. An error ends it; a check that fails only counts.
     pub(super) fn main_job(&mut self) -> Result<()> {
-        self.start()?;
+        self.start(VPN_FLAGS)?;
         self.look()?;
         self.boot()?;
         let float = self.address()?;
@@ -29,20 +29,21 @@ impl Walk<'_> {
         self.reach(&float)?;
         self.inside(&float)?;
         self.repair(&float)?;
+        self.laptop("10.0.0.3")?;
         self.end()
     }
 }
 
 impl Walk<'_> {
-    /// `novanet up` on the cloud host.
-    pub(super) fn start(&mut self) -> Result<()> {
+    /// `novanet up` on the cloud host, with more flags.
+    pub(super) fn start(&mut self, flags: &str) -> Result<()> {
         self.show.chapter(
             "A cloud from nothing",
             "One command makes the database, an admin user and project, the image `tiny` and a flat-DHCP network.",
         );
         let command = format!(
             "novanet up --public_interface=eth0 --vlan_interface={TRUNK} --my_ip={} \
-             --floating_range={} --state_path={STATE}",
+             --floating_range={} --state_path={STATE} {flags}",
             Sandbox::CLOUD,
             Sandbox::FLOATING
         );

@@ -6,17 +6,6 @@ type Absent = (&'static str, &'static [&'static str], &'static str);
 
 const TABLE: &[Absent] = &[
     (
-        "vpn",
-        &[],
-        "not built yet: there is no Cloudpipe VPN; a floating IP leads to an instance from outside",
-    ),
-    (
-        "user",
-        &["revoke"],
-        "not built yet: nova-manage project remove PROJECT USER and user delete revoke a user's \
-         certificates and take its rights",
-    ),
-    (
         "network",
         &["quantum_list"],
         "not here, as there is no Quantum: nova-manage network list",

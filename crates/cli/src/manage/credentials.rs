@@ -50,6 +50,12 @@ pub(super) async fn zipfile(
         "cert.pem".to_owned(),
         issued.certificate.clone().into_bytes(),
     ));
+    match cloud.vpn_client_file(project).await? {
+        Some(text) => entries.push(("nova-vpn.conf".to_owned(), text.into_bytes())),
+        None => cx.note(&format!(
+            "no VPN in project {project}, so no nova-vpn.conf (nova-manage vpn run {project})"
+        )),
+    }
     entries.push(("cacert.pem".to_owned(), trusted.into_bytes()));
     let bytes = archive::zip(&entries, archive::Method::Stored)
         .map_err(|e| Failure::failed(format!("{file}: {e}")))?;

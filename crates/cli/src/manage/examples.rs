@@ -58,11 +58,19 @@ pub(super) const EXAMPLES: &[&str] = &[
     "user exports joe",
     "user list",
     "user modify joe \"\" \"\" T",
+    "user revoke joe web",
     "user rotate joe",
     "version list",
     "vm list node1",
     "vm run ami-00000001 web --type=m1.small --key=mykey --wait",
     "vm terminate i-00000001 --wait",
+    "vpn change web 192.0.2.9 1017",
+    "vpn list web",
+    "vpn profile web joe",
+    "vpn revoke joe web",
+    "vpn run web",
+    "vpn spawn",
+    "vpn stop web",
 ];
 
 /// The example of an action, after `nova-manage`.

@@ -5,6 +5,7 @@ use super::{Action, Category, action};
 use crate::args::{Param, Takes, param};
 use crate::failure::Failure;
 use crate::table::{Row, none, render};
+use novanet_agent::image::build;
 use novanet_model::{AmiId, ImageId};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -57,10 +58,10 @@ const ACTIONS: &[Action] = &[
 ];
 
 /// Images that can be built.
-const BUILT: &[&str] = &["tiny"];
+const BUILT: &[&str] = &["tiny", "cloudpipe"];
 
 const BUILD: &[Param] = &[
-    param("what", Takes::Required, "tiny"),
+    param("what", Takes::Required, "tiny or cloudpipe"),
     param(
         "output",
         Takes::Named,
@@ -108,7 +109,7 @@ pub(crate) enum Command {
 /// Does it.
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failure> {
     match command {
-        Command::Build { what, .. } => build(&what, cx).await,
+        Command::Build { what, .. } => build_and_register(&what, cx).await,
         Command::Register { path, name } => register(&path, &name, cx).await,
         Command::Delete { image } => {
             cx.cloud.delete_image(ImageId(image.0)).await?;
@@ -133,7 +134,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<String, Failur
 }
 
 /// Builds an image and registers it under its own name.
-async fn build(what: &str, cx: &Context) -> Result<String, Failure> {
+async fn build_and_register(what: &str, cx: &Context) -> Result<String, Failure> {
     // A private folder, which is removed also after an error.
     let folder = tempfile::tempdir()
         .map_err(|e| Failure::failed(format!("image build {what}: no scratch folder: {e}")))?;
@@ -144,8 +145,11 @@ async fn build(what: &str, cx: &Context) -> Result<String, Failure> {
 
 /// Builds an image into a file.
 pub(crate) fn build_file(what: &str, path: &Path) -> Result<String, Failure> {
-    let built = novanet_agent::image::build::tiny(path)
-        .map_err(|e| Failure::failed(format!("image build {what}: {e}")))?;
+    let build = match what {
+        "cloudpipe" => build::cloudpipe,
+        _ => build::tiny,
+    };
+    let built = build(path).map_err(|e| Failure::failed(format!("image build {what}: {e}")))?;
     Ok(format!("{}  {}\n", built.digest, built.path.display()))
 }
 

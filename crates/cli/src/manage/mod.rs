@@ -35,6 +35,8 @@ mod trouble;
 pub(crate) mod user;
 pub(crate) mod version;
 pub(crate) mod vm;
+pub(crate) mod vpn;
+mod vpn_probe;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -78,6 +80,8 @@ pub(crate) enum Command {
     Version,
     /// `vm`
     Vm(vm::Command),
+    /// `vpn`
+    Vpn(vpn::Command),
 }
 
 /// All categories, in alphabetical order.
@@ -98,4 +102,5 @@ pub(crate) const CATEGORIES: &[Category] = &[
     user::CATEGORY,
     version::CATEGORY,
     vm::CATEGORY,
+    vpn::CATEGORY,
 ];

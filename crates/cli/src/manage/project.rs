@@ -340,7 +340,8 @@ async fn scrub(command: Scrub, cx: &Context) -> Result<String, Failure> {
     if terminate {
         super::vm::terminate_all_of(&name, TERMINATION_LIMIT, cx).await?;
     }
-    let scrubbed = cx.cloud.scrub_project(&name, force).await?;
+    let scrub = async || cx.cloud.scrub_project(&name, force).await;
+    let scrubbed = super::vpn::when_cloudpipe_ended(scrub).await?;
     if scrubbed.networks.is_empty() && scrubbed.floats.is_empty() {
         cx.note(&format!(
             "project {name} owned no network and no floating address"

@@ -243,7 +243,7 @@ fn slips_in_category_action_and_options_are_named() {
     "#);
     insta::assert_snapshot!(check("quantum list"), @r#"
     exit 2
-    error: "quantum" is no category: there are audit, config, db, firewall, fixed, floating, host, image, instance_type, network, project, role, service, user, version, vm
+    error: "quantum" is no category: there are audit, config, db, firewall, fixed, floating, host, image, instance_type, network, project, role, service, user, version, vm, vpn
     "#);
     insta::assert_snapshot!(check("network craete"), @r#"
     exit 2
@@ -356,7 +356,7 @@ fn values_that_cannot_be_are_refused_before_anything_is_done() {
     "#);
     insta::assert_snapshot!(check("image build windows"), @r#"
     exit 2
-    error: image build: what "windows": must be tiny
+    error: image build: what "windows": must be tiny or cloudpipe
     "#);
 }
 

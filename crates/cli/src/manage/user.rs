@@ -45,6 +45,7 @@ const ACTIONS: &[Action] = &[
     action("list", "the names of all users", &[], |_| {
         Ok(super::Command::User(Command::List))
     }),
+    super::vpn::REVOKE,
 ];
 
 const NAME: &[Param] = &[param("name", Takes::Required, "the user's name")];

@@ -50,7 +50,11 @@ fn the_zip_holds_a_certificate_that_verifies_and_a_novarc_that_aws_works_with() 
     let server = Server::start(&sandbox);
     let zipfile = format!("--ec2_port={} proj zip web john", server.port);
     let local = format!("--ec2_dmz_host=127.0.0.1 --use_project_ca {zipfile}");
-    insta::assert_snapshot!(sandbox.check(&local), @"exit 0");
+    insta::assert_snapshot!(sandbox.check(&local), @"
+    exit 0
+    --- stderr
+    note: no VPN in project web, so no nova-vpn.conf (nova-manage vpn run web)
+    ");
     assert_eq!(mode(&sandbox.path().join("nova.zip")), 0o600);
     let listed = sh(
         &sandbox,
@@ -204,7 +208,7 @@ fn targets_that_cannot_be_written_and_odd_names_are_refused_before_a_certificate
     fs::write(sandbox.path().join("CA"), "").unwrap();
     let shown = sandbox.check("project zipfile web john");
     assert!(
-        shown.starts_with("exit 0\n--- stderr\nwarning: ca_path: "),
+        shown.starts_with("exit 0\n--- stderr\n") && shown.contains("\nwarning: ca_path: "),
         "{shown}"
     );
 }

@@ -11,6 +11,7 @@ use super::context::LaunchContext;
 use super::idempotency::earlier;
 use super::rows::{self, NewInstance};
 use super::types::{Call, Outcome, Plan, PrepareError};
+use super::vpn;
 use crate::floating_ips::Association;
 use crate::{Cloud, ControlError, Kind, Result};
 use novanet_model::instance_type::{self, InstanceType};
@@ -18,7 +19,7 @@ use novanet_model::{FixedIpId, InstanceId, NetworkKind, ReservationId, Resource}
 use novanet_store::key_pairs;
 use novanet_store::members::{self, Placement, Usage};
 use novanet_store::pool::{self as address_pool, AllocatedIp};
-use novanet_store::{Committed, PlanOwner, Tx, counters, floating_ips, instances};
+use novanet_store::{Committed, PlanOwner, Tx, counters, floating_ips, instances, vpns};
 use std::collections::BTreeSet;
 
 /// A plan with the addresses of its instances, one in each network for each.
@@ -87,7 +88,12 @@ impl Cloud {
         context: &mut LaunchContext,
         call: &Call,
     ) -> Result<Plan, PrepareError> {
-        let Call { caller, launch } = call;
+        let Call { caller, launch, .. } = call;
+        let cloudpipe = if call.is_cloudpipe {
+            Some(vpn::vacant(tx, call, context.alone).await?)
+        } else {
+            None
+        };
         if let Some(token) = &launch.client_token {
             let before = instances::by_client_token(tx, &caller.project, token).await?;
             if !before.is_empty() {
@@ -114,13 +120,21 @@ impl Cloud {
             ),
         };
         let groups = context.groups(self, tx, call).await?;
-        let networks = context.networks_for(self, tx, call).await?;
+        let networks = match &cloudpipe {
+            Some((_, network)) => vec![network.clone()],
+            None => context.networks_for(self, tx, call).await?,
+        };
         let zone = launch.availability_zone.as_deref();
         let able = context
             .hosts
             .able(|host| self.is_up(host), &networks, zone)?;
-        let count = self.count(tx, context, call, size, networks.len()).await?;
-        let requested = addresses::requested_address(tx, call, &networks).await?;
+        let (count, requested) = match &cloudpipe {
+            Some((vpn, _)) => (1, Some(vpn::address(tx, vpn).await?)),
+            None => (
+                self.count(tx, context, call, size, networks.len()).await?,
+                addresses::requested_address(tx, call, &networks).await?,
+            ),
+        };
         let places = (0..count)
             .map(|_| context.hosts.choose(&able))
             .collect::<Result<_>>()?;
@@ -134,6 +148,7 @@ impl Cloud {
             groups,
             places,
             requested,
+            vpn: cloudpipe.map(|(vpn, _)| vpn.id),
         })
     }
 
@@ -288,6 +303,9 @@ impl Cloud {
         }
         for (ready, ids) in ready.iter().zip(&made) {
             self.assign(&mut tx, ready, ids).await?;
+            if let (Some(vpn), Some(id)) = (ready.plan.vpn, ids.first()) {
+                vpns::set_instance(&mut tx, vpn, *id).await?;
+            }
         }
         rows::record(&mut tx, &all).await?;
         self.plan(&mut tx, owners).await?;

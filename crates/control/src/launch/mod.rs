@@ -11,6 +11,7 @@ mod networks;
 mod queue;
 mod rows;
 mod types;
+mod vpn;
 
 pub(crate) use queue::Queue;
 
@@ -84,6 +85,22 @@ impl Cloud {
         self.launch_queued(types::Call {
             caller: caller.clone(),
             launch: launch.clone(),
+            is_cloudpipe: false,
+        })
+        .await
+    }
+
+    /// Launches the Cloudpipe of the caller's project, whose VPN is reserved. Of two calls at once
+    /// both answer with the same instance.
+    pub(crate) async fn launch_cloudpipe(
+        &self,
+        caller: Caller,
+        launch: Launch,
+    ) -> Result<(Vec<InstanceId>, Committed)> {
+        self.launch_queued(types::Call {
+            caller,
+            launch,
+            is_cloudpipe: true,
         })
         .await
     }

@@ -128,7 +128,7 @@ fn row_of(
     plan: &Plan,
     (id, reservation, launch_index, place): (InstanceId, ReservationId, i64, &Place),
 ) -> Row {
-    let Call { caller, launch } = call;
+    let Call { caller, launch, .. } = call;
     Row {
         id,
         reservation,

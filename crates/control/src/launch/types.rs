@@ -5,7 +5,7 @@ use crate::placement::Place;
 use crate::{Caller, ControlError};
 use novanet_model::instance_type::InstanceType;
 use novanet_model::rows::Network;
-use novanet_model::{CombinationId, GroupId, InstanceId};
+use novanet_model::{CombinationId, GroupId, InstanceId, VpnId};
 use novanet_store::Committed;
 use novanet_store::images::Image;
 use novanet_store::key_pairs::KeyPair;
@@ -15,6 +15,9 @@ use novanet_store::pool::AllocatedIp;
 pub(super) struct Call {
     pub(super) caller: Caller,
     pub(super) launch: Launch,
+    /// It launches the Cloudpipe of the caller's project: at the VPN's address, in its network only,
+    /// outside of quotas, and only if there is none.
+    pub(super) is_cloudpipe: bool,
 }
 
 /// The result of a call.
@@ -51,4 +54,6 @@ pub(super) struct Plan {
     pub(super) combination: CombinationId,
     pub(super) places: Vec<Place>,
     pub(super) requested: Option<AllocatedIp>,
+    /// The VPN whose Cloudpipe it becomes.
+    pub(super) vpn: Option<VpnId>,
 }

@@ -33,3 +33,4 @@ mod restored;
 mod terminate;
 mod trouble;
 mod user_data;
+mod vpn;

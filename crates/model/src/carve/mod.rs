@@ -20,7 +20,7 @@ pub use subnets::parse_range;
 use crate::rows::Network;
 use crate::{DhcpOption, IfName, ModelError, NetworkKind, NetworkSpec, ProjectId, check_domain};
 use ipnet::Ipv4Net;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Deref;
 
@@ -122,6 +122,8 @@ pub struct Defaults {
     /// VLAN ids whose device `vlan<id>` a host has without novanet, and which host: no network gets
     /// one. From the hosts' reports; empty as the flags have it.
     pub host_vlans: BTreeMap<u16, String>,
+    /// Public UDP ports of the projects' VPNs. From the database; empty as the flags have it.
+    pub vpn_ports: BTreeSet<u16>,
 }
 
 impl Default for Defaults {
@@ -140,6 +142,7 @@ impl Default for Defaults {
                 ("vlan_interface", literal("eth0")),
             ],
             host_vlans: BTreeMap::new(),
+            vpn_ports: BTreeSet::new(),
         }
     }
 }

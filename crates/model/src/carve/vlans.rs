@@ -23,7 +23,7 @@ pub(super) fn links(
         return flat_links(request, existing, defaults);
     }
     let vlans = vlan_ids(request, existing, defaults)?;
-    let ports = vpn_ports(request, existing, defaults.vpn_start)?;
+    let ports = vpn_ports(request, existing, defaults)?;
     let own_bridge = match &request.bridge {
         Some(bridge) if request.num_networks == 1 => Some(bridge.clone()),
         Some(bridge) => {
@@ -266,14 +266,21 @@ fn vlan_ids(
         .collect()
 }
 
-fn vpn_ports(request: &Request, existing: &[Network], start: u16) -> Result<Vec<u16>, CarveError> {
+fn vpn_ports(
+    request: &Request,
+    existing: &[Network],
+    defaults: &Defaults,
+) -> Result<Vec<u16>, CarveError> {
     let num = request.num_networks as usize;
-    let first = request.vpn_port.unwrap_or(start);
+    let first = request.vpn_port.unwrap_or(defaults.vpn_start);
     if first == 0 {
         return Err(ModelError::new("vpn", first, "must be 1 to 65535").into());
     }
     // Networks without an address share the `vpn_ip` flag's, which may be any of the others too.
-    let used: BTreeSet<u16> = existing.iter().filter_map(|n| n.vpn_public_port).collect();
+    let of_networks = existing.iter().filter_map(|n| n.vpn_public_port);
+    let used: BTreeSet<u16> = of_networks
+        .chain(defaults.vpn_ports.iter().copied())
+        .collect();
     let wanted: Vec<u16> = if request.vpn_port.is_some() {
         (first..=u16::MAX).take(num).collect()
     } else {
@@ -294,7 +301,7 @@ fn vpn_ports(request: &Request, existing: &[Network], start: u16) -> Result<Vec<
         return Err(CarveError::conflict(
             "vpn",
             port,
-            "is the VPN port of another network: choose another, or leave it out for the next free one",
+            "is the port of another VPN: choose another, or leave it out for the next free one",
         ));
     }
     Ok(wanted)

@@ -164,9 +164,12 @@ const FLAGS: &[Flag] = &[
     flag(All, "use_project_ca", Kind::Switch, "false", "each project has a certificate authority of its own (VPNs need that)"),
     flag(All, "ca_path", Kind::Path, "$state_path/CA", "where certificates are exported for people"),
     // Cloudpipe
-    flag(Manage, "vpn_ip", Kind::Address, "$my_ip", "public address of the VPNs"),
+    flag(Manage, "keys_path", Kind::Path, "$state_path/keys", "where vpn run exports private ssh keys of Cloudpipes"),
+    flag(Server, "vpn_image_id", Kind::Text, "", "image of the Cloudpipes, like ami-00000002 (nova-manage image build cloudpipe)"),
+    flag(Server, "vpn_autostart", Kind::Switch, "true", "a VPN starts with a project's first instance in a VLAN network, if vpn_image_id is set"),
+    flag(Server, "vpn_ip", Kind::Address, "$my_ip", "public address of the VPNs"),
     flag(Manage, "vpn_start", PORT, "1000", "first public UDP port of the VPNs"),
-    flag(Manage, "cnt_vpn_clients", Kind::Number(0, 65_536), "0", "addresses kept for VPN clients in each VLAN network (the manual: 5)"),
+    flag(Manage, "cnt_vpn_clients", Kind::Number(0, 65_536), "0", "addresses for VPN clients in each network that has a VPN (the manual: 5; 0: vpn run takes 5)"),
     // Instances
     flag(Agent, "instance_uid_base", Kind::Number(65_536, 4_294_901_760), "1879048192", "where user ids of the instances begin on the host"),
     flag(Agent, "tiny_disk_mb", Kind::Number(16, 16_777_216), "1024", "MiB that the disk of an instance type without a disk size (m1.tiny) has beside the image"),

@@ -101,14 +101,13 @@ fn a_flag_of_a_file_that_is_like_none_is_a_warning_and_on_the_command_line_an_er
 
 #[test]
 fn flags_of_nova_that_do_nothing_here_are_taken_with_a_note_and_missed_ones_with_a_warning() {
-    insta::assert_snapshot!(check("--share_dhcp_address\n--norabbit_host\n--rabbit_host=mq\n--lock_path=/x\n--keys_path=/keys\n--use_ipv6=false\n--nouse_ipv6\n", &[]), @r"
+    insta::assert_snapshot!(check("--share_dhcp_address\n--norabbit_host\n--rabbit_host=mq\n--lock_path=/x\n--use_ipv6=false\n--nouse_ipv6\n", &[]), @r"
     note: nova.conf:2: flag norabbit_host has no effect: novanet has no such part
     note: nova.conf:3: flag rabbit_host has no effect: novanet has no such part
     note: nova.conf:4: flag lock_path has no effect: novanet does this its own way
-    note: nova.conf:6: flag use_ipv6 has no effect: not built yet
-    note: nova.conf:7: flag nouse_ipv6 has no effect: not built yet
+    note: nova.conf:5: flag use_ipv6 has no effect: not built yet
+    note: nova.conf:6: flag nouse_ipv6 has no effect: not built yet
     warning: nova.conf:1: flag share_dhcp_address has no effect: not built yet
-    warning: nova.conf:5: flag keys_path has no effect: not built yet
     ");
 }
 
@@ -163,7 +162,10 @@ fn defaults_are_novas_and_the_machines() {
     assert_eq!(flags.network_defaults(), crate::carve::Defaults::default());
     assert_eq!(
         flags.cloud_settings(),
-        crate::plan::CloudSettings::default()
+        crate::plan::CloudSettings {
+            vpn_ip: flags.my_ip(),
+            ..crate::plan::CloudSettings::default()
+        }
     );
     assert_eq!(flags.quotas().floating_ips, Some(10));
     assert_eq!(flags.quotas().fixed_ips, None);

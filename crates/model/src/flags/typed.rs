@@ -228,6 +228,7 @@ impl Flags {
     /// What `plan` needs.
     pub fn cloud_settings(&self) -> CloudSettings {
         CloudSettings {
+            vpn_ip: self.address("vpn_ip"),
             dhcp_lease_time: self.required("dhcp_lease_time"),
             dhcp_domain: self.text("dhcp_domain").to_owned(),
         }
@@ -246,6 +247,7 @@ impl Flags {
             multi_host: self.switch("multi_host"),
             interfaces: self.interfaces(),
             host_vlans: std::collections::BTreeMap::new(),
+            vpn_ports: std::collections::BTreeSet::new(),
         }
     }
 

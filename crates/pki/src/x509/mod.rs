@@ -89,7 +89,15 @@ impl Authority {
     /// A new authority of a project (empty: the cloud's root), valid from `now` (a
     /// little earlier).
     pub fn generate(project: &str, now: OffsetDateTime) -> Result<Self> {
-        let key = Key::generate();
+        Self::with_key(project, Key::generate(), now)
+    }
+
+    /// The same authority with a longer life: same name, same key. What it has signed stays good.
+    pub fn renewed(self, now: OffsetDateTime) -> Result<Self> {
+        Self::with_key(&self.project, self.key, now)
+    }
+
+    fn with_key(project: &str, key: Key, now: OffsetDateTime) -> Result<Self> {
         let now = now.truncate_to_second();
         let not_after = now + AUTHORITY_LIFE;
         let mut params = authority_params(project, &key);

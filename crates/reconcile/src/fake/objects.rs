@@ -66,6 +66,7 @@ pub fn group(group: i64) -> HostObject {
         group: GroupId(group),
         project: ProjectNumber(1),
         name: None,
+        vpn_clients: None,
     })
 }
 
@@ -108,6 +109,7 @@ pub fn port(instance: i64, bridge: &str, combination: i64) -> HostObject {
         bridge: IfName::new(bridge).unwrap(),
         mac: mac(instance),
         address: address(instance),
+        vpn_clients: None,
         siblings: Vec::new(),
         combination: CombinationId(combination),
         groups: vec![GroupId(combination)],

@@ -57,6 +57,10 @@ impl Subject for FakeFirewall {
                     "own".to_owned(),
                 )]
             }
+            HostObject::VpnForward(o) => vec![(
+                format!("vpn/{}/{}", o.address, o.port),
+                format!("{}:{}", o.to_address, o.to_port),
+            )],
             HostObject::Port(o) => vec![
                 (
                     format!("guard/{}", o.name),

@@ -108,6 +108,6 @@ fn not_found(kind: Kind) -> Code {
         Kind::InstanceType => Code::InvalidInstanceType,
         Kind::User | Kind::Project => Code::AuthFailure,
         Kind::Network => Code::InvalidSubnetIdNotFound,
-        Kind::FixedIp | Kind::Host => Code::InvalidParameterValue,
+        Kind::FixedIp | Kind::Host | Kind::Vpn => Code::InvalidParameterValue,
     }
 }

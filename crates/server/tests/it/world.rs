@@ -152,5 +152,7 @@ fn cloud_config(database: String) -> CloudConfig {
             lock: Duration::from_mins(15),
         },
         use_project_ca: true,
+        vpn_image: String::new(),
+        vpn_autostart: false,
     }
 }

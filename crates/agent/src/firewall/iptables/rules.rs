@@ -7,7 +7,7 @@ use super::names::{
     instance_chain,
 };
 use crate::firewall::nft::item::{ElementKey, Key, Set, Value};
-use crate::firewall::nft::layout::{group_comment, rule_comment};
+use crate::firewall::nft::layout::{group_comment, rule_comment, vpn_comment};
 use crate::firewall::nft::types::Wanted;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{CombinationId, GroupId, RuleId};
@@ -16,6 +16,15 @@ use std::net::Ipv4Addr;
 /// The rules that one element is, each with its table and chain. They are independent of all
 /// others.
 pub(super) fn lines(key: &Key, value: &Value) -> Vec<(Table, &'static str, String)> {
+    if let (Some((from, port)), Value::AddressPort(to, to_port)) = (forward(key), value) {
+        let line = format!(
+            "-d {from}/32 -p udp -m udp --dport {port} -j DNAT --to-destination {to}:{to_port}"
+        );
+        return vec![
+            (Table::Nat, PREROUTING, line.clone()),
+            (Table::Nat, OUTPUT, line),
+        ];
+    }
     let Key::Element(set, ElementKey::Address(from)) = key else {
         return Vec::new();
     };
@@ -39,8 +48,33 @@ pub(super) fn lines(key: &Key, value: &Value) -> Vec<(Table, &'static str, Strin
     }
 }
 
+/// The public address and UDP port of a VPN.
+fn forward(key: &Key) -> Option<(Ipv4Addr, u16)> {
+    match key {
+        Key::Element(Set::VpnForwards, ElementKey::AddressPort(from, port)) => Some((*from, *port)),
+        _ => None,
+    }
+}
+
+/// Reads the rule of a VPN's way in.
+fn forward_item(line: &str) -> Option<(Key, Value)> {
+    let (from, rest) = line
+        .strip_prefix("-d ")?
+        .split_once("/32 -p udp -m udp --dport ")?;
+    let (port, to) = rest.split_once(" -j DNAT --to-destination ")?;
+    let (to, to_port) = to.split_once(':')?;
+    let element = ElementKey::AddressPort(from.parse().ok()?, port.parse().ok()?);
+    let value = Value::AddressPort(to.parse().ok()?, to_port.parse().ok()?);
+    Some((Key::Element(Set::VpnForwards, element), value))
+}
+
 /// Reads one of those rules. `None`: it is none of them.
 pub(super) fn item(chain: &str, line: &str) -> Option<(Key, Value)> {
+    if matches!(chain, PREROUTING | OUTPUT)
+        && let Some(found) = forward_item(line)
+    {
+        return Some(found);
+    }
     let mut words = line.split(' ');
     let mut word = |expected: &str| {
         words
@@ -114,7 +148,16 @@ pub(super) fn group_lines(group: GroupId, desired: &Wanted) -> Vec<String> {
     let (by_group, by_address): (Vec<_>, Vec<_>) = rules
         .iter()
         .partition(|(_, source)| matches!(source, Source::Group(_)));
-    let mut lines: Vec<String> = by_group.into_iter().map(line).collect();
+    let clients = match desired.get(&Key::GroupVpn(group)) {
+        Some(Value::Clients(clients)) => Some(*clients),
+        _ => None,
+    };
+    let comment = quoted(&vpn_comment(group, name));
+    let clients = clients.map(|clients| {
+        format!("-m iprange --src-range {clients} -m comment --comment {comment} -g {ACCEPTED}")
+    });
+    let mut lines: Vec<String> = clients.into_iter().collect();
+    lines.extend(by_group.into_iter().map(line));
     if by_address.is_empty() {
         return lines;
     }

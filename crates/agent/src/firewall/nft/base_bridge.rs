@@ -26,6 +26,8 @@ pub(super) const BRIDGE: &str = r"table bridge nova {
 	set port_mac_ip { type ifname . ether_addr . ipv4_addr; }
 	set port_macs { type ether_addr; }
 	set port_ips { type ipv4_addr; }
+	set vpn_ports { type ifname; }
+	set vpn_port_ips { type ifname . ipv4_addr; }
 
 	chain prerouting_guard {
 		type filter hook prerouting priority -300; policy accept;
@@ -35,7 +37,7 @@ pub(super) const BRIDGE: &str = r"table bridge nova {
 		ether type ip ip saddr @port_ips drop
 	}
 	chain from_port {
-		iifname . ether saddr != @port_mac drop
+		iifname . ether saddr != @port_mac goto from_vpn_client
 		ether type arp goto from_port_arp
 		ether type ip goto from_port_ip
 		drop
@@ -67,6 +69,23 @@ pub(super) const BRIDGE: &str = r"table bridge nova {
 		ip saddr 0.0.0.0 ip daddr 255.255.255.255 accept
 		drop
 	}
+	chain from_vpn_client {
+		iifname != @vpn_ports drop
+		ether saddr @port_macs drop
+		ether type arp goto from_vpn_client_arp
+		ether type ip udp sport 67 drop
+		ether type ip iifname . ip saddr @vpn_port_ips accept
+		drop
+	}
+	chain from_vpn_client_arp {
+		arp htype != 1 drop
+		arp ptype != ip drop
+		arp plen != 4 drop
+		arp saddr ether @port_macs drop
+		iifname . arp saddr ip @vpn_port_ips accept
+		arp operation request arp saddr ip 0.0.0.0 accept
+		drop
+	}
 	chain forward_mark {
 		type filter hook forward priority -10; policy accept;
 		meta mark set meta mark | 0x10000000
@@ -86,6 +105,8 @@ pub(super) const BRIDGE: &str = r"table bridge nova {
 		ether type ip meta mark & 0x20000000 != 0x20000000 drop
 		ether type ip oifname . ether daddr . ip daddr @port_mac_ip accept
 		ether type arp oifname . ether daddr @port_mac accept
+		ether type ip oifname . ip daddr @vpn_port_ips accept
+		ether type arp oifname . arp daddr ip @vpn_port_ips accept
 		drop
 	}
 	chain to_port_multicast {

@@ -52,6 +52,9 @@
 //!   packet that conntrack calls invalid (NAT skips it, and the host would answer with a reset),
 //!   nor one from before or after the translation. So an address stays in the guard (`floating_ips`)
 //!   until the host does not answer for it any more.
+//! * **VPN.** Behind a Cloudpipe's port are its VPN clients too: frames with any MAC that is no
+//!   instance's, and with a client's address. To others, a client is in the Cloudpipe's groups; the
+//!   chains of its project's groups let clients in.
 //! * Instances do not reach the services of a cloud that this host is itself an instance of:
 //!   link-local addresses and `blocked_cidr`. The host's NAT would lend them its identity.
 //! * A DHCP request is accepted before invalid packets are dropped: the kernel takes the conntrack
@@ -164,6 +167,7 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
 	set fixed_ips {{ type ipv4_addr; }}
 	map port_groups {{ type ipv4_addr : mark; }}
 	map group_chains {{ type mark : verdict; }}
+	map vpn_forwards {{ type ipv4_addr . inet_service : ipv4_addr . inet_service; }}
 
 	chain prerouting_guard {{
 		type filter hook prerouting priority -300; policy accept;
@@ -174,10 +178,12 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
 		type nat hook prerouting priority -100; policy accept;
 		iifname @bridges ip saddr @fixed_ips ip daddr 169.254.169.254 tcp dport 80 redirect to :{metadata}
 		dnat to ip daddr map @floating_to_fixed;
+		dnat ip to ip daddr . udp dport map @vpn_forwards
 	}}
 	chain nat_output {{
 		type nat hook output priority -100; policy accept;
 		dnat to ip daddr map @floating_to_fixed;
+		dnat ip to ip daddr . udp dport map @vpn_forwards
 	}}
 	chain nat_postrouting {{
 		type nat hook postrouting priority 100; policy accept;

@@ -38,6 +38,9 @@ fn put_one(list: &mut Attributes<'_>, key: &[u8], flags: u32, value: Option<&Val
             Some(Value::Address(address)) => {
                 element.nest(DATA, |a| a.put(DATA_VALUE, &address.octets()));
             }
+            Some(Value::AddressPort(address, port)) => {
+                element.nest(DATA, |a| a.put(DATA_VALUE, &address_port(*address, *port)));
+            }
             Some(Value::Number(number)) => {
                 element.nest(DATA, |a| a.put(DATA_VALUE, &number.to_ne_bytes()));
             }
@@ -67,12 +70,24 @@ fn key_bytes(element: &ElementKey) -> Vec<u8> {
         ElementKey::InterfaceAddress(interface, address) => {
             [&name(interface)[..], &address.octets()].concat()
         }
+        ElementKey::AddressPort(address, port) => address_port(*address, *port),
         ElementKey::InterfaceMac(interface, m) => [name(interface), mac(m)].concat(),
         ElementKey::InterfaceMacAddress(interface, m, address) => {
             [&name(interface)[..], &mac(m), &address.octets()].concat()
         }
         ElementKey::Foreign(bytes) => bytes.clone(),
     }
+}
+
+/// Address and port, both in network order, the port padded.
+fn address_port(address: Ipv4Addr, port: u16) -> Vec<u8> {
+    [&address.octets()[..], &port.to_be_bytes(), &[0, 0]].concat()
+}
+
+fn read_address_port(bytes: &[u8]) -> Option<(Ipv4Addr, u16)> {
+    let port = u16::from_be_bytes(bytes.get(4..6)?.try_into().ok()?);
+    let address = address(bytes.get(..4)?)?;
+    (address_port(address, port) == bytes).then_some((address, port))
 }
 
 /// An element as the kernel lists it.
@@ -141,6 +156,10 @@ fn decode_data(set: Set, data: Option<Value>) -> Value {
             .map_or(Value::Foreign(bytes), |b| {
                 Value::Number(u32::from_ne_bytes(b))
             }),
+        (Set::VpnForwards, Some(Value::Foreign(bytes))) => {
+            let to = read_address_port(&bytes);
+            to.map_or(Value::Foreign(bytes), |(a, p)| Value::AddressPort(a, p))
+        }
         (_, Some(data)) => data,
     }
 }
@@ -156,8 +175,14 @@ fn decode_key(set: Set, key: &[u8]) -> Option<ElementKey> {
         Some(MacAddr(bytes.try_into().ok()?))
     };
     let element = match set {
-        Set::Bridges | Set::UnroutedBridges => ElementKey::Interface(name()?),
-        Set::Gateways => ElementKey::InterfaceAddress(name()?, address(key.get(IFNAMSIZ..)?)?),
+        Set::Bridges | Set::UnroutedBridges | Set::VpnPorts => ElementKey::Interface(name()?),
+        Set::VpnForwards => {
+            let (address, port) = read_address_port(key)?;
+            ElementKey::AddressPort(address, port)
+        }
+        Set::Gateways | Set::VpnPortIps => {
+            ElementKey::InterfaceAddress(name()?, address(key.get(IFNAMSIZ..)?)?)
+        }
         Set::GroupChains => ElementKey::Number(u32::from_ne_bytes(key.try_into().ok()?)),
         Set::PortMacs => ElementKey::Mac(MacAddr(key.try_into().ok()?)),
         Set::PortMac | Set::PortDhcpMac => ElementKey::InterfaceMac(name()?, mac()?),
@@ -243,6 +268,7 @@ mod tests {
             (Set::Bridges, ElementKey::Interface(name), 16),
             (Set::FloatingToFixed, ElementKey::Address(ip), 4),
             (Set::GroupChains, ElementKey::Number(7), 4),
+            (Set::VpnForwards, ElementKey::AddressPort(ip, 1000), 8),
         ] {
             let bytes = key_bytes(&element);
             assert_eq!(bytes.len(), length, "{element}");

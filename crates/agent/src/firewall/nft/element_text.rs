@@ -62,6 +62,7 @@ pub(super) fn add_elements<'a>(
         let _ = match value {
             Value::Address(address) => write!(script, " : {address}"),
             Value::Number(number) => write!(script, " : {number}"),
+            Value::AddressPort(address, port) => write!(script, " : {address} . {port}"),
             Value::Goto(chain) => write!(script, " : goto {chain}"),
             _ => Ok(()),
         };

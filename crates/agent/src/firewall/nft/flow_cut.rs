@@ -9,6 +9,10 @@ use novanet_reconcile::Change;
 /// address from before the translation (older UDP flows would stay untranslated). A port: another
 /// instance may get its address next.
 pub(in crate::firewall) fn flows_to_cut(change: &Change<Key, Value>) -> Vec<Cut> {
+    if let Key::Element(Set::VpnForwards, ElementKey::AddressPort(address, port)) = change.key {
+        // Also tries from before it was there: the kernel has decided to leave them as they are.
+        return vec![Cut::to(address).at_udp_port(port)];
+    }
     let Key::Element(set, ElementKey::Address(address)) = change.key else {
         return Vec::new();
     };
@@ -28,7 +32,7 @@ pub(in crate::firewall) fn flows_to_cut(change: &Change<Key, Value>) -> Vec<Cut>
 /// anyway.
 pub(in crate::firewall) fn is_restrictive(changes: Changes<'_>) -> bool {
     changes.iter().any(|change| match change.key {
-        Key::Rule(..) | Key::Group(_) => change.from.is_some(),
+        Key::Rule(..) | Key::Group(_) | Key::GroupVpn(_) => change.from.is_some(),
         Key::Combination(_) | Key::Element(Set::PortGroups, _) => {
             change.from.is_some() && change.to.is_some()
         }

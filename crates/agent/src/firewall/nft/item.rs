@@ -6,7 +6,7 @@ pub use super::layout::Set;
 use super::layout::{combination_chain, group_chain};
 use crate::firewall::intent::Intent;
 use ipnet::Ipv4Net;
-use novanet_model::object::{Dhcp, Gateway, Port};
+use novanet_model::object::{AddressRange, Dhcp, Gateway, Port, VpnForward};
 use novanet_model::rule::{Source, Traffic};
 use novanet_model::{CombinationId, GroupId, IfName, MacAddr, ProjectNumber, RuleId};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ pub enum Key {
     Group(GroupId),
     /// The name of that group, for comments.
     GroupName(GroupId),
+    /// The VPN clients of its project.
+    GroupVpn(GroupId),
     /// A rule of that chain.
     Rule(GroupId, RuleId),
     /// The chain of a combination of groups.
@@ -57,6 +59,10 @@ pub enum Value {
     Address(Ipv4Addr),
     /// A map's data: a number.
     Number(u32),
+    /// A map's data: an address and a port.
+    AddressPort(Ipv4Addr, u16),
+    /// Addresses of VPN clients.
+    Clients(AddressRange),
     /// A map's data: go to this chain.
     Goto(String),
     /// Data that we would not write, in the kernel's bytes.
@@ -80,6 +86,8 @@ pub enum ElementKey {
     InterfaceAddress(IfName, Ipv4Addr),
     /// An interface and a MAC.
     InterfaceMac(IfName, MacAddr),
+    /// An address and a port.
+    AddressPort(Ipv4Addr, u16),
     /// An interface, a MAC and an address.
     InterfaceMacAddress(IfName, MacAddr, Ipv4Addr),
     /// A key that we would not write, in the kernel's bytes.
@@ -113,6 +121,8 @@ pub(in crate::firewall) fn items_of(intent: Intent<'_>) -> Items {
             ];
             let name = group.name.iter().cloned().map(Value::Name);
             items.extend(name.map(|name| (Key::GroupName(group.group), name)));
+            let clients = group.vpn_clients.map(Value::Clients);
+            items.extend(clients.map(|clients| (Key::GroupVpn(group.group), clients)));
             items
         }
         Intent::Rule(rule) => {
@@ -131,6 +141,7 @@ pub(in crate::firewall) fn items_of(intent: Intent<'_>) -> Items {
         Intent::Member(member) => of_set(Set::Members(member.group), member.address),
         Intent::ProjectAddress(one) => of_set(Set::Project(one.project), one.address),
         Intent::Port(port) => of_port(port),
+        Intent::VpnForward(forward) => vec![of_forward(forward)],
     }
 }
 
@@ -231,11 +242,42 @@ fn of_port(port: &Port) -> Items {
         ElementKey::Address(port.address),
         Value::Present,
     );
+    if let Some(clients) = port.vpn_clients {
+        of_vpn_clients(port, clients, &mut element);
+    }
     items.push((
         Key::Combination(port.combination),
         Value::Groups(port.groups.clone()),
     ));
     items
+}
+
+/// To others, the VPN clients behind a Cloudpipe's port are members of its groups.
+fn of_vpn_clients(
+    port: &Port,
+    clients: AddressRange,
+    element: &mut impl FnMut(Set, ElementKey, Value),
+) {
+    let number = combination_number(port.combination);
+    let name = || port.name.clone();
+    element(Set::VpnPorts, ElementKey::Interface(name()), Value::Present);
+    for client in clients.addresses() {
+        let address = || ElementKey::Address(client);
+        element(Set::FixedIps, address(), Value::Present);
+        element(Set::PortGroups, address(), Value::Number(number));
+        element(Set::PortIps, address(), Value::Present);
+        element(
+            Set::VpnPortIps,
+            ElementKey::InterfaceAddress(name(), client),
+            Value::Present,
+        );
+    }
+}
+
+fn of_forward(forward: &VpnForward) -> (Key, Value) {
+    let from = ElementKey::AddressPort(forward.address, forward.port);
+    let to = Value::AddressPort(forward.to_address, forward.to_port);
+    (Key::Element(Set::VpnForwards, from), to)
 }
 
 /// The number of a combination in the packet mark; bits 28 and up have other meanings.
@@ -251,6 +293,7 @@ impl fmt::Display for Key {
             Self::Chain(group) => write!(f, "chain {}", group_chain(*group)),
             Self::Group(group) => write!(f, "chain {} project", group_chain(*group)),
             Self::GroupName(group) => write!(f, "chain {} name", group_chain(*group)),
+            Self::GroupVpn(group) => write!(f, "chain {} VPN clients", group_chain(*group)),
             Self::Rule(group, rule) => write!(f, "chain {} rule {rule}", group_chain(*group)),
             Self::Combination(c) => write!(f, "chain {}", combination_chain(*c)),
             Self::Element(set, element) => write!(f, "{} {element}", set.name()),
@@ -276,6 +319,8 @@ impl fmt::Display for Value {
             }
             Self::Address(address) => address.fmt(f),
             Self::Number(number) => number.fmt(f),
+            Self::AddressPort(address, port) => write!(f, "{address} . {port}"),
+            Self::Clients(range) => range.fmt(f),
             Self::Goto(chain) => write!(f, "goto {chain}"),
             Self::Foreign(bytes) => write!(f, "none of ours: {bytes:02x?}"),
         }
@@ -311,6 +356,7 @@ impl fmt::Display for ElementKey {
                 None => write!(f, "{first}-{last}"),
             },
             Self::Number(number) => number.fmt(f),
+            Self::AddressPort(address, port) => write!(f, "{address} . {port}"),
             Self::Interface(name) => write!(f, "\"{name}\""),
             Self::Mac(mac) => mac.fmt(f),
             Self::InterfaceAddress(name, address) => write!(f, "\"{name}\" . {address}"),

@@ -47,6 +47,12 @@ pub enum Set {
     PortMacs,
     /// Fixed addresses of the ports on this host, for the bridges.
     PortIps,
+    /// VPN: public address and UDP port → a Cloudpipe's.
+    VpnForwards,
+    /// Ports of Cloudpipes (bridge).
+    VpnPorts,
+    /// A Cloudpipe's port and an address of a VPN client behind it (bridge).
+    VpnPortIps,
     /// Addresses of a group's members.
     Members(GroupId),
     /// Addresses of a project.
@@ -54,7 +60,7 @@ pub enum Set {
 }
 
 /// The sets that every host has, by their names; and the names that the first builds gave them.
-const FIXED: [(Set, &str, &str); 16] = [
+const FIXED: [(Set, &str, &str); 19] = [
     (Set::Bridges, "bridges", "brs"),
     (Set::UnroutedBridges, "unrouted_bridges", "unrouted_brs"),
     (Set::Networks, "networks", "nets"),
@@ -71,6 +77,9 @@ const FIXED: [(Set, &str, &str); 16] = [
     (Set::PortMacIp, "port_mac_ip", "pip"),
     (Set::PortMacs, "port_macs", "macs"),
     (Set::PortIps, "port_ips", "ips"),
+    (Set::VpnForwards, "vpn_forwards", "vpn_forwards"),
+    (Set::VpnPorts, "vpn_ports", "vpn_ports"),
+    (Set::VpnPortIps, "vpn_port_ips", "vpn_port_ips"),
 ];
 
 /// Chains that know the valid generation: today's, and that of the first builds.
@@ -124,7 +133,13 @@ impl Set {
     pub(crate) fn is_bridge(self) -> bool {
         matches!(
             self,
-            Self::PortMac | Self::PortDhcpMac | Self::PortMacIp | Self::PortMacs | Self::PortIps
+            Self::PortMac
+                | Self::PortDhcpMac
+                | Self::PortMacIp
+                | Self::PortMacs
+                | Self::PortIps
+                | Self::VpnPorts
+                | Self::VpnPortIps
         )
     }
 
@@ -177,6 +192,11 @@ pub(in crate::firewall) fn combination_chain(combination: CombinationId) -> Stri
 /// The comment of a group's chain, and of the jumps to it: its id and name.
 pub(in crate::firewall) fn group_comment(group: GroupId, name: Option<&str>) -> String {
     comment(group, name, "")
+}
+
+/// The comment of the rule that lets the VPN clients of a group's project in.
+pub(in crate::firewall) fn vpn_comment(group: GroupId, name: Option<&str>) -> String {
+    comment(group, name, ": VPN clients of its project")
 }
 
 /// The comment of a rule: `sg-00000001 web: tcp 80 from 0.0.0.0/0`.
@@ -261,7 +281,7 @@ mod tests {
         ];
         for (set, name, before) in FIXED.into_iter().chain(more) {
             assert_eq!(set.name(), name);
-            for (name, old) in [(name, false), (before, true)] {
+            for (name, old) in [(name, false), (before, name != before)] {
                 let found = KernelSet::named(name).expect(name);
                 assert_eq!((found.set, found.is_of_old_layout()), (set, old), "{name}");
             }

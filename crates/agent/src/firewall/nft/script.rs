@@ -7,6 +7,7 @@ use super::families::Families;
 use super::item::{Key, Set, Value};
 use super::layout::{
     FAMILIES, combination_chain, combination_comment, group_chain, group_comment, rule_comment,
+    vpn_comment,
 };
 use super::types::Wanted;
 use novanet_model::rule::{Ports, Source, Traffic};
@@ -123,7 +124,11 @@ pub(in crate::firewall) fn chains<'a>(
     let (mut groups, mut combinations) = (BTreeSet::new(), BTreeSet::new());
     for key in keys {
         match key {
-            Key::Chain(group) | Key::Group(group) | Key::GroupName(group) | Key::Rule(group, _) => {
+            Key::Chain(group)
+            | Key::Group(group)
+            | Key::GroupName(group)
+            | Key::GroupVpn(group)
+            | Key::Rule(group, _) => {
                 groups.insert(*group);
             }
             Key::Combination(combination) => {
@@ -217,6 +222,12 @@ fn fill_group(script: &mut String, group: GroupId, desired: &Wanted) {
     let mut add = |rule: String| {
         let _ = writeln!(script, "add rule ip nova {chain} {rule}");
     };
+    if let Some(Value::Clients(clients)) = desired.get(&Key::GroupVpn(group)) {
+        let comment = vpn_comment(group, name);
+        add(format!(
+            "ip saddr {clients} goto accepted comment \"{comment}\""
+        ));
+    }
     let (by_group, by_address): (Vec<_>, Vec<_>) = rules
         .into_iter()
         .partition(|(_, source)| matches!(source, Source::Group(_)));
@@ -291,7 +302,7 @@ mod tests {
     const OBJECTS: &str = r#"[
         {"kind":"gateway","network":1,"bridge":"br100","address":"10.0.0.1/24"},
         {"kind":"float","address":"203.0.113.13","fixed":"10.0.0.3","interface":null},
-        {"kind":"group","group":1,"project":1,"name":"web"},
+        {"kind":"group","group":1,"project":1,"name":"web","vpn_clients":{"first":"10.0.0.250","last":"10.0.0.251"}},
         {"kind":"rule","rule":1,"group":1,"traffic":{"protocol":"any"},"source":{"group":1}},
         {"kind":"rule","rule":2,"group":1,"traffic":{"protocol":"tcp","from":22,"to":22},"source":{"cidr":"0.0.0.0/0"}},
         {"kind":"rule","rule":3,"group":1,"traffic":{"protocol":"icmp","icmp_type":8,"code":null},"source":{"cidr":"192.0.2.7/24"}},
@@ -301,7 +312,9 @@ mod tests {
         {"kind":"rule","rule":7,"group":1,"traffic":{"protocol":"tcp","from":8000,"to":8099},"source":{"cidr":"0.0.0.0/0"}},
         {"kind":"member","group":1,"address":"10.0.0.3"},
         {"kind":"project_address","project":1,"address":"10.0.0.3"},
-        {"kind":"port","instance":3,"index":0,"network":1,"name":"nv3","bridge":"br100","mac":"02:16:3e:00:00:03","address":"10.0.0.3","combination":5,"groups":[1,2]}
+        {"kind":"port","instance":3,"index":0,"network":1,"name":"nv3","bridge":"br100","mac":"02:16:3e:00:00:03","address":"10.0.0.3","combination":5,"groups":[1,2]},
+        {"kind":"port","instance":2,"index":0,"network":1,"name":"nv2","bridge":"br100","mac":"02:16:3e:00:00:02","address":"10.0.0.2","combination":5,"groups":[1,2],"vpn_clients":{"first":"10.0.0.250","last":"10.0.0.251"}},
+        {"kind":"vpn_forward","network":1,"address":"203.0.113.1","port":1000,"to_address":"10.0.0.2","to_port":1194}
     ]"#;
 
     fn desired(objects: &[HostObject], base_ruleset: &BaseRuleset) -> Wanted {

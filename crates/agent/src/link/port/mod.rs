@@ -49,6 +49,8 @@ pub struct PortSpec {
     pub changed: Vec<&'static str>,
     /// It is in the device group by which the firewall knows ports.
     pub guarded: bool,
+    /// VPN clients are behind it, with MACs of their own.
+    pub vpn: bool,
     /// [`Mtu::AsMade`]: the MTU in its alias.
     pub mtu: Mtu,
 }
@@ -82,6 +84,12 @@ impl fmt::Display for PortSpec {
     }
 }
 
+impl PortSpec {
+    fn kind(&self) -> PortKind {
+        PortKind::of(self.vpn)
+    }
+}
+
 impl PortValue {
     /// The port that an instance wants.
     pub(super) fn wanted(port: &Port) -> Self {
@@ -92,6 +100,7 @@ impl PortValue {
             alias: port_alias(port),
             changed: Vec::new(),
             guarded: true,
+            vpn: port.vpn_clients.is_some(),
             mtu: Mtu::AsMade,
         })
     }
@@ -134,13 +143,14 @@ fn value(snapshot: &Snapshot, link: &Link, wanted: Option<&PortValue>) -> Option
         alias: without_mtu(&link.alias).to_owned(),
         changed: spec.map_or(Vec::new(), |spec| changed(snapshot, link, spec)),
         guarded: link.group == PORTS,
+        vpn: spec.is_some_and(|spec| spec.vpn),
         mtu: mtu::of_port(link),
     }))
 }
 
 /// Options of a port that others changed, in words for the plan.
 fn changed(snapshot: &Snapshot, link: &Link, wanted: &PortSpec) -> Vec<&'static str> {
-    let wrong = link.wrong_as(PortKind::Instance).into_iter();
+    let wrong = link.wrong_as(wanted.kind()).into_iter();
     let mut changed: Vec<_> = wrong.map(|wrong| wrong.name).collect();
     let Some(bridge) = link.master else {
         return changed; // a link that is no port has no options of one
@@ -173,10 +183,16 @@ pub(super) fn apply(
             bridge: Some(bridge),
             mac,
             alias,
+            vpn,
             ..
         }) => {
-            let (mac, alias) = (*mac, alias.clone());
-            veth::repair(socket, name, bridge, &veth::InstanceTags { mac, alias })
+            let (mac, alias, kind) = (*mac, alias.clone(), PortKind::of(*vpn));
+            veth::repair(
+                socket,
+                name,
+                bridge,
+                &veth::InstanceTags { mac, alias, kind },
+            )
         }
         PortValue::Foreign(_) => Err(SubsystemError::Refused(format!(
             "port {name} cannot be made {to:?}"
@@ -190,7 +206,7 @@ pub(super) fn differs(wanted: &PortValue, link: &Link) -> bool {
         PortValue::Ours(spec) => {
             link.master.is_none()
                 || link.up != spec.up
-                || !link.wrong_as(PortKind::Instance).is_empty()
+                || !link.wrong_as(spec.kind()).is_empty()
                 || has_other_mac(link)
                 || without_mtu(&link.alias) != spec.alias
                 || (link.group == PORTS) != spec.guarded

@@ -90,6 +90,7 @@ fn attach_now(
         pid,
         bridge: bridge.index,
         mtu,
+        kind: PortKind::of(port.vpn_clients.is_some()),
     };
     make(&mut socket, &veth).map_err(|e| {
         let full = if e.raw_os_error() == Some(libc::EXFULL) {
@@ -161,6 +162,7 @@ pub(super) fn repair(
 pub(super) struct InstanceTags {
     pub(super) mac: MacAddr,
     pub(super) alias: String,
+    pub(super) kind: PortKind,
 }
 
 impl InstanceTags {
@@ -168,6 +170,7 @@ impl InstanceTags {
         Self {
             mac: port.mac,
             alias: port_alias(port),
+            kind: PortKind::of(port.vpn_clients.is_some()),
         }
     }
 }
@@ -192,13 +195,16 @@ fn attach_to_bridge(
         requests.push(message::set_mac(link.index, host_end_mac(&name)));
     }
     if link.master == Some(bridge.index) {
-        requests.extend(repairs(link, bridge, instance.mac));
+        requests.extend(repairs(link, bridge, instance));
     } else {
         let device = Device::Index(link.index);
         // Down first, or the bridge would learn from the port before learning is off.
         requests.push(message::take_down(link.index));
         requests.push(message::set_controller(link.index, bridge.index));
-        requests.push(message::set_port_options(&device, options::of_new_port()));
+        requests.push(message::set_port_options(
+            &device,
+            options::of_new_port(instance.kind),
+        ));
         requests.push(fdb::set(link.index, instance.mac));
     }
     requests.push(message::take_up(link.index));
@@ -214,11 +220,11 @@ fn attach_to_bridge(
 
 /// Requests that undo what others changed of a port in its bridge. The fdb entry first: without
 /// flooding nothing else leads frames to the instance.
-fn repairs(link: &Link, bridge: &Link, mac: MacAddr) -> Vec<Request> {
+fn repairs(link: &Link, bridge: &Link, instance: &InstanceTags) -> Vec<Request> {
     let device = Device::Index(link.index);
     let set = |option| message::set_port_options(&device, vec![option]);
-    let mut requests = vec![fdb::set(link.index, mac)];
-    for wrong in link.wrong_as(PortKind::Instance) {
+    let mut requests = vec![fdb::set(link.index, instance.mac)];
+    for wrong in link.wrong_as(instance.kind) {
         let stops_learning = wrong.right == InfoBridgePort::Learning(false);
         requests.push(set(wrong.right));
         if stops_learning {

@@ -153,6 +153,7 @@ pub(crate) fn port(number: i64, index: u32) -> Port {
         bridge: IfName::new("br100").unwrap(),
         mac: mac(number, index),
         address: address(number, index),
+        vpn_clients: None,
         siblings: Vec::new(),
         combination: CombinationId(1),
         groups: Vec::new(),

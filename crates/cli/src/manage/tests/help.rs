@@ -28,6 +28,7 @@ fn help_says_what_there_is() {
         user           who may call the API
         version        the version of this program
         vm             instances
+        vpn            the ways into projects' networks
 
     nova-manage CATEGORY --help shows a category's actions, nova-manage config list all flags.
 

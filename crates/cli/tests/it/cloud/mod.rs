@@ -24,6 +24,7 @@ mod start;
 mod tour;
 mod vlan;
 mod vlan_life;
+mod vpn;
 
 use anyhow::{Context as _, Result, ensure};
 use novanet_lab::{Output, Process, Sandbox, eventually};

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 /// `cloud::vlan`.
 const PAGES: &[&str] = &[
     "6.1-modes.md",
+    "6.2-cloudpipe.md",
     "6.3.1-flat.md",
     "6.3.2-flat-dhcp.md",
     "6.3.3-projects.md",
@@ -147,6 +148,11 @@ fn every_character_of_the_manuals_outputs_counts() {
 #[test]
 fn the_three_modes() {
     run_page("6.1-modes.md", &Lab::bare().unwrap());
+}
+
+#[test]
+fn a_vpn_for_each_project() {
+    run_page("6.2-cloudpipe.md", &Lab::bare().unwrap());
 }
 
 #[test]

@@ -63,6 +63,10 @@ const RANDOM: &[&str] = &[
     "audit.detail",
     "key_pairs.fingerprint",
     "key_pairs.public_key",
+    "instances.key_data",
+    "vpns.ssh_key_sealed",
+    "vpns.server_certificate",
+    "vpns.server_key_sealed",
 ];
 
 /// Between the values of a row; no text has it.

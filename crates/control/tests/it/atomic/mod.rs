@@ -6,13 +6,14 @@ pub(crate) mod db_snapshot;
 mod errors;
 mod readers;
 mod table;
+mod vpns;
 
 use crate::world::{World, on};
 use abort_injector::AbortInjector;
 use anyhow::{Context, Result, ensure};
 use db_snapshot::{DbSnapshot, DbSnapshots, settled};
 use errors::{Errors, Parts};
-use novanet_control::Cloud;
+use novanet_control::{Cloud, CloudConfig};
 use novanet_store::Engine;
 use novanet_store::inject::FaultInjector;
 use sqlx::AssertSqlSafe;
@@ -26,24 +27,28 @@ use tokio::time::timeout;
 
 #[test]
 fn on_sqlite_a_use_case_that_dies_at_any_statement_has_done_nothing_and_the_next_run_does_all() {
-    on(Engine::Sqlite, |_| {}, try_all);
+    on(Engine::Sqlite, with_vpns, try_all);
 }
 
 #[test]
 fn on_postgres_a_use_case_that_dies_at_any_statement_has_done_nothing_and_the_next_run_does_all() {
-    on(Engine::Postgres, |_| {}, try_all);
+    on(Engine::Postgres, with_vpns, try_all);
 }
 
 #[test]
 fn on_sqlite_a_use_case_whose_database_fails_at_any_statement_is_whole_or_not_done_and_writes_go_on()
  {
-    on(Engine::Sqlite, |_| {}, fail_all);
+    on(Engine::Sqlite, with_vpns, fail_all);
 }
 
 #[test]
 fn on_postgres_a_use_case_whose_database_fails_at_any_statement_is_whole_or_not_done_and_writes_go_on()
  {
-    on(Engine::Postgres, |_| {}, fail_all);
+    on(Engine::Postgres, with_vpns, fail_all);
+}
+
+fn with_vpns(config: &mut CloudConfig) {
+    "ami-00000001".clone_into(&mut config.vpn_image);
 }
 
 async fn fail_all(w: &World) -> Result<()> {

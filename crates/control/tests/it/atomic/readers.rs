@@ -51,6 +51,10 @@ pub(super) const READERS: &[&str] = &[
     "schema_version",
     "trusted_certificates",
     "users",
+    "vpn",
+    "vpn_client_file",
+    "vpn_secrets",
+    "vpns",
     // The store's tests cut it off.
     "migrate",
     // A loop around `round`.

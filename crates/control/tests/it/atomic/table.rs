@@ -32,6 +32,7 @@ pub(super) async fn all(t: &Trial<'_>) -> Result<()> {
     addresses(t, &ann).await?;
     filters(t, &ann).await?;
     endings(t, &ann, &mut hosts).await?;
+    super::vpns::all(t, &mut hosts, TRIED_TWICE).await?;
     controllers(t, &ann, &mut hosts).await?;
     departures(t, &ann, &mut hosts).await
 }

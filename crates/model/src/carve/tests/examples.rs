@@ -182,7 +182,7 @@ fn vlans_and_ports_that_cannot_be_are_refused_with_the_remedy() {
     insta::assert_snapshot!(check(&with(Some(100), None, None), &rows), @r#"vlan "100": is already in use by network 1 (private): choose another, or leave it out for the next free one"#);
     insta::assert_snapshot!(check(&with(Some(0), None, None), &rows), @r#"vlan "0": must be 1 to 4094"#);
     insta::assert_snapshot!(check(&with(Some(4095), None, None), &rows), @r#"vlan "4095": must be 1 to 4094"#);
-    insta::assert_snapshot!(check(&with(None, Some(1000), None), &rows), @r#"vpn "1000": is the VPN port of another network: choose another, or leave it out for the next free one"#);
+    insta::assert_snapshot!(check(&with(None, Some(1000), None), &rows), @r#"vpn "1000": is the port of another VPN: choose another, or leave it out for the next free one"#);
     insta::assert_snapshot!(check(&with(None, None, Some("br100")), &rows), @r#"bridge "br100": is the bridge of network 1 (private): a VLAN network needs its own"#);
     insta::assert_snapshot!(check(&Request { vlan: Some(4094), ..request(Vlan, "10.0.0.0/16", 2, 256) }, &[]), @r#"vlan "4094": 2 networks from here would pass VLAN id 4094, the last"#);
     insta::assert_snapshot!(check(&request(FlatDhcp, "10.0.1.0/24", 1, 256), &rows), @r#"bridge "br100": is the bridge of VLAN network 1 (private): choose another with --bridge"#);

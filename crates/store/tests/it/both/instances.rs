@@ -178,6 +178,7 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
     assert_eq!(interfaces::ports(&mut tx, id).await?, ports);
     let row = instances::by_id(&mut tx, id).await?.unwrap();
     let wanted = Instance {
+        vpn_clients: None,
         id,
         reservation: ReservationId(id.0),
         project: name("web"),

@@ -25,3 +25,4 @@ mod schema;
 mod tombstones;
 mod transactions;
 mod views;
+mod vpns;
