@@ -35,12 +35,21 @@ pub struct Settings {
     pub my_ip_follows: bool,
     /// `dmz_cidr`: destinations that see the real fixed IP.
     pub dmz_cidr: Vec<Ipv4Net>,
+    /// `force_snat_range`: destinations that are translated for networks without SNAT too.
+    #[serde(default)]
+    pub force_snat_range: Vec<Ipv4Net>,
     /// `blocked_cidr`: destinations that instances never reach, besides link-local ones. The first
     /// release had no such setting.
     #[serde(default)]
     pub blocked_cidr: Vec<Ipv4Net>,
     /// `floating_address_mode`.
     pub floating_address_mode: FloatingAddressMode,
+    /// `send_arp_for_ha`: a floating IP that comes to this host is announced more than once.
+    #[serde(default = "default_send_arp")]
+    pub send_arp_for_ha: bool,
+    /// `send_arp_for_ha_count`: how often then, a second apart.
+    #[serde(default = "default_send_arp_count")]
+    pub send_arp_for_ha_count: u32,
     /// `firewall_driver`. Settings that an older agent left have nftables.
     #[serde(default)]
     pub firewall_driver: FirewallDriver,
@@ -73,6 +82,16 @@ fn default_tiny_disk_mb() -> u64 {
     1024
 }
 
+/// The flag's default, for settings that an older agent saved.
+fn default_send_arp() -> bool {
+    true
+}
+
+/// The flag's default, for settings that an older agent saved.
+fn default_send_arp_count() -> u32 {
+    3
+}
+
 impl Settings {
     /// The settings of a host whose flags all have their defaults, but for these: what tests and
     /// benchmarks begin with.
@@ -94,8 +113,11 @@ impl Settings {
             source_follows: false,
             my_ip_follows: false,
             dmz_cidr: Vec::new(),
+            force_snat_range: Vec::new(),
             blocked_cidr: Vec::new(),
             floating_address_mode: FloatingAddressMode::Route,
+            send_arp_for_ha: default_send_arp(),
+            send_arp_for_ha_count: default_send_arp_count(),
             firewall_driver: FirewallDriver::default(),
             network_device_mtu: None,
             dns_server: Vec::new(),
@@ -104,6 +126,15 @@ impl Settings {
             dhcpbridge: Vec::new(),
             instance_uid_base: 100_000,
             tiny_disk_mb: default_tiny_disk_mb(),
+        }
+    }
+
+    /// How often a floating IP that comes to this host is announced.
+    pub fn announcements(&self) -> u32 {
+        if self.send_arp_for_ha {
+            self.send_arp_for_ha_count
+        } else {
+            1
         }
     }
 

@@ -34,7 +34,7 @@ impl Context {
             state_dir,
             socket: Socket::open().map_err(|e| SubsystemError::kernel("open rtnetlink", e))?,
             vlans: kernel_has_vlans(),
-            announcer: Announcer::default(),
+            announcer: Announcer::new(settings.announcements()),
         })
     }
 

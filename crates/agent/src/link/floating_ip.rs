@@ -254,6 +254,7 @@ fn finish(
 ) -> Result<(), SubsystemError> {
     let what = || label(step.address);
     let Some(spec) = step.adds else {
+        announcer.withdraw(step.address);
         return match result {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EADDRNOTAVAIL)) => Ok(()),
             other => other.map_err(|e| SubsystemError::kernel(what(), e)),

@@ -256,6 +256,7 @@ pub(super) fn items(settings: &Settings, object: &HostObject) -> Vec<(LinkKey, L
         | HostObject::Binding(_)
         | HostObject::Group(_)
         | HostObject::Rule(_)
+        | HostObject::Block(_)
         | HostObject::Member(_)
         | HostObject::ProjectAddress(_)
         | HostObject::VpnForward(_)

@@ -5,8 +5,9 @@ use crate::link::{State, inside, noticed, quiet, sh};
 use crate::subsystem::{Driven, bridge, float, gateway};
 use novanet_agent::link::{LinkKey, Links, PROTOCOL};
 use novanet_agent::settings::{FloatingAddressMode, Settings};
-use novanet_lab::{Host, Quickest, eventually_async};
+use novanet_lab::{Host, Quickest, Wire, eventually_async};
 use novanet_reconcile::{Change, Subsystem};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// An outside interface, to announce on.
@@ -85,6 +86,82 @@ fn a_floating_ip_that_moves_here_is_announced() {
         .await
         .unwrap();
     });
+}
+
+/// Counts announcements of 203.0.113.7 and .8 on the wire until one has `wanted` (or a minute has
+/// passed): requests and replies by the last octet.
+fn announcements(wire: &Wire, wanted: (u8, u16, usize)) -> BTreeMap<(u8, u16), usize> {
+    let began = Instant::now();
+    let mut seen = BTreeMap::new();
+    while began.elapsed() < Duration::from_mins(1)
+        && seen.get(&(wanted.0, wanted.1)) != Some(&wanted.2)
+    {
+        let Some(frame) = wire.receive(Duration::from_secs(1)).unwrap() else {
+            continue;
+        };
+        // Sender and target are the same address.
+        let is_arp = frame.len() >= 42 && frame[12..14] == [0x08, 0x06];
+        if is_arp && frame[28..31] == [203, 0, 113] && frame[28..32] == frame[38..42] {
+            let operation = u16::from_be_bytes([frame[20], frame[21]]);
+            *seen.entry((frame[31], operation)).or_default() += 1;
+        }
+    }
+    seen
+}
+
+#[test]
+fn an_announcement_is_repeated_in_both_forms_until_the_floating_ip_leaves() {
+    inside(|| async {
+        let outside = outside();
+        let wire = Wire::tap(&outside, "up0").unwrap();
+        let state = State::new();
+        let mut settings = state.settings();
+        settings.send_arp_for_ha_count = 60;
+        let mut links = Driven::new(Links::new(&settings).unwrap());
+        links.want(&float([203, 0, 113, 7]));
+        links.want(&float([203, 0, 113, 8]));
+        links.converge().await;
+        let seen = announcements(&wire, (8, 2, 2));
+        assert_eq!(seen.get(&(7, 1)), Some(&2), "{seen:?}");
+        links.drop_object(&float([203, 0, 113, 7]));
+        links.converge().await;
+        drain(&wire);
+        let more = announcements(&wire, (8, 2, 2));
+        assert_eq!(more.get(&(8, 1)), Some(&2), "{more:?}");
+        assert_eq!(more.get(&(7, 1)), None, "{more:?}");
+        links.drop_object(&float([203, 0, 113, 8]));
+        links.converge().await;
+        drain(&wire);
+
+        // One announcement, where the flag is off.
+        settings.send_arp_for_ha = false;
+        let mut links = Driven::new(Links::new(&settings).unwrap());
+        links.want(&float([203, 0, 113, 7]));
+        links.converge().await;
+        let seen = announcements(&wire, (7, 2, 1));
+        assert_eq!(seen, BTreeMap::from([((7, 1), 1), ((7, 2), 1)]));
+        assert!(wire_is_quiet(&wire));
+    });
+}
+
+/// Takes what arrived until now.
+fn drain(wire: &Wire) {
+    while wire.receive(Duration::from_millis(1)).unwrap().is_some() {}
+}
+
+/// Whether two seconds pass without another announcement.
+fn wire_is_quiet(wire: &Wire) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        if let Some(frame) = wire.receive(Duration::from_secs(2)).unwrap()
+            && frame.len() >= 42
+            && frame[28..31] == [203, 0, 113]
+            && frame[28..32] == frame[38..42]
+        {
+            return false;
+        }
+    }
+    true
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
         source_follows: !given(flags, "routing_source_ip") && my_ip_follows(flags),
         my_ip_follows: my_ip_follows(flags),
         dmz_cidr: flags.dmz_cidr(),
+        force_snat_range: flags.force_snat_range(),
         blocked_cidr: flags.blocked_cidr(),
         firewall_driver: if flags.firewall_is_iptables() {
             FirewallDriver::Iptables
@@ -29,6 +30,8 @@ pub(crate) fn agent_settings(flags: &Flags) -> Result<Settings, Failure> {
             FirewallDriver::Nftables
         },
         floating_address_mode: floating_address_mode(flags),
+        send_arp_for_ha: flags.switch("send_arp_for_ha"),
+        send_arp_for_ha_count: flags.send_arp_for_ha_count(),
         network_device_mtu: flags.network_device_mtu(),
         dns_server: flags.dns_server(),
         dnsmasq_config_file: dnsmasq_config_file(flags)?,

@@ -62,7 +62,8 @@ fn take(
         host my_ip networks_path public_interface flat_interface vlan_interface routing_source_ip dmz_cidr
         blocked_cidr firewall_driver floating_address_mode network_device_mtu dns_server
         dnsmasq_config_file metadata_port dhcpbridge
-        instance_uid_base tiny_disk_mb
+        instance_uid_base tiny_disk_mb send_arp_for_ha send_arp_for_ha_count
+        force_snat_range
     }
     taken
 }
@@ -141,6 +142,7 @@ mod tests {
             "firewall_driver": "Iptables",
             "dns_server": ["9.9.9.9"], "metadata_port": 1, "dhcpbridge": ["x"],
             "instance_uid_base": 7, "tiny_disk_mb": 64,
+            "force_snat_range": ["192.0.2.0/28"], "send_arp_for_ha": false, "send_arp_for_ha_count": 9,
         });
         let other: Settings = serde_json::from_value(other).unwrap();
         take(&mut settings, other.clone(), |_| false);

@@ -17,7 +17,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
             "ipv6_backend",
             "fixed_range_v6",
             "gateway_v6",
-            "force_snat_range",
             "share_dhcp_address",
             "forward_bridge_interface",
             "iptables_top_regex",
@@ -63,8 +62,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
         &[
             "force_dhcp_release",
             "update_dhcp_on_disassociate",
-            "send_arp_for_ha",
-            "send_arp_for_ha_count",
             "teardown_unused_network_gateway",
             "defer_iptables_apply",
             "ec2_strict_validation",
@@ -170,8 +167,6 @@ const ACCEPTED: &[(&str, &[&str])] = &[
     ),
 ];
 
-const COUNT: Kind = Kind::Number(0, 1_000_000_000);
-
 /// What their values have to be. Of the flags that are not built yet, those that are not here take
 /// any text; of the others nothing is known, and nothing is checked.
 const KINDS: &[(Kind, &[&str])] = &[
@@ -186,7 +181,6 @@ const KINDS: &[(Kind, &[&str])] = &[
             "allow_same_net_traffic",
             "force_dhcp_release",
             "update_dhcp_on_disassociate",
-            "send_arp_for_ha",
             "teardown_unused_network_gateway",
             "defer_iptables_apply",
             "ec2_strict_validation",
@@ -206,7 +200,6 @@ const KINDS: &[(Kind, &[&str])] = &[
             "start_guests_on_host_boot",
         ],
     ),
-    (COUNT, &["send_arp_for_ha_count"]),
     (
         Kind::Number(-1, 1_000_000_000),
         &["dns_update_periodic_interval"],
@@ -219,7 +212,6 @@ const KINDS: &[(Kind, &[&str])] = &[
         Kind::OptionalAddress,
         &["dmz_net", "dmz_mask", "osapi_listen"],
     ),
-    (Kind::Subnets, &["force_snat_range"]),
     (
         Kind::Choice(&["rfc2462", "account_identifier"]),
         &["ipv6_backend"],

@@ -125,7 +125,7 @@ const FLAGS: &[Flag] = &[
     flag(Agent, "vlan_interface", Kind::Interface, "eth0", "interface that carries the VLANs on this host"),
     flag(Manage, "num_networks", Kind::Number(1, 65_536), "1", "networks that network create makes"),
     flag(Manage, "network_size", Kind::Number(4, 1 << 32), "256", "addresses in each network"),
-    flag(Manage, "fixed_range", Kind::Subnet, "10.0.0.0/8", "range that novanet up takes its first network from"),
+    flag(Manage, "fixed_range", Kind::Subnet, "10.0.0.0/8", "range that novanet up takes its first network from (addresses are translated for each network, whatever this says)"),
     // nova's 4.4.4.0/24 is a public range of another owner.
     flag(Manage, "floating_range", Kind::Subnet, "", "floating addresses that novanet up makes"),
     flag(Manage, "default_floating_pool", Kind::Text, "nova", "pool of floating addresses"),
@@ -134,10 +134,14 @@ const FLAGS: &[Flag] = &[
     flag(Agent, "public_interface", Kind::Interface, "eth0", "interface with the floating addresses"),
     flag(Agent, "routing_source_ip", Kind::Address, "$my_ip", "source address of instances without a floating address"),
     flag(Agent, "dmz_cidr", Kind::Subnets, "", "destinations that see the instances' own addresses"),
+    flag(Agent, "force_snat_range", Kind::Subnets, "", "destinations that are translated for networks with --snat=F all the same"),
     // Azure's and Alibaba Cloud's; others answer at link-local addresses, which never pass.
     flag(Agent, "blocked_cidr", Kind::Subnets, "168.63.129.16/32,100.100.100.200/32", "destinations that instances never reach: services of a cloud that this host is itself in"),
     flag(Agent, "firewall_driver", Kind::FirewallDriver, "nftables", "what renders the firewall: nftables, or iptables with nova's chain names (nova's class names are understood)"),
     flag(Agent, "floating_address_mode", Kind::Choice(&["route", "address"]), "route", "how floating addresses answer: a local route each, or a /32 on the interface each (the default with firewall_driver=iptables)"),
+    // nova's false left neighbours with the old MAC for minutes where a frame was lost.
+    flag(Agent, "send_arp_for_ha", Kind::Switch, "true", "announce a floating address that comes to this host more than once"),
+    flag(Agent, "send_arp_for_ha_count", Kind::Number(1, 60), "3", "how often then, a second apart"),
     flag(Agent, "network_device_mtu", Kind::OptionalNumber(576, 65_535), "", "MTU of bridges and ports; empty: the kernel's"),
     // DHCP and DNS
     flag(Agent, "networks_path", Kind::Path, "$state_path/networks", "dnsmasq's files"),

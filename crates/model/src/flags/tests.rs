@@ -118,7 +118,7 @@ fn what_flags_without_effect_say_is_checked_all_the_same() {
     nova.conf:2: flag firewall_driver "foo": must be nftables, iptables, or a driver of nova's like nova.virt.libvirt.firewall.IptablesFirewallDriver
     nova.conf:3: flag dmz_net "10.0.0": must be an IPv4 address
     nova.conf:4: flag noshare_dhcp_address takes no value: write --noshare_dhcp_address or --share_dhcp_address=false
-    nova.conf:5: flag send_arp_for_ha_count "many": must be a number from 0 to 1000000000
+    nova.conf:5: flag send_arp_for_ha_count "many": must be a number from 1 to 60
     nova.conf:6: flag crl_file needs a value: --crl_file=…
     nova.conf:7: flag ipv6_backend "x": must be rfc2462 or account_identifier
     nova.conf:8: flag fixed_range_v6 "10.0.0.0/24": must be an IPv6 subnet like fd00::/48
@@ -195,6 +195,7 @@ fn every_getter_finds_its_flag() {
         flags.vlan_interface(),
         flags.dmz_cidr(),
         flags.dns_server(),
+        flags.force_snat_range(),
     );
     let _ = (
         flags.network_device_mtu(),
@@ -204,6 +205,7 @@ fn every_getter_finds_its_flag() {
         flags.tiny_disk_mb(),
         flags.firewall_is_iptables(),
         flags.state_reserve_mb(),
+        flags.send_arp_for_ha_count(),
     );
     assert_eq!(
         flags.roles(),

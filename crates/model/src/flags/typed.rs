@@ -130,6 +130,11 @@ impl Flags {
         self.list("dmz_cidr")
     }
 
+    /// `force_snat_range`.
+    pub fn force_snat_range(&self) -> Vec<Ipv4Net> {
+        self.list("force_snat_range")
+    }
+
     /// `blocked_cidr`.
     pub fn blocked_cidr(&self) -> Vec<Ipv4Net> {
         self.list("blocked_cidr")
@@ -144,6 +149,11 @@ impl Flags {
     /// `dns_server`.
     pub fn dns_server(&self) -> Vec<Ipv4Addr> {
         self.list("dns_server")
+    }
+
+    /// `send_arp_for_ha_count`.
+    pub fn send_arp_for_ha_count(&self) -> u32 {
+        self.required("send_arp_for_ha_count")
     }
 
     /// `network_device_mtu`.
