@@ -9,7 +9,7 @@ use crate::group_sources::{lookup, may_name, of_source, resolve, revoke_elsewher
 use crate::{Caller, Cloud, ControlError, Kind, Result, Role};
 use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Source, Traffic};
-use novanet_model::{GroupId, ModelError, ProjectId, Resource};
+use novanet_model::{GroupId, ModelError, ProjectId, Resource, RuleId, SecurityGroupRuleId};
 use novanet_store::audit::Actor;
 use novanet_store::groups::{self, Group};
 use novanet_store::plan::Subject;
@@ -148,13 +148,33 @@ impl Cloud {
         Ok(())
     }
 
-    /// AuthorizeSecurityGroupIngress: all rules or none.
+    /// [`Cloud::authorize_described`] of rules without descriptions.
     pub async fn authorize(
         &self,
         caller: &Caller,
         group: &GroupRef,
         wanted: &[(Traffic, SourceRef)],
     ) -> Result<Committed> {
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(traffic, source)| NewRule {
+                traffic: *traffic,
+                source: source.clone(),
+                description: None,
+            })
+            .collect();
+        let (committed, _) = self.authorize_described(caller, group, &wanted).await?;
+        Ok(committed)
+    }
+
+    /// AuthorizeSecurityGroupIngress: all rules or none. Answers with the new rules and the groups
+    /// that they name.
+    pub async fn authorize_described(
+        &self,
+        caller: &Caller,
+        group: &GroupRef,
+        wanted: &[NewRule],
+    ) -> Result<(Committed, GroupView)> {
         caller.require(Role::NetAdmin)?;
         let mut tx = self.db().begin_planned().await?;
         let group = find(&mut tx, caller, group).await?;
@@ -169,8 +189,13 @@ impl Cloud {
             more,
         )
         .await?;
-        let mut subjects = Vec::new();
-        for (traffic, source) in wanted {
+        let (mut subjects, mut added) = (Vec::new(), Vec::new());
+        for NewRule {
+            traffic,
+            source,
+            description,
+        } in wanted
+        {
             let source = resolve(&mut tx, caller, source).await?;
             if rules
                 .iter()
@@ -178,8 +203,14 @@ impl Cloud {
             {
                 return Err(ControlError::exists(Kind::Rule, describe(*traffic, source)));
             }
-            let rule = groups::insert_rule(&mut tx, group.id, *traffic, source).await?;
+            let mut rule = groups::insert_rule(&mut tx, group.id, *traffic, source).await?;
+            if let Some(description) = description {
+                check_description(description)?;
+                groups::describe_rule(&mut tx, rule.id, description).await?;
+                rule.description = Some(description.clone());
+            }
             subjects.push(Subject::Rule(rule.clone()));
+            added.push(rule.clone());
             rules.push(rule);
             subjects.extend(of_source(&mut tx, source).await?);
             let detail = describe(*traffic, source);
@@ -191,6 +222,40 @@ impl Cloud {
                 &detail,
             )
             .await?;
+        }
+        self.plan(&mut tx, subjects).await?;
+        let rules = added;
+        Ok((tx.commit().await?, GroupView { group, rules }))
+    }
+
+    /// RevokeSecurityGroupIngress by the ids of rules: all or none. `group`: they must be its own.
+    pub async fn revoke_by_id(
+        &self,
+        caller: &Caller,
+        group: Option<&GroupRef>,
+        unwanted: &[RuleId],
+    ) -> Result<Committed> {
+        caller.require(Role::NetAdmin)?;
+        let mut tx = self.db().begin_planned().await?;
+        let group = match group {
+            Some(group) => Some(find(&mut tx, caller, group).await?.id),
+            None => None,
+        };
+        let own = groups::rules_of_project(&mut tx, &caller.project).await?;
+        let mut subjects = Vec::new();
+        for id in unwanted {
+            let of_id =
+                |rule: &&SecurityRule| rule.id == *id && group.is_none_or(|g| rule.group == g);
+            let Some(rule) = own.iter().find(of_id) else {
+                let id = SecurityGroupRuleId(id.0);
+                return Err(ControlError::not_found(Kind::Rule, id));
+            };
+            groups::delete_rule(&mut tx, rule.id).await?;
+            subjects.push(Subject::NoRule(rule.id));
+            subjects.extend(of_source(&mut tx, rule.source).await?);
+            let detail = describe(rule.traffic, rule.source);
+            let action = "security_group.revoke";
+            record(&mut tx, caller, action, rule.group, &detail).await?;
         }
         self.plan(&mut tx, subjects).await?;
         Ok(tx.commit().await?)
@@ -252,6 +317,21 @@ impl Cloud {
         }
         Ok(id)
     }
+}
+
+/// A rule to add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRule {
+    /// Protocol and ports.
+    pub traffic: Traffic,
+    /// The source.
+    pub source: SourceRef,
+    /// What it is for: 1 to 255 printable characters.
+    pub description: Option<String>,
+}
+
+fn check_description(text: &str) -> Result<()> {
+    check_text("Description", text)
 }
 
 /// A group of the caller's project.

@@ -108,6 +108,10 @@ codes! {
     InvalidGroupReserved = "InvalidGroup.Reserved", 400;
     /// A group id that is none.
     InvalidGroupIdMalformed = "InvalidGroupId.Malformed", 400;
+    /// Such an id of a rule does not exist.
+    InvalidSecurityGroupRuleIdNotFound = "InvalidSecurityGroupRuleId.NotFound", 400;
+    /// An id of a rule that cannot be one.
+    InvalidSecurityGroupRuleIdMalformed = "InvalidSecurityGroupRuleId.Malformed", 400;
     /// The default group stays.
     CannotDelete = "CannotDelete", 400;
     /// The rule exists.

@@ -56,6 +56,7 @@ fn rule(row: &AnyRow) -> Result<SecurityRule> {
         )
         .map_err(bad)?,
         source,
+        description: r.maybe_text("description")?,
     })
 }
 
@@ -211,7 +212,18 @@ pub async fn insert_rule_as(
         group: parent,
         traffic,
         source,
+        description: None,
     })
+}
+
+/// Says what a rule is for.
+pub async fn describe_rule(tx: &mut Tx, id: RuleId, description: &str) -> Result<()> {
+    sqlx::query("UPDATE security_group_rules SET description = $1 WHERE id = $2")
+        .bind(description)
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// Removes a rule.
@@ -223,8 +235,8 @@ pub async fn delete_rule(tx: &mut Tx, id: RuleId) -> Result<()> {
     Ok(())
 }
 
-const RULE: &str = "SELECT id, parent_group_id, protocol, from_port, to_port, cidr, group_id \
-    FROM security_group_rules";
+const RULE: &str = "SELECT id, parent_group_id, protocol, from_port, to_port, cidr, group_id, \
+    description FROM security_group_rules";
 
 async fn rules_where<'q, V>(c: &mut Conn, condition: &str, value: V) -> Result<Vec<SecurityRule>>
 where

@@ -7,7 +7,7 @@ use crate::fields::Fields;
 use crate::filter::Filter;
 use crate::page::Page;
 use novanet_model::rule::Traffic;
-use novanet_model::{GroupId, Ipv4Net, ProjectId};
+use novanet_model::{GroupId, Ipv4Net, ProjectId, SecurityGroupRuleId};
 
 /// A security group as clients name it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,7 +78,7 @@ impl CreateSecurityGroup {
     }
 }
 
-/// EC2's characters for names and descriptions of groups.
+/// EC2's characters for names and descriptions of groups and rules.
 fn text(fields: &Fields<'_>, name: &str) -> Result<String, Ec2Error> {
     let value = fields.require(name)?;
     let fits = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
@@ -128,14 +128,51 @@ impl DeleteSecurityGroup {
     }
 }
 
-/// AuthorizeSecurityGroupIngress and RevokeSecurityGroupIngress.
+/// AuthorizeSecurityGroupIngress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngressChange {
     /// The group.
     pub group: GroupRef,
-    /// The rules to add or to take away, at least one.
+    /// The rules to add, at least one.
     pub rules: Vec<IngressRule>,
 }
+
+/// RevokeSecurityGroupIngress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IngressRevocation {
+    /// By what the rules say.
+    Rules(IngressChange),
+    /// By their ids.
+    Ids {
+        /// The group whose rules they must be; `None`: any of the project's.
+        group: Option<GroupRef>,
+        /// The rules, at least one.
+        ids: Vec<SecurityGroupRuleId>,
+    },
+}
+
+/// DescribeSecurityGroupRules.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DescribeSecurityGroupRules {
+    /// Only these; one that does not exist is an error.
+    pub ids: Vec<SecurityGroupRuleId>,
+    /// Filters.
+    pub filters: Vec<Filter>,
+    /// Which page.
+    pub page: Page,
+}
+
+impl DescribeSecurityGroupRules {
+    pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        Ok(Self {
+            ids: fields.ids(RULE_ID, Code::InvalidSecurityGroupRuleIdMalformed)?,
+            filters: Filter::parse(fields)?,
+            page: Page::parse(fields)?,
+        })
+    }
+}
+
+const RULE_ID: &str = "SecurityGroupRuleId";
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +181,8 @@ pub struct IngressRule {
     pub traffic: Traffic,
     /// The source.
     pub source: IngressSource,
+    /// What it is for.
+    pub description: Option<String>,
 }
 
 /// The source of a rule, as clients name it.
@@ -160,9 +199,33 @@ pub enum IngressSource {
     },
 }
 
+impl IngressRevocation {
+    pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
+        let ids = fields.ids(RULE_ID, Code::InvalidSecurityGroupRuleIdMalformed)?;
+        if ids.is_empty() {
+            return IngressChange::parse(fields).map(Self::Rules);
+        }
+        for other in [
+            "IpPermissions",
+            "IpProtocol",
+            "CidrIp",
+            "SourceSecurityGroupName",
+        ] {
+            if fields.has(other) {
+                return Err(Ec2Error::new(
+                    Code::InvalidParameterCombination,
+                    format!("The parameters {RULE_ID} and {other} cannot be used together."),
+                ));
+            }
+        }
+        let group = GroupRef::optional(fields, "GroupId", "GroupName")?;
+        Ok(Self::Ids { group, ids })
+    }
+}
+
 impl IngressChange {
     pub(super) fn parse(fields: &Fields<'_>) -> Result<Self, Ec2Error> {
-        fields.refuse(&["SecurityGroupRuleId", "TagSpecification"])?;
+        fields.refuse(&["TagSpecification"])?;
         let group = GroupRef::required(fields)?;
         let permissions = fields.items("IpPermissions")?;
         let mut rules = Vec::new();
@@ -198,7 +261,11 @@ fn flat(fields: &Fields<'_>) -> Result<IngressRule, Ec2Error> {
         },
         (None, None) => IngressSource::Cidr(Ipv4Net::default()),
     };
-    Ok(IngressRule { traffic, source })
+    Ok(IngressRule {
+        traffic,
+        source,
+        description: None,
+    })
 }
 
 /// One member of `IpPermissions`: one traffic, any number of sources.
@@ -212,21 +279,41 @@ fn structured(fields: &Fields<'_>, rules: &mut Vec<IngressRule>) -> Result<(), E
     for range in fields.items("IpRanges")? {
         let cidr = range.require("CidrIp")?;
         let source = IngressSource::Cidr(parse_cidr(&range, "CidrIp", cidr)?);
-        rules.push(IngressRule { traffic, source });
+        rules.push(IngressRule {
+            traffic,
+            source,
+            description: description(&range)?,
+        });
     }
     for pair in fields.items("Groups")? {
         let group = GroupRef::optional(&pair, "GroupId", "GroupName")?
             .ok_or_else(|| Ec2Error::missing(&pair.name_of("GroupId")))?;
         let owner = owner(&pair, "UserId")?;
         let source = IngressSource::Group { group, owner };
-        rules.push(IngressRule { traffic, source });
+        rules.push(IngressRule {
+            traffic,
+            source,
+            description: description(&pair)?,
+        });
     }
     if rules.len() == before {
         // euca2ools 1.3 on boto 2.1 sends none and means all addresses.
         let source = IngressSource::Cidr(Ipv4Net::default());
-        rules.push(IngressRule { traffic, source });
+        rules.push(IngressRule {
+            traffic,
+            source,
+            description: None,
+        });
     }
     Ok(())
+}
+
+/// What a rule is for; empty counts as not said.
+fn description(fields: &Fields<'_>) -> Result<Option<String>, Ec2Error> {
+    match fields.get("Description") {
+        None | Some("") => Ok(None),
+        Some(_) => text(fields, "Description").map(Some),
+    }
 }
 
 fn traffic(fields: &Fields<'_>) -> Result<Traffic, Ec2Error> {

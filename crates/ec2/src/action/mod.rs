@@ -20,8 +20,8 @@ pub use addresses::{
 };
 pub use attribute::ModifyInstanceAttribute;
 pub use groups::{
-    CreateSecurityGroup, DeleteSecurityGroup, DescribeSecurityGroups, GroupRef, IngressChange,
-    IngressRule, IngressSource,
+    CreateSecurityGroup, DeleteSecurityGroup, DescribeSecurityGroupRules, DescribeSecurityGroups,
+    GroupRef, IngressChange, IngressRevocation, IngressRule, IngressSource,
 };
 pub use identity::GetCallerIdentity;
 pub use images::DescribeImages;
@@ -101,12 +101,14 @@ actions! {
     CreateSecurityGroup(CreateSecurityGroup);
     /// List security groups.
     DescribeSecurityGroups(DescribeSecurityGroups);
+    /// List the rules of security groups.
+    DescribeSecurityGroupRules(DescribeSecurityGroupRules);
     /// Delete a security group.
     DeleteSecurityGroup(DeleteSecurityGroup);
     /// Let traffic in.
     AuthorizeSecurityGroupIngress(IngressChange);
     /// Let it in no more.
-    RevokeSecurityGroupIngress(IngressChange);
+    RevokeSecurityGroupIngress(IngressRevocation);
     /// Take a floating IP from the pool.
     AllocateAddress(AllocateAddress);
     /// Lead a floating IP to an instance.

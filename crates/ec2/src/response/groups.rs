@@ -28,7 +28,12 @@ pub struct Permission {
     pub traffic: Traffic,
     /// The source.
     pub source: PermissionSource,
+    /// What it is for.
+    pub description: Option<String>,
 }
+
+/// One source of a traffic, and what it is for.
+type Source<'a> = (&'a PermissionSource, Option<&'a String>);
 
 /// The source of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,15 +53,16 @@ pub enum PermissionSource {
 
 impl SecurityGroup {
     /// The rules by traffic, in the order in which each traffic first appears.
-    fn by_traffic(&self) -> Vec<(Traffic, Vec<&PermissionSource>)> {
-        let mut out: Vec<(Traffic, Vec<&PermissionSource>)> = Vec::new();
+    fn by_traffic(&self) -> Vec<(Traffic, Vec<Source<'_>>)> {
+        let mut out: Vec<(Traffic, Vec<Source<'_>>)> = Vec::new();
         for permission in &self.permissions {
+            let source = (&permission.source, permission.description.as_ref());
             match out
                 .iter_mut()
                 .find(|(traffic, _)| *traffic == permission.traffic)
             {
-                Some((_, sources)) => sources.push(&permission.source),
-                None => out.push((permission.traffic, vec![&permission.source])),
+                Some((_, sources)) => sources.push(source),
+                None => out.push((permission.traffic, vec![source])),
             }
         }
         out
@@ -80,34 +86,39 @@ impl SecurityGroup {
             // There are no rules for the way out: everything may leave.
             let everywhere = PermissionSource::Cidr(Ipv4Net::default());
             xml.list("ipPermissionsEgress", [Traffic::Any], |xml, traffic| {
-                write_permission(xml, traffic, &[&everywhere]);
+                write_permission(xml, traffic, &[(&everywhere, None)]);
             });
             xml.empty("tagSet");
         }
     }
 }
 
-fn write_permission(xml: &mut Xml, traffic: Traffic, sources: &[&PermissionSource]) {
+fn write_permission(xml: &mut Xml, traffic: Traffic, sources: &[Source<'_>]) {
     let (protocol, from, to) = traffic.to_ec2();
     xml.text("ipProtocol", protocol);
     xml.optional("fromPort", from);
     xml.optional("toPort", to);
-    let groups = sources.iter().filter_map(|source| match source {
-        PermissionSource::Group { id, name, owner } => Some((id, name, owner)),
+    let says = !xml.before("2016-11-15");
+    let groups = sources.iter().filter_map(|(source, about)| match source {
+        PermissionSource::Group { id, name, owner } => Some((id, name, owner, about)),
         PermissionSource::Cidr(_) => None,
     });
-    xml.list("groups", groups, |xml, (id, name, owner)| {
+    xml.list("groups", groups, |xml, (id, name, owner, about)| {
         xml.text("userId", owner);
         if !xml.before("2011-01-01") {
             xml.value("groupId", id);
         }
         xml.text("groupName", name);
+        xml.optional("description", about.filter(|_| says));
     });
-    let ranges = sources.iter().filter_map(|source| match source {
-        PermissionSource::Cidr(cidr) => Some(cidr),
+    let ranges = sources.iter().filter_map(|(source, about)| match source {
+        PermissionSource::Cidr(cidr) => Some((cidr, about)),
         PermissionSource::Group { .. } => None,
     });
-    xml.list("ipRanges", ranges, |xml, cidr| xml.value("cidrIp", cidr));
+    xml.list("ipRanges", ranges, |xml, (cidr, about)| {
+        xml.value("cidrIp", cidr);
+        xml.optional("description", about.filter(|_| says));
+    });
 }
 
 impl Filterable for SecurityGroup {

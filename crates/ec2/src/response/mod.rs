@@ -9,6 +9,7 @@ pub mod instance_status;
 pub mod instance_types;
 pub mod instances;
 pub mod keys;
+pub mod rules;
 pub mod zones;
 
 use crate::xml::Xml;
@@ -27,6 +28,7 @@ pub use instances::{
     RunningInstances, StateChange, TerminatedInstances,
 };
 pub use keys::{CreatedKeyPair, DescribedKeyPairs, ImportedKeyPair, KeyPair};
+pub use rules::{AuthorizedIngress, DescribedSecurityGroupRules, SecurityGroupRule};
 pub use zones::{DescribedRegions, DescribedZones, Region, Zone};
 
 /// The answer to an action.

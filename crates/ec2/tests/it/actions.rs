@@ -25,7 +25,11 @@ fn code_of(query: &str) -> &'static str {
 }
 
 fn rule(traffic: Traffic, source: IngressSource) -> IngressRule {
-    IngressRule { traffic, source }
+    IngressRule {
+        traffic,
+        source,
+        description: None,
+    }
 }
 
 fn tcp(from: u16, to: u16) -> Traffic {

@@ -88,6 +88,22 @@ CALLS = [
         {"GroupName": "web", "IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, "CidrIp": "0.0.0.0/0"},
     ),
     ("authorize_security_group_ingress", {"GroupName": "web", "SourceSecurityGroupName": "default"}),
+    (
+        "authorize_security_group_ingress",
+        {
+            "GroupId": "sg-00000001",
+            "IpPermissions": [
+                {
+                    "IpProtocol": "tcp",
+                    "FromPort": 22,
+                    "ToPort": 22,
+                    "IpRanges": [{"CidrIp": "192.0.2.0/24", "Description": "the office"}],
+                }
+            ],
+        },
+    ),
+    ("revoke_security_group_ingress", {"SecurityGroupRuleIds": ["sgr-0000000a", "sgr-0000000b"]}),
+    ("describe_security_group_rules", {"SecurityGroupRuleIds": ["sgr-0000000a"], "MaxResults": 5}),
     ("allocate_address", {}),
     ("allocate_address", {"Domain": "vpc", "Address": "68.99.26.170"}),
     ("associate_address", {"InstanceId": "i-0000000a", "PublicIp": "68.99.26.170"}),

@@ -2,17 +2,18 @@
 
 use novanet_ec2::AllocationId;
 use novanet_ec2::response::{
-    Address, AllocatedAddress, Answer, AssociatedAddress, AttributeValue, CallerIdentity,
-    ConsoleOutput, CreatedKeyPair, CreatedSecurityGroup, DescribedAddresses, DescribedImages,
-    DescribedInstanceAttribute, DescribedInstanceStatus, DescribedInstanceTypes,
-    DescribedInstances, DescribedKeyPairs, DescribedRegions, DescribedSecurityGroups,
-    DescribedZones, Done, GroupName, Health, Image, ImageState, ImportedKeyPair, Instance,
-    InstanceState, InstanceStatus, KeyPair, Permission, PermissionSource, Region, Reservation,
-    RunningInstances, SecurityGroup, StateChange, TerminatedInstances, Zone,
+    Address, AllocatedAddress, Answer, AssociatedAddress, AttributeValue, AuthorizedIngress,
+    CallerIdentity, ConsoleOutput, CreatedKeyPair, CreatedSecurityGroup, DescribedAddresses,
+    DescribedImages, DescribedInstanceAttribute, DescribedInstanceStatus, DescribedInstanceTypes,
+    DescribedInstances, DescribedKeyPairs, DescribedRegions, DescribedSecurityGroupRules,
+    DescribedSecurityGroups, DescribedZones, Done, GroupName, Health, Image, ImageState,
+    ImportedKeyPair, Instance, InstanceState, InstanceStatus, KeyPair, Permission,
+    PermissionSource, Region, Reservation, RunningInstances, SecurityGroup, SecurityGroupRule,
+    StateChange, TerminatedInstances, Zone,
 };
 use novanet_model::instance_type::INSTANCE_TYPES;
 use novanet_model::rule::Traffic;
-use novanet_model::{AmiId, GroupId, InstanceId, ReservationId};
+use novanet_model::{AmiId, GroupId, InstanceId, ReservationId, SecurityGroupRuleId};
 use std::net::Ipv4Addr;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -82,6 +83,7 @@ pub fn image() -> Image {
 pub fn group() -> SecurityGroup {
     let permission = |protocol: &str, from, to, source| Permission {
         traffic: Traffic::parse(protocol, from, to).unwrap(),
+        description: from.is_none().then(|| "among <ourselves>".into()),
         source,
     };
     let cidr = |text: &str| PermissionSource::Cidr(text.parse().unwrap());
@@ -106,6 +108,20 @@ pub fn group() -> SecurityGroup {
             ),
         ],
     }
+}
+
+pub fn rules() -> Vec<SecurityGroupRule> {
+    let permissions = group().permissions.into_iter().zip(1..);
+    permissions
+        .map(|(permission, id)| SecurityGroupRule {
+            id: SecurityGroupRuleId(id),
+            group: GroupId(1),
+            owner: "web".into(),
+            traffic: permission.traffic,
+            source: permission.source,
+            description: permission.description,
+        })
+        .collect()
 }
 
 pub fn addresses() -> Vec<Address> {
@@ -285,7 +301,14 @@ fn the_rest() -> Vec<(&'static str, Box<dyn Answer>)> {
             }),
         ),
         ("group_deleted", Box::new(Done("DeleteSecurityGroup"))),
-        ("authorize", Box::new(Done("AuthorizeSecurityGroupIngress"))),
+        ("authorize", Box::new(AuthorizedIngress(rules()))),
+        (
+            "group_rules",
+            Box::new(DescribedSecurityGroupRules {
+                rules: rules(),
+                next_token: Some("after-2".into()),
+            }),
+        ),
         ("revoke", Box::new(Done("RevokeSecurityGroupIngress"))),
         (
             "allocate",

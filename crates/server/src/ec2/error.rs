@@ -42,6 +42,10 @@ pub(crate) fn refusal(refusal: Refusal) -> Ec2Error {
 
 fn code_of(error: &ControlError) -> Code {
     match error {
+        ControlError::NotFound {
+            kind: Kind::Rule,
+            id,
+        } if id.starts_with("sgr-") => Code::InvalidSecurityGroupRuleIdNotFound,
         ControlError::NotFound { kind, .. } => not_found(*kind),
         ControlError::Exists { kind, .. } => match kind {
             Kind::KeyPair => Code::InvalidKeyPairDuplicate,

@@ -3,18 +3,20 @@
 
 use super::Answered;
 use crate::state::State;
-use novanet_control::groups::{self as control, GroupView, SourceNames, SourceRef};
+use novanet_control::groups::{self as control, GroupView, NewRule, SourceNames, SourceRef};
 use novanet_control::{Caller, ControlError, Kind};
 use novanet_ec2::action::{
-    CreateSecurityGroup, DeleteSecurityGroup, DescribeSecurityGroups, GroupRef, IngressChange,
-    IngressSource, ModifyInstanceAttribute,
+    CreateSecurityGroup, DeleteSecurityGroup, DescribeSecurityGroupRules, DescribeSecurityGroups,
+    GroupRef, IngressChange, IngressRevocation, IngressSource, ModifyInstanceAttribute,
 };
 use novanet_ec2::filter;
 use novanet_ec2::response::{
-    CreatedSecurityGroup, DescribedSecurityGroups, Done, Permission, PermissionSource,
-    SecurityGroup,
+    AuthorizedIngress, CreatedSecurityGroup, DescribedSecurityGroupRules, DescribedSecurityGroups,
+    Done, Permission, PermissionSource, SecurityGroup, SecurityGroupRule,
 };
+use novanet_model::rows::SecurityRule;
 use novanet_model::rule::{Source, Traffic};
+use novanet_model::{RuleId, SecurityGroupRuleId};
 
 pub(super) fn group_ref(group: &GroupRef) -> control::GroupRef {
     match group {
@@ -48,12 +50,75 @@ pub(super) async fn delete(
 }
 
 pub(super) async fn authorize(state: &State, caller: &Caller, request: &IngressChange) -> Answered {
-    let change = state
+    let rules: Vec<_> = rules(request)
+        .into_iter()
+        .zip(&request.rules)
+        .map(|((traffic, source), rule)| NewRule {
+            traffic,
+            source,
+            description: rule.description.clone(),
+        })
+        .collect();
+    let (change, added) = state
         .cloud
-        .authorize(caller, &group_ref(&request.group), &rules(request))
+        .authorize_described(caller, &group_ref(&request.group), &rules)
         .await?;
     state.cloud.applied(&change).await;
-    Ok(Box::new(Done("AuthorizeSecurityGroupIngress")))
+    let (_, names) = state.cloud.groups(caller).await?;
+    Ok(Box::new(AuthorizedIngress(group_rules(&added, &names))))
+}
+
+pub(super) async fn describe_rules(
+    state: &State,
+    caller: &Caller,
+    request: &DescribeSecurityGroupRules,
+) -> Answered {
+    let (views, names) = state.cloud.groups(caller).await?;
+    let all = views.iter().flat_map(|view| group_rules(view, &names));
+    let mut rules: Vec<SecurityGroupRule> = all.collect();
+    for id in &request.ids {
+        if !rules.iter().any(|rule| rule.id == *id) {
+            return Err(no_rule(*id).into());
+        }
+    }
+    rules.retain(|rule| request.ids.is_empty() || request.ids.contains(&rule.id));
+    filter::retain(&request.filters, &mut rules)?;
+    let next_token = request.page.take(&mut rules, |rule| rule.id.0);
+    Ok(Box::new(DescribedSecurityGroupRules { rules, next_token }))
+}
+
+fn no_rule(id: SecurityGroupRuleId) -> ControlError {
+    ControlError::NotFound {
+        kind: Kind::Rule,
+        id: id.to_string(),
+    }
+}
+
+/// The rules of a group, each by itself.
+fn group_rules(view: &GroupView, names: &SourceNames) -> Vec<SecurityGroupRule> {
+    let rule = |rule: &SecurityRule| SecurityGroupRule {
+        id: SecurityGroupRuleId(rule.id.0),
+        group: view.group.id,
+        owner: view.group.project.to_string(),
+        traffic: rule.traffic,
+        source: source(rule.source, names),
+        description: rule.description.clone(),
+    };
+    view.rules.iter().map(rule).collect()
+}
+
+fn source(source: Source, names: &SourceNames) -> PermissionSource {
+    match source {
+        Source::Cidr(cidr) => PermissionSource::Cidr(cidr),
+        Source::Group(id) => PermissionSource::Group {
+            id,
+            name: names.get(&id).map(|g| g.name.clone()).unwrap_or_default(),
+            owner: names
+                .get(&id)
+                .map(|g| g.project.to_string())
+                .unwrap_or_default(),
+        },
+    }
 }
 
 pub(super) async fn of_instance(
@@ -70,11 +135,23 @@ pub(super) async fn of_instance(
     Ok(Box::new(Done("ModifyInstanceAttribute")))
 }
 
-pub(super) async fn revoke(state: &State, caller: &Caller, request: &IngressChange) -> Answered {
-    let change = state
-        .cloud
-        .revoke(caller, &group_ref(&request.group), &rules(request))
-        .await?;
+pub(super) async fn revoke(
+    state: &State,
+    caller: &Caller,
+    request: &IngressRevocation,
+) -> Answered {
+    let cloud = &state.cloud;
+    let change = match request {
+        IngressRevocation::Rules(request) => {
+            let group = group_ref(&request.group);
+            cloud.revoke(caller, &group, &rules(request)).await?
+        }
+        IngressRevocation::Ids { group, ids } => {
+            let group = group.as_ref().map(group_ref);
+            let ids: Vec<_> = ids.iter().map(|id| RuleId(id.0)).collect();
+            cloud.revoke_by_id(caller, group.as_ref(), &ids).await?
+        }
+    };
     state.cloud.applied(&change).await;
     Ok(Box::new(Done("RevokeSecurityGroupIngress")))
 }
@@ -131,17 +208,8 @@ fn group(view: GroupView, names: &SourceNames) -> SecurityGroup {
         .iter()
         .map(|rule| Permission {
             traffic: rule.traffic,
-            source: match rule.source {
-                Source::Cidr(cidr) => PermissionSource::Cidr(cidr),
-                Source::Group(id) => PermissionSource::Group {
-                    id,
-                    name: names.get(&id).map(|g| g.name.clone()).unwrap_or_default(),
-                    owner: names
-                        .get(&id)
-                        .map(|g| g.project.to_string())
-                        .unwrap_or_default(),
-                },
-            },
+            source: source(rule.source, names),
+            description: rule.description.clone(),
         })
         .collect();
     SecurityGroup {

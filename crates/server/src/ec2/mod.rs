@@ -255,6 +255,7 @@ fn role_for(action: &Action) -> Option<Role> {
         | Action::DescribeImages(_)
         | Action::DescribeKeyPairs(_)
         | Action::DescribeSecurityGroups(_)
+        | Action::DescribeSecurityGroupRules(_)
         | Action::DescribeAddresses(_)
         | Action::DescribeAvailabilityZones(_)
         | Action::DescribeRegions(_)
@@ -280,6 +281,7 @@ async fn carry_out(state: &Shared, caller: &Caller, action: Action) -> Answered 
         Action::DeleteKeyPair(r) => keys::delete(state, caller, &r).await,
         Action::CreateSecurityGroup(r) => groups::create(state, caller, &r).await,
         Action::DescribeSecurityGroups(r) => groups::describe(state, caller, &r).await,
+        Action::DescribeSecurityGroupRules(r) => groups::describe_rules(state, caller, &r).await,
         Action::DeleteSecurityGroup(r) => groups::delete(state, caller, &r).await,
         Action::AuthorizeSecurityGroupIngress(r) => groups::authorize(state, caller, &r).await,
         Action::RevokeSecurityGroupIngress(r) => groups::revoke(state, caller, &r).await,

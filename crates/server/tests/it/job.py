@@ -38,11 +38,31 @@ rule = {
     "IpProtocol": "tcp",
     "FromPort": 80,
     "ToPort": 80,
-    "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
+    "IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "all clients"}],
 }
-ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+made = ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+made = made["SecurityGroupRules"][0]
+same((made["GroupId"], made["CidrIpv4"], made["IsEgress"]), (group, "0.0.0.0/0", False))
+more = dict(rule, IpRanges=[], UserIdGroupPairs=[{"GroupId": group}])
+more = ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[more])
+more = more["SecurityGroupRules"][0]
+same(more["ReferencedGroupInfo"]["GroupId"], group)
+of_group = [{"Name": "group-id", "Values": [group]}]
+listed = ec2.describe_security_group_rules(Filters=of_group)["SecurityGroupRules"]
+same([(r["SecurityGroupRuleId"], r.get("Description")) for r in listed], [
+    (made["SecurityGroupRuleId"], "all clients"),
+    (more["SecurityGroupRuleId"], None),
+])
+ec2.revoke_security_group_ingress(SecurityGroupRuleIds=[more["SecurityGroupRuleId"]])
+for gone in (ec2.revoke_security_group_ingress, ec2.describe_security_group_rules):
+    try:
+        gone(SecurityGroupRuleIds=[more["SecurityGroupRuleId"]])
+        raise AssertionError("a rule that is gone was found")
+    except ec2.exceptions.ClientError as error:
+        same(error.response["Error"]["Code"], "InvalidSecurityGroupRuleId.NotFound")
 seen = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
 same(seen["IpPermissions"][0]["FromPort"], 80)
+same(seen["IpPermissions"][0]["IpRanges"][0]["Description"], "all clients")
 
 run = ec2.run_instances(
     ImageId=image["ImageId"],

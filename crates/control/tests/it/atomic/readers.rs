@@ -2,6 +2,7 @@
 
 /// What changes nothing.
 pub(super) const READERS: &[&str] = &[
+    "blocks",
     "addresses",
     "all_images",
     "all_instances",

@@ -6,6 +6,7 @@ use crate::world::{caller, from, from_group, group, ip, launch, name, tcp};
 use anyhow::Result;
 use novanet_control::accounts::UserChange;
 use novanet_control::floating_ips::{Association, FloatingIpRef};
+use novanet_control::groups::NewRule;
 use novanet_control::instances::Launch;
 use novanet_control::key_pairs::KeyKind;
 use novanet_control::{Caller, Cloud, Controllers, Modify};
@@ -207,6 +208,16 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
         c.authorize(ann, &group("front"), &rules).await
     })
     .await?;
+    let described = [NewRule {
+        traffic: tcp(90),
+        source: from("0.0.0.0/0"),
+        description: Some("for tests".to_owned()),
+    }];
+    t.one("authorize_described", async |c| {
+        c.authorize_described(ann, &group("front"), &described)
+            .await
+    })
+    .await?;
     let two = Launch {
         min: 2,
         max: 2,
@@ -311,6 +322,23 @@ async fn filters(t: &Trial<'_>, ann: &Caller) -> Result<()> {
     ];
     t.one("revoke", async |c| c.revoke(ann, &front, &some).await)
         .await?;
+    let mail = (tcp(25), "192.0.2.0/24".parse()?);
+    t.one("block", async |c| c.block(mail.0, mail.1).await)
+        .await?;
+    t.one("unblock", async |c| c.unblock(mail.0, mail.1).await)
+        .await?;
+    let (views, _) = t.w.groups(ann).await?;
+    let mut all = views.iter().flat_map(|view| &view.rules);
+    let described = all.find(|rule| rule.description.is_some());
+    let ids = described
+        .map(|rule| rule.id)
+        .into_iter()
+        .collect::<Vec<_>>();
+    assert_eq!(ids.len(), 1);
+    t.one("revoke_by_id", async |c| {
+        c.revoke_by_id(ann, Some(&front), &ids).await
+    })
+    .await?;
     t.w.create_group(ann, "back", "d").await?;
     let rules = [(tcp(1), from("0.0.0.0/0")), (tcp(1), from_group("back"))];
     t.w.authorize(ann, &group("back"), &rules).await?;

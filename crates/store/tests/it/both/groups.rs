@@ -111,6 +111,7 @@ async fn rules_of_every_kind_come_back_as_they_were_inserted(t: Fresh) -> Result
             group: back,
             traffic,
             source,
+            description: None,
         };
         assert_eq!(rule, expected);
         let found = groups::rule_by_id(&mut tx, rule.id).await?;
@@ -129,6 +130,12 @@ async fn rules_of_every_kind_come_back_as_they_were_inserted(t: Fresh) -> Result
     assert_eq!(groups::rule_by_id(&mut tx, ids[0]).await?, None);
     let new = groups::insert_rule(&mut tx, back, SSH, anywhere()).await?;
     assert!(new.id > ids[6], "a rule's id is never another's");
+    groups::describe_rule(&mut tx, new.id, "for the \"office\"").await?;
+    let found = groups::rule_by_id(&mut tx, new.id).await?;
+    let said = found.and_then(|rule| rule.description);
+    assert_eq!(said.as_deref(), Some("for the \"office\""));
+    let others = groups::rule_by_id(&mut tx, ids[1]).await?;
+    assert_eq!(others.and_then(|rule| rule.description), None);
     Ok(())
 }
 
