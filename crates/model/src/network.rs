@@ -86,6 +86,10 @@ pub struct NetworkSpec {
     /// Further DHCP options for the instances.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dhcp_options: Vec<DhcpOption>,
+    /// Instances leave with their own addresses: the host translates nothing for the network but
+    /// floating IPs, and what `force_snat_range` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_snat: bool,
     /// Public address of the project's VPN; `None`: the `vpn_ip` flag.
     pub vpn_public_address: Option<Ipv4Addr>,
     /// Public UDP port of the project's VPN.

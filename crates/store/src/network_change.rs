@@ -15,7 +15,7 @@ pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
     sqlx::query(
         "UPDATE networks SET label = $1, gateway = $2, dhcp_start = $3, dns1 = $4, dns2 = $5, \
          bridge = $6, bridge_interface = $7, project_id = $8, host = $9, updated_at = $10, \
-         vlan_shared = CASE WHEN vlan = $11 THEN vlan_shared ELSE 0 END, vlan = $11 \
+         vlan_shared = CASE WHEN vlan = $11 THEN vlan_shared ELSE 0 END, vlan = $11, snat = $13 \
          WHERE id = $12",
     )
     .bind(&network.label)
@@ -30,6 +30,7 @@ pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
     .bind(now)
     .bind(network.vlan.map(i64::from))
     .bind(network.id.0)
+    .bind(i64::from(!network.no_snat))
     .execute(&mut **tx)
     .await?;
     Ok(())

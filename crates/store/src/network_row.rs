@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 pub(crate) const COLUMNS: &str = "id, uuid, label, kind, injected, multi_host, cidr, gateway, \
     dhcp_start, dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, vpn_public_port, \
     vpn_private_address, vpn_clients, project_id, host, mtu, dhcp_server, \
-    domain, dhcp_options";
+    domain, dhcp_options, snat";
 
 /// What can be said of any network's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,7 @@ pub(crate) fn network(row: &AnyRow) -> Result<Network> {
                     .map_err(|e| r.bad("dhcp_options", line, e))
             })
             .collect::<Result<_>>()?,
+        no_snat: !r.flag("snat")?,
         bridge: r.parse("bridge")?,
         bridge_interface: r.maybe("bridge_interface")?,
         vlan: r.maybe_number("vlan")?,
@@ -157,6 +158,7 @@ pub(crate) fn shadow(row: &AnyRow) -> Option<Network> {
         dns: Vec::new(),
         domain: None,
         dhcp_options: Vec::new(),
+        no_snat: false,
         bridge: r.parse("bridge").unwrap_or_else(|_| IfName::vlan_bridge(0)),
         bridge_interface: r.maybe("bridge_interface").unwrap_or(None),
         vlan: r.maybe_number("vlan").unwrap_or(None),

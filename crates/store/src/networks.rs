@@ -33,8 +33,8 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
         "INSERT INTO networks (id, uuid, label, kind, injected, multi_host, cidr, netmask, gateway, \
          broadcast, dhcp_start, dns1, dns2, bridge, bridge_interface, vlan, vpn_public_address, \
          vpn_public_port, vpn_private_address, vpn_clients, project_id, host, mtu, dhcp_server, \
-         domain, dhcp_options, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $27)",
+         domain, dhcp_options, snat, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $28)",
     )
     .bind(id)
     .bind(&network.uuid)
@@ -62,6 +62,7 @@ pub async fn insert(tx: &mut Tx, network: &Network, reserved: &[Reserved]) -> Re
     .bind(network.dhcp_server.as_ref().map(text))
     .bind(network.domain.clone())
     .bind(lines(&network.dhcp_options))
+    .bind(i64::from(!network.no_snat))
     .bind(now)
     .execute(&mut **tx)
     .await?;

@@ -21,6 +21,9 @@ pub struct HostPolicy {
     pub source_follows: bool,
     /// Destinations that see the fixed IP (`dmz_cidr`), aggregated.
     pub direct: Vec<Ipv4Net>,
+    /// Destinations for which networks without SNAT are translated too (`force_snat_range`),
+    /// aggregated.
+    pub forced: Vec<Ipv4Net>,
     /// Destinations that instances do not reach (`blocked_cidr` and link-local), aggregated; a
     /// network of ours inside such a range is reachable.
     pub blocked: Vec<Ipv4Net>,
@@ -34,6 +37,7 @@ impl HostPolicy {
             source: usable(settings.routing_source_ip),
             source_follows: settings.source_follows,
             direct: Ipv4Net::aggregate(&settings.dmz_cidr),
+            forced: Ipv4Net::aggregate(&settings.force_snat_range),
             blocked: Ipv4Net::aggregate(&[&settings.blocked_cidr[..], &[LINK_LOCAL]].concat()),
         }
     }
@@ -58,6 +62,7 @@ impl HostPolicy {
             source: Some(Ipv4Addr::new(203, 0, 113, 1)),
             source_follows: true,
             direct: vec![net("10.128.0.0/24"), net("198.51.100.0/24")],
+            forced: vec![net("192.0.2.128/25")],
             blocked: vec![net("100.100.100.200/32"), LINK_LOCAL],
         }
     }

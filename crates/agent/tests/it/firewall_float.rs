@@ -54,6 +54,41 @@ pub(crate) fn dmz_destinations_see_the_fixed_address() -> Result<()> {
 }
 
 #[test]
+pub(crate) fn a_network_without_snat_leaves_with_its_own_addresses() -> Result<()> {
+    let mut objects = with_floats();
+    for object in &mut objects {
+        if let HostObject::Gateway(gateway) = object {
+            gateway.no_snat = true;
+        }
+    }
+    let (world, mut agent) = world(&objects)?;
+    let (a, c, net) = (world.instance(3), world.instance(5), &world.internet);
+    let forced = "198.18.0.1".parse()?;
+    net.sh(&format!(
+        "ip addr add {forced}/32 dev eth0 && ip route add 10.0.0.0/24 via {PUBLIC}"
+    ))?;
+    world
+        .cloud
+        .sh(&format!("ip route add 198.18.0.0/24 via {OUTSIDE}"))?;
+    assert_eq!(connects(c, net, OUTSIDE, 443)?, Some(fixed(5).into()));
+    assert_eq!(
+        connects(c, net, forced, 443)?,
+        Some(PUBLIC.into()),
+        "force_snat_range"
+    );
+    let own = Some(public(13).into());
+    assert_eq!(connects(a, net, OUTSIDE, 443)?, own, "its floating IP");
+    assert_eq!(connects(a, a, public(13), 22)?, own, "hairpin");
+    // The switch of a running network.
+    let failed = agent.set(&world.cloud, &gateway())?;
+    anyhow::ensure!(failed.is_empty(), "{failed:?}");
+    assert_eq!(connects(c, net, OUTSIDE, 444)?, Some(PUBLIC.into()));
+    let left = agent.differences(&world.cloud)?;
+    anyhow::ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+#[test]
 pub(crate) fn floating_addresses_are_reached_from_inside_too() -> Result<()> {
     let (world, _agent) = world(&with_floats())?;
     let (a, b, c, cloud) = (

@@ -52,6 +52,60 @@ fn bridge_of(host: &FakeHost, key: &str) -> String {
 }
 
 #[test]
+fn a_networks_gateway_follows_its_switch_of_snat() {
+    both(async |w: &World| -> Result<()> {
+        let (mut host, net, _) = vlan_cloud(w).await?;
+        let is_off = |host: &FakeHost| match host.get("gateway/1") {
+            HostObject::Gateway(o) => o.no_snat,
+            other => panic!("{other:?}"),
+        };
+        assert!(!is_off(&host));
+        for (snat, off) in [(false, true), (true, false)] {
+            let change = settings(Change {
+                snat: Some(snat),
+                ..Change::default()
+            });
+            w.modify_network(net.id, &change).await?;
+            host.round().await;
+            assert_eq!(is_off(&host), off);
+        }
+        let mut own = Request::new(NetworkKind::Vlan, "other", "10.1.0.0/24".parse()?);
+        own.no_snat = true;
+        let network = w.create_networks(&own).await?.networks.remove(0);
+        assert!(network.no_snat);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_host_has_every_provider_rule_also_one_that_comes_later() {
+    both(async |w: &World| -> Result<()> {
+        let mut old = FakeHost::new(w.cloud.clone(), "h1");
+        old.hello().await;
+        let (mail, from) = (crate::world::tcp(25), "192.0.2.7/24".parse()?);
+        w.block(mail, from).await?;
+        assert!(refused(w.block(mail, from).await).contains("exist"));
+        let mut new = FakeHost::new(w.cloud.clone(), "h2");
+        new.hello().await;
+        for host in [&mut old, &mut new] {
+            host.round().await;
+            match host.get("block/1") {
+                HostObject::Block(o) => assert_eq!(o.source.to_string(), "192.0.2.0/24"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(w.blocks().await?.len(), 1);
+        w.unblock(mail, from).await?;
+        assert!(refused(w.unblock(mail, from).await).contains("not found"));
+        for host in [&mut old, &mut new] {
+            host.round().await;
+            assert_eq!(host.keys("block"), Vec::<String>::new());
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn all_objects_of_a_network_follow_a_new_vlan_id_and_a_new_bridge() {
     both(async |w: &World| -> Result<()> {
         let (mut host, net, _) = vlan_cloud(w).await?;

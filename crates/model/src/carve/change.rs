@@ -26,6 +26,8 @@ pub struct Change {
     pub dhcp_start: Option<Ipv4Addr>,
     /// DNS servers, at most [`MAX_DNS_SERVERS`]; empty: the hosts' own resolver.
     pub dns: Option<Vec<Ipv4Addr>>,
+    /// Whether the host translates what leaves the network.
+    pub snat: Option<bool>,
 }
 
 impl Change {
@@ -67,6 +69,14 @@ impl Change {
         if let Some(dns) = &self.dns {
             check_dns(dns)?;
             spec.dns.clone_from(dns);
+        }
+        if let Some(snat) = self.snat {
+            if network.kind == NetworkKind::Flat || network.dhcp_server.is_some() {
+                let reason = "another machine routes for this network: translate there, or not";
+                let word = if snat { "T" } else { "F" };
+                return Err(ModelError::new("snat", word, reason).into());
+            }
+            spec.no_snat = !snat;
         }
         let plan = self.addresses(network)?;
         spec.gateway = plan.gateway;

@@ -61,6 +61,8 @@ pub struct Request {
     pub domain: Option<String>,
     /// Further DHCP options for the instances.
     pub dhcp_options: Vec<DhcpOption>,
+    /// Instances leave with their own addresses.
+    pub no_snat: bool,
     /// Every host is the gateway of its own instances.
     pub multi_host: Option<bool>,
     /// MTU.
@@ -89,6 +91,7 @@ impl Request {
             dns: Vec::new(),
             domain: None,
             dhcp_options: Vec::new(),
+            no_snat: false,
             multi_host: None,
             mtu: None,
             project: None,
@@ -206,6 +209,10 @@ pub fn carve(
     let mut networks = Vec::with_capacity(cidrs.len());
     for (index, (cidr, link)) in cidrs.into_iter().zip(links).enumerate() {
         let dhcp_server = server::of(request, cidr)?;
+        if request.no_snat && (request.kind == NetworkKind::Flat || dhcp_server.is_some()) {
+            let reason = "another machine routes for this network: translate there, or not";
+            return Err(ModelError::new("snat", "F", reason).into());
+        }
         // The default of nova, behind the addresses of gateway and DHCP server.
         let start = request
             .dhcp_start
@@ -224,6 +231,7 @@ pub fn carve(
             dns: dns_of(request, defaults),
             domain: request.domain.clone(),
             dhcp_options: request.dhcp_options.clone(),
+            no_snat: request.no_snat,
             vpn_public_address: request.vpn_address.filter(|_| vlan_kind),
             vpn_public_port: link.vpn_port,
             vpn_private_address: plan.vpn,

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// The sets that every host has.
-pub(super) const FIXED: [Set; 7] = [
+pub(super) const FIXED: [Set; 8] = [
     Set::Bridges,
     Set::UnroutedBridges,
     Set::Networks,
+    Set::DirectNetworks,
     Set::Gateways,
     Set::GatewayAddresses,
     Set::FloatingIps,
@@ -48,7 +49,7 @@ fn named(name: &str) -> Option<Set> {
 fn kind(set: Set) -> &'static str {
     match set {
         Set::Bridges | Set::UnroutedBridges | Set::Gateways => "hash:net,iface",
-        Set::Networks => "hash:net",
+        Set::Networks | Set::DirectNetworks => "hash:net",
         _ => "hash:ip",
     }
 }
@@ -91,7 +92,7 @@ fn element_text(set: Set, element: &ElementKey) -> Option<String> {
         (Set::Gateways, ElementKey::InterfaceAddress(name, address)) => {
             Some(format!("{address},{name}"))
         }
-        (Set::Networks, range @ ElementKey::Range(..)) => {
+        (Set::Networks | Set::DirectNetworks, range @ ElementKey::Range(..)) => {
             Some(range.to_string().trim_end_matches("/32").to_owned())
         }
         (_, ElementKey::Address(address)) => Some(address.to_string()),
@@ -110,7 +111,7 @@ fn parse(set: Set, text: &str) -> Option<ElementKey> {
             let name = IfName::new(name).ok()?;
             ElementKey::InterfaceAddress(name, address.parse().ok()?)
         }
-        Set::Networks => {
+        Set::Networks | Set::DirectNetworks => {
             let net: Ipv4Net = match text.parse() {
                 Ok(net) => net,
                 Err(_) => Ipv4Net::new_assert(text.parse().ok()?, 32),

@@ -135,7 +135,7 @@ fn read_data(kind: u16, bytes: &[u8]) -> Value {
 
 /// The listed elements of `set` as keys and values.
 pub(super) fn decode(set: Set, mut raw: Vec<Raw>) -> BTreeMap<ElementKey, Value> {
-    if set == Set::Networks {
+    if matches!(set, Set::Networks | Set::DirectNetworks) {
         return decode_ranges(&mut raw);
     }
     raw.into_iter()

@@ -9,21 +9,28 @@ use std::net::Ipv4Addr;
 /// Networks that overlap an earlier network of the same host, with that one. The kernel refuses a
 /// transaction that adds two overlapping ranges to a set.
 pub(super) fn overlaps(changes: Changes<'_>, desired: &Wanted) -> BTreeMap<Key, Key> {
-    let network = |key: &Key| matches!(key, Key::Element(Set::Networks, _) | Key::BaseRuleset);
+    let network = |key: &Key| {
+        let is_range = |set: &Set| matches!(set, Set::Networks | Set::DirectNetworks);
+        matches!(key, Key::Element(set, _) if is_range(set)) || *key == Key::BaseRuleset
+    };
     let mut overlaps = BTreeMap::new();
     if !changes.iter().any(|change| network(&change.key)) {
         return overlaps;
     }
-    let mut before: Option<(&Key, Ipv4Addr)> = None;
+    let mut before: Option<(&Key, Set, Ipv4Addr)> = None;
     for (key, _) in desired.iter() {
-        let Key::Element(Set::Networks, ElementKey::Range(first, last)) = key else {
+        let Key::Element(
+            set @ (Set::Networks | Set::DirectNetworks),
+            ElementKey::Range(first, last),
+        ) = key
+        else {
             continue;
         };
         match before {
-            Some((other, end)) if *first <= end => {
+            Some((other, of, end)) if of == *set && *first <= end => {
                 overlaps.insert(key.clone(), other.clone());
             }
-            _ => before = Some((key, *last)),
+            _ => before = Some((key, *set, *last)),
         }
     }
     overlaps

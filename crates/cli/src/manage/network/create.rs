@@ -101,6 +101,11 @@ pub(super) const PARAMS: &[Param] = &[
         Takes::Named,
         "DHCP option for the instances, like ntp-server,10.0.0.9; may be given several times",
     ),
+    param(
+        "snat",
+        Takes::Named,
+        "T or F: F: the host translates nothing, and instances leave with their own addresses",
+    ),
     param("mtu", Takes::Named, "MTU (each host's own flag)"),
 ];
 
@@ -234,6 +239,7 @@ pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {
             .into_iter()
             .map(|text| text.parse::<DhcpOption>().map_err(|e| refused(&e)))
             .collect::<Result<_, _>>()?,
+        no_snat: bound.truth("snat")? == Some(false),
         multi_host: bound.truth("multi_host")?,
         mtu: wide(bound.number("mtu", 576, 65_535)?),
         project: bound.parse::<ProjectId>("project_id")?,

@@ -46,6 +46,11 @@ pub(super) const PARAMS: &[Param] = &[
         "one or two DNS servers: A,B; none: the host's own resolver",
     ),
     param(
+        "snat",
+        Takes::Named,
+        "T or F: F: the host translates nothing, and instances leave with their own addresses",
+    ),
+    param(
         "reserve",
         Takes::Named,
         "addresses that no instance gets: A, A-B or A/29, and several with commas",
@@ -97,6 +102,7 @@ pub(super) fn parse(bound: &Bound) -> Result<crate::manage::Command, Failure> {
             gateway: bound.address("gateway")?,
             dhcp_start: bound.address("dhcp_start")?,
             dns: bound.text("dns").map(servers).transpose()?,
+            snat: bound.truth("snat")?,
         },
         host: bound.text("host").map(str::to_owned),
         project: project.map(Some).or(leaves.then_some(None)),

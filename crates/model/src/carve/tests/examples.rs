@@ -225,6 +225,19 @@ fn a_vlan_id_is_one_network_of_the_cloud_on_whatever_wire() {
 }
 
 #[test]
+fn only_a_network_that_its_host_routes_may_leave_untranslated() {
+    let with = |kind, gateway: Option<&str>| Request {
+        no_snat: true,
+        gateway: gateway.map(|a| a.parse().unwrap()),
+        ..request(kind, "10.0.0.0/24", 1, 256)
+    };
+    let why = r#"snat "F": another machine routes for this network: translate there, or not"#;
+    assert_eq!(check(&with(Flat, None), &[]), why);
+    assert_eq!(check(&with(FlatDhcp, Some("10.0.0.254")), &[]), why);
+    assert!(!check(&with(FlatDhcp, None), &[]).contains("snat"));
+}
+
+#[test]
 fn gateway_and_dhcp_start_must_be_usable() {
     let with = |gateway: Option<&str>, start: Option<&str>, num| Request {
         gateway: gateway.map(|a| a.parse().unwrap()),

@@ -62,6 +62,7 @@ pub(crate) fn a_network(cidr: &str) -> Network {
             dhcp_server: None,
             domain: None,
             dhcp_options: Vec::new(),
+            no_snat: false,
             dhcp_start: (first + 2).into(),
             bridge: "br100".parse().unwrap(),
             bridge_interface: None,
