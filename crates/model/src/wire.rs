@@ -1,6 +1,7 @@
 //! The messages between server and agent: JSON over HTTP/1.1, on a unix socket in one host's
 //! process pair, over TLS between hosts. docs/agent-protocol.md has the paths.
 
+use crate::rule::Traffic;
 use crate::{HostObject, InstanceId, MacAddr, ObjectKey};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -227,6 +228,10 @@ pub enum Question {
     },
     /// The firewall as it is in the kernel, as text.
     Firewall,
+    /// Whether the firewall lets a packet pass. The answer's text is an [`Explanation`] in JSON.
+    Explain(Packet),
+    /// What the firewall has in force, with counters, and where each line comes from.
+    Rules(RulesView),
     /// Remove everything of ours from the host.
     Cleanup {
         /// Only say what would be removed.
@@ -235,6 +240,65 @@ pub enum Question {
         #[serde(default)]
         force: bool,
     },
+}
+
+/// A packet that begins a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packet {
+    /// The sender.
+    pub from: PacketEnd,
+    /// The receiver; a floating IP leads to its instance.
+    pub to: PacketEnd,
+    /// One protocol with one port, or with one ICMP type and code.
+    pub traffic: Traffic,
+}
+
+/// An end of a packet's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PacketEnd {
+    /// An address.
+    Address(std::net::Ipv4Addr),
+    /// An instance of the host, with its first address.
+    Instance(InstanceId),
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// It passes.
+    pub allowed: bool,
+    /// The word of AWS's Reachability Analyzer for the obstacle, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Which rule decides, or which is missing.
+    pub why: String,
+}
+
+/// Which part of a firewall is shown, and in whose words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesView {
+    /// The words; `None`: those of the host's driver.
+    #[serde(default)]
+    pub form: Option<RulesForm>,
+    /// Only what concerns this instance.
+    #[serde(default)]
+    pub instance: Option<InstanceId>,
+    /// Only what concerns this address.
+    #[serde(default)]
+    pub address: Option<std::net::Ipv4Addr>,
+}
+
+/// The words in which a firewall is shown, whichever driver it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RulesForm {
+    /// Those of `iptables-save -c` and `ipset save`.
+    IptablesSave,
+    /// Those of nft's scripts.
+    Nft,
+    /// A JSON object on each line, an item each.
+    Json,
 }
 
 /// Answer to a [`Question`]. At most 1 MiB.

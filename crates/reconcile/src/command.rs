@@ -2,11 +2,13 @@
 //! the [`Subsystem`] contract.
 
 use crate::cadence::MAX_GAP;
+use crate::desired::Desired;
 use crate::firewall_gate::{FirewallGate, Guarded};
 use crate::foreign::ForeignDevices;
 use crate::progress::Progress;
 use crate::reconciler::MAX_RETRY_PAUSE;
 use crate::subsystem::{Subsystem, SubsystemError};
+use novanet_model::wire::{Packet, RulesView};
 use novanet_model::{HostObject, ObjectKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +42,10 @@ pub enum Query {
     },
     /// See [`Inspect::show`].
     Show,
+    /// See [`Inspect::view`].
+    View(RulesView),
+    /// See [`Inspect::explain`].
+    Explain(Packet),
     /// From now on nothing is made or removed, except by a cleanup.
     Pause,
     /// Removes everything of ours.
@@ -69,6 +75,25 @@ pub trait Inspect: Subsystem {
     /// The text, in the words of the tool that an administrator would use.
     async fn show(&mut self) -> Result<String, SubsystemError> {
         Err(SubsystemError::Refused("nothing to show".to_owned()))
+    }
+
+    /// A part of the text, in the words of a tool of the operator's choice, with the objects that
+    /// each line comes from.
+    async fn view(
+        &mut self,
+        _view: RulesView,
+        _desired: &Desired<Self::Key, Self::Value>,
+    ) -> Result<String, SubsystemError> {
+        Err(SubsystemError::Refused("nothing to show".to_owned()))
+    }
+
+    /// What becomes of a packet, as an `Explanation` in JSON.
+    async fn explain(
+        &mut self,
+        _packet: Packet,
+        _desired: &Desired<Self::Key, Self::Value>,
+    ) -> Result<String, SubsystemError> {
+        Err(SubsystemError::Refused("nothing to explain".to_owned()))
     }
 
     /// Foreign things that work against what is in force, with the remedy; keys are `host/…`.

@@ -2,6 +2,7 @@
 //! Depends on the intents and on the subsystem contract; knows no backend.
 
 use super::intent::Intent;
+use novanet_model::wire::{Explanation, Packet, RulesView};
 use novanet_reconcile::{Change, Desired, SubsystemError};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
@@ -92,4 +93,35 @@ pub trait FirewallBackend {
     ///
     /// The kernel or the tool cannot be asked.
     async fn show(&self) -> Result<String, SubsystemError>;
+
+    /// What becomes of a packet with these items.
+    ///
+    /// # Errors
+    ///
+    /// An instance is not on this host.
+    fn explain(
+        &self,
+        _packet: Packet,
+        _desired: &Desired<Self::Key, Self::Value>,
+    ) -> Result<Explanation, SubsystemError> {
+        Err(SubsystemError::Refused(
+            "this backend does not explain its rules".to_owned(),
+        ))
+    }
+
+    /// What is in force, or a part of it, in the words of a tool that need not be this backend's,
+    /// with counters and the objects that each line comes from.
+    ///
+    /// # Errors
+    ///
+    /// The kernel or the tool cannot be asked; nothing is there that the view asks for.
+    async fn view(
+        &mut self,
+        _view: RulesView,
+        _desired: &Desired<Self::Key, Self::Value>,
+    ) -> Result<String, SubsystemError> {
+        Err(SubsystemError::Refused(
+            "this backend shows its rules as a whole only".to_owned(),
+        ))
+    }
 }

@@ -2,11 +2,14 @@
 //! of the new one in force before those of the old one go; depends on both backends.
 
 use super::backend::FirewallBackend;
+use super::explain;
 use super::intent::Intent;
 use super::iptables::{Iptables, Leftovers};
 use super::nft::Nft;
 use super::nft::item::{Key, Value};
+use super::view;
 use crate::settings::{FirewallDriver, Settings};
+use novanet_model::wire::{Explanation, Packet, RulesView};
 use novanet_reconcile::{Change, Desired, SubsystemError};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -103,5 +106,24 @@ impl FirewallBackend for Driver {
 
     async fn show(&self) -> Result<String, SubsystemError> {
         either!(self, backend => backend.show().await)
+    }
+
+    fn explain(
+        &self,
+        packet: Packet,
+        desired: &Desired<Key, Value>,
+    ) -> Result<Explanation, SubsystemError> {
+        let policy = either!(self, backend => backend.policy());
+        let missing = || SubsystemError::Refused("this host has no firewall".to_owned());
+        explain::explain(desired, policy.ok_or_else(missing)?, packet)
+    }
+
+    async fn view(
+        &mut self,
+        view: RulesView,
+        desired: &Desired<Key, Value>,
+    ) -> Result<String, SubsystemError> {
+        let found = either!(self, backend => backend.in_force().await)?;
+        view::render(&found, view, desired)
     }
 }

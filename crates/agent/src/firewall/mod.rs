@@ -8,11 +8,13 @@
 mod backend;
 mod diagnose;
 mod driver;
+mod explain;
 mod intent;
 mod iptables;
 mod nft;
 mod policy;
 mod program;
+mod view;
 
 pub use backend::{FirewallBackend, Items};
 pub use driver::Driver;
@@ -24,6 +26,7 @@ pub use policy::HostPolicy;
 
 use crate::settings::Settings;
 use novanet_model::HostObject;
+use novanet_model::wire::{Explanation, Packet, RulesView};
 use novanet_reconcile::{Change, Desired, Foreign, Subsystem, SubsystemError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,6 +63,26 @@ impl<B: FirewallBackend> Firewall<B> {
     /// See [`FirewallBackend::show`].
     pub async fn show(&self) -> Result<String, SubsystemError> {
         self.backend.show().await
+    }
+}
+
+impl<B: FirewallBackend> Firewall<B> {
+    /// See [`FirewallBackend::view`].
+    pub async fn view(
+        &mut self,
+        view: RulesView,
+        desired: &Desired<B::Key, B::Value>,
+    ) -> Result<String, SubsystemError> {
+        self.backend.view(view, desired).await
+    }
+
+    /// See [`FirewallBackend::explain`].
+    pub fn explain(
+        &self,
+        packet: Packet,
+        desired: &Desired<B::Key, B::Value>,
+    ) -> Result<Explanation, SubsystemError> {
+        self.backend.explain(packet, desired)
     }
 }
 

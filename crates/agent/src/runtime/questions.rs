@@ -38,6 +38,8 @@ impl Answers {
         let result = match question {
             Question::Plan { diff } => self.engine.plan(*diff).await,
             Question::Firewall => self.engine.ask(FIREWALL, Query::Show).await,
+            Question::Explain(packet) => self.engine.ask(FIREWALL, Query::Explain(*packet)).await,
+            Question::Rules(view) => self.engine.ask(FIREWALL, Query::View(*view)).await,
             Question::Cleanup { dry_run, force } => self.engine.cleanup(*dry_run, *force).await,
             Question::Console { instance } => self.console(*instance).await,
         };

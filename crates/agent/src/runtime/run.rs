@@ -23,10 +23,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use novanet_model::object::Port;
-use novanet_model::wire::{Hello, HostRole, InstanceReport, LeaseEvent, Metadata};
+use novanet_model::wire::{
+    Hello, HostRole, InstanceReport, LeaseEvent, Metadata, Packet, RulesView,
+};
 use novanet_model::{InstanceId, NetworkKind, ObjectKey};
 use novanet_reconcile::{
-    FirewallGate, Inspect, Subsystem, SubsystemError, Subsystems, Timing, host_key,
+    Desired, FirewallGate, Inspect, Subsystem, SubsystemError, Subsystems, Timing, host_key,
 };
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -236,6 +238,24 @@ impl<B: FirewallBackend> Inspect for Firewall<B> {
 
     async fn show(&mut self) -> Result<String, SubsystemError> {
         Firewall::show(self).await
+    }
+
+    async fn view(
+        &mut self,
+        view: RulesView,
+        desired: &Desired<Self::Key, Self::Value>,
+    ) -> Result<String, SubsystemError> {
+        Firewall::view(self, view, desired).await
+    }
+
+    async fn explain(
+        &mut self,
+        packet: Packet,
+        desired: &Desired<Self::Key, Self::Value>,
+    ) -> Result<String, SubsystemError> {
+        let explanation = Firewall::explain(self, packet, desired)?;
+        serde_json::to_string(&explanation)
+            .map_err(|e| SubsystemError::Refused(format!("the explanation: {e}")))
     }
 }
 

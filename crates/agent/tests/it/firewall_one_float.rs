@@ -62,9 +62,9 @@ fn one_more_float_is_its_three_elements_and_nothing_else() -> Result<()> {
     assert_eq!(
         more,
         [
-            "fixed_to_floating: 10.0.0.4 : 203.0.113.14",
+            "fixed_to_floating: 10.0.0.4 counter packets 0 bytes 0 : 203.0.113.14",
             "floating_ips: 203.0.113.14",
-            "floating_to_fixed: 203.0.113.14 : 10.0.0.4",
+            "floating_to_fixed: 203.0.113.14 counter packets 0 bytes 0 : 10.0.0.4",
         ]
     );
     assert_eq!(before.difference(&after).count(), 0);

@@ -104,13 +104,13 @@ fn the_tables_of_the_first_builds_are_replaced_without_a_lost_packet() -> Result
         let recorded: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
         assert_eq!(recorded["valid"], 8, "{recorded}");
 
-        let upgraded = in_order(&cloud.run(&["nft", "-nn", "list ruleset"])?.stdout);
+        let upgraded = in_order(&cloud.run(&["nft", "-s", "-nn", "list ruleset"])?.stdout);
         for old in ["fipin", "brs", "c_ours", "chain sg1", "chain k1", "set m1"] {
             assert!(!upgraded.contains(old), "{old}: {upgraded}");
         }
         cloud.run(&["nft", "flush ruleset"])?;
         agent.converge(cloud)?;
-        let fresh = in_order(&cloud.run(&["nft", "-nn", "list ruleset"])?.stdout);
+        let fresh = in_order(&cloud.run(&["nft", "-s", "-nn", "list ruleset"])?.stdout);
         assert_eq!(upgraded, fresh);
         drop((inside, outside));
         std::fs::remove_file(path)?;
@@ -156,7 +156,7 @@ fn rules_and_chains_name_their_group_also_when_its_name_comes_later() -> Result<
         let text = cloud.run(&["nft", &format!("list chain ip nova {chain}")])?;
         Ok(text.stdout)
     };
-    let rule = "tcp dport 22 goto accepted comment \"sg-00000001: tcp 22 from 0.0.0.0/0\"";
+    let rule = "tcp dport 22 counter packets 0 bytes 0 goto accepted comment \"sg-00000001: tcp 22 from 0.0.0.0/0\"";
     assert!(list("sg_00000001")?.contains(rule));
 
     assert!(agent.set(&cloud, &named(1, "web"))?.is_empty());

@@ -8,7 +8,7 @@ use crate::table;
 use novanet_agent::local;
 use novanet_agent::runtime::Offline;
 use novanet_model::flags::Flags;
-use novanet_model::wire::{Answer, Question};
+use novanet_model::wire::{Answer, Question, RulesForm, RulesView};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -99,17 +99,54 @@ pub(crate) async fn firewall(
     flags: &Flags,
     format: Format,
 ) -> Result<String, Failure> {
-    let firewall::Command::Show { host } = command;
-    let text = if let Some(other) = another(host.as_deref(), flags) {
-        line(remote::ask(other, &Question::Firewall, flags).await?)
-    } else {
-        let answer = ask(flags, &Question::Firewall).await;
-        answer.map_err(|why| why.failure(flags))?
+    let (host, view) = match command {
+        firewall::Command::Show { host, view } => (host, view),
+        firewall::Command::Explain { host, packet } => {
+            let text = ask_about(host.as_deref(), &Question::Explain(packet), flags).await?;
+            return firewall::explained(&text, format);
+        }
+        firewall::Command::Block { .. }
+        | firewall::Command::Unblock { .. }
+        | firewall::Command::List => unreachable!("the database has the provider rules"),
     };
-    Ok(match format {
-        Format::Table | Format::Plain => text,
-        Format::Json => table::json(&structure::rules(&text)),
-    })
+    let is_json = format == Format::Json;
+    let view = view.map(|view| RulesView {
+        form: view.form.or(is_json.then_some(RulesForm::Json)),
+        ..view
+    });
+    let question = view.map_or(Question::Firewall, Question::Rules);
+    let text = ask_about(host.as_deref(), &question, flags).await?;
+    match view {
+        Some(view) if view.form == Some(RulesForm::Json) => json_lines(&text),
+        Some(_) => Ok(text),
+        None if is_json => Ok(table::json(&structure::rules(&text))),
+        None => Ok(text),
+    }
+}
+
+/// The answer of this host, or of another one.
+async fn ask_about(
+    host: Option<&str>,
+    question: &Question,
+    flags: &Flags,
+) -> Result<String, Failure> {
+    if let Some(other) = another(host, flags) {
+        return Ok(line(remote::ask(other, question, flags).await?));
+    }
+    let answer = ask(flags, question).await;
+    answer.map_err(|why| why.failure(flags))
+}
+
+/// One array of the objects that a host writes one a line.
+fn json_lines(text: &str) -> Result<String, Failure> {
+    let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
+    let objects: Vec<_> = lines.collect::<Result<_, _>>().map_err(|_| {
+        Failure::failed(
+            "the host's answer is longer than 1 MiB: ask for one --instance or --address"
+                .to_owned(),
+        )
+    })?;
+    Ok(table::json(&objects))
 }
 
 /// The host that is meant, if it is not this one.

@@ -61,6 +61,7 @@ fn create(line: &str) -> String {
         .split(", ")
         .filter(|part| !part.ends_with("None") && !part.ends_with("[]"))
         .filter(|part| !part.starts_with("kind:") && !part.starts_with("num_networks:"))
+        .filter(|part| *part != "no_snat: false")
         .collect();
     format!(
         "kind {} num {} {}",
@@ -180,6 +181,7 @@ fn help_and_version_are_answers() {
         vpn_ip             public address of the VPN (flag vpn_ip)
         domain             DNS domain of the instances (flag dhcp_domain)
         dhcp_option        DHCP option for the instances, like ntp-server,10.0.0.9; may be given several times
+        snat               T or F: F: the host translates nothing, and instances leave with their own addresses
         mtu                MTU (each host's own flag)
 
     Example:

@@ -107,6 +107,11 @@ impl<R: Subsystem> Reconciler<R> {
         &mut self.subsystem
     }
 
+    /// The subsystem and its desired state, for queries about both.
+    pub fn with_desired(&mut self) -> (&mut R, &Desired<R::Key, R::Value>) {
+        (&mut self.subsystem, &self.desired)
+    }
+
     /// The desired state.
     pub fn desired(&self) -> &Desired<R::Key, R::Value> {
         &self.desired

@@ -20,6 +20,14 @@ impl<R: Subsystem + Inspect> SubsystemWorker<R> {
                 Ok(plan::difference(&self.reconciler, &changes))
             }
             Query::Show => self.reconciler.subsystem().show().await.map_err(failed),
+            Query::View(view) => {
+                let (subsystem, desired) = self.reconciler.with_desired();
+                subsystem.view(view, desired).await.map_err(failed)
+            }
+            Query::Explain(packet) => {
+                let (subsystem, desired) = self.reconciler.with_desired();
+                subsystem.explain(packet, desired).await.map_err(failed)
+            }
             Query::Pause => {
                 self.paused = true;
                 self.publish();

@@ -1,6 +1,7 @@
 //! Lists our tables, sets and elements in the kernel. Depends on the names in `layout`.
 
 use super::element::{self, Raw};
+use super::expression;
 use super::item::{Key, Value};
 use super::layout::{KernelSet, TABLE};
 use crate::netlink::nf_tables::{GET_CHAIN, GET_RULE, SUBSYSTEM, TABLE_NAME};
@@ -12,6 +13,8 @@ use std::io;
 const GET_TABLE: u16 = SUBSYSTEM + 1;
 const GET_SET: u16 = SUBSYSTEM + 10;
 const GET_ELEMENT: u16 = SUBSYSTEM + 13;
+const NEW_RULE: u16 = SUBSYSTEM + 6;
+const RULE_EXPRESSIONS: u16 = 4;
 const SET_NAME: u16 = 2;
 const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
@@ -27,7 +30,7 @@ pub(super) const BRIDGE: u8 = 7;
 const OF_TABLE: &[u16] = &[2];
 const OF_CHAIN: &[u16] = &[3, 4, 5, 7, 10];
 const OF_SET: &[u16] = &[2, 3, 4, 5, 6, 7];
-const OF_RULE: &[u16] = &[2, 4, 7];
+const OF_RULE: &[u16] = &[2, RULE_EXPRESSIONS, 7];
 
 /// Our tables and sets as the kernel lists them, and a digest of all text.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +97,9 @@ pub(super) fn layout(socket: &mut Socket) -> io::Result<Layout> {
 fn absorb(found: &mut Vec<u8>, message: Received<'_>, wanted: &[u16]) {
     found.push(u8::MAX);
     for (kind, data) in message.attributes() {
-        if wanted.contains(&kind) {
+        if message.kind == NEW_RULE && kind == RULE_EXPRESSIONS {
+            expression::absorb(found, data);
+        } else if wanted.contains(&kind) {
             found.extend_from_slice(&kind.to_be_bytes());
             found.extend_from_slice(&data.len().to_be_bytes());
             found.extend_from_slice(data);

@@ -10,14 +10,17 @@ mod base_bridge;
 mod base_ruleset;
 mod batch;
 mod bridges;
+mod counters;
 pub(super) mod deferred;
 mod dump;
 mod element;
 mod element_text;
 pub(super) mod errors;
+mod expression;
 mod families;
 pub(super) mod flow_cut;
 mod flows;
+pub(super) mod in_force;
 pub(super) mod item;
 pub(super) mod layout;
 mod overlap;
@@ -56,7 +59,9 @@ use tokio::sync::Notify;
 use types::{Changes, Errors, Wanted, is_text};
 use watch::Watch;
 
+pub(super) use layout::combination_chain;
 pub(super) use script::chains as chains_of;
+pub(super) use script::{base_text, lines};
 
 /// How often a listing starts anew because another program made a transaction meanwhile.
 const TRIES: u32 = 20;

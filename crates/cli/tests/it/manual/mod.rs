@@ -21,6 +21,7 @@ const PAGES: &[&str] = &[
     "6.3.3-projects.md",
     "6.3.3-vlan.md",
     "6.3.4-ping-ssh.md",
+    "6.3.5-floating-ips.md",
     "6.3.6-public-ips.md",
     "6.4-scrub.md",
 ];
@@ -178,6 +179,11 @@ fn projects_users_and_credentials() {
 #[test]
 fn ping_and_ssh() {
     run_page("6.3.4-ping-ssh.md", &Lab::bare().unwrap());
+}
+
+#[test]
+fn floating_addresses() {
+    run_page("6.3.5-floating-ips.md", &Lab::bare().unwrap());
 }
 
 #[test]
