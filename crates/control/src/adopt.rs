@@ -36,6 +36,7 @@ fn is_needed(kind: ObjectKind) -> bool {
         ObjectKind::FloatingIp
         | ObjectKind::Group
         | ObjectKind::Rule
+        | ObjectKind::Block
         | ObjectKind::Member
         | ObjectKind::ProjectAddress
         | ObjectKind::VpnForward => false,
@@ -73,6 +74,7 @@ impl<'a> Held<'a> {
                 | HostObject::Gateway(_)
                 | HostObject::Dhcp(_)
                 | HostObject::Binding(_)
+                | HostObject::Block(_)
                 | HostObject::Member(_)
                 | HostObject::ProjectAddress(_)
                 | HostObject::VpnForward(_) => {}

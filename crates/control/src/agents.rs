@@ -28,6 +28,7 @@ impl Cloud {
         if new {
             let actor = controller("hosts");
             audit::record(&mut tx, &actor, "host.join", None, host, &hello.version).await?;
+            self.plan_blocks(&mut tx).await?;
         }
         if hello.roles.contains(&HostRole::Network) {
             self.take_networks(&mut tx).await?;

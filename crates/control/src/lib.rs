@@ -9,6 +9,7 @@ pub mod accounts;
 mod adopt;
 pub mod agents;
 pub mod auth;
+mod blocks;
 mod caller;
 pub mod certificates;
 mod cloud;

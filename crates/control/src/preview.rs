@@ -133,7 +133,7 @@ fn rank(object: &HostObject) -> u8 {
         HostObject::Binding(_) => 1,
         HostObject::Dhcp(_) => 2,
         HostObject::FloatingIp(_) | HostObject::VpnForward(_) => 3,
-        HostObject::Rule(_) => 4,
+        HostObject::Rule(_) | HostObject::Block(_) => 4,
         HostObject::Member(_) | HostObject::ProjectAddress(_) => 5,
         HostObject::Group(_) => 6,
         HostObject::Port(_) => 7,
@@ -151,6 +151,7 @@ fn describe(object: &HostObject) -> String {
             format!("floating IP {address} to {fixed}")
         }
         HostObject::Rule(o) => format!("rule {} of security group {}", o.rule, o.group.0),
+        HostObject::Block(o) => format!("provider rule {}", o.block),
         HostObject::Member(o) => format!("{} in security group {}", o.address, o.group.0),
         HostObject::ProjectAddress(o) => format!("{} of its project", o.address),
         HostObject::Group(o) => {

@@ -29,6 +29,7 @@ pub(crate) async fn raise_counters(tx: &mut Tx, held: &Objects) -> Result<()> {
             HostObject::Bridge(o) => ("networks", o.network.0),
             HostObject::Group(o) => ("security_groups", o.group.0),
             HostObject::Rule(o) => ("security_group_rules", o.rule.0),
+            HostObject::Block(o) => ("provider_fw_rules", o.block.0),
             HostObject::Port(o) => ("group_combinations", o.combination.0),
             HostObject::Instance(o) => ("instances", o.instance.0),
             HostObject::Gateway(_)

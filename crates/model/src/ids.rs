@@ -63,6 +63,10 @@ id!(/** A network, as EC2 names it: `subnet-0000000a`. */ SubnetId, "subnet id",
 id!(/** A project's floating IP, as EC2 names it: `eipalloc-0000000a`. */ AllocationId, "allocation id", "eipalloc");
 id!(/** The association of a floating IP, as EC2 names it: `eipassoc-0000000a`; the number is the floating IP's, which has at most one. */ AssociationId, "association id", "eipassoc");
 
+id!(/** A security group rule, as EC2 names it: `sgr-0000000a`; the number is [`RuleId`]'s. */ SecurityGroupRuleId, "security group rule id", "sgr");
+
+id!(/** A provider rule: what no instance of the cloud hears. */ BlockId, "provider rule id");
+
 /// A project's id: the text users type. Letters, digits, `_`, `-` and `.`, 1 to 64 of them
 /// (64 is the limit of a certificate's common name, which carries it).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -31,8 +31,9 @@ pub use dhcp_option::DhcpOption;
 pub use error::ModelError;
 pub use host_addresses::HostAddresses;
 pub use ids::{
-    AllocationId, AmiId, AssociationId, CombinationId, FixedIpId, FloatingIpId, GroupId, ImageId,
-    InstanceId, NetworkId, ProjectId, ProjectNumber, ReservationId, RuleId, SubnetId, VpnId,
+    AllocationId, AmiId, AssociationId, BlockId, CombinationId, FixedIpId, FloatingIpId, GroupId,
+    ImageId, InstanceId, NetworkId, ProjectId, ProjectNumber, ReservationId, RuleId,
+    SecurityGroupRuleId, SubnetId, VpnId,
 };
 pub use ifname::IfName;
 pub use ipnet::Ipv4Net;

@@ -6,8 +6,8 @@
 use crate::object_key::{ObjectKey, ObjectKind};
 use crate::rule::{Source, Traffic};
 use crate::{
-    CombinationId, DhcpOption, GroupId, IfName, InstanceId, MacAddr, NetworkId, ProjectNumber,
-    RuleId,
+    BlockId, CombinationId, DhcpOption, GroupId, IfName, InstanceId, MacAddr, NetworkId,
+    ProjectNumber, RuleId,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub enum HostObject {
     Group(Group),
     /// A rule of such a group.
     Rule(Rule),
+    /// A provider rule: traffic that no instance hears, whatever its groups accept.
+    Block(Block),
     /// A member of a group that is the source of a rule on this host.
     Member(Member),
     /// An address of a project that has instances on this host.
@@ -68,6 +70,10 @@ pub struct Bridge {
 /// See [`HostObject::Gateway`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
+    /// Instances leave the network with their own addresses (the first release had no such
+    /// switch).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_snat: bool,
     /// The network it is for.
     pub network: NetworkId,
     /// The bridge that carries the address.
@@ -203,6 +209,17 @@ pub struct Rule {
     pub source: Source,
 }
 
+/// See [`HostObject::Block`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The provider rule.
+    pub block: BlockId,
+    /// What is dropped.
+    pub traffic: Traffic,
+    /// Where it comes from.
+    pub source: Ipv4Net,
+}
+
 /// See [`HostObject::Member`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -326,6 +343,7 @@ impl HostObject {
             Self::FloatingIp(o) => format!("float/{}", o.address),
             Self::Group(o) => format!("group/{}", o.group.0),
             Self::Rule(o) => format!("rule/{}/{}", o.group.0, o.rule),
+            Self::Block(o) => format!("block/{}", o.block),
             Self::Member(o) => format!("member/{}/{}", o.group.0, o.address),
             Self::ProjectAddress(o) => format!("project/{}/{}", o.project, o.address),
             Self::Port(o) => format!("port/{}/{}", o.instance.0, o.index),
@@ -344,6 +362,7 @@ impl HostObject {
             Self::FloatingIp(_) => ObjectKind::FloatingIp,
             Self::Group(_) => ObjectKind::Group,
             Self::Rule(_) => ObjectKind::Rule,
+            Self::Block(_) => ObjectKind::Block,
             Self::Member(_) => ObjectKind::Member,
             Self::ProjectAddress(_) => ObjectKind::ProjectAddress,
             Self::Port(_) => ObjectKind::Port,

@@ -41,6 +41,7 @@ pub enum ObjectKind {
     FloatingIp,
     Group,
     Rule,
+    Block,
     Member,
     ProjectAddress,
     Port,
@@ -50,7 +51,7 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Bridge,
         Self::Gateway,
         Self::Dhcp,
@@ -58,6 +59,7 @@ impl ObjectKind {
         Self::FloatingIp,
         Self::Group,
         Self::Rule,
+        Self::Block,
         Self::Member,
         Self::ProjectAddress,
         Self::Port,
@@ -75,6 +77,7 @@ impl ObjectKind {
             Self::FloatingIp => "float",
             Self::Group => "group",
             Self::Rule => "rule",
+            Self::Block => "block",
             Self::Member => "member",
             Self::ProjectAddress => "project",
             Self::Port => "port",
@@ -96,6 +99,7 @@ impl ObjectKind {
             | Self::Instance => true,
             Self::FloatingIp
             | Self::Rule
+            | Self::Block
             | Self::Member
             | Self::ProjectAddress
             | Self::VpnForward => false,

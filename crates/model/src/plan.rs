@@ -6,8 +6,8 @@
 //! tombstones.
 
 use crate::object::{
-    AddressRange, Binding, Bridge, Dhcp, FloatingIp, Gateway, Group, HostObject, Instance, Member,
-    NO_INSTANCE, Port, ProjectAddress, Rule, VpnForward, port_name,
+    AddressRange, Binding, Block, Bridge, Dhcp, FloatingIp, Gateway, Group, HostObject, Instance,
+    Member, NO_INSTANCE, Port, ProjectAddress, Rule, VpnForward, port_name,
 };
 use crate::rows;
 use crate::{GroupId, NetworkKind, ProjectNumber};
@@ -75,6 +75,7 @@ pub fn objects_of_network(
         let address = ipnet::Ipv4Net::new(network.gateway, network.cidr.prefix_len())
             .unwrap_or_else(|_| unreachable!("a prefix length taken from a network is valid"));
         objects.push(HostObject::Gateway(Gateway {
+            no_snat: network.no_snat,
             network: network.id,
             bridge: network.bridge.clone(),
             address,
@@ -271,6 +272,19 @@ pub fn objects_of_rule(rule: &rows::SecurityRule, member_hosts: &[String]) -> Ve
     member_hosts
         .iter()
         .map(|host| (host.clone(), HostObject::Rule(object.clone())))
+        .collect()
+}
+
+/// A provider rule, on all hosts.
+pub fn objects_of_block(block: &rows::Block, hosts: &[String]) -> Vec<Placed> {
+    let object = Block {
+        block: block.id,
+        traffic: block.traffic,
+        source: block.source,
+    };
+    hosts
+        .iter()
+        .map(|host| (host.clone(), HostObject::Block(object.clone())))
         .collect()
 }
 

@@ -170,6 +170,17 @@ pub struct FloatTarget {
     pub host: Option<String>,
 }
 
+/// A provider rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Row id.
+    pub id: crate::BlockId,
+    /// What is dropped.
+    pub traffic: Traffic,
+    /// Where it comes from.
+    pub source: ipnet::Ipv4Net,
+}
+
 /// A security group rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityRule {
@@ -181,4 +192,7 @@ pub struct SecurityRule {
     pub traffic: Traffic,
     /// The source.
     pub source: Source,
+    /// For people; `None`: the rule has none.
+    #[serde(default)]
+    pub description: Option<String>,
 }

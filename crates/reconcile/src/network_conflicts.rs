@@ -326,6 +326,7 @@ fn network_of(object: &HostObject) -> Option<NetworkId> {
         HostObject::FloatingIp(_)
         | HostObject::Group(_)
         | HostObject::Rule(_)
+        | HostObject::Block(_)
         | HostObject::Member(_)
         | HostObject::ProjectAddress(_)
         | HostObject::VpnForward(_)

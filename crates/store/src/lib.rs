@@ -8,6 +8,7 @@
 
 pub mod audit;
 mod audit_entry;
+pub mod blocks;
 pub mod certificates;
 mod chunks;
 pub mod clock;

@@ -3,8 +3,8 @@
 
 use crate::views::{self, Planned};
 use crate::{
-    Conn, PlanOwner, Result, StoreError, Tx, fixed_ips, floating_ips, groups, instances, members,
-    network_change, networks, objects, vpns,
+    Conn, PlanOwner, Result, StoreError, Tx, blocks, fixed_ips, floating_ips, groups, hosts,
+    instances, members, network_change, networks, objects, vpns,
 };
 use novanet_model::plan::{self, CloudSettings, Placed};
 use novanet_model::rows::{FloatingIp, SecurityRule};
@@ -181,6 +181,13 @@ impl PlanCache {
                 Some(vpn) => plan::objects_of_vpn(&vpn),
                 None => Vec::new(),
             },
+            PlanOwner::Block(id) => match blocks::by_id(c, id).await? {
+                Some(block) => {
+                    let hosts = hosts::list(c).await?.into_iter().map(|host| host.name);
+                    plan::objects_of_block(&block, &hosts.collect::<Vec<_>>())
+                }
+                None => Vec::new(),
+            },
         })
     }
 
@@ -253,6 +260,7 @@ pub async fn all_owners(c: &mut Conn) -> Result<BTreeSet<PlanOwner>> {
     }
     owners.extend(groups::all(c).await?.into_iter().map(PlanOwner::Group));
     owners.extend(groups::all_rules(c).await?.into_iter().map(PlanOwner::Rule));
+    owners.extend(blocks::ids(c).await?.into_iter().map(PlanOwner::Block));
     let stored: Vec<String> =
         sqlx::query_scalar("SELECT DISTINCT owner FROM host_objects WHERE deleted = 0")
             .fetch_all(c)

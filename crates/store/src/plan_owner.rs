@@ -1,6 +1,8 @@
 //! What owns host objects: a row, or a part of one that changes on its own.
 
-use novanet_model::{FloatingIpId, GroupId, InstanceId, ModelError, NetworkId, RuleId, VpnId};
+use novanet_model::{
+    BlockId, FloatingIpId, GroupId, InstanceId, ModelError, NetworkId, RuleId, VpnId,
+};
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,6 +23,8 @@ pub enum PlanOwner {
     Rule(RuleId),
     /// A project's VPN.
     Vpn(VpnId),
+    /// A provider rule.
+    Block(BlockId),
 }
 
 impl fmt::Display for PlanOwner {
@@ -33,6 +37,7 @@ impl fmt::Display for PlanOwner {
             Self::Group(id) => write!(f, "group:{}", id.0),
             Self::Rule(id) => write!(f, "rule:{id}"),
             Self::Vpn(id) => write!(f, "vpn:{id}"),
+            Self::Block(id) => write!(f, "block:{id}"),
         }
     }
 }
@@ -51,6 +56,7 @@ impl FromStr for PlanOwner {
             "group" => Ok(Self::Group(GroupId(id))),
             "rule" => Ok(Self::Rule(RuleId(id))),
             "vpn" => Ok(Self::Vpn(VpnId(id))),
+            "block" => Ok(Self::Block(BlockId(id))),
             _ => Err(bad()),
         }
     }

@@ -121,6 +121,7 @@ pub(crate) fn items(settings: &Settings, object: &HostObject) -> Vec<(DhcpKey, D
         | HostObject::FloatingIp(_)
         | HostObject::Group(_)
         | HostObject::Rule(_)
+        | HostObject::Block(_)
         | HostObject::Member(_)
         | HostObject::ProjectAddress(_)
         | HostObject::VpnForward(_)

@@ -123,7 +123,10 @@ impl FirewallBackend for Driver {
         view: RulesView,
         desired: &Desired<Key, Value>,
     ) -> Result<String, SubsystemError> {
-        let found = either!(self, backend => backend.in_force().await)?;
+        let found = match self {
+            Self::Nftables { nft, .. } => nft.in_force()?,
+            Self::Iptables(iptables) => iptables.in_force().await?,
+        };
         view::render(&found, view, desired)
     }
 }

@@ -3,7 +3,7 @@
 
 use novanet_model::HostObject;
 use novanet_model::object::{
-    Dhcp, FloatingIp, Gateway, Group, Member, Port, ProjectAddress, Rule, VpnForward,
+    Block, Dhcp, FloatingIp, Gateway, Group, Member, Port, ProjectAddress, Rule, VpnForward,
 };
 
 /// One thing that the firewall must provide. A new kind is an error in every backend until the
@@ -23,6 +23,8 @@ pub enum Intent<'a> {
     Group(&'a Group),
     /// A rule of a group lets traffic in.
     Rule(&'a Rule),
+    /// No instance hears this traffic, whatever its groups accept.
+    Block(&'a Block),
     /// An address is a member of a group that is the source of a rule.
     Member(&'a Member),
     /// An address belongs to a project: other projects' addresses need a rule with a source group.
@@ -43,6 +45,7 @@ impl<'a> Intent<'a> {
             HostObject::FloatingIp(o) => Some(Self::FloatingIp(o)),
             HostObject::Group(o) => Some(Self::Group(o)),
             HostObject::Rule(o) => Some(Self::Rule(o)),
+            HostObject::Block(o) => Some(Self::Block(o)),
             HostObject::Member(o) => Some(Self::Member(o)),
             HostObject::ProjectAddress(o) => Some(Self::ProjectAddress(o)),
             HostObject::Port(o) => Some(Self::Port(o)),

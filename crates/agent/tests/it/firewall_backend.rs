@@ -64,6 +64,7 @@ impl FirewallBackend for FakeBackend {
             Intent::Group(o) => (o.group.to_string(), o.project.to_string()),
             Intent::Rule(o) => (format!("rule {}", o.rule), o.group.to_string()),
             Intent::Member(o) => (format!("{} member {}", o.group, o.address), String::new()),
+            Intent::Block(o) => (format!("block {}", o.block), o.source.to_string()),
             Intent::ProjectAddress(o) => (format!("project {}", o.address), o.project.to_string()),
             Intent::Unrouted(o) => (format!("unrouted {}", o.network), o.server.to_string()),
             Intent::Port(o) => (format!("port {}", o.name), o.mac.to_string()),

@@ -21,12 +21,6 @@ fn further_rules() -> Vec<Vec<HostObject>> {
             rule(21, 2, tcp(3306, 3306), net("10.0.0.4/32")),
             block(1, tcp(22, 22), "10.0.0.4/32"),
         ],
-        vec![
-            rule(20, 3, Traffic::Any, anywhere()),
-            rule(21, 1, tcp(3306, 3306), net("203.0.113.0/24")),
-            rule(22, 1, Traffic::Any, Source::Group(GroupId(3))),
-            block(1, Traffic::Any, "10.0.0.5/32"),
-        ],
     ]
 }
 

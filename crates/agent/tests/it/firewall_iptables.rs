@@ -34,10 +34,14 @@ on_iptables! {
         a_foreign_machine_on_our_bridge_is_none_of_our_business
         a_group_that_is_not_known_yet_lets_no_private_address_in;
     firewall_blocked:
-        instances_reach_no_service_of_a_cloud_that_their_host_is_in;
+        instances_reach_no_service_of_a_cloud_that_their_host_is_in
+        a_provider_rule_drops_before_everything_and_ends_with_its_removal;
+    firewall_explain:
+        an_explanation_agrees_with_what_real_packets_find;
     firewall_float:
         a_floating_address_leads_in_and_is_who_the_instance_is_outside
         dmz_destinations_see_the_fixed_address
+        a_network_without_snat_leaves_with_its_own_addresses
         floating_addresses_are_reached_from_inside_too
         a_float_that_goes_ends_its_flows_in_both_directions_and_no_others
         a_float_that_moves_leads_to_the_new_instance_at_once
@@ -65,6 +69,7 @@ on_iptables! {
         another_mac_is_dropped
         the_mac_of_another_instance_is_dropped
         another_source_address_is_dropped
+        an_instance_redirects_no_other
         a_claim_of_the_gateways_address_by_arp_is_dropped
         an_instance_is_no_dhcp_server
         ip_broadcasts_of_instances_are_dropped

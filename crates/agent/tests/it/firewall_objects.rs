@@ -42,6 +42,7 @@ pub(crate) fn is_iptables() -> bool {
 pub(crate) fn settings(state_path: &Path) -> Settings {
     Settings {
         dmz_cidr: vec!["198.51.100.0/24".parse().unwrap()],
+        force_snat_range: vec!["198.18.0.0/24".parse().unwrap()],
         blocked_cidr: ["168.63.129.16/32", "100.100.100.200/32"]
             .map(|net| net.parse().unwrap())
             .into(),
@@ -64,8 +65,18 @@ pub(crate) fn mac(number: u8) -> MacAddr {
     MacAddr([0x02, 0x16, 0x3e, 0, 0, number])
 }
 
+/// A provider rule.
+pub(crate) fn block(id: i64, traffic: Traffic, source: &str) -> HostObject {
+    HostObject::Block(novanet_model::object::Block {
+        block: novanet_model::BlockId(id),
+        traffic,
+        source: source.parse().unwrap(),
+    })
+}
+
 pub(crate) fn gateway() -> HostObject {
     HostObject::Gateway(Gateway {
+        no_snat: false,
         network: NetworkId(1),
         bridge: name("br100"),
         address: Ipv4Net::new(GATEWAY, 24).unwrap(),

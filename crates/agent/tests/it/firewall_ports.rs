@@ -43,6 +43,7 @@ fn objects() -> Vec<HostObject> {
     };
     objects.extend([
         HostObject::Gateway(Gateway {
+            no_snat: false,
             network: NetworkId(2),
             bridge: name("br101"),
             address: Ipv4Net::new_assert([10, 1, 0, 1].into(), 24),

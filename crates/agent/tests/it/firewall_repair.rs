@@ -355,6 +355,7 @@ fn networks_that_overlap_are_refused_by_name_and_the_rest_is_in_force() -> Resul
 
 fn wide_gateway() -> novanet_model::HostObject {
     novanet_model::HostObject::Gateway(novanet_model::object::Gateway {
+        no_snat: false,
         network: novanet_model::NetworkId(2),
         bridge: name("br100"),
         address: "10.0.0.1/16".parse().unwrap(),

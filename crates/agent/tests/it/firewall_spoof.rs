@@ -4,7 +4,8 @@
 use crate::firewall_objects::*;
 use crate::firewall_world::*;
 use anyhow::{Context, Result};
-use novanet_lab::Host;
+use novanet_lab::packet::{checksum, ethernet};
+use novanet_lab::{Host, Wire};
 use novanet_model::HostObject;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
@@ -71,6 +72,49 @@ pub(crate) fn another_source_address_is_dropped() -> Result<()> {
         let (a, b) = (world.instance(3), world.instance(4));
         a.sh(&format!("ip addr replace {}/32 dev eth0", fixed(6)))?;
         datagram(a, (fixed(6), 4000), b, (fixed(4), 5000))
+    })
+}
+
+/// An ICMP redirect: 10.0.0.99 is the better way to instance 6 (RFC 792).
+fn redirect(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    let ip = |protocol: u8, length: u16, from: Ipv4Addr, to: Ipv4Addr| {
+        let mut header = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
+        header[2..4].copy_from_slice(&length.to_be_bytes());
+        header.extend(from.octets().into_iter().chain(to.octets()));
+        let sum = checksum(&header).to_be_bytes();
+        header[10..12].copy_from_slice(&sum);
+        header
+    };
+    let mut icmp = vec![5, 1, 0, 0];
+    icmp.extend(fixed(99).octets());
+    icmp.extend(ip(17, 28, to, fixed(6)));
+    icmp.extend([0, 1, 0, 1, 0, 8, 0, 0]);
+    let sum = checksum(&icmp).to_be_bytes();
+    icmp[2..4].copy_from_slice(&sum);
+    let length = u16::try_from(20 + icmp.len()).expect("short");
+    [ip(1, length, from, to), icmp].concat()
+}
+
+#[test]
+pub(crate) fn an_instance_redirects_no_other() -> Result<()> {
+    refused(|world| {
+        let (a, b) = (world.instance(3), world.instance(4));
+        assert!(
+            pings(a, GATEWAY)? && pings(b, GATEWAY)?,
+            "the bridge knows both"
+        );
+        // The flow that the redirect names: conntrack calls the redirect related to it.
+        let flow = b.exec_in(|| UdpSocket::bind((fixed(4), 1)))??;
+        flow.send_to(b".", (fixed(6), 1))?;
+        let (sender, receiver) = (Wire::tap(a, "eth0")?, Wire::tap(b, "eth0")?);
+        let packet = redirect(fixed(3), fixed(4));
+        sender.send(&ethernet(mac(3).0, mac(4).0, 0x0800, &packet))?;
+        while let Some(frame) = receiver.receive(Duration::from_millis(300))? {
+            if frame.get(23) == Some(&1) && frame.get(34) == Some(&5) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     })
 }
 

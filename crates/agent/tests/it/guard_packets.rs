@@ -64,6 +64,7 @@ fn an_answer_of_dhcp_does_not_come_over_another_bridge() -> Result<()> {
 
 fn second_gateway() -> novanet_model::HostObject {
     novanet_model::HostObject::Gateway(novanet_model::object::Gateway {
+        no_snat: false,
         network: novanet_model::NetworkId(2),
         bridge: name("br101"),
         address: "10.0.1.1/24".parse().unwrap(),

@@ -25,6 +25,7 @@ mod engine_support;
 mod firewall;
 mod firewall_backend;
 mod firewall_blocked;
+mod firewall_explain;
 mod firewall_float;
 mod firewall_flow;
 mod firewall_guard;

@@ -91,6 +91,7 @@ pub(crate) fn bridge(network: i64, bridge: &str) -> HostObject {
 
 pub(crate) fn gateway(network: i64, bridge: &str, address: &str) -> HostObject {
     HostObject::Gateway(Gateway {
+        no_snat: false,
         network: NetworkId(network),
         bridge: name(bridge),
         address: address.parse().unwrap(),

@@ -54,6 +54,7 @@ pub(super) fn float(number: u32) -> HostObject {
 /// The network's gateway.
 pub(super) fn gateway() -> Result<HostObject> {
     Ok(HostObject::Gateway(Gateway {
+        no_snat: false,
         network: NetworkId(1),
         bridge: IfName::new("br100")?,
         address: Ipv4Net::new(GATEWAY, 16)?,

@@ -6,8 +6,8 @@ use crate::args::Format;
 use crate::failure::Failure;
 use crate::manage::context::{Context, Needs};
 use crate::manage::{
-    Command, Parsed, What, audit, config, db, fixed, floating, host, image, instance_type, local,
-    network, parse, project, role, service, user, version, vm, vpn,
+    Command, Parsed, What, audit, config, db, firewall, fixed, floating, host, image,
+    instance_type, local, network, parse, project, role, service, user, version, vm, vpn,
 };
 use crate::{environment, say, table};
 use novanet_model::flags::Flags;
@@ -76,9 +76,14 @@ fn only_reads(command: &Command) -> bool {
     match command {
         Command::Audit(audit::Command::List { .. })
         | Command::Config
-        | Command::Firewall(_)
         | Command::InstanceType(_)
         | Command::Version => true,
+        Command::Firewall(command) => match command {
+            firewall::Command::Show { .. }
+            | firewall::Command::Explain { .. }
+            | firewall::Command::List => true,
+            firewall::Command::Block { .. } | firewall::Command::Unblock { .. } => false,
+        },
         // A check repairs rows that are there.
         Command::Db(command) => match command {
             db::Command::Version | db::Command::Check => true,
@@ -160,9 +165,13 @@ fn only_reads(command: &Command) -> bool {
 async fn execute(command: Command, flags: Flags, format: Format) -> Result<String, Failure> {
     // These ask this host, not the database.
     let command = match command {
-        Command::Firewall(command) => return local::firewall(command, &flags, format).await,
         Command::Host(host::Command::Confirm { interface }) => {
             return host::confirm(interface.as_ref(), &flags, format);
+        }
+        Command::Firewall(
+            command @ (firewall::Command::Show { .. } | firewall::Command::Explain { .. }),
+        ) => {
+            return local::firewall(command, &flags, format).await;
         }
         Command::Host(command) if local::is_local(&command) => {
             return local::host(command, &flags, format).await;
@@ -191,6 +200,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
     match command {
         Command::Audit(command) => audit::run(command, cx).await,
         Command::Db(command) => db::run(command, cx).await,
+        Command::Firewall(command) => firewall::run(command, cx).await,
         Command::Fixed(command) => fixed::run(command, cx).await,
         Command::Floating(command) => floating::run(command, cx).await,
         Command::Host(host::Command::List { zone }) => host::list(zone.as_deref(), cx).await,
@@ -212,11 +222,9 @@ async fn dispatch(command: Command, cx: &Context) -> Result<String, Failure> {
         Command::User(command) => user::run(command, cx).await,
         Command::Vm(command) => vm::execute(command, cx).await,
         Command::Vpn(command) => vpn::run(command, cx).await,
-        Command::Config
-        | Command::Firewall(_)
-        | Command::Host(_)
-        | Command::InstanceType(_)
-        | Command::Version => unreachable!("done before the database was opened"),
+        Command::Config | Command::Host(_) | Command::InstanceType(_) | Command::Version => {
+            unreachable!("done before the database was opened")
+        }
     }
 }
 

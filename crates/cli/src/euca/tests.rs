@@ -259,10 +259,12 @@ fn addresses_and_keys_are_printed_as_euca2ools_did() {
 #[test]
 fn groups_are_printed_as_the_manual_shows() {
     let rule = |protocol, from, to| Permission {
+        description: None,
         traffic: Traffic::parse(protocol, Some(from), Some(to)).unwrap(),
         source: PermissionSource::Cidr("0.0.0.0/0".parse().unwrap()),
     };
     let member = Permission {
+        description: None,
         traffic: Traffic::Any,
         source: PermissionSource::Group {
             id: GroupId(1),

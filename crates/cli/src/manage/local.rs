@@ -118,9 +118,8 @@ pub(crate) async fn firewall(
     let text = ask_about(host.as_deref(), &question, flags).await?;
     match view {
         Some(view) if view.form == Some(RulesForm::Json) => json_lines(&text),
-        Some(_) => Ok(text),
         None if is_json => Ok(table::json(&structure::rules(&text))),
-        None => Ok(text),
+        _ => Ok(text),
     }
 }
 

@@ -319,6 +319,15 @@ pub(crate) fn name(text: &str) -> ProjectId {
     text.parse().unwrap()
 }
 
+/// A rule for everybody, with a description.
+pub(crate) fn described_rule(port: u16) -> [novanet_control::groups::NewRule; 1] {
+    [novanet_control::groups::NewRule {
+        traffic: tcp(port),
+        source: from("0.0.0.0/0"),
+        description: Some("for tests".to_owned()),
+    }]
+}
+
 pub(crate) fn tcp(port: u16) -> Traffic {
     Traffic::Tcp(Ports {
         from: port,

@@ -29,6 +29,7 @@ pub fn bridge(network: i64, name: &str) -> HostObject {
 /// The gateway of network `network`: 10.0.`network`.1/24.
 pub fn gateway(network: i64, name: &str) -> HostObject {
     HostObject::Gateway(Gateway {
+        no_snat: false,
         network: NetworkId(network),
         bridge: IfName::new(name).unwrap(),
         address: format!("10.0.{network}.1/24").parse().unwrap(),

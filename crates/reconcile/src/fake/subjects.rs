@@ -48,6 +48,9 @@ impl Subject for FakeFirewall {
                 let key = format!("rule/{}/{}", o.group, o.rule);
                 vec![(key, format!("{:?} from {:?}", o.traffic, o.source))]
             }
+            HostObject::Block(o) => {
+                vec![(format!("block/{}", o.block), o.source.to_string())]
+            }
             HostObject::Member(o) => {
                 vec![(format!("member/{}/{}", o.group, o.address), "in".to_owned())]
             }

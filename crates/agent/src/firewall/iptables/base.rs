@@ -9,7 +9,7 @@
 use super::ipset::{FLOATING_FIXED, name};
 use super::names::{
     ACCEPTED, BOTTOM, Chains, ESTABLISHED, FALLBACK, FLOATING_SNAT, FORWARD, HOST, INPUT, Jump,
-    LOCAL, NO_SOURCE, OUTPUT, POSTROUTING, PREROUTING, SNAT, TOP, Table,
+    LOCAL, NO_SOURCE, OUTPUT, POSTROUTING, PREROUTING, PROVIDER, SNAT, TOP, Table,
 };
 use crate::firewall::nft::item::Set;
 use crate::firewall::policy::HostPolicy;
@@ -127,6 +127,7 @@ fn filter(policy: &HostPolicy, add: &mut impl FnMut(Table, &str, Vec<String>)) {
     let reply = "-m conntrack --ctstate ESTABLISHED --ctdir REPLY";
     let mut forward = vec![
         SEEN.to_owned(),
+        format!("-j {PROVIDER}"),
         "-m conntrack --ctstate INVALID -j DROP".to_owned(),
         format!("-m conntrack --ctstate RELATED,ESTABLISHED -j {ESTABLISHED}"),
         "-m conntrack --ctstate RELATED -j ACCEPT".to_owned(),
@@ -154,6 +155,7 @@ fn filter(policy: &HostPolicy, add: &mut impl FnMut(Table, &str, Vec<String>)) {
     }
     forward.push(format!("-g {ACCEPTED}"));
     add(Table::Filter, FORWARD, forward);
+    add(Table::Filter, PROVIDER, Vec::new());
     add(Table::Filter, LOCAL, Vec::new());
     add(
         Table::Filter,
@@ -177,8 +179,19 @@ fn no_source(policy: &HostPolicy) -> Vec<String> {
     ];
     lines.extend(direct(policy));
     lines.push(format!("-m set --match-set {FLOATING_FIXED} src -j RETURN"));
+    let direct = is(Set::DirectNetworks, "src");
+    lines.extend(forced(policy).map(|to| format!("{to}{direct} -j DROP")));
+    lines.push(format!("{direct} -j RETURN"));
     lines.push(format!("{} -j DROP", is(Set::Networks, "src")));
     lines
+}
+
+/// `force_snat_range`: destinations that are translated for every network.
+fn forced(policy: &HostPolicy) -> impl Iterator<Item = String> {
+    policy.forced.iter().map(|net| match net.prefix_len() {
+        0 => String::new(),
+        _ => format!("-d {net} "),
+    })
 }
 
 /// `dmz_cidr`: destinations that see the fixed IP.
@@ -262,6 +275,12 @@ fn nat(policy: &HostPolicy, add: &mut impl FnMut(Table, &str, Vec<String>)) {
         format!("{BRIDGED} -m conntrack ! --ctstate DNAT -j RETURN"),
     ];
     let leave = policy.source;
+    let direct = is(Set::DirectNetworks, "src");
+    if let Some(source) = leave {
+        let snat = format!("{direct} -j SNAT --to-source {source}");
+        lines.extend(forced(policy).map(|to| format!("{to}{snat}")));
+    }
+    lines.push(format!("{direct} -m conntrack ! --ctstate DNAT -j RETURN"));
     lines.extend(leave.map(|source| format!("{from_networks} -j SNAT --to-source {source}")));
     add(Table::Nat, SNAT, lines);
     add(Table::Nat, FLOATING_SNAT, Vec::new());

@@ -101,6 +101,11 @@ pub(super) fn rules_of(changes: Changes<'_>, desired: &Wanted) -> Script {
             script.fill(Table::Filter, &chain, lines);
         }
     }
+    if changes.iter().any(|c| matches!(c.key, Key::Block(_))) {
+        let rules = rules::provider_rules(desired).into_iter();
+        let lines = rules.map(|(_, line)| line).collect();
+        script.fill(Table::Filter, names::PROVIDER, lines);
+    }
     for change in changes {
         for (value, deletes) in [(&change.from, true), (&change.to, false)] {
             let lines = value

@@ -13,6 +13,7 @@ mod leftovers;
 mod listing;
 mod names;
 mod programs;
+pub(super) mod rows;
 mod rules;
 mod script;
 mod show;
@@ -77,8 +78,7 @@ impl Iptables {
         })
     }
 
-    /// Lists rules and sets. Chains with our names that are not ours are an error: nothing foreign
-    /// is changed.
+    /// Lists rules and sets. Chains with our names that are not ours are an error.
     async fn listing(&self) -> Result<Listing, SubsystemError> {
         let listing = programs::listing(&self.programs, &self.ipset).await?;
         match listing.v4.foreign() {
@@ -111,6 +111,9 @@ impl Iptables {
                 _ => {}
             }
         }
+        let provider = (Table::Filter, names::PROVIDER.to_owned());
+        let rules = rules::provider_rules(text).into_iter();
+        chains.insert(provider, rules.map(|(_, line)| line).collect());
         for (key, value) in elements {
             for (table, chain, line) in rules::lines(key, value) {
                 let place = (table, chain.to_owned());

@@ -66,6 +66,8 @@ pub(super) const OUTPUT: &str = "nova-network-OUTPUT";
 pub(super) const FLOATING_SNAT: &str = "nova-network-floating-snat";
 /// Fixed IP to the chain of its instance.
 pub(super) const LOCAL: &str = "nova-compute-local";
+/// What no instance hears; nova's name.
+pub(super) const PROVIDER: &str = "nova-compute-provider";
 /// What accepts a new flow.
 pub(super) const ACCEPTED: &str = "nova-compute-accepted";
 /// What an instance's groups do not accept.
@@ -80,7 +82,8 @@ pub(super) const BOTTOM: &str = "nova-postrouting-bottom";
 pub(super) const SNAT: &str = "nova-network-snat";
 
 /// All chains of fixed names.
-pub(super) const CHAINS: [&str; 15] = [
+pub(super) const CHAINS: [&str; 16] = [
+    PROVIDER,
     TOP,
     PREROUTING,
     OUTPUT,

@@ -130,33 +130,45 @@ fn is_impossible(traffic: Traffic) -> bool {
 /// The rules of a group's chain: source groups, then the wall between projects, then addresses. See
 /// the nftables backend's `script`.
 pub(super) fn group_lines(group: GroupId, desired: &Wanted) -> Vec<String> {
-    let rules: Vec<(Traffic, Source)> = desired
+    let rules = group_rules(group, desired).into_iter();
+    rules.map(|(_, line)| line).collect()
+}
+
+/// The same, each with the rule of the group that it is.
+pub(super) fn group_rules(group: GroupId, desired: &Wanted) -> Vec<(Option<RuleId>, String)> {
+    let rules: Vec<(RuleId, Traffic, Source)> = desired
         .range(Key::Rule(group, RuleId(i64::MIN))..=Key::Rule(group, RuleId(i64::MAX)))
-        .filter_map(|(_, value)| match value {
-            Value::Rule(traffic, source) if !is_impossible(*traffic) => Some((*traffic, *source)),
+        .filter_map(|(key, value)| match (key, value) {
+            (Key::Rule(_, rule), Value::Rule(traffic, source)) if !is_impossible(*traffic) => {
+                Some((*rule, *traffic, *source))
+            }
             _ => None,
         })
         .collect();
     let name = name_of(group, desired);
-    let line = |(traffic, source): &(Traffic, Source)| {
+    let line = |(rule, traffic, source): &(RuleId, Traffic, Source)| {
         let comment = quoted(&rule_comment(group, name, *traffic, *source));
-        format!(
+        let text = format!(
             "{}-m comment --comment {comment} -g {ACCEPTED}",
             match_text(*traffic, *source)
-        )
+        );
+        (Some(*rule), text)
     };
     let (by_group, by_address): (Vec<_>, Vec<_>) = rules
         .iter()
-        .partition(|(_, source)| matches!(source, Source::Group(_)));
+        .partition(|(_, _, source)| matches!(source, Source::Group(_)));
     let clients = match desired.get(&Key::GroupVpn(group)) {
         Some(Value::Clients(clients)) => Some(*clients),
         _ => None,
     };
     let comment = quoted(&vpn_comment(group, name));
     let clients = clients.map(|clients| {
-        format!("-m iprange --src-range {clients} -m comment --comment {comment} -g {ACCEPTED}")
+        let text = format!(
+            "-m iprange --src-range {clients} -m comment --comment {comment} -g {ACCEPTED}"
+        );
+        (None, text)
     });
-    let mut lines: Vec<String> = clients.into_iter().collect();
+    let mut lines: Vec<_> = clients.into_iter().collect();
     lines.extend(by_group.into_iter().map(line));
     if by_address.is_empty() {
         return lines;
@@ -169,13 +181,30 @@ pub(super) fn group_lines(group: GroupId, desired: &Wanted) -> Vec<String> {
         _ => String::new(), // its project is not known yet: no private address passes
     };
     for ours in [Set::Networks, Set::FixedIps] {
-        lines.push(format!(
+        let wall = format!(
             "-m set --match-set {} src{not_own} -m conntrack ! --ctstate DNAT -j RETURN",
             ipset::name(ours)
-        ));
+        );
+        lines.push((None, wall));
     }
     lines.extend(by_address.into_iter().map(line));
     lines
+}
+
+/// The provider rules that these items are, each with its item.
+pub(super) fn provider_rules(items: &Wanted) -> Vec<(Key, String)> {
+    let rule = |(key, value): (&Key, &Value)| match (key, value) {
+        (Key::Block(_), Value::Rule(traffic, source)) if !is_impossible(*traffic) => {
+            let text = match_text(*traffic, *source);
+            let line = format!(
+                "{text}-m comment --comment {} -j DROP",
+                quoted(&key.to_string())
+            );
+            Some((key.clone(), line))
+        }
+        _ => None,
+    };
+    items.iter().filter_map(rule).collect()
 }
 
 /// The rules of an instance's chain: a jump for each of its groups.

@@ -51,6 +51,7 @@ pub(super) const BRIDGE: &str = r"table bridge nova {
 		drop
 	}
 	chain from_port_ip {
+		icmp type redirect drop
 		udp sport 67 drop
 		udp dport 67 goto from_port_dhcp
 		iifname . ether saddr . ip saddr @port_mac_ip accept

@@ -59,6 +59,10 @@
 //!   link-local addresses and `blocked_cidr`. The host's NAT would lend them its identity.
 //! * A DHCP request is accepted before invalid packets are dropped: the kernel takes the conntrack
 //!   entry from broadcasts that a bridge in promiscuous mode (tcpdump) hands to the host.
+//! * A network without SNAT (`direct_networks`) leaves with its own addresses; answers of others
+//!   find the way by the operator's routes. Hairpin through a floating IP is translated all the
+//!   same: the answer would not pass this host.
+//! * Provider rules drop before anything accepts, established flows too.
 //! * New TCP must be a SYN: with `tcp_loose` an instance's next packet would re-open a flow that
 //!   the agent ended.
 
@@ -92,6 +96,11 @@ impl BaseRuleset {
             Some(_) => Families::All,
             None => Families::Bridge,
         }
+    }
+
+    /// What the IP families follow from.
+    pub(super) fn policy(&self) -> Option<&HostPolicy> {
+        self.policy.as_ref()
     }
 
     /// See [`HostPolicy::follow`].
@@ -132,6 +141,19 @@ fn direct_rule(policy: &HostPolicy) -> String {
     format!("\n\t\tip daddr {{ {} }} return", nets.join(", "))
 }
 
+/// `force_snat_range`: destinations that are translated for every network.
+fn forced_rule(policy: &HostPolicy, leave: &str) -> String {
+    if policy.forced.is_empty() {
+        return String::new();
+    }
+    if policy.forced.iter().any(|net| net.prefix_len() == 0) {
+        return format!("\n\t\tip saddr @direct_networks {leave}");
+    }
+    let nets: Vec<_> = policy.forced.iter().map(ToString::to_string).collect();
+    let nets = nets.join(", ");
+    format!("\n\t\tip saddr @direct_networks ip daddr {{ {nets} }} {leave}")
+}
+
 /// `blocked_cidr`: what instances do not reach, unless it is a network of ours.
 fn blocked_rule(policy: &HostPolicy) -> String {
     if policy.blocked.iter().any(|net| net.prefix_len() == 0) {
@@ -152,6 +174,7 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
         .source
         .map_or_else(|| "drop".to_owned(), |source| format!("snat to {source}"));
     let direct = direct_rule(policy);
+    let forced = forced_rule(policy, &leave);
     let valid = valid_rule(generation);
     let accept = accept_rule(generation);
     format!(
@@ -159,10 +182,11 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
 	set bridges {{ type ifname; }}
 	set unrouted_bridges {{ type ifname; }}
 	set networks {{ type ipv4_addr; flags interval; }}
+	set direct_networks {{ type ipv4_addr; flags interval; }}
 	set gateways {{ type ifname . ipv4_addr; }}
 	set gateway_addresses {{ type ipv4_addr; }}
-	map floating_to_fixed {{ type ipv4_addr : ipv4_addr; }}
-	map fixed_to_floating {{ type ipv4_addr : ipv4_addr; }}
+	map floating_to_fixed {{ type ipv4_addr : ipv4_addr; counter; }}
+	map fixed_to_floating {{ type ipv4_addr : ipv4_addr; counter; }}
 	set floating_ips {{ type ipv4_addr; }}
 	set fixed_ips {{ type ipv4_addr; }}
 	map port_groups {{ type ipv4_addr : mark; }}
@@ -192,7 +216,8 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
 		ip daddr @networks return
 		ip daddr @fixed_ips return{direct}
 		snat to ip saddr map @fixed_to_floating;
-		ip saddr @networks meta mark & 0x10000000 == 0x10000000 return
+		ip saddr @networks meta mark & 0x10000000 == 0x10000000 return{forced}
+		ip saddr @direct_networks return
 		ip saddr @networks {leave}
 	}}
 	chain forward {{
@@ -206,6 +231,7 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
 	}}
 	chain to_instances {{
 		meta mark set meta mark | 0x20000000
+		jump provider_rules
 		ct state invalid drop
 		ct state established,related jump established
 		ct state related accept
@@ -217,6 +243,8 @@ fn ip(policy: &HostPolicy, generation: u16) -> String {
 		ip daddr @fixed_ips drop
 		{blocked}
 		goto accepted
+	}}
+	chain provider_rules {{
 	}}
 	chain established {{
 		{valid}
@@ -304,7 +332,7 @@ mod tests {
         let leaves = "\t\tip saddr @networks drop\n";
         assert_eq!(text.matches(leaves).count(), 1, "{text}");
         let text = BaseRuleset::example().text(1);
-        assert_eq!(text.matches("snat to 203.0.113.1\n").count(), 2);
+        assert_eq!(text.matches("snat to 203.0.113.1\n").count(), 3);
     }
 
     #[test]

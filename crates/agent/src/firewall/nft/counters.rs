@@ -125,7 +125,7 @@ impl Nft {
     }
 
     /// What is in force.
-    pub(in crate::firewall) async fn in_force(&mut self) -> Result<InForce, SubsystemError> {
+    pub(in crate::firewall) fn in_force(&mut self) -> Result<InForce, SubsystemError> {
         let fail = |error| SubsystemError::kernel("list nftables", error);
         let mut items = self.read().map_err(fail)?;
         if items.remove(&Key::BaseRuleset) == Some(Value::Damaged) {

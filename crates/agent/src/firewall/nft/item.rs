@@ -8,7 +8,7 @@ use crate::firewall::intent::Intent;
 use ipnet::Ipv4Net;
 use novanet_model::object::{AddressRange, Dhcp, Gateway, Port, VpnForward};
 use novanet_model::rule::{Source, Traffic};
-use novanet_model::{CombinationId, GroupId, IfName, MacAddr, ProjectNumber, RuleId};
+use novanet_model::{BlockId, CombinationId, GroupId, IfName, MacAddr, ProjectNumber, RuleId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -35,6 +35,9 @@ pub enum Key {
     Combination(CombinationId),
     /// An element of a set or map.
     Element(Set, ElementKey),
+    /// A provider rule. After the variants of the first builds: their order is on disk and in no
+    /// rule's way.
+    Block(BlockId),
 }
 
 /// The state of an item.
@@ -138,6 +141,10 @@ pub(in crate::firewall) fn items_of(intent: Intent<'_>) -> Items {
             }
             items
         }
+        Intent::Block(block) => vec![(
+            Key::Block(block.block),
+            Value::Rule(block.traffic, Source::Cidr(block.source)),
+        )],
         Intent::Member(member) => of_set(Set::Members(member.group), member.address),
         Intent::ProjectAddress(one) => of_set(Set::Project(one.project), one.address),
         Intent::Port(port) => of_port(port),
@@ -164,7 +171,9 @@ fn of_set(set: Set, address: Ipv4Addr) -> Items {
 fn of_gateway(gateway: &Gateway) -> Items {
     let net = gateway.address;
     let present = |set, element| (Key::Element(set, element), Value::Present);
-    vec![
+    let range = ElementKey::Range(net.network(), net.broadcast());
+    let direct = gateway.no_snat.then(|| present(Set::DirectNetworks, range));
+    let mut items = vec![
         present(Set::Bridges, ElementKey::Interface(gateway.bridge.clone())),
         present(
             Set::Networks,
@@ -175,7 +184,9 @@ fn of_gateway(gateway: &Gateway) -> Items {
             ElementKey::InterfaceAddress(gateway.bridge.clone(), net.addr()),
         ),
         present(Set::GatewayAddresses, ElementKey::Address(net.addr())),
-    ]
+    ];
+    items.extend(direct);
+    items
 }
 
 /// Without its range in the networks, nothing of it is translated.
@@ -296,6 +307,7 @@ impl fmt::Display for Key {
             Self::GroupVpn(group) => write!(f, "chain {} VPN clients", group_chain(*group)),
             Self::Rule(group, rule) => write!(f, "chain {} rule {rule}", group_chain(*group)),
             Self::Combination(c) => write!(f, "chain {}", combination_chain(*c)),
+            Self::Block(block) => write!(f, "provider rule {block}"),
             Self::Element(set, element) => write!(f, "{} {element}", set.name()),
         }
     }

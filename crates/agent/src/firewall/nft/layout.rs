@@ -21,6 +21,8 @@ pub enum Set {
     UnroutedBridges,
     /// Our networks.
     Networks,
+    /// Those of our networks that leave untranslated.
+    DirectNetworks,
     /// Bridge and its gateway address: instances may ask for DNS there.
     Gateways,
     /// Gateway addresses of all bridges.
@@ -60,10 +62,11 @@ pub enum Set {
 }
 
 /// The sets that every host has, by their names; and the names that the first builds gave them.
-const FIXED: [(Set, &str, &str); 19] = [
+const FIXED: [(Set, &str, &str); 20] = [
     (Set::Bridges, "bridges", "brs"),
     (Set::UnroutedBridges, "unrouted_bridges", "unrouted_brs"),
     (Set::Networks, "networks", "nets"),
+    (Set::DirectNetworks, "direct_networks", "direct_nets"),
     (Set::Gateways, "gateways", "gw"),
     (Set::GatewayAddresses, "gateway_addresses", "gws"),
     (Set::FloatingToFixed, "floating_to_fixed", "fipin"),
@@ -81,6 +84,9 @@ const FIXED: [(Set, &str, &str); 19] = [
     (Set::VpnPorts, "vpn_ports", "vpn_ports"),
     (Set::VpnPortIps, "vpn_port_ips", "vpn_port_ips"),
 ];
+
+/// The chain of the provider rules.
+pub(in crate::firewall) const PROVIDER_RULES: &str = "provider_rules";
 
 /// Chains that know the valid generation: today's, and that of the first builds.
 pub(in crate::firewall) const ESTABLISHED: [&str; 2] = ["established", "c_valid"];

@@ -6,10 +6,11 @@ use super::element_text::{add_elements, delete_elements};
 use super::families::Families;
 use super::item::{Key, Set, Value};
 use super::layout::{
-    FAMILIES, combination_chain, combination_comment, group_chain, group_comment, rule_comment,
-    vpn_comment,
+    FAMILIES, PROVIDER_RULES, combination_chain, combination_comment, group_chain, group_comment,
+    rule_comment, vpn_comment,
 };
 use super::types::Wanted;
+use crate::firewall::policy::HostPolicy;
 use novanet_model::rule::{Ports, Source, Traffic};
 use novanet_model::{CombinationId, GroupId, RuleId};
 use novanet_reconcile::Change;
@@ -40,6 +41,7 @@ pub(super) fn rebuild<'a>(
     for combination in combinations {
         fill_combination(&mut script, combination, desired);
     }
+    fill_provider_rules(&mut script, desired);
     add_elements(&mut script, elements);
     script
 }
@@ -98,6 +100,10 @@ pub(super) fn change(
         );
         fill_combination(&mut script, combination, desired);
     }
+    if changes.iter().any(|c| matches!(c.key, Key::Block(_))) {
+        let _ = writeln!(script, "flush chain ip nova {PROVIDER_RULES}");
+        fill_provider_rules(&mut script, desired);
+    }
     delete_elements(&mut script, changes, desired);
     add_elements(
         &mut script,
@@ -134,7 +140,7 @@ pub(in crate::firewall) fn chains<'a>(
             Key::Combination(combination) => {
                 combinations.insert(*combination);
             }
-            Key::BaseRuleset | Key::Set(_) | Key::Element(..) => {}
+            Key::BaseRuleset | Key::Set(_) | Key::Block(_) | Key::Element(..) => {}
         }
     }
     (groups, combinations)
@@ -207,35 +213,41 @@ fn drop_chains(script: &mut String, groups: &[GroupId], combinations: &[Combinat
 /// IP, and not otherwise.
 fn fill_group(script: &mut String, group: GroupId, desired: &Wanted) {
     let chain = group_chain(group);
-    let rules: Vec<(Traffic, Source)> = desired
+    for (_, rule) in group_rules(group, desired) {
+        let _ = writeln!(script, "add rule ip nova {chain} {rule}");
+    }
+}
+
+/// The rules of a group's chain, each with the rule of the group that it is.
+pub(super) fn group_rules(group: GroupId, desired: &Wanted) -> Vec<(Option<RuleId>, String)> {
+    let rules: Vec<(RuleId, Traffic, Source)> = desired
         .range(Key::Rule(group, RuleId(i64::MIN))..=Key::Rule(group, RuleId(i64::MAX)))
-        .filter_map(|(_, value)| match value {
-            Value::Rule(traffic, source) => Some((*traffic, *source)),
+        .filter_map(|(key, value)| match (key, value) {
+            (Key::Rule(_, rule), Value::Rule(traffic, source)) => Some((*rule, *traffic, *source)),
             _ => None,
         })
         .collect();
     let name = name_of(group, desired);
-    let with_comment = |(traffic, source)| {
+    let with_comment = |(rule, traffic, source)| {
         let comment = rule_comment(group, name, traffic, source);
-        format!("{} comment \"{comment}\"", rule_text(traffic, source))
+        let text = rule_text(traffic, source);
+        (Some(rule), format!("{text} comment \"{comment}\""))
     };
-    let mut add = |rule: String| {
-        let _ = writeln!(script, "add rule ip nova {chain} {rule}");
+    let clients = match desired.get(&Key::GroupVpn(group)) {
+        Some(Value::Clients(clients)) => {
+            let comment = vpn_comment(group, name);
+            let rule = format!("ip saddr {clients} goto accepted comment \"{comment}\"");
+            Some((None, rule))
+        }
+        _ => None,
     };
-    if let Some(Value::Clients(clients)) = desired.get(&Key::GroupVpn(group)) {
-        let comment = vpn_comment(group, name);
-        add(format!(
-            "ip saddr {clients} goto accepted comment \"{comment}\""
-        ));
-    }
     let (by_group, by_address): (Vec<_>, Vec<_>) = rules
         .into_iter()
-        .partition(|(_, source)| matches!(source, Source::Group(_)));
-    for rule in by_group {
-        add(with_comment(rule));
-    }
+        .partition(|(_, _, source)| matches!(source, Source::Group(_)));
+    let mut lines: Vec<_> = clients.into_iter().collect();
+    lines.extend(by_group.into_iter().map(with_comment));
     if by_address.is_empty() {
-        return;
+        return lines;
     }
     let not_own = match desired.get(&Key::Group(group)) {
         Some(Value::Project(project)) => {
@@ -244,13 +256,72 @@ fn fill_group(script: &mut String, group: GroupId, desired: &Wanted) {
         _ => String::new(), // its project is not known yet: no private address passes
     };
     for ours in [Set::Networks, Set::FixedIps] {
-        add(format!(
+        let wall = format!(
             "ip saddr @{}{not_own} ct status & dnat != dnat return",
             ours.name()
-        ));
+        );
+        lines.push((None, wall));
     }
-    for rule in by_address {
-        add(with_comment(rule));
+    lines.extend(by_address.into_iter().map(with_comment));
+    lines
+}
+
+/// The base ruleset of such a host.
+pub(in crate::firewall) fn base_text(policy: &HostPolicy, generation: u16) -> String {
+    BaseRuleset::new(policy.clone()).text(generation)
+}
+
+/// What an item is in nft's words, as commands: a chain is all its rules, each with the item that
+/// it is.
+pub(in crate::firewall) fn lines(key: &Key, desired: &Wanted) -> Vec<(Key, String)> {
+    let mut script = String::new();
+    match key {
+        Key::Set(_) => declare(&mut script, std::iter::once(key), desired),
+        Key::Chain(group) => {
+            declare(&mut script, std::iter::once(key), desired);
+            let mut all = vec![(key.clone(), script.trim_end().to_owned())];
+            let chain = group_chain(*group);
+            all.extend(
+                group_rules(*group, desired)
+                    .into_iter()
+                    .map(|(rule, text)| {
+                        let item = rule.map_or_else(|| key.clone(), |rule| Key::Rule(*group, rule));
+                        (item, format!("add rule ip nova {chain} {text}"))
+                    }),
+            );
+            return all;
+        }
+        Key::Combination(one) => {
+            declare(&mut script, std::iter::once(key), desired);
+            fill_combination(&mut script, *one, desired);
+        }
+        Key::Block(_) => {
+            let value = desired.get(key).cloned();
+            let one = Wanted::new(
+                value
+                    .into_iter()
+                    .map(|value| (key.clone(), value))
+                    .collect(),
+            );
+            fill_provider_rules(&mut script, &one);
+        }
+        Key::Element(..) => {
+            let value = desired.get(key).into_iter();
+            add_elements(&mut script, value.map(|value| (key, value)));
+        }
+        _ => {}
+    }
+    let each = script.lines().map(|line| (key.clone(), line.to_owned()));
+    each.collect()
+}
+
+fn fill_provider_rules(script: &mut String, desired: &Wanted) {
+    for (key, value) in desired.iter() {
+        if let (Key::Block(_), Value::Rule(traffic, source)) = (key, value) {
+            let text = match_text(*traffic, *source);
+            let rule = format!("{text}counter drop comment \"{key}\"");
+            let _ = writeln!(script, "add rule ip nova {PROVIDER_RULES} {rule}");
+        }
     }
 }
 
@@ -268,6 +339,10 @@ fn fill_combination(script: &mut String, combination: CombinationId, desired: &W
 }
 
 fn rule_text(traffic: Traffic, source: Source) -> String {
+    format!("{}counter goto accepted", match_text(traffic, source))
+}
+
+fn match_text(traffic: Traffic, source: Source) -> String {
     let source = match source {
         Source::Cidr(net) if net.prefix_len() == 0 => String::new(),
         Source::Cidr(net) => format!("ip saddr {} ", net.trunc()),
@@ -287,7 +362,7 @@ fn rule_text(traffic: Traffic, source: Source) -> String {
             (Some(t), Some(c)) => format!("icmp type {t} icmp code {c} "),
         },
     };
-    format!("{source}{traffic}goto accepted")
+    format!("{source}{traffic}")
 }
 
 #[cfg(test)]

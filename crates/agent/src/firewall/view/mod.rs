@@ -155,9 +155,9 @@ fn saved(lines: &[Line]) -> String {
         let mut is_first = true;
         for line in lines.iter().filter(|line| line.table == table) {
             if is_first {
-                text += &match table {
-                    "ipset" => "# ipset save\n".to_owned(),
-                    table => format!("*{table}\n"),
+                let _ = match table {
+                    "ipset" => writeln!(text, "# ipset save"),
+                    table => writeln!(text, "*{table}"),
                 };
                 is_first = false;
             }

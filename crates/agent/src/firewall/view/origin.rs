@@ -139,12 +139,14 @@ impl Index {
     pub(super) fn origin(&self, key: &Key, value: Option<&Value>) -> Origin {
         let mut origin = match key {
             Key::Element(set, element) => self.of_element(*set, element, value),
-            Key::Chain(group) | Key::Group(group) | Key::GroupName(group) => self.of_group(*group),
+            Key::Chain(group)
+            | Key::Group(group)
+            | Key::GroupName(group)
+            | Key::Set(Set::Members(group)) => self.of_group(*group),
             Key::Rule(group, rule) => Origin {
                 rule: Some(*rule),
                 ..self.of_group(*group)
             },
-            Key::Set(Set::Members(group)) => self.of_group(*group),
             Key::Set(Set::Project(project)) => Origin {
                 project: Some(*project),
                 ..Origin::default()

@@ -15,7 +15,7 @@ fn help_says_what_there_is() {
         audit          who changed what, when, from where
         config         the flags and where their values come from
         db             the database itself
-        firewall       a host's rules as they are in the kernel
+        firewall       a host's rules as they are in the kernel, and provider rules for all hosts
         fixed          the instances' own addresses
         floating       the pool of public addresses
         host           the hosts, what they must have, and what is there

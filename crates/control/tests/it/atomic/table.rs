@@ -2,11 +2,10 @@
 
 use super::Trial;
 use crate::fake_host::FakeHost;
-use crate::world::{caller, from, from_group, group, ip, launch, name, tcp};
-use anyhow::Result;
+use crate::world::{caller, described_rule, from, from_group, group, ip, launch, name, tcp};
+use anyhow::{Context as _, Result};
 use novanet_control::accounts::UserChange;
 use novanet_control::floating_ips::{Association, FloatingIpRef};
-use novanet_control::groups::NewRule;
 use novanet_control::instances::Launch;
 use novanet_control::key_pairs::KeyKind;
 use novanet_control::{Caller, Cloud, Controllers, Modify};
@@ -208,14 +207,9 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
         c.authorize(ann, &group("front"), &rules).await
     })
     .await?;
-    let described = [NewRule {
-        traffic: tcp(90),
-        source: from("0.0.0.0/0"),
-        description: Some("for tests".to_owned()),
-    }];
+    let (f, d) = (group("front"), described_rule(90));
     t.one("authorize_described", async |c| {
-        c.authorize_described(ann, &group("front"), &described)
-            .await
+        c.authorize_described(ann, &f, &d).await
     })
     .await?;
     let two = Launch {
@@ -327,18 +321,12 @@ async fn filters(t: &Trial<'_>, ann: &Caller) -> Result<()> {
         .await?;
     t.one("unblock", async |c| c.unblock(mail.0, mail.1).await)
         .await?;
-    let (views, _) = t.w.groups(ann).await?;
+    let views = t.w.groups(ann).await?.0;
     let mut all = views.iter().flat_map(|view| &view.rules);
-    let described = all.find(|rule| rule.description.is_some());
-    let ids = described
-        .map(|rule| rule.id)
-        .into_iter()
-        .collect::<Vec<_>>();
-    assert_eq!(ids.len(), 1);
-    t.one("revoke_by_id", async |c| {
-        c.revoke_by_id(ann, Some(&front), &ids).await
-    })
-    .await?;
+    let ids = [all.find(|r| r.description.is_some()).context("one")?.id];
+    let f = Some(&front);
+    t.one("revoke_by_id", async |c| c.revoke_by_id(ann, f, &ids).await)
+        .await?;
     t.w.create_group(ann, "back", "d").await?;
     let rules = [(tcp(1), from("0.0.0.0/0")), (tcp(1), from_group("back"))];
     t.w.authorize(ann, &group("back"), &rules).await?;

@@ -47,7 +47,14 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// The folder that alone knows nft's names, and what may use it: the two files that choose it, and
 /// the backend that leaves the bridge family to it and shares its items.
 const NFT: &str = "firewall/nft";
-const NFT_USERS: [&str; 3] = ["firewall/mod.rs", "firewall/driver.rs", "firewall/iptables"];
+const NFT_USERS: [&str; 5] = [
+    "firewall/mod.rs",
+    "firewall/driver.rs",
+    "firewall/iptables",
+    // They show and explain the items that both backends share.
+    "firewall/view",
+    "firewall/explain.rs",
+];
 
 fn imports() -> BTreeSet<Import> {
     let (_, package) = crates().find(|(name, _)| *name == "agent").unwrap();

@@ -3,6 +3,7 @@
 pub(crate) mod seed;
 
 mod bad_rows;
+mod blocks;
 mod certificates;
 pub(crate) mod faults;
 mod floating_ips;
