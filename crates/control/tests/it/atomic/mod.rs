@@ -49,6 +49,8 @@ fn on_postgres_a_use_case_whose_database_fails_at_any_statement_is_whole_or_not_
 
 fn with_vpns(config: &mut CloudConfig) {
     "ami-00000001".clone_into(&mut config.vpn_image);
+    // A host is up for as long as the trials take, on a slow machine too.
+    config.service_down_time = Duration::from_hours(1);
 }
 
 async fn fail_all(w: &World) -> Result<()> {
