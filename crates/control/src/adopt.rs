@@ -207,9 +207,10 @@ impl Adoption<'_> {
                     if !ports.iter().all(same) {
                         self.refused
                             .push(format!("{id}: the database has another one of this number"));
-                    } else if row.boot != instance.boot {
+                    } else if (row.boot, row.halted) != (instance.boot, instance.halted) {
                         // With the older number it would be rebooted.
                         instances::set_boot(&mut self.tx, id, instance.boot).await?;
+                        instances::set_halted(&mut self.tx, id, instance.halted).await?;
                     }
                     continue;
                 }
@@ -332,6 +333,7 @@ impl Adoption<'_> {
             state: State::Running,
             detail: None,
             boot: instance.boot,
+            halted: instance.halted,
             combination: groups::combination(&mut self.tx, in_groups).await?,
             created_at: Micros::new(0),
             terminated_at: None,

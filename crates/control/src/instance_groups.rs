@@ -30,7 +30,7 @@ impl Cloud {
         let mut tx = self.db().begin_planned().await?;
         let row = find_instance(&mut tx, caller, id).await?;
         if matches!(row.state, State::Deleting | State::Terminated) {
-            let why = format!("is {}, its groups cannot be changed", word(row.state));
+            let why = format!("is {}, its groups cannot be changed", word(&row));
             return Err(ControlError::in_use(Kind::Instance, id, why));
         }
         let mut to = BTreeSet::new();

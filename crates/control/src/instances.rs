@@ -39,6 +39,9 @@ pub struct InstanceView {
 impl InstanceView {
     /// The reason of its state, or another problem. For people.
     pub fn reason(&self) -> Option<&str> {
+        if self.row.halted && self.row.state == State::Stopped {
+            return Some("User initiated shutdown");
+        }
         self.row.detail.as_deref().or(self.remark.as_deref())
     }
 }
@@ -115,11 +118,11 @@ impl Cloud {
         let mut tx = self.db().begin_planned().await?;
         for &id in ids {
             let row = find(&mut tx, caller, id).await?;
-            if matches!(row.state, State::Deleting | State::Terminated) {
+            if row.halted || matches!(row.state, State::Deleting | State::Terminated) {
                 return Err(ControlError::in_use(
                     Kind::Instance,
                     id,
-                    format!("is {}, which cannot be rebooted", word(row.state)),
+                    format!("is {}, which cannot be rebooted", word(&row)),
                 ));
             }
             instances::count_boot(&mut tx, id).await?;
@@ -364,14 +367,18 @@ async fn all_views(
         .collect())
 }
 
-pub(crate) fn word(state: State) -> &'static str {
-    match state {
+/// What keeps an instance from being changed.
+pub(crate) fn word(row: &Row) -> &'static str {
+    match row.state {
         State::Deleting => "being terminated",
-        _ => "terminated",
+        State::Terminated => "terminated",
+        _ if row.is_stopping() => "being stopped",
+        _ if row.halted => "stopped",
+        _ => "not running yet",
     }
 }
 
-async fn record(tx: &mut Tx, caller: &Caller, action: &str, row: &Row) -> Result<()> {
+pub(crate) async fn record(tx: &mut Tx, caller: &Caller, action: &str, row: &Row) -> Result<()> {
     let of = (row.project.as_str(), &row.id.to_string());
     note(tx, &caller.actor, action, of, "").await
 }

@@ -33,6 +33,7 @@ pub mod members;
 mod network_modify;
 pub mod networks;
 mod placement;
+mod power;
 pub mod preview;
 pub mod projects;
 pub mod quota;

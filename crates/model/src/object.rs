@@ -289,6 +289,9 @@ pub struct Instance {
     pub ports: u32,
     /// Counts the reboots asked for; another number than the running one: stop and start.
     pub boot: i64,
+    /// A user has stopped it: it must not run, and keeps its disk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub halted: bool,
     /// Static network configuration to write before boot (flat networks without DHCP).
     pub injected: Option<InjectedNetwork>,
     /// The same for further ports, by index; empty for an instance with one such port.

@@ -165,6 +165,7 @@ pub fn objects_of_instance(instance: &rows::Instance) -> Vec<Placed> {
             disk_gb: instance.disk_gb,
             ports: u32::try_from(instance.ports.len()).unwrap_or(u32::MAX),
             boot: instance.boot,
+            halted: instance.halted,
             injected: injected.next(),
             more_injected: injected.collect(),
         }),

@@ -97,6 +97,8 @@ pub struct Instance {
     pub disk_gb: u32,
     /// Reboot counter.
     pub boot: i64,
+    /// A user has stopped it.
+    pub halted: bool,
     /// Being deleted: no objects any more, the row waits for the hosts.
     pub deleting: bool,
     /// Ports, by index.

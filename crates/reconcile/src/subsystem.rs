@@ -80,6 +80,12 @@ pub trait Subsystem {
         Vec::new()
     }
 
+    /// Whether an item of a guarded object waits for the firewall. `false`: it lets no packet through
+    /// (an instance that must not run).
+    fn waits_for_firewall(&self, _key: &Self::Key, _value: &Self::Value) -> bool {
+        true
+    }
+
     /// The reconciler does not make this item for now, because the firewall does not protect it.
     fn hold_back(&mut self, _key: &Self::Key, _value: &Self::Value, _why: &str) {}
 

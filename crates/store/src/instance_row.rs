@@ -103,6 +103,8 @@ pub struct Row {
     pub detail: Option<String>,
     /// Reboot counter.
     pub boot: i64,
+    /// A user has stopped it, and none has started it since.
+    pub halted: bool,
     /// Combination of its groups.
     pub combination: CombinationId,
     /// When it was launched.
@@ -111,9 +113,17 @@ pub struct Row {
     pub terminated_at: Option<Micros>,
 }
 
+impl Row {
+    /// Whether a user has stopped it and its host has not said yet that it does not run.
+    pub fn is_stopping(&self) -> bool {
+        self.halted && matches!(self.state, State::Pending | State::Running | State::Error)
+    }
+}
+
 pub(crate) const COLUMNS: &str = "id, reservation_id, launch_index, client_token, launch_digest, project_id, user_id, \
     image_id, image_digest, instance_type, memory_mb, vcpus, hostname, key_name, key_data, \
-    user_data, user_data_sealed, host, availability_zone, state, detail, boot, combination_id, created_at, \
+    user_data, user_data_sealed, host, availability_zone, state, detail, boot, halted, combination_id, \
+    created_at, \
     terminated_at";
 
 pub(crate) fn row(row: &AnyRow) -> Result<Row> {
@@ -143,6 +153,7 @@ pub(crate) fn row(row: &AnyRow) -> Result<Row> {
         state: r.parse("state")?,
         detail: r.maybe_text("detail")?,
         boot: r.int("boot")?,
+        halted: r.flag("halted")?,
         combination: CombinationId(r.int("combination_id")?),
         created_at: r.moment("created_at")?,
         terminated_at: r.maybe_moment("terminated_at")?,

@@ -18,8 +18,8 @@ pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
             "INSERT INTO instances (id, reservation_id, launch_index, client_token, \
              launch_digest, project_id, user_id, image_id, image_digest, instance_type, \
              memory_mb, vcpus, hostname, key_name, key_data, user_data, user_data_sealed, host, \
-             availability_zone, state, detail, boot, combination_id, created_at) VALUES {}",
-            chunks::rows(1, 24, some.len())
+             availability_zone, state, detail, boot, halted, combination_id, created_at) VALUES {}",
+            chunks::rows(1, 25, some.len())
         );
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
         for (row, _) in some {
@@ -47,6 +47,7 @@ pub async fn insert(tx: &mut Tx, all: &[(&Row, &[GroupId])]) -> Result<()> {
                 .bind(row.state.to_string())
                 .bind(row.detail.clone())
                 .bind(row.boot)
+                .bind(i64::from(row.halted))
                 .bind(row.combination.0)
                 .bind(now);
         }
@@ -270,6 +271,16 @@ pub async fn count_boot(tx: &mut Tx, id: InstanceId) -> Result<()> {
     .bind(id.0)
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// Sets whether a user wants the instance stopped.
+pub async fn set_halted(tx: &mut Tx, id: InstanceId, halted: bool) -> Result<()> {
+    sqlx::query("UPDATE instances SET halted = $1 WHERE id = $2")
+        .bind(i64::from(halted))
+        .bind(id.0)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

@@ -27,6 +27,7 @@ const COMMON: Files = files!("common":
     "0005_sealed_user_data" "0006_several_ports" "0010_accepted_epochs" "0012_certificates"
     "0013_one_vlan_id" "0014_reserved_macs" "0015_dhcp_server" "0016_dhcp_options" "0017_vpns"
     "0018_rule_descriptions" "0019_network_snat" "0020_provider_rules"
+    "0021_halted"
 );
 const SQLITE: Files = files!("sqlite": "1001_dirty");
 const POSTGRES: Files = files!("postgres": "1001_dirty");

@@ -78,8 +78,9 @@ pub(crate) async fn planned(
         let these = chunks::list(1, ids.len());
         let sql = format!(
             "SELECT i.id, i.reservation_id, i.project_id, p.number, i.host, i.hostname, i.image_id, \
-             i.image_digest, i.instance_type, i.memory_mb, i.vcpus, i.boot, i.state, i.combination_id, c.group_ids, \
-             w.first_client, w.last_client FROM instances i JOIN projects p ON p.id = i.project_id \
+             i.image_digest, i.instance_type, i.memory_mb, i.vcpus, i.boot, i.halted, i.state, \
+             i.combination_id, c.group_ids, w.first_client, w.last_client \
+             FROM instances i JOIN projects p ON p.id = i.project_id \
              JOIN group_combinations c ON c.id = i.combination_id \
              LEFT JOIN vpns w ON w.instance_id = i.id \
              WHERE i.id IN ({these}) AND i.state <> 'terminated'"
@@ -143,6 +144,7 @@ fn without_ports(id: InstanceId, found: &AnyRow) -> Result<Instance> {
         // A type that is not known any more: then it is as good as one without a size.
         disk_gb: instance_type::find(&r.text("instance_type")?).map_or(0, |size| size.local_gb),
         boot: r.int("boot")?,
+        halted: r.flag("halted")?,
         deleting: r.parse::<State>("state")? == State::Deleting,
         ports: Vec::new(),
         groups: groups

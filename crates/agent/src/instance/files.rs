@@ -240,6 +240,7 @@ pub(super) fn unknown(instance: InstanceId) -> Instance {
         disk_gb: 0,
         ports: 0,
         boot: 0,
+        halted: false,
         injected: None,
         more_injected: Vec::new(),
     }

@@ -113,9 +113,10 @@ impl fmt::Display for Value {
             }
             Self::Instance { instance, plugged } => {
                 let plugged = if *plugged { "" } else { ", not plugged" };
+                let halted = if instance.halted { ", stopped" } else { "" };
                 write!(
                     f,
-                    "{} boot {}, {} MB, {} processors{plugged}, image {}",
+                    "{} boot {}, {} MB, {} processors{plugged}{halted}, image {}",
                     instance.hostname,
                     instance.boot,
                     instance.memory_mb,
@@ -241,11 +242,13 @@ fn goal(id: InstanceId, desired: &Desired<Key, Value>) -> Result<Option<Goal>, S
     for (_, value) in desired.range(Key::Port(id, 0)..=Key::Port(id, u32::MAX)) {
         match value {
             Value::Port(port) => ports.push(port.clone()),
+            // To stop, it needs no network.
+            Value::Unavailable { .. } if instance.halted => {}
             Value::Unavailable { .. } => return Ok(None),
             Value::Instance { .. } => {}
         }
     }
-    if ports.len() != instance.ports as usize {
+    if ports.len() != instance.ports as usize && !instance.halted {
         return Err(SubsystemError::Refused(format!(
             "{id}: waits for its ports: {} of {} are known",
             ports.len(),
@@ -298,6 +301,10 @@ impl Subsystem for Instances {
         }
     }
 
+    fn waits_for_firewall(&self, _: &Key, value: &Value) -> bool {
+        !matches!(value, Value::Instance { instance, .. } if instance.halted)
+    }
+
     fn hold_back(&mut self, _: &Key, value: &Value, why: &str) {
         if let Value::Instance { instance, .. } = value {
             self.supervisor.report_waiting(instance, why);
@@ -347,7 +354,9 @@ impl Subsystem for Instances {
             };
             there.insert(port.clone(), value.clone());
             let key = Key::Instance(port.instance());
-            if let Some(wanted @ Value::Instance { instance, .. }) = desired.get(&key) {
+            if let Some(wanted @ Value::Instance { instance, .. }) = desired.get(&key)
+                && !instance.halted
+            {
                 self.supervisor.report_waiting(instance, why);
                 there.insert(key, wanted.clone());
             }

@@ -20,7 +20,7 @@ use crate::boot::boot_id;
 use crate::image::Images;
 use novanet_model::InstanceId;
 use novanet_model::object::Instance;
-use novanet_model::wire::InstanceReport;
+use novanet_model::wire::{InstanceReport, InstanceState};
 use novanet_reconcile::SubsystemError;
 use phase::{Phase, pending};
 use rustix::process::Signal;
@@ -34,7 +34,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 /// The desired state of an instance.
 #[derive(Debug, Clone)]
 pub(super) enum Goal {
-    /// Run this boot of this spec.
+    /// Run this boot of this spec; if it is halted: exist, and not run.
     Run(Arc<Spec>),
     /// Not exist on this host.
     Gone,
@@ -173,9 +173,8 @@ impl InstanceSupervisor {
         {
             tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(process)));
         }
-        let report = phase.report(id, slot.reported.as_ref());
         slot.phase = phase;
-        self.report(slot, report);
+        self.report_phase(id, slot);
         if gone && !matches!(slot.goal, Some(Goal::Run(_))) {
             slots.remove(&id);
             // Not before the removal: of two removals at once, each would leave the sweep to the
@@ -208,6 +207,20 @@ impl InstanceSupervisor {
                 let _ = self.reports.send(report);
             }
         }
+    }
+
+    /// Reports the phase; of an instance that is stopped as its user wants, that it is.
+    fn report_phase(&self, id: InstanceId, slot: &mut Slot) {
+        let report = match slot.halted() {
+            Some(spec) => Some(InstanceReport {
+                instance: id,
+                state: InstanceState::Stopped,
+                boot: spec.instance.boot,
+                detail: None,
+            }),
+            None => slot.phase.report(id, slot.reported.as_ref()),
+        };
+        self.report(slot, report);
     }
 
     /// Reports the end of an instance that the server heard of and that never existed here.
@@ -263,7 +276,12 @@ impl InstanceSupervisor {
                     .iter()
                     .all(|port| self.attacher.is_attached(port));
             }
-            there.extend(slot.phase.observed(id, want));
+            there.extend(match want.filter(|want| want.halted) {
+                // Until the goal is set, and while it runs, it differs.
+                Some(want) if slot.halted().is_some() => Some((want.clone(), true)),
+                Some(_) => slot.phase.observed(id, None),
+                None => slot.phase.observed(id, want),
+            });
         }
         there
     }
@@ -282,6 +300,9 @@ impl InstanceSupervisor {
                 process.signal(Signal::KILL);
             }
             slot.goal = Some(goal);
+            if !slot.busy && slot.halted().is_some() {
+                self.report_phase(id, slot);
+            }
             match &mut slot.phase {
                 Phase::Failed { error, .. } if !slot.busy => Some(error.clone()),
                 Phase::Running { fault, .. } => fault.take(),
@@ -300,6 +321,9 @@ impl InstanceSupervisor {
     /// Reports that an instance waits, and for what. Not if this boot of it runs or has run, nor
     /// while a task works on it.
     pub(super) fn report_waiting(&self, instance: &Instance, why: &str) {
+        if instance.halted {
+            return;
+        }
         let mut slots = self.slots();
         let slot = slots.entry(instance.instance).or_insert_with(Slot::new);
         let failed = matches!(slot.phase, Phase::Failed { .. });
@@ -337,6 +361,18 @@ impl Slot {
             phase: Phase::Absent,
             busy: false,
             reported: None,
+        }
+    }
+
+    /// The spec, if the goal is not to run and it does not; also if it never did.
+    fn halted(&self) -> Option<&Arc<Spec>> {
+        match (&self.goal, &self.phase) {
+            (Some(Goal::Run(spec)), Phase::Absent | Phase::Stopped { clean: true, .. })
+                if spec.instance.halted =>
+            {
+                Some(spec)
+            }
+            _ => None,
         }
     }
 

@@ -9,7 +9,7 @@ use novanet_ec2::response::{
     self, Address, AllocatedAddress, Answer, ConsoleOutput, CreatedKeyPair, DescribedAddresses,
     DescribedInstances, DescribedSecurityGroups, Done, GroupName, Instance, InstanceState,
     Permission, PermissionSource, Reservation, RunningInstances, SecurityGroup, StateChange,
-    TerminatedInstances,
+    StateChanges,
 };
 use novanet_ec2::{Action, Params, RawRequest};
 use novanet_model::rule::Traffic;
@@ -201,11 +201,14 @@ fn instances_are_printed_as_euca2ools_did() {
         shown("run-instances ami-1", &RunningInstances(reservation())),
         shown("describe-instances", &all)
     );
-    let gone = TerminatedInstances(vec![StateChange {
-        id: InstanceId(1),
-        previous: InstanceState::Running,
-        current: InstanceState::ShuttingDown,
-    }]);
+    let gone = StateChanges {
+        action: "TerminateInstances",
+        changes: vec![StateChange {
+            id: InstanceId(1),
+            previous: InstanceState::Running,
+            current: InstanceState::ShuttingDown,
+        }],
+    };
     insta::assert_snapshot!(shown("terminate-instances i-1", &gone), @"INSTANCE	i-00000001");
     let console = ConsoleOutput {
         id: InstanceId(1),

@@ -151,6 +151,7 @@ fn row_of(
         state: State::Pending,
         detail: None,
         boot: 1,
+        halted: false,
         combination: plan.combination,
         created_at: Micros::new(0),
         terminated_at: None,

@@ -27,6 +27,7 @@ mod launch_together;
 mod members;
 mod network_modify;
 mod networks;
+mod power;
 mod projects;
 mod property;
 mod restored;

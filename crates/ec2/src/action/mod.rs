@@ -9,6 +9,7 @@ pub mod images;
 pub mod instances;
 mod interfaces;
 pub mod keys;
+pub mod power;
 pub mod zones;
 
 use crate::error::Ec2Error;
@@ -30,6 +31,7 @@ pub use instances::{
     DescribeInstances, GetConsoleOutput, InstanceIds, RunInstances,
 };
 pub use keys::{CreateKeyPair, DeleteKeyPair, DescribeKeyPairs, ImportKeyPair, KeyKind};
+pub use power::{StartInstances, StopInstances};
 pub use zones::{DescribeAvailabilityZones, DescribeRegions};
 
 macro_rules! actions {
@@ -83,6 +85,10 @@ actions! {
     DescribeInstanceTypes(DescribeInstanceTypes);
     /// Restart instances.
     RebootInstances(InstanceIds);
+    /// Let stopped instances run again.
+    StartInstances(StartInstances);
+    /// Stop instances, and keep what they have.
+    StopInstances(StopInstances);
     /// End instances.
     TerminateInstances(InstanceIds);
     /// What an instance has printed.

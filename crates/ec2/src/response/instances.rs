@@ -71,6 +71,8 @@ pub enum ReasonCode {
     Pending,
     /// It ended by itself.
     EndedByItself,
+    /// A user stopped it.
+    StoppedByUser,
     /// The cloud could not start it.
     Failed,
 }
@@ -80,6 +82,7 @@ impl ReasonCode {
         match self {
             Self::Pending => "pending",
             Self::EndedByItself => "Client.InstanceInitiatedShutdown",
+            Self::StoppedByUser => "Client.UserInitiatedShutdown",
             Self::Failed => "Server.InternalError",
         }
     }
@@ -351,38 +354,6 @@ impl Answer for DescribedInstances {
             reservation.write(xml);
         });
         next_token(xml, self.next_token.as_ref());
-    }
-}
-
-/// What TerminateInstances did to an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StateChange {
-    /// Instance.
-    pub id: InstanceId,
-    /// Before.
-    pub previous: InstanceState,
-    /// Now.
-    pub current: InstanceState,
-}
-
-/// The answer to TerminateInstances.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TerminatedInstances(
-    /// One for each instance; without them clients print nothing.
-    pub Vec<StateChange>,
-);
-
-impl Answer for TerminatedInstances {
-    fn action(&self) -> &'static str {
-        "TerminateInstances"
-    }
-
-    fn write(&self, xml: &mut Xml) {
-        xml.list("instancesSet", &self.0, |xml, change| {
-            xml.value("instanceId", change.id);
-            change.current.write(xml, "currentState");
-            change.previous.write(xml, "previousState");
-        });
     }
 }
 

@@ -10,6 +10,7 @@ pub mod instance_types;
 pub mod instances;
 pub mod keys;
 pub mod rules;
+pub mod state_changes;
 pub mod zones;
 
 use crate::xml::Xml;
@@ -25,10 +26,11 @@ pub use instance_status::{
 pub use instance_types::DescribedInstanceTypes;
 pub use instances::{
     ConsoleOutput, DescribedInstances, GroupName, Instance, InstanceState, ReasonCode, Reservation,
-    RunningInstances, StateChange, TerminatedInstances,
+    RunningInstances,
 };
 pub use keys::{CreatedKeyPair, DescribedKeyPairs, ImportedKeyPair, KeyPair};
 pub use rules::{AuthorizedIngress, DescribedSecurityGroupRules, SecurityGroupRule};
+pub use state_changes::{StateChange, StateChanges};
 pub use zones::{DescribedRegions, DescribedZones, Region, Zone};
 
 /// The answer to an action.

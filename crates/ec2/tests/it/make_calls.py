@@ -57,6 +57,8 @@ CALLS = [
         },
     ),
     ("reboot_instances", {"InstanceIds": ["i-0000000a"]}),
+    ("start_instances", {"InstanceIds": ["i-0000000a"]}),
+    ("stop_instances", {"InstanceIds": ["i-0000000a", "i-0000000b"], "Force": True, "Hibernate": False}),
     ("terminate_instances", {"InstanceIds": ["i-0000000a", "i-0000000b", "i-0000000a"]}),
     ("get_console_output", {"InstanceId": "i-0000000a"}),
     ("describe_images", {"Owners": ["self"], "ImageIds": ["ami-00000003"], "ExecutableUsers": ["all"]}),

@@ -9,7 +9,7 @@ use novanet_ec2::response::{
     DescribedSecurityGroups, DescribedZones, Done, GroupName, Health, Image, ImageState,
     ImportedKeyPair, Instance, InstanceState, InstanceStatus, KeyPair, Permission,
     PermissionSource, Region, Reservation, RunningInstances, SecurityGroup, SecurityGroupRule,
-    StateChange, TerminatedInstances, Zone,
+    StateChange, StateChanges, Zone,
 };
 use novanet_model::instance_type::INSTANCE_TYPES;
 use novanet_model::rule::Traffic;
@@ -174,6 +174,18 @@ fn instances() -> Vec<(&'static str, Box<dyn Answer>)> {
             value,
         })
     };
+    let change = |action, previous, current| {
+        let id = InstanceId(10);
+        let change = StateChange {
+            id,
+            previous,
+            current,
+        };
+        Box::new(StateChanges {
+            action,
+            changes: vec![change],
+        })
+    };
     vec![
         ("run", Box::new(RunningInstances(reservation()))),
         (
@@ -193,11 +205,27 @@ fn instances() -> Vec<(&'static str, Box<dyn Answer>)> {
         ),
         (
             "terminate",
-            Box::new(TerminatedInstances(vec![StateChange {
-                id: InstanceId(10),
-                previous: InstanceState::Running,
-                current: InstanceState::ShuttingDown,
-            }])),
+            change(
+                "TerminateInstances",
+                InstanceState::Running,
+                InstanceState::ShuttingDown,
+            ),
+        ),
+        (
+            "stop",
+            change(
+                "StopInstances",
+                InstanceState::Running,
+                InstanceState::Stopping,
+            ),
+        ),
+        (
+            "start",
+            change(
+                "StartInstances",
+                InstanceState::Stopped,
+                InstanceState::Pending,
+            ),
         ),
         (
             "modify_attribute",

@@ -140,6 +140,7 @@ pub fn instance(instance: i64, boot: i64) -> HostObject {
         disk_gb: 0,
         ports: 1,
         boot,
+        halted: false,
         injected: None,
         more_injected: Vec::new(),
     })

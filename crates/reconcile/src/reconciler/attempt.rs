@@ -198,6 +198,9 @@ impl<R: Subsystem> Reconciler<R> {
             let (Some(block), Some(value)) = (block, &change.to) else {
                 return true;
             };
+            if !self.subsystem.waits_for_firewall(&change.key, value) {
+                return true;
+            }
             if let Blocked::Refused(why) = block {
                 self.subsystem.hold_back(&change.key, value, why);
             }

@@ -6,11 +6,11 @@ use super::groups::group_ref;
 use super::{Answered, date_of};
 use crate::state::State;
 use novanet_control::Caller;
-use novanet_control::instances::{InstanceState as Row, InstanceView, Launch};
+use novanet_control::instances::{InstanceRow, InstanceState as Row, InstanceView, Launch};
 use novanet_ec2::action::{DescribeInstances, GetConsoleOutput, InstanceIds, RunInstances};
 use novanet_ec2::response::{
     ConsoleOutput, DescribedInstances, Done, GroupName, Instance, InstanceState, ReasonCode,
-    Reservation, RunningInstances, StateChange, TerminatedInstances,
+    Reservation, RunningInstances, StateChange, StateChanges,
 };
 use novanet_ec2::{Code, Ec2Error};
 use novanet_model::wire::{Answer, Question};
@@ -96,7 +96,44 @@ pub(super) async fn terminate(state: &State, caller: &Caller, request: &Instance
             },
         })
         .collect();
-    Ok(Box::new(TerminatedInstances(changes)))
+    Ok(Box::new(StateChanges {
+        action: "TerminateInstances",
+        changes,
+    }))
+}
+
+pub(super) async fn stop(state: &State, caller: &Caller, ids: &[InstanceId]) -> Answered {
+    let (before, _) = state.cloud.stop(caller, ids).await?;
+    let current = |row: &InstanceRow| match row.state {
+        Row::Stopped => InstanceState::Stopped,
+        _ => InstanceState::Stopping,
+    };
+    Ok(Box::new(changes("StopInstances", &before, current)))
+}
+
+pub(super) async fn start(state: &State, caller: &Caller, ids: &[InstanceId]) -> Answered {
+    let (before, _) = state.cloud.start(caller, ids).await?;
+    let current = |row: &InstanceRow| match row.state {
+        Row::Running => InstanceState::Running,
+        _ => InstanceState::Pending,
+    };
+    Ok(Box::new(changes("StartInstances", &before, current)))
+}
+
+fn changes(
+    action: &'static str,
+    before: &[InstanceRow],
+    current: impl Fn(&InstanceRow) -> InstanceState,
+) -> StateChanges {
+    let change = |row: &InstanceRow| StateChange {
+        id: row.id,
+        previous: state_of(row),
+        current: current(row),
+    };
+    StateChanges {
+        action,
+        changes: before.iter().map(change).collect(),
+    }
 }
 
 pub(super) async fn console(
@@ -157,10 +194,11 @@ fn instance(view: InstanceView) -> Instance {
     Instance {
         id: row.id,
         image: AmiId(row.image.0),
-        state: ec2_state(row.state),
+        state: state_of(&row),
         reason,
         reason_code: match row.state {
             Row::Error => ReasonCode::Failed,
+            Row::Stopped if row.halted => ReasonCode::StoppedByUser,
             Row::Stopped => ReasonCode::EndedByItself,
             _ => ReasonCode::Pending,
         },
@@ -185,9 +223,18 @@ fn instance(view: InstanceView) -> Instance {
     }
 }
 
+/// The state that clients see.
+pub(super) fn state_of(row: &InstanceRow) -> InstanceState {
+    if row.is_stopping() {
+        InstanceState::Stopping
+    } else {
+        ec2_state(row.state)
+    }
+}
+
 /// EC2 has no state for "could not be started"; nova said `pending` for ever. Clients' waiters end
 /// on `terminated` and `stopped`, and the reason says why.
-pub(super) fn ec2_state(state: Row) -> InstanceState {
+fn ec2_state(state: Row) -> InstanceState {
     match state {
         Row::Pending => InstanceState::Pending,
         Row::Running => InstanceState::Running,

@@ -230,6 +230,8 @@ fn role_for(action: &Action) -> Option<Role> {
     match action {
         Action::RunInstances(_)
         | Action::RebootInstances(_)
+        | Action::StartInstances(_)
+        | Action::StopInstances(_)
         | Action::TerminateInstances(_)
         | Action::GetConsoleOutput(_) => Some(Role::SysAdmin),
         Action::DescribeInstanceAttribute(r) => {
@@ -269,6 +271,8 @@ async fn carry_out(state: &Shared, caller: &Caller, action: Action) -> Answered 
         Action::DescribeInstances(r) => instances::describe(state, caller, &r).await,
         Action::RebootInstances(r) => instances::reboot(state, caller, &r).await,
         Action::TerminateInstances(r) => instances::terminate(state, caller, &r).await,
+        Action::StartInstances(r) => instances::start(state, caller, &r.ids).await,
+        Action::StopInstances(r) => instances::stop(state, caller, &r.ids).await,
         Action::GetConsoleOutput(r) => instances::console(state, caller, &r).await,
         Action::DescribeInstanceStatus(r) => status::describe(state, caller, &r).await,
         Action::DescribeInstanceAttribute(r) => status::attribute(state, caller, &r).await,

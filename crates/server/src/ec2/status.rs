@@ -1,7 +1,7 @@
 //! What clients ask of one instance: health, and properties one by one.
 
 use super::Answered;
-use super::instances::{ec2_state, select};
+use super::instances::{select, state_of};
 use crate::state::State;
 use novanet_control::instances::InstanceState as Row;
 use novanet_control::{Caller, Role};
@@ -9,7 +9,7 @@ use novanet_ec2::action::{Attribute, DescribeInstanceAttribute, DescribeInstance
 use novanet_ec2::filter;
 use novanet_ec2::response::{
     AttributeValue, DescribedInstanceAttribute, DescribedInstanceStatus, GroupName, Health,
-    InstanceStatus,
+    InstanceState, InstanceStatus,
 };
 
 pub(super) async fn describe(
@@ -22,7 +22,7 @@ pub(super) async fn describe(
     let mut statuses: Vec<InstanceStatus> = views
         .into_iter()
         // As in EC2: only running ones, unless all are asked for.
-        .filter(|view| request.all || view.row.state == Row::Running)
+        .filter(|view| request.all || state_of(&view.row) == InstanceState::Running)
         .map(|view| {
             let host = view.row.host.as_deref();
             let host_up = hosts
@@ -30,8 +30,8 @@ pub(super) async fn describe(
                 .any(|h| Some(h.name.as_str()) == host && state.cloud.is_up(h));
             InstanceStatus {
                 id: view.row.id,
+                state: state_of(&view.row),
                 zone: view.row.availability_zone,
-                state: ec2_state(view.row.state),
                 instance: match view.row.state {
                     Row::Running => Health::Ok,
                     Row::Pending => Health::Initializing,

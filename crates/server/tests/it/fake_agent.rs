@@ -63,7 +63,11 @@ impl FakeAgent {
         let running = |object: &HostObject| match object {
             HostObject::Instance(instance) => Some(InstanceReport {
                 instance: instance.instance,
-                state: InstanceState::Running,
+                state: if instance.halted {
+                    InstanceState::Stopped
+                } else {
+                    InstanceState::Running
+                },
                 boot: instance.boot,
                 detail: None,
             }),

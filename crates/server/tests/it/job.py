@@ -102,6 +102,19 @@ same(ec2.get_console_output(InstanceId=ids[0])["Output"], "i-00000001 says hello
 ec2.reboot_instances(InstanceIds=ids[:1])
 ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig=QUICK)
 
+stopped = ec2.stop_instances(InstanceIds=ids)["StoppingInstances"]
+same([i["PreviousState"]["Name"] for i in stopped], ["running"] * 2)
+same([i["CurrentState"]["Name"] for i in stopped], ["stopping"] * 2)
+ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig=QUICK)
+off = instances(InstanceIds=ids[:1])[0]
+same(off["StateReason"]["Code"], "Client.UserInitiatedShutdown")
+same(off["PrivateIpAddress"], one["PrivateIpAddress"])
+same(ec2.describe_instance_status()["InstanceStatuses"], [])
+started = ec2.start_instances(InstanceIds=ids)["StartingInstances"]
+same([i["CurrentState"]["Name"] for i in started], ["pending"] * 2)
+ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig=QUICK)
+assert "StateReason" not in instances(InstanceIds=ids[:1])[0]
+
 ended = ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
 same({i["CurrentState"]["Name"] for i in ended}, {"shutting-down"})
 ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig=QUICK)

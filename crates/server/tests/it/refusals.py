@@ -110,7 +110,10 @@ web.terminate_instances(InstanceIds=[other])
 web.get_waiter("instance_terminated").wait(
     InstanceIds=[other], WaiterConfig={"Delay": 1, "MaxAttempts": 30}
 )
-refused("IncorrectInstanceState", web.reboot_instances, InstanceIds=[other])
+for call in (web.reboot_instances, web.start_instances, web.stop_instances):
+    refused("IncorrectInstanceState", call, InstanceIds=[other])
+refused("MissingParameter", web.stop_instances)
+refused("UnsupportedOperation", web.stop_instances, InstanceIds=[other], Hibernate=True)
 
 # A user who is in no project, and one who names somebody else's.
 refused("AuthFailure", others["joe"].describe_instances)

@@ -35,9 +35,20 @@ pub(super) enum Phase {
         error: String,
         tries: u32,
         again: Instant,
-        /// The failed step was a removal, so the next removal waits too.
-        removing: bool,
+        /// The failed step: another try of it waits, another step does not.
+        during: Failing,
     },
+}
+
+/// What an instance could not be brought to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// To run.
+    Boot,
+    /// To stop.
+    Halt,
+    /// To go.
+    Removal,
 }
 
 impl Phase {

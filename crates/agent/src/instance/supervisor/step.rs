@@ -1,5 +1,6 @@
 //! The next step of an instance: a pure function of its goal and its phase.
 
+use super::phase::Failing;
 use super::{Goal, Phase, Spec};
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,13 +44,24 @@ pub(super) fn next(goal: Option<&Goal>, phase: &Phase, now: Instant) -> Step {
             Some(Goal::Gone),
             Phase::Failed {
                 again,
-                removing: true,
+                during: Failing::Removal,
                 ..
             },
         ) if now < *again => Step::Rest,
         (Some(Goal::Gone), _) => Step::Remove,
         (_, Phase::Stopped { clean: false, .. }) => Step::Clean,
         (None, _) => Step::Rest,
+        (Some(Goal::Run(want)), phase) if want.instance.halted => match phase {
+            Phase::Running { .. } => Step::Halt,
+            Phase::Failed {
+                again,
+                during: Failing::Halt,
+                ..
+            } if now < *again => Step::Rest,
+            // The failed step may have left a process.
+            Phase::Failed { .. } => Step::Clean,
+            Phase::Absent | Phase::Stopped { .. } => Step::Rest,
+        },
         (Some(Goal::Run(spec)), Phase::Absent) => Step::Boot(Arc::clone(spec)),
         (Some(Goal::Run(want)), Phase::Running { spec, plugged, .. }) => {
             if want.instance.boot != spec.instance.boot {
@@ -129,7 +141,7 @@ mod tests {
             error: "no image".to_owned(),
             tries: 1,
             again: now + Duration::from_secs(1),
-            removing: false,
+            during: Failing::Boot,
         };
         let run = Goal::Run(spec(1));
         assert_eq!(next(Some(&run), &failed, now), Step::Rest);
@@ -140,6 +152,46 @@ mod tests {
             Step::Boot(spec(2))
         );
         assert_eq!(next(Some(&Goal::Gone), &failed, now), Step::Remove);
+    }
+
+    #[test]
+    fn an_instance_that_its_user_stopped_is_halted_and_rests_until_another_boot() {
+        let now = Instant::now();
+        let halted = |boot| {
+            let mut spec = Spec::clone(&spec(boot));
+            spec.instance.halted = true;
+            Goal::Run(Arc::new(spec))
+        };
+        let failed = |during| Phase::Failed {
+            spec: None,
+            boot: Some(1),
+            error: "busy".to_owned(),
+            tries: 1,
+            again: now + Duration::from_secs(1),
+            during,
+        };
+        let stop = halted(1);
+        for rests in [
+            Phase::Absent,
+            stopped(None, true),
+            stopped(Some(1), true),
+            failed(Failing::Halt),
+        ] {
+            assert_eq!(next(Some(&stop), &rests, now), Step::Rest, "{rests:?}");
+        }
+        let later = now + Duration::from_secs(2);
+        for (phase, at) in [
+            (stopped(None, false), now),
+            (failed(Failing::Boot), now),
+            (failed(Failing::Halt), later),
+        ] {
+            assert_eq!(next(Some(&stop), &phase, at), Step::Clean, "{phase:?}");
+        }
+        let start = Goal::Run(spec(2));
+        let boots = next(Some(&start), &stopped(None, true), now);
+        assert_eq!(boots, Step::Boot(spec(2)));
+        let gone = next(Some(&Goal::Gone), &failed(Failing::Halt), now);
+        assert_eq!(gone, Step::Remove);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! action of a step: the next one reads the folder ([`super::InstanceSupervisor::adopt`]) and goes
 //! on.
 
-use super::phase::pending;
+use super::phase::{Failing, pending};
 use super::step::Step;
 use super::{Goal, InstanceSupervisor, MAX_IMAGE_AGE, Phase, Spec, blocking};
 use crate::boot::boot_id;
@@ -32,7 +32,12 @@ impl InstanceSupervisor {
     /// Takes one step. Returns the phase after it.
     pub(super) async fn perform(&self, id: InstanceId, step: Step, phase: Phase) -> Phase {
         let (spec, boot) = (phase.spec().cloned(), phase.boot());
-        let (what, removing) = (step.name(), step == Step::Remove);
+        let what = step.name();
+        let during = match step {
+            Step::Remove => Failing::Removal,
+            Step::Halt | Step::Clean => Failing::Halt,
+            Step::Boot(_) | Step::Attach | Step::Rest => Failing::Boot,
+        };
         let began = Instant::now();
         let (result, about) = match step {
             Step::Rest => return phase,
@@ -65,7 +70,7 @@ impl InstanceSupervisor {
                     error: error.to_string(),
                     tries,
                     again: Instant::now() + pause,
-                    removing,
+                    during,
                 }
             }
         }
@@ -98,12 +103,14 @@ impl InstanceSupervisor {
         self.permits.acquire().await.ok()
     }
 
-    /// Returns when the goal is that the instance does not exist.
+    /// Returns when the goal is that the instance does not exist, or does not run.
     async fn unwanted(&self, id: InstanceId) {
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            if let Some(Goal::Gone) = self.slots().get(&id).and_then(|slot| slot.goal.clone()) {
-                return;
+            match self.slots().get(&id).and_then(|slot| slot.goal.as_ref()) {
+                Some(Goal::Gone) => return,
+                Some(Goal::Run(spec)) if spec.instance.halted => return,
+                _ => {}
             }
         }
     }

@@ -81,6 +81,67 @@ fn an_instance_that_powers_off_is_stopped_until_the_next_boot() {
 }
 
 #[test]
+fn an_instance_that_its_user_stops_keeps_its_disk_and_runs_again_when_started() {
+    on_a_host(async || {
+        let mut host = Host::with_one_running().await;
+        host.until_ping(1).await;
+        host.inside(1, "echo kept > /file");
+        let like = |boot, halted| {
+            HostObject::Instance(Instance {
+                boot,
+                halted,
+                ..instance(1)
+            })
+        };
+        host.seen.clear();
+        // Not even a network that the host cannot have keeps it running.
+        host.want_unavailable(&HostObject::Port(port(1, 0)));
+        host.want(&like(1, true));
+        host.until(1, InstanceState::Stopped, 1).await;
+        host.subsystem.wait_idle().await;
+        let (changes, errors) = host.round().await;
+        assert_eq!((changes, errors.len()), (0, 0), "it stays stopped");
+        assert!(host.console(1).contains("tiny: going down"), "politely");
+        let detail = host.seen.last().and_then(|report| report.detail.clone());
+        assert_eq!(detail, None, "not by itself");
+
+        // Another agent learns the goal anew, and says again that it is met.
+        host.restart_agent();
+        host.want_unavailable(&HostObject::Port(port(1, 0)));
+        host.want(&like(1, true));
+        host.until(1, InstanceState::Stopped, 1).await;
+        host.subsystem.wait_idle().await;
+        let (changes, errors) = host.round().await;
+        assert_eq!((changes, errors.len()), (0, 0), "it stays stopped");
+
+        host.want(&HostObject::Port(port(1, 0)));
+        host.want(&like(2, false));
+        host.until(1, InstanceState::Running, 2).await;
+        host.until_ping(1).await;
+        assert_eq!(host.inside(1, "cat /file").trim(), "kept");
+    });
+}
+
+#[test]
+fn an_instance_that_is_stopped_before_its_first_boot_is_never_started() {
+    on_a_host(async || {
+        let mut host = Host::new();
+        host.fetch_image().await;
+        host.want(&HostObject::Port(port(1, 0)));
+        host.want(&HostObject::Instance(Instance {
+            halted: true,
+            ..instance(1)
+        }));
+        host.until(1, InstanceState::Stopped, 1).await;
+        let (changes, errors) = host.round().await;
+        assert_eq!((changes, errors.len()), (0, 0), "nothing is left to do");
+        assert_eq!(host.console(1), "", "it was started");
+        host.unwant_instance(1);
+        host.until(1, InstanceState::Gone, 1).await;
+    });
+}
+
+#[test]
 fn while_a_network_is_unavailable_running_instances_stay_and_new_ones_wait() {
     on_a_host(async || {
         let mut host = Host::new().with_dhcp(3);

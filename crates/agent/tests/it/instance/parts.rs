@@ -186,6 +186,7 @@ pub(crate) fn instance(number: i64) -> Instance {
         disk_gb: 0,
         ports: 1,
         boot: 1,
+        halted: false,
         injected: None,
         more_injected: Vec::new(),
     }

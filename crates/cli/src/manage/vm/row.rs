@@ -31,11 +31,16 @@ impl From<InstanceView> for VmRow {
         let addresses = addresses.chain(view.public_address).collect();
         let detail = view.reason().map(str::to_owned);
         let row = view.row;
+        let state = if row.is_stopping() {
+            "stopping".to_owned()
+        } else {
+            row.state.to_string()
+        };
         Self {
             instance: row.id.to_string(),
             host: row.host,
             instance_type: row.instance_type,
-            state: row.state.to_string(),
+            state,
             launched: Time(row.created_at),
             image: AmiId(row.image.0).to_string(),
             project: row.project.to_string(),

@@ -21,6 +21,7 @@ mod reason;
 mod repair;
 mod restart;
 mod start;
+mod stop;
 mod tour;
 mod vlan;
 mod vlan_life;

@@ -241,12 +241,7 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
         giving.run_instances(ann, &own).await
     })
     .await?;
-    for host in hosts.iter_mut() {
-        host.follow().await;
-        let status = host.status();
-        t.one("status", async |c| c.status(&host.name, &status).await)
-            .await?;
-    }
+    statuses(t, hosts).await?;
     let port = t.w.instance(ann, InstanceId(1)).await?.ports.remove(0);
     for event in [LeaseChange::Leased, LeaseChange::Released] {
         let (address, mac) = (port.address, port.mac);
@@ -265,10 +260,22 @@ async fn launches(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Res
             .await
     })
     .await?;
-    t.one("reboot", async |c| {
-        c.reboot(ann, &[InstanceId(1), InstanceId(2)]).await
-    })
-    .await
+    let both = [InstanceId(1), InstanceId(2)];
+    t.one("stop", async |c| c.stop(ann, &both).await).await?;
+    statuses(t, hosts).await?;
+    t.one("start", async |c| c.start(ann, &both).await).await?;
+    t.one("reboot", async |c| c.reboot(ann, &both).await).await
+}
+
+/// Every host does what it is to do, and reports.
+async fn statuses(t: &Trial<'_>, hosts: &mut [FakeHost; 2]) -> Result<()> {
+    for host in hosts {
+        host.follow().await;
+        let status = host.status();
+        t.one("status", async |c| c.status(&host.name, &status).await)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn addresses(t: &Trial<'_>, ann: &Caller) -> Result<()> {
@@ -355,12 +362,7 @@ async fn endings(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> Resu
             .await?;
     }
     // The last who lets go ends it: the addresses go back.
-    for host in hosts {
-        host.follow().await;
-        let status = host.status();
-        t.one("status", async |c| c.status(&host.name, &status).await)
-            .await?;
-    }
+    statuses(t, hosts).await?;
     let left = t.w.fixed_ips(None).await?;
     anyhow::ensure!(left.iter().all(|f| f.instance.is_none()), "{left:?}");
     Ok(())
@@ -466,12 +468,7 @@ async fn departures(t: &Trial<'_>, ann: &Caller, hosts: &mut [FakeHost; 2]) -> R
         c.delete_network("10.9.0.0/24").await
     })
     .await?;
-    for host in hosts.iter_mut() {
-        host.follow().await;
-        let status = host.status();
-        t.one("status", async |c| c.status(&host.name, &status).await)
-            .await?;
-    }
+    statuses(t, hosts).await?;
     // No host has to let go of this one: its host never existed.
     t.w.allocate_address(ann, None).await?;
     t.sql("UPDATE networks SET project_id = 'shop' WHERE id = 2")

@@ -66,6 +66,7 @@ async fn an_instance_comes_back_as_it_was_inserted(t: Fresh) -> Result<()> {
         state: State::Error,
         memory_mb: u32::MAX,
         boot: 7,
+        halted: true,
         ..an_instance(&mut tx, &project, &[]).await?
     };
     for row in [&bare, &full] {
@@ -191,6 +192,7 @@ async fn the_plan_sees_an_instance_with_its_ports_and_groups(t: Fresh) -> Result
         vcpus: 1,
         disk_gb: 0,
         boot: 1,
+        halted: false,
         deleting: false,
         ports,
         groups: vec![front],
@@ -287,6 +289,13 @@ async fn a_state_is_kept_with_its_reason_and_a_reboot_is_counted(t: Fresh) -> Re
         (row.state, row.detail, row.boot, row.terminated_at),
         (State::Pending, None, 2, None)
     );
+    for halted in [true, false] {
+        instances::set_halted(&mut tx, id, halted).await?;
+        let row = instances::by_id(&mut tx, id).await?.unwrap();
+        assert_eq!((row.halted, row.is_stopping()), (halted, halted));
+        let planned = views::instance(&mut tx, id).await?.unwrap();
+        assert_eq!(planned.halted, halted);
+    }
     instances::set_state(&mut tx, id, State::Terminated, None).await?;
     let row = instances::by_id(&mut tx, id).await?.unwrap();
     assert_eq!(row.terminated_at, Some(tx.now));

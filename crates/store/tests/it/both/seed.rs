@@ -139,6 +139,7 @@ pub(crate) async fn an_instance(
         state: State::Pending,
         detail: None,
         boot: 1,
+        halted: false,
         combination,
         created_at: tx.now,
         terminated_at: None,
