@@ -121,7 +121,7 @@ async fn a_life(settings: Settings) {
     let agent = Agent::start(&settings);
     in_force(&cloud, version).await;
     shows("ip address show dev br100", "10.0.1.1/24", true).await;
-    shows("nft list ruleset", "203.0.0.1 : 10.0.0.3", true).await;
+    shows("nft -s list ruleset", "203.0.0.1 counter : 10.0.0.3", true).await;
     let dnsmasq = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '";
     shows(dnsmasq, "dnsmasq", true).await;
 
@@ -130,7 +130,7 @@ async fn a_life(settings: Settings) {
     while quickest.again().unwrap() {
         let began = Instant::now();
         sh("nft delete table ip nova");
-        shows("nft list ruleset", "203.0.0.1 : 10.0.0.3", true).await;
+        shows("nft -s list ruleset", "203.0.0.1 counter : 10.0.0.3", true).await;
         quickest.took(began.elapsed());
     }
     let mut quickest = Quickest::within(Duration::from_secs(5));
