@@ -25,7 +25,7 @@ APPLETS := nova-manage nova-api nova-network nova-compute nova-dhcpbridge
 # The old host's services: `service nova-network restart` restarts the one that does their work.
 SERVICES := nova-network nova-compute nova-api
 EUCA  := $(addprefix euca-, \
-	run-instances describe-instances reboot-instances terminate-instances get-console-output describe-images \
+	run-instances describe-instances reboot-instances start-instances stop-instances terminate-instances get-console-output describe-images \
 	add-keypair create-keypair import-keypair describe-keypairs delete-keypair \
 	add-group create-group describe-groups describe-group delete-group authorize revoke \
 	allocate-address associate-address disassociate-address release-address deallocate-address describe-addresses \

@@ -37,19 +37,31 @@ pub(super) const COMMANDS: &[Command] = &[
         },
     },
     Command {
+        name: "stop-instances",
+        aliases: &[],
+        about: "shut instances down and keep them",
+        example: "stop-instances i-00000001",
+        params: SOME,
+        request: |b| Ok(Request::new("StopInstances").list("InstanceId", &b.all("instance"))),
+        show: changed,
+    },
+    Command {
+        name: "start-instances",
+        aliases: &[],
+        about: "start instances that were stopped, or that failed",
+        example: "start-instances i-00000001",
+        params: SOME,
+        request: |b| Ok(Request::new("StartInstances").list("InstanceId", &b.all("instance"))),
+        show: changed,
+    },
+    Command {
         name: "terminate-instances",
         aliases: &[],
         about: "end instances",
         example: "terminate-instances i-00000001",
         params: SOME,
         request: |b| Ok(Request::new("TerminateInstances").list("InstanceId", &b.all("instance"))),
-        show: |_, answer| {
-            let mut out = String::new();
-            for item in answer.items("instancesSet") {
-                line(&mut out, &["INSTANCE", item.text_of("instanceId")]);
-            }
-            Ok(out)
-        },
+        show: changed,
     },
     Command {
         name: "reboot-instances",
@@ -101,6 +113,16 @@ const RUN: &[Param] = &[
     param("user_data_file", Takes::Named, "file with user data").or(&["f"]),
     param("availability_zone", Takes::Named, "zone").or(&["z"]),
 ];
+
+/// The instances whose state a command changed.
+#[allow(clippy::unnecessary_wraps)] // as the table wants it
+fn changed(_: &Bound, answer: &Element) -> Result<String, Failure> {
+    let mut out = String::new();
+    for item in answer.items("instancesSet") {
+        line(&mut out, &["INSTANCE", item.text_of("instanceId")]);
+    }
+    Ok(out)
+}
 
 fn run(bound: &Bound) -> Result<Request, Failure> {
     let count = bound.text("instance_count").unwrap_or("1");

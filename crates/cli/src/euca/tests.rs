@@ -109,6 +109,8 @@ fn every_option_has_its_place_in_the_request() {
     insta::assert_snapshot!(check("describe-images ami-1"), @"ImageId.1=ami-1");
     insta::assert_snapshot!(check("describe-instances i-1"), @"InstanceId.1=i-1");
     insta::assert_snapshot!(check("terminate-instances i-1"), @"InstanceId.1=i-1");
+    insta::assert_snapshot!(check("stop-instances i-1 i-2"), @"InstanceId.1=i-1 InstanceId.2=i-2");
+    insta::assert_snapshot!(check("start-instances i-1"), @"InstanceId.1=i-1");
     insta::assert_snapshot!(check("get-console-output i-1"), @"InstanceId=i-1");
     insta::assert_snapshot!(check("describe-keypairs"), @"");
     insta::assert_snapshot!(check("delete-keypair mykey"), @"KeyName=mykey");
@@ -201,15 +203,27 @@ fn instances_are_printed_as_euca2ools_did() {
         shown("run-instances ami-1", &RunningInstances(reservation())),
         shown("describe-instances", &all)
     );
-    let gone = StateChanges {
-        action: "TerminateInstances",
-        changes: vec![StateChange {
-            id: InstanceId(1),
-            previous: InstanceState::Running,
-            current: InstanceState::ShuttingDown,
-        }],
-    };
-    insta::assert_snapshot!(shown("terminate-instances i-1", &gone), @"INSTANCE	i-00000001");
+    for (command, action) in [
+        ("terminate", "TerminateInstances"),
+        ("stop", "StopInstances"),
+        ("start", "StartInstances"),
+    ] {
+        let changes = StateChanges {
+            action,
+            changes: vec![StateChange {
+                id: InstanceId(1),
+                previous: InstanceState::Running,
+                current: InstanceState::ShuttingDown,
+            }],
+        };
+        let said = shown(&format!("{command}-instances i-1"), &changes);
+        assert_eq!(
+            said,
+            "INSTANCE	i-00000001
+",
+            "{command}"
+        );
+    }
     let console = ConsoleOutput {
         id: InstanceId(1),
         at: OffsetDateTime::UNIX_EPOCH,

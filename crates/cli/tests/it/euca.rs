@@ -189,7 +189,7 @@ fn the_manuals_steps_work_against_a_running_server() {
     --- stderr
     error: euca-run-instances: InvalidAMIID.NotFound: image ami-00000001 not found
     ");
-    for command in ["reboot", "terminate"] {
+    for command in ["reboot", "terminate", "stop", "start"] {
         let said = check(&format!("euca-{command}-instances i-7"));
         let wanted = format!(
             "exit 1\n--- stderr\nerror: euca-{command}-instances: InvalidInstanceID.NotFound: \
