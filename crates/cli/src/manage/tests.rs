@@ -114,7 +114,7 @@ fn the_word_that_was_meant_as_the_range_is_named() {
     exit 2
     error: network create: fixed_range_v4 "10.0.0.0": must look like 10.0.0.0/24
     "#);
-    insta::assert_snapshot!(check("network create 10.0.0.0.0 10.0.0.0/24"), @r#"Network(Create(Create { kind: None, num_networks: None, request: Request { kind: Vlan, label: "10.0.0.0.0", range: 10.0.0.0/24, num_networks: 1, network_size: None, gateway: None, dhcp_server: None, dhcp_start: None, bridge: None, bridge_interface: None, vlan: None, vpn_port: None, vpn_address: None, dns: [], domain: None, dhcp_options: [], multi_host: None, mtu: None, project: None } }))"#);
+    insta::assert_snapshot!(check("network create 10.0.0.0.0 10.0.0.0/24"), @r#"Network(Create(Create { kind: None, num_networks: None, request: Request { kind: Vlan, label: "10.0.0.0.0", range: 10.0.0.0/24, num_networks: 1, network_size: None, gateway: None, dhcp_server: None, dhcp_start: None, bridge: None, bridge_interface: None, vlan: None, vpn_port: None, vpn_address: None, dns: [], domain: None, dhcp_options: [], no_snat: false, multi_host: None, mtu: None, project: None } }))"#);
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn modify_changes_what_it_names_and_nothing_else() {
     mtu:                 None
     multi_host:          false
     project:             web
+    snat:                true
     subnet:              subnet-00000001
     used:                0
     uuid:                UUID

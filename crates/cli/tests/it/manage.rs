@@ -28,6 +28,7 @@ fn the_first_command_on_an_empty_state_path_makes_the_database() {
         "dns": [],
         "domain": null,
         "dhcp_options": [],
+        "snat": true,
         "bridge": "br100",
         "bridge_interface": null,
         "vlan": null,
@@ -90,6 +91,7 @@ fn the_manuals_vlan_networks_follow_each_other() {
     mtu:                 None
     multi_host:          false
     project:             None
+    snat:                true
     subnet:              subnet-00000002
     used:                0
     uuid:                UUID

@@ -41,6 +41,9 @@ fn every_old_name_is_the_face_that_took_its_place() {
     take an address from the pool
 
         address                     this one, if it is free
+
+    Example:
+        euca-allocate-address 68.99.26.170
     ");
     for (name, applet) in [
         ("nova-api", "server"),
