@@ -145,11 +145,11 @@ async fn a_life(settings: Settings) {
 
     let version = cloud.change(&[cloud::float(2, 9)], &[&cloud::float(1, 3)]);
     in_force(&cloud, version).await;
-    shows("nft list ruleset", "203.0.0.2 : 10.0.0.9", true).await;
+    shows("nft -s list ruleset", "203.0.0.2 counter : 10.0.0.9", true).await;
     shows("nft list ruleset", "203.0.0.1", false).await;
 
     agent.stop().await;
-    shows("nft list ruleset", "203.0.0.2 : 10.0.0.9", true).await;
+    shows("nft -s list ruleset", "203.0.0.2 counter : 10.0.0.9", true).await;
     shows("ip address", "10.0.1.1/24", true).await;
     shows(dnsmasq, "dnsmasq", true).await;
 

@@ -329,11 +329,12 @@ fn previews_name_the_objects_in_order_and_change_nothing() {
             let gone = steps.iter().filter(|s| s.effect == Effect::Remove);
             gone.map(|s| s.object.clone()).collect()
         };
-        assert_eq!(removed(&delete.steps), ["dhcp/1", "gateway/1", "bridge/1"]);
+        let all = ["dhcp/1", "vpn/127.0.0.1/1000", "gateway/1", "bridge/1"];
+        assert_eq!(removed(&delete.steps), all);
 
         let scrub = w.preview_scrub(&name("web"), false, false).await?;
         assert_eq!(scrub.blockers.len(), 1, "{scrub:?}");
-        assert_eq!(removed(&scrub.steps), ["dhcp/1", "gateway/1", "bridge/1"]);
+        assert_eq!(removed(&scrub.steps), all);
         let scrub = w.preview_scrub(&name("web"), false, true).await?;
         assert!(scrub.blockers.is_empty());
         let gone = removed(&scrub.steps);
