@@ -7,4 +7,5 @@ mod agent_api;
 mod client;
 mod ec2;
 mod fake_agent;
+mod roles;
 mod world;
