@@ -5,7 +5,9 @@
 mod admin;
 mod agent_api;
 mod client;
+mod connection;
 mod ec2;
 mod fake_agent;
+mod hostile;
 mod roles;
 mod world;

@@ -1,15 +1,12 @@
 //! Which role may call which action: every action, by users with every combination of roles, in
 //! their own project and in another one; `DryRun` has to give the same answer.
 
+use crate::connection::{Connection, inner};
 use crate::world::World;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use novanet_ec2::Action;
 use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use time::OffsetDateTime;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 
 /// Who may call an action, by nova's table of 2011.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,50 +176,6 @@ impl User {
     }
 }
 
-/// A connection that is kept.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    /// Status and body.
-    async fn send(
-        &mut self,
-        request: &RequestBuilder,
-        keys: &Credentials,
-    ) -> Result<(u16, String)> {
-        let request = request.sign_v4(keys, "nova", OffsetDateTime::now_utc());
-        let mut text = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
-        for (name, value) in &request.headers {
-            write!(text, "{name}: {value}\r\n")?;
-        }
-        let length = request.body.len();
-        write!(text, "Content-Length: {length}\r\n\r\n{}", request.body)?;
-        self.0.write_all(text.as_bytes()).await?;
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            anyhow::ensure!(self.0.read_line(&mut line).await? > 0, "hung up");
-            let line = line.trim_end().to_ascii_lowercase();
-            if let Some(rest) = line.strip_prefix("http/1.1 ") {
-                status = rest.split(' ').next().context("no status")?.parse()?;
-            } else if let Some(rest) = line.strip_prefix("content-length: ") {
-                length = rest.parse()?;
-            } else if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).await?;
-        Ok((status, String::from_utf8(body)?))
-    }
-}
-
-/// What is between `<name>` and `</name>`.
-fn inner<'a>(body: &'a str, name: &str) -> &'a str {
-    let rest = body.split_once(&format!("<{name}>")).map(|(_, rest)| rest);
-    rest.and_then(|rest| rest.split_once("</"))
-        .map_or("", |(text, _)| text)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_action_asks_for_the_role_that_nova_asks_for_and_says_the_same_in_a_dry_run()
 -> Result<()> {
@@ -233,7 +186,7 @@ async fn every_action_asks_for_the_role_that_nova_asks_for_and_says_the_same_in_
     let range = "203.0.113.0/27".parse()?; // more than both projects may have
     w.cloud.create_floating_ips(range, None, None).await?;
     let endpoint = Endpoint::from_url(&format!("http://{}/services/Cloud", w.ec2)).unwrap();
-    let mut connection = Connection(BufReader::new(TcpStream::connect(w.ec2).await?));
+    let mut connection = Connection::to(w.ec2).await?;
     let (mut refused, mut allowed) = (0, 0);
     for (number, user) in User::all().into_iter().enumerate() {
         let name = format!("user-{number}");
