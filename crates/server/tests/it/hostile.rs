@@ -6,6 +6,7 @@ use crate::world::World;
 use anyhow::{Context, Result};
 use novanet_ec2::Action;
 use novanet_ec2::client::{Credentials, Endpoint, RequestBuilder};
+use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -152,9 +153,10 @@ async fn bytes_that_are_no_request_get_an_error_or_a_closed_connection() -> Resu
     let before = api.changes().await?;
     let get = "GET /services/Cloud?Action=DescribeInstances HTTP/1.1\r\nHost: a\r\n";
     let post = "POST /services/Cloud HTTP/1.1\r\nHost: a\r\n";
-    let flood = (0..5000)
-        .map(|n| format!("X-{n}: {n}\r\n"))
-        .collect::<String>();
+    let flood = (0..5000).fold(String::new(), |mut flood, n| {
+        let _ = write!(flood, "X-{n}: {n}\r\n");
+        flood
+    });
     let same = "X-Amz-Date: 20261123T051510Z\r\n".repeat(90);
     let all: Vec<Vec<u8>> = vec![
         b"".to_vec(),

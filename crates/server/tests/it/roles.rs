@@ -18,9 +18,12 @@ enum Needs {
 }
 use Needs::{NetAdmin, Nothing, SysAdmin};
 
-const INSTANCE: &[(&str, &str)] = &[("InstanceId.1", "i-00000099")];
-const ADDRESS: &[(&str, &str)] = &[("PublicIp", "192.0.2.1")];
-const RULE: &[(&str, &str)] = &[
+/// Names and values of parameters.
+type Params = &'static [(&'static str, &'static str)];
+
+const INSTANCE: Params = &[("InstanceId.1", "i-00000099")];
+const ADDRESS: Params = &[("PublicIp", "192.0.2.1")];
+const RULE: Params = &[
     ("GroupName", "nowhere"),
     ("IpProtocol", "tcp"),
     ("FromPort", "22"),
@@ -30,7 +33,7 @@ const RULE: &[(&str, &str)] = &[
 
 /// The actions with parameters that name nothing that there is: a caller that may call them hears
 /// of that. `DescribeInstanceAttribute` is there twice, as user data is secret.
-const TABLE: &[(&str, Needs, &[(&str, &str)])] = &[
+const TABLE: &[(&str, Needs, Params)] = &[
     (
         "RunInstances",
         SysAdmin,
